@@ -1,0 +1,41 @@
+# `make demo` shows the product, `make test` proves it; both set up what they need in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check install lock clean help
+
+help:            ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: .venv/runtime-installed            ## Run the main job end to end, on free ports, and clean up
+	@$(BIN)/vyrox demo
+
+test: .venv/dev-installed            ## Run the tests, with coverage
+	@$(BIN)/pytest --cov -q $(ARGS)
+
+check: .venv/dev-installed            ## Lint and type-check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+install: .venv/dev-installed            ## Build .venv with everything
+
+lock: .venv/dev-installed            ## Renew both lock files from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+		--extra build pyproject.toml -o requirements.txt --upgrade
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+		--extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt --upgrade
+
+clean:            ## Remove what the targets above made
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vyrox needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv
+
+.venv/runtime-installed: requirements.txt pyproject.toml | .venv/bin/python
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev-installed: requirements-dev.txt .venv/runtime-installed
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Vyrox: EDR alerts in without losing one, approved containment out exactly once."""

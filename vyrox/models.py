@@ -1,0 +1,48 @@
+"""The values that cross module boundaries."""
+
+from typing import Literal
+
+import msgspec
+
+Vendor = Literal["crowdstrike", "sentinelone", "defender", "generic"]
+"""Where an alert comes from; also the last part of the webhook's path."""
+
+FieldMap = dict[str, str]
+"""For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """A tenant whose credential has verified. Only `auth` makes one.
+
+    Everything after authentication takes the tenant from here, never from the body (contract 7).
+    """
+
+    tenant_id: str
+    field_map: FieldMap | None = None
+
+
+class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert in Vyrox's own schema (contract 12). What the payload lacks is None.
+
+    Attributes:
+        id: UUID-4, made on receipt.
+        raw_id: The vendor's own identifier of the detection, not empty.
+        timestamp: Unix seconds, UTC.
+        device_id: The vendor's own identifier of the host: what `/execute` takes as `host`.
+        vendor_severity: As the vendor puts it, in upper case.
+    """
+
+    id: str
+    tenant_id: str
+    source: Vendor
+    raw_id: str
+    timestamp: float
+    hostname: str | None = None
+    device_id: str | None = None
+    username: str | None = None
+    process_name: str | None = None
+    process_cmdline: str | None = None
+    sha256: str | None = None
+    tactic: str | None = None
+    technique: str | None = None
+    vendor_severity: str | None = None
