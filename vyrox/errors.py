@@ -9,7 +9,7 @@
     |- NormalizationError           422  payload could not be normalised
     |- UnavailableError             503  service unavailable (Retry-After: 5)
     |  |- DatabaseUnavailableError       the SQL store is away, full, read-only or too slow
-    |  |- QueueUnavailableError          Redis is away, loading, read-only, out of memory or too slow
+    |  |- QueueUnavailableError          Redis is away, refusing writes or too slow
     |  |- QueueFullError                 the tenant's queue holds QUEUE_MAX_ALERTS alerts
     |  `- OverloadedError                more callers are waiting than may wait
     |- SettingsError                     a setting is missing or bad; stops the start
@@ -112,7 +112,7 @@ class OverloadedError(UnavailableError):
 
 
 class SettingsError(VyroxError):
-    """A setting is missing or bad. Its text names the variable and what it takes, never a secret."""
+    """A setting is missing or bad. Its text names the variable, never a secret's value."""
 
 
 class OperatorError(VyroxError):

@@ -1,11 +1,14 @@
 """The values that cross module boundaries."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Vendor = Literal["crowdstrike", "sentinelone", "defender", "generic"]
 """Where an alert comes from; also the last part of the webhook's path."""
+
+BEARER_VENDORS: Final[frozenset[Vendor]] = frozenset({"sentinelone", "defender"})
+"""Their webhooks carry the secret itself; the others' carry a signature made with it."""
 
 FieldMap = dict[str, str]
 """For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""

@@ -1,0 +1,236 @@
+"""Defender alerts become alerts of ours (contract 11 to 13 and 18)."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.adapters.payloads import (
+    DEFENDER,
+    RECEIVED_AT,
+    REMOVED,
+    SHA256,
+    TENANT,
+    changed,
+    normalize,
+    without_id,
+)
+from vyrox.errors import NormalizationError
+from vyrox.models import NormalizedAlert
+
+SHAPELESS: list[object] = [None, 5, 1.5, True, "x", [], [{"deviceDnsName": "no"}], {}]
+"""Evidence elements, or parts of one, of shapes not known."""
+
+
+def from_evidence(*elements: object) -> NormalizedAlert:
+    return normalize("defender", msgspec.json.encode({"id": "1", "evidence": elements}))
+
+
+def test_normalize_documented_payload_contract_12() -> None:
+    assert without_id(normalize("defender", DEFENDER)) == {
+        "tenant_id": TENANT.tenant_id,
+        "source": "defender",
+        "raw_id": "abc123",
+        "timestamp": 1779546720.0,
+        "hostname": "workstation-01.acme.local",
+        "username": "jsmith@acme.com",
+        "process_name": "lsass-dumper.exe",
+        "process_cmdline": "lsass-dumper.exe -o creds.dmp",
+        "sha256": SHA256,
+        "tactic": "CredentialAccess",
+        "technique": "T1003",
+        "vendor_severity": "HIGH",
+    }
+
+
+@pytest.mark.parametrize("value", [REMOVED, None, ""], ids=["missing", "null", "empty"])
+def test_normalize_requires_id_contract_11(value: object) -> None:
+    with pytest.raises(NormalizationError, match=r"`id`|\$\.id"):
+        normalize("defender", changed(DEFENDER, "id", value))
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("severity", "vendor_severity"), ("category", "tactic"), ("mitreTechniques", "technique")],
+)
+@pytest.mark.parametrize("value", [REMOVED, None], ids=["missing", "null"])
+def test_normalize_what_is_lacking_is_none_contract_11_and_12(
+    path: str, field: str, value: object
+) -> None:
+    alert = normalize("defender", changed(DEFENDER, path, value))
+    expected = without_id(normalize("defender", DEFENDER))
+    del expected[field]
+    assert without_id(alert) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("id", 5),
+        ("severity", 5),
+        ("severity", ["high"]),
+        ("category", {}),
+        ("createdDateTime", True),
+        ("mitreTechniques", "T1003"),
+        ("mitreTechniques", [5]),
+        ("mitreTechniques", {}),
+        ("evidence", {}),
+        ("evidence", "x"),
+        ("evidence", False),
+    ],
+)
+def test_normalize_wrong_type_names_the_field_contract_11(path: str, value: object) -> None:
+    with pytest.raises(NormalizationError, match=rf"\$\.{path}"):
+        normalize("defender", changed(DEFENDER, path, value))
+
+
+@pytest.mark.parametrize(
+    ("techniques", "expected"),
+    [([], None), ([""], None), (["T1", "T2"], "T1"), (["", "T2"], "T2")],
+)
+def test_normalize_takes_the_first_technique_contract_18(
+    techniques: list[str], expected: str | None
+) -> None:
+    body = changed(DEFENDER, "mitreTechniques", techniques)
+    assert normalize("defender", body).technique == expected
+
+
+@pytest.mark.parametrize("value", [REMOVED, None, []], ids=["missing", "null", "empty"])
+def test_normalize_without_evidence_contract_11(value: object) -> None:
+    body = changed(b'{"id": "1", "evidence": []}', "evidence", value)
+    assert without_id(normalize("defender", body)) == {
+        "tenant_id": TENANT.tenant_id,
+        "source": "defender",
+        "raw_id": "1",
+        "timestamp": RECEIVED_AT,
+    }
+
+
+@pytest.mark.parametrize("value", [REMOVED, None, "other", 5], ids=["missing", "null", "a", "b"])
+def test_normalize_takes_the_tenant_from_the_credential_contract_7(value: object) -> None:
+    assert normalize("defender", changed(DEFENDER, "tenantId", value)).tenant_id == TENANT.tenant_id
+
+
+def test_normalize_takes_the_first_of_each_kind_contract_18() -> None:
+    alert = from_evidence(
+        {"processCommandLine": "first.exe -x", "imageFile": {"sha256": "of-image"}},
+        {"deviceDnsName": "first"},
+        {"deviceDnsName": "second", "userAccount": {"userPrincipalName": "first@acme.com"}},
+        {"userAccount": {"userPrincipalName": "second@acme.com"}, "processCommandLine": "second"},
+        {"imageFile": {"fileName": "first.exe"}, "fileDetails": {"sha256": "of-file"}},
+        {"imageFile": {"fileName": "second.exe"}, "fileDetails": {"sha256": "second"}},
+    )
+    assert alert.hostname == "first"
+    assert alert.username == "first@acme.com"
+    assert alert.process_name == "first.exe"
+    assert alert.process_cmdline == "first.exe -x"
+    assert alert.sha256 == "of-file"
+
+
+def test_normalize_takes_the_hash_of_the_image_where_no_file_has_one() -> None:
+    alert = from_evidence({"fileDetails": {"sha256": None}}, {"imageFile": {"sha256": "of-image"}})
+    assert alert.sha256 == "of-image"
+
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"),
+    [
+        ([{"accountName": "a"}, {"userPrincipalName": "b@acme.com"}], "b@acme.com"),
+        ([{"accountName": "a", "domainName": "CORP"}], "CORP\\a"),
+        ([{"accountName": "a", "domainName": ""}], "a"),
+        ([{"accountName": "a", "domainName": 5}], "a"),
+        ([{"domainName": "CORP"}, {"accountName": "a"}], "a"),
+        ([{"userPrincipalName": 5, "accountName": "a"}], "a"),
+        ([{"userPrincipalName": "", "accountName": ""}], None),
+    ],
+)
+def test_normalize_username(accounts: list[object], expected: str | None) -> None:
+    assert from_evidence(*[{"userAccount": account} for account in accounts]).username == expected
+
+
+def test_normalize_passes_over_evidence_of_other_shapes_contract_18() -> None:
+    device = {"deviceDnsName": "host", "mdeDeviceId": "id"}
+    alert = from_evidence(*SHAPELESS, device, *SHAPELESS)
+    assert (alert.hostname, alert.device_id) == ("host", "id")
+
+
+@pytest.mark.parametrize("part", SHAPELESS, ids=repr)
+@pytest.mark.parametrize(
+    "name", ["deviceDnsName", "mdeDeviceId", "userAccount", "imageFile", "fileDetails"]
+)
+def test_normalize_passes_over_parts_of_other_shapes_contract_18(name: str, part: object) -> None:
+    broken = {"processCommandLine": "kept", name: part}
+    whole = {
+        "deviceDnsName": "x",
+        "mdeDeviceId": "x",
+        "userAccount": {"userPrincipalName": "u"},
+        "imageFile": {"fileName": "f"},
+        "fileDetails": {"sha256": "s"},
+    }
+    alert = from_evidence(broken, whole)
+    assert alert.process_cmdline == "kept"
+    assert (alert.username, alert.process_name, alert.sha256) == ("u", "f", "s")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"1e400", b"9" * 5000, b'"\xff"', b'{"deviceDnsName": "\xff"}'],
+    ids=["1e400", "digits", "utf8", "utf8_inside"],
+)
+def test_normalize_passes_over_what_cannot_be_decoded_in_evidence(raw: bytes) -> None:
+    alert = from_evidence(
+        msgspec.Raw(raw), {"deviceDnsName": msgspec.Raw(raw)}, {"deviceDnsName": "host"}
+    )
+    assert alert.hostname == "host"
+
+
+def test_normalize_too_deep_nesting_in_evidence_is_refused() -> None:
+    deep = msgspec.Raw(b"[" * 200_000 + b"]" * 200_000)
+    with pytest.raises(NormalizationError, match="recursion"):
+        from_evidence({"deviceDnsName": "host", "novel": deep})
+
+
+Device = tuple[str | None, str | None]
+"""Host name and machine id of one element of evidence."""
+
+
+def paired(*devices: Device) -> tuple[str | None, str | None]:
+    alert = from_evidence(
+        *[{"deviceDnsName": host, "mdeDeviceId": device_id} for host, device_id in devices]
+    )
+    return alert.hostname, alert.device_id
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        pytest.param([("a", "1")], "1", id="allow_beside_the_name"),
+        pytest.param([("a", "1"), ("b", "2")], "1", id="allow_beside_the_first_name"),
+        pytest.param([(None, "2"), ("a", "1")], "1", id="allow_beside_the_name_not_before_it"),
+        pytest.param([("a", None), (None, "1")], "1", id="allow_only_id_of_only_host"),
+        pytest.param([("a", None), (None, "1"), (None, "1")], "1", id="allow_same_id_twice"),
+        pytest.param([("a", None), ("a", "1")], "1", id="allow_same_host_twice"),
+        pytest.param([(None, "1")], "1", id="allow_only_id_without_host"),
+        pytest.param([("a", "")], None, id="reject_empty_id"),
+        pytest.param([("a", None)], None, id="reject_no_id"),
+        pytest.param([("a", None), ("b", "2")], None, id="reject_id_of_another_host"),
+        pytest.param([("a", None), ("b", None), (None, "2")], None, id="reject_id_of_either_host"),
+        pytest.param([("a", None), (None, "1"), (None, "2")], None, id="reject_two_ids"),
+        pytest.param([("a", None), ("a", "1"), (None, "2")], None, id="reject_second_machine"),
+        pytest.param([(None, "1"), (None, "2")], None, id="reject_two_ids_without_host"),
+        pytest.param([], None, id="reject_nothing"),
+    ],
+)
+def test_normalize_device_id_never_names_another_host(
+    devices: list[Device], expected: str | None
+) -> None:
+    assert paired(*devices)[1] == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["1", "2", None]))))
+def test_normalize_device_id_is_not_one_that_stands_only_with_another_host(
+    devices: list[Device],
+) -> None:
+    hostname, device_id = paired(*devices)
+    names = {host for host, other_id in devices if other_id == device_id and host}
+    assert device_id is None or hostname in names or not names

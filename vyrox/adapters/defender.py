@@ -1,0 +1,156 @@
+"""Microsoft Defender for Endpoint alerts, as `POST /webhook/defender` takes them.
+
+Source: the API reference, `/webhook/defender`; contract 11 to 13 and 18; Microsoft Graph security
+API, resource types `alert` (alerts_v2) and `alertEvidence`.
+"""
+
+import uuid
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
+from vyrox.adapters.timestamps import Timestamp, parse_timestamp
+from vyrox.errors import MissingTenantError, NormalizationError
+from vyrox.models import NormalizedAlert, Tenant
+
+T = TypeVar("T")
+
+
+class _Preview(msgspec.Struct, frozen=True, rename="camel"):
+    tenant_id: msgspec.Raw = ABSENT
+
+
+class _Alert(msgspec.Struct, frozen=True, rename="camel"):
+    id: Identifier
+    created_date_time: Timestamp = None
+    severity: str | None = None
+    category: str | None = None
+    mitre_techniques: list[str] | None = None
+    evidence: list[msgspec.Raw] | None = None
+
+
+class _Evidence(msgspec.Struct, frozen=True, rename="camel"):
+    """What any of the forty kinds may hold. Raw, so that a part of another shape hides no other."""
+
+    device_dns_name: msgspec.Raw = ABSENT
+    mde_device_id: msgspec.Raw = ABSENT
+    user_account: msgspec.Raw = ABSENT
+    image_file: msgspec.Raw = ABSENT
+    process_command_line: msgspec.Raw = ABSENT
+    file_details: msgspec.Raw = ABSENT
+
+
+class _Account(msgspec.Struct, frozen=True, rename="camel"):
+    user_principal_name: msgspec.Raw = ABSENT
+    account_name: msgspec.Raw = ABSENT
+    domain_name: msgspec.Raw = ABSENT
+
+
+class _File(msgspec.Struct, frozen=True, rename="camel"):
+    file_name: msgspec.Raw = ABSENT
+    sha256: msgspec.Raw = ABSENT
+
+
+_PREVIEW = msgspec.json.Decoder(_Preview)
+_ALERT = msgspec.json.Decoder(_Alert)
+_EVIDENCE = msgspec.json.Decoder(_Evidence)
+_ACCOUNT = msgspec.json.Decoder(_Account)
+_FILE = msgspec.json.Decoder(_File)
+_TEXT = msgspec.json.Decoder(str)
+
+
+def unverified_tenant_id(body: bytes) -> str:
+    """Return the tenant that `body` claims to be from, which nothing has proved yet.
+
+    Raises:
+        MissingTenantError: The body is no JSON object with a tenant identifier in `tenantId`.
+    """
+    return decode_tenant_id(decode(_PREVIEW, body, MissingTenantError).tenant_id)
+
+
+def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+    """Return the alert that the Defender alert in `body` makes.
+
+    Host, user, process and hash are each the first that the evidence holds, whichever element that
+    stands in. Evidence of kinds or shapes not known here is passed over.
+
+    Args:
+        body: The bytes that came with the token.
+        tenant: Whose token verified; the body's own `tenantId` is not read again.
+        received_at: Unix seconds; the alert's time where Defender's has none.
+
+    Raises:
+        NormalizationError: The body is no alert of the documented form.
+    """
+    alert = decode(_ALERT, body, NormalizationError)
+    evidence = _read_all(_EVIDENCE, alert.evidence or ())
+    hosts = [_text(item.device_dns_name) for item in evidence]
+    device_ids = [_text(item.mde_device_id) for item in evidence]
+    images = _read_all(_FILE, (item.image_file for item in evidence))
+    files = _read_all(_FILE, (item.file_details for item in evidence))
+    return NormalizedAlert(
+        id=str(uuid.uuid4()),
+        tenant_id=tenant.tenant_id,
+        source="defender",
+        raw_id=alert.id,
+        timestamp=parse_timestamp(alert.created_date_time, received_at),
+        hostname=_first(hosts),
+        device_id=_device_id(hosts, device_ids),
+        username=_username(_read_all(_ACCOUNT, (item.user_account for item in evidence))),
+        process_name=_first(_text(image.file_name) for image in images),
+        process_cmdline=_first(_text(item.process_command_line) for item in evidence),
+        sha256=_first(_text(file.sha256) for file in [*files, *images]),
+        tactic=alert.category or None,
+        technique=_first(alert.mitre_techniques or ()),
+        vendor_severity=alert.severity.upper() if alert.severity else None,
+    )
+
+
+def _device_id(hosts: list[str | None], device_ids: list[str | None]) -> str | None:
+    """Return the id of the first host, the one the alert names; None where that is not certain.
+
+    The lists run parallel, an entry for each element of evidence.
+    """
+    # `/execute` isolates the machine with this id, while the human who approves reads the host
+    # name. An alert may name several machines, so an id from another element than the name may be
+    # taken only where the evidence as a whole leaves no second machine that it could belong to.
+    beside_name = next((i for host, i in zip(hosts, device_ids, strict=True) if host), None)
+    if beside_name:
+        return beside_name
+    named, known = set(filter(None, hosts)), set(filter(None, device_ids))
+    return known.pop() if len(named) <= 1 and len(known) == 1 else None
+
+
+def _username(accounts: list[_Account]) -> str | None:
+    return _first(_text(account.user_principal_name) for account in accounts) or _first(
+        _domain_account(account) for account in accounts
+    )
+
+
+def _domain_account(account: _Account) -> str | None:
+    name, domain = _text(account.account_name), _text(account.domain_name)
+    return f"{domain}\\{name}" if name and domain else name
+
+
+def _first(texts: Iterable[str | None]) -> str | None:
+    return next(filter(None, texts), None)
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    return _read(_TEXT, raw) or None
+
+
+def _read_all(decoder: msgspec.json.Decoder[T], raws: Iterable[msgspec.Raw]) -> list[T]:
+    return [value for raw in raws if (value := _read(decoder, raw)) is not None]
+
+
+def _read(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
+    """Return what `raw` holds, or None where it is missing or of another shape."""
+    if raw is ABSENT:
+        return None
+    try:
+        return decoder.decode(raw)
+    except (ValueError, RecursionError):
+        return None

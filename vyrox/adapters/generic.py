@@ -1,0 +1,154 @@
+"""Alerts of any other product, read through the field map its tenant gave at onboarding.
+
+Source: the API reference, `/webhook/generic/{tenant_id}`; contract 9 to 13. There is no preview:
+the tenant stands in the path.
+"""
+
+import re
+import uuid
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from vyrox.adapters.decoding import decode, one_line
+from vyrox.adapters.timestamps import parse_timestamp
+from vyrox.errors import NormalizationError, OperatorError
+from vyrox.models import FieldMap, NormalizedAlert, Tenant
+
+_Path = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class _FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    raw_id: _Path
+    hostname: _Path
+    vendor_severity: _Path
+    device_id: _Path | UnsetType = UNSET
+    username: _Path | UnsetType = UNSET
+    process_name: _Path | UnsetType = UNSET
+    process_cmdline: _Path | UnsetType = UNSET
+    sha256: _Path | UnsetType = UNSET
+    tactic: _Path | UnsetType = UNSET
+    technique: _Path | UnsetType = UNSET
+    timestamp: _Path | UnsetType = UNSET
+
+
+_Level = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | int | float | bool | None
+"""One level of a payload. What it holds stays undecoded, so that a field which no path leads to may
+hold anything (contract 11)."""
+
+_LEVEL: msgspec.json.Decoder[_Level] = msgspec.json.Decoder(_Level)
+
+_Found = dict[str, msgspec.Raw | None]
+"""Alert field -> the JSON text at its path, None where nothing is there."""
+
+_INDEX = re.compile(r"[0-9]{1,9}")
+"""ASCII digits only, and few enough that `int` takes them whatever the stored map says."""
+
+
+def check_field_map(value: object) -> FieldMap:
+    """Return `value` as a field map that `normalize` can work with.
+
+    Args:
+        value: What the operator's JSON decodes to.
+
+    Raises:
+        OperatorError: It is no object of alert fields and paths of 1 to 256 characters, names a
+            field that does not exist, or lacks one that is required.
+    """
+    try:
+        field_map: FieldMap = msgspec.to_builtins(msgspec.convert(value, _FieldMap))
+    except msgspec.ValidationError as exc:
+        raise OperatorError(one_line(f"field map: {exc}")) from exc
+    return field_map
+
+
+def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+    """Return the alert that the tenant's field map finds in `body`.
+
+    Args:
+        body: The bytes whose signature verified.
+        tenant: Whose secret verified, with its field map.
+        received_at: Unix seconds; the alert's time where the map or the payload has none.
+
+    Raises:
+        NormalizationError: The tenant has no field map, the body is no JSON, or a field is of the
+            wrong type or, where it is required, missing or empty.
+    """
+    if tenant.field_map is None:
+        raise NormalizationError("the tenant has no field map")
+    levels = {"": decode(_LEVEL, body, NormalizationError)}
+    found = {
+        field: _find(field, path, levels)
+        for field, path in tenant.field_map.items()
+        if field in _FieldMap.__struct_fields__
+    }
+    time = found.get("timestamp")
+    return NormalizedAlert(
+        id=str(uuid.uuid4()),
+        tenant_id=tenant.tenant_id,
+        source="generic",
+        raw_id=_required_text("raw_id", found),
+        timestamp=parse_timestamp(
+            None if time is None else decode(_LEVEL, time, NormalizationError, "timestamp"),
+            received_at,
+        ),
+        hostname=_required_text("hostname", found),
+        device_id=_text("device_id", found),
+        username=_text("username", found),
+        process_name=_text("process_name", found),
+        process_cmdline=_text("process_cmdline", found),
+        sha256=_text("sha256", found),
+        tactic=_text("tactic", found),
+        technique=_text("technique", found),
+        vendor_severity=_required_text("vendor_severity", found).upper(),
+    )
+
+
+def _find(field: str, path: str, levels: dict[str, _Level]) -> msgspec.Raw | None:
+    """Return the JSON text that `path` leads to, or None where nothing is there.
+
+    At each level, what is left of the path is tried as one literal key before its first part is:
+    vendors send `"detections.hostname"` as a key, on top or inside another object.
+
+    Args:
+        field: The alert field, for the error.
+        path: Where to look, from the top of the payload.
+        levels: The top, at `""`, and what earlier paths went through; this path's are added.
+    """
+    walked = ""
+    while True:
+        level = levels[walked]
+        part, dot, rest = path.partition(".")
+        raw = None
+        if isinstance(level, dict):
+            if path in level:
+                return level[path]
+            raw = level.get(part)
+        elif isinstance(level, list) and _INDEX.fullmatch(part) and int(part) < len(level):
+            raw = level[int(part)]
+        if raw is None or not dot:
+            return raw
+        walked, path = f"{walked}{part}.", rest
+        if walked not in levels:
+            levels[walked] = decode(_LEVEL, raw, NormalizationError, field)
+
+
+def _text(field: str, found: _Found) -> str | None:
+    raw = found.get(field)
+    if raw is None:
+        return None
+    value = decode(_LEVEL, raw, NormalizationError, field)
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, bool | dict | list):
+        raise NormalizationError(f"{field}: expected text or a number")
+    # The digits as they were sent: a float would have rounded those of a long identifier.
+    return bytes(raw).decode("ascii")
+
+
+def _required_text(field: str, found: _Found) -> str:
+    text = _text(field, found)
+    if text is None:
+        raise NormalizationError(f"{field}: required, and the field map leads to nothing")
+    return text

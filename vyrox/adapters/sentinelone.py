@@ -1,0 +1,86 @@
+"""SentinelOne threats, as `POST /webhook/sentinelone` takes them.
+
+Source: the API reference, `/webhook/sentinelone`; contract 11 to 13 and 18.
+"""
+
+import re
+import uuid
+
+import msgspec
+
+from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
+from vyrox.adapters.timestamps import Timestamp, parse_timestamp
+from vyrox.errors import MissingTenantError, NormalizationError
+from vyrox.models import NormalizedAlert, Tenant
+
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+class _Preview(msgspec.Struct, frozen=True, rename="camel"):
+    account_id: msgspec.Raw = ABSENT
+
+
+class _Agent(msgspec.Struct, frozen=True, rename="camel"):
+    computer_name: str | None = None
+    agent_id: str | None = None
+
+
+class _Threat(msgspec.Struct, frozen=True, rename="camel"):
+    id: Identifier
+    created_at: Timestamp = None
+    severity: str | None = None
+    mitre_tactic: str | None = None
+    mitre_technique: str | None = None
+    agent_realtime_info: _Agent | None = None
+    file_name: str | None = None
+    process_name: str | None = None
+    command_line: str | None = None
+    file_content_hash: str | None = None
+
+
+_PREVIEW = msgspec.json.Decoder(_Preview)
+_THREAT = msgspec.json.Decoder(_Threat)
+
+
+def unverified_tenant_id(body: bytes) -> str:
+    """Return the tenant that `body` claims to be from, which nothing has proved yet.
+
+    Raises:
+        MissingTenantError: The body is no JSON object with a tenant identifier in `accountId`.
+    """
+    return decode_tenant_id(decode(_PREVIEW, body, MissingTenantError).account_id)
+
+
+def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+    """Return the alert that the threat in `body` makes. Its `username` is always None.
+
+    Args:
+        body: The bytes that came with the token.
+        tenant: Whose token verified; the body's own `accountId` is not read again.
+        received_at: Unix seconds; the alert's time where the threat has none.
+
+    Raises:
+        NormalizationError: The body is no threat of the documented form.
+    """
+    threat = decode(_THREAT, body, NormalizationError)
+    agent = threat.agent_realtime_info or _Agent()
+    return NormalizedAlert(
+        id=str(uuid.uuid4()),
+        tenant_id=tenant.tenant_id,
+        source="sentinelone",
+        raw_id=threat.id,
+        timestamp=parse_timestamp(threat.created_at, received_at),
+        hostname=agent.computer_name or None,
+        device_id=agent.agent_id or None,
+        process_name=threat.file_name or threat.process_name or None,
+        process_cmdline=threat.command_line or None,
+        sha256=_sha256(threat.file_content_hash),
+        tactic=threat.mitre_tactic or None,
+        technique=threat.mitre_technique or None,
+        vendor_severity=threat.severity.upper() if threat.severity else None,
+    )
+
+
+def _sha256(content_hash: str | None) -> str | None:
+    # Where SentinelOne has only the SHA-1, its 40 digits stand here; they are no SHA-256.
+    return content_hash if content_hash and _SHA256.fullmatch(content_hash) else None

@@ -1,0 +1,70 @@
+"""The `vyrox` command.
+
+What goes wrong in an expected way is one line on standard error and exit code 1; a usage error is
+exit code 2.
+"""
+
+import sys
+
+import click
+from cryptography.fernet import Fernet
+
+from vyrox.cli.queue import queue
+from vyrox.cli.tenant import tenant
+from vyrox.errors import VyroxError
+from vyrox.simulate.command import simulate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vyrox")
+def cli() -> None:
+    """EDR alerts in without losing one, approved containment out exactly once."""
+
+
+@cli.command()
+def serve() -> None:
+    """Serve both listeners until SIGTERM. Settings come from the environment."""
+    # Imported here: the other commands start in half the time without it.
+    import uvloop
+
+    from vyrox import log
+    from vyrox.serve import serve as serve_until_stopped
+    from vyrox.settings import Settings
+
+    settings = Settings.from_process()
+    with log.configured():
+        uvloop.run(serve_until_stopped(settings))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema up to date. `serve` does the same before it starts."""
+    import asyncio
+
+    from vyrox.cli.opened import opened_database
+
+    async def run() -> None:
+        async with opened_database():
+            pass
+
+    asyncio.run(run())
+
+
+@cli.command("generate-key")
+def generate_key() -> None:
+    """Print a new key for VYROX_ENCRYPTION_KEY."""
+    click.echo(Fernet.generate_key().decode("ascii"))
+
+
+cli.add_command(tenant)
+cli.add_command(queue)
+cli.add_command(simulate)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        cli()
+    except VyroxError as exc:
+        click.echo(f"vyrox: {exc}", err=True)
+        sys.exit(1)

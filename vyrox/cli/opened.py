@@ -1,0 +1,60 @@
+"""What a command works with, opened for as long as it runs, beside a running service or alone."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from cryptography.fernet import MultiFernet
+
+from vyrox import data_dir, embedded
+from vyrox.db import Database, open_database
+from vyrox.encryption import open_vault
+from vyrox.queue import AlertQueue, connect
+from vyrox.settings import Settings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The stores, and the settings they were opened with."""
+
+    settings: Settings
+    database: Database
+    vault: MultiFernet
+
+
+@asynccontextmanager
+async def opened_database() -> AsyncIterator[Opened]:
+    """Open the database that the environment names, its schema up to date.
+
+    Raises:
+        SettingsError: A setting is bad.
+        OperatorError: The data directory cannot be used.
+        DatabaseUnavailableError: The database cannot be opened.
+    """
+    settings = Settings.from_process()
+    directory = data_dir.prepare(settings.data_dir)
+    async with open_database(settings.database_url, directory) as database:
+        yield Opened(settings, database, open_vault(settings))
+
+
+@asynccontextmanager
+async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
+    """Open the alert queue: that of REDIS_URL, or the embedded one.
+
+    The embedded Valkey is the running service's; where no service runs, it is started for as long
+    as the command takes.
+
+    Raises:
+        OperatorError: The embedded Valkey cannot be started.
+    """
+    settings = opened.settings
+    directory = data_dir.prepare(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        url = settings.redis_url
+        if url is None and await embedded.is_running(directory):
+            url = embedded.socket_url(directory)
+        elif url is None:
+            stack.enter_context(data_dir.owned(directory))
+            url = await stack.enter_async_context(embedded.embedded_valkey(directory))
+        client = await stack.enter_async_context(connect(url))
+        yield AlertQueue(client, opened.database, settings.queue_max_alerts)

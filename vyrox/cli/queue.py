@@ -1,0 +1,224 @@
+"""`vyrox queue`: what is queued, and what was kept because it fits no adapter."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from vyrox import quarantine as kept
+from vyrox import queue as queues
+from vyrox import tenants
+from vyrox.adapters import ADAPTERS
+from vyrox.cli.opened import Opened, opened_database, opened_queue
+from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
+from vyrox.cli.tenant import tenant_argument
+from vyrox.clock import wall_clock
+from vyrox.errors import NormalizationError
+from vyrox.models import NormalizedAlert, Tenant
+
+
+class _TenantStats(msgspec.Struct, frozen=True):
+    tenant_id: str
+    queued: int
+    unfinished: int
+    finished: int
+    dead: int
+    quarantined: int
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    quarantined: kept.Quarantined
+    raw: str
+
+
+class _Replayed(msgspec.Struct, frozen=True):
+    """How one replay went: `queued` with an alert id, or `refused` with the reason."""
+
+    id: str
+    status: str
+    alert_id: str | None = None
+    reason: str | None = None
+
+
+@click.group()
+def queue() -> None:
+    """The alert queue."""
+
+
+@queue.command()
+@tenant_argument
+@click.option("--count", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@json_option
+def peek(tenant_id: str, count: int, as_json: bool) -> None:
+    """Show TENANT's oldest queued alerts, and leave them queued."""
+
+    async def run() -> list[NormalizedAlert]:
+        async with opened_database() as opened, opened_queue(opened) as alert_queue:
+            return await alert_queue.peek(tenant_id, count)
+
+    alerts = asyncio.run(run())
+    if as_json:
+        print_json(alerts)
+        return
+    print_table(
+        ("TIME", "SOURCE", "SEVERITY", "HOST", "PROCESS", "USER", "TECHNIQUE", "ALERT"),
+        (
+            (
+                as_time(alert.timestamp),
+                alert.source,
+                alert.vendor_severity,
+                alert.hostname,
+                alert.process_name,
+                alert.username,
+                alert.technique,
+                alert.id,
+            )
+            for alert in alerts
+        ),
+    )
+
+
+@queue.command()
+@json_option
+def stats(as_json: bool) -> None:
+    """Show how many alerts each tenant has, by where they stand."""
+
+    async def run() -> list[_TenantStats]:
+        async with opened_database() as opened, opened_queue(opened) as alert_queue:
+            rows = {row.tenant_id: row for row in await opened.database.read(queues.count_rows)}
+            held = await opened.database.read(kept.count_quarantined)
+            names = sorted(rows.keys() | held.keys())
+            queued = await alert_queue.count(names)
+        none = queues.TenantRows("", 0, 0, 0)
+        return [
+            _TenantStats(
+                name,
+                count,
+                (row := rows.get(name, none)).unfinished,
+                row.finished,
+                row.dead,
+                held.get(name, 0),
+            )
+            for name, count in zip(names, queued, strict=True)
+        ]
+
+    found = asyncio.run(run())
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("TENANT", "QUEUED", "UNFINISHED", "FINISHED", "DEAD", "QUARANTINED"),
+        (msgspec.structs.astuple(row) for row in found),
+    )
+
+
+@queue.group()
+def quarantine() -> None:
+    """Authenticated payloads that were answered 422, kept until they can be replayed."""
+
+
+@quarantine.command("list")
+@tenant_argument
+@click.option("--all", "everything", is_flag=True, help="Those that were replayed as well.")
+@json_option
+def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
+    """List what is kept for TENANT, oldest first."""
+    rows = asyncio.run(_list(tenant_id, everything))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("ID", "SOURCE", "FIRST", "LAST", "TIMES", "BYTES", "REASON", "BECAME ALERT"),
+        (
+            (
+                row.id,
+                row.source,
+                as_time(row.first_received_at),
+                as_time(row.last_received_at),
+                row.deliveries,
+                row.size_bytes,
+                row.reason,
+                row.alert_id,
+            )
+            for row in rows
+        ),
+    )
+
+
+@quarantine.command()
+@tenant_argument
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@json_option
+def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
+    """Show the reason and the body of each of TENANT's payloads, or of those named."""
+
+    async def run() -> list[_Shown]:
+        chosen = ids or [row.id for row in await _list(tenant_id, everything=False)]
+        async with opened_database() as opened:
+            read = [
+                await opened.database.read(kept.read_quarantined, tenant_id, id_) for id_ in chosen
+            ]
+        return [_Shown(row, raw.decode("utf-8", "backslashreplace")) for row, raw in read]
+
+    found = asyncio.run(run())
+    if as_json:
+        print_json(found)
+        return
+    for shown in found:
+        click.echo(f"{shown.quarantined.id}  {printable(shown.quarantined.reason)}")
+        click.echo(printable(shown.raw))
+
+
+@quarantine.command()
+@tenant_argument
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@json_option
+def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
+    """Run TENANT's payloads, or those named, through today's adapter and field map.
+
+    Exits with 1 if any is still refused; it stays in quarantine.
+    """
+
+    async def run() -> list[_Replayed]:
+        chosen = ids or [row.id for row in await _list(tenant_id, everything=False)]
+        async with opened_database() as opened, opened_queue(opened) as alert_queue:
+            return [await _replay(opened, alert_queue, tenant_id, id_) for id_ in chosen]
+
+    results = asyncio.run(run())
+    if as_json:
+        print_json(results)
+    else:
+        print_table(
+            ("ID", "STATUS", "ALERT", "REASON"),
+            ((row.id, row.status, row.alert_id, row.reason) for row in results),
+        )
+    if any(row.status == "refused" for row in results):
+        raise click.exceptions.Exit(1)
+
+
+async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
+    async with opened_database() as opened:
+        rows = await opened.database.read(kept.list_quarantined, tenant_id)
+    return [row for row in rows if everything or row.replayed_at is None]
+
+
+async def _replay(
+    opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, quarantine_id: str
+) -> _Replayed:
+    row, raw = await opened.database.read(kept.read_quarantined, tenant_id, quarantine_id)
+    field_map = await opened.database.read(tenants.field_map_of, tenant_id, row.source)
+    now = wall_clock()
+    try:
+        alert = ADAPTERS[row.source].normalize(
+            raw, Tenant(tenant_id, field_map), row.first_received_at
+        )
+    except NormalizationError as exc:
+        return _Replayed(quarantine_id, "refused", reason=str(exc))
+    stored = await opened.database.write(
+        kept.replay, row, raw, alert, opened.settings.redelivery_window_s, now
+    )
+    entry = queues.Entry(tenant_id, stored.alert_id, stored.alert, raw)
+    if not stored.finished:
+        await alert_queue.put_batch([entry])
+    return _Replayed(quarantine_id, "queued", stored.alert_id)

@@ -1,0 +1,276 @@
+"""`vyrox tenant`: onboard tenants, rotate and remove their webhook secrets."""
+
+import asyncio
+import re
+import secrets
+from pathlib import Path
+from typing import Final, get_args
+
+import click
+import msgspec
+
+from vyrox import tenants
+from vyrox.adapters.generic import check_field_map
+from vyrox.cli.opened import Opened, opened_database
+from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.clock import wall_clock
+from vyrox.errors import OperatorError
+from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
+from vyrox.settings import MIN_SECRET_BYTES, Settings
+from vyrox.tenant_id import is_tenant_id
+
+MAX_SECRET_BYTES: Final = 1024
+DEFAULT_OVERLAP_S: Final = 86_400
+MAX_OVERLAP_S: Final = 90 * 86_400
+
+_BEARER_TOKEN: Final = re.compile(rb"[\x21-\x7e]+")
+"""What a vendor can put behind `Authorization: Bearer`."""
+
+
+class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to configure at the vendor. `secret` is None where the operator brought it."""
+
+    tenant_id: str
+    vendor: Vendor
+    webhook_url: str
+    header: str
+    secret: str | None = None
+    previous_secret_expires_at: float | None = None
+
+
+def _check_tenant_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not is_tenant_id(value):
+        raise click.BadParameter("takes 1 to 128 letters, digits, dots, underscores and hyphens")
+    return value
+
+
+tenant_argument = click.argument("tenant_id", metavar="TENANT", callback=_check_tenant_id)
+_vendors = click.Choice(get_args(Vendor))
+_only_vendor_option = click.option(
+    "--vendor", type=_vendors, help="Needed where the tenant is onboarded for more than one."
+)
+_secret_stdin_option = click.option(
+    "--secret-stdin",
+    is_flag=True,
+    help=f"Read the secret from standard input, at least {MIN_SECRET_BYTES} bytes, instead of "
+    "making one; a line end behind it is dropped.",
+)
+
+
+@click.group()
+def tenant() -> None:
+    """Tenants and their webhook secrets. A change reaches a running service within a second."""
+
+
+@tenant.command()
+@tenant_argument
+@click.option("--vendor", required=True, type=_vendors)
+@_secret_stdin_option
+@click.option(
+    "--field-map",
+    "field_map_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="JSON file that says where each alert field stands. For the generic vendor.",
+)
+@json_option
+def add(
+    tenant_id: str,
+    vendor: Vendor,
+    secret_stdin: bool,
+    field_map_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Onboard TENANT for a vendor; print what to configure there, and the secret this once."""
+    if field_map_file is not None and vendor != "generic":
+        raise click.UsageError("--field-map goes with --vendor generic alone.")
+    secret = _read_secret(vendor) if secret_stdin else None
+    field_map = None if field_map_file is None else _read_field_map(field_map_file)
+
+    async def run() -> _Webhook:
+        async with opened_database() as opened:
+            made = secret or _make_secret()
+            await opened.database.write(
+                tenants.add_tenant,
+                tenant_id,
+                vendor,
+                opened.vault.encrypt(made).decode(),
+                field_map,
+                wall_clock(),
+            )
+            return _webhook(opened.settings, tenant_id, vendor, None if secret else made)
+
+    _print_webhook(asyncio.run(run()), as_json)
+    if vendor == "generic" and field_map is None:
+        click.echo(
+            "No field map yet: alerts are answered 422 and kept in quarantine until there is one; "
+            "see: vyrox tenant field-map --help",
+            err=True,
+        )
+
+
+@tenant.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List who is onboarded, and whether a previous secret is still in use."""
+
+    async def run() -> list[tenants.TenantRow]:
+        async with opened_database() as opened:
+            return await opened.database.read(tenants.list_tenants)
+
+    rows = asyncio.run(run())
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("TENANT", "VENDOR", "STATE", "SINCE", "PREVIOUS SECRET UNTIL", "LAST USED"),
+        (
+            (
+                row.tenant_id,
+                row.vendor,
+                "enabled" if row.enabled else "removed",
+                as_time(row.created_at),
+                as_time(row.previous_expires_at),
+                as_time(row.previous_used_at),
+            )
+            for row in rows
+        ),
+    )
+
+
+@tenant.command()
+@tenant_argument
+@_only_vendor_option
+@click.option(
+    "--overlap",
+    "overlap_s",
+    type=click.IntRange(0, MAX_OVERLAP_S),
+    default=DEFAULT_OVERLAP_S,
+    show_default=True,
+    help="Seconds for which the old secret stays valid.",
+)
+@click.option("--force", is_flag=True, help="Even while an earlier rotation's overlap runs.")
+@_secret_stdin_option
+@json_option
+def rotate(
+    tenant_id: str,
+    vendor: Vendor | None,
+    overlap_s: int,
+    force: bool,
+    secret_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Give TENANT a new secret; the old one stays valid for a while, see `vyrox tenant list`."""
+
+    async def run() -> _Webhook:
+        async with opened_database() as opened:
+            chosen = vendor or await _only_vendor(opened, tenant_id)
+            secret = _read_secret(chosen) if secret_stdin else None
+            made = secret or _make_secret()
+            now = wall_clock()
+            await opened.database.write(
+                tenants.rotate_tenant,
+                tenant_id,
+                chosen,
+                opened.vault.encrypt(made).decode(),
+                overlap_s,
+                now,
+                force,
+            )
+            webhook = _webhook(opened.settings, tenant_id, chosen, None if secret else made)
+            return msgspec.structs.replace(webhook, previous_secret_expires_at=now + overlap_s)
+
+    _print_webhook(asyncio.run(run()), as_json)
+
+
+@tenant.command()
+@tenant_argument
+@_only_vendor_option
+def remove(tenant_id: str, vendor: Vendor | None) -> None:
+    """Stop accepting TENANT's alerts from a vendor. Its queued alerts stay."""
+
+    async def run() -> Vendor:
+        async with opened_database() as opened:
+            chosen = vendor or await _only_vendor(opened, tenant_id)
+            await opened.database.write(tenants.remove_tenant, tenant_id, chosen, wall_clock())
+            return chosen
+
+    click.echo(f"{tenant_id} removed for {asyncio.run(run())}")
+
+
+@tenant.command("field-map")
+@tenant_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def field_map(tenant_id: str, file: Path) -> None:
+    """Replace TENANT's field map with the one in FILE. See `vyrox queue quarantine replay`."""
+    fields = _read_field_map(file)
+
+    async def run() -> None:
+        async with opened_database() as opened:
+            await opened.database.write(tenants.set_field_map, tenant_id, "generic", fields)
+
+    asyncio.run(run())
+    click.echo(f"{tenant_id} has a new field map")
+
+
+def _make_secret() -> bytes:
+    return secrets.token_hex(32).encode()
+
+
+def _read_secret(vendor: Vendor) -> bytes:
+    with click.open_file("-", "rb") as stdin:
+        secret: bytes = stdin.read(MAX_SECRET_BYTES + 3)
+    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+        raise OperatorError(f"the secret must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
+    if vendor in BEARER_VENDORS and _BEARER_TOKEN.fullmatch(secret) is None:
+        raise OperatorError("a bearer token must be printable ASCII without spaces")
+    return secret
+
+
+def _read_field_map(file: Path) -> FieldMap:
+    try:
+        return check_field_map(msgspec.json.decode(file.read_bytes()))
+    except (ValueError, RecursionError, OSError) as exc:
+        raise OperatorError(f"{file} is no JSON file: {exc}") from exc
+
+
+async def _only_vendor(opened: Opened, tenant_id: str) -> Vendor:
+    rows = await opened.database.read(tenants.list_tenants)
+    enabled = [row.vendor for row in rows if row.tenant_id == tenant_id and row.enabled]
+    if not enabled:
+        raise OperatorError(f"{tenant_id} is not onboarded; see: vyrox tenant list")
+    if len(enabled) > 1:
+        raise OperatorError(f"{tenant_id} has {', '.join(enabled)}: say which with --vendor")
+    return enabled[0]
+
+
+def _webhook(settings: Settings, tenant_id: str, vendor: Vendor, secret: bytes | None) -> _Webhook:
+    base = settings.public_url or f"http://localhost:{settings.ingestion_port}"
+    path = f"generic/{tenant_id}" if vendor == "generic" else vendor
+    bearer = vendor in BEARER_VENDORS
+    return _Webhook(
+        tenant_id=tenant_id,
+        vendor=vendor,
+        webhook_url=f"{base}/webhook/{path}",
+        header=(
+            "Authorization: Bearer <secret>"
+            if bearer
+            else "X-Vyrox-Signature: sha256=<hex HMAC-SHA256 of the raw body with the secret>"
+        ),
+        secret=None if secret is None else secret.decode(),
+    )
+
+
+def _print_webhook(webhook: _Webhook, as_json: bool) -> None:
+    if as_json:
+        print_json(webhook)
+        return
+    click.echo(f"tenant   {webhook.tenant_id} ({webhook.vendor})")
+    click.echo(f"webhook  {webhook.webhook_url}")
+    click.echo(f"header   {webhook.header}")
+    if webhook.secret is not None:
+        click.echo(f"secret   {webhook.secret}")
+        click.echo("The secret is not shown again.", err=True)
+    if webhook.previous_secret_expires_at is not None:
+        until = as_time(webhook.previous_secret_expires_at)
+        click.echo(f"The previous secret is valid until {until} UTC.", err=True)

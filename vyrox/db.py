@@ -1,0 +1,274 @@
+"""The SQL store: tables, transactions on SQLite or PostgreSQL, migrations.
+
+A transaction is an ordinary function that takes a SQLAlchemy `Connection` and returns a value; it
+is handed to `Database.write` or `Database.read`, which run it and commit. So every query is written
+once, for both databases, and nobody outside this module holds a connection.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol, TypedDict, TypeVar, TypeVarTuple
+
+import asyncpg
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Column, Connection, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from vyrox.errors import DatabaseUnavailableError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+TRANSACTION_TIMEOUT_S: Final = 5.0
+"""Longest that one transaction may keep its caller; a webhook's own limit (1 s) is its route's."""
+
+BUSY_TIMEOUT_MS: Final = 2000
+"""How long SQLite waits for another process (a `vyrox` command) to finish its own short write."""
+
+
+class _EngineOptions(TypedDict):
+    hide_parameters: bool
+
+
+# An error's text must not carry what the statement was given.
+_ENGINE_OPTIONS: Final[_EngineOptions] = {"hide_parameters": True}
+
+metadata = MetaData()
+
+tenant_credentials = Table(
+    "tenant_credentials",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("secret", Text),  # encrypted; NULL once removed
+    Column("previous_secret", Text),  # encrypted; valid until previous_expires_at
+    Column("previous_expires_at", Float),
+    Column("previous_used_at", Float),
+    Column("field_map", Text),  # JSON
+    Column("created_at", Float, nullable=False),
+    Column("disabled_at", Float),  # a disabled row stays: removal must not re-open the default
+    # Rises with every change in the table, in commit order, so that a reader asks for what is new.
+    Column("version", Integer, nullable=False, index=True, unique=True),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    # One row holds a key at a time; it gives it up when its redelivery window is over.
+    Column("dedup_key", LargeBinary, unique=True),
+    Column("received_at", Float, nullable=False),
+    Column("alert", LargeBinary, nullable=False),  # the normalised alert as JSON
+    Column("raw", LargeBinary, nullable=False),  # the body as received
+    Column("finished_at", Float),
+    Column("dead_reason", Text),  # set where it was given up after too many deliveries
+)
+Index(
+    "alerts_unfinished",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.finished_at.is_(None),
+    postgresql_where=alerts.c.finished_at.is_(None),
+)
+Index(
+    "alerts_finished",
+    alerts.c.finished_at,
+    sqlite_where=alerts.c.finished_at.is_not(None),
+    postgresql_where=alerts.c.finished_at.is_not(None),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("dedup_key", LargeBinary, nullable=False, unique=True),  # the same bytes are kept once
+    Column("reason", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("first_received_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False, index=True),
+    Column("deliveries", Integer, nullable=False),
+    Column("replayed_at", Float),
+    Column("alert_id", Text),  # the alert it became when it was replayed
+)
+Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at)
+
+heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
+
+
+class Database(Protocol):
+    """Runs transactions.
+
+    Both methods raise DatabaseUnavailableError where the store is away, full, read-only or slower
+    than `timeout_s`; the write may still have happened. An error that is no sign of an unavailable
+    store (a constraint, a mistake in a query) is raised as it is.
+    """
+
+    async def write(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        """Return what `transaction(connection, *args)` returned, after a commit with fsync."""
+        ...
+
+    async def read(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        """Return what `transaction(connection, *args)` returned; it may not write."""
+        ...
+
+
+@asynccontextmanager
+async def open_database(url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+    """Open the store, bring its schema up to date, and close it at the end.
+
+    Args:
+        url: A `postgresql+asyncpg://` URL, or None for SQLite in `data_dir`.
+
+    Raises:
+        DatabaseUnavailableError: It cannot be reached or migrated.
+    """
+    database = _Sqlite(data_dir / "vyrox.db") if url is None else _Postgres(url)
+    try:
+        await database.write(_migrate, timeout_s=60.0)
+        yield database
+    finally:
+        await database.close()
+
+
+def probe(connection: Connection, now: float) -> None:
+    """Write the heartbeat row: what a full disk or a read-only server refuses."""
+    connection.execute(heartbeat.update().values(at=now))
+
+
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Containers that start together take turns. The number is arbitrary and ours alone.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7261946)"))
+    config = Config()
+    config.set_main_option("script_location", "vyrox:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+class _Sqlite:
+    """SQLite: one writer thread, so that writes never wait for each other's locks."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = sa.create_engine(f"sqlite:///{path}", **_ENGINE_OPTIONS)
+        sa.event.listen(self._engine, "connect", _configure_sqlite)
+        sa.event.listen(self._engine, "begin", _begin_sqlite)
+        self._writing_engine = self._engine.execution_options(vyrox_writes=True)
+        self._writer = ThreadPoolExecutor(1, "sqlite-writer")
+        self._readers = ThreadPoolExecutor(4, "sqlite-reader")
+
+    async def write(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        run = partial(_in_transaction, self._writing_engine, transaction, *args)
+        return await _in_thread(self._writer, run, timeout_s)
+
+    async def read(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        run = partial(_in_transaction, self._engine, transaction, *args)
+        return await _in_thread(self._readers, run, timeout_s)
+
+    async def close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not before
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",  # a commit is on disk when it returns
+        "foreign_keys = ON",
+        "recursive_triggers = ON",  # else INSERT OR REPLACE slips past triggers that forbid DELETE
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that upgrades from reading to writing can fail at once, busy timeout or not.
+    writes = connection.get_execution_options().get("vyrox_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _in_transaction(
+    engine: sa.Engine, transaction: Callable[[Connection, *Ts], T], *args: *Ts
+) -> T:
+    with engine.begin() as connection:
+        return transaction(connection, *args)
+
+
+async def _in_thread(executor: ThreadPoolExecutor, run: Callable[[], T], timeout_s: float) -> T:
+    with _translated_errors():
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.get_running_loop().run_in_executor(executor, run)
+
+
+class _Postgres:
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_size=5,
+            pool_timeout=1,
+            connect_args={
+                "timeout": 2,
+                "server_settings": {"application_name": "vyrox", "synchronous_commit": "on"},
+            },
+            **_ENGINE_OPTIONS,
+        )
+
+    async def write(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        with _translated_errors():
+            async with asyncio.timeout(timeout_s), self._engine.begin() as connection:
+                return await connection.run_sync(transaction, *args)
+
+    read = write
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError):
+        raise
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError, asyncpg.PostgresError, OSError) as exc:
+        cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
+        # First line only: PostgreSQL's DETAIL line repeats the values of the row.
+        reason = str(cause).partition("\n")[0]
+        raise DatabaseUnavailableError(f"{type(cause).__name__}: {reason}") from exc

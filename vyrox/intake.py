@@ -1,0 +1,195 @@
+"""An accepted alert becomes a row (contract 14, 15 and 17), and old rows are deleted.
+
+The row is the truth; Redis is the dispatch queue, filled from it. A row's `dedup_key` is unique, so
+inserting it *is* the redelivery decision, across restarts and containers.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.db import Database, alerts, quarantine
+from vyrox.group_commit import GroupCommit
+from vyrox.models import NormalizedAlert, Vendor
+
+DELETED_AT_ONCE: Final = 1000
+"""Rows that one retention transaction deletes, so that alerts never wait long behind it."""
+
+_encoder: Final = msgspec.json.Encoder()
+
+# One statement for a whole batch, handed to the driver as it is: building a statement of that size
+# costs SQLAlchemy more than running it costs the database.
+_SQLITE_INSERT: Final = """
+INSERT INTO alerts (id, tenant_id, source, dedup_key, received_at, alert, raw)
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (dedup_key) DO NOTHING
+"""
+_POSTGRES_INSERT: Final = """
+INSERT INTO alerts (id, tenant_id, source, dedup_key, received_at, alert, raw)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[], $6::bytea[],
+                     $7::bytea[])
+ON CONFLICT (dedup_key) DO NOTHING
+"""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """An authenticated, normalised alert on its way into the store; the columns of its row.
+
+    Attributes:
+        alert: The normalised alert as JSON.
+        raw: The body as received.
+        received_at: Unix seconds.
+    """
+
+    alert_id: str
+    tenant_id: str
+    source: Vendor
+    dedup_key: bytes
+    received_at: float
+    alert: bytes
+    raw: bytes
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What the store holds for a delivery: its own row, or that of the delivery it repeats.
+
+    Attributes:
+        alert: The normalised alert as JSON.
+        finished: A consumer is done with it, so it must not be queued again.
+    """
+
+    alert_id: str
+    alert: bytes
+    finished: bool
+    redelivery: bool
+
+
+class Intake:
+    """Stores deliveries, many at a time, while `run` runs."""
+
+    def __init__(self, database: Database, window_s: int) -> None:
+        """`window_s` is how long the same bytes count as a redelivery (contract 14)."""
+        self._database = database
+        self._window_s = window_s
+        self._commits = GroupCommit[Delivery, Stored](
+            self._store, lambda delivery: len(delivery.alert) + len(delivery.raw)
+        )
+
+    async def run(self) -> None:
+        """Commit what `accept` hands in, until cancelled."""
+        await self._commits.run()
+
+    async def accept(self, alert: NormalizedAlert, raw: bytes, received_at: float) -> Stored:
+        """Return what the store holds for this delivery, once that is committed.
+
+        Raises:
+            UnavailableError: Not stored, or not known to be; the same delivery may be sent again.
+        """
+        return await self._commits.submit(delivery(alert, raw, received_at))
+
+    async def _store(self, deliveries: Sequence[Delivery]) -> Sequence[Stored]:
+        return await self._database.write(store, deliveries, self._window_s)
+
+
+def delivery(alert: NormalizedAlert, raw: bytes, received_at: float) -> Delivery:
+    """Return the row that `alert` becomes."""
+    return Delivery(
+        alert_id=alert.id,
+        tenant_id=alert.tenant_id,
+        source=alert.source,
+        dedup_key=dedup_key(alert.tenant_id, alert.source, raw),
+        received_at=received_at,
+        alert=_encoder.encode(alert),
+        raw=raw,
+    )
+
+
+def dedup_key(tenant_id: str, source: Vendor, raw: bytes) -> bytes:
+    """Return 32 bytes that two deliveries share if, and only if, the second repeats the first."""
+    # Neither a tenant id nor a source can hold a NUL, so no two triples run together.
+    return sha256(b"%b\0%b\0%b" % (tenant_id.encode(), source.encode(), raw)).digest()
+
+
+def store(connection: Connection, deliveries: Sequence[Delivery], window_s: int) -> list[Stored]:
+    """Store `deliveries` and return what the store holds for each, in order."""
+    first: dict[bytes, Delivery] = {}
+    for arrived in deliveries:
+        first.setdefault(arrived.dedup_key, arrived)
+    stored: dict[bytes, Stored] = {}
+    # Sorted: two containers that insert the same keys in different orders would deadlock.
+    while missing := sorted(first.keys() - stored.keys()):
+        for new in _insert(connection, [first[key] for key in missing]):
+            stored[new.dedup_key] = Stored(
+                new.alert_id, new.alert, finished=False, redelivery=False
+            )
+        for held in _holders(connection, [key for key in missing if key not in stored]):
+            if held.received_at > first[held.dedup_key].received_at - window_s:
+                finished = held.finished_at is not None
+                stored[held.dedup_key] = Stored(held.id, held.alert, finished, redelivery=True)
+            else:
+                # Its window is over: the old row gives the key up and the next round inserts.
+                release = alerts.update().where(alerts.c.id == held.id).values(dedup_key=None)
+                connection.execute(release)
+    return [
+        stored[arrived.dedup_key]
+        if arrived is first[arrived.dedup_key]
+        else msgspec.structs.replace(stored[arrived.dedup_key], redelivery=True)
+        for arrived in deliveries
+    ]
+
+
+def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
+    """Insert those whose key no row holds, and return them."""
+    rows = [msgspec.structs.astuple(new) for new in deliveries]
+    if connection.dialect.name == "postgresql":
+        columns = tuple(list(column) for column in zip(*rows, strict=True))
+        inserted = connection.exec_driver_sql(_POSTGRES_INSERT, columns).rowcount
+    else:
+        inserted = connection.exec_driver_sql(_SQLITE_INSERT, rows).rowcount
+    if inserted == len(rows):
+        return deliveries
+    query = sa.select(alerts.c.id).where(alerts.c.id.in_([new.alert_id for new in deliveries]))
+    present = set(connection.execute(query).scalars())
+    return [new for new in deliveries if new.alert_id in present]
+
+
+class _Holder(msgspec.Struct, frozen=True):
+    id: str
+    dedup_key: bytes
+    alert: bytes
+    received_at: float
+    finished_at: float | None
+
+
+def _holders(connection: Connection, keys: Sequence[bytes]) -> list[_Holder]:
+    """Return the rows that hold `keys`."""
+    if not keys:
+        return []
+    c = alerts.c
+    query = sa.select(c.id, c.dedup_key, c.alert, c.received_at, c.finished_at)
+    return [_Holder(*row) for row in connection.execute(query.where(c.dedup_key.in_(keys)))]
+
+
+async def delete_expired(database: Database, retention_s: float, now: float) -> int:
+    """Delete what was finished, or last quarantined, more than `retention_s` before `now`.
+
+    Returns how many rows went. What no consumer has finished stays, however old.
+    """
+    deleted = 0
+    while batch := await database.write(_delete_some, now - retention_s):
+        deleted += batch
+    return deleted
+
+
+def _delete_some(connection: Connection, cutoff: float) -> int:
+    deleted = 0
+    for table, ended_at in (
+        (alerts, alerts.c.finished_at),
+        (quarantine, quarantine.c.last_received_at),
+    ):
+        some = sa.select(table.c.id).where(ended_at < cutoff).limit(DELETED_AT_ONCE)
+        deleted += connection.execute(table.delete().where(table.c.id.in_(some))).rowcount
+    return deleted

@@ -1,0 +1,9 @@
+"""Runs the migrations on the connection, and in the transaction, that `vyrox.db` hands over."""
+
+from alembic import context
+
+from vyrox.db import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,151 @@
+"""The public listener: vendors' webhooks in, queued alerts out (contract 6 to 18).
+
+body -> claimed tenant -> its secrets -> tenant -> alert -> row -> stream entry -> 202
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from vyrox import log
+from vyrox.adapters import ADAPTERS
+from vyrox.asgi import JsonResponse, read_body
+from vyrox.auth import authenticate_bearer, authenticate_signature
+from vyrox.clock import Clock
+from vyrox.db import Database
+from vyrox.errors import NormalizationError, UnavailableError
+from vyrox.health import Health
+from vyrox.intake import Intake
+from vyrox.models import BEARER_VENDORS, Tenant, Vendor
+from vyrox.quarantine import keep
+from vyrox.queue import AlertQueue, Entry
+from vyrox.tenant_id import is_tenant_id
+from vyrox.tenants import Credentials, TenantDirectory
+
+STORE_TIMEOUT_S: Final = 0.9
+"""For the row and the stream entry together: a 503 must be there within a second (contract 17)."""
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """What the routes work with; opened in the application's lifespan."""
+
+    clock: Clock
+    max_body_bytes: int
+    tenants: TenantDirectory
+    intake: Intake
+    queue: AlertQueue
+    database: Database
+    health: Health
+
+
+def create_routes() -> list[BaseRoute]:
+    """Return the routes of the public listener."""
+    paths: dict[Vendor, str] = {
+        "crowdstrike": "/webhook/crowdstrike",
+        "sentinelone": "/webhook/sentinelone",
+        "defender": "/webhook/defender",
+        "generic": "/webhook/generic/{tenant_id}",
+    }
+    return [
+        *(
+            Route(path, partial(receive_alert, vendor=vendor), methods=["POST"])
+            for vendor, path in paths.items()
+        ),
+        Route("/health", report_health, methods=["GET"]),
+    ]
+
+
+async def receive_alert(request: Request, vendor: Vendor) -> Response:
+    """Take one alert in. The order of the steps is contract 6's and 9's.
+
+    Raises:
+        VyroxError: One of those with a status below 500, or UnavailableError. Nothing was promised.
+    """
+    ingestion: Ingestion = request.app.state.ingestion
+    adapter = ADAPTERS[vendor]
+    # 1. The body, within its limit.
+    body = await read_body(request, ingestion.max_body_bytes)
+    now = ingestion.clock()
+    # 2. Whom it claims to be from. Nothing else is read before the credential has verified.
+    if adapter.unverified_tenant_id is not None:
+        claimed = adapter.unverified_tenant_id(body)
+    else:
+        claimed = request.path_params["tenant_id"]
+    # 3. The credential. From here on, the tenant is the one whose secret verified.
+    tenant = _authenticate(ingestion.tenants, request, body, claimed, vendor, now)
+    # 4. The payload becomes an alert, or is kept until it can.
+    try:
+        alert = adapter.normalize(body, tenant, now)
+    except NormalizationError as exc:
+        async with _time_limit():
+            await ingestion.database.write(keep, tenant.tenant_id, vendor, body, str(exc), now)
+        raise
+    # 5. The row, committed; then the stream entry, confirmed. From here on it cannot be lost.
+    async with _time_limit():
+        stored = await ingestion.intake.accept(alert, body, now)
+        if not stored.finished:
+            entry = Entry(tenant.tenant_id, stored.alert_id, stored.alert, body)
+            await ingestion.queue.put(entry)
+    # 6. The promise.
+    log.event(
+        "alert.redelivered" if stored.redelivery else "alert.accepted",
+        request_id=request.state.request_id,
+        tenant=tenant.tenant_id,
+        source=vendor,
+        alert_id=stored.alert_id,
+    )
+    return JsonResponse({"status": "queued", "alert_id": stored.alert_id}, 202)
+
+
+def _authenticate(
+    tenants: TenantDirectory,
+    request: Request,
+    body: bytes,
+    claimed: str,
+    vendor: Vendor,
+    now: float,
+) -> Tenant:
+    if is_tenant_id(claimed):
+        credentials = tenants.look_up(claimed, vendor, now)
+    else:
+        credentials = Credentials("", (), onboarded=False)  # only a path can get here: no tenant
+    if vendor in BEARER_VENDORS:
+        tenant, slot = authenticate_bearer(_values(request, b"authorization"), credentials)
+    else:
+        signatures = _values(request, b"x-vyrox-signature")
+        tenant, slot = authenticate_signature(body, signatures, credentials)
+    if slot > 0:
+        tenants.note_previous_used(tenant.tenant_id, vendor, now)
+    return tenant
+
+
+def _values(request: Request, name: bytes) -> list[bytes]:
+    return [value for header, value in request.headers.raw if header == name]
+
+
+@asynccontextmanager
+async def _time_limit() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STORE_TIMEOUT_S):
+            yield
+    except TimeoutError as exc:
+        raise UnavailableError(f"not stored and queued within {STORE_TIMEOUT_S} s") from exc
+
+
+async def report_health(request: Request) -> Response:
+    """Answer 200 while an alert would be accepted.
+
+    Raises:
+        UnavailableError: It would not.
+    """
+    ingestion: Ingestion = request.app.state.ingestion
+    ingestion.health.check()
+    return JsonResponse({"status": "ok"})

@@ -1,0 +1,104 @@
+"""`vyrox serve`: both listeners in one process and one event loop, with one lifespan."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from vyrox import log
+from vyrox.app import create_app
+from vyrox.errors import OperatorError
+from vyrox.http_protocol import BoundedHttpProtocol
+from vyrox.settings import Settings
+
+GRACE_S: Final = 20
+"""For requests in flight after SIGTERM. Platforms kill after 30 s."""
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to `serve`, which has two of them to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is in flight and return.
+
+    Raises:
+        SettingsError: A required setting is missing.
+        OperatorError: An address is taken, or a store cannot be opened. No port was open before.
+    """
+    app = create_app(settings)
+    with (
+        _bind("INGESTION", settings.ingestion_host, settings.ingestion_port) as public,
+        _bind("PROXY", settings.proxy_host, settings.proxy_port) as private,
+    ):
+        async with app.router.lifespan_context(app):
+            servers = {
+                _server(app.state.ingestion_app): public,
+                _server(app.state.proxy_app): private,
+            }
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, _stop, servers)
+            log.event("serving", ingestion=_address(public), proxy=_address(private))
+            async with asyncio.TaskGroup() as group:
+                for server, listener in servers.items():
+                    group.create_task(_serve_one(server, listener, servers))
+    log.event("stopped")
+
+
+async def _serve_one(
+    server: _Server, listener: socket.socket, servers: dict[_Server, socket.socket]
+) -> None:
+    try:
+        await server.serve([listener])
+    finally:
+        _stop(servers)  # neither goes on without the other
+
+
+def _stop(servers: dict[_Server, socket.socket]) -> None:
+    for server in servers:
+        server.should_exit = True
+
+
+def _server(app: Starlette) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=BoundedHttpProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # a forged X-Forwarded-For is not to be believed
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def _bind(name: str, host: str, port: int) -> socket.socket:
+    """Return a bound socket that does not listen yet: until it does, connections are refused."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as exc:
+        raise OperatorError(f"{name}_HOST/{name}_PORT {host}:{port}: {exc.strerror}") from exc
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{host}:{port}"

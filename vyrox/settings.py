@@ -1,0 +1,196 @@
+"""Settings, read from the environment once. No other module reads it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+
+from vyrox.errors import SettingsError
+from vyrox.models import Vendor
+
+MIN_SECRET_BYTES: Final = 32
+"""Shorter keys are guessable or weaken HMAC-SHA256 (RFC 2104: at least the digest's length)."""
+
+DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
+    "crowdstrike": "CROWDSTRIKE_WEBHOOK_SECRET",
+    "sentinelone": "SENTINELONE_WEBHOOK_SECRET",
+    "defender": "DEFENDER_WEBHOOK_SECRET",
+    "generic": "GENERIC_WEBHOOK_SECRET",
+}
+
+T = TypeVar("T")
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator chose. Secrets are kept out of the repr.
+
+    Attributes:
+        hmac_secret: Signs `/execute` and `/audit/export`; None is refused by `serve`.
+        default_secrets: Per vendor, for tenants not onboarded (contract 8).
+        database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
+        encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
+        redelivery_window_s: See contract 14.
+    """
+
+    hmac_secret: str | None = field(default=None, repr=False)
+    default_secrets: Mapping[Vendor, bytes] = field(default_factory=dict, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
+    database_url: str | None = field(default=None, repr=False)
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    public_url: str | None = None
+    data_dir: Path = Path(".vyrox")
+    ingestion_host: str = "0.0.0.0"  # noqa: S104  (the public listener is meant to be reached)
+    ingestion_port: int = 8001
+    proxy_host: str = "127.0.0.1"
+    proxy_port: int = 3000
+    require_onboarding: bool = False
+    max_body_bytes: int = 1_048_576
+    queue_max_alerts: int = 1_000_000
+    redelivery_window_s: int = 86_400
+    retention_days: int = 90
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Return the settings in `env`, each checked.
+
+        Raises:
+            SettingsError: A value is bad; the text names the variable and what it takes.
+        """
+        read = _Reader(env)
+        database_url = read.value("DATABASE_URL", None, _database_url)
+        encryption_keys = read.value("VYROX_ENCRYPTION_KEY", cls.encryption_keys, _encryption_keys)
+        if database_url is not None and not encryption_keys:
+            raise SettingsError(
+                "VYROX_ENCRYPTION_KEY is required with DATABASE_URL: a key file would be lost with "
+                "the container's disk. Make one with: vyrox generate-key"
+            )
+        secrets = {
+            vendor: secret.encode()
+            for vendor, name in DEFAULT_SECRET_VARIABLES.items()
+            if (secret := read.value(name, None, _secret)) is not None
+        }
+        port = read.value("INGESTION_PORT", cls.ingestion_port, _integer(0, 65535))
+        return cls(
+            hmac_secret=read.value("VYROX_HMAC_SECRET", None, _secret),
+            default_secrets=secrets,
+            redis_url=read.value("REDIS_URL", None, _redis_url),
+            database_url=database_url,
+            encryption_keys=encryption_keys,
+            public_url=read.value("PUBLIC_URL", None, _public_url),
+            data_dir=read.value("VYROX_DATA_DIR", cls.data_dir, Path),
+            ingestion_host=read.value("INGESTION_HOST", cls.ingestion_host, str),
+            ingestion_port=read.value("PORT", port, _integer(0, 65535)),
+            proxy_host=read.value("PROXY_HOST", cls.proxy_host, str),
+            proxy_port=read.value("PROXY_PORT", cls.proxy_port, _integer(0, 65535)),
+            require_onboarding=read.value("REQUIRE_ONBOARDING", False, _boolean),
+            max_body_bytes=read.value(
+                "MAX_BODY_BYTES", cls.max_body_bytes, _integer(1024, 67_108_864)
+            ),
+            queue_max_alerts=read.value(
+                "QUEUE_MAX_ALERTS", cls.queue_max_alerts, _integer(1, 1_000_000_000)
+            ),
+            redelivery_window_s=read.value(
+                "REDELIVERY_WINDOW_SECONDS", cls.redelivery_window_s, _integer(0, 31_536_000)
+            ),
+            retention_days=read.value("RETENTION_DAYS", cls.retention_days, _integer(1, 36_500)),
+        )
+
+    @classmethod
+    def from_process(cls) -> "Settings":
+        """Return the settings in this process's environment. Raises as `from_env`."""
+        return cls.from_env(os.environ)  # noqa: TID251  (this is the one reader)
+
+    def require_hmac_secret(self) -> str:
+        """Return `hmac_secret`.
+
+        Raises:
+            SettingsError: It is not set. There is no default: it signs containment.
+        """
+        if self.hmac_secret is None:
+            raise SettingsError(
+                "VYROX_HMAC_SECRET is required: at least 32 bytes that sign /execute and "
+                "/audit/export. Make one with: openssl rand -hex 32"
+            )
+        return self.hmac_secret
+
+
+class _Reader:
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def value(self, name: str, default: T, parse: Callable[[str], T]) -> T:
+        """Return the parsed value of `name`, or `default` where it is not set.
+
+        `parse` raises ValueError with what the variable takes; the value itself is not repeated.
+        """
+        text = self._env.get(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError as exc:
+            raise SettingsError(f"{name} {exc}") from None
+
+
+def _secret(text: str) -> str:
+    if len(text.encode("utf-8", "surrogateescape")) < MIN_SECRET_BYTES:
+        raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
+    return text
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # int() alone would take "1_000", " 12\n" and other scripts' digits.
+        if text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high:
+            return int(text)
+        raise ValueError(f"must be a whole number from {low} to {high}")
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError("must be one of true, 1, yes, on, false, 0, no, off")
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    return text
+
+
+def _database_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"postgres", "postgresql"} or not (parts.hostname or parts.query):
+        raise ValueError("must be a postgres:// or postgresql:// URL")
+    # libpq's `sslmode` is `ssl` to asyncpg; platforms hand out libpq's spelling.
+    query = parts.query.replace("sslmode=", "ssl=")
+    return parts._replace(scheme="postgresql+asyncpg", query=query).geturl()
+
+
+def _encryption_keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(","))
+    try:
+        for key in keys:
+            Fernet(key)
+    except ValueError:
+        raise ValueError(
+            "must be one or more Fernet keys (32 bytes, URL-safe base64), comma-separated; "
+            "make one with: vyrox generate-key"
+        ) from None
+    return keys
+
+
+def _public_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"http", "https"}:
+        raise ValueError("must be an http:// or https:// URL")
+    return text.rstrip("/")

@@ -1,0 +1,1 @@
+"""Send made-up but realistic vendor detections to a running ingestion service."""

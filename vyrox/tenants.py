@@ -1,0 +1,305 @@
+"""Tenants and their webhook credentials: looked up in memory, kept in SQL (contract 8).
+
+The whole table is held in memory and brought up to date from the rows whose `version` is new. So a
+look-up costs no round trip, takes the same path for tenants that exist and tenants that do not,
+and a stranger's invented names are stored nowhere.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from cryptography.fernet import InvalidToken, MultiFernet
+from sqlalchemy import Connection
+
+from vyrox import log
+from vyrox.db import Database, tenant_credentials
+from vyrox.errors import OperatorError
+from vyrox.models import FieldMap, Vendor
+
+_table: Final = tenant_credentials.c
+
+_ADVISORY_LOCK: Final = 7261947
+"""Held by whoever changes the table, so that versions become visible in order. Ours alone."""
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What may prove to be `tenant_id` at one vendor's webhook, at one moment.
+
+    Attributes:
+        secrets: At most two: the present one, and during a rotation the previous one.
+        onboarded: Whether the tenant has a row for any vendor, disabled ones included.
+    """
+
+    tenant_id: str
+    secrets: tuple[bytes, ...]
+    onboarded: bool
+    field_map: FieldMap | None = None
+
+
+class TenantRow(msgspec.Struct, frozen=True):
+    """One (tenant, vendor) as `vyrox tenant list` shows it. Times are Unix seconds."""
+
+    tenant_id: str
+    vendor: Vendor
+    enabled: bool
+    created_at: float
+    previous_expires_at: float | None
+    previous_used_at: float | None
+    field_map: FieldMap | None
+
+
+class _Row(msgspec.Struct, frozen=True):
+    secret: bytes | None
+    previous_secret: bytes | None
+    previous_expires_at: float
+    field_map: FieldMap | None
+
+
+class TenantDirectory:
+    """The credentials in memory, as of the last `refresh`."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: MultiFernet,
+        default_secrets: Mapping[Vendor, bytes],
+        *,
+        require_onboarding: bool,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._default_secrets = {} if require_onboarding else default_secrets
+        self._rows: dict[str, dict[Vendor, _Row]] = defaultdict(dict)
+        self._version = 0
+        self._previous_used: dict[tuple[str, Vendor], float] = {}
+
+    def look_up(self, tenant_id: str, vendor: Vendor, now: float) -> Credentials:
+        """Return what may prove to be `tenant_id`; no secrets where nothing may.
+
+        A tenant without any row falls back to the vendor's default secret, unless
+        REQUIRE_ONBOARDING; a disabled row is a row.
+        """
+        rows = self._rows.get(tenant_id)
+        if rows is None:
+            default = self._default_secrets.get(vendor)
+            return Credentials(tenant_id, (default,) if default else (), onboarded=False)
+        row = rows.get(vendor)
+        if row is None or row.secret is None:
+            return Credentials(tenant_id, (), onboarded=True)
+        secrets = [row.secret]
+        if row.previous_secret is not None and now < row.previous_expires_at:
+            secrets.append(row.previous_secret)
+        return Credentials(tenant_id, tuple(secrets), onboarded=True, field_map=row.field_map)
+
+    def note_previous_used(self, tenant_id: str, vendor: Vendor, now: float) -> None:
+        """Remember that the previous secret still works for somebody; `refresh` writes it down."""
+        self._previous_used[tenant_id, vendor] = now
+
+    async def refresh(self) -> None:
+        """Take over what has changed since the last call; a changed row is in force from then on.
+
+        Raises:
+            DatabaseUnavailableError: What is in memory stays in force.
+        """
+        for row in await self._database.read(_changed_since, self._version):
+            self._rows[row.tenant_id][row.vendor] = self._decrypt(row)
+            self._version = row.version
+        if used := self._previous_used.copy():
+            await self._database.write(_record_previous_used, used)
+            self._previous_used = {
+                key: at for key, at in self._previous_used.items() if at != used.get(key)
+            }
+
+    def _decrypt(self, row: sa.Row[tuple[object, ...]]) -> _Row:
+        try:
+            return _Row(
+                secret=self._vault.decrypt(row.secret) if row.secret else None,
+                previous_secret=(
+                    self._vault.decrypt(row.previous_secret) if row.previous_secret else None
+                ),
+                previous_expires_at=row.previous_expires_at or 0.0,
+                field_map=_decode_field_map(row.field_map),
+            )
+        except InvalidToken:
+            # Fail closed for this tenant alone, and say so: the key that encrypted it is gone.
+            log.event(
+                "tenant.undecryptable", logging.ERROR, tenant=row.tenant_id, vendor=row.vendor
+            )
+            return _Row(None, None, 0.0, None)
+
+
+def add_tenant(
+    connection: Connection,
+    tenant_id: str,
+    vendor: Vendor,
+    encrypted_secret: str,
+    field_map: FieldMap | None,
+    now: float,
+) -> None:
+    """Onboard `tenant_id` at `vendor`, or enable again what `remove_tenant` disabled.
+
+    Raises:
+        OperatorError: It is onboarded and enabled already.
+    """
+    present = _find(connection, tenant_id, vendor)
+    if present is not None and present.disabled_at is None:
+        raise OperatorError(
+            f"{tenant_id} is onboarded for {vendor} already; for a new secret use: "
+            f"vyrox tenant rotate {tenant_id} --vendor {vendor}"
+        )
+    values = {
+        "secret": encrypted_secret,
+        "previous_secret": None,
+        "field_map": _encode_field_map(field_map),
+        "created_at": now,
+        "disabled_at": None,
+        "version": _next_version(connection),
+    }
+    if present is None:
+        insert = tenant_credentials.insert().values(tenant_id=tenant_id, vendor=vendor, **values)
+        connection.execute(insert)
+    else:
+        connection.execute(
+            tenant_credentials.update().where(_is(tenant_id, vendor)).values(**values)
+        )
+
+
+def rotate_tenant(
+    connection: Connection,
+    tenant_id: str,
+    vendor: Vendor,
+    encrypted_secret: str,
+    overlap_s: int,
+    now: float,
+    force: bool,
+) -> None:
+    """Make `encrypted_secret` the tenant's secret; the present one stays valid for `overlap_s`.
+
+    Raises:
+        OperatorError: Not onboarded; or an earlier rotation's overlap still runs and not `force`
+            (the oldest secret would stop working at once).
+    """
+    row = _enabled(connection, tenant_id, vendor)
+    if row.previous_secret and row.previous_expires_at > now and not force:
+        raise OperatorError(
+            f"{tenant_id} is still in the overlap of an earlier rotation; its oldest secret would "
+            "stop working now. Wait for it to end, or pass --force"
+        )
+    connection.execute(
+        tenant_credentials.update()
+        .where(_is(tenant_id, vendor))
+        .values(
+            secret=encrypted_secret,
+            previous_secret=row.secret,
+            previous_expires_at=now + overlap_s,
+            previous_used_at=None,
+            version=_next_version(connection),
+        )
+    )
+
+
+def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> None:
+    """Disable the tenant at `vendor` and forget its secrets. The row stays (contract 8).
+
+    Raises:
+        OperatorError: Not onboarded.
+    """
+    _enabled(connection, tenant_id, vendor)
+    connection.execute(
+        tenant_credentials.update()
+        .where(_is(tenant_id, vendor))
+        .values(
+            secret=None,
+            previous_secret=None,
+            disabled_at=now,
+            version=_next_version(connection),
+        )
+    )
+
+
+def set_field_map(
+    connection: Connection, tenant_id: str, vendor: Vendor, field_map: FieldMap
+) -> None:
+    """Replace the tenant's field map.
+
+    Raises:
+        OperatorError: Not onboarded.
+    """
+    _enabled(connection, tenant_id, vendor)
+    connection.execute(
+        tenant_credentials.update()
+        .where(_is(tenant_id, vendor))
+        .values(field_map=_encode_field_map(field_map), version=_next_version(connection))
+    )
+
+
+def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> FieldMap | None:
+    """Return the tenant's field map, or None where it has none."""
+    query = sa.select(_table.field_map).where(_is(tenant_id, vendor))
+    return _decode_field_map(connection.execute(query).scalar())
+
+
+def list_tenants(connection: Connection) -> list[TenantRow]:
+    """Return every (tenant, vendor), in order of name."""
+    query = sa.select(tenant_credentials).order_by(_table.tenant_id, _table.vendor)
+    return [
+        TenantRow(
+            tenant_id=row.tenant_id,
+            vendor=row.vendor,
+            enabled=row.disabled_at is None,
+            created_at=row.created_at,
+            previous_expires_at=row.previous_expires_at if row.previous_secret else None,
+            previous_used_at=row.previous_used_at,
+            field_map=_decode_field_map(row.field_map),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _is(tenant_id: str, vendor: Vendor) -> sa.ColumnElement[bool]:
+    return sa.and_(_table.tenant_id == tenant_id, _table.vendor == vendor)
+
+
+def _find(
+    connection: Connection, tenant_id: str, vendor: Vendor
+) -> sa.Row[tuple[object, ...]] | None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    query = sa.select(tenant_credentials).where(_is(tenant_id, vendor))
+    return connection.execute(query).one_or_none()
+
+
+def _enabled(connection: Connection, tenant_id: str, vendor: Vendor) -> sa.Row[tuple[object, ...]]:
+    row = _find(connection, tenant_id, vendor)
+    if row is None or row.disabled_at is not None:
+        raise OperatorError(f"{tenant_id} is not onboarded for {vendor}; see: vyrox tenant list")
+    return row
+
+
+def _next_version(connection: Connection) -> int:
+    highest = connection.execute(sa.select(sa.func.max(_table.version))).scalar()
+    return (highest or 0) + 1
+
+
+def _changed_since(connection: Connection, version: int) -> list[sa.Row[tuple[object, ...]]]:
+    query = sa.select(tenant_credentials).where(_table.version > version).order_by(_table.version)
+    return list(connection.execute(query))
+
+
+def _record_previous_used(connection: Connection, used: Mapping[tuple[str, Vendor], float]) -> None:
+    for (tenant_id, vendor), at in used.items():
+        connection.execute(
+            tenant_credentials.update().where(_is(tenant_id, vendor)).values(previous_used_at=at)
+        )
+
+
+def _encode_field_map(field_map: FieldMap | None) -> str | None:
+    return None if field_map is None else msgspec.json.encode(field_map).decode()
+
+
+def _decode_field_map(text: str | None) -> FieldMap | None:
+    return None if text is None else msgspec.json.decode(text, type=FieldMap)
