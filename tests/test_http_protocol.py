@@ -7,13 +7,14 @@ import socket
 import struct
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from vyrox.http_protocol import (
     MAX_HEADER_BYTES,
@@ -65,6 +66,17 @@ class HastyProtocol(BoundedHttpProtocol):
     headers_timeout_s = 0.1
     request_timeout_s = 0.2
     linger_timeout_s = 0.1
+
+
+class WatchedProtocol(BoundedHttpProtocol):
+    """Tells when a connection is closed on the server's side. Lingers too long for a test."""
+
+    closed: ClassVar[asyncio.Event]
+    linger_timeout_s = 2 * PATIENCE_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.closed.set()
 
 
 async def read_body(receive: Receive) -> bytes | None:
@@ -206,12 +218,20 @@ def fields(count: int) -> bytes:
     return b"".join(b"X-%d: x\r\n" % i for i in range(count))
 
 
+@pytest.fixture
+def closed() -> asyncio.Event:
+    WatchedProtocol.closed = asyncio.Event()
+    return WatchedProtocol.closed
+
+
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No test may leave an error or a traceback in the log."""
     caplog.set_level(logging.INFO)
     yield
-    assert [record for record in caplog.get_records("call") if record.levelno >= 40] == []
+    assert [
+        record for record in caplog.get_records("call") if record.levelno >= logging.ERROR
+    ] == []
     assert [record for record in caplog.get_records("call") if record.exc_info] == []
 
 
@@ -448,10 +468,13 @@ async def test_header_behind_another_request_is_bounded_too() -> None:
 
 
 async def test_limits_count_each_request_anew() -> None:
-    request = (POST + fields(MAX_HEADER_FIELDS - 1) + b"\r\n") + head_of(MAX_HEADER_BYTES)
+    trailers = CHUNKED + b"0\r\nX: " + b"t" * 10_000 + b"\r\n\r\n"
+    request = (
+        (POST + fields(MAX_HEADER_FIELDS - 1) + b"\r\n") + trailers + head_of(MAX_HEADER_BYTES)
+    )
     async with serving(protocol=BytewiseProtocol) as port:
         answers = await exchange(port, request * 3 + NEXT)
-    assert [found.status for found in answers] == [200] * 7
+    assert [found.status for found in answers] == [200] * 10
 
 
 async def test_trailers_never_join_the_header() -> None:
@@ -580,6 +603,33 @@ async def test_slow_header_on_a_used_connection_times_out() -> None:
     check_refusal(second, TIMED_OUT)
 
 
+async def test_idle_time_ends_where_a_request_begins() -> None:
+    class Idle(HastyProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.timeout_keep_alive = 0.05  # type: ignore[assignment]  # uvicorn says whole seconds
+
+    async with serving(protocol=Idle) as port:
+        async with connected(port) as (reader, writer):
+            await send(writer, POST + b"\r\n")
+            await read_answer(reader)
+            await send(writer, b"GET")
+            check_refusal((await read_answers(reader))[0], TIMED_OUT)
+        async with connected(port) as (reader, writer):
+            await send(writer, POST + b"\r\n")
+            await read_answer(reader)
+            assert await reader.read() == b""
+
+
+async def test_idle_connection_has_no_deadline() -> None:
+    async with serving(protocol=HastyProtocol) as port, connected(port) as (reader, writer):
+        for _ in range(2):
+            await send(writer, POST + b"\r\n")
+            assert (await read_answer(reader)).status == 200
+            for _ in range(3):
+                await headers_timeout_passes(port)
+
+
 async def test_empty_lines_do_not_keep_a_used_connection_open() -> None:
     async with serving(protocol=HastyProtocol) as port, connected(port) as (reader, writer):
         await send(writer, POST + b"\r\n")
@@ -655,21 +705,21 @@ async def test_client_that_is_held_back_is_not_timed_out() -> None:
 async def test_refusal_waits_for_the_answer_before_it() -> None:
     gate = Gate()
     async with serving(gate) as port, connected(port) as (reader, writer):
-        await send(writer, POST + b"\r\n" + CHUNKED + b"no chunk" + NEXT)
+        await send(writer, POST + b"\r\n" + POST + b"\r\n" + CHUNKED + b"no chunk" + NEXT)
         # Answered without the application, and after the server has read the above.
         assert len(await exchange(port, b"\0")) == 1
         gate.opened.set()
-        first, second = await read_answers(reader)
-    assert first.status == 200
-    check_refusal(second, BAD_REQUEST)
-    assert gate.calls == 1
+        *answered, refused = await read_answers(reader)
+    assert [found.status for found in answered] == [200, 200]
+    check_refusal(refused, BAD_REQUEST)
+    assert gate.calls == 2
 
 
 async def test_refusal_is_left_out_when_the_answer_before_it_closes() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        length = [(b"content-length", b"0"), (b"connection", b"close")]
+        length = [(b"content-length", b"10000000"), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": 200, "headers": length})
-        await send({"type": "http.response.body"})
+        await send({"type": "http.response.body", "body": b"b" * 10_000_000})
 
     async with serving(app) as port:
         assert [found.status for found in await exchange(port, POST + b"\r\n\0")] == [200]
@@ -688,21 +738,23 @@ async def test_early_answer_is_the_only_one(rest: bytes, caplog: pytest.LogCaptu
     assert len(refusals(caplog)) == 1
 
 
-async def test_started_answer_is_cut_when_its_request_is_refused() -> None:
-    bodies = []
+async def test_started_answer_is_cut_when_its_request_is_refused(closed: asyncio.Event) -> None:
+    told = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         length = [(b"content-length", b"4")]
         await send({"type": "http.response.start", "status": 200, "headers": length})
-        bodies.append(await read_body(receive))
+        assert await read_body(receive) is None
+        told.set()
         await send({"type": "http.response.body", "body": b"late"})
 
-    async with serving(app) as port, connected(port) as (reader, writer):
+    async with serving(app, WatchedProtocol) as port, connected(port) as (reader, writer):
         await send(writer, CHUNKED)
         await reader.readuntil(b"\r\n\r\n")
         await send(writer, b"no chunk")
         assert await reader.read() == b""
-    assert bodies == [None]
+        await told.wait()
+        assert not closed.is_set()
 
 
 async def test_expectation_is_met_once_the_body_is_read() -> None:
@@ -721,35 +773,70 @@ async def test_expectation_is_not_met_after_a_refusal() -> None:
     check_refusal(found, BAD_REQUEST)
 
 
-async def test_refused_client_that_stays_is_cut_off() -> None:
-    closed = asyncio.Event()
+async def test_refused_client_that_stays_is_cut_off(
+    closed: asyncio.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lingering(WatchedProtocol):
+        headers_timeout_s = 0.05  # must not run on after the refusal
+        linger_timeout_s = 0.1
 
-    class Watched(HastyProtocol):
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            closed.set()
-
-    async with serving(protocol=Watched) as port, connected(port) as (reader, writer):
+    async with serving(protocol=Lingering) as port, connected(port) as (reader, writer):
         await send(writer, b"\0")
         check_refusal((await read_answers(reader))[0], BAD_REQUEST)
         await closed.wait()
+    assert len(refusals(caplog)) == 1
 
 
-async def test_refused_client_that_sends_on_is_cut_off() -> None:
-    closed = asyncio.Event()
-
-    class Watched(BoundedHttpProtocol):
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            closed.set()
-
-    async with serving(protocol=Watched) as port, connected(port) as (reader, writer):
+async def test_refused_client_that_sends_on_is_cut_off(closed: asyncio.Event) -> None:
+    async with serving(protocol=WatchedProtocol) as port, connected(port) as (reader, writer):
         await send(writer, b"\0")
         check_refusal((await read_answers(reader))[0], BAD_REQUEST)
-        await send(writer, b"\0" * MAX_LINGER_BYTES)
-        assert not closed.is_set()
-        await send(writer, b"\0")
+        await send(writer, b"\0" * (MAX_LINGER_BYTES + 1))
         await closed.wait()
+
+
+async def test_refused_client_that_closes_is_let_go(closed: asyncio.Event) -> None:
+    class HeldBack(WatchedProtocol):
+        def data_received(self, data: bytes) -> None:
+            self.flow.pause_reading()  # as uvicorn does where the application does not read
+            super().data_received(data)
+
+    async with serving(protocol=HeldBack) as port:
+        check_refusal((await exchange(port, CHUNKED + b"no chunk"))[0], BAD_REQUEST)
+        async with asyncio.timeout(PATIENCE_S):
+            await closed.wait()
+
+
+class Wire(asyncio.Transport):
+    """A transport that cannot be half-closed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.written = b""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        raise self.error
+
+    def abort(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), OSError(107, "not connected")])
+async def test_refusal_needs_no_half_close(error: Exception) -> None:
+    config = uvicorn.Config(echo, lifespan="off", log_config=None)
+    protocol = BoundedHttpProtocol(config, ServerState(), {})
+    wire = Wire(error)
+    protocol.connection_made(wire)
+    protocol.data_received(b"\0")
+    protocol.connection_lost(ConnectionResetError())
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("is_reset", [False, True], ids=["close", "reset"])
@@ -763,7 +850,7 @@ async def test_client_that_vanishes_leaves_no_trace(
         await answer(send, b"")
 
     data = CHUNKED + b"4\r\nbody\r\n0\r\n\r\n"
-    async with serving(app) as port:
+    async with serving(app, HastyProtocol) as port:
         for size in range(len(data)):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             if is_reset:
@@ -775,6 +862,8 @@ async def test_client_that_vanishes_leaves_no_trace(
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+        for _ in range(3):
+            await headers_timeout_passes(port)
         assert len(await exchange(port, NEXT)) == 1
     assert set(bodies) == {None, b""}
     assert refusals(caplog) == []

@@ -295,9 +295,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _part(self) -> None:
         """Send the last answer and close once the client has, or the linger limits are reached."""
-        self._unset_keepalive_if_required()
         if self.transport.is_closing():
-            return
+            return  # the answer before said so, and may still be on its way
         self.flow.resume_reading()
         self.transport.write(self._last_answer or b"")
         # TLS cannot be half-closed, and a client that has gone cannot either.
