@@ -18,9 +18,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from vyrox.errors import OverloadedError, RequestTimeoutError, VyroxError
-
-logger = logging.getLogger("vyrox.http")
+from vyrox import log
+from vyrox.errors import (
+    HeadersTooLargeError,
+    MalformedRequestError,
+    OverloadedError,
+    RequestTimeoutError,
+    VyroxError,
+)
 
 # The request line and the header together. Vendors send about 1 KiB; llhttp itself has no limit.
 MAX_HEADER_BYTES: Final = 16 * 1024
@@ -35,20 +40,6 @@ MAX_UNANSWERED_REQUESTS: Final = 16
 # What is still read, and dropped, after a refusal. Closing a socket with unread input resets it,
 # and the reset may overtake the answer.
 MAX_LINGER_BYTES: Final = 4 * 1024 * 1024
-
-
-class MalformedRequestError(VyroxError):
-    """The bytes are no HTTP request, or one that two parsers could read differently."""
-
-    status = 400
-    detail = "bad request"
-
-
-class HeadersTooLargeError(VyroxError):
-    """The header, a chunk extension or the trailers are over MAX_HEADER_BYTES or _FIELDS."""
-
-    status = 431
-    detail = "request header fields too large"
 
 
 class Reading(enum.Enum):
@@ -256,7 +247,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Read no further, log, and answer when every earlier request has its answer."""
         self._stop_clock()
         request_id = str(uuid.uuid4())
-        logger.warning("request refused: %s", error, extra={"request_id": request_id})
+        log.event("http.refused", logging.WARNING, request_id=request_id, reason=str(error))
         self._last_answer = self._encode(error, request_id)
         if self._reading is Reading.BODY:
             self._abandon_request()

@@ -1,0 +1,593 @@
+"""The writer of the audit chains (contract 30 to 33), with the verifier as the oracle."""
+
+import asyncio
+import itertools
+import multiprocessing
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from threading import Barrier
+from typing import Literal
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection
+
+from tests.audit import (
+    NOW,
+    TENANT,
+    Clock,
+    FaultyDatabase,
+    Place,
+    action,
+    entries,
+    events,
+    noted,
+    running_writer,
+    verified_chains,
+)
+from tests.conftest import new_postgres_database
+from tests.polling import until
+from tests.postgres import Postgres
+from vyrox import log
+from vyrox.chain import export
+from vyrox.chain.entry import GENESIS, EntryError, seal
+from vyrox.chain.writer import (
+    ATTEMPTS,
+    ChainWriter,
+    Committed,
+    Draft,
+    Outcome,
+    Receipt,
+    append,
+)
+from vyrox.clock import wall_clock
+from vyrox.db import Database, open_database
+from vyrox.errors import DatabaseUnavailableError
+from vyrox.events import write_events
+
+Fault = Literal["before", "after"]
+
+POISON = Draft(TENANT, "events", "bad", {"kind": "bad", "request_id": None, "text": "\ud800"})
+"""Makes no entry: UTF-8 cannot encode it."""
+
+
+async def write(writer: ChainWriter, *drafts: Draft) -> tuple[Receipt, ...]:
+    return (await writer.commit(write_events, drafts)).receipts
+
+
+def start(writer: ChainWriter, *drafts: Draft) -> list["asyncio.Task[tuple[Receipt, ...]]"]:
+    """Let a caller of its own write each draft."""
+    return [asyncio.create_task(write(writer, draft)) for draft in drafts]
+
+
+async def test_commit_many_callers_share_a_commit(database: Database) -> None:
+    """64 callers: at most one commit for 16 entries, and none is lost."""
+    faulty = FaultyDatabase(database)
+
+    async def call(writer: ChainWriter, caller: int) -> list[Receipt]:
+        numbers = range(caller * 16, caller * 16 + 16)
+        return [(await write(writer, noted(number)))[0] for number in numbers]
+
+    async with running_writer(faulty) as writer:
+        receipts = await asyncio.gather(*(call(writer, caller) for caller in range(64)))
+    hashes = [entry["hash"] for entry in await events(database)]
+    assert faulty.writes <= 1024 / 16
+    assert len(hashes) == 1024
+    for receipt in itertools.chain.from_iterable(receipts):
+        assert hashes[receipt.sequence - 1] == receipt.hash
+
+
+async def test_commit_first_entry_follows_genesis_and_each_other_the_one_before_contract_30(
+    database: Database,
+) -> None:
+    drafts = (action("a"), action("b", "other-corp"), noted(1), action("c"), action("d"))
+    async with running_writer(database) as writer:
+        receipts = await write(writer, *drafts)
+    assert [(receipt.tenant_id, receipt.stream, receipt.sequence) for receipt in receipts] == [
+        (TENANT, "actions", 1),
+        ("other-corp", "actions", 1),
+        (TENANT, "events", 1),
+        (TENANT, "actions", 2),
+        (TENANT, "actions", 3),
+    ]
+    found = await entries(database)
+    assert [entry["host"] for entry in found] == ["a", "c", "d"]
+    assert found[0]["previous_hash"] == GENESIS
+    assert await verified_chains(database) == {
+        (TENANT, "actions"): [receipts[0].hash, receipts[3].hash, receipts[4].hash],
+        (TENANT, "events"): [receipts[2].hash],
+        ("other-corp", "actions"): [receipts[1].hash],
+    }
+
+
+async def test_commit_entry_stands_as_given_with_the_clock_in_whole_seconds_contract_33(
+    database: Database,
+) -> None:
+    host = "w\u00fc-01\u2028\0 \U0001f512"
+    async with running_writer(database, Clock(NOW + 0.7)) as writer:
+        [receipt] = await write(writer, action(host))
+    assert await entries(database) == [
+        {
+            "timestamp": int(NOW),
+            "tenant_id": TENANT,
+            "action_type": "HOST_ISOLATION",
+            "host": host,
+            "approved_by": "jane \U0001f512",
+            "dry_run": True,
+            "previous_hash": GENESIS,
+            "hash": receipt.hash,
+        }
+    ]
+
+
+async def test_commit_after_a_restart_goes_on_contract_30(
+    database_url: str | None, data_dir: Path
+) -> None:
+    for host in ("a", "b"):
+        async with open_database(database_url, data_dir) as database:
+            async with running_writer(database) as writer:
+                await write(writer, action(host))
+            found = await entries(database)
+    assert [entry["host"] for entry in found] == ["a", "b"]
+
+
+async def test_commit_next_day_runs_on_in_the_same_chain(database: Database) -> None:
+    clock = Clock(1_704_067_199.9)
+    async with running_writer(database, clock) as writer:
+        await write(writer, action("2023-12-31"))
+        clock.now += 0.1
+        await write(writer, action("2024-01-01"))
+    assert [entry["timestamp"] for entry in await entries(database)] == [1704067199, 1704067200]
+
+
+async def test_commit_clock_going_back_never_shows_in_a_chain_and_is_logged_contract_33(
+    database: Database,
+) -> None:
+    clock = Clock()
+    logged = log.counts["audit.clock_behind"]
+    async with running_writer(database, clock) as writer:
+        await write(writer, action("a"))
+        clock.now -= 3600
+        await write(writer, action("b"), action("c", "other-corp"))
+        clock.now += 3601
+        await write(writer, action("d"))
+    times = [entry["timestamp"] for entry in await entries(database)]
+    assert times == [int(NOW), int(NOW), int(NOW) + 1]
+    [other] = await entries(database, "other-corp")
+    assert other["timestamp"] == int(NOW) - 3600
+    assert log.counts["audit.clock_behind"] == logged + 1
+
+
+async def test_commit_cancelled_caller_loses_its_future_and_nothing_else(
+    database: Database,
+) -> None:
+    faulty = FaultyDatabase(database)
+    faulty.gate.clear()
+    async with running_writer(faulty) as writer:
+        gone, stays = start(writer, action("gone"), action("stays"))
+        await faulty.began.wait()
+        gone.cancel()
+        await asyncio.wait([gone])
+        [later] = start(writer, action("later"))
+        faulty.gate.set()
+        assert [receipt.sequence for receipt in (*await stays, *await later)] == [2, 3]
+    assert gone.cancelled()
+    assert [entry["host"] for entry in await entries(database)] == ["gone", "stays", "later"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [
+        pytest.param("before", ["first", "last"], id="reject_nothing_committed"),
+        pytest.param("after", ["first", "a", "b", "last"], id="reject_committed_unseen"),
+    ],
+)
+async def test_commit_that_fails_fails_its_batch_and_the_next_reads_what_is_there_contract_32(
+    database: Database, fault: Fault, left: list[str]
+) -> None:
+    faulty = FaultyDatabase(database)
+    async with running_writer(faulty) as writer:
+        await write(writer, action("first"))
+        faulty.faults = {2: fault}
+        for failed in start(writer, action("a"), action("b")):
+            with pytest.raises(DatabaseUnavailableError):
+                await failed
+        [receipt] = await write(writer, action("last"))
+    assert faulty.writes == 3
+    assert receipt.sequence == len(left)
+    assert [entry["host"] for entry in await entries(database)] == left
+
+
+async def test_commit_on_a_full_disk_fails_until_there_is_space_contract_32(
+    data_dir: Path,
+) -> None:
+    def pragma(connection: Connection, statement: str) -> None:
+        connection.exec_driver_sql(statement)
+
+    async with open_database(None, data_dir) as database, running_writer(database) as writer:
+        await write(writer, action("first"))
+        await database.read(pragma, "PRAGMA max_page_count = 1")  # the pool's one connection
+        many = [action(f"{number:0256}") for number in range(100)]
+        with pytest.raises(DatabaseUnavailableError, match="full"):
+            await write(writer, *many)
+        assert len(await entries(database)) == 1
+        await database.read(pragma, "PRAGMA max_page_count = 1000000")
+        await write(writer, *many)
+        assert len(await entries(database)) == 101
+
+
+def refuse(_connection: Connection, items: Sequence[str]) -> list[Outcome[None]]:
+    """Write nothing, and raise what is no sign of a database that is away."""
+    raise LookupError(items[0])
+
+
+async def test_commit_item_that_raises_takes_no_other_of_its_batch_with_it(
+    database: Database,
+) -> None:
+    faulty = FaultyDatabase(database)
+    async with running_writer(faulty) as writer:
+        good = start(writer, *(action(f"{number}") for number in range(10)))
+        bad = [asyncio.create_task(writer.commit(refuse, name)) for name in "xy"]
+        [unfit] = start(writer, POISON)
+        good += start(writer, *(action(f"{number}") for number in range(10, 20)))
+        receipts = [receipt for task in good for receipt in await task]
+        for task, name in zip(bad, "xy", strict=True):
+            with pytest.raises(LookupError, match=name):
+                await task
+        with pytest.raises(EntryError, match="surrogate"):
+            await unfit
+    assert [receipt.sequence for receipt in receipts] == list(range(1, 21))
+    assert [entry["host"] for entry in await entries(database)] == [f"{n}" for n in range(20)]
+    assert await events(database) == []
+
+
+async def test_commit_constraint_broken_again_and_again_is_tried_a_bounded_number_of_times(
+    database: Database,
+) -> None:
+    calls = 0
+
+    def collide(connection: Connection, items: Sequence[None]) -> list[Outcome[None]]:
+        nonlocal calls
+        calls += 1
+        for _ in range(2):
+            statement = "INSERT INTO audit_log VALUES ('t', 'actions', 1, 'k', 1, 'h', :entry)"
+            connection.execute(sa.text(statement), {"entry": b""})
+        return [Outcome(None) for _ in items]
+
+    async with running_writer(database) as writer:
+        with pytest.raises(sa.exc.IntegrityError):
+            await writer.commit(collide, None)
+        assert calls == ATTEMPTS
+        await write(writer, action("next"))
+    assert list(await verified_chains(database)) == [(TENANT, "actions")]
+
+
+async def test_commit_place_taken_by_one_who_holds_no_lock_is_taken_anew(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    """The key is the net beneath the lock: the loser reads the head again, and nothing forks."""
+    url = await new_postgres_database(postgres)
+    sealed = seal({**action("other").members, "tenant_id": TENANT}, GENESIS, int(NOW))
+    other = await asyncpg.connect(url.replace("+asyncpg", ""))
+    async with open_database(url, data_dir) as database, running_writer(database) as writer:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute(
+            "INSERT INTO audit_log VALUES ($1, 'actions', 1, 'HOST_ISOLATION', $2, $3, $4)",
+            TENANT,
+            sealed.timestamp,
+            sealed.hash,
+            sealed.json,
+        )
+        [writing] = start(writer, action("mine"))
+
+        async def waits_for_the_place() -> bool:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
+            return bool(await other.fetchval(query))
+
+        await until(waits_for_the_place)
+        await transaction.commit()
+        [receipt] = await writing
+        assert receipt.sequence == 2
+        assert [entry["host"] for entry in await entries(database)] == ["other", "mine"]
+    await other.close()
+
+
+async def test_commit_different_work_runs_in_order_of_name_and_the_entries_in_order_of_arrival(
+    database: Database,
+) -> None:
+    """Two containers that took their locks in different orders would deadlock."""
+    ran: list[str] = []
+
+    def work(name: str, _connection: Connection, items: Sequence[str]) -> list[Outcome[str]]:
+        ran.append(name)
+        return [Outcome(f"{name} {item}", (action(item),)) for item in items]
+
+    def zeta(connection: Connection, items: Sequence[str]) -> list[Outcome[str]]:
+        return work("zeta", connection, items)
+
+    def alpha(connection: Connection, items: Sequence[str]) -> list[Outcome[str]]:
+        return work("alpha", connection, items)
+
+    def commit(
+        function: Callable[[Connection, Sequence[str]], Sequence[Outcome[str]]], item: str
+    ) -> "asyncio.Task[Committed[str]]":
+        return asyncio.create_task(writer.commit(function, item))
+
+    later = partial(zeta)
+    async with running_writer(database) as writer:
+        tasks = [commit(later, "1"), commit(alpha, "2"), commit(later, "3"), commit(alpha, "4")]
+        results = await asyncio.gather(*tasks)
+    assert ran == ["alpha", "zeta"]
+    assert [committed.result for committed in results] == ["zeta 1", "alpha 2", "zeta 3", "alpha 4"]
+    assert [committed.receipts[0].sequence for committed in results] == [1, 2, 3, 4]
+    assert [entry["host"] for entry in await entries(database)] == ["1", "2", "3", "4"]
+
+
+async def test_commit_then_is_given_the_receipts_in_the_same_transaction(
+    database: Database,
+) -> None:
+    seen: list[tuple[Receipt, ...]] = []
+
+    def see(connection: Connection, receipts: tuple[Receipt, ...]) -> None:
+        count = sa.text("SELECT count(*) FROM audit_log")
+        assert connection.execute(count).scalar() == 3
+        seen.append(receipts)
+
+    def work(_connection: Connection, items: Sequence[int]) -> list[Outcome[None]]:
+        return [Outcome(None, (noted(item),) * item, see) for item in items]
+
+    async with running_writer(database) as writer:
+        committed = await asyncio.gather(*(writer.commit(work, count) for count in (2, 0, 1)))
+    assert seen == [each.receipts for each in committed]
+    assert [len(receipts) for receipts in seen] == [2, 0, 1]
+
+
+async def test_append_nothing_locks_and_writes_nothing(database: Database) -> None:
+    assert await database.write(append, (), NOW) == []
+    assert await verified_chains(database) == {}
+
+
+PLACES: list[Place] = [(f"tenant-{number}", "events") for number in range(4)]
+
+
+async def hammer(database: Database, name: str, rounds: int) -> list[Receipt]:
+    """Write entries of all chains from 16 callers at once; return their receipts."""
+    shuffle = random.Random(name).shuffle  # noqa: S311
+
+    async def call(writer: ChainWriter, caller: int) -> list[Receipt]:
+        receipts: list[Receipt] = []
+        for number in range(rounds):
+            drafts = [noted(caller * 1000 + number, tenant_id) for tenant_id, _ in PLACES]
+            shuffle(drafts)
+            receipts += await write(writer, *drafts)
+        return receipts
+
+    async with running_writer(database, wall_clock) as writer:
+        called = await asyncio.gather(*(call(writer, caller) for caller in range(16)))
+    return [receipt for receipts in called for receipt in receipts]
+
+
+def check_all_there(chains: dict[Place, list[str]], receipts: Sequence[Receipt]) -> None:
+    """Each receipt names an entry of its own, and there is no entry without one."""
+    assert Counter((r.tenant_id, r.stream, r.sequence, r.hash) for r in receipts) == Counter(
+        (*place, number, entry_hash)
+        for place, hashes in chains.items()
+        for number, entry_hash in enumerate(hashes, start=1)
+    )
+
+
+async def test_commit_two_writers_on_one_postgresql_fork_nothing_and_lose_nothing(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    url = await new_postgres_database(postgres)
+    async with open_database(url, data_dir) as one, open_database(url, data_dir) as other:
+        receipts = await asyncio.gather(hammer(one, "one", 10), hammer(other, "other", 10))
+        assert len(receipts[0]) == len(receipts[1]) == 16 * 10 * len(PLACES)
+        check_all_there(await verified_chains(one), [*receipts[0], *receipts[1]])
+
+
+def hammer_in_process(
+    url: str, name: str, barrier: Barrier, results: "multiprocessing.Queue[list[Receipt]]"
+) -> None:
+    async def run() -> list[Receipt]:
+        async with open_database(url, Path("unused")) as database:
+            barrier.wait()
+            return await hammer(database, name, 10)
+
+    results.put(asyncio.run(run()))
+
+
+async def test_commit_two_processes_on_one_postgresql_fork_nothing_and_lose_nothing(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    url = await new_postgres_database(postgres)
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(2), spawn.Queue()
+    processes = [
+        spawn.Process(target=hammer_in_process, args=(url, name, barrier, results))
+        for name in ("one", "other")
+    ]
+    for process in processes:
+        process.start()
+    receipts = [await asyncio.to_thread(results.get, timeout=60) for _ in processes]
+    for process in processes:
+        await asyncio.to_thread(process.join)
+    assert [process.exitcode for process in processes] == [0, 0]
+    async with open_database(url, data_dir) as database:
+        check_all_there(await verified_chains(database), [*receipts[0], *receipts[1]])
+
+
+class Container:
+    """One container of a service: its connections, its writer, the clock of its host."""
+
+    def __init__(self, url: str | None, data_dir: Path, clock: Clock) -> None:
+        self._url = url
+        self._data_dir = data_dir
+        self._clock = clock
+        self._opened = AsyncExitStack()
+
+    async def start(self) -> None:
+        real = await self._opened.enter_async_context(open_database(self._url, self._data_dir))
+        self.database = FaultyDatabase(real)
+        self.writer = await self._opened.enter_async_context(
+            running_writer(self.database, self._clock)
+        )
+
+    async def stop(self) -> None:
+        await self._opened.aclose()
+
+
+a_place = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["actions", "events"]))
+some_places = st.lists(a_place, min_size=1, max_size=4)
+a_container = st.integers(0, 1)
+_examples: Iterator[int] = itertools.count()
+
+
+class WriterMachine(RuleBasedStateMachine):
+    """Two containers on one database, whatever happens to them.
+
+    Every receipt's entry stays where it was; every chain verifies from genesis; whatever was once
+    exported is the beginning of what is exported later.
+    """
+
+    def __init__(
+        self, runner: asyncio.Runner, containers: Sequence[Container], clock: Clock
+    ) -> None:
+        super().__init__()
+        self.run = runner.run
+        self.containers = containers
+        self.clock = clock
+        self.prefix = f"example-{next(_examples)}-"  # chains of this example's own
+        self.receipts: list[Receipt] = []
+        self.exported: dict[Place, list[bytes]] = {}
+
+    def start(self, container: int, places: Sequence[Place]) -> "asyncio.Task[tuple[Receipt, ...]]":
+        drafts = [
+            action("host", self.prefix + tenant_id)
+            if stream == "actions"
+            else noted(1, self.prefix + tenant_id)
+            for tenant_id, stream in places
+        ]
+        return asyncio.create_task(write(self.containers[container].writer, *drafts))
+
+    @rule(container=a_container, callers=st.lists(some_places, min_size=1, max_size=3))
+    def append(self, container: int, callers: list[list[Place]]) -> None:
+        async def act() -> None:
+            for task in [self.start(container, places) for places in callers]:
+                self.receipts += await task
+
+        self.run(act())
+
+    @rule(places=some_places, others=some_places)
+    def append_in_both_containers(self, places: list[Place], others: list[Place]) -> None:
+        async def act() -> None:
+            for task in [self.start(0, places), self.start(1, others)]:
+                self.receipts += await task
+
+        self.run(act())
+
+    @rule(container=a_container, places=some_places, fault=st.sampled_from(["before", "after"]))
+    def append_with_a_failing_commit(
+        self, container: int, places: list[Place], fault: Fault
+    ) -> None:
+        async def act() -> None:
+            database = self.containers[container].database
+            database.faults = {database.writes + 1: fault}
+            with pytest.raises(DatabaseUnavailableError):
+                await self.start(container, places)
+
+        self.run(act())
+
+    @rule(container=a_container, places=some_places, others=some_places, turns=st.integers(0, 5))
+    def append_and_hang_up(
+        self, container: int, places: list[Place], others: list[Place], turns: int
+    ) -> None:
+        async def act() -> None:
+            gone, stays = self.start(container, places), self.start(container, others)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.wait([gone])
+            self.receipts += await stays
+
+        self.run(act())
+
+    @rule(container=a_container)
+    def restart(self, container: int) -> None:
+        self.run(self.containers[container].stop())
+        self.run(self.containers[container].start())
+
+    @rule(container=a_container, places=some_places)
+    def stop_while_writing(self, container: int, places: list[Place]) -> None:
+        async def act() -> None:
+            task = self.start(container, places)
+            await self.containers[container].database.began.wait()
+            await self.containers[container].stop()
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                self.receipts += task.result()
+            await self.containers[container].start()
+
+        self.run(act())
+
+    @rule(seconds=st.integers(-10_000, 10_000))
+    def set_the_clock(self, seconds: int) -> None:
+        self.clock.now += seconds
+
+    @rule(container=a_container, place=a_place)
+    def export(self, container: int, place: Place) -> None:
+        async def act() -> list[bytes]:
+            pages = export.pages(
+                self.containers[container].database, self.prefix + place[0], place[1]
+            )
+            return [line async for page in pages for line in page]
+
+        lines = self.run(act())
+        before = self.exported.get(place, [])
+        assert lines[: len(before)] == before
+        self.exported[place] = lines
+
+    @invariant()
+    def every_receipt_is_still_there(self) -> None:
+        async def act() -> dict[Place, list[dict[str, object]]]:
+            database = self.containers[0].database
+            return {
+                (tenant_id, stream): await entries(database, tenant_id, stream)
+                for tenant_id in (f"{self.prefix}a", f"{self.prefix}b")
+                for stream in ("actions", "events")
+            }
+
+        chains = self.run(act())
+        for receipt in self.receipts:
+            chain = chains[receipt.tenant_id, receipt.stream]
+            assert chain[receipt.sequence - 1]["hash"] == receipt.hash
+
+
+def test_commit_whatever_happens_no_receipt_is_lost_and_no_chain_forks_contract_30(
+    database_url: str | None, data_dir: Path
+) -> None:
+    clock = Clock()
+    with asyncio.Runner() as runner:
+        containers = [Container(database_url, data_dir, clock) for _ in range(2)]
+        for container in containers:
+            runner.run(container.start())
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            lambda: WriterMachine(runner, containers, clock),
+            settings=settings(max_examples=15, stateful_step_count=15, deadline=None),
+        )
+        for container in containers:
+            runner.run(container.stop())

@@ -1,0 +1,1 @@
+vyrox/chain/verify.py

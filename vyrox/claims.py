@@ -1,0 +1,299 @@
+"""Claims: one containment per `request_id` (contract 19, 21, 22, 24 and 27).
+
+A claim is committed together with its audit entry, before the vendor is called, and carries a token
+that only its owner knows.
+
+    (none) --claim--> in flight --record--> done      kept KEPT_S, replayed
+                          |--------------> (none)     failed: nothing happened, a retry may act
+                          `--------------> unknown    it may have happened; the event log says so
+
+`unknown` is also where a claim ends whose owner died, when its lease is over. A retry may then act
+again, but for PROCESS_KILL, which could hit another process the second time.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.chain.writer import Draft, Outcome, Receipt
+from vyrox.db import claims
+from vyrox.events import event
+from vyrox.models import ContainmentRequest
+
+KEPT_S: Final = 600
+"""How long an answer is replayed, and an unknown kill is refused."""
+
+LEASE_MARGIN_S: Final = 30
+"""By which a lease outlasts the vendor's deadline: for the commits before and after the call."""
+
+_NOT_REPEATABLE: Final = frozenset({"PROCESS_KILL"})
+
+_POSTGRES_LOCK: Final = "SELECT pg_advisory_xact_lock(7261947)"
+"""Every transaction that changes claims holds this lock from its first statement on, so that none
+of two containers waits for the other's rows. The number is arbitrary and ours alone."""
+
+AnswerKind = Literal["executed", "dry_run", "failed", "outcome_unknown"]
+
+State = Literal["in_flight", "done", "unknown"]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """One attempt at a containment.
+
+    Attributes:
+        owner: A random token of this attempt.
+        trace_id: The id of the HTTP request, which the events carry.
+        now: Unix seconds.
+    """
+
+    request: ContainmentRequest
+    owner: str
+    trace_id: str
+    dry_run: bool
+    lease_s: float
+    now: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """How an attempt ended.
+
+    Attributes:
+        entry_hash: Of its audit entry; None where the claim's commit was not seen, so that there
+            may be neither claim nor entry.
+    """
+
+    claim: Claim
+    entry_hash: str | None
+    outcome: AnswerKind
+    now: float
+    reason: str | None = None
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """The containment is this attempt's to carry out."""
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """Another attempt is at it, or nobody knows whether a kill happened."""
+
+
+class Reused(msgspec.Struct, frozen=True):
+    """The `request_id` stands for another tenant, alert, action or host."""
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """It was done before; `dry_run` is the first answer's."""
+
+    dry_run: bool
+
+
+ClaimResult = Claimed | InFlight | Reused | Replayed
+
+
+class _Row(msgspec.Struct, frozen=True):
+    request_id: bytes
+    tenant_id: str
+    fingerprint: bytes
+    action_type: str
+    owner: str
+    state: State
+    lease_until: float
+    expires_at: float
+    dry_run: bool
+    entry_hash: str | None
+
+
+# Made once: making a statement costs more than running it.
+_IS_KEY: Final = claims.c.request_id == sa.bindparam("key")
+_FIND: Final = sa.select(claims).where(_IS_KEY)
+_CHANGE: Final = claims.update().where(_IS_KEY)
+_DELETE: Final = claims.delete().where(_IS_KEY)
+
+
+def look(connection: Connection, request: ContainmentRequest, now: float) -> ClaimResult:
+    """Return what stands for the request's id; Claimed where nothing that matters does."""
+    return _judge(_find(connection, request.request_id), request, now)
+
+
+def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[ClaimResult]]:
+    """Claim what may be carried out, and draft its audit entry: one for each attempt."""
+    _lock(connection)
+    return [_claim(connection, each) for each in wanted]
+
+
+def record(connection: Connection, answers: Sequence[Answer]) -> list[Outcome[bool]]:
+    """Record how attempts ended, in their claims and as events.
+
+    The result is False where there is no such claim: it was never committed, or its lease was too
+    short and it has become another attempt's. The event tells the outcome of an entry all the same.
+    """
+    _lock(connection)
+    return [_record(connection, answer) for answer in answers]
+
+
+def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[Outcome[int]]:
+    """Turn claims whose lease is over into `unknown`, each with its event; return how many.
+
+    Args:
+        times: The present, once for each call that waits.
+    """
+    _lock(connection)
+    c = claims.c
+    give_up = (
+        claims.update()
+        .where(c.state == "in_flight", c.lease_until <= max(times))
+        .values(state="unknown")
+        .returning(claims)
+    )
+    rows = [_Row(*row) for row in connection.execute(give_up)]
+    events = tuple(_unknown_event(row) for row in rows)
+    return [Outcome(len(rows), events), *(Outcome(0) for _ in times[1:])]
+
+
+def delete_expired(connection: Connection, now: float) -> int:
+    """Forget the claims that stand for nothing any more; return how many.
+
+    One that nobody has given up yet stays until its event tells what became of it.
+    """
+    _lock(connection)
+    c = claims.c
+    expired = claims.delete().where(c.expires_at <= now, c.state != "in_flight")
+    return connection.execute(expired).rowcount
+
+
+def fingerprint(request: ContainmentRequest) -> bytes:
+    """Return 32 bytes for what would be done, to what, for whom; not for when and by whom.
+
+    A retry is signed anew, so `approved_at` and `approved_by` may differ (contract 21).
+    """
+    done = [request.tenant_id, request.alert_id, request.action_type, request.host]
+    return sha256(msgspec.json.encode(done)).digest()
+
+
+def _judge(row: _Row | None, request: ContainmentRequest, now: float) -> ClaimResult:
+    if row is None or row.expires_at <= now:
+        return Claimed()
+    if row.fingerprint != fingerprint(request):
+        return Reused()
+    if row.state == "done":
+        return Replayed(row.dry_run)
+    lapsed = row.state == "unknown" or row.lease_until <= now
+    return Claimed() if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_POSTGRES_LOCK).all()
+    # SQLite's writing transaction is exclusive already.
+
+
+def _claim(connection: Connection, wanted: Claim) -> Outcome[ClaimResult]:
+    row = _find(connection, wanted.request.request_id)
+    result = _judge(row, wanted.request, wanted.now)
+    if not isinstance(result, Claimed):
+        return Outcome(result)
+    drafts = [_entry(wanted)]
+    if row is None:
+        connection.execute(claims.insert(), _values(wanted))
+    else:
+        connection.execute(_CHANGE, {"key": row.request_id, **_values(wanted)})
+        if row.state == "in_flight":
+            drafts.append(_unknown_event(row))
+    return Outcome(result, tuple(drafts), partial(_remember_entry, wanted))
+
+
+def _values(wanted: Claim) -> dict[str, object]:
+    lease_until = wanted.now + wanted.lease_s
+    return {
+        "request_id": _key(wanted.request.request_id),
+        "tenant_id": wanted.request.tenant_id,
+        "fingerprint": fingerprint(wanted.request),
+        "action_type": wanted.request.action_type,
+        "owner": wanted.owner,
+        "state": "in_flight",
+        "lease_until": lease_until,
+        "expires_at": lease_until + KEPT_S,
+        "dry_run": wanted.dry_run,
+        "entry_hash": None,
+    }
+
+
+def _find(connection: Connection, request_id: str) -> _Row | None:
+    row = connection.execute(_FIND, {"key": _key(request_id)}).one_or_none()
+    return None if row is None else _Row(*row)
+
+
+def _key(request_id: str) -> bytes:
+    # Bytes, because PostgreSQL's text cannot hold the NUL that a request id may.
+    return request_id.encode()
+
+
+def _remember_entry(wanted: Claim, connection: Connection, receipts: tuple[Receipt, ...]) -> None:
+    remember = {"key": _key(wanted.request.request_id), "entry_hash": receipts[0].hash}
+    connection.execute(_CHANGE, remember)
+
+
+def _record(connection: Connection, answer: Answer) -> Outcome[bool]:
+    attempt = answer.claim
+    row = _find(connection, attempt.request.request_id)
+    if row is None or row.owner != attempt.owner:
+        return Outcome(False, _outcome_events(answer, answer.entry_hash))
+    if row.state == "done":
+        return Outcome(True)  # recorded before, by a call that did not see its commit
+    unknown = answer.outcome == "outcome_unknown"
+    if answer.outcome == "failed" or (unknown and row.action_type not in _NOT_REPEATABLE):
+        connection.execute(_DELETE, {"key": row.request_id})
+    else:
+        state: State = "unknown" if unknown else "done"
+        change = {"key": row.request_id, "state": state, "expires_at": answer.now + KEPT_S}
+        connection.execute(_CHANGE, change)
+    return Outcome(True, _outcome_events(answer, row.entry_hash))
+
+
+def _entry(wanted: Claim) -> Draft:
+    request = wanted.request
+    return Draft(
+        tenant_id=request.tenant_id,
+        stream="actions",
+        kind=request.action_type,
+        members={
+            "action_type": request.action_type,
+            "host": request.host,
+            "approved_by": request.approved_by,
+            "dry_run": wanted.dry_run,
+        },
+    )
+
+
+def _outcome_events(answer: Answer, entry_hash: str | None) -> tuple[Draft, ...]:
+    if entry_hash is None:
+        return ()
+    request = answer.claim.request
+    return (
+        event(
+            "execute.outcome",
+            request.tenant_id,
+            answer.claim.trace_id,
+            execution=request.request_id,
+            entry=entry_hash,
+            outcome=answer.outcome,
+            reason=answer.reason,
+        ),
+    )
+
+
+def _unknown_event(row: _Row) -> Draft:
+    return event(
+        "execute.outcome",
+        row.tenant_id,
+        None,
+        execution=row.request_id.decode(),
+        entry=row.entry_hash,
+        outcome="outcome_unknown",
+        reason="the lease ended without an answer",
+    )

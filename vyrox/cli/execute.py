@@ -1,0 +1,87 @@
+"""`vyrox execute`: sign and send one containment, for operators and scripts."""
+
+from typing import get_args
+from uuid import uuid4
+
+import click
+import httpx
+import msgspec
+
+from vyrox.cli.output import json_option, printable
+from vyrox.clock import wall_clock
+from vyrox.crypto import sign
+from vyrox.errors import OperatorError
+from vyrox.models import ActionType, ContainmentRequest
+from vyrox.settings import Settings
+
+ANSWER_TIMEOUT_S = 60.0
+"""Longer than the proxy may take for the vendor's whole action."""
+
+
+@click.command()
+@click.option("--tenant", "tenant_id", required=True, help="Tenant identifier.")
+@click.option("--alert", "alert_id", required=True, help="The alert that is acted upon.")
+@click.option(
+    "--action",
+    required=True,
+    type=click.Choice(get_args(ActionType)),
+    help="What is done to the host.",
+)
+@click.option("--host", required=True, help="The vendor's identifier of the host.")
+@click.option("--approved-by", required=True, help="Who approved it.")
+@click.option(
+    "--request-id",
+    help="Idempotency key: the same one again is carried out once.  [default: a new UUID]",
+)
+@click.option("--approved-at", type=int, help="Unix seconds.  [default: now]")
+@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="Proxy listener.")
+@json_option
+def execute(
+    tenant_id: str,
+    alert_id: str,
+    action: ActionType,
+    host: str,
+    approved_by: str,
+    request_id: str | None,
+    approved_at: int | None,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Have a containment carried out. Signed with VYROX_HMAC_SECRET.
+
+    Exits with 0 where it was executed, replayed or a dry run, else with 1.
+    """
+    request = ContainmentRequest(
+        request_id=request_id or str(uuid4()),
+        tenant_id=tenant_id,
+        alert_id=alert_id,
+        action_type=action,
+        host=host,
+        approved_by=approved_by,
+        approved_at=int(wall_clock()) if approved_at is None else approved_at,
+    )
+    body = msgspec.json.encode(request)
+    headers = {
+        "content-type": "application/json",
+        "x-vyrox-signature": sign(body, Settings.from_process().require_hmac_secret()),
+    }
+    try:
+        answer = httpx.post(
+            f"{url.rstrip('/')}/execute",
+            content=body,
+            headers=headers,
+            timeout=ANSWER_TIMEOUT_S,
+            trust_env=False,
+        )
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise OperatorError(
+            f"{url}: {type(exc).__name__} {exc}. It may have been carried out; ask again with "
+            f"--request-id {request.request_id}"
+        ) from exc
+    if as_json:
+        click.echo(printable(answer.text))
+    else:
+        click.echo(f"request {request.request_id}")
+        click.echo(f"{answer.status_code} {printable(answer.text)}")
+    if answer.status_code != httpx.codes.OK:
+        raise click.exceptions.Exit(1)

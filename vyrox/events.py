@@ -1,0 +1,135 @@
+"""Audit events that no transaction of their own carries: refusals, redeliveries, quarantines.
+
+They are noted at once, without waiting, and written a moment later to the tenant's chain of events.
+A flood cannot fill the disk, nor the memory: of one kind and tenant, what goes beyond PER_SECOND in
+a second is only counted, and so is everything beyond MAX_NOTED while the database is away; one
+event for each kind and tenant then tells how many there were.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from vyrox import log
+from vyrox.chain.entry import Scalar
+from vyrox.chain.writer import ChainWriter, Draft, Outcome
+from vyrox.errors import UnavailableError
+
+PER_SECOND: Final = 10
+"""Events of one (kind, tenant) written in one second."""
+
+MAX_NOTED: Final = 10_000
+"""Events kept in memory while the database is away."""
+
+WRITTEN_AT_ONCE: Final = 256
+"""Events handed to the writer together, so that claims and alerts need not wait behind a flood."""
+
+MAX_TEXT: Final = 256
+"""Characters of one member; a vendor or a stranger chooses some of them."""
+
+
+class AuditEvents:
+    """Events waiting to be written; `flush` must be called often, and at the end."""
+
+    def __init__(
+        self, writer: ChainWriter, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`monotonic` returns seconds; it says which events fall into one second."""
+        self._writer = writer
+        self._monotonic = monotonic
+        self._noted: list[Draft] = []
+        self._second = 0
+        self._in_second: Counter[tuple[str, str]] = Counter()
+        self._left_out: Counter[tuple[str, str]] = Counter()
+        self._writing: asyncio.Task[None] | None = None
+
+    def note(self, kind: str, tenant_id: str, request_id: str | None, **members: Scalar) -> None:
+        """Note an event; `tenant_id` is SERVICE where the request's tenant is not known to exist.
+
+        So the number of chains, and of keys here, is that of real tenants whatever strangers send.
+        """
+        second = int(self._monotonic())
+        if second != self._second:
+            self._second = second
+            self._in_second.clear()
+        key = (kind, tenant_id)
+        if self._in_second[key] < PER_SECOND and len(self._noted) < MAX_NOTED:
+            self._in_second[key] += 1
+            self._noted.append(event(kind, tenant_id, request_id, **members))
+        else:
+            self._left_out[key] += 1
+
+    async def flush(self) -> None:
+        """Write what was noted.
+
+        A caller that is cancelled leaves the write to go on, and the next call waits for it.
+
+        Raises:
+            UnavailableError: Some could not be written, or are not known to be. They are kept for
+                the next call, so one whose commit was not seen may be written twice.
+        """
+        while True:
+            if self._writing is None or self._writing.done():
+                if not (self._noted or self._left_out):
+                    return
+                self._writing = asyncio.create_task(self._write(self._take()))
+            await asyncio.shield(self._writing)
+
+    def _take(self) -> list[Draft]:
+        taken = self._noted[:WRITTEN_AT_ONCE]
+        if taken:
+            del self._noted[:WRITTEN_AT_ONCE]
+            return taken
+        # Only now that all the noted ones are written: so a database that stays away costs one
+        # number for each kind and tenant, not one event for each call.
+        left_out, self._left_out = self._left_out, Counter()
+        return [event(*key, None, not_written=count) for key, count in sorted(left_out.items())]
+
+    async def _write(self, drafts: Sequence[Draft]) -> None:
+        # Each is an item of its own, so that one which makes no entry takes no other with it.
+        commits = (self._writer.commit(write_events, (draft,)) for draft in drafts)
+        results = await asyncio.gather(*commits, return_exceptions=True)
+        kept: list[Draft] = []
+        unavailable: UnavailableError | None = None
+        for draft, result in zip(drafts, results, strict=True):
+            if isinstance(result, UnavailableError):
+                kept.append(draft)
+                unavailable = result
+            elif isinstance(result, BaseException):
+                log.event("audit.event_lost", logging.ERROR, kind=draft.kind, reason=repr(result))
+        self._noted[:0] = kept
+        if unavailable is not None:
+            raise unavailable
+
+
+def event(kind: str, tenant_id: str, request_id: str | None, **members: Scalar) -> Draft:
+    """Return the draft of an event, its texts made fit for an entry: bounded, and valid UTF-8.
+
+    Args:
+        request_id: The HTTP request's (contract 2), or None where no request told it.
+    """
+    bounded = {name: _bounded(value) for name, value in members.items()}
+    return Draft(
+        tenant_id,
+        "events",
+        kind,
+        {"kind": kind, "request_id": _bounded(request_id), **bounded},
+    )
+
+
+def write_events(
+    _connection: Connection, batches: Sequence[tuple[Draft, ...]]
+) -> list[Outcome[None]]:
+    """Write events that belong to no other work."""
+    return [Outcome(None, drafts) for drafts in batches]
+
+
+def _bounded(value: Scalar) -> Scalar:
+    if not isinstance(value, str):
+        return value
+    return value[:MAX_TEXT].encode("utf-8", "replace").decode()
