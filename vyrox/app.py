@@ -1,31 +1,38 @@
 """The application: what is opened once, and the two groups of routes that use it.
 
 `create_app` returns one Starlette application whose lifespan opens everything long-lived, and which
-serves both groups on one port, for development. `vyrox.serve` takes the two sub-applications out of
-it and gives each its own listener.
+serves both groups on one port, for development. `vyrox.serve` takes the application of each group
+out of it and gives each its own listener.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute
+from starlette.types import Lifespan
 
-from vyrox import data_dir, log
+from vyrox import claims, data_dir, log
 from vyrox.asgi import RequestContext, handle_http_exception, handle_vyrox_error
 from vyrox.background import every
+from vyrox.chain.writer import ChainWriter
 from vyrox.clock import wall_clock
+from vyrox.containment import Containment
 from vyrox.db import open_database
+from vyrox.edr import FindVendor, no_vendor
 from vyrox.embedded import embedded_valkey
 from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
+from vyrox.events import AuditEvents
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
 from vyrox.intake import Intake, delete_expired
 from vyrox.queue import AlertQueue, connect
+from vyrox.rate_limit import RateLimit
 from vyrox.refill import Refill
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
@@ -34,36 +41,42 @@ from vyrox.tenants import TenantDirectory
 TENANTS_INTERVAL_S = 0.5
 """A change of a tenant is in force within a second."""
 
+EVENTS_INTERVAL_S = 0.2
+CLAIMS_INTERVAL_S = 5.0
 REFILL_INTERVAL_S = 2.0
 RETENTION_INTERVAL_S = 3600.0
 COUNTS_INTERVAL_S = 60.0
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, find_vendor: FindVendor = no_vendor) -> Starlette:
     """Return the application for `settings`; nothing is opened before its lifespan starts.
 
-    Its `state.ingestion_app` and `state.proxy_app` are the sub-applications.
+    Its `state.ingestion_app` and `state.proxy_app` serve one group of routes each, while its
+    lifespan runs. `find_vendor` says who acts on a containment.
 
     Raises:
         SettingsError: VYROX_HMAC_SECRET is not set.
     """
     settings.require_hmac_secret()
-    ingestion_app = _sub_application(ingestion.create_routes())
-    proxy_app = _sub_application(proxy.create_routes())
+    public, private = ingestion.create_routes(), proxy.create_routes()
+    ingestion_app = _application(public)
+    proxy_app = _application(private)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with open_ingestion(settings) as ingestion_app.state.ingestion:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_resources(settings, find_vendor) as (for_ingestion, for_proxy):
+            app.state.ingestion = ingestion_app.state.ingestion = for_ingestion
+            app.state.proxy = proxy_app.state.proxy = for_proxy
             yield
 
-    app = Starlette(routes=[Mount("/", ingestion_app)], lifespan=lifespan)
+    # The first route that matches serves: `/health` is ingestion's (contract 29).
+    app = _application([*public, *private], lifespan)
     app.state.ingestion_app = ingestion_app
     app.state.proxy_app = proxy_app
     return app
 
 
-def _sub_application(routes: list[BaseRoute]) -> Starlette:
-    # The handlers stand here because a parent's never see a sub-application's 404.
+def _application(routes: list[BaseRoute], lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(RequestContext)],
@@ -71,6 +84,7 @@ def _sub_application(routes: list[BaseRoute]) -> Starlette:
             VyroxError: handle_vyrox_error,
             HTTPException: handle_http_exception,
         },
+        lifespan=lifespan,
     )
     # A redirect would repeat the Host that the client sent.
     app.router.redirect_slashes = False
@@ -78,7 +92,9 @@ def _sub_application(routes: list[BaseRoute]) -> Starlette:
 
 
 @asynccontextmanager
-async def open_ingestion(settings: Settings) -> AsyncIterator[ingestion.Ingestion]:
+async def open_resources(
+    settings: Settings, find_vendor: FindVendor
+) -> AsyncIterator[tuple[ingestion.Ingestion, proxy.Proxy]]:
     """Open the stores, start the work that goes on beside the requests, and end both.
 
     Raises:
@@ -104,10 +120,25 @@ async def open_ingestion(settings: Settings) -> AsyncIterator[ingestion.Ingestio
             require_onboarding=settings.require_onboarding,
         )
         await tenants.refresh()
-        intake = Intake(database, settings.redelivery_window_s)
+        writer = ChainWriter(database, wall_clock)
+        events = AuditEvents(writer)
+        intake = Intake(writer, settings.redelivery_window_s)
         queue = AlertQueue(client, database, settings.queue_max_alerts)
         health = Health(database, queue, wall_clock)
         refill = Refill(client, queue, database)
+
+        containment = Containment(
+            database,
+            writer,
+            find_vendor,
+            wall_clock,
+            dry_run=settings.dry_run,
+            deadline_s=settings.edr_deadline_s,
+        )
+
+        async def settle_claims() -> None:
+            await writer.commit(claims.give_up_lapsed, wall_clock())
+            await database.write(claims.delete_expired, wall_clock())
 
         async def retain() -> None:
             await delete_expired(database, settings.retention_days * 86_400, wall_clock())
@@ -117,24 +148,46 @@ async def open_ingestion(settings: Settings) -> AsyncIterator[ingestion.Ingestio
         # that looks alive and accepts nothing would be worse.
         group = await stack.enter_async_context(asyncio.TaskGroup())
         for work in (
-            intake.run(),
+            writer.run(),
             queue.run(),
             every(TENANTS_INTERVAL_S, "tenants", tenants.refresh),
             every(HEALTH_INTERVAL_S, "health", health.probe),
+            every(EVENTS_INTERVAL_S, "events", events.flush),
+            every(CLAIMS_INTERVAL_S, "claims", settle_claims),
             every(REFILL_INTERVAL_S, "refill", refill.run_if_due),
             every(RETENTION_INTERVAL_S, "retention", retain),
             every(COUNTS_INTERVAL_S, "counts", log.report_counts),
         ):
             stack.callback(group.create_task(work).cancel)
-        yield ingestion.Ingestion(
+        # The first to go at the end, while the writer still runs.
+        stack.push_async_callback(_flush, events)
+        stack.push_async_callback(containment.drain)
+        for_ingestion = ingestion.Ingestion(
             clock=wall_clock,
             max_body_bytes=settings.max_body_bytes,
             tenants=tenants,
             intake=intake,
             queue=queue,
             database=database,
+            events=events,
             health=health,
         )
+        for_proxy = proxy.Proxy(
+            clock=wall_clock,
+            secret=settings.require_hmac_secret(),
+            database=database,
+            containment=containment,
+            events=events,
+            rate_limit=RateLimit(settings.execute_rate_per_minute),
+        )
+        yield for_ingestion, for_proxy
+
+
+async def _flush(events: AuditEvents) -> None:
+    try:
+        await events.flush()
+    except UnavailableError as exc:
+        log.event("audit.events_lost", logging.ERROR, reason=str(exc))
 
 
 def __getattr__(name: str) -> Starlette:

@@ -17,6 +17,7 @@ from vyrox import log
 from vyrox.errors import (
     BodyTooLargeError,
     RequestTimeoutError,
+    UnavailableError,
     UnsupportedEncodingError,
     VyroxError,
 )
@@ -48,7 +49,7 @@ class RequestContext:
     """The outermost layer of each listener's application.
 
     Gives every request its id, puts the id on the answer, and turns what no handler caught into a
-    500 without a word of it.
+    500 without a word of it, or a 503 where the shutdown cut the request short.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -62,6 +63,7 @@ class RequestContext:
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
+        error: VyroxError | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
@@ -73,18 +75,28 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            log.event("request.hung_up", request_id=request_id)
+            log.event("request.hung_up", logging.WARNING, request_id=request_id)
+        except asyncio.CancelledError:
+            # Shutdown waits no longer. It ends here, because uvicorn would answer it in plain text.
+            log.event("request.cancelled", logging.WARNING, request_id=request_id)
+            error = UnavailableError()
         except Exception:  # noqa: BLE001  (a traceback must not leave the process; it is logged)
             log.event("request.failed", logging.ERROR, request_id=request_id)
-            if not started:
-                await error_response(VyroxError())(scope, receive, send_with_id)
+            error = VyroxError()
+        if error is not None and not started:
+            await error_response(error)(scope, receive, send_with_id)
 
 
 def _request_id(headers: Headers) -> str:
-    for name, value in headers.raw:
-        if name == b"x-request-id":
-            return value.decode() if _REQUEST_ID.fullmatch(value) else str(uuid.uuid4())
+    sent = [value for name, value in headers.raw if name == b"x-request-id"]
+    if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
+        return sent[0].decode()
     return str(uuid.uuid4())
+
+
+def header_values(request: Request, name: bytes) -> list[bytes]:
+    """Return the values of every header called `name` (lower case), as bytes."""
+    return [value for header, value in request.headers.raw if header == name]
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -96,7 +108,8 @@ async def read_body(request: Request, limit: int) -> bytes:
         RequestTimeoutError: It did not arrive within BODY_TIMEOUT_S.
         ClientDisconnect: The sender hung up.
     """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    encodings = request.headers.getlist("content-encoding")
+    if any(encoding.lower() != "identity" for encoding in encodings):
         raise UnsupportedEncodingError("content-encoding")
     declared = request.headers.get("content-length")
     if declared is not None and int(declared) > limit:
@@ -153,7 +166,7 @@ async def handle_vyrox_error(request: Request, error: Exception) -> Response:
         f"request.refused.{error.status}",
         level,
         request_id=request.state.request_id,
-        path=request.url.path,
+        path=request.scope["path"],
         error=type(error).__name__,
         reason=str(error),
         tenant=getattr(error, "tenant_id", None),

@@ -1,7 +1,6 @@
 """The one directory the service writes to, and who owns it at the moment."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +14,15 @@ def prepare(path: Path) -> Path:
     """Return `path` as an absolute directory that only its owner can enter (0700), made if needed.
 
     Raises:
-        OperatorError: It cannot be made or written to.
+        OperatorError: It cannot be made, or belongs to somebody else.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
+    except FileExistsError as exc:
+        raise OperatorError(f"VYROX_DATA_DIR {path}: Not a directory") from exc
     except OSError as exc:
         raise OperatorError(f"VYROX_DATA_DIR {path}: {exc.strerror}") from exc
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise OperatorError(f"VYROX_DATA_DIR {path}: not writable")
     return path.resolve()
 
 

@@ -7,6 +7,7 @@ once, for both databases, and nobody outside this module holds a connection.
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -18,10 +19,23 @@ import asyncpg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Column, Connection, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from alembic.util import CommandError
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from vyrox.errors import DatabaseUnavailableError
+from vyrox.errors import DatabaseUnavailableError, OperatorError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -103,6 +117,46 @@ quarantine = Table(
 )
 Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at)
 
+audit_log = Table(
+    "audit_log",
+    metadata,
+    # A chain is one (tenant, stream); the key is what keeps it from forking. '' is the service.
+    Column("tenant_id", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),  # "actions" or "events"
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # from 1, without gaps
+    Column("kind", Text, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("entry", LargeBinary, nullable=False),  # as exported, byte for byte
+    sqlite_with_rowid=False,
+)
+"""Append-only: triggers refuse UPDATE, DELETE and, in PostgreSQL, TRUNCATE."""
+
+Index(
+    "audit_log_events",
+    audit_log.c.timestamp,
+    audit_log.c.tenant_id,
+    audit_log.c.sequence,
+    sqlite_where=audit_log.c.stream == "events",
+    postgresql_where=audit_log.c.stream == "events",
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("request_id", LargeBinary, primary_key=True),  # UTF-8
+    Column("tenant_id", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("action_type", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("lease_until", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("entry_hash", Text),
+)
+Index("claims_expire", claims.c.expires_at)
+
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
 
 
@@ -142,6 +196,7 @@ async def open_database(url: str | None, data_dir: Path) -> AsyncIterator[Databa
 
     Raises:
         DatabaseUnavailableError: It cannot be reached or migrated.
+        OperatorError: Its schema is that of a later version.
     """
     database = _Sqlite(data_dir / "vyrox.db") if url is None else _Postgres(url)
     try:
@@ -163,7 +218,10 @@ def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "vyrox:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as exc:
+        raise OperatorError(f"the database was made by a later version of vyrox: {exc}") from exc
 
 
 class _Sqlite:
@@ -203,14 +261,28 @@ class _Sqlite:
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not before
+    _switch_to_wal(connection)
     for pragma in (
-        "journal_mode = WAL",
         "synchronous = FULL",  # a commit is on disk when it returns
         "foreign_keys = ON",
         "recursive_triggers = ON",  # else INSERT OR REPLACE slips past triggers that forbid DELETE
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as exc:
+            # Of two processes that switch a new file, one is refused at once, whatever the timeout.
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -233,6 +305,8 @@ async def _in_thread(executor: ThreadPoolExecutor, run: Callable[[], T], timeout
 
 
 class _Postgres:
+    """PostgreSQL: a pool of connections, each transaction in a task of its own."""
+
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
             url,
@@ -240,10 +314,16 @@ class _Postgres:
             pool_timeout=1,
             connect_args={
                 "timeout": 2,
-                "server_settings": {"application_name": "vyrox", "synchronous_commit": "on"},
+                "server_settings": {
+                    "application_name": "vyrox",
+                    "synchronous_commit": "on",
+                    # A container that freezes in a transaction must not hold its locks for ever.
+                    "idle_in_transaction_session_timeout": f"{TRANSACTION_TIMEOUT_S:.0f}s",
+                },
             },
             **_ENGINE_OPTIONS,
         )
+        self._running: set[asyncio.Task[object]] = set()
 
     async def write(
         self,
@@ -251,13 +331,32 @@ class _Postgres:
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
-        with _translated_errors():
-            async with asyncio.timeout(timeout_s), self._engine.begin() as connection:
-                return await connection.run_sync(transaction, *args)
+        running = asyncio.create_task(self._in_transaction(transaction, *args))
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+        # Shielded: giving up on a server that hangs takes the driver two seconds more, which are
+        # not the caller's.
+        try:
+            with _translated_errors():
+                async with asyncio.timeout(timeout_s):
+                    return await asyncio.shield(running)
+        finally:
+            running.cancel()
 
     read = write
 
+    async def _in_transaction(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(transaction, *args)
+
+    def _ended(self, running: "asyncio.Task[object]") -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # seen: its caller has it, or has stopped waiting
+
     async def close(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running)
         await self._engine.dispose()
 
 
@@ -269,6 +368,10 @@ def _translated_errors() -> Iterator[None]:
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, asyncpg.PostgresError, OSError) as exc:
         cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
-        # First line only: PostgreSQL's DETAIL line repeats the values of the row.
-        reason = str(cause).partition("\n")[0]
+        # To sqlite3 a mistake in a query is an operational error, like a full disk.
+        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise
+        # First line only: PostgreSQL's DETAIL line repeats the values of the row. What asyncpg
+        # itself refuses it repeats in the first.
+        reason = str(cause).partition("\n")[0].partition(" for query argument")[0]
         raise DatabaseUnavailableError(f"{type(cause).__name__}: {reason}") from exc

@@ -23,7 +23,7 @@ import msgspec
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError
-from vyrox.models import Vendor
+from vyrox.models import NormalizedAlert, Vendor
 from vyrox.simulate.request import GENERIC_FIELD_MAP, build_request
 from vyrox.simulate.scenarios import SCENARIOS
 
@@ -45,14 +45,16 @@ class _Onboarded(msgspec.Struct):
     secret: str
 
 
-class _LogLine(msgspec.Struct):
-    event: str
+class _Serving(msgspec.Struct):
+    """The log line that names the addresses; other lines have neither."""
+
     ingestion: str = ""
+    proxy: str = ""
 
 
 @click.command()
 def demo() -> None:
-    """Start the service, onboard a tenant, send alerts of every vendor, look at the queue."""
+    """Run the main job end to end: onboard, send alerts, contain a host, verify the audit log."""
     with tempfile.TemporaryDirectory(prefix="vyrox-demo-") as path:
         directory = Path(path)
         env = {
@@ -64,13 +66,17 @@ def demo() -> None:
         }
         vendor_secrets = _onboard(env, directory)
         _say("Start the service: one process, with SQLite and a Valkey of its own")
-        with _serving(env, directory / "log") as address:
-            click.echo(f"$ vyrox serve\nserving on http://{address}")
+        with _serving(env, directory / "log") as serving:
+            click.echo(f"$ vyrox serve\nwebhooks on http://{serving.ingestion}")
+            click.echo(f"containment and audit on http://{serving.proxy}")
             # For the simulator alone: to the service these variables are default secrets.
-            env |= vendor_secrets | {"VYROX_URL": f"http://{address}/webhook"}
+            url = f"http://{serving.ingestion}/webhook"
+            env |= vendor_secrets | {"VYROX_URL": url}
             _send_alerts(env)
             _send_again(env)
             _send_unreadable(env)
+            _contain(env, f"http://{serving.proxy}")
+            _verify(env, f"http://{serving.proxy}", directory / "export")
         _say("The service has stopped cleanly. Next: README.md, “Onboard a vendor”.")
 
 
@@ -122,6 +128,47 @@ def _send_unreadable(env: Environment) -> None:
     _show(["queue", "stats"], env)
 
 
+def _contain(env: Environment, url: str) -> None:
+    _say("A human has approved: isolate the host. Dry run is the default, so no vendor is called")
+    [alert] = msgspec.json.decode(
+        _vyrox(["queue", "peek", TENANT, "--count", "1", "--json"], env).stdout,
+        type=list[NormalizedAlert],
+    )
+    command = ["execute", "--tenant", TENANT, "--alert", alert.id, "--action", "HOST_ISOLATION"]
+    command += ["--host", str(alert.device_id), "--approved-by", "jane.smith#1234", "--url", url]
+    once = [*command, "--request-id", str(uuid4())]
+    _show(once, env)
+    _say("The same request again is answered, not carried out")
+    _show(once, env)
+    _say("A request that was signed a minute ago is refused")
+    _show([*command, "--approved-at", str(int(wall_clock()) - 60)], env, expected=1)
+
+
+def _verify(env: Environment, url: str, export: Path) -> None:
+    _say("Export the tenant's audit log, and verify it without Vyrox")
+    _show(["audit", "export", TENANT, "--url", url, "--out", str(export)], env)
+    _run_verifier(export, expected=3)
+    _say("Somebody changes one character of the export")
+    [file] = export.glob("audit-*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b"jane", b"jade", 1))
+    _run_verifier(export, expected=1)
+    _say("Every accepted alert, refusal and outcome is an event in a chain of its own")
+    _show(["audit", "events", "--kind", "auth.failed"], env)
+    _show(["audit", "events", "--kind", "execute.outcome"], env)
+
+
+def _run_verifier(export: Path, expected: int) -> None:
+    click.echo(f"$ python3 {export / 'verify_audit.py'} {export}")
+    done = subprocess.run(  # noqa: S603  (our own)
+        [sys.executable, "-I", str(export / "verify_audit.py"), str(export)],
+        capture_output=True,
+        check=False,
+    )
+    click.echo(f"{done.stdout.decode()}exit code {done.returncode}")
+    if done.returncode != expected:
+        raise OperatorError(f"the verifier ended with {done.returncode}: {done.stderr.decode()}")
+
+
 def _post(url: str, headers: dict[str, str], body: bytes) -> httpx.Response:
     answer = httpx.post(url, headers=headers, content=body, trust_env=False)
     click.echo(f"POST {url}\n{answer.status_code} {answer.text}")
@@ -129,8 +176,8 @@ def _post(url: str, headers: dict[str, str], body: bytes) -> httpx.Response:
 
 
 @contextmanager
-def _serving(env: Environment, log: Path) -> Iterator[str]:
-    """Run the service; give the address of its public listener.
+def _serving(env: Environment, log: Path) -> Iterator[_Serving]:
+    """Run the service; give the addresses of its listeners.
 
     Raises:
         OperatorError: It did not start, or did not stop cleanly.
@@ -139,7 +186,7 @@ def _serving(env: Environment, log: Path) -> Iterator[str]:
         command = [sys.executable, "-m", "vyrox", "serve"]
         process = subprocess.Popen(command, env=env, stderr=stderr)  # noqa: S603  (our own)
     try:
-        yield _address(process, log)
+        yield _addresses(process, log)
         process.send_signal(signal.SIGTERM)
         if (status := process.wait(STOP_TIMEOUT_S)) != 0:
             raise OperatorError(f"the service stopped with exit code {status}:\n{log.read_text()}")
@@ -148,14 +195,14 @@ def _serving(env: Environment, log: Path) -> Iterator[str]:
         process.wait()
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+def _addresses(process: subprocess.Popen[bytes], log: Path) -> _Serving:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         for line in log.read_bytes().splitlines():
             if line.startswith(b"{") and line.endswith(b"}"):
-                entry = msgspec.json.decode(line, type=_LogLine)
-                if entry.event == "serving":
-                    return entry.ingestion
+                serving = msgspec.json.decode(line, type=_Serving)
+                if serving.ingestion:
+                    return serving
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.05)
     raise OperatorError(f"the service did not start:\n{log.read_text()}")

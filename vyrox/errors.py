@@ -1,12 +1,23 @@
 """Every error Vyrox raises on purpose, with the answer its caller sees.
 
     VyroxError                      500  internal error
+    |- AuditWriteError              500  internal error: no entry, so no action
     |- MissingTenantError           400  missing tenant identifier
+    |- InvalidRequestError          400  invalid request
+    |- MalformedRequestError        400  bad request (below the application)
     |- UnauthorizedError            401  unauthorized
     |- RequestTimeoutError          408  request timed out
+    |- InFlightError                409  request in flight
+    |- StaleRequestError            410  outside the replay window
     |- BodyTooLargeError            413  payload too large
     |- UnsupportedEncodingError     415  unsupported content encoding
     |- NormalizationError           422  payload could not be normalised
+    |- RequestReusedError           422  request_id reused
+    |- RateLimitedError             429  too many requests
+    |- HeadersTooLargeError         431  request header fields too large (below the application)
+    |- ActionNotSupportedError      501  action not supported
+    |- VendorError                  502  vendor error
+    |  `- VendorOutcomeUnknownError      the vendor may have acted
     |- UnavailableError             503  service unavailable (Retry-After: 5)
     |  |- DatabaseUnavailableError       the SQL store is away, full, read-only or too slow
     |  |- QueueUnavailableError          Redis is away, refusing writes or too slow
@@ -19,7 +30,11 @@
 operator: it goes to the log, never into an answer, and never holds a secret or a payload.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+_CLOSE: Final = MappingProxyType({"connection": "close"})
 
 
 class VyroxError(Exception):
@@ -27,7 +42,11 @@ class VyroxError(Exception):
 
     status: ClassVar[int] = 500
     detail: ClassVar[str] = "internal error"
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+class AuditWriteError(VyroxError):
+    """The audit log could not be written or read: nothing was done, and nothing remains."""
 
 
 class MissingTenantError(VyroxError):
@@ -35,6 +54,20 @@ class MissingTenantError(VyroxError):
 
     status = 400
     detail = "missing tenant identifier"
+
+
+class InvalidRequestError(VyroxError):
+    """A signed request of the proxy lacks a field or holds a bad one (contract 19, 20, 26)."""
+
+    status = 400
+    detail = "invalid request"
+
+
+class MalformedRequestError(VyroxError):
+    """The bytes are no HTTP request, or one that two parsers could read differently."""
+
+    status = 400
+    detail = "bad request"
 
 
 class UnauthorizedError(VyroxError):
@@ -59,7 +92,21 @@ class RequestTimeoutError(VyroxError):
 
     status = 408
     detail = "request timed out"
-    headers: ClassVar[dict[str, str]] = {"connection": "close"}
+    headers = _CLOSE
+
+
+class InFlightError(VyroxError):
+    """The same containment is being carried out, or nobody knows whether a kill happened."""
+
+    status = 409
+    detail = "request in flight"
+
+
+class StaleRequestError(VyroxError):
+    """The request was signed too long ago, or for later (contract 19 and 26)."""
+
+    status = 410
+    detail = "outside the replay window"
 
 
 class BodyTooLargeError(VyroxError):
@@ -67,7 +114,7 @@ class BodyTooLargeError(VyroxError):
 
     status = 413
     detail = "payload too large"
-    headers: ClassVar[dict[str, str]] = {"connection": "close"}
+    headers = _CLOSE
 
 
 class UnsupportedEncodingError(VyroxError):
@@ -87,12 +134,55 @@ class NormalizationError(VyroxError):
     detail = "payload could not be normalised"
 
 
+class RequestReusedError(VyroxError):
+    """The `request_id` stands for another tenant, alert, action or host (contract 21)."""
+
+    status = 422
+    detail = "request_id reused"
+
+
+class RateLimitedError(VyroxError):
+    """The tenant is beyond EXECUTE_RATE_PER_MINUTE."""
+
+    status = 429
+    detail = "too many requests"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"next in {retry_after_s} s")
+        self.headers = {"retry-after": str(retry_after_s)}
+
+
+class HeadersTooLargeError(VyroxError):
+    """The header, a chunk extension or the trailers are larger than the listener takes."""
+
+    status = 431
+    detail = "request header fields too large"
+
+
+class ActionNotSupportedError(VyroxError):
+    """The vendor cannot do the action as asked. Nothing was written or called (contract 25)."""
+
+    status = 501
+    detail = "action not supported"
+
+
+class VendorError(VyroxError):
+    """The vendor did not act, and the claim is released; a retry may."""
+
+    status = 502
+    detail = "vendor error"
+
+
+class VendorOutcomeUnknownError(VendorError):
+    """The call was sent and its outcome is not known. The action may have happened."""
+
+
 class UnavailableError(VyroxError):
     """A store that a promise rests on is not there; the same request may be sent again."""
 
     status = 503
     detail = "service unavailable"
-    headers: ClassVar[dict[str, str]] = {"retry-after": "5"}
+    headers = MappingProxyType({"retry-after": "5"})
 
 
 class DatabaseUnavailableError(UnavailableError):

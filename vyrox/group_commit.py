@@ -52,7 +52,8 @@ class GroupCommit(Generic[Item, Result]):
             Exception: Whatever the write raised for the item's batch.
         """
         size = self._size_bytes(item)
-        if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES:
+        full = len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES
+        if full and self._waiting:  # alone, an item is taken however large
             raise OverloadedError(f"{len(self._waiting)} callers are waiting")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, size, future))

@@ -40,17 +40,29 @@ class Health:
             raise UnavailableError("; ".join(self._failing.values()))
 
     async def probe(self) -> None:
-        """Probe both stores, and log what has changed since the last time."""
+        """Probe both stores, and log what has changed since the last time.
+
+        Raises:
+            Exception: What a store raised that is no sign of its being away; it counts as failing.
+        """
         await asyncio.gather(*(self._probe(name) for name in self._probes))
 
     async def _probe(self, name: str) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._probes[name]()
-        except (UnavailableError, TimeoutError) as exc:
-            if name not in self._failing:
-                log.event("store.unavailable", logging.WARNING, store=name, reason=str(exc))
-            self._failing[name] = f"{name}: {exc}"
+        except TimeoutError:
+            self._fails(name, f"no answer within {TIMEOUT_S} s")
+        except UnavailableError as exc:
+            self._fails(name, str(exc))
+        except Exception as exc:
+            self._fails(name, type(exc).__name__)
+            raise
         else:
             if self._failing.pop(name, None) is not None:
                 log.event("store.available", logging.WARNING, store=name)
+
+    def _fails(self, name: str, reason: str) -> None:
+        if name not in self._failing:
+            log.event("store.unavailable", logging.WARNING, store=name, reason=reason)
+        self._failing[name] = f"{name}: {reason}"

@@ -12,8 +12,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.writer import ChainWriter, Draft, Outcome
 from vyrox.db import Database, alerts, quarantine
-from vyrox.group_commit import GroupCommit
+from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
 
 DELETED_AT_ONCE: Final = 1000
@@ -67,31 +68,50 @@ class Stored(msgspec.Struct, frozen=True):
     redelivery: bool
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """A delivery and the id of the request that brought it."""
+
+    delivery: Delivery
+    request_id: str
+
+
 class Intake:
-    """Stores deliveries, many at a time, while `run` runs."""
+    """Stores deliveries, each new alert together with its event (contract 17)."""
 
-    def __init__(self, database: Database, window_s: int) -> None:
+    def __init__(self, writer: ChainWriter, window_s: int) -> None:
         """`window_s` is how long the same bytes count as a redelivery (contract 14)."""
-        self._database = database
+        self._writer = writer
         self._window_s = window_s
-        self._commits = GroupCommit[Delivery, Stored](
-            self._store, lambda delivery: len(delivery.alert) + len(delivery.raw)
-        )
 
-    async def run(self) -> None:
-        """Commit what `accept` hands in, until cancelled."""
-        await self._commits.run()
-
-    async def accept(self, alert: NormalizedAlert, raw: bytes, received_at: float) -> Stored:
+    async def accept(
+        self, alert: NormalizedAlert, raw: bytes, received_at: float, request_id: str
+    ) -> Stored:
         """Return what the store holds for this delivery, once that is committed.
 
         Raises:
             UnavailableError: Not stored, or not known to be; the same delivery may be sent again.
         """
-        return await self._commits.submit(delivery(alert, raw, received_at))
+        arrival = Arrival(delivery(alert, raw, received_at), request_id)
+        size_bytes = len(raw) + len(arrival.delivery.alert)
+        return (await self._writer.commit(self._store, arrival, size_bytes)).result
 
-    async def _store(self, deliveries: Sequence[Delivery]) -> Sequence[Stored]:
-        return await self._database.write(store, deliveries, self._window_s)
+    def _store(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Outcome[Stored]]:
+        stored = store(connection, [arrival.delivery for arrival in arrivals], self._window_s)
+        return [
+            Outcome(result) if result.redelivery else Outcome(result, (_accepted(arrival),))
+            for arrival, result in zip(arrivals, stored, strict=True)
+        ]
+
+
+def _accepted(arrival: Arrival) -> Draft:
+    new = arrival.delivery
+    return event(
+        "alert.accepted",
+        new.tenant_id,
+        arrival.request_id,
+        alert_id=new.alert_id,
+        source=new.source,
+    )
 
 
 def delivery(alert: NormalizedAlert, raw: bytes, received_at: float) -> Delivery:
@@ -125,6 +145,7 @@ def store(connection: Connection, deliveries: Sequence[Delivery], window_s: int)
             stored[new.dedup_key] = Stored(
                 new.alert_id, new.alert, finished=False, redelivery=False
             )
+        # In the same order as above: releasing a key locks its row.
         for held in _holders(connection, [key for key in missing if key not in stored]):
             if held.received_at > first[held.dedup_key].received_at - window_s:
                 finished = held.finished_at is not None
@@ -170,7 +191,8 @@ def _holders(connection: Connection, keys: Sequence[bytes]) -> list[_Holder]:
         return []
     c = alerts.c
     query = sa.select(c.id, c.dedup_key, c.alert, c.received_at, c.finished_at)
-    return [_Holder(*row) for row in connection.execute(query.where(c.dedup_key.in_(keys)))]
+    query = query.where(c.dedup_key.in_(keys)).order_by(c.dedup_key)
+    return [_Holder(*row) for row in connection.execute(query)]
 
 
 async def delete_expired(database: Database, retention_s: float, now: float) -> int:
@@ -190,6 +212,13 @@ def _delete_some(connection: Connection, cutoff: float) -> int:
         (alerts, alerts.c.finished_at),
         (quarantine, quarantine.c.last_received_at),
     ):
-        some = sa.select(table.c.id).where(ended_at < cutoff).limit(DELETED_AT_ONCE)
+        # What another container deletes, or a redelivery releases, at this moment is left for the
+        # next time: to wait for each other's rows, in whatever order, is to deadlock.
+        some = (
+            sa.select(table.c.id)
+            .where(ended_at < cutoff)
+            .limit(DELETED_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
         deleted += connection.execute(table.delete().where(table.c.id.in_(some))).rowcount
     return deleted

@@ -4,11 +4,12 @@
 logged once a minute, so that a failure shows even where its own lines were held back.
 """
 
+import contextlib
 import json
 import logging
-import logging.handlers
+import os
 import queue
-import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,19 @@ logger = logging.getLogger("vyrox")
 MAX_FIELD: Final = 256
 """Characters of one field; an attacker chooses some of them."""
 
+MAX_TEXT: Final = 8192
+"""Characters of a library's message or of a traceback, which ends with a library's message."""
+
 MAX_LINES_PER_SECOND: Final = 100
 """Of one warning's name: a flood of bad requests must not become a flood of lines."""
 
 MAX_BUFFERED: Final = 10_000
 """Lines waiting for a slow or blocked sink; beyond it lines are dropped and counted."""
+
+FLUSH_S: Final = 1.0
+"""How long the end of the process waits for a sink that takes nothing; twice, at the most."""
+
+_STANDARD_ERROR: Final = 2
 
 counts: Final[Counter[str]] = Counter()
 _lines_in_second: dict[str, tuple[int, int]] = {}
@@ -35,11 +44,12 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
 
     Args:
         name: One of a fixed set of dotted names, never made from input.
-        level: Warnings beyond MAX_LINES_PER_SECOND of one name are counted but not written.
+        level: From WARNING up, lines beyond MAX_LINES_PER_SECOND of one name are counted but not
+            written.
         fields: Values for the reader. The caller leaves out secrets and payloads.
     """
     counts[name] += 1
-    if logger.isEnabledFor(level) and (level != logging.WARNING or _may_write(name)):
+    if logger.isEnabledFor(level) and (level < logging.WARNING or _may_write(name)):
         logger.log(level, name, extra={"fields": fields}, exc_info=level >= logging.ERROR)
 
 
@@ -59,7 +69,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": record.getMessage()[:MAX_TEXT],
         }
         if record.name != logger.name:
             line["logger"] = record.name
@@ -68,7 +78,7 @@ class JsonLines(logging.Formatter):
         fields: dict[str, object] = getattr(record, "fields", {})
         line.update({key: _bounded(value) for key, value in fields.items() if value is not None})
         if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = self.formatException(record.exc_info)[-MAX_TEXT:]
         return json.dumps(line, ensure_ascii=True)
 
 
@@ -76,39 +86,59 @@ def _bounded(value: object) -> object:
     return value if isinstance(value, int | float | dict) else str(value)[:MAX_FIELD]
 
 
-class _DroppingQueueHandler(logging.handlers.QueueHandler):
-    """Hands lines to the writing thread; drops and counts them where it cannot keep up."""
+_Records = queue.Queue[logging.LogRecord | None]
+"""Records for the writing thread; None ends it."""
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+
+class _QueueingHandler(logging.Handler):
+    """Hands records to the writing thread; drops and counts them where it cannot keep up."""
+
+    def __init__(self, records: _Records) -> None:
+        super().__init__()
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.queue.put_nowait(record)
+            self._records.put_nowait(record)
         except queue.Full:
             counts["log.dropped"] += 1
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        # The default formats here and drops exc_info; formatting belongs to the writing thread.
-        return record
+
+def _write_lines(records: _Records) -> None:
+    """Write each record as a line, until None comes.
+
+    Not through `sys.stderr` or a handler of `logging`: each has a lock that would be held while a
+    full pipe keeps this thread waiting, and that the interpreter takes to end the process.
+    """
+    formatter = JsonLines()
+    while (record := records.get()) is not None:
+        try:
+            line = formatter.format(record).encode("ascii") + b"\n"
+            while line:
+                line = line[os.write(_STANDARD_ERROR, line) :]
+        except Exception:  # noqa: BLE001  (a bad record or a broken sink must not end the thread)
+            counts["log.dropped"] += 1
 
 
 @contextmanager
 def configured(level: int = logging.INFO) -> Iterator[None]:
     """Send every log record of the process to standard error, from a thread of its own."""
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(MAX_BUFFERED)
-    stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(JsonLines())
-    listener = logging.handlers.QueueListener(lines, stream)
-    handler = _DroppingQueueHandler(lines)
+    records: _Records = queue.Queue(MAX_BUFFERED)
+    writer = threading.Thread(target=_write_lines, args=(records,), name="log", daemon=True)
+    handler = _QueueingHandler(records)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level)
     for noisy in ("alembic", "httpx", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    listener.start()
+    writer.start()
     try:
         yield
     finally:
         root.removeHandler(handler)
-        listener.stop()
+        with contextlib.suppress(queue.Full):
+            records.put(None, timeout=FLUSH_S)
+        writer.join(FLUSH_S)
 
 
 async def report_counts() -> None:

@@ -14,6 +14,28 @@ FieldMap = dict[str, str]
 """For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""
 
 
+ActionType = Literal["HOST_ISOLATION", "PROCESS_KILL", "NETWORK_QUARANTINE"]
+"""What `/execute` carries out."""
+
+
+class ContainmentRequest(msgspec.Struct, frozen=True):
+    """A containment that a human approved (contract 20).
+
+    Attributes:
+        request_id: The idempotency key.
+        host: The vendor's own identifier of the host.
+        approved_at: Unix seconds.
+    """
+
+    request_id: str
+    tenant_id: str
+    alert_id: str
+    action_type: ActionType
+    host: str
+    approved_by: str
+    approved_at: int
+
+
 class Tenant(msgspec.Struct, frozen=True):
     """A tenant whose credential has verified. Only `auth` makes one.
 

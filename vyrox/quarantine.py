@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
+from vyrox.chain.writer import append
 from vyrox.db import quarantine
 from vyrox.errors import OperatorError
+from vyrox.events import event
 from vyrox.intake import Stored, dedup_key, delivery, store
 from vyrox.models import NormalizedAlert, Vendor
 
@@ -109,6 +111,16 @@ def replay(
 ) -> Stored:
     """Store `alert`, which `raw` has become, and mark the kept payload as replayed."""
     [stored] = store(connection, [delivery(alert, raw, now)], window_s)
+    if not stored.redelivery:
+        told = event(
+            "alert.accepted",
+            alert.tenant_id,
+            None,
+            alert_id=stored.alert_id,
+            source=alert.source,
+            replayed=quarantined.id,
+        )
+        append(connection, [told], now)
     connection.execute(
         quarantine.update()
         .where(_table.id == quarantined.id)

@@ -10,7 +10,7 @@ put the same alert at the same time: the script adds it where it is not there, i
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeGuard, cast
 
 import msgspec
 import redis.asyncio
@@ -37,36 +37,49 @@ CALL_TIMEOUT_S: Final = 0.8
 
 _PROBE_KEY: Final = "vyrox:probe"
 
-# Per alert: stream, marks (alert id -> entry id); its three arguments follow the maximum length.
-# A mark without its entry (somebody deleted the stream) counts as missing.
-_PUT: Final = """
+# A mark (alert id -> entry id) without its entry counts as missing: somebody deleted the stream,
+# and the new one may give the same entry id to another alert.
+_IS_QUEUED: Final = """
+local function is_queued(stream, marks, id)
+  local entry = redis.call('HGET', marks, id)
+  local found = entry and redis.call('XRANGE', stream, entry, entry)[1]
+  return found and string.find(found[2][2], id, 1, true)
+end
+"""
+
+# Per alert: stream and marks; its three arguments follow the maximum length.
+_PUT: Final = (
+    _IS_QUEUED
+    + """
 local results = {}
 for i = 1, #KEYS / 2 do
   local stream, marks = KEYS[2 * i - 1], KEYS[2 * i]
   local id = ARGV[3 * i - 1]
-  local entry = redis.call('HGET', marks, id)
-  if entry and #redis.call('XRANGE', stream, entry, entry) > 0 then
+  if is_queued(stream, marks, id) then
     results[i] = 'present'
   elseif redis.call('XLEN', stream) >= tonumber(ARGV[1]) then
     results[i] = 'full'
   else
-    entry = redis.call('XADD', stream, '*', 'alert', ARGV[3 * i], 'raw', ARGV[3 * i + 1])
+    local entry = redis.call('XADD', stream, '*', 'alert', ARGV[3 * i], 'raw', ARGV[3 * i + 1])
     redis.call('HSET', marks, id, entry)
     results[i] = 'added'
   end
 end
 return results
 """
-_MISSING: Final = """
+)
+_MISSING: Final = (
+    _IS_QUEUED
+    + """
 local missing = {}
 for i = 1, #ARGV do
-  local entry = redis.call('HGET', KEYS[2 * i], ARGV[i])
-  if not entry or #redis.call('XRANGE', KEYS[2 * i - 1], entry, entry) == 0 then
+  if not is_queued(KEYS[2 * i - 1], KEYS[2 * i], ARGV[i]) then
     missing[#missing + 1] = ARGV[i]
   end
 end
 return missing
 """
+)
 _REMOVE: Final = """
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
@@ -102,6 +115,8 @@ class TenantRows(msgspec.Struct, frozen=True):
 
 
 PutResult = Literal[b"added", b"present", b"full"]
+
+_PUT_RESULTS: Final = frozenset({b"added", b"present", b"full"})
 
 _RawEntry = tuple[bytes, dict[bytes, bytes]]
 """An entry id and the entry's fields, as Redis replies them."""
@@ -176,7 +191,13 @@ class AlertQueue:
             keys += (stream_key(entry.tenant_id), _marks_key(entry.tenant_id))
             args += (entry.alert_id, entry.alert, entry.raw)
         with translated_errors():
-            return cast(list[PutResult], await self._put_script(keys, args))
+            reply: object = await self._put_script(keys, args)
+            if _is_put_reply(reply, len(entries)):
+                return reply
+            # Not an answer to this question: whatever comes next on these connections is not to be
+            # believed either.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+        raise QueueUnavailableError("a reply that is none to what was asked")
 
     async def missing(self, alerts: Sequence[tuple[str, str]]) -> list[str]:
         """Return the ids, out of (tenant id, alert id), that the streams do not hold."""
@@ -223,18 +244,8 @@ class AlertQueue:
         stream = stream_key(tenant_id)
         with translated_errors():
             await self._ensure_group(stream)
-            reply = await self._redis.xautoclaim(stream, GROUP, consumer, min_idle_ms, count=count)
-            claimed = cast(list[_RawEntry], reply[1])
-            if not claimed:
-                return []
-            first, last = claimed[0][0], claimed[-1][0]
-            pending = await self._redis.xpending_range(
-                stream, GROUP, first, last, len(claimed), consumer
-            )
-        # The claim itself counted as one delivery more.
-        worn_out = {
-            p["message_id"] for p in pending if cast(int, p["times_delivered"]) > MAX_DELIVERIES
-        }
+            claimed = await self._claim(stream, consumer, min_idle_ms, count)
+            worn_out = await self._worn_out(stream, [entry_id for entry_id, _ in claimed])
         taken: list[Delivered] = []
         for delivered in await self._skip_finished(tenant_id, claimed):
             if delivered.entry_id in worn_out:
@@ -243,6 +254,35 @@ class AlertQueue:
             else:
                 taken.append(delivered)
         return taken
+
+    async def _claim(
+        self, stream: str, consumer: str, min_idle_ms: int, count: int
+    ) -> list[_RawEntry]:
+        cursor = b"0-0"
+        while True:
+            # One call looks at ten times `count` entries; those before the idle ones may be more.
+            reply = await self._redis.xautoclaim(
+                stream, GROUP, consumer, min_idle_ms, cursor, count=count
+            )
+            cursor = cast(bytes, reply[0])
+            entries = cast(list[_RawEntry | tuple[None, None]], reply[1])
+            # Redis 6.2 replies nil for what somebody has deleted.
+            claimed = [entry for entry in entries if entry[0] is not None]
+            if claimed or cursor == b"0-0":
+                return claimed
+
+    async def _worn_out(self, stream: str, entry_ids: Sequence[bytes]) -> set[bytes]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for entry_id in entry_ids:
+            pipeline.xpending_range(stream, GROUP, entry_id, entry_id, 1)
+        replies: list[list[dict[str, object]]] = await pipeline.execute()
+        # The claim itself counted as one delivery more.
+        return {
+            cast(bytes, pending["message_id"])
+            for reply in replies
+            for pending in reply
+            if cast(int, pending["times_delivered"]) > MAX_DELIVERIES
+        }
 
     async def finish(self, delivered: Delivered, now: float) -> None:
         """Mark the alert as done with: it leaves the stream and is never queued again."""
@@ -291,6 +331,14 @@ class AlertQueue:
         """Return how many alerts each tenant's stream holds."""
         with translated_errors():
             return [await self._redis.xlen(stream_key(tenant_id)) for tenant_id in tenant_ids]
+
+
+def _is_put_reply(reply: object, count: int) -> TypeGuard[list[PutResult]]:
+    return (
+        isinstance(reply, list)
+        and len(reply) == count
+        and all(isinstance(result, bytes) and result in _PUT_RESULTS for result in reply)
+    )
 
 
 def _finished_among(connection: Connection, alert_ids: Sequence[str]) -> frozenset[str]:

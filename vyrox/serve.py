@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -12,7 +13,7 @@ from starlette.applications import Starlette
 
 from vyrox import log
 from vyrox.app import create_app
-from vyrox.errors import OperatorError
+from vyrox.errors import OperatorError, SettingsError
 from vyrox.http_protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
 
@@ -32,27 +33,39 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is in flight and return.
 
     Raises:
-        SettingsError: A required setting is missing.
+        SettingsError: A required setting is missing, or the ports are the same.
         OperatorError: An address is taken, or a store cannot be opened. No port was open before.
     """
     app = create_app(settings)
+    if settings.ingestion_port == settings.proxy_port != 0:
+        raise SettingsError("INGESTION_PORT (or PORT) and PROXY_PORT must not be the same")
+    opening = asyncio.current_task()
+    assert opening is not None  # noqa: S101  (a coroutine runs in a task)
+    _on_signal(opening.cancel)
     with (
         _bind("INGESTION", settings.ingestion_host, settings.ingestion_port) as public,
         _bind("PROXY", settings.proxy_host, settings.proxy_port) as private,
+        contextlib.suppress(asyncio.CancelledError),  # by a signal, before there was a server
     ):
         async with app.router.lifespan_context(app):
-            servers = {
-                _server(app.state.ingestion_app): public,
-                _server(app.state.proxy_app): private,
-            }
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, _stop, servers)
-            log.event("serving", ingestion=_address(public), proxy=_address(private))
-            async with asyncio.TaskGroup() as group:
-                for server, listener in servers.items():
-                    group.create_task(_serve_one(server, listener, servers))
+            await _serve_both(
+                {
+                    _server(app.state.ingestion_app): public,
+                    _server(app.state.proxy_app): private,
+                }
+            )
     log.event("stopped")
+
+
+async def _serve_both(servers: dict[_Server, socket.socket]) -> None:
+    _on_signal(partial(_stop, servers))
+    async with asyncio.TaskGroup() as group:
+        for server, listener in servers.items():
+            # Here, because uvloop's `create_server` says nothing when it cannot listen.
+            listener.listen(server.config.backlog)
+            group.create_task(_serve_one(server, listener, servers))
+        public, private = map(_address, servers.values())
+        log.event("serving", ingestion=public, proxy=private)
 
 
 async def _serve_one(
@@ -67,6 +80,12 @@ async def _serve_one(
 def _stop(servers: dict[_Server, socket.socket]) -> None:
     for server in servers:
         server.should_exit = True
+
+
+def _on_signal(callback: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, callback)
 
 
 def _server(app: Starlette) -> _Server:
@@ -94,11 +113,13 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as exc:
-        raise OperatorError(f"{name}_HOST/{name}_PORT {host}:{port}: {exc.strerror}") from exc
+    except (OSError, UnicodeError) as exc:
+        # UnicodeError: the host has a part that is empty or too long for a name.
+        reason = exc.strerror if isinstance(exc, OSError) else "no host name"
+        raise OperatorError(f"{name}_HOST/{name}_PORT {host}:{port}: {reason}") from exc
     return listener
 
 
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,19 +1,26 @@
 """Settings, read from the environment once. No other module reads it."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from cryptography.fernet import Fernet
+import redis.asyncio
+import redis.exceptions
+import sqlalchemy as sa
 
 from vyrox.errors import SettingsError
-from vyrox.models import Vendor
+from vyrox.models import BEARER_VENDORS, Vendor
 
 MIN_SECRET_BYTES: Final = 32
 """Shorter keys are guessable or weaken HMAC-SHA256 (RFC 2104: at least the digest's length)."""
+
+MAX_SECRET_BYTES: Final = 1024
+"""Of a webhook's secret: as a bearer token it has to fit into a header."""
 
 DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
     "crowdstrike": "CROWDSTRIKE_WEBHOOK_SECRET",
@@ -23,6 +30,15 @@ DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
 }
 
 T = TypeVar("T")
+
+_BEARER_TOKEN = re.compile(rb"[\x21-\x7e]+")
+"""What a vendor can put behind `Authorization: Bearer`."""
+
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
+"""Fernet itself would take two keys with a space between them for the first one alone."""
+
+_SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+"""Source: libpq, `sslmode`."""
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -38,6 +54,8 @@ class Settings:
         database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
         encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
         redelivery_window_s: See contract 14.
+        execute_rate_per_minute: Per tenant; 0 is no limit.
+        edr_deadline_s: For one whole action at the vendor.
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -55,6 +73,9 @@ class Settings:
     max_body_bytes: int = 1_048_576
     queue_max_alerts: int = 1_000_000
     redelivery_window_s: int = 86_400
+    dry_run: bool = True
+    execute_rate_per_minute: int = 0
+    edr_deadline_s: int = 30
     retention_days: int = 90
 
     @classmethod
@@ -73,9 +94,9 @@ class Settings:
                 "the container's disk. Make one with: vyrox generate-key"
             )
         secrets = {
-            vendor: secret.encode()
+            vendor: secret
             for vendor, name in DEFAULT_SECRET_VARIABLES.items()
-            if (secret := read.value(name, None, _secret)) is not None
+            if (secret := read.value(name, None, partial(_webhook_secret, vendor))) is not None
         }
         port = read.value("INGESTION_PORT", cls.ingestion_port, _integer(0, 65535))
         return cls(
@@ -85,10 +106,10 @@ class Settings:
             database_url=database_url,
             encryption_keys=encryption_keys,
             public_url=read.value("PUBLIC_URL", None, _public_url),
-            data_dir=read.value("VYROX_DATA_DIR", cls.data_dir, Path),
-            ingestion_host=read.value("INGESTION_HOST", cls.ingestion_host, str),
+            data_dir=read.value("VYROX_DATA_DIR", cls.data_dir, _directory),
+            ingestion_host=read.value("INGESTION_HOST", cls.ingestion_host, _host),
             ingestion_port=read.value("PORT", port, _integer(0, 65535)),
-            proxy_host=read.value("PROXY_HOST", cls.proxy_host, str),
+            proxy_host=read.value("PROXY_HOST", cls.proxy_host, _host),
             proxy_port=read.value("PROXY_PORT", cls.proxy_port, _integer(0, 65535)),
             require_onboarding=read.value("REQUIRE_ONBOARDING", False, _boolean),
             max_body_bytes=read.value(
@@ -100,6 +121,11 @@ class Settings:
             redelivery_window_s=read.value(
                 "REDELIVERY_WINDOW_SECONDS", cls.redelivery_window_s, _integer(0, 31_536_000)
             ),
+            dry_run=read.value("DRY_RUN", cls.dry_run, _boolean),
+            execute_rate_per_minute=read.value(
+                "EXECUTE_RATE_PER_MINUTE", cls.execute_rate_per_minute, _integer(0, 1_000_000)
+            ),
+            edr_deadline_s=read.value("EDR_DEADLINE_SECONDS", cls.edr_deadline_s, _integer(1, 300)),
             retention_days=read.value("RETENTION_DAYS", cls.retention_days, _integer(1, 36_500)),
         )
 
@@ -140,10 +166,36 @@ class _Reader:
             raise SettingsError(f"{name} {exc}") from None
 
 
+def check_webhook_secret(vendor: Vendor, secret: bytes) -> None:
+    """Return if `secret` can be the secret of a webhook of `vendor`.
+
+    Raises:
+        ValueError: It cannot; the text says what it must be and holds nothing of it.
+    """
+    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+        raise ValueError(f"must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
+    if vendor in BEARER_VENDORS and _BEARER_TOKEN.fullmatch(secret) is None:
+        raise ValueError("must be printable ASCII without spaces: it is a bearer token")
+
+
+def _webhook_secret(vendor: Vendor, text: str) -> bytes:
+    secret = _utf8(text)
+    check_webhook_secret(vendor, secret)
+    return secret
+
+
 def _secret(text: str) -> str:
-    if len(text.encode("utf-8", "surrogateescape")) < MIN_SECRET_BYTES:
+    if len(_utf8(text)) < MIN_SECRET_BYTES:
         raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
     return text
+
+
+def _utf8(text: str) -> bytes:
+    # Bytes of the environment that are no UTF-8 stand in it as lone surrogates.
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -162,35 +214,70 @@ def _boolean(text: str) -> bool:
     raise ValueError("must be one of true, 1, yes, on, false, 0, no, off")
 
 
+def _directory(text: str) -> Path:
+    if not text:
+        raise ValueError("must name a directory")
+    return Path(text)
+
+
+def _host(text: str) -> str:
+    if not text:
+        raise ValueError("must be an address or a host name")
+    return text
+
+
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    # Not refused in the library's words, which can repeat the URL and with it the password.
+    refused = ValueError("must be a redis://, rediss:// or unix:// URL that redis-py takes")
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise refused
+    try:
+        # Makes a connection without opening it, which is when redis-py looks at the parameters.
+        pool = redis.asyncio.ConnectionPool.from_url(text)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, redis.exceptions.RedisError):
+        raise refused from None
     return text
 
 
 def _database_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"postgres", "postgresql"} or not (parts.hostname or parts.query):
-        raise ValueError("must be a postgres:// or postgresql:// URL")
-    # libpq's `sslmode` is `ssl` to asyncpg; platforms hand out libpq's spelling.
-    query = parts.query.replace("sslmode=", "ssl=")
-    return parts._replace(scheme="postgresql+asyncpg", query=query).geturl()
+    refused = ValueError("must be a postgres:// or postgresql:// URL with a host")
+    try:
+        url = sa.make_url(text)
+    except (ValueError, sa.exc.ArgumentError):
+        raise refused from None
+    hosted = (url.host or "host" in url.query) and (url.port or 0) <= 65535
+    if url.drivername not in {"postgres", "postgresql"} or not hosted:
+        raise refused
+    query = dict(url.query)
+    if not query.keys() <= {"host", "sslmode"}:
+        raise ValueError("takes no parameters but host and sslmode")
+    if "sslmode" in query:
+        # libpq's `sslmode` is `ssl` to asyncpg; platforms hand out libpq's spelling.
+        query["ssl"] = query.pop("sslmode")
+        if query["ssl"] not in _SSL_MODES:
+            raise ValueError(f"takes as sslmode one of {', '.join(sorted(_SSL_MODES))}")
+    url = url.set(drivername="postgresql+asyncpg", query=query)
+    return url.render_as_string(hide_password=False)
 
 
 def _encryption_keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(","))
-    try:
-        for key in keys:
-            Fernet(key)
-    except ValueError:
+    if not all(_FERNET_KEY.fullmatch(key) for key in keys):
         raise ValueError(
             "must be one or more Fernet keys (32 bytes, URL-safe base64), comma-separated; "
             "make one with: vyrox generate-key"
-        ) from None
+        )
     return keys
 
 
 def _public_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"http", "https"}:
-        raise ValueError("must be an http:// or https:// URL")
+    refused = ValueError("must be an http:// or https:// URL with a host and without a query")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # read for its check: a port that is none raises
+    except ValueError:
+        raise refused from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise refused
     return text.rstrip("/")

@@ -16,8 +16,10 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
 from vyrox import log
+from vyrox.chain.writer import append
 from vyrox.db import Database, tenant_credentials
 from vyrox.errors import OperatorError
+from vyrox.events import event
 from vyrox.models import FieldMap, Vendor
 
 _table: Final = tenant_credentials.c
@@ -106,7 +108,7 @@ class TenantDirectory:
             DatabaseUnavailableError: What is in memory stays in force.
         """
         for row in await self._database.read(_changed_since, self._version):
-            self._rows[row.tenant_id][row.vendor] = self._decrypt(row)
+            self._rows[row.tenant_id][row.vendor] = self._decrypted(row)
             self._version = row.version
         if used := self._previous_used.copy():
             await self._database.write(_record_previous_used, used)
@@ -114,22 +116,31 @@ class TenantDirectory:
                 key: at for key, at in self._previous_used.items() if at != used.get(key)
             }
 
-    def _decrypt(self, row: sa.Row[tuple[object, ...]]) -> _Row:
+    def _decrypted(self, row: sa.Row[tuple[object, ...]]) -> _Row:
+        return _Row(
+            secret=self._decrypt(row, "secret", logging.ERROR),
+            # No error: a key may be retired while what expired long ago is still encrypted with it.
+            previous_secret=self._decrypt(row, "previous_secret", logging.WARNING),
+            previous_expires_at=row.previous_expires_at or 0.0,
+            field_map=_decode_field_map(row.field_map),
+        )
+
+    def _decrypt(self, row: sa.Row[tuple[object, ...]], column: str, level: int) -> bytes | None:
+        encrypted: str | None = row._mapping[column]
+        if encrypted is None:
+            return None
         try:
-            return _Row(
-                secret=self._vault.decrypt(row.secret) if row.secret else None,
-                previous_secret=(
-                    self._vault.decrypt(row.previous_secret) if row.previous_secret else None
-                ),
-                previous_expires_at=row.previous_expires_at or 0.0,
-                field_map=_decode_field_map(row.field_map),
-            )
+            return self._vault.decrypt(encrypted)
         except InvalidToken:
-            # Fail closed for this tenant alone, and say so: the key that encrypted it is gone.
+            # Fail closed for this secret alone, and say so: the key that encrypted it is gone.
             log.event(
-                "tenant.undecryptable", logging.ERROR, tenant=row.tenant_id, vendor=row.vendor
+                "tenant.undecryptable",
+                level,
+                tenant=row.tenant_id,
+                vendor=row.vendor,
+                column=column,
             )
-            return _Row(None, None, 0.0, None)
+            return None
 
 
 def add_tenant(
@@ -154,6 +165,8 @@ def add_tenant(
     values = {
         "secret": encrypted_secret,
         "previous_secret": None,
+        "previous_expires_at": None,
+        "previous_used_at": None,
         "field_map": _encode_field_map(field_map),
         "created_at": now,
         "disabled_at": None,
@@ -166,6 +179,7 @@ def add_tenant(
         connection.execute(
             tenant_credentials.update().where(_is(tenant_id, vendor)).values(**values)
         )
+    _tell(connection, tenant_id, vendor, "added", now)
 
 
 def rotate_tenant(
@@ -200,6 +214,7 @@ def rotate_tenant(
             version=_next_version(connection),
         )
     )
+    _tell(connection, tenant_id, vendor, "rotated", now)
 
 
 def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> None:
@@ -219,10 +234,11 @@ def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: f
             version=_next_version(connection),
         )
     )
+    _tell(connection, tenant_id, vendor, "removed", now)
 
 
 def set_field_map(
-    connection: Connection, tenant_id: str, vendor: Vendor, field_map: FieldMap
+    connection: Connection, tenant_id: str, vendor: Vendor, field_map: FieldMap, now: float
 ) -> None:
     """Replace the tenant's field map.
 
@@ -235,6 +251,7 @@ def set_field_map(
         .where(_is(tenant_id, vendor))
         .values(field_map=_encode_field_map(field_map), version=_next_version(connection))
     )
+    _tell(connection, tenant_id, vendor, "field map changed", now)
 
 
 def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> FieldMap | None:
@@ -258,6 +275,11 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
         )
         for row in connection.execute(query)
     ]
+
+
+def _tell(connection: Connection, tenant_id: str, vendor: Vendor, change: str, now: float) -> None:
+    told = event("tenant.changed", tenant_id, None, source=vendor, change=change)
+    append(connection, [told], now)
 
 
 def _is(tenant_id: str, vendor: Vendor) -> sa.ColumnElement[bool]:

@@ -4,19 +4,36 @@ What goes wrong in an expected way is one line on standard error and exit code 1
 exit code 2.
 """
 
-import sys
+from typing import Final
 
 import click
 from cryptography.fernet import Fernet
 
+from vyrox.cli.audit import audit
+from vyrox.cli.execute import execute
 from vyrox.cli.queue import queue
 from vyrox.cli.tenant import tenant
 from vyrox.demo import demo
-from vyrox.errors import VyroxError
+from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError, VyroxError
 from vyrox.simulate.command import simulate
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except VyroxError as exc:
+            click.echo(f"vyrox: {_STORES.get(type(exc), '')}{exc}", err=True)
+            ctx.exit(1)
+
+
+_STORES: Final[dict[type[VyroxError], str]] = {
+    DatabaseUnavailableError: "the database is unavailable: ",
+    QueueUnavailableError: "Redis is unavailable: ",
+}
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vyrox")
 def cli() -> None:
     """EDR alerts in without losing one, approved containment out exactly once."""
@@ -59,14 +76,12 @@ def generate_key() -> None:
 
 cli.add_command(tenant)
 cli.add_command(queue)
+cli.add_command(execute)
+cli.add_command(audit)
 cli.add_command(simulate)
 cli.add_command(demo)
 
 
 def main() -> None:
     """Run the command line and exit."""
-    try:
-        cli()
-    except VyroxError as exc:
-        click.echo(f"vyrox: {exc}", err=True)
-        sys.exit(1)
+    cli()

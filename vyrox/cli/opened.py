@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.fernet import MultiFernet
 
 from vyrox import data_dir, embedded
 from vyrox.db import Database, open_database
 from vyrox.encryption import open_vault
+from vyrox.errors import OperatorError
 from vyrox.queue import AlertQueue, connect
 from vyrox.settings import Settings
 
@@ -45,7 +47,8 @@ async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
     as the command takes.
 
     Raises:
-        OperatorError: The embedded Valkey cannot be started.
+        OperatorError: The embedded Valkey cannot be started, or the data directory is in use by a
+            process that has its queue elsewhere.
     """
     settings = opened.settings
     directory = data_dir.prepare(settings.data_dir)
@@ -54,7 +57,17 @@ async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
         if url is None and await embedded.is_running(directory):
             url = embedded.socket_url(directory)
         elif url is None:
-            stack.enter_context(data_dir.owned(directory))
+            _own(stack, directory)
             url = await stack.enter_async_context(embedded.embedded_valkey(directory))
         client = await stack.enter_async_context(connect(url))
         yield AlertQueue(client, opened.database, settings.queue_max_alerts)
+
+
+def _own(stack: AsyncExitStack, directory: Path) -> None:
+    try:
+        stack.enter_context(data_dir.owned(directory))
+    except OperatorError as exc:
+        raise OperatorError(
+            f"a vyrox process uses {directory}, but no queue of its own: set REDIS_URL as it has "
+            "it, or try again if it has only just started"
+        ) from exc

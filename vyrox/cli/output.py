@@ -1,5 +1,6 @@
 """How commands print: a table for people, or JSON for programs."""
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -19,8 +20,10 @@ _UNLIMITED: Final = 500
 
 
 def print_json(value: object) -> None:
-    """Print `value` as one JSON document, indented."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    """Print `value` as one JSON document, indented; it drives no terminal either."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    # Outside its strings JSON holds printable ASCII and line ends, so this escapes within them.
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -14,7 +14,7 @@ from vyrox.cli.opened import Opened, opened_database, opened_queue
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
-from vyrox.errors import NormalizationError
+from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant
 
 
@@ -33,7 +33,10 @@ class _Shown(msgspec.Struct, frozen=True):
 
 
 class _Replayed(msgspec.Struct, frozen=True):
-    """How one replay went: `queued` with an alert id, or `refused` with the reason."""
+    """How one replay went: `queued` with an alert id, or `refused` with the reason.
+
+    `stored` is what is yet to be queued, by the service, once the full queue has room.
+    """
 
     id: str
     status: str
@@ -48,7 +51,13 @@ def queue() -> None:
 
 @queue.command()
 @tenant_argument
-@click.option("--count", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="At most so many.",
+)
 @json_option
 def peek(tenant_id: str, count: int, as_json: bool) -> None:
     """Show TENANT's oldest queued alerts, and leave them queued."""
@@ -120,7 +129,7 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @tenant_argument
-@click.option("--all", "everything", is_flag=True, help="Those that were replayed as well.")
+@click.option("--all", "everything", is_flag=True, help="Also those that were replayed.")
 @json_option
 def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
     """List what is kept for TENANT, oldest first."""
@@ -154,7 +163,7 @@ def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Show the reason and the body of each of TENANT's payloads, or of those named."""
 
     async def run() -> list[_Shown]:
-        chosen = ids or [row.id for row in await _list(tenant_id, everything=False)]
+        chosen = await _choose(tenant_id, ids)
         async with opened_database() as opened:
             read = [
                 await opened.database.read(kept.read_quarantined, tenant_id, id_) for id_ in chosen
@@ -181,7 +190,7 @@ def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """
 
     async def run() -> list[_Replayed]:
-        chosen = ids or [row.id for row in await _list(tenant_id, everything=False)]
+        chosen = await _choose(tenant_id, ids)
         async with opened_database() as opened, opened_queue(opened) as alert_queue:
             return [await _replay(opened, alert_queue, tenant_id, id_) for id_ in chosen]
 
@@ -203,6 +212,21 @@ async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
     return [row for row in rows if everything or row.replayed_at is None]
 
 
+async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
+    """Return `ids`, or where there are none, those of all payloads that were not replayed.
+
+    Raises:
+        OperatorError: The tenant has no payload with one of the ids.
+    """
+    if not ids:
+        return [row.id for row in await _list(tenant_id, everything=False)]
+    # All are checked before the first is replayed, so that an error means that nothing was done.
+    known = {row.id for row in await _list(tenant_id, everything=True)}
+    if unknown := [id_ for id_ in ids if id_ not in known]:
+        raise OperatorError(f"{tenant_id} has no quarantined payload {', '.join(unknown)}")
+    return ids
+
+
 async def _replay(
     opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, quarantine_id: str
 ) -> _Replayed:
@@ -219,6 +243,6 @@ async def _replay(
         kept.replay, row, raw, alert, opened.settings.redelivery_window_s, now
     )
     entry = queues.Entry(tenant_id, stored.alert_id, stored.alert, raw)
-    if not stored.finished:
-        await alert_queue.put_batch([entry])
+    if not stored.finished and await alert_queue.put_batch([entry]) == [b"full"]:
+        return _Replayed(quarantine_id, "stored", stored.alert_id)
     return _Replayed(quarantine_id, "queued", stored.alert_id)

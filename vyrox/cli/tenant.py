@@ -1,7 +1,6 @@
 """`vyrox tenant`: onboard tenants, rotate and remove their webhook secrets."""
 
 import asyncio
-import re
 import secrets
 from pathlib import Path
 from typing import Final, get_args
@@ -16,15 +15,11 @@ from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
-from vyrox.settings import MIN_SECRET_BYTES, Settings
+from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
 from vyrox.tenant_id import is_tenant_id
 
-MAX_SECRET_BYTES: Final = 1024
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
-
-_BEARER_TOKEN: Final = re.compile(rb"[\x21-\x7e]+")
-"""What a vendor can put behind `Authorization: Bearer`."""
 
 
 class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,7 +59,7 @@ def tenant() -> None:
 
 @tenant.command()
 @tenant_argument
-@click.option("--vendor", required=True, type=_vendors)
+@click.option("--vendor", required=True, type=_vendors, help="Who sends the alerts.")
 @_secret_stdin_option
 @click.option(
     "--field-map",
@@ -148,7 +143,11 @@ def list_(as_json: bool) -> None:
     show_default=True,
     help="Seconds for which the old secret stays valid.",
 )
-@click.option("--force", is_flag=True, help="Even while an earlier rotation's overlap runs.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Even while an earlier rotation's overlap runs: the oldest secret stops working at once.",
+)
 @_secret_stdin_option
 @json_option
 def rotate(
@@ -206,7 +205,9 @@ def field_map(tenant_id: str, file: Path) -> None:
 
     async def run() -> None:
         async with opened_database() as opened:
-            await opened.database.write(tenants.set_field_map, tenant_id, "generic", fields)
+            await opened.database.write(
+                tenants.set_field_map, tenant_id, "generic", fields, wall_clock()
+            )
 
     asyncio.run(run())
     click.echo(f"{tenant_id} has a new field map")
@@ -220,10 +221,10 @@ def _read_secret(vendor: Vendor) -> bytes:
     with click.open_file("-", "rb") as stdin:
         secret: bytes = stdin.read(MAX_SECRET_BYTES + 3)
     secret = secret.removesuffix(b"\n").removesuffix(b"\r")
-    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
-        raise OperatorError(f"the secret must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
-    if vendor in BEARER_VENDORS and _BEARER_TOKEN.fullmatch(secret) is None:
-        raise OperatorError("a bearer token must be printable ASCII without spaces")
+    try:
+        check_webhook_secret(vendor, secret)
+    except ValueError as exc:
+        raise OperatorError(f"the secret {exc}") from exc
     return secret
 
 

@@ -16,11 +16,13 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.adapters import ADAPTERS
-from vyrox.asgi import JsonResponse, read_body
+from vyrox.asgi import JsonResponse, header_values, read_body
 from vyrox.auth import authenticate_bearer, authenticate_signature
+from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
 from vyrox.db import Database
-from vyrox.errors import NormalizationError, UnavailableError
+from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
+from vyrox.events import AuditEvents
 from vyrox.health import Health
 from vyrox.intake import Intake
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
@@ -43,6 +45,7 @@ class Ingestion:
     intake: Intake
     queue: AlertQueue
     database: Database
+    events: AuditEvents
     health: Health
 
 
@@ -70,6 +73,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         VyroxError: One of those with a status below 500, or UnavailableError. Nothing was promised.
     """
     ingestion: Ingestion = request.app.state.ingestion
+    request_id: str = request.state.request_id
     adapter = ADAPTERS[vendor]
     # 1. The body, within its limit.
     body = await read_body(request, ingestion.max_body_bytes)
@@ -80,24 +84,31 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     else:
         claimed = request.path_params["tenant_id"]
     # 3. The credential. From here on, the tenant is the one whose secret verified.
-    tenant = _authenticate(ingestion.tenants, request, body, claimed, vendor, now)
+    tenant = _authenticate(ingestion, request, body, claimed, vendor, now)
     # 4. The payload becomes an alert, or is kept until it can.
     try:
         alert = adapter.normalize(body, tenant, now)
     except NormalizationError as exc:
         async with _time_limit():
             await ingestion.database.write(keep, tenant.tenant_id, vendor, body, str(exc), now)
+        ingestion.events.note(
+            "alert.quarantined", tenant.tenant_id, request_id, source=vendor, reason=str(exc)
+        )
         raise
     # 5. The row, committed; then the stream entry, confirmed. From here on it cannot be lost.
     async with _time_limit():
-        stored = await ingestion.intake.accept(alert, body, now)
+        stored = await ingestion.intake.accept(alert, body, now, request_id)
         if not stored.finished:
             entry = Entry(tenant.tenant_id, stored.alert_id, stored.alert, body)
             await ingestion.queue.put(entry)
     # 6. The promise.
+    if stored.redelivery:
+        ingestion.events.note(
+            "alert.redelivered", tenant.tenant_id, request_id, alert_id=stored.alert_id
+        )
     log.event(
         "alert.redelivered" if stored.redelivery else "alert.accepted",
-        request_id=request.state.request_id,
+        request_id=request_id,
         tenant=tenant.tenant_id,
         source=vendor,
         alert_id=stored.alert_id,
@@ -106,7 +117,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
 
 
 def _authenticate(
-    tenants: TenantDirectory,
+    ingestion: Ingestion,
     request: Request,
     body: bytes,
     claimed: str,
@@ -114,21 +125,31 @@ def _authenticate(
     now: float,
 ) -> Tenant:
     if is_tenant_id(claimed):
-        credentials = tenants.look_up(claimed, vendor, now)
+        credentials = ingestion.tenants.look_up(claimed, vendor, now)
     else:
         credentials = Credentials("", (), onboarded=False)  # only a path can get here: no tenant
-    if vendor in BEARER_VENDORS:
-        tenant, slot = authenticate_bearer(_values(request, b"authorization"), credentials)
-    else:
-        signatures = _values(request, b"x-vyrox-signature")
-        tenant, slot = authenticate_signature(body, signatures, credentials)
+    try:
+        if vendor in BEARER_VENDORS:
+            tokens = header_values(request, b"authorization")
+            tenant, slot = authenticate_bearer(tokens, credentials)
+        else:
+            signatures = header_values(request, b"x-vyrox-signature")
+            tenant, slot = authenticate_signature(body, signatures, credentials)
+    except UnauthorizedError as exc:
+        resolved = credentials.tenant_id if credentials.onboarded else None
+        ingestion.events.note(
+            "auth.failed",
+            resolved or SERVICE,
+            request.state.request_id,
+            source=vendor,
+            claimed_tenant=credentials.tenant_id or None,
+            resolved_tenant=resolved,
+            failure=exc.kind,
+        )
+        raise
     if slot > 0:
-        tenants.note_previous_used(tenant.tenant_id, vendor, now)
+        ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
     return tenant
-
-
-def _values(request: Request, name: bytes) -> list[bytes]:
-    return [value for header, value in request.headers.raw if header == name]
 
 
 @asynccontextmanager

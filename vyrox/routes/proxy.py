@@ -1,15 +1,222 @@
-"""The private listener."""
+"""The private listener: containment and the audit log's export (contract 19 to 28)."""
 
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Final, NoReturn
+
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from vyrox.asgi import JsonResponse
+from vyrox import log
+from vyrox.asgi import JsonResponse, header_values, read_body
+from vyrox.chain import export
+from vyrox.chain.writer import SERVICE
+from vyrox.clock import Clock
+from vyrox.containment import Containment
+from vyrox.crypto import verify
+from vyrox.db import Database
+from vyrox.errors import (
+    AuditWriteError,
+    InvalidRequestError,
+    UnauthorizedError,
+    UnavailableError,
+    VendorError,
+    VyroxError,
+)
+from vyrox.events import AuditEvents
+from vyrox.models import ActionType, ContainmentRequest
+from vyrox.rate_limit import RateLimit
+from vyrox.replay import check_window
+from vyrox.tenant_id import is_tenant_id
+
+MAX_BODY_BYTES: Final = 65_536
+
+_TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
+"""Whole Unix seconds in ASCII digits; `int` alone would take "1_000" and other scripts'."""
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """The body of `/execute` (contract 20). Fields that are not declared are ignored."""
+
+    request_id: _Text
+    tenant_id: _Text
+    alert_id: _Text
+    action_type: ActionType
+    host: _Text
+    approved_by: _Text
+    approved_at: int
+
+
+_BODY: Final = msgspec.json.Decoder(_Body)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """What the routes work with; opened in the application's lifespan.
+
+    Attributes:
+        secret: VYROX_HMAC_SECRET.
+    """
+
+    clock: Clock
+    secret: str
+    database: Database
+    containment: Containment
+    events: AuditEvents
+    rate_limit: RateLimit
 
 
 def create_routes() -> list[BaseRoute]:
     """Return the routes of the private listener."""
-    return [Route("/health", report_health, methods=["GET"])]
+    return [
+        Route("/execute", execute, methods=["POST"]),
+        Route("/audit/export", export_entries, methods=["GET"]),
+        Route("/health", report_health, methods=["GET"]),
+    ]
+
+
+async def execute(request: Request) -> Response:
+    """Carry out one containment. The order of the steps is contract 19's.
+
+    Raises:
+        VyroxError: One of those that contract 19 names.
+    """
+    proxy: Proxy = request.app.state.proxy
+    # 1. The body, within its limit.
+    body = await read_body(request, MAX_BODY_BYTES)
+    # 2. The signature.
+    _authenticate(proxy, request, body, tenant_id=None)
+    # 3. The fields.
+    try:
+        wanted = _decode(body)
+    except InvalidRequestError as exc:
+        _note_refusal(proxy, request, SERVICE, None, exc)
+        raise
+    try:
+        # 4. The rate limit.
+        proxy.rate_limit.check(wanted.tenant_id, proxy.clock())
+        # 5. The replay window.
+        check_window(wanted.approved_at, proxy.clock())
+        # 6. To the end: claim and entry, the vendor or a dry run, the record.
+        executed = await proxy.containment.execute(wanted, request.state.request_id)
+    except UnavailableError as exc:
+        raise AuditWriteError(str(exc)) from exc
+    except VendorError:
+        raise  # its outcome is an event already, in the transaction that released the claim
+    except VyroxError as exc:
+        _note_refusal(proxy, request, wanted.tenant_id, wanted.request_id, exc)
+        raise
+    log.event(
+        f"execute.{executed.status}",
+        request_id=request.state.request_id,
+        tenant=wanted.tenant_id,
+        action=wanted.action_type,
+        host=wanted.host,
+    )
+    return JsonResponse(executed)
+
+
+def _authenticate(proxy: Proxy, request: Request, message: bytes, tenant_id: str | None) -> None:
+    signatures = header_values(request, b"x-vyrox-signature")
+    if len(signatures) != 1 or not verify(message, signatures[0], proxy.secret):
+        failure = "bad_signature" if signatures else "missing_credential"
+        _refuse_credential(proxy, request, failure, tenant_id)
+
+
+def _refuse_credential(
+    proxy: Proxy, request: Request, failure: str, tenant_id: str | None = None
+) -> NoReturn:
+    proxy.events.note(
+        "auth.failed",
+        SERVICE,
+        request.state.request_id,
+        route=request.url.path,
+        claimed_tenant=tenant_id,
+        resolved_tenant=None,
+        failure=failure,
+    )
+    raise UnauthorizedError(failure, tenant_id)
+
+
+def _note_refusal(
+    proxy: Proxy, request: Request, tenant_id: str, execution: str | None, error: VyroxError
+) -> None:
+    proxy.events.note(
+        "execute.refused",
+        tenant_id,
+        request.state.request_id,
+        execution=execution,
+        status=error.status,
+        reason=error.detail,
+    )
+
+
+def _decode(body: bytes) -> ContainmentRequest:
+    try:
+        decoded = _BODY.decode(body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequestError(type(exc).__name__) from exc
+    texts = (decoded.request_id, decoded.alert_id, decoded.host, decoded.approved_by)
+    if not is_tenant_id(decoded.tenant_id) or any(text.isspace() for text in texts):
+        raise InvalidRequestError("a bad tenant_id, or a field of white space")
+    return msgspec.convert(decoded, ContainmentRequest, from_attributes=True)
+
+
+async def export_entries(request: Request) -> Response:
+    """Stream every entry of a tenant, oldest first. The order of the steps is contract 26's.
+
+    Raises:
+        UnauthorizedError: A header is missing or malformed, or the signature is wrong.
+        InvalidRequestError: Not exactly one tenant is asked for.
+        StaleRequestError: The timestamp is outside the replay window.
+    """
+    proxy: Proxy = request.app.state.proxy
+    # 1. Both headers, and a whole number of seconds.
+    timestamps = header_values(request, b"x-vyrox-timestamp")
+    if len(timestamps) != 1 or _TIMESTAMP.fullmatch(timestamps[0]) is None:
+        _refuse_credential(proxy, request, "malformed_credential")
+    if not header_values(request, b"x-vyrox-signature"):
+        _refuse_credential(proxy, request, "missing_credential")
+    # 2. The tenant.
+    tenant_ids = request.query_params.getlist("tenant_id")
+    if len(tenant_ids) != 1 or not is_tenant_id(tenant_ids[0]):
+        raise InvalidRequestError("not exactly one tenant_id")
+    tenant_id = tenant_ids[0]
+    # 3. The signature, over both.
+    _authenticate(proxy, request, f"{tenant_id}:{timestamps[0].decode()}".encode(), tenant_id)
+    # 4. The replay window.
+    check_window(int(timestamps[0]), proxy.clock())
+    # 5. The entries. The first page is read before the answer begins, so that a database that is
+    # away is an error and not an answer cut short.
+    lines = "application/x-ndjson" in request.headers.get("accept", "")
+    pages = export.pages(proxy.database, tenant_id, "actions")
+    try:
+        first: list[bytes] = await anext(pages, [])
+    except UnavailableError as exc:
+        raise AuditWriteError(str(exc)) from exc
+    proxy.events.note("audit.exported", tenant_id, request.state.request_id, lines=lines)
+    return StreamingResponse(
+        _as_lines(first, pages) if lines else _as_array(first, pages),
+        media_type="application/x-ndjson" if lines else "application/json",
+    )
+
+
+async def _as_array(first: list[bytes], pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    yield b"[" + b",".join(first)
+    async for page in pages:
+        yield b"," + b",".join(page)
+    yield b"]"
+
+
+async def _as_lines(first: list[bytes], pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    yield b"".join(entry + b"\n" for entry in first)
+    async for page in pages:
+        yield b"".join(entry + b"\n" for entry in page)
 
 
 async def report_health(_request: Request) -> Response:

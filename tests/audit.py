@@ -1,0 +1,145 @@
+"""Audit chains for tests: a running writer, a clock to set, a store that can fail, the oracle."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Literal, TypeVar, TypeVarTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.chain.export import pages
+from vyrox.chain.verify import Chain
+from vyrox.chain.writer import ChainWriter, Draft, Stream
+from vyrox.db import TRANSACTION_TIMEOUT_S, Database, audit_log
+from vyrox.errors import DatabaseUnavailableError
+from vyrox.events import event
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+NOW = 1_704_067_200.25
+TENANT = "acme-corp"
+
+Entry = dict[str, object]
+Place = tuple[str, Stream]
+"""Names a chain: the tenant and the stream."""
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FaultyDatabase:
+    """A real store whose writes are counted, and can be held back or made to fail.
+
+    Attributes:
+        writes: How many were begun.
+        faults: What happens to a write of this number, counted from 1: it fails before anything is
+            done, or after its commit, which its caller then does not learn of.
+        always: What happens to every write.
+        gate: A write begins once it is set, which it is at first.
+        began: Set by each write before it waits for the gate.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.writes = 0
+        self.faults: dict[int, Literal["before", "after"]] = {}
+        self.always: Literal["before", "after"] | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.began = asyncio.Event()
+
+    async def write(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        self.writes += 1
+        fault = self.faults.pop(self.writes, self.always)
+        self.began.set()
+        await self.gate.wait()
+        if fault == "before":
+            raise DatabaseUnavailableError("away")
+        result = await self._database.write(transaction, *args, timeout_s=timeout_s)
+        if fault == "after":
+            raise DatabaseUnavailableError("went away during the commit")
+        return result
+
+    async def read(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        return await self._database.read(transaction, *args, timeout_s=timeout_s)
+
+
+@asynccontextmanager
+async def running_writer(
+    database: Database, clock: Callable[[], float] | None = None
+) -> AsyncIterator[ChainWriter]:
+    """Run a writer until the block ends."""
+    writer = ChainWriter(database, clock or Clock())
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def action(host: str, tenant_id: str = TENANT) -> Draft:
+    """Return the draft of an entry of the `actions` stream."""
+    members = {"action_type": "HOST_ISOLATION", "host": host, "approved_by": "jane \U0001f512"}
+    return Draft(tenant_id, "actions", "HOST_ISOLATION", {**members, "dry_run": True})
+
+
+def noted(number: int, tenant_id: str = TENANT) -> Draft:
+    """Return the draft of an entry of the `events` stream."""
+    return event("execute.refused", tenant_id, f"request-{number}", number=number)
+
+
+async def entries(
+    database: Database, tenant_id: str = TENANT, stream: Stream = "actions"
+) -> list[Entry]:
+    """Return what the export of a chain holds, once the verifier has accepted it."""
+    chain = Chain()
+    found: list[Entry] = []
+    async for page in pages(database, tenant_id, stream):
+        for line in page:
+            chain.add(line)
+            found.append(msgspec.json.decode(line))
+    return found
+
+
+async def events(
+    database: Database, tenant_id: str = TENANT, kind: str | None = None
+) -> list[Entry]:
+    """Return a tenant's events, of one kind where that is given, in the chain's order."""
+    found = await entries(database, tenant_id, "events")
+    return [entry for entry in found if kind in (None, entry["kind"])]
+
+
+async def verified_chains(database: Database) -> dict[Place, list[str]]:
+    """Return the hashes of every chain there is, in order, once each has been verified."""
+    return {
+        place: [str(entry["hash"]) for entry in await entries(database, *place)]
+        for place in await database.read(_places)
+    }
+
+
+def _places(connection: Connection) -> list[Place]:
+    query = sa.select(audit_log.c.tenant_id, audit_log.c.stream).distinct()
+    return [(tenant_id, stream) for tenant_id, stream in connection.execute(query)]

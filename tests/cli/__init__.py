@@ -1,0 +1,87 @@
+"""The `vyrox` command, run in this process with stores and an environment of its own."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar, TypeVarTuple
+
+from click.testing import CliRunner, Result
+from cryptography.fernet import Fernet
+from sqlalchemy import Connection
+
+from vyrox.cli import cli
+from vyrox.db import open_database
+from vyrox.encryption import open_vault
+from vyrox.models import Vendor
+from vyrox.settings import Settings
+from vyrox.tenants import Credentials, TenantDirectory
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Vyrox:
+    """Runs `vyrox` on one data directory, and looks at what it did to the database."""
+
+    def __init__(self, data_dir: Path, database_url: str | None = None, **extra: str) -> None:
+        self.env = {"VYROX_DATA_DIR": str(data_dir), **extra}
+        if database_url is not None:
+            # As platforms spell it.
+            self.env["DATABASE_URL"] = database_url.replace("postgresql+asyncpg://", "postgres://")
+            self.env["VYROX_ENCRYPTION_KEY"] = Fernet.generate_key().decode()
+
+    def __call__(
+        self, *args: str, stdin: bytes = b"", env: Mapping[str, str] = MappingProxyType({})
+    ) -> Result:
+        """Run a command. What it does not expect itself is raised here."""
+        # None of this process's own settings reaches it.
+        unset: dict[str, str | None] = dict.fromkeys(os.environ.keys() - {"PATH"})
+        return CliRunner().invoke(
+            cli,
+            args,
+            input=stdin,
+            env={**unset, **self.env, **env},
+            catch_exceptions=False,
+            prog_name="vyrox",
+        )
+
+    def write(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        """Return what `transaction` returns, run on the command's database."""
+
+        async def run() -> T:
+            settings = Settings.from_env(self.env)
+            async with open_database(settings.database_url, settings.data_dir) as database:
+                return await database.write(transaction, *args)
+
+        return asyncio.run(run())
+
+    def look_up(self, tenant_id: str, vendor: Vendor, now: float) -> Credentials:
+        """Return what a service that starts now would take for `tenant_id`."""
+
+        async def run() -> Credentials:
+            settings = Settings.from_env(self.env)
+            async with open_database(settings.database_url, settings.data_dir) as database:
+                tenants = TenantDirectory(
+                    database, open_vault(settings), {vendor: b"default"}, require_onboarding=False
+                )
+                await tenants.refresh()
+                return tenants.look_up(tenant_id, vendor, now)
+
+        return asyncio.run(run())
+
+
+def refused(result: Result) -> str:
+    """Return the one line with which a command said that it could not do what it was asked."""
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("vyrox: ")
+    [line] = result.stderr.splitlines()
+    return line.removeprefix("vyrox: ")
+
+
+def succeeded(result: Result) -> str:
+    """Return what a command that succeeded printed on standard output."""
+    assert result.exit_code == 0, result.output
+    return result.stdout

@@ -1,0 +1,245 @@
+"""The ingestion listener in process, and the signed webhooks that vendors send it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeVar, cast
+
+import httpx
+import msgspec
+import redis.asyncio
+import sqlalchemy as sa
+from blockbuster import blockbuster_ctx
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+
+from tests.adapters.payloads import DOCUMENTED, FIELD_MAP
+from vyrox.app import create_app
+from vyrox.clock import wall_clock
+from vyrox.crypto import sign
+from vyrox.db import alerts, quarantine
+from vyrox.encryption import open_vault
+from vyrox.errors import DatabaseUnavailableError
+from vyrox.models import BEARER_VENDORS, FieldMap, NormalizedAlert, Vendor
+from vyrox.queue import stream_key
+from vyrox.routes.ingestion import Ingestion
+from vyrox.settings import Settings
+from vyrox.tenants import add_tenant, remove_tenant, rotate_tenant
+
+Rows = TypeVar("Rows")
+
+SECRET: Final = "test-webhook-secret-0123456789-0123456789"
+OTHER_SECRET: Final = "other-webhook-secret-0123456789-012345678"
+
+VENDORS: Final[tuple[Vendor, ...]] = tuple(DOCUMENTED)
+
+TENANT_FIELDS: Final[dict[Vendor, str]] = {
+    "crowdstrike": "customer_id",
+    "sentinelone": "accountId",
+    "defender": "tenantId",
+}
+"""Where the body names its tenant. The generic vendor's stands in the path."""
+
+TENANTS: Final[dict[Vendor, str]] = {
+    "crowdstrike": "acme-corp",
+    "sentinelone": "acme-corp",
+    "defender": "11111111-2222-3333-4444-555555555555",
+    "generic": "acme-corp",
+}
+"""Whom the documented payload of each vendor names."""
+
+RAW_IDS: Final[dict[Vendor, str]] = {
+    "crowdstrike": "detect_id",
+    "sentinelone": "id",
+    "defender": "id",
+    "generic": "event.id",
+}
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """One request, as a vendor would send it."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def raw(self, *fields: bytes) -> bytes:
+        """Return it as the bytes of an HTTP/1.1 request, with more header `fields`."""
+        lines = [
+            f"POST {self.path} HTTP/1.1".encode("latin-1"),
+            b"Host: vyrox",
+            b"Connection: close",
+            b"Content-Length: %d" % len(self.body),
+            *(f"{name}: {value}".encode("latin-1") for name, value in self.headers.items()),
+            *fields,
+        ]
+        return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
+
+
+PATIENCE_S: Final = 10.0
+"""Longer than anything takes that a test waits for; a test that waits this long has failed."""
+
+
+async def until(condition: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
+    """Return once `condition` is true, for what another process or task does unannounced."""
+    async with asyncio.timeout(patience_s):
+        while not await condition():  # noqa: ASYNC110  (see above)
+            await asyncio.sleep(0.01)
+
+
+def path_of(vendor: Vendor, tenant_id: str = TENANTS["generic"]) -> str:
+    return f"/webhook/generic/{tenant_id}" if vendor == "generic" else f"/webhook/{vendor}"
+
+
+def credential(vendor: Vendor, body: bytes, secret: str | bytes = SECRET) -> dict[str, str]:
+    """Return the header that proves `body` to be from whoever has `secret`."""
+    if vendor in BEARER_VENDORS:
+        token = secret if isinstance(secret, str) else secret.decode()
+        return {"authorization": f"Bearer {token}"}
+    return {"x-vyrox-signature": sign(body, secret)}
+
+
+def webhook(
+    vendor: Vendor,
+    body: bytes | None = None,
+    *,
+    secret: str | None = SECRET,
+    tenant_id: str = TENANTS["generic"],
+) -> Webhook:
+    """Return a webhook with `body`, or the documented one; without a credential for None.
+
+    Args:
+        tenant_id: Goes into the path of the generic vendor; the others' stands in the body.
+    """
+    body = DOCUMENTED[vendor] if body is None else body
+    headers = {} if secret is None else credential(vendor, body, secret)
+    return Webhook(path_of(vendor, tenant_id), headers, body)
+
+
+@dataclass(frozen=True)
+class Application:
+    """The running application, seen as a sender does, and as its stores do."""
+
+    client: httpx.AsyncClient
+    app: Starlette
+    settings: Settings
+    redis_url: str = field(repr=False)
+
+    @property
+    def ingestion(self) -> Ingestion:
+        """Return what the routes work with."""
+        opened: Ingestion = self.app.state.ingestion
+        return opened
+
+    async def post(self, sent: Webhook, **headers: str) -> httpx.Response:
+        """Return the answer to `sent` with more `headers`."""
+        all_headers = {**sent.headers, **headers}
+        return await self.client.post(sent.path, headers=all_headers, content=sent.body)
+
+    async def onboard(
+        self,
+        tenant_id: str,
+        vendor: Vendor,
+        secret: str = SECRET,
+        field_map: FieldMap | None = None,
+    ) -> None:
+        encrypted = self._encrypted(secret)
+        write = self.ingestion.database.write
+        await write(add_tenant, tenant_id, vendor, encrypted, field_map, wall_clock())
+        await self.ingestion.tenants.refresh()
+
+    async def rotate(self, tenant_id: str, vendor: Vendor, secret: str, overlap_s: int) -> None:
+        encrypted = self._encrypted(secret)
+        write = self.ingestion.database.write
+        await write(rotate_tenant, tenant_id, vendor, encrypted, overlap_s, wall_clock(), False)
+        await self.ingestion.tenants.refresh()
+
+    async def remove(self, tenant_id: str, vendor: Vendor) -> None:
+        await self.ingestion.database.write(remove_tenant, tenant_id, vendor, wall_clock())
+        await self.ingestion.tenants.refresh()
+
+    async def onboard_documented(self) -> None:
+        """Onboard whom the documented payloads name, each with SECRET."""
+        for vendor, tenant_id in TENANTS.items():
+            field_map = FIELD_MAP if vendor == "generic" else None
+            await self.onboard(tenant_id, vendor, field_map=field_map)
+
+    async def entries(self, tenant_id: str) -> list[dict[bytes, bytes]]:
+        """Return the fields of every entry in the tenant's stream."""
+        return await entries_in(self.redis_url, tenant_id)
+
+    async def queued(self, tenant_id: str) -> list[NormalizedAlert]:
+        """Return every alert in the tenant's stream."""
+        return await queued_in(self.redis_url, tenant_id)
+
+    async def stored(self) -> list[tuple[str, str]]:
+        """Return (tenant id, alert id) of every row, in order of arrival."""
+        return await self._read(_stored)
+
+    async def kept(self) -> list[tuple[str, str, bytes, int]]:
+        """Return (tenant id, source, raw, deliveries) of every quarantined payload."""
+        return await self._read(_kept)
+
+    async def _read(self, transaction: Callable[[Connection], Rows]) -> Rows:
+        try:
+            return await self.ingestion.database.read(transaction)
+        except DatabaseUnavailableError:  # by a pooled connection that an outage has cut
+            return await self.ingestion.database.read(transaction)
+
+    def _encrypted(self, secret: str) -> str:
+        return open_vault(self.settings).encrypt(secret.encode()).decode()
+
+
+async def entries_in(redis_url: str, tenant_id: str) -> list[dict[bytes, bytes]]:
+    """Return the fields of every entry in the tenant's stream."""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        reply = await client.xrange(stream_key(tenant_id))
+    entries = cast(list[tuple[bytes, dict[bytes, bytes]]], reply)
+    return [fields for _, fields in entries]
+
+
+async def queued_in(redis_url: str, tenant_id: str) -> list[NormalizedAlert]:
+    """Return every alert in the tenant's stream."""
+    return [
+        msgspec.json.decode(fields[b"alert"], type=NormalizedAlert)
+        for fields in await entries_in(redis_url, tenant_id)
+    ]
+
+
+def _stored(connection: Connection) -> list[tuple[str, str]]:
+    query = sa.select(alerts.c.tenant_id, alerts.c.id).order_by(alerts.c.received_at)
+    return [(tenant_id, alert_id) for tenant_id, alert_id in connection.execute(query)]
+
+
+def _kept(connection: Connection) -> list[tuple[str, str, bytes, int]]:
+    c = quarantine.c
+    query = sa.select(c.tenant_id, c.source, c.raw, c.deliveries).order_by(c.first_received_at)
+    return [(row[0], row[1], bytes(row[2]), row[3]) for row in connection.execute(query)]
+
+
+@asynccontextmanager
+async def running(settings: Settings, redis_url: str) -> AsyncIterator[Application]:
+    """Run the ingestion listener's application in process until the block ends."""
+    whole = create_app(settings)
+    app: Starlette = whole.state.ingestion_app
+    transport = httpx.ASGITransport(app)
+    async with (
+        whole.router.lifespan_context(whole),
+        httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client,
+    ):
+        with _nothing_blocks_the_loop():
+            yield Application(client, app, settings, redis_url)
+
+
+@contextmanager
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """Raise where the product makes a call that would keep every other request waiting."""
+    with blockbuster_ctx("vyrox") as watcher:
+        for function in watcher.functions.values():
+            # Half a millisecond for each new connection: what redis-py says of its own version, and
+            # whether asyncpg finds a password file.
+            function.can_block_in("redis/utils.py", "get_lib_version")
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
+        yield

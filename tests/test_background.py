@@ -1,0 +1,78 @@
+"""Work that goes on beside the requests."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from vyrox.background import every
+from vyrox.errors import QueueUnavailableError
+
+
+async def run_three_times(fail: Callable[[], Awaitable[None]]) -> int:
+    """Let `every` do work that is `fail` but for the third time; return how often it was done."""
+    done = 0
+    third = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal done
+        done += 1
+        if done == 3:
+            third.set()
+            await asyncio.Event().wait()
+        await fail()
+
+    task = asyncio.create_task(every(0.0, "test", work))
+    async with asyncio.timeout(10):
+        await third.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    return done
+
+
+async def succeed() -> None:
+    pass
+
+
+async def be_unavailable() -> None:
+    raise QueueUnavailableError("away")
+
+
+async def be_a_bug() -> None:
+    raise LookupError("bug")
+
+
+async def test_every_does_the_work_again_and_again(caplog: pytest.LogCaptureFixture) -> None:
+    assert await run_three_times(succeed) == 3
+    assert caplog.messages == []
+
+
+async def test_every_goes_on_where_a_store_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    assert await run_three_times(be_unavailable) == 3
+    assert caplog.messages == ["background.unavailable"] * 2
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_every_goes_on_after_a_bug_and_logs_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert await run_three_times(be_a_bug) == 3
+    assert caplog.messages == ["background.failed"] * 2
+    for record in caplog.records:
+        assert record.exc_info
+        assert record.exc_info[0] is LookupError
+
+
+async def test_every_cancelled_while_it_works_ends() -> None:
+    working = asyncio.Event()
+
+    async def work() -> None:
+        working.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(every(0.0, "test", work))
+    await working.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

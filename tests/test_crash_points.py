@@ -1,0 +1,202 @@
+"""The promise of a 202, with the service killed where it hurts most (contract 14, 15 and 17).
+
+A proxy in front of Redis holds back a request or its reply, which stops the service at a point that
+no luck would hit; there it is killed, or Redis is emptied, or both. Then the service starts again,
+the sender sends again, and nothing may be lost or queued twice.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+import redis.asyncio
+from cryptography.fernet import Fernet
+
+from tests.adapters.payloads import DOCUMENTED, changed
+from tests.alerts import queued, unfinished
+from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.ingestion import SECRET, TENANTS, Webhook, webhook
+from tests.polling import until
+from tests.service import Service, running_service
+from vyrox.db import open_database
+from vyrox.embedded import socket_url
+from vyrox.queue import AlertQueue, connect
+
+TENANT = TENANTS["crowdstrike"]
+ALERTS = 8
+
+REDIS_AFTER = ["kept", "emptied"]
+
+
+class Site:
+    """A service's stores, as they stand outside it, and how it is started."""
+
+    def __init__(self, data_dir: Path, redis_url: str, database_url: str | None) -> None:
+        self.data_dir = data_dir
+        self._redis_url = redis_url
+        self._database_url = database_url
+        self._environment = {
+            "REDIS_URL": f"unix://{data_dir}/proxy.sock",
+            "CROWDSTRIKE_WEBHOOK_SECRET": SECRET,
+            "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+        }
+        if database_url is not None:
+            self._environment["DATABASE_URL"] = database_url.replace("+asyncpg", "")
+
+    @asynccontextmanager
+    async def service(self) -> AsyncIterator[Service]:
+        async with running_service(self.data_dir, **self._environment) as service:
+            yield service
+
+    async def rows(self) -> list[tuple[str, str]]:
+        async with open_database(self._database_url, self.data_dir) as database:
+            return sorted(await unfinished(database))
+
+    async def queued(self) -> list[tuple[str, str]]:
+        async with redis.asyncio.Redis.from_url(self._redis_url) as client:
+            return await queued(client, TENANT)
+
+    async def empty_redis(self) -> None:
+        async with redis.asyncio.Redis.from_url(self._redis_url) as client:
+            await client.flushall()
+
+    async def is_queued(self, count: int) -> bool:
+        return len(await self.queued()) == count
+
+    async def assert_queued_once(self, *alert_ids: str) -> None:
+        """Exactly these alerts have a row, an entry, and reach a consumer."""
+        expected = sorted((TENANT, alert_id) for alert_id in alert_ids)
+        assert await self.rows() == expected
+        assert await self.queued() == expected
+        async with (
+            open_database(self._database_url, self.data_dir) as database,
+            connect(self._redis_url) as client,
+        ):
+            delivered = await AlertQueue(client, database, 100).read(TENANT, "one", 100)
+        assert sorted(one.alert.id for one in delivered) == sorted(alert_ids)
+
+
+@pytest.fixture
+async def site(
+    data_dir: Path, redis_url: str, database_url: str | None
+) -> Site:
+    return Site(data_dir, redis_url, database_url)
+
+
+@pytest.fixture
+async def sqlite_site(data_dir: Path, redis_url: str) -> Site:
+    return Site(data_dir, redis_url, None)
+
+
+@pytest.fixture
+async def proxy(data_dir: Path, redis_url: str) -> AsyncIterator[FaultProxy]:
+    server = Path(redis_url.removeprefix("unix://"))
+    async with fault_proxy(data_dir / "proxy.sock", server) as opened:
+        yield opened
+
+
+def large_webhook(number: int) -> Webhook:
+    """Return a webhook whose like a refill puts back a few at a time."""
+    command_line = f"marker-{number};" * 40_000
+    return webhook(
+        "crowdstrike", changed(DOCUMENTED["crowdstrike"], "process.command_line", command_line)
+    )
+
+
+async def post(service: Service, sent: Webhook) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=service.ingestion_url, timeout=10) as client:
+        return await client.post(sent.path, headers=sent.headers, content=sent.body)
+
+
+async def accepted(service: Service, sent: Webhook) -> str:
+    """Return the id that a webhook is accepted with."""
+    answer = await post(service, sent)
+    assert answer.status_code == 202, answer.text
+    alert_id: str = msgspec.json.decode(answer.content)["alert_id"]
+    return alert_id
+
+
+async def is_accepted(service: Service, sent: Webhook) -> bool:
+    return (await post(service, sent)).status_code == 202
+
+
+async def killed_while_it_waits(
+    service: Service, proxy: FaultProxy, sending: asyncio.Task[httpx.Response]
+) -> None:
+    """Kill -9 the service while something is held back, which then goes nowhere."""
+    await proxy.held.wait()
+    service.signal(signal.SIGKILL)
+    await service.ended()
+    await asyncio.wait([sending])
+    assert isinstance(sending.exception(), httpx.TransportError)  # nobody was promised anything
+    await proxy.hang_up()
+    proxy.release()
+
+
+@pytest.mark.parametrize("redis_after", REDIS_AFTER)
+async def test_killed_between_the_commit_and_the_entry_contract_17(
+    site: Site, proxy: FaultProxy, redis_after: str
+) -> None:
+    sent = webhook("crowdstrike")
+    async with site.service() as service:
+        proxy.hold_requests(sent.body[:64])
+        sending = asyncio.create_task(post(service, sent))
+        await killed_while_it_waits(service, proxy, sending)
+    [(_, alert_id)] = await site.rows()
+    assert await site.queued() == []
+    if redis_after == "emptied":
+        await site.empty_redis()
+    async with site.service() as service:
+        await service.wait_for("queue.refilled")
+        assert await site.queued() == [(TENANT, alert_id)]
+        assert await accepted(service, sent) == alert_id
+        await site.assert_queued_once(alert_id)
+
+
+@pytest.mark.parametrize("redis_after", REDIS_AFTER)
+async def test_killed_between_the_entry_and_the_202_contract_17(
+    site: Site, proxy: FaultProxy, redis_after: str
+) -> None:
+    sent = webhook("crowdstrike")
+    async with site.service() as service:
+        proxy.hold_replies(b"added")
+        sending = asyncio.create_task(post(service, sent))
+        await killed_while_it_waits(service, proxy, sending)
+    [(_, alert_id)] = await site.queued()
+    if redis_after == "emptied":
+        await site.empty_redis()
+    async with site.service() as service:
+        assert await accepted(service, sent) == alert_id
+        await site.assert_queued_once(alert_id)
+
+
+@pytest.mark.parametrize("redis_after", REDIS_AFTER)
+async def test_killed_during_a_refill_contract_17(
+    sqlite_site: Site, proxy: FaultProxy, redis_after: str
+) -> None:
+    site = sqlite_site
+    webhooks = [large_webhook(number) for number in range(ALERTS)]
+    async with site.service() as service:
+        alert_ids = [await accepted(service, sent) for sent in webhooks]
+    await site.empty_redis()
+    proxy.hold_requests(b"marker-5;")
+    async with running_service_that_hangs(site) as service:
+        await proxy.held.wait()
+        service.signal(signal.SIGKILL)
+        await service.ended()
+        await proxy.hang_up()
+        proxy.release()
+    assert 0 < len(await site.queued()) < ALERTS
+    if redis_after == "emptied":
+        await site.empty_redis()
+    async with site.service() as service:
+        await until(partial(site.is_queued, ALERTS))
+        again = [await accepted(service, sent) for sent in webhooks]
+        assert again == alert_ids
+        await site.assert_queued_once(*alert_ids)

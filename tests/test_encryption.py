@@ -1,0 +1,159 @@
+"""The keys that encrypt stored secrets: from the environment, or from a file made once."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet, InvalidToken
+
+from tests.service import ROOT
+from vyrox.encryption import KEY_FILE, open_vault
+from vyrox.errors import OperatorError
+from vyrox.settings import Settings
+
+SECRET = b"a tenant's secret"
+OLD_KEY = Fernet.generate_key().decode()
+NEW_KEY = Fernet.generate_key().decode()
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The mode of a new file is what its maker asks for."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_open_vault_makes_a_key_file_for_its_owner_alone_and_warns_once(
+    data_dir: Path, caplog: pytest.LogCaptureFixture, open_umask: None
+) -> None:
+    settings = Settings(data_dir=data_dir)
+
+    token = open_vault(settings).encrypt(SECRET)
+    again = open_vault(settings).decrypt(token)
+
+    assert again == SECRET
+    assert [path.name for path in data_dir.iterdir()] == [KEY_FILE]
+    assert (data_dir / KEY_FILE).stat().st_mode & 0o7777 == 0o600
+    [warning] = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert "VYROX_ENCRYPTION_KEY is not set" in warning.getMessage()
+    assert str(data_dir / KEY_FILE) in warning.getMessage()
+    assert (data_dir / KEY_FILE).read_text() not in warning.getMessage()
+
+
+def test_open_vault_with_a_key_from_the_environment_makes_no_file(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = open_vault(Settings(data_dir=data_dir, encryption_keys=(NEW_KEY,))).encrypt(SECRET)
+
+    assert Fernet(NEW_KEY).decrypt(token) == SECRET
+    assert list(data_dir.iterdir()) == []
+    assert caplog.records == []
+
+
+def test_open_vault_with_several_keys_reads_old_secrets_and_writes_with_the_first() -> None:
+    old = open_vault(Settings(encryption_keys=(OLD_KEY,))).encrypt(SECRET)
+    vault = open_vault(Settings(encryption_keys=(NEW_KEY, OLD_KEY)))
+
+    assert vault.decrypt(old) == SECRET
+    assert Fernet(NEW_KEY).decrypt(vault.encrypt(SECRET)) == SECRET
+
+
+def test_open_vault_without_the_key_reads_nothing() -> None:
+    old = open_vault(Settings(encryption_keys=(OLD_KEY,))).encrypt(SECRET)
+
+    with pytest.raises(InvalidToken):
+        open_vault(Settings(encryption_keys=(NEW_KEY,))).decrypt(old)
+
+
+def test_open_vault_makes_its_own_key_where_one_was_killed_before_it_wrote(data_dir: Path) -> None:
+    (data_dir / KEY_FILE).touch(0o600)
+    settings = Settings(data_dir=data_dir)
+
+    token = open_vault(settings).encrypt(SECRET)
+
+    assert open_vault(settings).decrypt(token) == SECRET
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"not a key", id="reject_text"),
+        pytest.param(OLD_KEY.encode()[:20], id="reject_part_of_a_key"),
+        pytest.param(b"\xff\x00" * 22, id="reject_binary"),
+    ],
+)
+def test_open_vault_refuses_a_bad_key_file_and_leaves_it(data_dir: Path, content: bytes) -> None:
+    path = data_dir / KEY_FILE
+    path.write_bytes(content)
+
+    with pytest.raises(OperatorError) as caught:
+        open_vault(Settings(data_dir=data_dir))
+
+    assert str(caught.value) == f"{path} holds no encryption key; restore it from a backup"
+    assert path.read_bytes() == content
+
+
+def test_open_vault_says_why_it_cannot_read_its_key_file(data_dir: Path) -> None:
+    (data_dir / KEY_FILE).mkdir()
+
+    with pytest.raises(OperatorError, match=rf"^{data_dir / KEY_FILE}: Is a directory$"):
+        open_vault(Settings(data_dir=data_dir))
+
+
+ROUNDS = 40
+
+_RACER = f"""
+import sys
+from pathlib import Path
+from vyrox.encryption import open_vault
+from vyrox.settings import Settings
+
+me, other = sys.argv[2:]
+directories = [Path(sys.argv[1]) / str(number) for number in range({ROUNDS})]
+try:
+    for directory in directories:
+        settings = Settings(data_dir=directory)
+        (directory / me).touch()
+        while not (directory / other).exists():
+            pass
+        print(open_vault(settings).encrypt({SECRET!r}).decode())
+finally:
+    for directory in directories:
+        (directory / me).touch()
+"""
+
+
+def test_open_vault_in_processes_that_race_gives_one_key(data_dir: Path) -> None:
+    settings = [Settings(data_dir=data_dir / str(number)) for number in range(ROUNDS)]
+    for one in settings:
+        one.data_dir.mkdir()
+    with ExitStack() as stack:
+        racers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _RACER, str(data_dir), me, other],
+                    cwd=ROOT,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for me, other in (("a", "b"), ("b", "a"))
+        ]
+        outputs = [racer.communicate() for racer in racers]
+
+    for tokens, _ in outputs:
+        read = [
+            open_vault(one).decrypt(token)
+            for one, token in zip(settings, tokens.splitlines(), strict=True)
+        ]
+        assert read == [SECRET] * ROUNDS
+    warnings = "".join(warned for _, warned in outputs)
+    assert warnings.count("a key was made") == ROUNDS

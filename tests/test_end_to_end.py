@@ -1,0 +1,266 @@
+"""The service as a process, the command line beside it, and what both survive."""
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+import redis.asyncio
+from cryptography.fernet import Fernet
+
+from tests.adapters.payloads import DOCUMENTED, FIELD_MAP, REMOVED, changed
+from tests.conftest import new_postgres_database
+from tests.ingestion import (
+    OTHER_SECRET,
+    RAW_IDS,
+    SECRET,
+    TENANTS,
+    VENDORS,
+    Webhook,
+    queued_in,
+    until,
+    webhook,
+)
+from tests.postgres import Postgres
+from tests.service import HMAC_SECRET, ROOT, Service, environment, running_service
+from vyrox.embedded import socket_url
+from vyrox.models import Vendor
+
+DEFAULTS: Final = {
+    "CROWDSTRIKE_WEBHOOK_SECRET": SECRET,
+    "SENTINELONE_WEBHOOK_SECRET": SECRET,
+    "DEFENDER_WEBHOOK_SECRET": SECRET,
+    "GENERIC_WEBHOOK_SECRET": SECRET,
+}
+
+TENANT: Final = TENANTS["crowdstrike"]
+
+
+@asynccontextmanager
+async def client_of(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.ingestion_url) as client:
+        yield client
+
+
+async def post(client: httpx.AsyncClient, sent: Webhook) -> httpx.Response:
+    return await client.post(sent.path, headers=sent.headers, content=sent.body)
+
+
+def numbered(count: int) -> list[Webhook]:
+    """Return `count` alerts of TENANT, no two alike."""
+    return [webhook("crowdstrike", DOCUMENTED["crowdstrike"] + b" " * i) for i in range(count)]
+
+
+async def vyrox(data_dir: Path, *arguments: str, stdin: str = "") -> str:
+    """Return what a `vyrox` command prints, beside the running service."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vyrox", *arguments),
+        cwd=ROOT,
+        env=environment(data_dir, {}),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate(stdin.encode())
+    assert process.returncode == 0
+    return output.decode()
+
+
+async def test_tenant_changes_reach_the_running_service_contract_8(data_dir: Path) -> None:
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+
+        async def until_answered(secret: str, status: int) -> None:
+            async def answered() -> bool:
+                answer = await post(client, webhook("sentinelone", secret=secret))
+                return answer.status_code == status
+
+            await until(answered, patience_s=2)
+
+        tenant, vendor = TENANTS["sentinelone"], ("--vendor", "sentinelone")
+        await until_answered(SECRET, 202)
+        added = json.loads(await vyrox(data_dir, "tenant", "add", tenant, *vendor, "--json"))
+        await until_answered(SECRET, 401)
+        await until_answered(added["secret"], 202)
+        await vyrox(data_dir, "tenant", "rotate", tenant, "--secret-stdin", stdin=OTHER_SECRET)
+        await until_answered(OTHER_SECRET, 202)
+        await until_answered(added["secret"], 202)
+        await vyrox(data_dir, "tenant", "rotate", tenant, "--overlap", "0", "--force")
+        await until_answered(OTHER_SECRET, 401)
+        await until_answered(added["secret"], 401)
+        await vyrox(data_dir, "tenant", "remove", tenant)
+        await until_answered(SECRET, 401)
+    assert added["secret"] not in "".join(service.output)
+
+
+async def test_generic_alert_that_has_no_field_map_yet_is_not_lost_contract_16(
+    data_dir: Path,
+) -> None:
+    """From quarantine into the queue, with what the command line offers."""
+    field_map = data_dir / "field-map.json"
+    field_map.write_text(json.dumps(FIELD_MAP))
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+        assert (await post(client, webhook("generic"))).status_code == 422
+        add = ("tenant", "add", TENANT, "--vendor", "generic", "--secret-stdin")
+        await vyrox(data_dir, *add, "--field-map", str(field_map), stdin=SECRET)
+        await vyrox(data_dir, "queue", "quarantine", "replay", TENANT)
+        (alert,) = await queued_in(socket_url(data_dir), TENANT)
+
+        async def redelivered() -> bool:
+            answer = await post(client, webhook("generic"))
+            return answer.json() == {"status": "queued", "alert_id": alert.id}
+
+        await until(redelivered)
+        assert len(await queued_in(socket_url(data_dir), TENANT)) == 1
+
+
+async def test_accepted_alerts_survive_kill_9_of_the_service_contract_17(data_dir: Path) -> None:
+    """It is killed while alerts are on their way; what was promised is there once."""
+    sent = numbered(200)
+    promised: dict[int, str] = {}
+
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+
+        async def deliver(number: int) -> None:
+            answer = await post(client, sent[number])
+            assert answer.status_code == 202
+            promised[number] = answer.json()["alert_id"]
+            if len(promised) == 50:
+                service.signal(signal.SIGKILL)
+
+        ended = await asyncio.gather(*map(deliver, range(200)), return_exceptions=True)
+        assert {type(error) for error in ended if error} <= {
+            httpx.ReadError,
+            httpx.ConnectError,
+            httpx.RemoteProtocolError,
+        }
+    assert 50 <= len(promised) < 200
+
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+        answers = [await post(client, alert) for alert in sent]
+        assert {answer.status_code for answer in answers} == {202}
+        ids = [answer.json()["alert_id"] for answer in answers]
+        assert {number: ids[number] for number in promised} == promised
+        queued = [alert.id for alert in await queued_in(socket_url(data_dir), TENANT)]
+    assert sorted(queued) == sorted(ids)
+    assert len(set(queued)) == 200
+
+
+async def test_accepted_alerts_survive_kill_9_of_valkey_contract_17(data_dir: Path) -> None:
+    """Refused while it is away, then accepted again without a restart of the service."""
+    sent = numbered(20)
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+        before = [(await post(client, alert)).json()["alert_id"] for alert in sent[:10]]
+        async with redis.asyncio.Redis.from_url(socket_url(data_dir)) as valkey:
+            server = await valkey.info("server")
+        os.kill(server["process_id"], signal.SIGKILL)
+        after: list[str] = []
+        for alert in sent[10:]:
+
+            async def accepted(alert: Webhook = alert) -> bool:
+                answer = await post(client, alert)
+                assert answer.status_code in {202, 503}
+                if answer.status_code == 202:
+                    after.append(answer.json()["alert_id"])
+                return answer.status_code == 202
+
+            await until(accepted)
+
+        async def all_there() -> bool:
+            queued = [alert.id for alert in await queued_in(socket_url(data_dir), TENANT)]
+            assert len(queued) == len(set(queued))
+            return sorted(queued) == sorted([*before, *after])
+
+        await until(all_there)
+        assert service.process.returncode is None
+    assert [line["event"] for line in service.lines].count("valkey.died") == 1
+
+
+async def test_disk_that_is_full_is_503_until_it_is_not_contract_17(data_dir: Path) -> None:
+    """SQLite's writes fail as on a full disk: no file may grow."""
+    first, second = numbered(2)
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+
+        async def healthy(status: int) -> bool:
+            return (await client.get("/health")).status_code == status
+
+        accepted = await post(client, first)
+        assert accepted.status_code == 202
+        pid, unlimited = service.process.pid, resource.RLIM_INFINITY
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, unlimited))
+        refused = await post(client, second)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "5"
+        await until(lambda: healthy(503))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+        await until(lambda: healthy(200))
+        for alert in (first, second):
+            assert (await post(client, alert)).status_code == 202
+        queued = [alert.id for alert in await queued_in(socket_url(data_dir), TENANT)]
+    assert len(queued) == 2
+    assert queued[0] == accepted.json()["alert_id"]
+
+
+async def test_containers_on_the_same_stores_queue_an_alert_once_contract_14(
+    data_dir: Path, redis_url: str, postgres: Postgres
+) -> None:
+    database_url = await new_postgres_database(postgres)
+    shared = {
+        "DATABASE_URL": database_url.replace("+asyncpg", ""),
+        "REDIS_URL": redis_url,
+        "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+        **DEFAULTS,
+    }
+    async with (
+        running_service(data_dir / "first", **shared) as first,
+        running_service(data_dir / "second", **shared) as second,
+        client_of(first) as to_first,
+        client_of(second) as to_second,
+    ):
+        answers = await asyncio.gather(
+            *(post(client, alert) for alert in numbered(20) for client in (to_first, to_second))
+        )
+        assert {answer.status_code for answer in answers} == {202}
+        ids = [answer.json()["alert_id"] for answer in answers]
+        assert ids[::2] == ids[1::2]
+        queued = [alert.id for alert in await queued_in(redis_url, TENANT)]
+        assert sorted(queued) == sorted(ids[::2])
+        for service in (first, second):
+            service.signal(signal.SIGTERM)
+            assert await service.ended() == 0
+
+
+async def test_no_secret_is_logged_by_the_service(data_dir: Path) -> None:
+    async with running_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
+        for vendor in VENDORS:
+            for sent in spoilt(vendor):
+                assert SECRET not in (await post(client, sent)).text
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    refused = {line["event"] for line in service.lines}
+    assert {"request.refused.400", "request.refused.401", "request.refused.422"} <= refused
+    output = "".join(service.output)
+    assert [secret for secret in (SECRET, OTHER_SECRET, HMAC_SECRET) if secret in output] == []
+
+
+def spoilt(vendor: Vendor) -> list[Webhook]:
+    """Return webhooks of every outcome, with secrets where they may stand and where not."""
+    body = DOCUMENTED[vendor]
+    not_normal = changed(body, RAW_IDS[vendor], REMOVED)
+    path = webhook(vendor).path
+    return [
+        webhook(vendor),
+        webhook(vendor, secret=OTHER_SECRET),
+        webhook(vendor, not_normal),
+        webhook(vendor, b"{}"),
+        webhook(vendor, b"["),
+        Webhook(path, {"authorization": SECRET, "x-vyrox-signature": SECRET}, body),
+        Webhook(f"/webhook/generic/{SECRET}%00", {"x-request-id": f"{SECRET} "}, body),
+        Webhook(path, {"content-encoding": SECRET}, body),
+    ]

@@ -1,0 +1,250 @@
+"""Many waiting callers, one write."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vyrox import group_commit
+from vyrox.errors import OverloadedError, UnavailableError
+from vyrox.group_commit import GroupCommit
+
+
+class RefusedError(Exception):
+    """What the write below raises for a batch that holds a bad item."""
+
+
+class Writer:
+    """Writes integers, and returns their doubles; held back until `gate` is set."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.finished: list[list[int]] = []
+        self.bad: set[int] = set()
+        self.refused: set[int] = set()
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self.began.set()
+        await self.gate.wait()
+        self.finished.append(list(items))
+        if self.bad.intersection(items):
+            self.refused.update(items)
+            raise RefusedError
+        return [2 * item for item in items]
+
+    @property
+    def written(self) -> list[int]:
+        return list(chain.from_iterable(self.finished))
+
+
+@asynccontextmanager
+async def running(commits: GroupCommit[int, int]) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(commits.run())
+    yield task
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def submit(commits: GroupCommit[int, int], *items: int) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(commits.submit(item)) for item in items]
+
+
+async def waiting(commits: GroupCommit[int, int], *items: int) -> list[asyncio.Task[int]]:
+    """Submit `items` and let each get as far as waiting."""
+    tasks = submit(commits, *items)
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_submit_writes_once_for_all_that_wait() -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1)
+    tasks = await waiting(commits, *range(100))
+    writer.gate.set()
+    async with running(commits):
+        assert await asyncio.gather(*tasks) == [2 * item for item in range(100)]
+    assert writer.batches == [list(range(100))]
+
+
+async def test_submit_while_a_batch_is_written_gathers_the_next() -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1)
+    async with running(commits):
+        first = await waiting(commits, 1)
+        await writer.began.wait()
+        rest = await waiting(commits, 2, 3, 4)
+        writer.gate.set()
+        assert await asyncio.gather(*first, *rest) == [2, 4, 6, 8]
+    assert writer.batches == [[1], [2, 3, 4]]
+
+
+async def test_submit_error_reaches_every_waiter_of_its_batch_and_no_other() -> None:
+    writer = Writer()
+    writer.bad = {2}
+    commits = GroupCommit(writer, lambda _item: 1)
+    async with running(commits):
+        before = await waiting(commits, 1)
+        await writer.began.wait()
+        batch = await waiting(commits, 2, 3)
+        writer.gate.set()
+        await asyncio.wait(batch)
+        after = submit(commits, 4)
+        assert await asyncio.gather(*before, *after) == [2, 8]
+    for task in batch:
+        with pytest.raises(RefusedError):
+            task.result()
+
+
+async def test_submit_cancelled_waiter_loses_its_future_and_the_write_completes() -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1)
+    async with running(commits):
+        gone, stays = await waiting(commits, 1, 2)
+        await writer.began.wait()
+        gone.cancel()
+        await asyncio.wait([gone])
+        writer.gate.set()
+        assert await stays == 4
+    assert gone.cancelled()
+    assert writer.finished == [[1, 2]]
+
+
+async def test_submit_cancelled_before_the_write_began_is_not_written() -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1)
+    gone, stays = await waiting(commits, 1, 2)
+    gone.cancel()
+    await asyncio.wait([gone])
+    writer.gate.set()
+    async with running(commits):
+        assert await stays == 4
+    assert writer.batches == [[2]]
+
+
+async def test_submit_too_many_waiting_is_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MAX_WAITING", 3)
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1)
+    tasks = await waiting(commits, 1, 2, 3)
+    with pytest.raises(OverloadedError):
+        await commits.submit(4)
+    writer.gate.set()
+    async with running(commits):
+        assert await asyncio.gather(*tasks) == [2, 4, 6]
+        assert await commits.submit(5) == 10
+    assert 4 not in writer.written
+
+
+async def test_submit_too_many_bytes_waiting_is_overloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 10)
+    writer = Writer()
+    commits = GroupCommit(writer, lambda item: item)
+    tasks = await waiting(commits, 4, 6)
+    with pytest.raises(OverloadedError):
+        await commits.submit(1)
+    writer.gate.set()
+    async with running(commits):
+        assert await asyncio.gather(*tasks) == [8, 12]
+        assert await commits.submit(10) == 20
+
+
+async def test_submit_alone_is_taken_however_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 10)
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda item: item)
+    async with running(commits):
+        assert await commits.submit(11) == 22
+
+
+@given(
+    items=st.lists(st.integers(1, 6), max_size=40),
+    max_batch=st.integers(1, 5),
+    max_batch_bytes=st.integers(1, 12),
+)
+def test_run_batches_are_in_order_and_within_bounds(
+    items: list[int], max_batch: int, max_batch_bytes: int
+) -> None:
+    async def run() -> list[list[int]]:
+        writer = Writer()
+        writer.gate.set()
+        commits = GroupCommit(writer, lambda item: item)
+        tasks = await waiting(commits, *items)
+        async with running(commits):
+            assert await asyncio.gather(*tasks) == [2 * item for item in items]
+        return writer.batches
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group_commit, "MAX_BATCH", max_batch)
+        patch.setattr(group_commit, "MAX_BATCH_BYTES", max_batch_bytes)
+        batches = asyncio.run(run())
+    assert list(chain.from_iterable(batches)) == items
+    for batch in batches:
+        assert 0 < len(batch) <= max_batch
+        assert sum(batch[:-1]) < max_batch_bytes  # the last item alone may go beyond it
+
+
+async def test_run_cancelled_refuses_whoever_waits() -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1)
+    async with running(commits) as task:
+        written = await waiting(commits, 1)
+        await writer.began.wait()
+        unwritten = await waiting(commits, 2, 3)
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert writer.finished == []
+    for refused in (*written, *unwritten):
+        with pytest.raises(UnavailableError):
+            await refused
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["submit", "cancel", "fail", "turn"]), st.integers(0, 9)),
+        max_size=60,
+    )
+)
+def test_submit_each_caller_gets_its_own_result_whatever_others_do(
+    steps: list[tuple[str, int]],
+) -> None:
+    writer, tasks = asyncio.run(play(steps))
+    assert writer.written == sorted(set(writer.written))
+    for item, task in enumerate(tasks):
+        if not task.cancelled():
+            assert item in writer.written
+            assert (task.exception() is not None) == (item in writer.refused)
+            assert item in writer.refused or task.result() == 2 * item
+
+
+async def play(steps: list[tuple[str, int]]) -> tuple[Writer, list[asyncio.Task[int]]]:
+    """Submit 0, 1, 2, ... and disturb it as `steps` say; return when every caller has its answer.
+
+    A number says which item is to be cancelled, or makes the write fail that meets it.
+    """
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda _item: 1)
+    tasks: list[asyncio.Task[int]] = []
+    async with running(commits):
+        for action, number in steps:
+            if action == "submit":
+                tasks += submit(commits, len(tasks))
+            elif action == "fail":
+                writer.bad.add(number)
+            elif action == "cancel" and number < len(tasks):
+                tasks[number].cancel()
+            else:
+                await asyncio.sleep(0)
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return writer, tasks

@@ -1,0 +1,185 @@
+"""Whether an alert would be accepted now (contract 17)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import redis.asyncio
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.alerts import NOW
+from tests.conftest import new_postgres_database
+from tests.fault_proxy import fault_proxy
+from tests.polling import until
+from tests.postgres import Postgres
+from vyrox.db import Database, heartbeat, open_database
+from vyrox.errors import UnavailableError
+from vyrox.health import INTERVAL_S, TIMEOUT_S, Health
+from vyrox.queue import AlertQueue, connect
+
+
+def health_of(client: redis.asyncio.Redis, database: Database) -> Health:
+    return Health(database, AlertQueue(client, database, 1), lambda: NOW)
+
+
+@asynccontextmanager
+async def sqlite_health(redis_url: str, data_dir: Path) -> AsyncIterator[tuple[Health, Database]]:
+    async with open_database(None, data_dir) as database, connect(redis_url) as client:
+        yield health_of(client, database), database
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    async with connect(redis_url) as connected:
+        yield connected
+
+
+async def assert_failing(health: Health, store: str) -> None:
+    await health.probe()
+    with pytest.raises(UnavailableError, match=f"^{store}: "):
+        health.check()
+
+
+async def is_well(health: Health) -> bool:
+    await health.probe()
+    try:
+        health.check()
+    except UnavailableError:
+        return False
+    return True
+
+
+async def assert_well(health: Health) -> None:
+    await health.probe()
+    health.check()
+
+
+def run(connection: Connection, statement: str) -> None:
+    connection.execute(sa.text(statement))
+
+
+def test_intervals_leave_a_fault_unseen_for_less_than_a_second_contract_17() -> None:
+    assert INTERVAL_S + TIMEOUT_S < 1
+
+
+async def test_probe_writes_to_both_stores(client: redis.asyncio.Redis, database: Database) -> None:
+    await assert_well(health_of(client, database))
+    assert await client.keys("*") == [b"vyrox:probe"]
+    assert await database.read(lambda c: c.execute(sa.select(heartbeat.c.at)).scalar()) == NOW
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "good"),
+    [
+        pytest.param("maxmemory", "1", "0", id="reject_out_of_memory"),
+        pytest.param("min-replicas-to-write", "1", "0", id="reject_no_replicas"),
+    ],
+)
+async def test_check_redis_that_refuses_writes_contract_17(
+    client: redis.asyncio.Redis, data_dir: Path, redis_url: str, setting: str, bad: str, good: str
+) -> None:
+    async with sqlite_health(redis_url, data_dir) as (health, _):
+        await assert_well(health)
+        await client.config_set(setting, bad)
+        try:
+            await assert_failing(health, "queue")
+        finally:
+            await client.config_set(setting, good)
+        await assert_well(health)
+
+
+async def test_check_redis_that_became_a_replica_contract_17(
+    client: redis.asyncio.Redis, data_dir: Path, redis_url: str
+) -> None:
+    async with sqlite_health(redis_url, data_dir) as (health, _):
+        await client.replicaof("127.0.0.1", "1")
+        try:
+            await assert_failing(health, "queue")
+        finally:
+            await client.replicaof("NO", "ONE")
+        await assert_well(health)
+
+
+async def test_check_redis_that_hangs_or_hangs_up_contract_17(
+    data_dir: Path, redis_url: str
+) -> None:
+    socket = data_dir / "proxy.sock"
+    async with (
+        fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
+        sqlite_health(f"unix://{socket}", data_dir) as (health, _),
+    ):
+        await assert_well(health)
+        proxy.hold_replies()
+        await assert_failing(health, "queue")
+        proxy.release()
+        await assert_well(health)
+        await proxy.hang_up()
+        await until(partial(is_well, health))
+
+
+async def test_check_redis_that_is_not_there_contract_17(data_dir: Path) -> None:
+    async with sqlite_health(f"unix://{data_dir}/nobody.sock", data_dir) as (health, _):
+        await assert_failing(health, "queue")
+
+
+async def test_check_database_that_is_read_only_contract_17(data_dir: Path, redis_url: str) -> None:
+    async with sqlite_health(redis_url, data_dir) as (health, database):
+        await database.read(run, "PRAGMA query_only = ON")
+        await assert_failing(health, "database")
+        await database.read(run, "PRAGMA query_only = OFF")
+        await assert_well(health)
+
+
+async def test_check_database_that_hangs_or_hangs_up_contract_17(
+    postgres: Postgres, client: redis.asyncio.Redis, data_dir: Path
+) -> None:
+    socket = ".s.PGSQL.5432"
+    name = sa.make_url(await new_postgres_database(postgres)).database
+    url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"
+    async with (
+        fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy,
+        open_database(url, data_dir) as database,
+    ):
+        health = health_of(client, database)
+        await assert_well(health)
+        proxy.hold_requests()
+        for _ in range(3):
+            await assert_failing(health, "database")
+        proxy.release()
+        await assert_well(health)
+        await proxy.hang_up()
+        await until(partial(is_well, health))  # once each dead connection was found to be one
+
+
+async def test_check_names_every_store_that_fails(data_dir: Path) -> None:
+    async with sqlite_health(f"unix://{data_dir}/nobody.sock", data_dir) as (health, database):
+        await database.read(run, "PRAGMA query_only = ON")
+        await health.probe()
+        with pytest.raises(UnavailableError, match=r"database: .*; queue: |queue: .*; database: "):
+            health.check()
+
+
+async def test_check_fails_too_where_the_reason_is_a_bug(data_dir: Path, redis_url: str) -> None:
+    """Fail closed: who cannot write for a reason nobody thought of accepts no alert either."""
+    async with sqlite_health(redis_url, data_dir) as (health, database):
+        await database.write(run, "DROP TABLE heartbeat")
+        with pytest.raises(sa.exc.OperationalError):
+            await health.probe()
+        with pytest.raises(UnavailableError, match=r"^database: OperationalError"):
+            health.check()
+
+
+async def test_probe_logs_each_change_once(
+    data_dir: Path, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "vyrox")
+    async with sqlite_health(redis_url, data_dir) as (health, database):
+        for setting in ("OFF", "OFF", "ON", "ON", "ON", "OFF", "OFF"):
+            await database.read(run, f"PRAGMA query_only = {setting}")
+            await health.probe()
+    changes = [message for message in caplog.messages if message.startswith("store.")]
+    assert changes == ["store.unavailable", "store.available"]

@@ -1,0 +1,332 @@
+"""The alert queue on a real Valkey (contract 15 and 17)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final, cast
+
+import pytest
+import redis.asyncio
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.alerts import (
+    NOW,
+    TENANT,
+    entry_of,
+    new_delivery,
+    queued,
+    stored_entries,
+    unfinished,
+)
+from vyrox.db import Database, alerts, open_database
+from vyrox.errors import QueueFullError, QueueUnavailableError
+from vyrox.queue import (
+    GROUP,
+    MAX_DELIVERIES,
+    AlertQueue,
+    TenantRows,
+    connect,
+    count_rows,
+    stream_key,
+)
+
+MAX_ALERTS: Final = 1000
+CANARY: Final = "canary-in-the-alert"
+
+
+@pytest.fixture
+async def database(data_dir: Path) -> AsyncIterator[Database]:
+    """SQLite alone: what the queue asks of the database is tested with the database."""
+    async with open_database(None, data_dir) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    async with connect(redis_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def queue(client: redis.asyncio.Redis, database: Database) -> AlertQueue:
+    return AlertQueue(client, database, MAX_ALERTS)
+
+
+@asynccontextmanager
+async def running(*queues: AlertQueue) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(queue.run()) for queue in queues]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def put_new(
+    queue: AlertQueue, database: Database, count: int, tenant_id: str = TENANT
+) -> list[str]:
+    """Store and queue `count` new alerts; return their ids."""
+    entries = await stored_entries(database, count, tenant_id)
+    assert set(await queue.put_batch(entries)) == {b"added"}
+    return [entry.alert_id for entry in entries]
+
+
+async def queued_ids(client: redis.asyncio.Redis, tenant_id: str = TENANT) -> list[str]:
+    return [alert_id for _, alert_id in await queued(client, tenant_id)]
+
+
+def row(connection: Connection, alert_id: str) -> tuple[float | None, str | None]:
+    """Return when the alert was finished, and why it was given up."""
+    query = sa.select(alerts.c.finished_at, alerts.c.dead_reason).where(alerts.c.id == alert_id)
+    finished_at, dead_reason = connection.execute(query).one()
+    return finished_at, dead_reason
+
+
+async def test_stream_key_has_the_braces_contract_15() -> None:
+    assert stream_key("acme-corp") == "vyrox:alerts:{acme-corp}"
+
+
+async def test_put_entry_is_the_alert_and_the_body_contract_15(
+    queue: AlertQueue, client: redis.asyncio.Redis
+) -> None:
+    raw = bytes(range(256))
+    stored = new_delivery(raw)
+    async with running(queue):
+        await queue.put(entry_of(stored))
+    entries = await client.xrange(b"vyrox:alerts:{acme-corp}")
+    [(_, fields)] = cast(list[tuple[bytes, dict[bytes, bytes]]], entries)
+    assert fields == {b"alert": stored.alert, b"raw": raw}
+    assert json.loads(fields[b"alert"])["id"] == stored.alert_id
+
+
+async def test_put_same_alert_from_two_containers_is_one_entry_contract_15(
+    redis_url: str, database: Database
+) -> None:
+    entries = await stored_entries(database, 20)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connect(redis_url)) for _ in range(2)]
+        queues = [AlertQueue(client, database, MAX_ALERTS) for client in clients]
+        async with running(*queues):
+            await asyncio.gather(
+                *(queue.put(entry) for _ in range(3) for entry in entries for queue in queues)
+            )
+        assert await queued_ids(clients[0]) == sorted(entry.alert_id for entry in entries)
+
+
+async def test_put_into_a_full_queue_is_refused_and_nothing_trimmed_contract_17(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    queue = AlertQueue(client, database, max_alerts=3)
+    full = await put_new(queue, database, 3)
+    [entry] = await stored_entries(database, 1)
+    async with running(queue):
+        with pytest.raises(QueueFullError):
+            await queue.put(entry)
+        assert await queued_ids(client) == sorted(full)
+        # What is queued already is there, and another tenant has room.
+        await queue.put((await stored_entries(database, 1, "other-corp"))[0])
+        [first] = await queue.read(TENANT, "a", 1)
+        await queue.finish(first, NOW)
+        await queue.put(entry)
+    assert await queued_ids(client) == sorted({*full, entry.alert_id} - {first.alert.id})
+
+
+async def test_put_batch_fills_a_queue_to_the_maximum(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    queue = AlertQueue(client, database, max_alerts=3)
+    entries = await stored_entries(database, 5)
+    assert await queue.put_batch(entries[:1]) == [b"added"]
+    assert await queue.put_batch(entries) == [b"present", b"added", b"added", b"full", b"full"]
+
+
+async def test_put_batch_mark_without_its_entry_counts_as_missing_contract_17(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    entries = await stored_entries(database, 3)
+    pairs = [(entry.tenant_id, entry.alert_id) for entry in entries]
+    await queue.put_batch(entries)
+    assert await queue.missing(pairs) == []
+    await client.delete(stream_key(TENANT))
+    assert await queue.missing(pairs) == [entry.alert_id for entry in entries]
+    assert await queue.put_batch(entries) == [b"added"] * 3
+    assert await queue.missing(pairs) == []
+
+
+async def test_put_batch_entry_of_another_alert_is_not_this_one_contract_17(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    """A stream that was deleted may give an entry's id a second time."""
+    entry, other = await stored_entries(database, 2)
+    await queue.put_batch([entry])
+    [(entry_id, _)] = cast(list[tuple[bytes, object]], await client.xrange(stream_key(TENANT)))
+    await client.delete(stream_key(TENANT))
+    await client.xadd(stream_key(TENANT), {"alert": other.alert, "raw": other.raw}, entry_id)
+    assert await queue.missing([(TENANT, entry.alert_id)]) == [entry.alert_id]
+    assert await queue.put_batch([entry]) == [b"added"]
+
+
+async def test_read_each_alert_goes_to_one_consumer(queue: AlertQueue, database: Database) -> None:
+    ids = await put_new(queue, database, 5)
+    await put_new(queue, database, 1, "other-corp")
+    one = await queue.read(TENANT, "one", 2)
+    other = await queue.read(TENANT, "other", 100)
+    assert [delivered.alert.id for delivered in one + other] == ids
+    assert (len(one), len(other)) == (2, 3)
+    assert await queue.read(TENANT, "one", 100) == []
+    assert {delivered.tenant_id for delivered in one + other} == {TENANT}
+    assert len({delivered.raw for delivered in one + other}) == 5
+
+
+async def test_read_waits_for_what_arrives(queue: AlertQueue, database: Database) -> None:
+    reading = asyncio.create_task(queue.read(TENANT, "one", 1, block_ms=500))
+    [alert_id] = await put_new(queue, database, 1)
+    delivered = await reading or await queue.read(TENANT, "one", 1)
+    assert [one.alert.id for one in delivered] == [alert_id]
+
+
+async def test_read_skips_and_takes_off_what_is_finished(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    """A consumer that died between the row and the entry, or a refill that met a finish."""
+    finished, unfinished_id = await put_new(queue, database, 2)
+    await database.write(
+        lambda connection: (
+            connection.execute(
+                alerts.update().where(alerts.c.id == finished).values(finished_at=NOW)
+            ).rowcount
+        )
+    )
+    delivered = await queue.read(TENANT, "one", 100)
+    assert [one.alert.id for one in delivered] == [unfinished_id]
+    assert await queued_ids(client) == [unfinished_id]
+
+
+async def test_read_after_redis_was_emptied_makes_the_group_again_contract_17(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    await put_new(queue, database, 1)
+    assert len(await queue.read(TENANT, "one", 100)) == 1
+    await client.flushall()
+    ids = await put_new(queue, database, 2)
+    assert [one.alert.id for one in await queue.read(TENANT, "one", 100)] == ids
+    assert await queue.take_over(TENANT, "other", 60_000, NOW) == []
+
+
+async def test_finish_takes_the_alert_off_for_good(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    ids = await put_new(queue, database, 2)
+    first, second = await queue.read(TENANT, "one", 100)
+    await queue.finish(first, NOW + 1)
+    assert await database.read(row, first.alert.id) == (NOW + 1, None)
+    assert await queued_ids(client) == [second.alert.id]
+    assert await unfinished(database) == {(TENANT, second.alert.id)}
+    assert (await client.xpending(stream_key(TENANT), GROUP))["pending"] == 1
+    # A second time, by a consumer that was slower than whoever took over, changes nothing.
+    await queue.finish(first, NOW + 99)
+    assert await database.read(row, first.alert.id) == (NOW + 1, None)
+    await queue.finish(second, NOW + 2)
+    assert await client.keys("vyrox:queued:*") == []
+    assert ids == [first.alert.id, second.alert.id]
+
+
+async def test_finish_without_redis_leaves_an_entry_that_read_skips(
+    redis_url: str, data_dir: Path, database: Database, client: redis.asyncio.Redis
+) -> None:
+    queue = AlertQueue(client, database, MAX_ALERTS)
+    [alert_id] = await put_new(queue, database, 1)
+    [delivered] = await queue.read(TENANT, "one", 1)
+    async with connect(f"unix://{data_dir}/nobody.sock") as nowhere:
+        with pytest.raises(QueueUnavailableError):
+            await AlertQueue(nowhere, database, MAX_ALERTS).finish(delivered, NOW)
+    assert await database.read(row, alert_id) == (NOW, None)
+    assert await queued_ids(client) == [alert_id]
+    assert await queue.take_over(TENANT, "other", 0, NOW) == []
+    assert await queued_ids(client) == []
+
+
+async def test_take_over_what_a_dead_consumer_left(queue: AlertQueue, database: Database) -> None:
+    ids = await put_new(queue, database, 3)
+    held = await queue.read(TENANT, "dead", 100)
+    await queue.finish(held[0], NOW)
+    assert await queue.take_over(TENANT, "alive", 60_000, NOW) == []
+    taken = await queue.take_over(TENANT, "alive", 0, NOW)
+    assert [one.alert.id for one in taken] == ids[1:]
+    for delivered in taken:
+        await queue.finish(delivered, NOW)
+    assert await unfinished(database) == set()
+
+
+async def age(client: redis.asyncio.Redis, consumer: str, *entry_ids: bytes) -> None:
+    """Make the consumer have held the entries for two minutes."""
+    key = stream_key(TENANT)
+    await client.xclaim(key, GROUP, consumer, 0, list(entry_ids), idle=120_000, justid=True)
+
+
+async def test_take_over_finds_what_is_idle_behind_much_that_is_not(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    ids = await put_new(queue, database, 40)
+    held = await queue.read(TENANT, "busy", 100)
+    await age(client, "busy", held[-1].entry_id)
+    taken = await queue.take_over(TENANT, "alive", 60_000, NOW, count=1)
+    assert [one.alert.id for one in taken] == ids[-1:]
+
+
+async def test_take_over_gives_up_after_max_deliveries(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    worn_out, fresh = await put_new(queue, database, 2)
+    [delivered] = await queue.read(TENANT, "consumer-0", 1)
+    for number in range(1, MAX_DELIVERIES):
+        taken = await queue.take_over(TENANT, f"consumer-{number}", 0, NOW)
+        assert [one.alert.id for one in taken] == [worn_out]
+    await queue.read(TENANT, "last", 1)
+    taken = await queue.take_over(TENANT, "last", 0, NOW + 9)
+    assert [one.alert.id for one in taken] == [fresh]
+    finished_at, dead_reason = await database.read(row, worn_out)
+    assert finished_at == NOW + 9
+    assert dead_reason == "delivered 5 times, never finished"
+    assert await queued_ids(client) == [fresh]
+    assert await unfinished(database) == {(TENANT, fresh)}
+    assert delivered.alert.id == worn_out
+
+
+async def test_take_over_gives_up_whatever_else_the_consumer_holds(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    ids = await put_new(queue, database, 6)
+    held = await queue.read(TENANT, "consumer", 100)
+    for _ in range(MAX_DELIVERIES - 1):
+        key = stream_key(TENANT)
+        await client.xclaim(key, GROUP, "consumer", 0, [held[-1].entry_id])
+    await age(client, "consumer", held[0].entry_id, held[-1].entry_id)
+    taken = await queue.take_over(TENANT, "consumer", 60_000, NOW)
+    assert [one.alert.id for one in taken] == ids[:1]
+    assert await unfinished(database) == {(TENANT, alert_id) for alert_id in ids[:-1]}
+
+
+async def test_peek_leaves_the_alerts_where_they_are(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    ids = await put_new(queue, database, 3)
+    for _ in range(2):
+        assert [alert.id for alert in await queue.peek(TENANT, 2)] == ids[:2]
+    assert await queue.count([TENANT, "nobody"]) == [3, 0]
+
+
+async def test_count_rows_by_where_they_stand(queue: AlertQueue, database: Database) -> None:
+    await put_new(queue, database, 3)
+    await put_new(queue, database, 1, "other-corp")
+    finished, dead, _ = await queue.read(TENANT, "one", 100)
+    await queue.finish(finished, NOW)
+    for _ in range(MAX_DELIVERIES):
+        await queue.take_over(TENANT, "one", 0, NOW, count=1)
+    assert await database.read(count_rows) == [
+        TenantRows(TENANT, unfinished=1, finished=1, dead=1),
+        TenantRows("other-corp", unfinished=1, finished=0, dead=0),
+    ]
+    assert (await database.read(row, dead.alert.id))[1] is not None

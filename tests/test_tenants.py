@@ -1,0 +1,489 @@
+"""Whose secret counts, when, and how a change reaches a running service (contract 8)."""
+
+import asyncio
+import logging
+import tracemalloc
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, MultiFernet
+
+from tests.conftest import new_postgres_database
+from tests.postgres import Postgres
+from vyrox.db import Database, open_database, tenant_credentials
+from vyrox.errors import DatabaseUnavailableError, OperatorError
+from vyrox.models import FieldMap, Vendor
+from vyrox.tenants import (
+    Credentials,
+    TenantDirectory,
+    TenantRow,
+    add_tenant,
+    field_map_of,
+    list_tenants,
+    remove_tenant,
+    rotate_tenant,
+    set_field_map,
+)
+
+OLD_KEY = Fernet(Fernet.generate_key())
+NEW_KEY = Fernet(Fernet.generate_key())
+VAULT = MultiFernet([NEW_KEY])
+
+DEFAULTS: Mapping[Vendor, bytes] = {"crowdstrike": b"default-c", "defender": b"default-d"}
+FIELD_MAP = {"raw_id": "id", "hostname": "host", "vendor_severity": "level"}
+NOW = 1_700_000_000.0
+OVERLAP_S = 3600
+
+
+def directory(
+    database: Database, *, require_onboarding: bool = False, vault: MultiFernet = VAULT
+) -> TenantDirectory:
+    return TenantDirectory(database, vault, DEFAULTS, require_onboarding=require_onboarding)
+
+
+async def refreshed(database: Database, vault: MultiFernet = VAULT) -> TenantDirectory:
+    fresh = directory(database, vault=vault)
+    await fresh.refresh()
+    return fresh
+
+
+async def add(
+    database: Database,
+    tenant_id: str,
+    vendor: Vendor,
+    secret: bytes,
+    field_map: FieldMap | None = None,
+    encrypted_by: Fernet = NEW_KEY,
+) -> None:
+    encrypted = encrypted_by.encrypt(secret).decode()
+    await database.write(add_tenant, tenant_id, vendor, encrypted, field_map, NOW)
+
+
+async def rotate(
+    database: Database,
+    tenant_id: str,
+    vendor: Vendor,
+    secret: bytes,
+    now: float = NOW,
+    *,
+    force: bool = False,
+) -> None:
+    encrypted = NEW_KEY.encrypt(secret).decode()
+    await database.write(rotate_tenant, tenant_id, vendor, encrypted, OVERLAP_S, now, force)
+
+
+async def remove(database: Database, tenant_id: str, vendor: Vendor) -> None:
+    await database.write(remove_tenant, tenant_id, vendor, NOW)
+
+
+async def listed(database: Database, tenant_id: str) -> TenantRow:
+    [row] = [row for row in await database.read(list_tenants) if row.tenant_id == tenant_id]
+    return row
+
+
+def read_versions(connection: sa.Connection) -> dict[tuple[str, str], int]:
+    c = tenant_credentials.c
+    rows = connection.execute(sa.select(c.tenant_id, c.vendor, c.version))
+    return {(row.tenant_id, row.vendor): row.version for row in rows}
+
+
+async def test_look_up_without_a_row_falls_back_to_the_vendors_default_contract_8(
+    database: Database,
+) -> None:
+    tenants = await refreshed(database)
+
+    assert tenants.look_up("acme", "crowdstrike", NOW) == Credentials(
+        "acme", (b"default-c",), onboarded=False
+    )
+    assert tenants.look_up("acme", "defender", NOW).secrets == (b"default-d",)
+    assert tenants.look_up("acme", "sentinelone", NOW).secrets == ()
+    assert tenants.look_up("acme", "generic", NOW).secrets == ()
+
+
+async def test_look_up_with_a_row_for_any_vendor_has_no_default_contract_8(
+    database: Database,
+) -> None:
+    await add(database, "acme", "sentinelone", b"own-s")
+    tenants = await refreshed(database)
+
+    assert tenants.look_up("acme", "sentinelone", NOW).secrets == (b"own-s",)
+    assert tenants.look_up("acme", "crowdstrike", NOW) == Credentials("acme", (), onboarded=True)
+    assert tenants.look_up("other", "crowdstrike", NOW).secrets == (b"default-c",)
+    assert tenants.look_up("ACME", "crowdstrike", NOW).secrets == (b"default-c",)
+
+
+async def test_look_up_of_a_removed_tenant_has_no_secret_contract_8(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"own-c")
+    await rotate(database, "acme", "crowdstrike", b"new-c")
+    await remove(database, "acme", "crowdstrike")
+    tenants = await refreshed(database)
+
+    assert tenants.look_up("acme", "crowdstrike", NOW) == Credentials("acme", (), onboarded=True)
+    assert tenants.look_up("acme", "defender", NOW) == Credentials("acme", (), onboarded=True)
+
+
+async def test_look_up_with_onboarding_required_has_no_default(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"own-c")
+    tenants = directory(database, require_onboarding=True)
+    await tenants.refresh()
+
+    assert tenants.look_up("other", "crowdstrike", NOW) == Credentials("other", (), onboarded=False)
+    assert tenants.look_up("acme", "crowdstrike", NOW).secrets == (b"own-c",)
+
+
+async def test_look_up_keeps_vendors_and_tenants_apart_contract_8(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"acme-c")
+    await add(database, "acme", "generic", b"acme-g", FIELD_MAP)
+    await add(database, "beta", "crowdstrike", b"beta-c")
+    tenants = await refreshed(database)
+
+    assert tenants.look_up("acme", "crowdstrike", NOW) == Credentials(
+        "acme", (b"acme-c",), onboarded=True
+    )
+    assert tenants.look_up("acme", "generic", NOW) == Credentials(
+        "acme", (b"acme-g",), onboarded=True, field_map=FIELD_MAP
+    )
+    assert tenants.look_up("beta", "crowdstrike", NOW).secrets == (b"beta-c",)
+    assert tenants.look_up("beta", "generic", NOW).secrets == ()
+
+
+async def test_look_up_during_a_rotation_has_both_secrets_until_it_ends(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"old")
+    await rotate(database, "acme", "crowdstrike", b"new")
+    tenants = await refreshed(database)
+
+    def secrets(now: float) -> tuple[bytes, ...]:
+        return tenants.look_up("acme", "crowdstrike", now).secrets
+
+    assert secrets(NOW) == (b"new", b"old")
+    assert secrets(NOW + OVERLAP_S - 0.001) == (b"new", b"old")
+    assert secrets(NOW + OVERLAP_S) == (b"new",)
+    assert secrets(NOW + 10 * OVERLAP_S) == (b"new",)
+
+
+async def test_look_up_of_unknown_tenants_stores_nothing(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"own-c")
+    tenants = await refreshed(database)
+
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(20_000):
+        tenants.look_up(f"{number:0128}", "crowdstrike", NOW)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 20_000
+
+
+async def test_refresh_takes_over_every_change_and_nothing_before_it(database: Database) -> None:
+    tenants = await refreshed(database)
+
+    def credentials() -> Credentials:
+        return tenants.look_up("acme", "generic", NOW)
+
+    async def after_refresh() -> Credentials:
+        await tenants.refresh()
+        return credentials()
+
+    assert credentials().onboarded is False
+    await add(database, "acme", "generic", b"first")
+    assert credentials().onboarded is False
+    assert await after_refresh() == Credentials("acme", (b"first",), onboarded=True)
+
+    await rotate(database, "acme", "generic", b"second")
+    assert credentials().secrets == (b"first",)
+    assert (await after_refresh()).secrets == (b"second", b"first")
+
+    await database.write(set_field_map, "acme", "generic", FIELD_MAP, NOW)
+    assert credentials().field_map is None
+    assert (await after_refresh()).field_map == FIELD_MAP
+
+    await remove(database, "acme", "generic")
+    assert credentials().secrets == (b"second", b"first")
+    assert (await after_refresh()).secrets == ()
+
+    await add(database, "acme", "generic", b"third")
+    assert await after_refresh() == Credentials("acme", (b"third",), onboarded=True)
+
+
+async def test_refresh_reaches_every_container(database: Database) -> None:
+    containers = [await refreshed(database) for _ in range(3)]
+    await add(database, "acme", "crowdstrike", b"own-c")
+
+    for container in containers:
+        await container.refresh()
+
+    for container in containers:
+        assert container.look_up("acme", "crowdstrike", NOW).secrets == (b"own-c",)
+
+
+async def test_every_change_has_a_higher_version_than_any_before(database: Database) -> None:
+    highest = 0
+
+    async def check_risen(vendor: Vendor) -> None:
+        nonlocal highest
+        versions = await database.read(read_versions)
+        assert versions.pop(("acme", vendor)) > highest
+        assert all(version <= highest for version in versions.values())
+        highest = max((await database.read(read_versions)).values())
+
+    await add(database, "acme", "crowdstrike", b"c")
+    await check_risen("crowdstrike")
+    await add(database, "acme", "generic", b"g")
+    await check_risen("generic")
+    await rotate(database, "acme", "crowdstrike", b"c2")
+    await check_risen("crowdstrike")
+    await remove(database, "acme", "generic")
+    await check_risen("generic")
+    await remove(database, "acme", "crowdstrike")
+    await check_risen("crowdstrike")
+    await add(database, "acme", "generic", b"g2")
+    await check_risen("generic")
+    await database.write(set_field_map, "acme", "generic", FIELD_MAP, NOW)
+    await check_risen("generic")
+
+
+async def test_add_tenant_refuses_who_is_onboarded(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"own-c")
+
+    with pytest.raises(OperatorError, match="vyrox tenant rotate acme --vendor crowdstrike"):
+        await add(database, "acme", "crowdstrike", b"other")
+
+    assert (await refreshed(database)).look_up("acme", "crowdstrike", NOW).secrets == (b"own-c",)
+
+
+async def test_add_tenant_again_begins_anew(database: Database) -> None:
+    await add(database, "acme", "generic", b"first", FIELD_MAP)
+    await rotate(database, "acme", "generic", b"second")
+    tenants = await refreshed(database)
+    tenants.note_previous_used("acme", "generic", NOW + 1)
+    await tenants.refresh()
+    await remove(database, "acme", "generic")
+
+    await database.write(
+        add_tenant, "acme", "generic", NEW_KEY.encrypt(b"third").decode(), None, NOW + 2
+    )
+
+    assert await listed(database, "acme") == TenantRow(
+        tenant_id="acme",
+        vendor="generic",
+        enabled=True,
+        created_at=NOW + 2,
+        previous_expires_at=None,
+        previous_used_at=None,
+        field_map=None,
+    )
+    # No overlap of the first life is left to stand in the way.
+    await rotate(database, "acme", "generic", b"fourth")
+    secrets = (await refreshed(database)).look_up("acme", "generic", NOW).secrets
+    assert secrets == (b"fourth", b"third")
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["never_onboarded", "removed"])
+async def test_changes_of_who_is_not_onboarded_are_refused(
+    database: Database, removed: bool
+) -> None:
+    await add(database, "acme", "crowdstrike", b"own-c")
+    if removed:
+        await add(database, "acme", "generic", b"own-g")
+        await remove(database, "acme", "generic")
+    before = await database.read(list_tenants)
+
+    with pytest.raises(OperatorError, match="acme is not onboarded for generic"):
+        await rotate(database, "acme", "generic", b"new")
+    with pytest.raises(OperatorError, match="acme is not onboarded for generic"):
+        await remove(database, "acme", "generic")
+    with pytest.raises(OperatorError, match="acme is not onboarded for generic"):
+        await database.write(set_field_map, "acme", "generic", FIELD_MAP, NOW)
+
+    assert await database.read(list_tenants) == before
+
+
+async def test_rotate_tenant_within_an_overlap_needs_force(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"first")
+    await rotate(database, "acme", "crowdstrike", b"second")
+
+    with pytest.raises(OperatorError, match="--force"):
+        await rotate(database, "acme", "crowdstrike", b"third", NOW + OVERLAP_S - 1)
+    secrets = (await refreshed(database)).look_up("acme", "crowdstrike", NOW).secrets
+    assert secrets == (b"second", b"first")
+
+    await rotate(database, "acme", "crowdstrike", b"third", NOW + OVERLAP_S - 1, force=True)
+    secrets = (await refreshed(database)).look_up("acme", "crowdstrike", NOW).secrets
+    assert secrets == (b"third", b"second")
+
+
+async def test_rotate_tenant_after_an_overlap_needs_no_force(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"first")
+    await rotate(database, "acme", "crowdstrike", b"second")
+
+    await rotate(database, "acme", "crowdstrike", b"third", NOW + OVERLAP_S)
+
+    tenants = await refreshed(database)
+    assert tenants.look_up("acme", "crowdstrike", NOW).secrets == (b"third", b"second")
+
+
+async def test_refresh_writes_down_when_the_previous_secret_was_last_used(
+    database: Database,
+) -> None:
+    await add(database, "acme", "crowdstrike", b"first")
+    await rotate(database, "acme", "crowdstrike", b"second")
+    tenants = await refreshed(database)
+    assert (await listed(database, "acme")).previous_used_at is None
+
+    tenants.note_previous_used("acme", "crowdstrike", NOW + 1)
+    tenants.note_previous_used("acme", "crowdstrike", NOW + 2)
+    assert (await listed(database, "acme")).previous_used_at is None
+    await tenants.refresh()
+    assert (await listed(database, "acme")).previous_used_at == NOW + 2
+
+    tenants.note_previous_used("acme", "crowdstrike", NOW + 3)
+    await tenants.refresh()
+    assert (await listed(database, "acme")).previous_used_at == NOW + 3
+
+    # The next rotation has another previous secret, which nobody has used yet.
+    await rotate(database, "acme", "crowdstrike", b"third", NOW + OVERLAP_S)
+    await tenants.refresh()
+    assert (await listed(database, "acme")).previous_used_at is None
+
+
+async def test_list_tenants_gives_every_row_in_order_of_name(database: Database) -> None:
+    await add(database, "beta", "generic", b"b", FIELD_MAP)
+    await add(database, "acme", "defender", b"a")
+    await add(database, "acme", "crowdstrike", b"a")
+    await rotate(database, "acme", "crowdstrike", b"a2")
+    await remove(database, "acme", "defender")
+
+    assert await database.read(list_tenants) == [
+        TenantRow("acme", "crowdstrike", True, NOW, NOW + OVERLAP_S, None, None),
+        TenantRow("acme", "defender", False, NOW, None, None, None),
+        TenantRow("beta", "generic", True, NOW, None, None, FIELD_MAP),
+    ]
+
+
+async def test_field_map_of_gives_the_map_of_that_tenant_and_vendor(database: Database) -> None:
+    await add(database, "acme", "generic", b"a", FIELD_MAP)
+    await add(database, "beta", "generic", b"b")
+
+    assert await database.read(field_map_of, "acme", "generic") == FIELD_MAP
+    assert await database.read(field_map_of, "beta", "generic") is None
+    assert await database.read(field_map_of, "nobody", "generic") is None
+
+
+async def test_the_table_holds_no_secret_that_can_be_read(database: Database) -> None:
+    await add(database, "acme", "crowdstrike", b"canary-one")
+    await rotate(database, "acme", "crowdstrike", b"canary-two")
+
+    def read_all(connection: sa.Connection) -> str:
+        return repr(connection.execute(sa.select(tenant_credentials)).all())
+
+    assert "acme" in await database.read(read_all)
+    assert "canary" not in await database.read(read_all)
+    await remove(database, "acme", "crowdstrike")
+
+    def read_secrets(connection: sa.Connection) -> list[tuple[object, ...]]:
+        c = tenant_credentials.c
+        return [tuple(row) for row in connection.execute(sa.select(c.secret, c.previous_secret))]
+
+    assert await database.read(read_secrets) == [(None, None)]
+
+
+async def test_refresh_shuts_out_only_the_tenant_whose_secret_cannot_be_decrypted(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await add(database, "lost", "crowdstrike", b"lost-c", encrypted_by=OLD_KEY)
+    await add(database, "acme", "crowdstrike", b"own-c")
+
+    tenants = await refreshed(database)
+
+    assert tenants.look_up("lost", "crowdstrike", NOW) == Credentials("lost", (), onboarded=True)
+    assert tenants.look_up("lost", "defender", NOW).secrets == ()
+    assert tenants.look_up("acme", "crowdstrike", NOW).secrets == (b"own-c",)
+    [record] = [r for r in caplog.records if r.getMessage() == "tenant.undecryptable"]
+    assert record.levelno == logging.ERROR
+    assert record.__dict__["fields"] == {
+        "tenant": "lost",
+        "vendor": "crowdstrike",
+        "column": "secret",
+    }
+
+    # With the key it works again; nothing was given up.
+    tenants = await refreshed(database, MultiFernet([NEW_KEY, OLD_KEY]))
+    assert tenants.look_up("lost", "crowdstrike", NOW).secrets == (b"lost-c",)
+
+
+async def test_refresh_does_without_a_previous_secret_whose_key_was_retired(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await add(database, "acme", "crowdstrike", b"old", encrypted_by=OLD_KEY)
+    await rotate(database, "acme", "crowdstrike", b"new")
+
+    tenants = await refreshed(database)
+
+    assert tenants.look_up("acme", "crowdstrike", NOW).secrets == (b"new",)
+    [record] = [r for r in caplog.records if r.getMessage() == "tenant.undecryptable"]
+    assert record.levelno == logging.WARNING
+    assert record.__dict__["fields"]["column"] == "previous_secret"
+
+
+async def test_refresh_never_misses_a_change_among_concurrent_ones(
+    database: Database, database_url: str | None, data_dir: Path
+) -> None:
+    reader = await refreshed(database)
+    names = [f"tenant-{number}" for number in range(6)]
+
+    async def change(other: Database, name: str) -> None:
+        for number in range(4):
+            await add(other, name, "crowdstrike", b"%d-added" % number)
+            await rotate(other, name, "crowdstrike", b"%d-rotated" % number)
+            if number < 3:
+                await remove(other, name, "crowdstrike")
+
+    async def read_until(done: asyncio.Event) -> None:
+        while not done.is_set():
+            await reader.refresh()
+
+    # A store of its own, as another process has.
+    async with open_database(database_url, data_dir) as other:
+        done = asyncio.Event()
+        reading = asyncio.create_task(read_until(done))
+        await asyncio.gather(*(change(other, name) for name in names))
+        done.set()
+        await reading
+    await reader.refresh()
+
+    for name in names:
+        secrets = reader.look_up(name, "crowdstrike", NOW).secrets
+        assert secrets == (b"3-rotated", b"3-added")
+    versions = await database.read(read_versions)
+    assert len(set(versions.values())) == len(names)
+
+
+async def test_refresh_without_a_database_keeps_what_is_in_memory_contract_17(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    url = await new_postgres_database(postgres)
+    name = url.partition("@/")[2].partition("?")[0]
+    async with open_database(url, data_dir) as database:
+        await add(database, "acme", "crowdstrike", b"old")
+        await rotate(database, "acme", "crowdstrike", b"new")
+        tenants = await refreshed(database)
+        tenants.note_previous_used("acme", "crowdstrike", NOW + 1)
+        admin = await asyncpg.connect(postgres.url("postgres"))
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name
+        )
+
+        with pytest.raises(DatabaseUnavailableError):
+            await tenants.refresh()
+
+        assert tenants.look_up("acme", "crowdstrike", NOW).secrets == (b"new", b"old")
+
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await admin.close()
+        await tenants.refresh()
+        assert (await listed(database, "acme")).previous_used_at == NOW + 1
