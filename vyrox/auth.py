@@ -1,9 +1,9 @@
 """Authentication of webhooks over raw bytes: a credential in, a `Tenant` out (contract 3, 4, 6).
 
-Every failure is the same `UnauthorizedError`, and costs the same: two secrets are tried, a signature
-over the whole body for each, with a random key in the place of one that is not there. So neither
-the answer nor its time tells a tenant that exists from one that does not, or one in rotation from
-another.
+Every failure is the same `UnauthorizedError`, and costs the same: two secrets are tried, for a
+signature each over the whole body, with a random key in the place of one that is not there. So
+neither the answer nor its time tells a tenant that exists from one that does not, or one in
+rotation from another.
 """
 
 import hmac
