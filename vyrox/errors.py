@@ -2,6 +2,7 @@
 
     VyroxError                      500  internal error
     |- AuditWriteError              500  internal error: no entry, so no action
+    |- EntryError                   500  internal error: no entry can be made of this
     |- MissingTenantError           400  missing tenant identifier
     |- InvalidRequestError          400  invalid request
     |- MalformedRequestError        400  bad request (below the application)
@@ -47,6 +48,13 @@ class VyroxError(Exception):
 
 class AuditWriteError(VyroxError):
     """The audit log could not be written or read: nothing was done, and nothing remains."""
+
+
+class EntryError(VyroxError):
+    """These members make no audit entry, or its bytes changed under way; nothing was written.
+
+    Its text names the member, never what it holds.
+    """
 
 
 class MissingTenantError(VyroxError):

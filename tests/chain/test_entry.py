@@ -21,13 +21,13 @@ from vyrox.chain.entry import (
     MAX_ENTRY_BYTES,
     MAX_TIMESTAMP,
     MAX_WHOLE,
-    EntryError,
     Scalar,
     Sealed,
     check_sealed,
     seal,
 )
 from vyrox.chain.verify import verify_entries
+from vyrox.errors import EntryError
 
 ROOT = Path(__file__).parent.parent.parent
 

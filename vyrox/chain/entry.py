@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from vyrox.errors import VyroxError
+from vyrox.errors import EntryError
 
 GENESIS: Final = "0" * 64
 """What the first entry of a chain names as the hash before it (contract 30)."""
@@ -29,7 +29,7 @@ STAMPED_MEMBERS: Final = frozenset({"timestamp", "previous_hash", "hash"})
 """What sealing adds to an entry of either stream."""
 
 MAX_ENTRY_BYTES: Final = 65_536
-"""A sealed entry's size. A reader may give up beyond 1 MiB, so 16 times this still gets through."""
+"""Of a sealed entry. Readers take 262,144 characters, which leaves room for `\\u` escapes."""
 
 MAX_WHOLE: Final = 2**53 - 1
 """Beyond this, readers that hold numbers as doubles see another number. Source: RFC 7493, 2.2."""
@@ -45,13 +45,6 @@ _decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
 _SCALAR_TYPES: Final = frozenset({str, int, bool, type(None)})
 _TEXT_OR_NULL: Final = frozenset({str, type(None)})
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class EntryError(VyroxError):
-    """These members make no entry, or its bytes changed under way; nothing was written.
-
-    Its text names the member, never what it holds.
-    """
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
