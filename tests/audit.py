@@ -45,7 +45,8 @@ class FaultyDatabase:
         writes: How many were begun.
         faults: What happens to a write of this number, counted from 1: it fails before anything is
             done, or after its commit, which its caller then does not learn of.
-        always: What happens to every write.
+        error: What a write fails with.
+        always: What happens to every write; with `before` the store is away, for reads as well.
         gate: A write begins once it is set, which it is at first.
         began: Set by each write before it waits for the gate.
     """
@@ -54,6 +55,7 @@ class FaultyDatabase:
         self._database = database
         self.writes = 0
         self.faults: dict[int, Literal["before", "after"]] = {}
+        self.error: Exception = DatabaseUnavailableError("away")
         self.always: Literal["before", "after"] | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -70,10 +72,10 @@ class FaultyDatabase:
         self.began.set()
         await self.gate.wait()
         if fault == "before":
-            raise DatabaseUnavailableError("away")
+            raise self.error
         result = await self._database.write(transaction, *args, timeout_s=timeout_s)
         if fault == "after":
-            raise DatabaseUnavailableError("went away during the commit")
+            raise self.error
         return result
 
     async def read(
@@ -82,6 +84,8 @@ class FaultyDatabase:
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
+        if self.always == "before":
+            raise self.error
         return await self._database.read(transaction, *args, timeout_s=timeout_s)
 
 

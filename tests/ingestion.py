@@ -1,7 +1,6 @@
 """The ingestion listener in process, and the signed webhooks that vendors send it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
@@ -76,17 +75,6 @@ class Webhook:
             *fields,
         ]
         return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
-
-
-PATIENCE_S: Final = 10.0
-"""Longer than anything takes that a test waits for; a test that waits this long has failed."""
-
-
-async def until(condition: Callable[[], Awaitable[object]], patience_s: float = PATIENCE_S) -> None:
-    """Return once `condition` is true, for what another process or task does unannounced."""
-    async with asyncio.timeout(patience_s):
-        while not await condition():  # noqa: ASYNC110  (see above)
-            await asyncio.sleep(0.01)
 
 
 def path_of(vendor: Vendor, tenant_id: str = TENANTS["generic"]) -> str:

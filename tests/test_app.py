@@ -13,10 +13,13 @@ import httpx
 import pytest
 from cryptography.fernet import Fernet
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 import vyrox.app
-from tests.ingestion import SECRET, TENANTS, running, until, webhook
+from tests.ingestion import SECRET, TENANTS, running, webhook
+from tests.polling import until
 from tests.service import HMAC_SECRET, ROOT, environment
 from tests.test_http_protocol import exchange, serving
 from vyrox.app import create_app
@@ -167,6 +170,21 @@ async def test_health_of_both_on_one_port_is_ingestions_contract_29(data_dir: Pa
         for app, status in ((whole, 503), (whole.state.proxy_app, 200)):
             async with client_of(app) as client:
                 assert (await client.get("/health")).status_code == status
+
+
+async def test_request_that_the_shutdown_cuts_short_has_an_answer_of_its_listener(
+    settings: Settings,
+) -> None:
+    """A vendor may try again after a 503; the proxy has none (contract 19), but a 500."""
+
+    async def be_cancelled(_request: Request) -> Response:
+        raise asyncio.CancelledError
+
+    whole = create_app(settings)
+    for app, status in ((whole.state.ingestion_app, 503), (whole.state.proxy_app, 500)):
+        app.router.routes.append(Route("/be-cancelled", be_cancelled))
+        async with client_of(app) as client:
+            assert (await client.get("/be-cancelled")).status_code == status
 
 
 @pytest.mark.parametrize("path", [b"*", b"/a%0ab", b"/unknown", b"//"])

@@ -6,6 +6,7 @@ the sender sends again, and nothing may be lost or queued twice.
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +32,11 @@ from vyrox.queue import AlertQueue, connect
 TENANT = TENANTS["crowdstrike"]
 ALERTS = 8
 
-REDIS_AFTER = ["kept", "emptied"]
+STORES = pytest.mark.parametrize(
+    ("database_url", "redis_after"),
+    [("sqlite", "kept"), ("sqlite", "emptied"), ("postgresql", "kept")],
+    indirect=["database_url"],
+)
 
 
 class Site:
@@ -83,9 +88,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(
-    data_dir: Path, redis_url: str, database_url: str | None
-) -> Site:
+async def site(data_dir: Path, redis_url: str, database_url: str | None) -> Site:
     return Site(data_dir, redis_url, database_url)
 
 
@@ -139,7 +142,7 @@ async def killed_while_it_waits(
     proxy.release()
 
 
-@pytest.mark.parametrize("redis_after", REDIS_AFTER)
+@STORES
 async def test_killed_between_the_commit_and_the_entry_contract_17(
     site: Site, proxy: FaultProxy, redis_after: str
 ) -> None:
@@ -159,7 +162,7 @@ async def test_killed_between_the_commit_and_the_entry_contract_17(
         await site.assert_queued_once(alert_id)
 
 
-@pytest.mark.parametrize("redis_after", REDIS_AFTER)
+@STORES
 async def test_killed_between_the_entry_and_the_202_contract_17(
     site: Site, proxy: FaultProxy, redis_after: str
 ) -> None:
@@ -176,7 +179,7 @@ async def test_killed_between_the_entry_and_the_202_contract_17(
         await site.assert_queued_once(alert_id)
 
 
-@pytest.mark.parametrize("redis_after", REDIS_AFTER)
+@pytest.mark.parametrize("redis_after", ["kept", "emptied"])
 async def test_killed_during_a_refill_contract_17(
     sqlite_site: Site, proxy: FaultProxy, redis_after: str
 ) -> None:
@@ -186,7 +189,7 @@ async def test_killed_during_a_refill_contract_17(
         alert_ids = [await accepted(service, sent) for sent in webhooks]
     await site.empty_redis()
     proxy.hold_requests(b"marker-5;")
-    async with running_service_that_hangs(site) as service:
+    async with site.service() as service:
         await proxy.held.wait()
         service.signal(signal.SIGKILL)
         await service.ended()
@@ -200,3 +203,58 @@ async def test_killed_during_a_refill_contract_17(
         again = [await accepted(service, sent) for sent in webhooks]
         assert again == alert_ids
         await site.assert_queued_once(*alert_ids)
+
+
+async def test_redis_emptied_beside_a_running_service_contract_17(
+    sqlite_site: Site, proxy: FaultProxy
+) -> None:
+    async with sqlite_site.service() as service:
+        alert_ids = [await accepted(service, large_webhook(number)) for number in range(3)]
+        await sqlite_site.empty_redis()
+        await service.wait_for("queue.refilled")
+        assert [await accepted(service, large_webhook(number)) for number in range(3)] == alert_ids
+        await sqlite_site.assert_queued_once(*alert_ids)
+
+
+async def test_redis_that_hangs_is_a_503_and_the_next_delivery_is_accepted_once_contract_17(
+    sqlite_site: Site, proxy: FaultProxy
+) -> None:
+    site = sqlite_site
+    sent = webhook("crowdstrike")
+    async with site.service() as service:
+        proxy.hold_requests()
+        for answer in (await post(service, sent), await post(service, sent)):
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "5"
+            assert answer.json() == {"detail": "service unavailable"}
+        proxy.release()
+        await until(partial(is_accepted, service, sent))
+        await site.assert_queued_once(await accepted(service, sent))
+
+
+@pytest.mark.parametrize("killed", ["service", "valkey"])
+async def test_embedded_stores_survive_kills_contract_17(data_dir: Path, killed: str) -> None:
+    sent, later = webhook("crowdstrike"), large_webhook(1)
+    url = socket_url(data_dir)
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(
+            running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET)
+        )
+        alert_id = await accepted(service, sent)
+        if killed == "valkey":
+            async with redis.asyncio.Redis.from_url(url) as client:
+                server = await client.info("server")
+            os.kill(server["process_id"], signal.SIGKILL)
+        else:
+            service.signal(signal.SIGKILL)
+            await service.ended()
+            service = await stack.enter_async_context(
+                running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET)
+            )
+        await until(partial(is_accepted, service, later))
+        site = Site(data_dir, url, None)
+        await until(partial(site.is_queued, 2))
+        assert await accepted(service, sent) == alert_id
+        await site.assert_queued_once(alert_id, await accepted(service, later))
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0

@@ -21,6 +21,7 @@ from tests.conftest import new_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
+from vyrox import db
 from vyrox.db import Database, heartbeat, metadata, open_database, probe, tenant_credentials
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 
@@ -147,11 +148,11 @@ async def test_postgres_commits_wait_for_the_disk_and_locks_do_not_outlive_a_fro
     postgres: Postgres, data_dir: Path
 ) -> None:
     def settings(connection: Connection) -> list[object]:
-        names = ("fsync", "synchronous_commit", "idle_in_transaction_session_timeout")
+        names = ("synchronous_commit", "idle_in_transaction_session_timeout")
         return [run(connection, f"SHOW {name}") for name in names]
 
     async with open_database(await new_postgres_database(postgres), data_dir) as database:
-        assert await database.write(settings) == ["on", "on", "5s"]
+        assert await database.write(settings) == ["on", "5s"]
 
 
 async def test_write_is_committed_when_it_returns(database_url: str | None, data_dir: Path) -> None:
@@ -303,6 +304,22 @@ async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract
         assert await database.read(tenants) in (["acme"], [CANARY, "acme"])
 
 
+async def test_sqlite_new_file_behind_a_lock_is_unavailable_and_then_opens(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "BUSY_TIMEOUT_MS", 100)
+        with pytest.raises(DatabaseUnavailableError, match="locked"):
+            async with open_database(None, data_dir):
+                pass
+    holder.execute("ROLLBACK")
+    holder.close()
+    async with open_database(None, data_dir) as database:
+        await database.write(probe, 1.0)
+
+
 def read_only(connection: Connection) -> None:
     run(connection, "SET TRANSACTION READ ONLY")
     insert_tenant(connection, CANARY, 1)
@@ -384,6 +401,17 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
         await database.write(probe, 2.0)
         assert await database.read(run, "SELECT at FROM heartbeat") == 2.0
         await asyncio.wait([giving_up])
+
+
+async def test_postgres_closes_what_it_has_given_up(postgres: Postgres, data_dir: Path) -> None:
+    socket = ".s.PGSQL.5432"
+    name = sa.make_url(await new_postgres_database(postgres)).database
+    url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"
+    async with fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy:
+        async with open_database(url, data_dir) as database:
+            proxy.hold_requests()
+            await refused(database.write(probe, 1.0, timeout_s=0.1))
+        assert {task for task in asyncio.all_tasks() if "_in_transaction" in repr(task)} == set()
 
 
 async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(

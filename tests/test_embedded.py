@@ -200,6 +200,26 @@ async def test_embedded_valkey_that_cannot_start_names_its_log(data_dir: Path) -
     assert not await is_running(data_dir)
 
 
+async def test_embedded_valkey_that_does_not_begin_to_serve_is_ended(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.0)
+    with pytest.raises(OperatorError, match="silent"):
+        async with embedded_valkey(data_dir):
+            pass
+    assert not await is_running(data_dir)
+
+
+async def test_embedded_valkey_that_does_not_stop_is_killed(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
+    async with embedded_valkey(data_dir) as url:
+        pid = await pid_of(url)
+        os.kill(pid, signal.SIGSTOP)
+    assert not exists(pid)
+
+
 OWNER = """
 import asyncio, sys
 from pathlib import Path
@@ -238,6 +258,7 @@ async def owner(data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
         if await is_running(data_dir):
             os.kill(await pid_of(socket_url(data_dir)), signal.SIGKILL)
             await until(partial(is_gone, data_dir))
+            socket_path(data_dir).unlink()
 
 
 async def test_embedded_valkey_left_by_a_killed_owner_is_replaced_and_its_data_found_contract_17(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-import pytest
 import redis.asyncio
 from cryptography.fernet import Fernet
 
@@ -26,9 +25,9 @@ from tests.ingestion import (
     VENDORS,
     Webhook,
     queued_in,
-    until,
     webhook,
 )
+from tests.polling import until
 from tests.postgres import Postgres
 from tests.service import HMAC_SECRET, ROOT, Service, environment, running_service
 from vyrox.embedded import socket_url
@@ -81,7 +80,8 @@ async def test_tenant_changes_reach_the_running_service_contract_8(data_dir: Pat
                 answer = await post(client, webhook("sentinelone", secret=secret))
                 return answer.status_code == status
 
-            await until(answered, patience_s=2)
+            async with asyncio.timeout(2):
+                await until(answered)
 
         tenant, vendor = TENANTS["sentinelone"], ("--vendor", "sentinelone")
         await until_answered(SECRET, 202)
@@ -114,7 +114,7 @@ async def test_generic_alert_that_has_no_field_map_yet_is_not_lost_contract_16(
 
         async def redelivered() -> bool:
             answer = await post(client, webhook("generic"))
-            return answer.json() == {"status": "queued", "alert_id": alert.id}
+            return bool(answer.json() == {"status": "queued", "alert_id": alert.id})
 
         await until(redelivered)
         assert len(await queued_in(socket_url(data_dir), TENANT)) == 1
@@ -261,6 +261,5 @@ def spoilt(vendor: Vendor) -> list[Webhook]:
         webhook(vendor, b"{}"),
         webhook(vendor, b"["),
         Webhook(path, {"authorization": SECRET, "x-vyrox-signature": SECRET}, body),
-        Webhook(f"/webhook/generic/{SECRET}%00", {"x-request-id": f"{SECRET} "}, body),
         Webhook(path, {"content-encoding": SECRET}, body),
     ]

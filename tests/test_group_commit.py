@@ -116,6 +116,23 @@ async def test_submit_cancelled_waiter_loses_its_future_and_the_write_completes(
     assert writer.finished == [[1, 2]]
 
 
+async def test_submit_cancelled_waiter_of_a_write_that_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer = Writer()
+    writer.bad = {1}
+    commits = GroupCommit(writer, lambda _item: 1)
+    async with running(commits):
+        gone, stays = await waiting(commits, 1, 2)
+        await writer.began.wait()
+        gone.cancel()
+        await asyncio.wait([gone])
+        writer.gate.set()
+        with pytest.raises(RefusedError):
+            await stays
+    assert caplog.messages == []  # an error that nobody retrieved
+
+
 async def test_submit_cancelled_before_the_write_began_is_not_written() -> None:
     writer = Writer()
     commits = GroupCommit(writer, lambda _item: 1)

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -167,11 +168,17 @@ print(log.counts["log.dropped"])
 """Logs, says how many lines it had to drop, and logs on when it is told to."""
 
 
-def start(sink: int) -> subprocess.Popen[str]:
-    """Start SCRIPT in a process of its own, whose standard error is `sink`."""
+@contextlib.contextmanager
+def started(sink: int) -> Iterator[subprocess.Popen[str]]:
+    """Run SCRIPT in a process of its own, whose standard error is `sink`; not for ever."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", SCRIPT]
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=sink, text=True)
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=sink, text=True) as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        yield process
+        process.wait()
+        watchdog.cancel()
 
 
 def full_pipe() -> tuple[int, int]:
@@ -188,7 +195,7 @@ def full_pipe() -> tuple[int, int]:
 def test_event_does_not_wait_for_a_blocked_sink() -> None:
     """What does not fit into memory is dropped and counted; the rest is there when it goes on."""
     reading, writing = full_pipe()
-    with start(writing) as process, open(reading) as sink:
+    with started(writing) as process, open(reading) as sink:
         os.close(writing)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -205,8 +212,8 @@ def test_event_does_not_wait_for_a_blocked_sink() -> None:
 
 def test_configured_does_not_wait_for_a_blocked_sink_at_the_end() -> None:
     reading, writing = full_pipe()
-    with start(writing) as process:
-        process.communicate("\n", timeout=30)
+    with started(writing) as process:
+        process.communicate("\n")
     assert process.returncode == 0
     os.close(reading)
     os.close(writing)
@@ -215,9 +222,9 @@ def test_configured_does_not_wait_for_a_blocked_sink_at_the_end() -> None:
 def test_event_outlives_a_broken_sink() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with start(writing) as process:
+    with started(writing) as process:
         os.close(writing)
-        output, _ = process.communicate("\n", timeout=30)
+        output, _ = process.communicate("\n")
     assert process.returncode == 0
     assert int(output.split()[-1]) == EVENTS + 1  # the line about the counts went missing as well
 

@@ -15,7 +15,8 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.ingestion import SECRET, Webhook, until, webhook
+from tests.ingestion import SECRET, Webhook, webhook
+from tests.polling import until
 from tests.service import ROOT, Service, environment, running_service
 from tests.test_app import INGESTION, PROXY
 from tests.test_http_protocol import connected, read_answers, send

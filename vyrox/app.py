@@ -60,7 +60,7 @@ def create_app(settings: Settings, find_vendor: FindVendor = no_vendor) -> Starl
     settings.require_hmac_secret()
     public, private = ingestion.create_routes(), proxy.create_routes()
     ingestion_app = _application(public)
-    proxy_app = _application(private)
+    proxy_app = _application(private, cut_short=VyroxError)  # it has no 503 (contract 19)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -76,10 +76,14 @@ def create_app(settings: Settings, find_vendor: FindVendor = no_vendor) -> Starl
     return app
 
 
-def _application(routes: list[BaseRoute], lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+def _application(
+    routes: list[BaseRoute],
+    lifespan: Lifespan[Starlette] | None = None,
+    cut_short: type[VyroxError] = UnavailableError,
+) -> Starlette:
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(RequestContext)],
+        middleware=[Middleware(RequestContext, cut_short)],
         exception_handlers={
             VyroxError: handle_vyrox_error,
             HTTPException: handle_http_exception,
@@ -128,7 +132,6 @@ async def open_resources(
         refill = Refill(client, queue, database)
 
         containment = Containment(
-            database,
             writer,
             find_vendor,
             wall_clock,
@@ -141,7 +144,9 @@ async def open_resources(
             await database.write(claims.delete_expired, wall_clock())
 
         async def retain() -> None:
-            await delete_expired(database, settings.retention_days * 86_400, wall_clock())
+            # What can still be redelivered is not forgotten, whatever the retention.
+            kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
+            await delete_expired(database, kept_s, wall_clock())
 
         await health.probe()
         # Should one of these end, which only a bug can do, the group ends the service: a process

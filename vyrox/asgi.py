@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vyrox import log
 from vyrox.errors import (
     BodyTooLargeError,
+    OverloadedError,
     RequestTimeoutError,
     UnavailableError,
     UnsupportedEncodingError,
@@ -24,6 +25,10 @@ from vyrox.errors import (
 
 BODY_TIMEOUT_S: Final = 30.0
 """For the whole body to arrive."""
+
+MAX_ARRIVING_BYTES: Final = 128 * 1024 * 1024
+"""Of bodies that have not arrived to the end, over all connections. Whoever sends them has proved
+nothing yet, and must not decide how much memory the service takes."""
 
 DRAINED_BYTES: Final = 4 * 1024 * 1024
 DRAINED_S: Final = 2.0
@@ -48,12 +53,14 @@ class JsonResponse(Response):
 class RequestContext:
     """The outermost layer of each listener's application.
 
-    Gives every request its id, puts the id on the answer, and turns what no handler caught into a
-    500 without a word of it, or a 503 where the shutdown cut the request short.
+    Gives every request its id, puts the id on the answer, turns what no handler caught into a 500
+    without a word of it, and answers what the shutdown cuts short.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, cut_short: type[VyroxError] = UnavailableError) -> None:
+        """`cut_short` is the answer to a request that the shutdown does not wait for."""
         self._app = app
+        self._cut_short = cut_short
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -79,7 +86,7 @@ class RequestContext:
         except asyncio.CancelledError:
             # Shutdown waits no longer. It ends here, because uvicorn would answer it in plain text.
             log.event("request.cancelled", logging.WARNING, request_id=request_id)
-            error = UnavailableError()
+            error = self._cut_short()
         except Exception:  # noqa: BLE001  (a traceback must not leave the process; it is logged)
             log.event("request.failed", logging.ERROR, request_id=request_id)
             error = VyroxError()
@@ -105,6 +112,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         UnsupportedEncodingError: It is compressed.
         BodyTooLargeError: It is, or says it is, larger.
+        OverloadedError: All bodies that are arriving come to more than MAX_ARRIVING_BYTES.
         RequestTimeoutError: It did not arrive within BODY_TIMEOUT_S.
         ClientDisconnect: The sender hung up.
     """
@@ -120,12 +128,26 @@ async def read_body(request: Request, limit: int) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in request.stream():
                 size += len(chunk)
+                _arriving.size_bytes += len(chunk)
                 if size > limit:
                     raise BodyTooLargeError(f"more than {limit} bytes")
+                if _arriving.size_bytes > MAX_ARRIVING_BYTES:
+                    raise OverloadedError(f"{_arriving.size_bytes} bytes of bodies are arriving")
                 chunks.append(chunk)
     except TimeoutError as exc:
         raise RequestTimeoutError(f"{size} bytes after {BODY_TIMEOUT_S} s") from exc
+    finally:
+        _arriving.size_bytes -= size
     return b"".join(chunks)
+
+
+class _Arriving:
+    """How much of unfinished bodies is held, over all connections of the process."""
+
+    size_bytes = 0
+
+
+_arriving: Final = _Arriving()
 
 
 def error_response(error: VyroxError) -> Response:

@@ -48,6 +48,7 @@ class Claim(msgspec.Struct, frozen=True):
     Attributes:
         owner: A random token of this attempt.
         trace_id: The id of the HTTP request, which the events carry.
+        supported: Whether the vendor can do the action.
         now: Unix seconds.
     """
 
@@ -55,6 +56,7 @@ class Claim(msgspec.Struct, frozen=True):
     owner: str
     trace_id: str
     dry_run: bool
+    supported: bool
     lease_s: float
     now: float
 
@@ -63,8 +65,9 @@ class Answer(msgspec.Struct, frozen=True):
     """How an attempt ended.
 
     Attributes:
-        entry_hash: Of its audit entry; None where the claim's commit was not seen, so that there
-            may be neither claim nor entry.
+        entry_hash: Of its audit entry; None after a commit that was not seen. Then the claim itself
+            says which entry is its own, and without it there is nothing to tell: it was never
+            committed, or is recorded already.
     """
 
     claim: Claim
@@ -92,7 +95,11 @@ class Replayed(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-ClaimResult = Claimed | InFlight | Reused | Replayed
+class NotSupported(msgspec.Struct, frozen=True):
+    """It is free, and would be this attempt's if the vendor could do the action."""
+
+
+ClaimResult = Claimed | InFlight | Reused | Replayed | NotSupported
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -108,22 +115,33 @@ class _Row(msgspec.Struct, frozen=True):
     entry_hash: str | None
 
 
+_Rows = dict[bytes, _Row]
+"""By request id, as it is stored."""
+
 # Made once: making a statement costs more than running it.
-_IS_KEY: Final = claims.c.request_id == sa.bindparam("key")
-_FIND: Final = sa.select(claims).where(_IS_KEY)
-_CHANGE: Final = claims.update().where(_IS_KEY)
-_DELETE: Final = claims.delete().where(_IS_KEY)
-
-
-def look(connection: Connection, request: ContainmentRequest, now: float) -> ClaimResult:
-    """Return what stands for the request's id; Claimed where nothing that matters does."""
-    return _judge(_find(connection, request.request_id), request, now)
+_ARE_KEYS: Final = claims.c.request_id.in_(sa.bindparam("keys", expanding=True))
+_FIND: Final = sa.select(claims).where(_ARE_KEYS)
+_DELETE: Final = claims.delete().where(_ARE_KEYS)
+_INSERT: Final = claims.insert()
+_REMEMBER_ENTRY: Final = (
+    claims.update()
+    .where(claims.c.request_id == sa.bindparam("key"))
+    .values(entry_hash=sa.bindparam("its_entry"))
+)
 
 
 def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[ClaimResult]]:
-    """Claim what may be carried out, and draft its audit entry: one for each attempt."""
+    """Claim what may be carried out, and draft its audit entry: one for each attempt.
+
+    In the order of contract 19 and 25: what stands for the id comes first, then whether the vendor
+    can do the action; without that nothing is written.
+    """
     _lock(connection)
-    return [_claim(connection, each) for each in wanted]
+    before = _find(connection, {_key(each.request) for each in wanted})
+    rows = dict(before)
+    outcomes = [_claim(rows, each) for each in wanted]
+    _store(connection, before, rows)
+    return outcomes
 
 
 def record(connection: Connection, answers: Sequence[Answer]) -> list[Outcome[bool]]:
@@ -133,7 +151,11 @@ def record(connection: Connection, answers: Sequence[Answer]) -> list[Outcome[bo
     short and it has become another attempt's. The event tells the outcome of an entry all the same.
     """
     _lock(connection)
-    return [_record(connection, answer) for answer in answers]
+    before = _find(connection, {_key(answer.claim.request) for answer in answers})
+    rows = dict(before)
+    outcomes = [_record(rows, answer) for answer in answers]
+    _store(connection, before, rows)
+    return outcomes
 
 
 def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[Outcome[int]]:
@@ -175,15 +197,16 @@ def fingerprint(request: ContainmentRequest) -> bytes:
     return sha256(msgspec.json.encode(done)).digest()
 
 
-def _judge(row: _Row | None, request: ContainmentRequest, now: float) -> ClaimResult:
-    if row is None or row.expires_at <= now:
-        return Claimed()
-    if row.fingerprint != fingerprint(request):
+def _judge(row: _Row | None, wanted: Claim) -> ClaimResult:
+    free: ClaimResult = Claimed() if wanted.supported else NotSupported()
+    if row is None or row.expires_at <= wanted.now:
+        return free
+    if row.fingerprint != fingerprint(wanted.request):
         return Reused()
     if row.state == "done":
         return Replayed(row.dry_run)
-    lapsed = row.state == "unknown" or row.lease_until <= now
-    return Claimed() if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
+    lapsed = row.state == "unknown" or row.lease_until <= wanted.now
+    return free if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
 
 
 def _lock(connection: Connection) -> None:
@@ -192,66 +215,71 @@ def _lock(connection: Connection) -> None:
     # SQLite's writing transaction is exclusive already.
 
 
-def _claim(connection: Connection, wanted: Claim) -> Outcome[ClaimResult]:
-    row = _find(connection, wanted.request.request_id)
-    result = _judge(row, wanted.request, wanted.now)
+def _key(request: ContainmentRequest) -> bytes:
+    # Bytes, because PostgreSQL's text cannot hold the NUL that a request id may.
+    return request.request_id.encode()
+
+
+def _find(connection: Connection, keys: set[bytes]) -> _Rows:
+    rows = connection.execute(_FIND, {"keys": list(keys)})
+    return {row.request_id: _Row(*row) for row in rows}
+
+
+def _store(connection: Connection, before: _Rows, after: _Rows) -> None:
+    """Write what differs, in one statement for each verb however many there are."""
+    gone = [key for key, row in before.items() if after.get(key) != row]
+    if gone:
+        connection.execute(_DELETE, {"keys": gone})
+    new = [row for key, row in after.items() if before.get(key) != row]
+    if new:
+        connection.execute(_INSERT, [msgspec.structs.asdict(row) for row in new])
+
+
+def _claim(rows: _Rows, wanted: Claim) -> Outcome[ClaimResult]:
+    key = _key(wanted.request)
+    row = rows.get(key)
+    result = _judge(row, wanted)
     if not isinstance(result, Claimed):
         return Outcome(result)
     drafts = [_entry(wanted)]
-    if row is None:
-        connection.execute(claims.insert(), _values(wanted))
-    else:
-        connection.execute(_CHANGE, {"key": row.request_id, **_values(wanted)})
-        if row.state == "in_flight":
-            drafts.append(_unknown_event(row))
-    return Outcome(result, tuple(drafts), partial(_remember_entry, wanted))
-
-
-def _values(wanted: Claim) -> dict[str, object]:
+    if row is not None and row.state == "in_flight":
+        drafts.append(_unknown_event(row))
     lease_until = wanted.now + wanted.lease_s
-    return {
-        "request_id": _key(wanted.request.request_id),
-        "tenant_id": wanted.request.tenant_id,
-        "fingerprint": fingerprint(wanted.request),
-        "action_type": wanted.request.action_type,
-        "owner": wanted.owner,
-        "state": "in_flight",
-        "lease_until": lease_until,
-        "expires_at": lease_until + KEPT_S,
-        "dry_run": wanted.dry_run,
-        "entry_hash": None,
-    }
+    rows[key] = _Row(
+        request_id=key,
+        tenant_id=wanted.request.tenant_id,
+        fingerprint=fingerprint(wanted.request),
+        action_type=wanted.request.action_type,
+        owner=wanted.owner,
+        state="in_flight",
+        lease_until=lease_until,
+        expires_at=lease_until + KEPT_S,
+        dry_run=wanted.dry_run,
+        entry_hash=None,
+    )
+    return Outcome(result, tuple(drafts), partial(_remember_entry, key))
 
 
-def _find(connection: Connection, request_id: str) -> _Row | None:
-    row = connection.execute(_FIND, {"key": _key(request_id)}).one_or_none()
-    return None if row is None else _Row(*row)
+def _remember_entry(
+    key: bytes, receipts: tuple[Receipt, ...]
+) -> tuple[sa.Update, dict[str, object]]:
+    return _REMEMBER_ENTRY, {"key": key, "its_entry": receipts[0].hash}
 
 
-def _key(request_id: str) -> bytes:
-    # Bytes, because PostgreSQL's text cannot hold the NUL that a request id may.
-    return request_id.encode()
-
-
-def _remember_entry(wanted: Claim, connection: Connection, receipts: tuple[Receipt, ...]) -> None:
-    remember = {"key": _key(wanted.request.request_id), "entry_hash": receipts[0].hash}
-    connection.execute(_CHANGE, remember)
-
-
-def _record(connection: Connection, answer: Answer) -> Outcome[bool]:
-    attempt = answer.claim
-    row = _find(connection, attempt.request.request_id)
-    if row is None or row.owner != attempt.owner:
+def _record(rows: _Rows, answer: Answer) -> Outcome[bool]:
+    key = _key(answer.claim.request)
+    row = rows.get(key)
+    if row is None or row.owner != answer.claim.owner:
         return Outcome(False, _outcome_events(answer, answer.entry_hash))
     if row.state == "done":
         return Outcome(True)  # recorded before, by a call that did not see its commit
     unknown = answer.outcome == "outcome_unknown"
     if answer.outcome == "failed" or (unknown and row.action_type not in _NOT_REPEATABLE):
-        connection.execute(_DELETE, {"key": row.request_id})
+        del rows[key]
     else:
-        state: State = "unknown" if unknown else "done"
-        change = {"key": row.request_id, "state": state, "expires_at": answer.now + KEPT_S}
-        connection.execute(_CHANGE, change)
+        rows[key] = msgspec.structs.replace(
+            row, state="unknown" if unknown else "done", expires_at=answer.now + KEPT_S
+        )
     return Outcome(True, _outcome_events(answer, row.entry_hash))
 
 

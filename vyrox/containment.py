@@ -15,7 +15,6 @@ from vyrox import claims, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
-from vyrox.db import Database
 from vyrox.edr import FindVendor, VendorClient
 from vyrox.errors import (
     ActionNotSupportedError,
@@ -48,7 +47,6 @@ class Containment:
 
     def __init__(
         self,
-        database: Database,
         writer: ChainWriter,
         find_vendor: FindVendor,
         clock: Clock,
@@ -57,7 +55,6 @@ class Containment:
         deadline_s: float,
     ) -> None:
         """`deadline_s` is for one whole action at the vendor; the lease of a claim outlasts it."""
-        self._database = database
         self._writer = writer
         self._find_vendor = find_vendor
         self._clock = clock
@@ -80,12 +77,7 @@ class Containment:
                 the same is an entry with the outcome `failed`, and no claim.
             VendorError: The vendor did not act, or may have; see its subclass.
         """
-        known = await self._database.read(claims.look, request, self._clock())
-        if not isinstance(known, claims.Claimed):
-            return _answer_known(known)
         vendor = await self._find_vendor(request)
-        if vendor is not None and not vendor.supports(request.action_type):
-            raise ActionNotSupportedError(request.action_type)
         task = asyncio.create_task(self._carry_out(request, vendor, trace_id))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -112,12 +104,13 @@ class Containment:
             owner=secrets.token_hex(16),
             trace_id=trace_id,
             dry_run=self._dry_run,
+            supported=vendor is None or vendor.supports(request.action_type),
             lease_s=self._deadline_s + claims.LEASE_MARGIN_S,
             now=self._clock(),
         )
         committed = await self._commit(claim)
         if not isinstance(committed.result, claims.Claimed):
-            return _answer_known(committed.result)
+            return _answer_unclaimed(committed.result)
         receipt = committed.receipts[0]
         # 2. The vendor, or a dry run.
         try:
@@ -179,7 +172,7 @@ class Containment:
         recorded; where that does not succeed, until its lease is over, and becomes `unknown` then.
         """
         if not await self._try_to_record(answer):
-            self._record_later(answer)
+            self._record_later(msgspec.structs.replace(answer, entry_hash=None))
 
     def _record_later(self, answer: Answer) -> None:
         task = asyncio.create_task(self._keep_trying_to_record(answer))
@@ -197,7 +190,7 @@ class Containment:
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 committed = await self._writer.commit(claims.record, answer)
-        except Exception as exc:  # noqa: BLE001  (whatever it is, the action has happened)
+        except Exception as exc:  # noqa: BLE001  (logged, and tried again)
             log.event(
                 "execute.unrecorded",
                 logging.ERROR,
@@ -213,11 +206,13 @@ class Containment:
         return True
 
 
-def _answer_known(known: claims.ClaimResult) -> Executed:
-    match known:
+def _answer_unclaimed(result: claims.ClaimResult) -> Executed:
+    match result:
         case claims.Replayed(dry_run=dry_run):
             return Executed("replayed", dry_run)
         case claims.Reused():
             raise RequestReusedError("another tenant, alert, action or host")
+        case claims.NotSupported():
+            raise ActionNotSupportedError("the vendor cannot do it")
         case _:
             raise InFlightError("claimed")

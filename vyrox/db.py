@@ -228,7 +228,10 @@ class _Sqlite:
     """SQLite: one writer thread, so that writes never wait for each other's locks."""
 
     def __init__(self, path: Path) -> None:
-        self._engine = sa.create_engine(f"sqlite:///{path}", **_ENGINE_OPTIONS)
+        # No busy timeout before `_configure_sqlite` sets it: it would not help the switch to WAL.
+        self._engine = sa.create_engine(
+            f"sqlite:///{path}", connect_args={"timeout": 0}, **_ENGINE_OPTIONS
+        )
         sa.event.listen(self._engine, "connect", _configure_sqlite)
         sa.event.listen(self._engine, "begin", _begin_sqlite)
         self._writing_engine = self._engine.execution_options(vyrox_writes=True)
@@ -277,7 +280,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL").close()
         except sqlite3.OperationalError as exc:
-            # Of two processes that switch a new file, one is refused at once, whatever the timeout.
+            # Of two processes that switch a new file, one is refused at once, busy timeout or not.
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

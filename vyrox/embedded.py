@@ -127,18 +127,33 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
     )
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not await is_running(data_dir):
+            while not await _answers(data_dir):
                 if process.returncode is not None:
                     raise OperatorError(_not_started(directory, f"exit {process.returncode}"))
                 await asyncio.sleep(0.01)
-    except TimeoutError as exc:
-        process.kill()
-        raise OperatorError(_not_started(directory, f"silent for {START_TIMEOUT_S} s")) from exc
-    except asyncio.CancelledError:
-        process.kill()  # nobody else knows of it yet
+    except (TimeoutError, asyncio.CancelledError) as exc:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()  # nobody else knows of it yet
         await process.wait()
-        raise
+        if isinstance(exc, asyncio.CancelledError):
+            raise
+        raise OperatorError(_not_started(directory, f"silent for {START_TIMEOUT_S} s")) from exc
     return process
+
+
+async def _answers(data_dir: Path) -> bool:
+    """Return whether a server answers: it listens before it has found its data to be readable."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(socket_path(data_dir))
+    except OSError:
+        return False
+    try:
+        writer.write(b"PING\r\n")
+        return bool(await reader.readline())
+    except OSError:
+        return False
+    finally:
+        writer.close()
 
 
 def _not_started(directory: Path, why: str) -> str:

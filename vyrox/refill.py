@@ -155,7 +155,7 @@ class _Unfinished(msgspec.Struct, frozen=True):
 
 
 def _calls(rows: Sequence[_Unfinished]) -> Iterator[list[_Unfinished]]:
-    """Split `rows` into parts of at most MAX_CALL_BYTES, or of a single row."""
+    """Split `rows`, of which there are some, into parts of MAX_CALL_BYTES, or of a single row."""
     part: list[_Unfinished] = []
     part_bytes = 0
     for row in rows:
@@ -164,8 +164,7 @@ def _calls(rows: Sequence[_Unfinished]) -> Iterator[list[_Unfinished]]:
             part, part_bytes = [], 0
         part.append(row)
         part_bytes += row.size_bytes
-    if part:
-        yield part
+    yield part
 
 
 def _unfinished_from(

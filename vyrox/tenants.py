@@ -24,7 +24,7 @@ from vyrox.models import FieldMap, Vendor
 
 _table: Final = tenant_credentials.c
 
-_ADVISORY_LOCK: Final = 7261947
+_ADVISORY_LOCK: Final = 7261948
 """Held by whoever changes the table, so that versions become visible in order. Ours alone."""
 
 

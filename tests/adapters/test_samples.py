@@ -11,7 +11,7 @@ from vyrox.models import FieldMap, Tenant, Vendor
 from vyrox.tenant_id import is_tenant_id
 
 DATA = Path(__file__).parent.parent / "data"
-SAMPLES = sorted(DATA.glob("*.json"))
+SAMPLES = sorted(DATA.glob("*-[0-9]*.json"))
 MDE_ID = "73e7e2de709dff64ef64b1d0c30e67fab63279db"
 CONTENT_SHA256 = "8963a19fb992ad9a76576c5638fd68292cffb9aaac29eb8285f9abf6196a7dec"
 

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.audit import (
     NOW,
@@ -43,7 +44,7 @@ from tests.polling import until
 from tests.postgres import Postgres
 from vyrox import log
 from vyrox.chain import export
-from vyrox.chain.entry import GENESIS, EntryError, seal
+from vyrox.chain.entry import GENESIS, seal
 from vyrox.chain.writer import (
     ATTEMPTS,
     ChainWriter,
@@ -54,8 +55,8 @@ from vyrox.chain.writer import (
     append,
 )
 from vyrox.clock import wall_clock
-from vyrox.db import Database, open_database
-from vyrox.errors import DatabaseUnavailableError
+from vyrox.db import Database, heartbeat, open_database
+from vyrox.errors import DatabaseUnavailableError, EntryError
 from vyrox.events import write_events
 
 Fault = Literal["before", "after"]
@@ -137,11 +138,13 @@ async def test_commit_after_a_restart_goes_on_contract_30(
     database_url: str | None, data_dir: Path
 ) -> None:
     for host in ("a", "b"):
-        async with open_database(database_url, data_dir) as database:
-            async with running_writer(database) as writer:
-                await write(writer, action(host))
-            found = await entries(database)
-    assert [entry["host"] for entry in found] == ["a", "b"]
+        async with (
+            open_database(database_url, data_dir) as database,
+            running_writer(database) as writer,
+        ):
+            await write(writer, action(host))
+    async with open_database(database_url, data_dir) as database:
+        assert [entry["host"] for entry in await entries(database)] == ["a", "b"]
 
 
 async def test_commit_next_day_runs_on_in_the_same_chain(database: Database) -> None:
@@ -211,6 +214,28 @@ async def test_commit_that_fails_fails_its_batch_and_the_next_reads_what_is_ther
     assert [entry["host"] for entry in await entries(database)] == left
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(LookupError(), id="reject_unforeseen"),
+        pytest.param(sa.exc.IntegrityError("COMMIT", None, Exception()), id="reject_constraint"),
+    ],
+)
+async def test_commit_that_fails_with_whatever_error_is_not_tried_again_contract_32(
+    database: Database, error: Exception
+) -> None:
+    faulty = FaultyDatabase(database)
+    faulty.faults = {1: "after"}
+    faulty.error = error
+    async with running_writer(faulty) as writer:
+        for failed in start(writer, action("a"), action("b")):
+            with pytest.raises(type(error)):
+                await failed
+        await write(writer, action("next"))
+    assert faulty.writes == 2
+    assert [entry["host"] for entry in await entries(database)] == ["a", "b", "next"]
+
+
 async def test_commit_on_a_full_disk_fails_until_there_is_space_contract_32(
     data_dir: Path,
 ) -> None:
@@ -275,35 +300,61 @@ async def test_commit_constraint_broken_again_and_again_is_tried_a_bounded_numbe
     assert list(await verified_chains(database)) == [(TENANT, "actions")]
 
 
+async def a_session_waits_for(database: Database, wait_event: str) -> None:
+    """Return once a session of the PostgreSQL database waits for this."""
+
+    def waits(connection: Connection) -> bool:
+        query = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event = :wait_event"
+        )
+        return bool(connection.execute(sa.text(query), {"wait_event": wait_event}).scalar())
+
+    await until(lambda: database.read(waits))
+
+
 async def test_commit_place_taken_by_one_who_holds_no_lock_is_taken_anew(
     postgres: Postgres, data_dir: Path
 ) -> None:
     """The key is the net beneath the lock: the loser reads the head again, and nothing forks."""
     url = await new_postgres_database(postgres)
     sealed = seal({**action("other").members, "tenant_id": TENANT}, GENESIS, int(NOW))
+    row = (TENANT, sealed.timestamp, sealed.hash, sealed.json)
     other = await asyncpg.connect(url.replace("+asyncpg", ""))
     async with open_database(url, data_dir) as database, running_writer(database) as writer:
         transaction = other.transaction()
         await transaction.start()
-        await other.execute(
-            "INSERT INTO audit_log VALUES ($1, 'actions', 1, 'HOST_ISOLATION', $2, $3, $4)",
-            TENANT,
-            sealed.timestamp,
-            sealed.hash,
-            sealed.json,
-        )
+        statement = "INSERT INTO audit_log VALUES ($1, 'actions', 1, 'k', $2, $3, $4)"
+        await other.execute(statement, *row)
         [writing] = start(writer, action("mine"))
-
-        async def waits_for_the_place() -> bool:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
-            return bool(await other.fetchval(query))
-
-        await until(waits_for_the_place)
+        await a_session_waits_for(database, "transactionid")
         await transaction.commit()
         [receipt] = await writing
         assert receipt.sequence == 2
         assert [entry["host"] for entry in await entries(database)] == ["other", "mine"]
     await other.close()
+
+
+async def test_commit_waits_for_the_other_writer_and_takes_the_chains_in_order_of_name(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    """Two that waited for each other's chains would deadlock; two that did not wait would race."""
+    url = await new_postgres_database(postgres)
+    engine = create_async_engine(url)
+    async with open_database(url, data_dir) as real:
+        faulty = FaultyDatabase(real)
+        async with running_writer(faulty) as writer, engine.begin() as other:
+            await other.run_sync(append, [action("theirs", "a")], NOW)
+            mine = asyncio.create_task(write(writer, action("mine", "b"), action("mine", "a")))
+            await a_session_waits_for(real, "advisory")
+            await other.run_sync(append, [action("theirs", "b")], NOW)
+            await other.commit()
+            assert [receipt.sequence for receipt in await mine] == [2, 2]
+        assert faulty.writes == 1
+        for tenant_id in ("a", "b"):
+            hosts = [entry["host"] for entry in await entries(real, tenant_id)]
+            assert hosts == ["theirs", "mine"]
+    await engine.dispose()
 
 
 async def test_commit_different_work_runs_in_order_of_name_and_the_entries_in_order_of_arrival(
@@ -337,23 +388,30 @@ async def test_commit_different_work_runs_in_order_of_name_and_the_entries_in_or
     assert [entry["host"] for entry in await entries(database)] == ["1", "2", "3", "4"]
 
 
-async def test_commit_then_is_given_the_receipts_in_the_same_transaction(
+async def test_commit_then_is_executed_with_the_receipts_in_the_same_transaction(
     database: Database,
 ) -> None:
+    remember = sa.update(heartbeat).values(at=heartbeat.c.at + sa.bindparam("last"))
     seen: list[tuple[Receipt, ...]] = []
 
-    def see(connection: Connection, receipts: tuple[Receipt, ...]) -> None:
-        count = sa.text("SELECT count(*) FROM audit_log")
-        assert connection.execute(count).scalar() == 3
+    def then(receipts: tuple[Receipt, ...]) -> tuple[sa.Update, dict[str, object]]:
         seen.append(receipts)
+        return remember, {"last": sum(receipt.sequence for receipt in receipts)}
 
     def work(_connection: Connection, items: Sequence[int]) -> list[Outcome[None]]:
-        return [Outcome(None, (noted(item),) * item, see) for item in items]
+        return [Outcome(None, (noted(item),) * item, then) for item in items]
 
-    async with running_writer(database) as writer:
-        committed = await asyncio.gather(*(writer.commit(work, count) for count in (2, 0, 1)))
-    assert seen == [each.receipts for each in committed]
+    def remembered(connection: Connection) -> object:
+        return connection.execute(sa.select(heartbeat.c.at)).scalar()
+
+    faulty = FaultyDatabase(database)
+    async with running_writer(faulty) as writer:
+        tasks = [asyncio.create_task(writer.commit(work, count)) for count in (2, 0, 1)]
+        await asyncio.gather(*tasks, *start(writer, noted(1)))
+    assert seen == [(await task).receipts for task in tasks]
     assert [len(receipts) for receipts in seen] == [2, 0, 1]
+    assert faulty.writes == 1
+    assert await database.read(remembered) == 1 + 2 + 3
 
 
 async def test_append_nothing_locks_and_writes_nothing(database: Database) -> None:
@@ -534,8 +592,10 @@ class WriterMachine(RuleBasedStateMachine):
     @rule(container=a_container, places=some_places)
     def stop_while_writing(self, container: int, places: list[Place]) -> None:
         async def act() -> None:
+            began = self.containers[container].database.began
+            began.clear()
             task = self.start(container, places)
-            await self.containers[container].database.began.wait()
+            await began.wait()
             await self.containers[container].stop()
             await asyncio.wait([task])
             if not task.cancelled() and task.exception() is None:
@@ -577,17 +637,26 @@ class WriterMachine(RuleBasedStateMachine):
             assert chain[receipt.sequence - 1]["hash"] == receipt.hash
 
 
-def test_commit_whatever_happens_no_receipt_is_lost_and_no_chain_forks_contract_30(
-    database_url: str | None, data_dir: Path
-) -> None:
+def run_machine(database_url: str | None, data_dir: Path) -> None:
     clock = Clock()
+    containers = [Container(database_url, data_dir, clock) for _ in range(2)]
     with asyncio.Runner() as runner:
-        containers = [Container(database_url, data_dir, clock) for _ in range(2)]
         for container in containers:
             runner.run(container.start())
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            lambda: WriterMachine(runner, containers, clock),
-            settings=settings(max_examples=15, stateful_step_count=15, deadline=None),
+
+        class Machine(WriterMachine):
+            def __init__(self) -> None:
+                super().__init__(runner, containers, clock)
+
+        run_state_machine_as_test(
+            Machine, settings=settings(max_examples=10, stateful_step_count=15, deadline=None)
         )
         for container in containers:
             runner.run(container.stop())
+
+
+async def test_commit_whatever_happens_no_receipt_is_lost_and_no_chain_forks_contract_30(
+    database_url: str | None, data_dir: Path
+) -> None:
+    # In a thread, because hypothesis is not asynchronous: its steps run a loop of their own there.
+    await asyncio.to_thread(run_machine, database_url, data_dir)

@@ -26,9 +26,9 @@ from tests.ingestion import (
     credential,
     path_of,
     running,
-    until,
     webhook,
 )
+from tests.polling import until
 from tests.routes.json_texts import DEEP, EVERY, INVALID, UNREAD, VALID
 from tests.test_http_protocol import connected, exchange, send, serving
 from vyrox.models import BEARER_VENDORS, Vendor
@@ -176,15 +176,12 @@ def accepted_bytes(vendor: Vendor, position: str, original: int) -> set[int]:
 @pytest.mark.parametrize(
     "field", [b"Content-Type", b"User-Agent", b"X-Forwarded-For", b"Accept", b"Cookie", b"X-Other"]
 )
-async def test_receive_alert_takes_any_byte_in_other_fields(
+async def test_receive_alert_takes_bytes_beyond_ascii_in_other_fields(
     application: Application, field: bytes
 ) -> None:
-    values = [bytes([byte]) * 3 for byte in range(128, 256)]
+    sent = webhook("crowdstrike").raw(field + b": " + bytes(range(128, 256)))
     async with serving(application.app) as port:
-        for value in values:
-            sent = webhook("crowdstrike").raw(field + b": " + value)
-            assert [answer.status for answer in await exchange(port, sent)] == [202]
-    assert len(await application.stored()) == 1
+        assert [answer.status for answer in await exchange(port, sent)] == [202]
 
 
 @pytest.mark.parametrize("host", [b"", b"[", b"a b", b"\xff", b"a/b?c#d@e", b"a:99999", b"x" * 300])
@@ -378,7 +375,7 @@ BODIES = st.one_of(
 
 
 @hypothesis_settings(
-    deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     method=st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "OPTIONS", "X"]),

@@ -13,6 +13,18 @@ from vyrox.db import Database, audit_log
 PAGE: Final = 1000
 """Entries read by one short transaction, so that a slow reader holds none open."""
 
+# From tenant to tenant along the key, whatever the number of entries.
+_LAST_EVENTS: Final = sa.text("""
+WITH RECURSIVE tenant (id) AS (
+    SELECT min(tenant_id) FROM audit_log
+    UNION ALL
+    SELECT (SELECT min(tenant_id) FROM audit_log WHERE tenant_id > tenant.id)
+    FROM tenant WHERE tenant.id IS NOT NULL
+)
+SELECT id, (SELECT max(sequence) FROM audit_log WHERE tenant_id = id AND stream = 'events')
+FROM tenant WHERE id IS NOT NULL
+""")
+
 
 async def pages(database: Database, tenant_id: str, stream: Stream) -> AsyncIterator[list[bytes]]:
     """Yield the entries that were committed when this began, as JSON, a page at a time.
@@ -62,23 +74,38 @@ async def events(
 ) -> AsyncIterator[list[bytes]]:
     """Yield the events of all chains in order of time, as JSON, a page at a time.
 
+    They are those that were committed when this began. Without that limit, one that is committed
+    between two pages could be passed over for good: it may belong to a second that is behind the
+    reader, while its chain's next event is ahead.
+
     Args:
         seen: Per tenant, the sequence of the last event given. Events up to it are left out, and it
             is brought up to date, so that a later call gives what has come since.
     """
+    last, until = await database.read(_last_events)
     after = (wanted.since, "", 0)
-    while page := await database.read(_events_after, wanted, after):
+    while page := await database.read(_events_after, wanted, after, until):
         after = page[-1][:3]
-        yield [entry for _, tenant_id, sequence, entry in page if sequence > seen.get(tenant_id, 0)]
-        seen.update((tenant_id, sequence) for _, tenant_id, sequence, _ in page)
+        new = [row for row in page if seen.get(row[1], 0) < row[2] <= last.get(row[1], 0)]
+        yield [entry for *_, entry in new]
+        seen.update((tenant_id, sequence) for _, tenant_id, sequence, _ in new)
+
+
+def _last_events(connection: Connection) -> tuple[dict[str, int], int]:
+    """Return the sequence of each chain's last event, and the time of the latest."""
+    last = {row[0]: row[1] or 0 for row in connection.execute(_LAST_EVENTS)}
+    latest = sa.select(sa.func.max(audit_log.c.timestamp)).where(audit_log.c.stream == "events")
+    return last, connection.execute(latest).scalar() or 0
 
 
 def _events_after(
-    connection: Connection, wanted: Wanted, after: tuple[int, str, int]
+    connection: Connection, wanted: Wanted, after: tuple[int, str, int], until: int
 ) -> list[tuple[int, str, int, bytes]]:
     c = audit_log.c
     query = sa.select(c.timestamp, c.tenant_id, c.sequence, c.entry).where(
-        c.stream == "events", sa.tuple_(c.timestamp, c.tenant_id, c.sequence) > after
+        c.stream == "events",
+        c.timestamp <= until,
+        sa.tuple_(c.timestamp, c.tenant_id, c.sequence) > after,
     )
     if wanted.tenant_id is not None:
         query = query.where(c.tenant_id == wanted.tenant_id)

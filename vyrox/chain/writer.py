@@ -9,7 +9,6 @@ transaction releases, so there is nothing to forget after a failure, a restart o
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -97,13 +96,14 @@ class Outcome(msgspec.Struct, Generic[Result], frozen=True):
     """What a piece of work came to, and the entries that tell it.
 
     Attributes:
-        then: Called in the same transaction with the receipts of `drafts`, for work that stores
-            an entry's hash.
+        then: For work that stores an entry's hash: called with the receipts of `drafts`, in the
+            same transaction. Returns a statement made once, which is executed for the whole batch
+            together, and its parameters for this item.
     """
 
     result: Result
     drafts: tuple[Draft, ...] = ()
-    then: Callable[[Connection, tuple[Receipt, ...]], None] | None = None
+    then: Callable[[tuple[Receipt, ...]], tuple[sa.Update, dict[str, object]]] | None = None
 
 
 class Committed(msgspec.Struct, Generic[Result], frozen=True):
@@ -127,6 +127,12 @@ class _Waiting(msgspec.Struct, frozen=True):
     work: Work[object, object]
     item: object
     size_bytes: int
+
+
+class _Tried(msgspec.Struct):
+    """How far a transaction got: `commit` is set when nothing but the commit is left to do."""
+
+    commit: bool = False
 
 
 class ChainWriter:
@@ -174,29 +180,33 @@ class ChainWriter:
     async def _write_or_split(
         self, batch: Sequence[_Waiting]
     ) -> list[Committed[object] | Exception]:
+        tried = _Tried()
         try:
-            return [*await self._write_together(batch)]
-        except UnavailableError as exc:
-            # The commit itself may have failed. It is not tried again: the next batch reads what
-            # is there and goes on from that (contract 32).
-            return [exc] * len(batch)
-        except Exception as exc:  # noqa: BLE001  (whatever it is, it belongs to one of these items)
-            # Something about an item, and before the commit: nothing of the batch is left. The
-            # other callers, who may be of other tenants, must not pay for it.
-            if len(batch) == 1:
-                return [exc]
-            half = len(batch) // 2
-            return [
-                *await self._write_or_split(batch[:half]),
-                *await self._write_or_split(batch[half:]),
-            ]
+            return [*await self._write_together(batch, tried)]
+        except Exception as exc:  # noqa: BLE001  (whatever it is, it belongs to these callers)
+            # A commit that failed, or may have, is not tried again: the next batch reads what is
+            # there and goes on from that (contract 32).
+            if isinstance(exc, UnavailableError) or tried.commit or len(batch) == 1:
+                return [exc] * len(batch)
+        # An item that cannot be written, found before the commit: nothing of the batch is left. The
+        # other callers, who may be of other tenants, must not pay for it.
+        half = len(batch) // 2
+        return [
+            *await self._write_or_split(batch[:half]),
+            *await self._write_or_split(batch[half:]),
+        ]
 
-    async def _write_together(self, batch: Sequence[_Waiting]) -> list[Committed[object]]:
+    async def _write_together(
+        self, batch: Sequence[_Waiting], tried: _Tried
+    ) -> list[Committed[object]]:
         for _ in range(ATTEMPTS - 1):
-            # A place in a chain was taken: all of it was rolled back, the next reads anew.
-            with contextlib.suppress(sa.exc.IntegrityError):
-                return await self._database.write(_write_batch, batch, self._clock())
-        return await self._database.write(_write_batch, batch, self._clock())
+            try:
+                return await self._database.write(_write_batch, batch, self._clock(), tried)
+            except sa.exc.IntegrityError:
+                # A place in a chain was taken. All of it was rolled back; the next reads anew.
+                if tried.commit:
+                    raise
+        return await self._database.write(_write_batch, batch, self._clock(), tried)
 
 
 def append(connection: Connection, drafts: Sequence[Draft], now: float) -> list[Receipt]:
@@ -208,6 +218,8 @@ def append(connection: Connection, drafts: Sequence[Draft], now: float) -> list[
         now: Unix seconds; an entry's timestamp is this or, after the clock went back, its
             predecessor's (contract 33).
     """
+    if not drafts:
+        return []
     heads = _lock_and_read_heads(connection, sorted({(d.tenant_id, d.stream) for d in drafts}))
     _report_clock(heads, now)
     rows: list[tuple[object, ...]] = []
@@ -226,7 +238,7 @@ def append(connection: Connection, drafts: Sequence[Draft], now: float) -> list[
 
 
 def _write_batch(
-    connection: Connection, batch: Sequence[_Waiting], now: float
+    connection: Connection, batch: Sequence[_Waiting], now: float, tried: _Tried
 ) -> list[Committed[object]]:
     by_work: dict[Work[object, object], list[int]] = {}
     for index, waiting in enumerate(batch):
@@ -238,14 +250,19 @@ def _write_batch(
         done = work(connection, [batch[index].item for index in indexes])
         outcomes.update(zip(indexes, done, strict=True))
     drafts = [draft for index in range(len(batch)) for draft in outcomes[index].drafts]
-    receipts = iter(append(connection, drafts, now) if drafts else ())
+    receipts = iter(append(connection, drafts, now))
     committed: list[Committed[object]] = []
+    thens: dict[sa.Update, list[dict[str, object]]] = {}
     for index in range(len(batch)):
         outcome = outcomes[index]
         own = tuple(next(receipts) for _ in outcome.drafts)
         if outcome.then is not None:
-            outcome.then(connection, own)
+            statement, parameters = outcome.then(own)
+            thens.setdefault(statement, []).append(parameters)
         committed.append(Committed(outcome.result, own))
+    for statement, parameters_of_all in thens.items():
+        connection.execute(statement, parameters_of_all)
+    tried.commit = True
     return committed
 
 

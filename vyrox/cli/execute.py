@@ -1,6 +1,7 @@
 """`vyrox execute`: sign and send one containment, for operators and scripts."""
 
-from typing import get_args
+import shlex
+from typing import Final, get_args
 from uuid import uuid4
 
 import click
@@ -14,8 +15,19 @@ from vyrox.errors import OperatorError
 from vyrox.models import ActionType, ContainmentRequest
 from vyrox.settings import Settings
 
-ANSWER_TIMEOUT_S = 60.0
-"""Longer than the proxy may take for the vendor's whole action."""
+CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 330.0
+"""Longer than the proxy takes with the largest EDR_DEADLINE_SECONDS, its commits included."""
+
+MAX_APPROVED_AT: Final = 253_402_300_799
+"""The last second of the year 9999."""
+
+_NOT_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
 
 
 @click.command()
@@ -33,7 +45,12 @@ ANSWER_TIMEOUT_S = 60.0
     "--request-id",
     help="Idempotency key: the same one again is carried out once.  [default: a new UUID]",
 )
-@click.option("--approved-at", type=int, help="Unix seconds.  [default: now]")
+@click.option(
+    "--approved-at",
+    type=click.IntRange(0, MAX_APPROVED_AT),
+    metavar="SECONDS",
+    help="Unix seconds.  [default: now]",
+)
 @click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="Proxy listener.")
 @json_option
 def execute(
@@ -52,7 +69,7 @@ def execute(
     Exits with 0 where it was executed, replayed or a dry run, else with 1.
     """
     request = ContainmentRequest(
-        request_id=request_id or str(uuid4()),
+        request_id=str(uuid4()) if request_id is None else request_id,
         tenant_id=tenant_id,
         alert_id=alert_id,
         action_type=action,
@@ -60,28 +77,34 @@ def execute(
         approved_by=approved_by,
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
     )
-    body = msgspec.json.encode(request)
+    answer = _post(request, url)
+    click.echo(f"request {printable(request.request_id)}", err=as_json)
+    click.echo(printable(answer.text if as_json else f"{answer.status_code} {answer.text}"))
+    if answer.status_code != httpx.codes.OK:
+        raise click.exceptions.Exit(1)
+
+
+def _post(request: ContainmentRequest, url: str) -> httpx.Response:
+    try:
+        body = msgspec.json.encode(request)
+    except UnicodeEncodeError as exc:
+        raise click.UsageError("The options' values must be UTF-8.") from exc
     headers = {
         "content-type": "application/json",
         "x-vyrox-signature": sign(body, Settings.from_process().require_hmac_secret()),
     }
     try:
-        answer = httpx.post(
+        return httpx.post(
             f"{url.rstrip('/')}/execute",
             content=body,
             headers=headers,
-            timeout=ANSWER_TIMEOUT_S,
+            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
         )
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+    except _NOT_SENT as exc:
+        raise OperatorError(f"{url}: {type(exc).__name__} {exc}. Nothing was sent") from exc
+    except httpx.HTTPError as exc:
         raise OperatorError(
             f"{url}: {type(exc).__name__} {exc}. It may have been carried out; ask again with "
-            f"--request-id {request.request_id}"
+            f"--request-id {shlex.quote(request.request_id)}"
         ) from exc
-    if as_json:
-        click.echo(printable(answer.text))
-    else:
-        click.echo(f"request {request.request_id}")
-        click.echo(f"{answer.status_code} {printable(answer.text)}")
-    if answer.status_code != httpx.codes.OK:
-        raise click.exceptions.Exit(1)

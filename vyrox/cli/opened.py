@@ -17,11 +17,14 @@ from vyrox.settings import Settings
 
 @dataclass(frozen=True)
 class Opened:
-    """The stores, and the settings they were opened with."""
+    """The database, and the settings it was opened with."""
 
     settings: Settings
     database: Database
-    vault: MultiFernet
+
+    def open_vault(self) -> MultiFernet:
+        """Return what encrypts secrets. Only on demand: it may make the key file."""
+        return open_vault(self.settings)
 
 
 @asynccontextmanager
@@ -36,7 +39,7 @@ async def opened_database() -> AsyncIterator[Opened]:
     settings = Settings.from_process()
     directory = data_dir.prepare(settings.data_dir)
     async with open_database(settings.database_url, directory) as database:
-        yield Opened(settings, database, open_vault(settings))
+        yield Opened(settings, database)
 
 
 @asynccontextmanager

@@ -88,7 +88,7 @@ def add(
                 tenants.add_tenant,
                 tenant_id,
                 vendor,
-                opened.vault.encrypt(made).decode(),
+                opened.open_vault().encrypt(made).decode(),
                 field_map,
                 wall_clock(),
             )
@@ -170,7 +170,7 @@ def rotate(
                 tenants.rotate_tenant,
                 tenant_id,
                 chosen,
-                opened.vault.encrypt(made).decode(),
+                opened.open_vault().encrypt(made).decode(),
                 overlap_s,
                 now,
                 force,

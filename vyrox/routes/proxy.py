@@ -15,7 +15,7 @@ from vyrox.asgi import JsonResponse, header_values, read_body
 from vyrox.chain import export
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
-from vyrox.containment import Containment
+from vyrox.containment import Containment, Executed
 from vyrox.crypto import verify
 from vyrox.db import Database
 from vyrox.errors import (
@@ -36,6 +36,11 @@ MAX_BODY_BYTES: Final = 65_536
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
 """Whole Unix seconds in ASCII digits; `int` alone would take "1_000" and other scripts'."""
+
+_SIGNATURE: Final = re.compile(rb"sha256=[0-9a-f]{64}")
+"""The one form that can verify. Only the audit event tells another form from a wrong signature."""
+
+_LINES: Final = "application/x-ndjson"
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
@@ -84,13 +89,15 @@ async def execute(request: Request) -> Response:
     """Carry out one containment. The order of the steps is contract 19's.
 
     Raises:
-        VyroxError: One of those that contract 19 names.
+        VyroxError: One of those that contract 19 names. After a VendorOutcomeUnknownError the
+            action may have happened.
     """
     proxy: Proxy = request.app.state.proxy
     # 1. The body, within its limit.
     body = await read_body(request, MAX_BODY_BYTES)
+    now = proxy.clock()
     # 2. The signature.
-    _authenticate(proxy, request, body, tenant_id=None)
+    _authenticate(proxy, request, body, claimed=None)
     # 3. The fields.
     try:
         wanted = _decode(body)
@@ -99,13 +106,11 @@ async def execute(request: Request) -> Response:
         raise
     try:
         # 4. The rate limit.
-        proxy.rate_limit.check(wanted.tenant_id, proxy.clock())
+        proxy.rate_limit.check(wanted.tenant_id, now)
         # 5. The replay window.
-        check_window(wanted.approved_at, proxy.clock())
+        check_window(wanted.approved_at, now)
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
-        executed = await proxy.containment.execute(wanted, request.state.request_id)
-    except UnavailableError as exc:
-        raise AuditWriteError(str(exc)) from exc
+        executed = await _carry_out(proxy, wanted, request.state.request_id)
     except VendorError:
         raise  # its outcome is an event already, in the transaction that released the claim
     except VyroxError as exc:
@@ -121,26 +126,36 @@ async def execute(request: Request) -> Response:
     return JsonResponse(executed)
 
 
-def _authenticate(proxy: Proxy, request: Request, message: bytes, tenant_id: str | None) -> None:
+async def _carry_out(proxy: Proxy, wanted: ContainmentRequest, trace_id: str) -> Executed:
+    """Have it carried out. The answer to a store that is away is 500 here, never 503."""
+    try:
+        return await proxy.containment.execute(wanted, trace_id)
+    except UnavailableError as exc:
+        raise AuditWriteError(str(exc)) from exc
+
+
+def _authenticate(proxy: Proxy, request: Request, message: bytes, claimed: str | None) -> None:
     signatures = header_values(request, b"x-vyrox-signature")
-    if len(signatures) != 1 or not verify(message, signatures[0], proxy.secret):
-        failure = "bad_signature" if signatures else "missing_credential"
-        _refuse_credential(proxy, request, failure, tenant_id)
+    signature = signatures[0] if len(signatures) == 1 else b""
+    if not verify(message, signature, proxy.secret):
+        well_formed = _SIGNATURE.fullmatch(signature) is not None
+        failure = "bad_signature" if well_formed else "malformed_credential"
+        _refuse_credential(proxy, request, failure if signatures else "missing_credential", claimed)
 
 
 def _refuse_credential(
-    proxy: Proxy, request: Request, failure: str, tenant_id: str | None = None
+    proxy: Proxy, request: Request, failure: str, claimed: str | None
 ) -> NoReturn:
     proxy.events.note(
         "auth.failed",
         SERVICE,
         request.state.request_id,
-        route=request.url.path,
-        claimed_tenant=tenant_id,
+        route=request.scope["path"],
+        claimed_tenant=claimed,
         resolved_tenant=None,
         failure=failure,
     )
-    raise UnauthorizedError(failure, tenant_id)
+    raise UnauthorizedError(failure, claimed)
 
 
 def _note_refusal(
@@ -176,33 +191,34 @@ async def export_entries(request: Request) -> Response:
         StaleRequestError: The timestamp is outside the replay window.
     """
     proxy: Proxy = request.app.state.proxy
+    tenant_ids = request.query_params.getlist("tenant_id")
+    tenant_id = tenant_ids[0] if len(tenant_ids) == 1 and is_tenant_id(tenant_ids[0]) else None
     # 1. Both headers, and a whole number of seconds.
     timestamps = header_values(request, b"x-vyrox-timestamp")
-    if len(timestamps) != 1 or _TIMESTAMP.fullmatch(timestamps[0]) is None:
-        _refuse_credential(proxy, request, "malformed_credential")
-    if not header_values(request, b"x-vyrox-signature"):
-        _refuse_credential(proxy, request, "missing_credential")
+    if not timestamps or not header_values(request, b"x-vyrox-signature"):
+        _refuse_credential(proxy, request, "missing_credential", tenant_id)
+    if len(timestamps) > 1 or _TIMESTAMP.fullmatch(timestamps[0]) is None:
+        _refuse_credential(proxy, request, "malformed_credential", tenant_id)
     # 2. The tenant.
-    tenant_ids = request.query_params.getlist("tenant_id")
-    if len(tenant_ids) != 1 or not is_tenant_id(tenant_ids[0]):
+    if tenant_id is None:
         raise InvalidRequestError("not exactly one tenant_id")
-    tenant_id = tenant_ids[0]
     # 3. The signature, over both.
-    _authenticate(proxy, request, f"{tenant_id}:{timestamps[0].decode()}".encode(), tenant_id)
+    _authenticate(proxy, request, b"%b:%b" % (tenant_id.encode(), timestamps[0]), tenant_id)
     # 4. The replay window.
     check_window(int(timestamps[0]), proxy.clock())
     # 5. The entries. The first page is read before the answer begins, so that a database that is
     # away is an error and not an answer cut short.
-    lines = "application/x-ndjson" in request.headers.get("accept", "")
     pages = export.pages(proxy.database, tenant_id, "actions")
     try:
         first: list[bytes] = await anext(pages, [])
     except UnavailableError as exc:
         raise AuditWriteError(str(exc)) from exc
+    lines = _LINES in request.headers.get("accept", "").lower()
     proxy.events.note("audit.exported", tenant_id, request.state.request_id, lines=lines)
     return StreamingResponse(
         _as_lines(first, pages) if lines else _as_array(first, pages),
-        media_type="application/x-ndjson" if lines else "application/json",
+        headers={"cache-control": "no-store"},
+        media_type=_LINES if lines else "application/json",
     )
 
 

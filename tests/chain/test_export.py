@@ -1,0 +1,220 @@
+"""The export: a snapshot, in constant memory, of one chain alone (contract 26)."""
+
+import itertools
+import tracemalloc
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
+from tests.audit import NOW, TENANT, action, entries, noted
+from vyrox.chain import export
+from vyrox.chain.export import Wanted, pages
+from vyrox.chain.verify import Chain, TamperedError
+from vyrox.chain.writer import SERVICE, Draft, append
+from vyrox.db import Database
+from vyrox.events import event
+
+EVERYTHING = Wanted(tenant_id=None, kind=None, since=0)
+
+
+async def add(database: Database, *drafts: Draft, now: float = NOW) -> None:
+    await database.write(append, drafts, now)
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "PAGE", 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 7])
+async def test_pages_hold_every_entry_once_and_in_order_contract_26(
+    database: Database, short_pages: None, count: int
+) -> None:
+    await add(database, *(action(f"{number}") for number in range(count)))
+    lengths = [len(page) async for page in pages(database, TENANT, "actions")]
+    assert lengths == [3] * (count // 3) + [count % 3] * (count % 3 > 0)
+    assert [entry["host"] for entry in await entries(database)] == [f"{n}" for n in range(count)]
+
+
+async def test_pages_of_a_tenant_without_entries_are_none_contract_26(database: Database) -> None:
+    await add(database, action("other", "other-corp"), noted(1))
+    assert [page async for page in pages(database, TENANT, "actions")] == []
+
+
+async def test_pages_hold_no_other_tenants_entries_nor_events_contract_26(
+    database: Database, short_pages: None
+) -> None:
+    for number in range(4):
+        others = [action(f"{number}", name) for name in ("acme", "acme-corp2", "ACME-CORP", "z")]
+        await add(database, *others, action(f"{number}"), noted(number), noted(number, SERVICE))
+    found = await entries(database)
+    assert [entry["tenant_id"] for entry in found] == [TENANT] * 4
+    assert [entry["host"] for entry in found] == ["0", "1", "2", "3"]
+
+
+async def test_pages_are_those_that_were_committed_when_the_export_began_contract_26(
+    database: Database, short_pages: None
+) -> None:
+    await add(database, *(action(f"{number}") for number in range(7)))
+    lines: list[bytes] = []
+    async for page in pages(database, TENANT, "actions"):
+        lines += page
+        await add(database, *(action("later") for _ in range(5)))
+    chain = Chain()
+    for line in lines:
+        chain.add(line)
+    assert chain.entries == 7
+    assert len(await entries(database)) == 7 + 3 * 5
+
+
+async def test_pages_of_a_chain_with_rows_deleted_on_end_are_never_empty(
+    database: Database, short_pages: None
+) -> None:
+    """An empty page would make the JSON invalid; it is the verifier that says what is missing."""
+
+    def delete(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("ALTER TABLE audit_log DISABLE TRIGGER USER"))
+        else:
+            connection.execute(sa.text("DROP TRIGGER audit_log_no_delete"))
+        connection.execute(sa.text("DELETE FROM audit_log WHERE sequence BETWEEN 2 AND 7"))
+
+    await add(database, *(action(f"{number}") for number in range(10)))
+    await database.write(delete)
+    assert [len(page) async for page in pages(database, TENANT, "actions")] == [1, 2, 1]
+    with pytest.raises(TamperedError) as caught:
+        await entries(database)
+    assert caught.value.number == 2
+
+
+async def test_pages_take_no_more_memory_for_a_longer_chain_contract_26(
+    database: Database,
+) -> None:
+    drafts = [action(f"{number:0200}") for number in range(20_000)]
+    await add(database, *drafts)
+    del drafts
+    size_bytes = 0
+    tracemalloc.start()
+    async for page in pages(database, TENANT, "actions"):
+        size_bytes += sum(map(len, page))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size_bytes > 8_000_000
+    assert peak_bytes < 4_000_000
+
+
+def tell(name: str, tenant_id: str = TENANT, kind: str = "execute.refused") -> Draft:
+    return event(kind, tenant_id, name)
+
+
+async def told(
+    database: Database, wanted: Wanted = EVERYTHING, seen: dict[str, int] | None = None
+) -> list[str]:
+    """Return the request ids of the events, in the order in which they are given."""
+    found: list[str] = []
+    async for page in export.events(database, wanted, {} if seen is None else seen):
+        found += [msgspec.json.decode(line)["request_id"] for line in page]
+    return found
+
+
+async def test_events_of_all_chains_come_in_order_of_time_and_no_actions_among_them(
+    database: Database, short_pages: None
+) -> None:
+    await add(database, tell("b2", "b"), tell("a3", "a"), tell("b3", "b"), now=NOW + 2)
+    await add(database, tell("c1", "c"), tell("s1", SERVICE), action("host"), now=NOW)
+    await add(database, tell("c4", "c"), tell("a4", "a"), now=NOW + 2)
+    assert await told(database) == ["s1", "c1", "a3", "a4", "b2", "b3", "c4"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        pytest.param(EVERYTHING, ["1", "2", "3", "4"], id="allow_all"),
+        pytest.param(Wanted(TENANT, None, 0), ["1", "3"], id="allow_tenant"),
+        pytest.param(Wanted(SERVICE, None, 0), ["2"], id="allow_the_service"),
+        pytest.param(Wanted("acme", None, 0), [], id="reject_tenant_without_events"),
+        pytest.param(Wanted(None, "auth.failed", 0), ["2", "3"], id="allow_kind"),
+        pytest.param(Wanted(None, "auth", 0), [], id="reject_part_of_a_kind"),
+        pytest.param(Wanted(TENANT, "auth.failed", 0), ["3"], id="allow_tenant_and_kind"),
+        pytest.param(Wanted(None, None, int(NOW) + 1), ["2", "3", "4"], id="allow_since"),
+        pytest.param(Wanted(None, None, int(NOW) + 2), ["3", "4"], id="reject_before_since"),
+        pytest.param(Wanted(None, None, int(NOW) + 9), [], id="reject_all_before_since"),
+        pytest.param(Wanted("x", "auth.failed", int(NOW) + 3), [], id="reject_other_kind"),
+    ],
+)
+async def test_events_are_those_wanted(
+    database: Database, wanted: Wanted, expected: list[str]
+) -> None:
+    await add(database, tell("1"), now=NOW)
+    await add(database, tell("2", SERVICE, "auth.failed"), now=NOW + 1)
+    await add(database, tell("3", TENANT, "auth.failed"), now=NOW + 2)
+    await add(database, tell("4", "x"), now=NOW + 3)
+    assert await told(database, wanted) == expected
+
+
+async def test_events_already_seen_are_left_out_and_late_ones_of_an_earlier_time_are_not(
+    database: Database, short_pages: None
+) -> None:
+    """Another container's clock is behind, or its commit took longer."""
+    seen: dict[str, int] = {}
+    await add(database, *(tell(f"{number}") for number in range(5)), now=NOW)
+    assert len(await told(database, seen=seen)) == 5
+    assert await told(database, seen=seen) == []
+    await add(database, tell("late", "other-corp"), now=NOW - 60)
+    await add(database, tell("new"), now=NOW)
+    assert await told(database, seen=seen) == ["late", "new"]
+    assert await told(database, seen=seen) == []
+
+
+async def test_events_committed_between_two_pages_are_given_the_next_time(
+    database: Database, short_pages: None
+) -> None:
+    """The one of a second that is behind the reader must not be passed over for the next one."""
+    seen: dict[str, int] = {}
+    count = 0
+    await add(database, *(tell(f"b{number}", "b") for number in range(3)), now=NOW)
+    await add(database, tell("b3", "b"), now=NOW + 1)
+    async for page in export.events(database, EVERYTHING, seen):
+        count += len(page)
+        await add(database, tell("behind", "a"), now=NOW)
+        await add(database, tell("ahead", "a"), now=NOW + 1)
+    assert count == 4
+    assert await told(database, seen=seen) == ["behind", "ahead"] * 2
+
+
+_bases = itertools.count(int(NOW), 1_000_000)
+
+a_step = st.one_of(
+    st.tuples(st.sampled_from(["a", "b", SERVICE]), st.sampled_from(["x", "y"]), st.integers(0, 9)),
+    st.just("look"),
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=st.lists(a_step, max_size=15), kind=st.sampled_from([None, "x"]))
+async def test_events_followed_are_each_given_once_whatever_the_clocks_say(
+    database: Database,
+    short_pages: None,
+    steps: list[tuple[str, str, int] | str],
+    kind: str | None,
+) -> None:
+    base = next(_bases)  # what earlier examples wrote is before it
+    wanted = Wanted(None, kind, base)
+    seen = dict.fromkeys(("a", "b", SERVICE), 0)
+    expected: list[str] = []
+    found: list[str] = []
+    for number, step in enumerate(steps):
+        if isinstance(step, tuple):
+            tenant_id, its_kind, offset_s = step
+            await add(database, tell(f"{number}", tenant_id, its_kind), now=base + offset_s)
+            expected += [f"{number}"] * (kind in (None, its_kind))
+        else:
+            found += await told(database, wanted, seen)
+    found += await told(database, wanted, seen)
+    assert sorted(found) == sorted(expected)

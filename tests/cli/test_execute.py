@@ -1,0 +1,245 @@
+"""`vyrox execute`: what it signs and sends, and what its exit code and its words say."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+from click.testing import Result
+
+from tests.cli import Vyrox, refused, succeeded
+from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
+from tests.service import HMAC_SECRET, running_service
+from vyrox.clock import wall_clock
+from vyrox.crypto import verify
+
+WANTED: Final = {
+    "--tenant": TENANT,
+    "--alert": "alt_abc123",
+    "--action": "HOST_ISOLATION",
+    "--host": "workstation-01",
+    "--approved-by": "jane.smith#1234",
+}
+DRY_RUN: Final = b'{"status":"dry_run","dry_run":true}'
+
+
+def command(url: str, **changes: str) -> list[str]:
+    options = {**WANTED, "--url": url}
+    options.update((f"--{name.replace('_', '-')}", value) for name, value in changes.items())
+    return ["execute", *(word for option in options.items() for word in option)]
+
+
+@pytest.fixture
+def vyrox(data_dir: Path) -> Vyrox:
+    return Vyrox(data_dir, VYROX_HMAC_SECRET=HMAC_SECRET)
+
+
+async def run(vyrox: Vyrox, *args: str, **env: str) -> Result:
+    """Run a command in a thread, beside the server that answers it."""
+    return await asyncio.to_thread(vyrox, *args, env=env)
+
+
+@dataclass
+class Listener:
+    """A listener that keeps the requests it got, and answers each with the same bytes."""
+
+    answer: bytes
+    url: str = ""
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        [length] = [
+            int(line.partition(b":")[2])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        ]
+        self.heads.append(head)
+        self.bodies.append(await reader.readexactly(length))
+        writer.write(self.answer)
+        await writer.drain()
+        writer.close()
+
+
+def answer(status: int, body: bytes, *fields: bytes) -> bytes:
+    head = [b"HTTP/1.1 %d Status" % status, b"content-length: %d" % len(body), *fields]
+    return b"\r\n".join([*head, b"connection: close", b"", body])
+
+
+@asynccontextmanager
+async def listening(sent: bytes) -> AsyncIterator[Listener]:
+    listener = Listener(sent)
+    server = await asyncio.start_server(listener.serve, "127.0.0.1", 0)
+    listener.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield listener
+
+
+async def test_execute_signs_what_it_sends_contract_5(vyrox: Vyrox) -> None:
+    began_at = int(wall_clock())
+    async with listening(answer(200, DRY_RUN)) as listener:
+        printed = succeeded(await run(vyrox, *command(listener.url, host="größe-端末 01")))
+    [head], [body] = listener.heads, listener.bodies
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"POST /execute HTTP/1.1"
+    fields = dict(line.split(b": ", 1) for line in lines[1:] if line)
+    headers = {name.lower(): value for name, value in fields.items()}
+    assert verify(body, headers[b"x-vyrox-signature"], HMAC_SECRET)
+    assert headers[b"content-type"] == b"application/json"
+    sent = msgspec.json.decode(body)
+    request_id, approved_at = sent.pop("request_id"), sent.pop("approved_at")
+    assert sent == {
+        "tenant_id": TENANT,
+        "alert_id": "alt_abc123",
+        "action_type": "HOST_ISOLATION",
+        "host": "größe-端末 01",
+        "approved_by": "jane.smith#1234",
+    }
+    assert uuid.UUID(request_id).version == 4
+    assert began_at <= approved_at <= wall_clock()
+    assert printed == f"request {request_id}\n200 {DRY_RUN.decode()}\n"
+
+
+async def test_execute_sends_the_id_and_the_time_that_it_is_given(vyrox: Vyrox) -> None:
+    """An empty id as well: a new one in its place would let a script act twice."""
+    async with listening(answer(200, DRY_RUN)) as listener:
+        for request_id in ("request-1", ""):
+            args = command(listener.url, request_id=request_id, approved_at="1704067200")
+            succeeded(await run(vyrox, *args))
+    sent = [msgspec.json.decode(body) for body in listener.bodies]
+    assert [fields["request_id"] for fields in sent] == ["request-1", ""]
+    assert [fields["approved_at"] for fields in sent] == [1704067200, 1704067200]
+
+
+async def test_execute_prints_the_answer_alone_with_json(vyrox: Vyrox) -> None:
+    async with listening(answer(200, DRY_RUN)) as listener:
+        result = await run(vyrox, *command(listener.url), "--json")
+    assert msgspec.json.decode(succeeded(result)) == {"status": "dry_run", "dry_run": True}
+    [sent] = listener.bodies
+    assert result.stderr == f"request {msgspec.json.decode(sent)['request_id']}\n"
+
+
+@pytest.mark.parametrize("status", [201, 307, 400, 401, 409, 410, 413, 422, 429, 500, 501, 502])
+async def test_execute_fails_with_any_other_answer(vyrox: Vyrox, status: int) -> None:
+    """A redirect is not followed either: the request was signed for one listener."""
+    async with listening(answer(status, b'{"detail":"why"}', b"location: /execute")) as listener:
+        result = await run(vyrox, *command(listener.url, request_id="request-1"))
+    assert result.exit_code == 1
+    assert result.stdout == f'request request-1\n{status} {{"detail":"why"}}\n'
+    assert len(listener.bodies) == 1
+
+
+async def test_execute_lets_no_answer_drive_the_terminal(vyrox: Vyrox) -> None:
+    hostile = answer(500, "\x1b[2Jx\x9b31m\u202e".encode())
+    async with listening(hostile) as listener:
+        result = await run(vyrox, *command(listener.url, request_id="\x1b[2J"))
+        as_json = await run(vyrox, *command(listener.url), "--json")
+    for printed in (result.stdout, as_json.stdout):
+        assert printed.replace("\n", "").isprintable()
+
+
+async def test_execute_acts_through_the_running_service_contract_19(
+    vyrox: Vyrox, data_dir: Path
+) -> None:
+    async with running_service(data_dir, REDIS_URL=NOWHERE) as service:
+        once = command(service.proxy_url, request_id="request-1")
+        first = await run(vyrox, *once)
+        again = await run(vyrox, *once, "--json")
+        other = await run(vyrox, *command(service.proxy_url, request_id="request-1", host="x"))
+        stale = await run(vyrox, *command(service.proxy_url, approved_at="1704067200"))
+        wrong = await run(vyrox, *command(service.proxy_url), VYROX_HMAC_SECRET=OTHER_SECRET)
+    assert succeeded(first).splitlines()[1] == f"200 {DRY_RUN.decode()}"
+    assert msgspec.json.decode(succeeded(again)) == {"status": "replayed", "dry_run": True}
+    for result, said in (
+        (other, '422 {"detail":"request_id reused"}'),
+        (stale, '410 {"detail":"outside the replay window"}'),
+        (wrong, '401 {"detail":"unauthorized"}'),
+    ):
+        assert (result.exit_code, result.stdout.splitlines()[1]) == (1, said)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://127.0.0.1:1", id="reject_nobody_listens"),
+        pytest.param("127.0.0.1:3000", id="reject_no_scheme"),
+        pytest.param("ftp://127.0.0.1", id="reject_other_scheme"),
+        pytest.param("http://", id="reject_no_host"),
+        pytest.param("http://[", id="reject_no_url"),
+        pytest.param("http://127.0.0.1:port", id="reject_no_port"),
+        pytest.param("http://nobody.invalid", id="reject_unknown_host"),
+        pytest.param("", id="reject_empty"),
+    ],
+)
+def test_execute_says_that_nothing_was_sent(vyrox: Vyrox, url: str) -> None:
+    line = refused(vyrox(*command(url)))
+    assert line.startswith(f"{url}: ")
+    assert line.endswith("Nothing was sent")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="reject_no_answer"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{", id="reject_cut_answer"),
+        pytest.param(b"\x16\x03\x01 no HTTP\r\n\r\n", id="reject_no_http"),
+    ],
+)
+async def test_execute_says_that_it_may_have_been_carried_out(vyrox: Vyrox, sent: bytes) -> None:
+    """And how to ask again for the same, not for another."""
+    async with listening(sent) as listener:
+        line = refused(await run(vyrox, *command(listener.url, request_id="request 1")))
+    assert line.endswith("It may have been carried out; ask again with --request-id 'request 1'")
+    assert len(listener.bodies) == 1
+
+
+async def test_execute_takes_no_proxy_from_the_environment(vyrox: Vyrox) -> None:
+    nowhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
+    async with listening(answer(200, DRY_RUN)) as listener:
+        succeeded(await run(vyrox, *command(listener.url), **nowhere))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(
+            pytest.param(
+                [
+                    word
+                    for name, value in WANTED.items()
+                    if name != left_out
+                    for word in (name, value)
+                ],
+                id=f"reject_without_{left_out.removeprefix('--')}",
+            )
+            for left_out in WANTED
+        ),
+        pytest.param(command("http://x", action="REBOOT")[1:], id="reject_unknown_action"),
+        pytest.param(command("http://x", action="host_isolation")[1:], id="reject_lower_case"),
+        pytest.param(command("http://x", approved_at="-1")[1:], id="reject_negative_time"),
+        pytest.param(command("http://x", approved_at="1.5")[1:], id="reject_fraction"),
+        pytest.param(command("http://x", approved_at="9" * 30)[1:], id="reject_far_future"),
+        pytest.param(command("http://x", host=os.fsdecode(b"\xff"))[1:], id="reject_no_utf_8"),
+        pytest.param([*command("http://x")[1:], "surplus"], id="reject_argument"),
+    ],
+)
+def test_execute_refuses_wrong_usage(vyrox: Vyrox, args: list[str]) -> None:
+    result = vyrox("execute", *args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Usage: vyrox execute")
+
+
+def test_execute_needs_the_secret_and_does_not_repeat_it(data_dir: Path) -> None:
+    line = refused(Vyrox(data_dir)(*command("http://127.0.0.1:1")))
+    assert line.startswith("VYROX_HMAC_SECRET is required")
+    line = refused(Vyrox(data_dir, VYROX_HMAC_SECRET="CANARY")(*command("http://127.0.0.1:1")))
+    assert line.startswith("VYROX_HMAC_SECRET must be")
+    assert "CANARY" not in line

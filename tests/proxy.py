@@ -1,0 +1,194 @@
+"""The proxy listener in process, the signed requests it takes, and vendors that do as told."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import sqlalchemy as sa
+from blockbuster import blockbuster_ctx
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+
+from tests import audit
+from tests.service import HMAC_SECRET
+from vyrox.app import create_app
+from vyrox.chain.writer import Receipt
+from vyrox.clock import wall_clock
+from vyrox.crypto import sign
+from vyrox.db import Database, claims
+from vyrox.edr import FindVendor, no_vendor
+from vyrox.models import ActionType, ContainmentRequest
+from vyrox.routes.proxy import Proxy
+from vyrox.settings import Settings
+
+TENANT: Final = "acme-corp"
+NOWHERE: Final = "unix:///nowhere/valkey.sock"
+"""As REDIS_URL: the proxy listener needs no Redis, so its tests go without."""
+
+OTHER_SECRET: Final = "other-hmac-secret-0123456789-012345678"
+
+Fields = dict[str, object]
+
+
+class Vendor:
+    """A vendor that keeps what it was asked to do.
+
+    Attributes:
+        asked: Each request, with the receipt that came with it.
+        began: Set by each call, before it waits for `gate`.
+        gate: A call goes on once it is set, which it is at first.
+        failure: What each call ends with.
+        unsupported: What it cannot do.
+        acting: Called in the middle of each call.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[ContainmentRequest, Receipt]] = []
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.failure: Exception | None = None
+        self.unsupported: frozenset[ActionType] = frozenset()
+        self.acting: Callable[[], Awaitable[None]] | None = None
+
+    async def find(self, _request: ContainmentRequest) -> "Vendor":
+        """Act for every tenant."""
+        return self
+
+    def supports(self, action: ActionType) -> bool:
+        return action not in self.unsupported
+
+    async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
+        self.asked.append((request, receipt))
+        self.began.set()
+        await self.gate.wait()
+        if self.acting is not None:
+            await self.acting()
+        if self.failure is not None:
+            raise self.failure
+
+
+def wanted(**changes: object) -> Fields:
+    """Return the fields of a new request, approved now, with `changes`."""
+    return {
+        "request_id": str(uuid.uuid4()),
+        "tenant_id": TENANT,
+        "alert_id": "alt_abc123",
+        "action_type": "HOST_ISOLATION",
+        "host": "workstation-01",
+        "approved_by": "jane.smith#1234",
+        "approved_at": int(wall_clock()),
+        **changes,
+    }
+
+
+def encoded(fields: object) -> bytes:
+    """Return the body of a request, as the API reference writes it."""
+    return json.dumps(fields, separators=(",", ":"), sort_keys=True).encode()
+
+
+def signed(body: bytes, secret: str = HMAC_SECRET) -> dict[str, str]:
+    """Return the header that `/execute` takes for `body`."""
+    return {"x-vyrox-signature": sign(body, secret)}
+
+
+def export_headers(
+    tenant_id: str = TENANT, timestamp: str | None = None, secret: str = HMAC_SECRET
+) -> dict[str, str]:
+    """Return the headers that `/audit/export` takes, signed now or for `timestamp`."""
+    timestamp = str(int(wall_clock())) if timestamp is None else timestamp
+    return {
+        "x-vyrox-timestamp": timestamp,
+        "x-vyrox-signature": sign(f"{tenant_id}:{timestamp}", secret),
+    }
+
+
+@dataclass(frozen=True)
+class Proxied:
+    """The running application, seen through its proxy listener and in its database."""
+
+    client: httpx.AsyncClient
+    app: Starlette
+
+    @property
+    def proxy(self) -> Proxy:
+        """Return what the routes work with."""
+        opened: Proxy = self.app.state.proxy
+        return opened
+
+    @property
+    def database(self) -> Database:
+        return self.proxy.database
+
+    async def execute(self, fields: object, **headers: str) -> httpx.Response:
+        """Send a signed request with more `headers`."""
+        body = encoded(fields)
+        return await self.post(body, {**signed(body), **headers})
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        return await self.client.post("/execute", content=body, headers=headers)
+
+    async def export(
+        self, tenant_id: str = TENANT, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Ask for a tenant's export, signed now unless other `headers` are given."""
+        return await self.client.get(
+            "/audit/export",
+            params={"tenant_id": tenant_id},
+            headers=export_headers(tenant_id) if headers is None else headers,
+        )
+
+    async def entries(self, tenant_id: str = TENANT) -> list[audit.Entry]:
+        """Return the tenant's actions, verified."""
+        return await audit.entries(self.database, tenant_id)
+
+    async def events(self, tenant_id: str = TENANT, kind: str | None = None) -> list[audit.Entry]:
+        """Return the tenant's events, verified, with those that were only noted so far."""
+        await self.proxy.events.flush()
+        return await audit.events(self.database, tenant_id, kind)
+
+    async def claimed(self) -> list[tuple[str, str]]:
+        """Return (request id, state) of every claim."""
+        return await self.database.read(_claimed)
+
+    async def has_acted(self) -> bool:
+        """Return whether there is any claim, or an entry in any tenant's actions."""
+        places = await audit.verified_chains(self.database)
+        return bool(await self.claimed()) or any(stream == "actions" for _, stream in places)
+
+
+def _claimed(connection: Connection) -> list[tuple[str, str]]:
+    query = sa.select(claims.c.request_id, claims.c.state)
+    return [(bytes(key).decode(), state) for key, state in connection.execute(query)]
+
+
+@asynccontextmanager
+async def proxied(
+    settings: Settings, find_vendor: FindVendor = no_vendor
+) -> AsyncIterator[Proxied]:
+    """Run the application in process, with its proxy listener, until the block ends."""
+    whole = create_app(settings, find_vendor)
+    app: Starlette = whole.state.proxy_app
+    async with (
+        whole.router.lifespan_context(whole),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://vyrox", timeout=30
+        ) as client,
+    ):
+        with _nothing_blocks_the_loop():
+            yield Proxied(client, app)
+
+
+@contextmanager
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """Raise where the product makes a call that would keep every other request waiting."""
+    with blockbuster_ctx("vyrox") as watcher:
+        for function in watcher.functions.values():
+            # Half a millisecond for each new connection: whether asyncpg finds a password file.
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
+        yield

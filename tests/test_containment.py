@@ -1,0 +1,646 @@
+"""A containment from its claim to its record (contract 19, 22 to 25, 27 and 32)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.audit import NOW, TENANT, Clock, FaultyDatabase, entries, events, noted
+from tests.polling import until
+from vyrox import claims, containment, db, group_commit, log
+from vyrox.chain.writer import ChainWriter, Receipt
+from vyrox.claims import KEPT_S, LEASE_MARGIN_S
+from vyrox.containment import Containment, Executed
+from vyrox.db import Database, audit_log, open_database
+from vyrox.errors import (
+    ActionNotSupportedError,
+    InFlightError,
+    OverloadedError,
+    RequestReusedError,
+    UnavailableError,
+    VendorError,
+    VendorOutcomeUnknownError,
+)
+from vyrox.events import write_events
+from vyrox.models import ActionType, ContainmentRequest
+
+DEADLINE_S = 30.0
+ISOLATION = ContainmentRequest(
+    request_id="550e8400-e29b-41d4-a716-446655440000",
+    tenant_id=TENANT,
+    alert_id="alt_abc123",
+    action_type="HOST_ISOLATION",
+    host="workstation-01",
+    approved_by="jane.smith#1234",
+    approved_at=int(NOW),
+)
+KILL = msgspec.structs.replace(ISOLATION, action_type="PROCESS_KILL")
+
+EXECUTED = Executed("executed", dry_run=False)
+REPLAYED = Executed("replayed", dry_run=False)
+
+
+class FakeVendor:
+    """A vendor that does as it is told.
+
+    Attributes:
+        calls: The requests that were carried out, or begun.
+        receipts: What was shown for each.
+        error: Raised by each call, once the gate is open.
+        gate: A call goes on once it is set, which it is at first.
+        began: Set by each call before it waits for the gate.
+    """
+
+    def __init__(self, *supported: ActionType) -> None:
+        self._supported = supported
+        self.calls: list[ContainmentRequest] = []
+        self.receipts: list[Receipt] = []
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.began = asyncio.Event()
+
+    def supports(self, action: ActionType) -> bool:
+        return not self._supported or action in self._supported
+
+    async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
+        self.calls.append(request)
+        self.receipts.append(receipt)
+        self.began.set()
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Proxy:
+    """A containment with all that it works on."""
+
+    def __init__(self, database: Database, *, dry_run: bool, deadline_s: float) -> None:
+        self.database = FaultyDatabase(database)
+        self.clock = Clock()
+        self.vendor: FakeVendor | None = FakeVendor()
+        self.finding = asyncio.Event()
+        self.found = asyncio.Event()
+        self.found.set()
+        self.writer = ChainWriter(self.database, self.clock)
+        self.containment = Containment(
+            self.writer,
+            self._find,
+            self.clock,
+            dry_run=dry_run,
+            deadline_s=deadline_s,
+        )
+
+    async def _find(self, _request: ContainmentRequest) -> FakeVendor | None:
+        self.finding.set()
+        await self.found.wait()
+        return self.vendor
+
+    @property
+    def acting(self) -> FakeVendor:
+        assert self.vendor is not None
+        return self.vendor
+
+    async def execute(self, request: ContainmentRequest = ISOLATION) -> Executed:
+        return await self.containment.execute(request, "trace-1")
+
+    def start(self, request: ContainmentRequest = ISOLATION) -> "asyncio.Task[Executed]":
+        return asyncio.create_task(self.execute(request))
+
+
+@asynccontextmanager
+async def running(
+    database: Database, *, dry_run: bool = False, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[Proxy]:
+    proxy = Proxy(database, dry_run=dry_run, deadline_s=deadline_s)
+    running = asyncio.create_task(proxy.writer.run())
+    try:
+        yield proxy
+        await proxy.containment.drain()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def states(connection: Connection) -> list[object]:
+    """Return the state of each claim."""
+    return list(connection.execute(sa.select(db.claims.c.state)).scalars())
+
+
+async def outcomes(database: Database) -> list[tuple[object, object]]:
+    """Return (hash of the entry, outcome) of each outcome event of the tenant."""
+    told = await events(database, kind="execute.outcome")
+    return [(entry["entry"], entry["outcome"]) for entry in told]
+
+
+async def hashes(database: Database) -> list[object]:
+    """Return the hash of each entry of the tenant's export."""
+    return [entry["hash"] for entry in await entries(database)]
+
+
+async def test_execute_dry_run_does_all_but_the_vendors_call_contract_19(
+    database: Database,
+) -> None:
+    async with running(database, dry_run=True) as proxy:
+        assert await proxy.execute() == Executed("dry_run", dry_run=True)
+        assert await proxy.execute() == Executed("replayed", dry_run=True)
+        assert proxy.acting.calls == []
+    [entry] = await entries(database)
+    assert entry["dry_run"] is True
+    assert await outcomes(database) == [(entry["hash"], "dry_run")]
+
+
+async def test_execute_dry_run_needs_no_vendor_contract_25(database: Database) -> None:
+    async with running(database, dry_run=True) as proxy:
+        proxy.vendor = None
+        assert await proxy.execute() == Executed("dry_run", dry_run=True)
+
+
+async def test_execute_calls_the_vendor_once_and_answers_repeats_from_memory_contract_24(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        assert await proxy.execute() == EXECUTED
+        proxy.clock.now += 400
+        anew = msgspec.structs.replace(ISOLATION, approved_at=int(NOW) + 400, approved_by="joe")
+        assert await proxy.execute(anew) == REPLAYED
+        assert proxy.acting.calls == [ISOLATION]
+    [entry] = await entries(database)
+    assert entry["dry_run"] is False
+    assert entry["approved_by"] == "jane.smith#1234"
+    assert await outcomes(database) == [(entry["hash"], "executed")]
+    [told] = await events(database)
+    assert (told["request_id"], told["execution"]) == ("trace-1", ISOLATION.request_id)
+
+
+def stored_hash(connection: Connection, receipt: Receipt) -> object:
+    c = audit_log.c
+    query = sa.select(c.hash).where(
+        c.tenant_id == receipt.tenant_id,
+        c.stream == receipt.stream,
+        c.sequence == receipt.sequence,
+    )
+    return connection.execute(query).scalar()
+
+
+async def test_execute_entry_is_committed_before_the_vendor_is_called_contract_32(
+    database_url: str | None, data_dir: Path
+) -> None:
+    class Watching(FakeVendor):
+        async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
+            seen.append(await other.read(stored_hash, receipt))
+            await super().contain(request, receipt)
+
+    seen: list[object] = []
+    async with (
+        open_database(database_url, data_dir) as database,
+        open_database(database_url, data_dir) as other,
+        running(database) as proxy,
+    ):
+        proxy.vendor = Watching()
+        await proxy.execute()
+        assert seen == [proxy.vendor.receipts[0].hash] == await hashes(other)
+
+
+async def test_execute_64_at_once_of_one_id_one_acts_contract_19(database: Database) -> None:
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        tasks = [proxy.start() for _ in range(64)]
+        await proxy.acting.began.wait()
+        refused, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        while len(refused) < 63:
+            refused, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        proxy.acting.gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [result for result in results if isinstance(result, Executed)] == [EXECUTED]
+        assert sum(isinstance(result, InFlightError) for result in results) == 63
+        assert await proxy.execute() == REPLAYED
+        assert len(proxy.acting.calls) == 1
+    assert await outcomes(database) == [(entry, "executed") for entry in await hashes(database)]
+    assert len(await hashes(database)) == 1
+
+
+@pytest.mark.parametrize("request_", [ISOLATION, KILL])
+async def test_execute_vendor_error_releases_the_claim_and_keeps_the_entry_contract_19(
+    database: Database, request_: ContainmentRequest
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.error = VendorError("no such host")
+        with pytest.raises(VendorError, match="no such host"):
+            await proxy.execute(request_)
+        assert [entry["reason"] for entry in await events(database)] == ["no such host"]
+        proxy.acting.error = None
+        assert await proxy.execute(request_) == EXECUTED
+    first, second = await hashes(database)
+    assert await outcomes(database) == [(first, "failed"), (second, "executed")]
+
+
+async def test_execute_vendor_error_with_a_hostile_text_is_recorded_all_the_same(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.error = VendorError("\ud800\0\n" * 100_000)
+        with pytest.raises(VendorError):
+            await proxy.execute()
+        proxy.acting.error = None
+        assert await proxy.execute() == EXECUTED
+    assert [outcome for _, outcome in await outcomes(database)] == ["failed", "executed"]
+
+
+UNKNOWN = [
+    pytest.param(VendorOutcomeUnknownError("reset after sending"), id="reject_reset"),
+    pytest.param(TimeoutError(), id="reject_timeout_of_the_clients_own"),
+    pytest.param(LookupError("a mistake"), id="reject_mistake_in_the_client"),
+    pytest.param(UnavailableError("of something else"), id="reject_another_error_of_ours"),
+]
+
+
+@pytest.mark.parametrize("error", UNKNOWN)
+async def test_execute_unknown_outcome_of_a_kill_is_in_flight_for_600_s_contract_22(
+    database: Database, error: Exception
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.error = error
+        with pytest.raises(VendorOutcomeUnknownError):
+            await proxy.execute(KILL)
+        proxy.acting.error = None
+        proxy.clock.now += KEPT_S - 0.001
+        with pytest.raises(InFlightError):
+            await proxy.execute(KILL)
+        assert len(proxy.acting.calls) == 1
+        assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]
+        proxy.clock.now += 0.001
+        assert await proxy.execute(KILL) == EXECUTED
+
+
+@pytest.mark.parametrize("error", UNKNOWN)
+async def test_execute_unknown_outcome_of_an_isolation_may_be_repeated_contract_22(
+    database: Database, error: Exception
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.error = error
+        with pytest.raises(VendorOutcomeUnknownError):
+            await proxy.execute()
+        proxy.acting.error = None
+        assert await proxy.execute() == EXECUTED
+    first, second = await hashes(database)
+    assert await outcomes(database) == [(first, "outcome_unknown"), (second, "executed")]
+
+
+async def test_execute_mistake_in_a_vendors_client_is_logged(database: Database) -> None:
+    logged = log.counts["execute.vendor_failed"]
+    async with running(database) as proxy:
+        proxy.acting.error = LookupError("secret-token")
+        with pytest.raises(VendorOutcomeUnknownError):
+            await proxy.execute()
+    assert log.counts["execute.vendor_failed"] == logged + 1
+    [told] = await events(database)
+    assert told["reason"] == "LookupError in the client"
+
+
+@pytest.mark.parametrize("request_", [ISOLATION, KILL])
+async def test_execute_vendor_that_never_answers_ends_with_the_deadline_contract_22(
+    database: Database, request_: ContainmentRequest
+) -> None:
+    async with running(database, deadline_s=0.05) as proxy:
+        proxy.acting.gate.clear()
+        with pytest.raises(VendorOutcomeUnknownError, match="no answer within"):
+            await proxy.execute(request_)
+        assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]
+
+
+async def test_execute_lease_outlasts_the_deadline_contract_22(database: Database) -> None:
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        acting = proxy.start()
+        await proxy.acting.began.wait()
+        proxy.clock.now += DEADLINE_S + LEASE_MARGIN_S - 0.001
+        with pytest.raises(InFlightError):
+            await proxy.execute()
+        await proxy.writer.commit(claims.give_up_lapsed, proxy.clock())
+        proxy.acting.gate.set()
+        assert await acting == EXECUTED
+    assert [outcome for _, outcome in await outcomes(database)] == ["executed"]
+
+
+async def test_execute_without_a_vendor_is_an_error_and_released_contract_25(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        vendor, proxy.vendor = proxy.vendor, None
+        with pytest.raises(VendorError, match="no vendor credentials") as caught:
+            await proxy.execute(KILL)
+        assert not isinstance(caught.value, VendorOutcomeUnknownError)
+        proxy.vendor = vendor
+        assert await proxy.execute(KILL) == EXECUTED
+    assert [outcome for _, outcome in await outcomes(database)] == ["failed", "executed"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_execute_action_that_the_vendor_cannot_do_writes_nothing_contract_25(
+    database: Database, dry_run: bool
+) -> None:
+    async with running(database, dry_run=dry_run) as proxy:
+        proxy.vendor = FakeVendor("HOST_ISOLATION", "NETWORK_QUARANTINE")
+        with pytest.raises(ActionNotSupportedError):
+            await proxy.execute(KILL)
+        assert proxy.vendor.calls == []
+    assert await hashes(database) == []
+    assert await events(database) == []
+    assert await database.read(states) == []
+
+
+async def test_execute_known_answer_comes_before_what_the_vendor_can_do_contract_19(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        await proxy.execute(KILL)
+        proxy.vendor = FakeVendor("HOST_ISOLATION")
+        assert await proxy.execute(KILL) == REPLAYED
+
+
+async def test_execute_reused_id_is_told_nothing_of_the_first_contract_21(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        first, second = proxy.start(), proxy.start(KILL)
+        with pytest.raises(RequestReusedError):
+            await second
+        with pytest.raises(RequestReusedError):
+            await proxy.execute(msgspec.structs.replace(ISOLATION, host="workstation-02"))
+        proxy.acting.gate.set()
+        assert await first == EXECUTED
+        assert proxy.acting.calls == [ISOLATION]
+    assert len(await hashes(database)) == 1
+
+
+async def test_execute_database_away_does_nothing_and_then_works_contract_19(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.database.always = "before"
+        with pytest.raises(UnavailableError):
+            await proxy.execute()
+        assert proxy.acting.calls == []
+        proxy.database.always = None
+        assert await proxy.execute() == EXECUTED
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do in a moment what is otherwise done a second later."""
+    monkeypatch.setattr(containment, "RETRY_S", 0.01)
+
+
+async def outcomes_are(database: Database, expected: Sequence[object]) -> None:
+    """Return once these outcomes, and no others, have been told."""
+
+    async def told() -> bool:
+        return [outcome for _, outcome in await outcomes(database)] == expected
+
+    await until(told)
+
+
+@pytest.mark.parametrize("request_", [ISOLATION, KILL])
+async def test_execute_commit_that_fails_calls_nobody_and_nothing_remains_contract_32(
+    database: Database, soon: None, request_: ContainmentRequest
+) -> None:
+    async with running(database) as proxy:
+        proxy.database.faults = {1: "before"}
+        with pytest.raises(UnavailableError):
+            await proxy.execute(request_)
+        assert proxy.acting.calls == []
+        assert await hashes(database) == []
+        assert await proxy.execute(request_) == EXECUTED
+        assert len(proxy.acting.calls) == 1
+    assert await outcomes(database) == [(*await hashes(database), "executed")]
+
+
+@pytest.mark.parametrize("request_", [ISOLATION, KILL])
+async def test_execute_commit_that_was_not_seen_calls_nobody_and_is_released_contract_32(
+    database: Database, soon: None, request_: ContainmentRequest
+) -> None:
+    """The entry stays, and the events say that nothing was done; a retry may act at once."""
+    async with running(database) as proxy:
+        proxy.database.faults = {1: "after"}
+        with pytest.raises(UnavailableError):
+            await proxy.execute(request_)
+        await outcomes_are(database, ["failed"])
+        assert proxy.acting.calls == []
+        assert await proxy.execute(request_) == EXECUTED
+    first, second = await hashes(database)
+    assert await outcomes(database) == [(first, "failed"), (second, "executed")]
+
+
+@pytest.mark.parametrize("request_", [ISOLATION, KILL])
+async def test_execute_commit_that_hangs_calls_nobody_whatever_comes_later_contract_32(
+    database: Database, soon: None, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest
+) -> None:
+    async with running(database) as proxy:
+        proxy.database.gate.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(containment, "COMMIT_TIMEOUT_S", 0.05)
+            with pytest.raises(UnavailableError, match="no commit seen"):
+                await proxy.execute(request_)
+        proxy.database.gate.set()
+        await outcomes_are(database, ["failed"])
+        assert proxy.acting.calls == []
+        assert await proxy.execute(request_) == EXECUTED
+    assert len(await hashes(database)) == 2
+
+
+async def test_execute_that_is_not_even_queued_leaves_nothing_to_do_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_WAITING", 1)
+    async with running(database) as proxy:
+        proxy.database.gate.clear()
+        writing = asyncio.create_task(proxy.writer.commit(write_events, (noted(1),)))
+        await proxy.database.began.wait()
+        waiting = asyncio.create_task(proxy.writer.commit(write_events, (noted(2),)))
+        with pytest.raises(OverloadedError):
+            await proxy.execute()
+        proxy.database.gate.set()
+        await asyncio.gather(writing, waiting)
+    assert proxy.database.writes == 2
+    assert await hashes(database) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("before", id="reject_nothing_committed"),
+        pytest.param("after", id="reject_committed_unseen"),
+    ],
+)
+@pytest.mark.parametrize("error", [None, VendorError("no such host")])
+async def test_execute_record_that_fails_tells_the_truth_and_is_made_up_for_contract_22(
+    database: Database, soon: None, fault: Literal["before", "after"], error: VendorError | None
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.error = error
+        proxy.database.faults = {2: fault}
+        if error is None:
+            assert await proxy.execute(KILL) == EXECUTED
+        else:
+            with pytest.raises(VendorError, match="no such host"):
+                await proxy.execute(KILL)
+
+        async def recorded() -> bool:
+            return await database.read(states) == ([] if error else ["done"])
+
+        async def made_up_for() -> bool:
+            return proxy.database.writes == 3
+
+        await until(recorded)
+        if fault == "after":
+            await until(made_up_for)
+            await proxy.writer.commit(write_events, ())  # behind it
+    outcome = "failed" if error else "executed"
+    assert await outcomes(database) == [(*await hashes(database), outcome)]
+
+
+async def test_execute_record_that_goes_on_failing_keeps_the_claim_until_its_lease_ends_contract_22(
+    database: Database, soon: None
+) -> None:
+    logged = log.counts["execute.unrecorded"]
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        acting = proxy.start(KILL)
+        await proxy.acting.began.wait()
+        proxy.database.always = "before"
+        proxy.acting.gate.set()
+        assert await acting == EXECUTED
+
+        async def tried_again() -> bool:
+            return log.counts["execute.unrecorded"] >= logged + 3
+
+        await until(tried_again)
+        assert await database.read(states) == ["in_flight"]
+        proxy.clock.now += DEADLINE_S + LEASE_MARGIN_S
+        await proxy.containment.drain()
+        proxy.database.always = None
+        await proxy.writer.commit(claims.give_up_lapsed, proxy.clock())
+        with pytest.raises(InFlightError):
+            await proxy.execute(KILL)
+    assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]
+
+
+async def test_drain_waits_for_what_is_under_way_contract_23(database: Database) -> None:
+    async with running(database) as proxy:
+        await proxy.containment.drain()
+        proxy.acting.gate.clear()
+        tasks = [proxy.start(msgspec.structs.replace(ISOLATION, request_id=name)) for name in "abc"]
+        while len(proxy.acting.calls) < 3:
+            await proxy.acting.began.wait()
+            proxy.acting.began.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        draining = asyncio.create_task(proxy.containment.drain())
+        done, _ = await asyncio.wait([draining], timeout=0.05)
+        assert not done
+        proxy.acting.gate.set()
+        await draining
+        assert [outcome for _, outcome in await outcomes(database)] == ["executed"] * 3
+
+
+async def test_drain_gives_up_what_cannot_be_recorded(database: Database) -> None:
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        acting = proxy.start()
+        await proxy.acting.began.wait()
+        proxy.database.always = "before"
+        proxy.acting.gate.set()
+        assert await acting == EXECUTED
+        await proxy.containment.drain()
+        proxy.database.always = None
+    assert await outcomes(database) == []
+    assert await database.read(states) == ["in_flight"]
+
+
+async def _vendor_is_looked_for(proxy: Proxy) -> None:
+    proxy.found.clear()
+    await proxy.finding.wait()
+
+
+async def _claim_is_written(proxy: Proxy) -> None:
+    proxy.database.gate.clear()
+    await proxy.database.began.wait()
+
+
+async def _vendor_acts(proxy: Proxy) -> None:
+    proxy.acting.gate.clear()
+    await proxy.acting.began.wait()
+
+
+async def _outcome_is_recorded(proxy: Proxy) -> None:
+    await _vendor_acts(proxy)
+    proxy.database.began.clear()
+    proxy.database.gate.clear()
+    proxy.acting.gate.set()
+    await proxy.database.began.wait()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("reached", "acts"),
+    [
+        pytest.param(_vendor_is_looked_for, False, id="reject_while_the_vendor_is_looked_for"),
+        pytest.param(_claim_is_written, True, id="allow_while_the_claim_is_written"),
+        pytest.param(_vendor_acts, True, id="allow_while_the_vendor_acts"),
+        pytest.param(_outcome_is_recorded, True, id="allow_while_the_outcome_is_recorded"),
+    ],
+)
+async def test_execute_caller_that_hangs_up_does_not_stop_it_from_the_claim_on_contract_23(
+    database: Database, reached: Callable[[Proxy], Awaitable[None]], acts: bool, turns: int
+) -> None:
+    async with running(database) as proxy:
+        task = proxy.start()
+        async with asyncio.timeout(30):
+            await reached(proxy)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        proxy.found.set()
+        proxy.database.gate.set()
+        proxy.acting.gate.set()
+        await proxy.containment.drain()
+        assert len(proxy.acting.calls) == acts
+        assert await proxy.execute() == (REPLAYED if acts else EXECUTED)
+        assert len(proxy.acting.calls) == 1
+    assert await outcomes(database) == [(*await hashes(database), "executed")]
+
+
+async def test_execute_cancelled_after_any_number_of_turns_acts_wholly_or_not_at_all_contract_23(
+    database: Database,
+) -> None:
+    """From the first turn of the loop on until one in which the answer comes before the end."""
+    ended_by_itself = False
+    turns = 0
+    async with running(database) as proxy:
+        while not ended_by_itself:
+            before = len(proxy.acting.calls)
+            request = msgspec.structs.replace(ISOLATION, request_id=f"after {turns}")
+            task = proxy.start(request)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ended_by_itself = task.done()
+            task.cancel()
+            await asyncio.wait([task])
+            await proxy.containment.drain()
+            acted = len(proxy.acting.calls) - before
+            assert await proxy.execute(request) == (REPLAYED if acted else EXECUTED)
+            assert len(proxy.acting.calls) == before + 1
+            turns += 1 + turns // 4
+    assert await outcomes(database) == [(entry, "executed") for entry in await hashes(database)]
+    assert len(await hashes(database)) == len(proxy.acting.calls)

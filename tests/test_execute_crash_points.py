@@ -1,0 +1,387 @@
+"""The promise of `/execute`, with the service killed where it hurts most (contract 19, 22, 27, 32).
+
+A vendor that stops in the middle of a call holds the service at a point that no luck would hit;
+there it is killed. Then it starts again, the caller asks again, and every action must have exactly
+one entry before it, one outcome after it, and no second action that could do harm.
+"""
+
+import asyncio
+import resource
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+from sqlalchemy import Connection
+
+from tests import audit
+from tests.conftest import new_postgres_database
+from tests.polling import until
+from tests.postgres import Postgres
+from tests.proxy import (
+    NOWHERE,
+    TENANT,
+    Fields,
+    Proxied,
+    Vendor,
+    encoded,
+    export_headers,
+    proxied,
+    signed,
+    wanted,
+)
+from tests.service import HMAC_SECRET, Service, running_service
+from vyrox.db import Database, claims, open_database
+from vyrox.settings import Settings
+
+EXECUTED: Final = {"status": "executed", "dry_run": False}
+REPLAYED: Final = {"status": "replayed", "dry_run": False}
+SENDERS: Final = 16
+
+
+class Site:
+    """A service's database and its vendor's own record, as they stand outside it."""
+
+    def __init__(self, data_dir: Path, database_url: str | None) -> None:
+        self.settings = Settings(
+            hmac_secret=HMAC_SECRET,
+            data_dir=data_dir,
+            database_url=database_url,
+            redis_url=NOWHERE,
+            dry_run=False,
+        )
+        self._calls = data_dir / "calls"
+        self._environment = {
+            "DRY_RUN": "false",
+            "REDIS_URL": NOWHERE,
+            "VENDOR_CALLS": str(self._calls),
+            "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+        }
+        if database_url is not None:
+            self._environment["DATABASE_URL"] = database_url.replace("+asyncpg", "")
+
+    @asynccontextmanager
+    async def service(
+        self, stops: str = "", data_dir: Path | None = None, **extra: str
+    ) -> AsyncIterator[Service]:
+        """Run the service; its vendor stops `before` or `after` it has acted, or never."""
+        async with running_service(
+            data_dir or self.settings.data_dir,
+            *("-m", "tests.acting_service"),
+            **{**self._environment, "VENDOR_STOPS": stops, **extra},
+        ) as service:
+            yield service
+
+    def calls(self) -> list[tuple[str, str]]:
+        """Return (request id, hash of the entry) of each call of the vendor."""
+        if not self._calls.exists():
+            return []
+        lines = self._calls.read_text().splitlines()
+        return [(request_id, entry) for request_id, entry in (line.split() for line in lines)]
+
+    @asynccontextmanager
+    async def _database(self, opened: Proxied | None) -> AsyncIterator[Database]:
+        if opened is not None:
+            yield opened.database
+            return
+        async with open_database(self.settings.database_url, self.settings.data_dir) as database:
+            yield database
+
+    async def entries(self, opened: Proxied | None = None) -> list[audit.Entry]:
+        """Return the tenant's actions, verified from the first one on."""
+        async with self._database(opened) as database:
+            return await audit.entries(database, TENANT)
+
+    async def outcomes(self, opened: Proxied | None = None) -> list[tuple[object, object]]:
+        """Return (hash of the entry, outcome) of each outcome that is told, in order."""
+        async with self._database(opened) as database:
+            found = await audit.events(database, TENANT, "execute.outcome")
+        return [(event["entry"], event["outcome"]) for event in found]
+
+    async def let_pass(self, opened: Proxied | None = None, **columns: float) -> None:
+        """Set columns of every claim to the past, as if the time had gone by."""
+        async with self._database(opened) as database:
+            await database.write(_change_claims, columns)
+
+    async def states(self, opened: Proxied | None = None) -> list[str]:
+        """Return the state of every claim."""
+        async with self._database(opened) as database:
+            return await database.read(_states)
+
+
+def _change_claims(connection: Connection, columns: dict[str, float]) -> None:
+    connection.execute(claims.update().values(columns))
+
+
+def _states(connection: Connection) -> list[str]:
+    return list(connection.execute(sa.select(claims.c.state)).scalars())
+
+
+@pytest.fixture
+def site(data_dir: Path, database_url: str | None) -> Site:
+    return Site(data_dir, database_url)
+
+
+@pytest.fixture
+def sqlite_site(data_dir: Path) -> Site:
+    return Site(data_dir, None)
+
+
+@asynccontextmanager
+async def client_of(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.proxy_url, timeout=20) as client:
+        yield client
+
+
+async def ask(client: httpx.AsyncClient, fields: Fields) -> httpx.Response:
+    body = encoded(fields)
+    return await client.post("/execute", content=body, headers=signed(body))
+
+
+def again(fields: Fields) -> Fields:
+    """Return a retry, which is signed anew."""
+    return {**wanted(), **fields, "approved_at": wanted()["approved_at"]}
+
+
+async def killed_in_the_call(service: Service, fields: Fields) -> None:
+    """Kill -9 the service while its vendor holds it."""
+    async with client_of(service) as client:
+        asking = asyncio.create_task(ask(client, fields))
+        await service.wait_for("vendor.stopped")
+        service.signal(signal.SIGKILL)
+        await service.ended()
+        await asyncio.wait([asking])
+        assert isinstance(asking.exception(), httpx.TransportError)  # nobody was told anything
+
+
+async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
+    fields = wanted(action_type=action)
+    async with site.service(stops) as service:
+        await killed_in_the_call(service, fields)
+    [entry] = await site.entries()
+    acted = [(fields["request_id"], entry["hash"])] * (stops == "after")
+    assert site.calls() == acted
+    assert await site.outcomes() == []
+
+    vendor = Vendor()
+    async with proxied(site.settings, vendor.find) as running:
+        # As long as it may still be at work somewhere, nobody else acts.
+        assert (await running.execute(again(fields))).status_code == 409
+        assert (await running.execute(again({**fields, "host": "another"}))).status_code == 422
+    await site.let_pass(lease_until=0)
+    unknown = (entry["hash"], "outcome_unknown")
+    async with proxied(site.settings, vendor.find) as running:
+
+        async def given_up() -> bool:
+            return await site.outcomes(running) == [unknown]
+
+        await until(given_up)
+        if action == "PROCESS_KILL":
+            assert (await running.execute(again(fields))).status_code == 409
+            await site.let_pass(running, expires_at=0)
+        assert vendor.asked == []
+        assert (await running.execute(again(fields))).json() == EXECUTED
+        assert (await running.execute(again(fields))).json() == REPLAYED
+    first, second = await site.entries()
+    assert first == entry
+    assert await site.outcomes() == [unknown, (second["hash"], "executed")]
+    assert [receipt.hash for _, receipt in vendor.asked] == [second["hash"]]
+
+
+@pytest.mark.parametrize(
+    ("stops", "action"),
+    [
+        pytest.param("before", "HOST_ISOLATION", id="before_an_isolation"),
+        pytest.param("after", "PROCESS_KILL", id="after_a_kill"),
+    ],
+)
+async def test_killed_in_a_call_of_the_vendor_contract_22(
+    sqlite_site: Site, stops: str, action: str
+) -> None:
+    """Between the commit and the act, and between the act and its record: they look the same.
+
+    The entry is there either way. An isolation may be done again, a kill not for 600 s.
+    """
+    await check_after_the_kill(sqlite_site, stops, action)
+
+
+async def test_killed_in_a_call_of_the_vendor_on_postgresql_contract_22(
+    data_dir: Path, postgres: Postgres
+) -> None:
+    site = Site(data_dir, await new_postgres_database(postgres))
+    await check_after_the_kill(site, "after", "HOST_ISOLATION")
+
+
+async def send_until_killed(
+    service: Service, acknowledged: set[str], wanted_by_host: dict[str, Fields], enough: int
+) -> None:
+    """Ask for one action after the other; kill -9 the service once enough were acknowledged."""
+    numbers = count()
+
+    async def send(client: httpx.AsyncClient) -> None:
+        while True:
+            host = f"host-{next(numbers)}"
+            wanted_by_host[host] = wanted(host=host)
+            try:
+                answer = await ask(client, wanted_by_host[host])
+            except httpx.TransportError:
+                return
+            assert (answer.status_code, answer.json()) == (200, EXECUTED)
+            acknowledged.add(host)
+            if len(acknowledged) == enough:
+                service.signal(signal.SIGKILL)
+
+    async with client_of(service) as client:
+        await asyncio.gather(*(send(client) for _ in range(SENDERS)))
+    assert await service.ended() == -signal.SIGKILL
+
+
+async def test_killed_under_load_contract_27(site: Site) -> None:
+    """Every acknowledged action has exactly one entry, and every entry tells how it ended."""
+    acknowledged: set[str] = set()
+    wanted_by_host: dict[str, Fields] = {}
+    async with site.service() as service:
+        await send_until_killed(service, acknowledged, wanted_by_host, enough=100)
+    entries = await site.entries()
+    hosts = {str(entry["hash"]): str(entry["host"]) for entry in entries}
+    assert set(Counter(hosts.values()).values()) == {1}
+    assert acknowledged <= set(hosts.values()) <= set(wanted_by_host)
+    # The log holds the actions; it may hold more.
+    called = {hosts[entry] for _, entry in site.calls()}
+    assert acknowledged <= called
+    assert max(Counter(site.calls()).values()) == 1
+
+    await site.let_pass(lease_until=0)
+    vendor = Vendor()
+    async with proxied(site.settings, vendor.find) as running:
+
+        async def settled() -> bool:
+            return "in_flight" not in await site.states(running)
+
+        await until(settled)
+        outcomes = dict(await site.outcomes(running))
+        assert set(outcomes) == set(hosts)
+        assert set(outcomes.values()) <= {"executed", "outcome_unknown"}
+        for host, fields in wanted_by_host.items():
+            told = {outcomes[entry] for entry in hosts if hosts[entry] == host}
+            answer = await running.execute(again(fields))
+            assert answer.json() == (REPLAYED if told == {"executed"} else EXECUTED)
+            assert host not in acknowledged or told == {"executed"}
+    after = await site.entries()
+    assert after[: len(entries)] == entries
+    assert len(after) == len(entries) + len(vendor.asked)
+    assert len(await site.outcomes()) == len(after)
+
+
+async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
+    data_dir: Path, postgres: Postgres
+) -> None:
+    """Every action is asked for at both at once. One of them does it; the other never says 500."""
+    site = Site(data_dir, await new_postgres_database(postgres))
+    second = data_dir / "second"
+    second.mkdir()
+    requests = [wanted(host=f"host-{number}") for number in range(150)]
+    answers: dict[str, list[httpx.Response]] = {}
+    async with AsyncExitStack() as stack:
+        clients = []
+        for directory in (data_dir, second):
+            service = await stack.enter_async_context(site.service(data_dir=directory))
+            clients.append(await stack.enter_async_context(client_of(service)))
+        waiting = iter(requests)
+
+        async def send() -> None:
+            for fields in waiting:
+                both = [ask(client, fields) for client in clients]
+                answers[str(fields["host"])] = await asyncio.gather(*both)
+
+        await asyncio.gather(*(send() for _ in range(SENDERS)))
+    assert len(answers) == len(requests)
+    for both in answers.values():
+        assert {answer.status_code for answer in both} <= {200, 409}
+        assert [answer.json() for answer in both].count(EXECUTED) == 1
+    entries = await site.entries()
+    assert Counter(entry["host"] for entry in entries) == Counter(answers.keys())
+    hashes = [entry["hash"] for entry in entries]
+    assert sorted(entry for _, entry in site.calls()) == sorted(map(str, hashes))
+    assert dict(await site.outcomes()) == dict.fromkeys(hashes, "executed")
+
+
+async def test_full_disk_stops_actions_and_nothing_else_contract_32(sqlite_site: Site) -> None:
+    """No entry, so no action; the export goes on; and all is well once there is space again."""
+    fields = wanted()
+    async with sqlite_site.service() as service, client_of(service) as client:
+        assert (await ask(client, wanted())).status_code == 200
+        limits = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (1, limits[1]))
+        for _ in range(2):
+            refused = await ask(client, fields)
+            assert (refused.status_code, refused.json()) == (500, {"detail": "internal error"})
+        exported = await client.get(
+            "/audit/export", params={"tenant_id": TENANT}, headers=export_headers()
+        )
+        assert (exported.status_code, len(exported.json())) == (200, 1)
+        assert (await client.get("/health")).status_code == 200
+        assert len(sqlite_site.calls()) == 1
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, limits)
+
+        async def carried_out() -> bool:
+            answer = await ask(client, again(fields))
+            assert answer.status_code in {200, 500}
+            return answer.status_code == 200
+
+        await until(carried_out)
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    hashes = [entry["hash"] for entry in await sqlite_site.entries()]
+    assert [entry for _, entry in sqlite_site.calls()] == hashes
+    assert await sqlite_site.outcomes() == [(entry, "executed") for entry in hashes]
+
+
+async def test_sigterm_waits_for_the_action_and_its_record_contract_23(
+    sqlite_site: Site,
+) -> None:
+    """The vendor never answers, so its deadline ends the call; the caller is told, and the log."""
+    fields = wanted()
+    async with sqlite_site.service("after", EDR_DEADLINE_SECONDS="1") as service:
+        async with client_of(service) as client:
+            asking = asyncio.create_task(ask(client, fields))
+            await service.wait_for("vendor.stopped")
+            service.signal(signal.SIGTERM)
+            answer = await asking
+        assert (answer.status_code, answer.json()) == (502, {"detail": "vendor error"})
+        assert await service.ended() == 0
+    [entry] = await sqlite_site.entries()
+    assert await sqlite_site.outcomes() == [(entry["hash"], "outcome_unknown")]
+    assert await sqlite_site.states() == []
+
+
+async def test_sigterm_finishes_what_was_accepted_under_load_contract_23(
+    sqlite_site: Site,
+) -> None:
+    """No caller whose request was taken is left without its answer."""
+    answers: list[httpx.Response] = []
+    async with sqlite_site.service() as service:
+
+        async def send(client: httpx.AsyncClient) -> None:
+            with suppress(httpx.TransportError):  # once it takes no more requests
+                while True:
+                    answers.append(await ask(client, wanted()))
+                    if len(answers) == 50:
+                        service.signal(signal.SIGTERM)
+
+        async with client_of(service) as client:
+            await asyncio.gather(*(send(client) for _ in range(SENDERS)))
+        assert await service.ended() == 0
+    assert {answer.status_code for answer in answers} == {200}
+    entries = await sqlite_site.entries()
+    assert len(entries) == len(answers) == len(sqlite_site.calls())
+    assert dict(await sqlite_site.outcomes()) == dict.fromkeys(
+        (entry["hash"] for entry in entries), "executed"
+    )

@@ -1,0 +1,114 @@
+"""Who may import whom: only downward, so that every module can be read without those above it."""
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Final
+
+import vyrox
+
+ROWS: Final = (
+    "__main__",
+    "cli",
+    "cli.audit cli.execute cli.queue serve",
+    "app cli.audit_export",
+    "cli.tenant demo simulate.command",
+    "cli.opened cli.output routes.* simulate.request",
+    "asgi auth background containment health http_protocol quarantine refill simulate.scenarios",
+    "adapters chain.export chain.live claims edr intake queue tenants",
+    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events",
+    "adapters.decoding adapters.timestamps chain.writer migrations.env",
+    "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
+    "clock crypto log settings tenant_id",
+    "chain.verify errors models",
+)
+"""From top to bottom; modules of one row are strangers to each other. Packages without code and the
+migrations, which Alembic imports, are left out."""
+
+PACKAGE: Final = Path(vyrox.__file__).parent
+
+
+def trees() -> dict[str, ast.Module]:
+    """Return each module that has code, by its name within the package."""
+    parsed = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        tree = ast.parse(path.read_text())
+        if any(not isinstance(statement, ast.Expr) for statement in tree.body):
+            parsed[name.removesuffix(".__init__")] = tree
+    return parsed
+
+
+MODULES: Final = trees()
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Yield the full name of all that is imported, inside functions as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Return the names of the package's own modules that are imported."""
+    found = set()
+    for name in imports(tree):
+        if name.startswith("vyrox."):
+            within = name.removeprefix("vyrox.")
+            found.add(within if within in MODULES else within.rpartition(".")[0])
+    return found
+
+
+def row_of(module: str) -> int | None:
+    for number, row in enumerate(ROWS):
+        if any(fnmatch(module, pattern) for pattern in row.split()):
+            return number
+    return None
+
+
+def test_every_module_has_a_row() -> None:
+    assert [name for name in MODULES if row_of(name) is None and "versions" not in name] == []
+
+
+def test_modules_import_only_downward() -> None:
+    upward = [
+        f"{module} imports {imported}"
+        for module, tree in MODULES.items()
+        for imported in imported_modules(tree)
+        if (row_of(imported) or 0) <= (row_of(module) or 0)
+    ]
+    assert upward == []
+
+
+def importers(name: str) -> set[str]:
+    """Return the modules that import `name` or a part of it."""
+    return {
+        module
+        for module, tree in MODULES.items()
+        if any(f"{imported}.".startswith(f"{name}.") for imported in imports(tree))
+    }
+
+
+def test_nothing_below_a_route_sees_a_request() -> None:
+    assert importers("starlette") == {"app", "asgi", "routes.ingestion", "routes.proxy", "serve"}
+
+
+def test_only_who_opens_something_sees_the_settings() -> None:
+    allowed = {"app", "cli", "encryption", "serve"}
+    above = {module for module in importers("vyrox.settings") if not module.startswith("cli.")}
+    assert above == allowed
+
+
+def test_only_settings_reads_the_environment() -> None:
+    readers = {
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Name | ast.alias)
+        and {"environ", "environb", "getenv", "getenvb"}
+        & {getattr(node, field, None) for field in ("attr", "id", "name")}
+    }
+    assert readers == {"settings"}

@@ -1,0 +1,94 @@
+"""Verify a tenant's chains where they are, in the database.
+
+The entries are verified as an outsider verifies an export, and so is what stands beside each in its
+row: the service finds a chain's head by it, so another hash there makes the next link a wrong one.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.chain.entry import Scalar
+from vyrox.chain.verify import Chain, Report, TamperedError
+from vyrox.chain.writer import Stream
+from vyrox.db import Database, audit_log
+
+PAGE: Final = 1000
+"""Rows read by one short transaction."""
+
+STREAMS: Final[tuple[Stream, ...]] = ("actions", "events")
+
+Result = Report | TamperedError
+
+_decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
+
+
+class _Row(msgspec.Struct, frozen=True):
+    sequence: int
+    kind: str
+    timestamp: int
+    hash: str
+    entry: bytes
+
+
+async def verify_tenant(database: Database, tenant_id: str) -> dict[Stream, Result]:
+    """Return what each chain of the tenant that has entries consists of, or where it fails.
+
+    Raises:
+        DatabaseUnavailableError: Not everything could be read.
+    """
+    found: dict[Stream, Result] = {}
+    for stream in STREAMS:
+        try:
+            report = await _verify(database, tenant_id, stream)
+        except TamperedError as exc:
+            found[stream] = exc
+        else:
+            if report.entries:
+                found[stream] = report
+    return found
+
+
+async def _verify(database: Database, tenant_id: str, stream: Stream) -> Report:
+    chain = Chain()
+    async with aclosing(_rows(database, tenant_id, stream)) as rows:
+        async for row in rows:
+            chain.add(row.entry)
+            _check_row(row, chain.entries, tenant_id, stream)
+    return chain.report()
+
+
+async def _rows(database: Database, tenant_id: str, stream: Stream) -> AsyncGenerator[_Row]:
+    after = -(2**63)  # numbers below 1 are the writer's no more than gaps are
+    while page := await database.read(_rows_after, tenant_id, stream, after):
+        for row in page:
+            yield row
+        after = page[-1].sequence
+
+
+def _rows_after(connection: Connection, tenant_id: str, stream: Stream, after: int) -> list[_Row]:
+    c = audit_log.c
+    query = (
+        sa.select(c.sequence, c.kind, c.timestamp, c.hash, c.entry)
+        .where(c.tenant_id == tenant_id, c.stream == stream, c.sequence > after)
+        .order_by(c.sequence)
+        .limit(PAGE)
+    )
+    return [_Row(*row) for row in connection.execute(query)]
+
+
+def _check_row(row: _Row, number: int, tenant_id: str, stream: Stream) -> None:
+    entry = _decoder.decode(row.entry)
+    for name, in_row, in_entry in (
+        ("place", row.sequence, number),
+        ("tenant", tenant_id, entry["tenant_id"]),
+        ("kind", row.kind, entry.get("action_type" if stream == "actions" else "kind")),
+        ("timestamp", row.timestamp, entry["timestamp"]),
+        ("hash", row.hash, entry["hash"]),
+    ):
+        if in_row != in_entry:
+            raise TamperedError(number, f"its row has another {name} than the entry itself")
