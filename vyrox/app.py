@@ -190,7 +190,7 @@ async def open_resources(
 
 async def _flush(events: AuditEvents) -> None:
     try:
-        await events.flush()
+        await events.close()
     except UnavailableError as exc:
         log.event("audit.events_lost", logging.ERROR, reason=str(exc))
 

@@ -45,7 +45,8 @@ class AuditEvents:
         self._noted: list[Draft] = []
         self._second = 0
         self._in_second: Counter[tuple[str, str]] = Counter()
-        self._left_out: Counter[tuple[str, str]] = Counter()
+        self._left_out: Counter[tuple[str, str]] = Counter()  # in this second
+        self._to_sum_up: Counter[tuple[str, str]] = Counter()  # in those before
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, kind: str, tenant_id: str, request_id: str | None, **members: Scalar) -> None:
@@ -55,14 +56,27 @@ class AuditEvents:
         """
         second = int(self._monotonic())
         if second != self._second:
-            self._second = second
-            self._in_second.clear()
+            self._end_second(second)
         key = (kind, tenant_id)
+        # Made even where it is left out: strangers' names share one budget, and a failure that cost
+        # less for them than for a tenant would tell which of the two it was.
+        draft = event(kind, tenant_id, request_id, **members)
         if self._in_second[key] < PER_SECOND and len(self._noted) < MAX_NOTED:
             self._in_second[key] += 1
-            self._noted.append(event(kind, tenant_id, request_id, **members))
+            self._noted.append(draft)
         else:
             self._left_out[key] += 1
+
+    def _end_second(self, second: int) -> None:
+        self._second = second
+        self._in_second.clear()
+        self._to_sum_up.update(self._left_out)
+        self._left_out.clear()
+
+    async def close(self) -> None:
+        """Write what was noted and what was left out up to now. Raises as `flush`."""
+        self._end_second(self._second)
+        await self.flush()
 
     async def flush(self) -> None:
         """Write what was noted.
@@ -74,8 +88,10 @@ class AuditEvents:
                 the next call, so one whose commit was not seen may be written twice.
         """
         while True:
+            if (second := int(self._monotonic())) != self._second:
+                self._end_second(second)
             if self._writing is None or self._writing.done():
-                if not (self._noted or self._left_out):
+                if not (self._noted or self._to_sum_up):
                     return
                 self._writing = asyncio.create_task(self._write(self._take()))
             await asyncio.shield(self._writing)
@@ -87,7 +103,7 @@ class AuditEvents:
             return taken
         # Only now that all the noted ones are written: so a database that stays away costs one
         # number for each kind and tenant, not one event for each call.
-        left_out, self._left_out = self._left_out, Counter()
+        left_out, self._to_sum_up = self._to_sum_up, Counter()
         return [event(*key, None, not_written=count) for key, count in sorted(left_out.items())]
 
     async def _write(self, drafts: Sequence[Draft]) -> None:
