@@ -69,9 +69,7 @@ def environment(data_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running_service(
-    data_dir: Path, *command: str, **extra: str
-) -> AsyncIterator[Service]:
+async def running_service(data_dir: Path, *command: str, **extra: str) -> AsyncIterator[Service]:
     """Run `vyrox serve` (or `command`) until the block ends; SIGKILL it if it still runs then."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
