@@ -149,7 +149,7 @@ class Proxied:
 
     async def events(self, tenant_id: str = TENANT, kind: str | None = None) -> list[audit.Entry]:
         """Return the tenant's events, verified, with those that were only noted so far."""
-        await self.proxy.events.flush()
+        await self.proxy.events.close()
         return await audit.events(self.database, tenant_id, kind)
 
     async def claimed(self) -> list[tuple[str, str]]:

@@ -329,6 +329,38 @@ async def test_execute_lease_outlasts_the_deadline_contract_22(database: Databas
     assert [outcome for _, outcome in await outcomes(database)] == ["executed"]
 
 
+async def test_execute_slower_than_its_lease_takes_nothing_from_the_next_attempt_contract_22(
+    database: Database,
+) -> None:
+    logged = log.counts["execute.claim_lost"]
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        slow = proxy.start()
+        await proxy.acting.began.wait()
+        proxy.clock.now += DEADLINE_S + LEASE_MARGIN_S
+        proxy.acting.began.clear()
+        next_attempt = proxy.start()
+        await proxy.acting.began.wait()
+        slow_vendor, proxy.vendor = proxy.acting, FakeVendor()
+        slow_vendor.error = VendorError("too late")
+        slow_vendor.gate.set()
+        for ended in (slow, next_attempt):
+            with pytest.raises(VendorError, match="too late"):
+                await ended
+        assert await proxy.execute() == EXECUTED
+    assert log.counts["execute.claim_lost"] == logged + 1
+    first, second, third = await hashes(database)
+    assert sorted(await outcomes(database), key=str) == sorted(
+        [
+            (first, "outcome_unknown"),
+            (first, "failed"),
+            (second, "failed"),
+            (third, "executed"),
+        ],
+        key=str,
+    )
+
+
 async def test_execute_without_a_vendor_is_an_error_and_released_contract_25(
     database: Database,
 ) -> None:
@@ -524,8 +556,13 @@ async def test_execute_record_that_goes_on_failing_keeps_the_claim_until_its_lea
 
         await until(tried_again)
         assert await database.read(states) == ["in_flight"]
+        trying = len(asyncio.all_tasks())
+
+        async def has_stopped_trying() -> bool:
+            return len(asyncio.all_tasks()) < trying
+
         proxy.clock.now += DEADLINE_S + LEASE_MARGIN_S
-        await proxy.containment.drain()
+        await until(has_stopped_trying)
         proxy.database.always = None
         await proxy.writer.commit(claims.give_up_lapsed, proxy.clock())
         with pytest.raises(InFlightError):

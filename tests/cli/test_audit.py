@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 
 from tests.audit import action
 from tests.cli import Vyrox, refused, succeeded
+from tests.polling import PATIENCE_S
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, ROOT, environment, running_service
 from vyrox.chain.verify import verify_path
@@ -216,6 +217,8 @@ async def following(data_dir: Path, *args: str) -> AsyncIterator[asyncio.subproc
         env=environment(data_dir, {"VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode()}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # A job in the background of a shell, as the tests may be, is deaf to Ctrl-C by inheritance.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )
     try:
         yield process
@@ -227,7 +230,7 @@ async def following(data_dir: Path, *args: str) -> AsyncIterator[asyncio.subproc
 
 async def next_line(process: asyncio.subprocess.Process) -> Entry:
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         line: Entry = msgspec.json.decode(await process.stdout.readline())
     return line
 
@@ -240,9 +243,8 @@ async def test_events_are_followed_until_ctrl_c_contract_27(data_dir: Path) -> N
             assert (await next_line(process))["request_id"] == "request-0"
             for ages_s in (
                 {TENANT: 600},  # a service whose clock is ten minutes slow
-                {TENANT: 0, "initech": 3},  # a container whose clock is a little behind
-                {"initech": -600},
-                {TENANT: 0},  # after another's clock has been far ahead
+                {TENANT: 0, "initech": -600},  # and a container whose clock is far ahead
+                {TENANT: 1, "globex": 3},  # and another whose clock is a little behind
             ):
                 for tenant_id, age_s in ages_s.items():
                     drafts = [event("auth.failed", SERVICE, None), refusal(age_s, tenant_id)]
@@ -252,11 +254,9 @@ async def test_events_are_followed_until_ctrl_c_contract_27(data_dir: Path) -> N
                     f"request-{age_s}" for age_s in ages_s.values()
                 }
             process.send_signal(signal.SIGINT)
-            assert process.stdout is not None
-            assert process.stderr is not None
-            assert await process.stdout.read() == b""
-            assert await process.stderr.read() == b""
-            assert await process.wait() == 130
+            async with asyncio.timeout(PATIENCE_S):
+                assert await process.communicate() == (b"", b"")
+            assert process.returncode == 130
 
 
 def test_changes_of_tenants_are_told_contract_27(vyrox: Vyrox, data_dir: Path) -> None:
@@ -657,7 +657,9 @@ async def test_export_from_the_service_is_that_of_the_database_contract_26(
         args[4] = str(data_dir / "refused")
         wrong = await run(on_sqlite, *args, service.proxy_url, VYROX_HMAC_SECRET=OTHER_SECRET)
         public = await run(on_sqlite, *args, service.ingestion_url)
-        told = await run(on_sqlite, "audit", "events", "--kind", "audit.exported", "--json")
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    told = await run(on_sqlite, "audit", "events", "--kind", "audit.exported", "--json")
     assert files_of(over_http) == files_of(out)
     assert refused(wrong) == f"{service.proxy_url} answered 401"
     assert refused(public) == f"{service.ingestion_url} answered 404"
@@ -702,7 +704,9 @@ def chunked(body: bytes, *, last: bool = True, kind: bytes = b"application/x-ndj
             id="reject_redirect",
         ),
         pytest.param(
-            chunked(b"<html>", kind=b"text/html"), "something else than an export", id="reject_html"
+            chunked(b"<html>\n", kind=b"text/html"),
+            "something else than an export",
+            id="reject_html",
         ),
         pytest.param(chunked(b'{"timestamp":1}\n', last=False), "incomplete", id="reject_no_end"),
         pytest.param(chunked(b'{"timestamp":1}\n{"ti'), "was cut short", id="reject_half_a_line"),

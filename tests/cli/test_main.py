@@ -199,7 +199,7 @@ def test_a_data_directory_that_cannot_be_used_is_one_line(
 def test_a_damaged_key_file_is_one_line(vyrox: Vyrox, data_dir: Path) -> None:
     (data_dir / KEY_FILE).write_text("canary")
 
-    line = refused(vyrox("tenant", "list"))
+    line = refused(vyrox("tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
 
     assert line == f"{data_dir / KEY_FILE} holds no encryption key; restore it from a backup"
 

@@ -83,7 +83,7 @@ async def told(
     else:
         events, database = opened.proxy.events, opened.database
     if not by_now:
-        await events.flush()
+        await events.close()
     found = await audit.events(database, tenant_id, kind)
     return [
         {name: value for name, value in event.items() if name not in STAMPED} for event in found
