@@ -152,6 +152,7 @@ async def open_resources(
         # Should one of these end, which only a bug can do, the group ends the service: a process
         # that looks alive and accepts nothing would be worse.
         group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks: list[asyncio.Task[None]] = []
         for work in (
             writer.run(),
             queue.run(),
@@ -163,7 +164,8 @@ async def open_resources(
             every(RETENTION_INTERVAL_S, "retention", retain),
             every(COUNTS_INTERVAL_S, "counts", log.report_counts),
         ):
-            stack.callback(group.create_task(work).cancel)
+            tasks.append(group.create_task(work))
+        stack.push_async_callback(_end, tasks)
         # The first to go at the end, while the writer still runs.
         stack.push_async_callback(_flush, events)
         stack.push_async_callback(containment.drain)
@@ -186,6 +188,14 @@ async def open_resources(
             rate_limit=RateLimit(settings.execute_rate_per_minute),
         )
         yield for_ingestion, for_proxy
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: one that is cancelled just as its own timeout fires goes on."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1)
 
 
 async def _flush(events: AuditEvents) -> None:
