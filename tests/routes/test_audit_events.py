@@ -331,8 +331,8 @@ async def test_export_is_told_contract_27(proxy: Proxied) -> None:
 
 def bounded(events: list[Fields], seconds: float) -> bool:
     """Return whether there are no more than so many seconds allow, summaries included."""
-    flushes_per_second = 5
-    return len(events) <= (seconds + 2) * (PER_SECOND + flushes_per_second)
+    summaries_per_second = 1
+    return len(events) <= (seconds + 2) * (PER_SECOND + summaries_per_second)
 
 
 async def test_flood_of_bad_signatures_is_summed_up_contract_27(proxy_settings: Settings) -> None:

@@ -741,6 +741,14 @@ async def test_execute_cut_short_by_shutdown_goes_on_and_is_never_503_contract_1
     assert len(vendor.asked) == 1
 
 
+async def test_execute_without_room_for_its_body_is_no_503_either_contract_19(
+    dry: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vyrox.asgi.MAX_ARRIVING_BYTES", 0)
+    check(await dry.execute(wanted()), 500, refusal("internal error"))
+    assert not await dry.has_acted()
+
+
 async def test_execute_limits_each_tenants_rate_contract_19(settings: Settings) -> None:
     async with proxied(replace(settings, execute_rate_per_minute=3)) as running:
         clock = Clock()

@@ -258,33 +258,33 @@ async def test_export_takes_one_of_each_header_contract_26(running: Proxied) -> 
         check_refused(answer, 401, "unauthorized")
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        pytest.param("", id="reject_none"),
-        pytest.param("tenant_id=", id="reject_empty"),
-        pytest.param("tenant_id", id="reject_no_value"),
-        pytest.param("tenant=acme-corp", id="reject_other_name"),
-        pytest.param("TENANT_ID=acme-corp", id="reject_upper_case_name"),
-        pytest.param("tenant_id=acme-corp&tenant_id=acme-corp", id="reject_twice"),
-        pytest.param("tenant_id=acme-corp&tenant_id=initech", id="reject_two"),
-        pytest.param("tenant_id=&tenant_id=acme-corp", id="reject_empty_and_one"),
-        pytest.param("tenant_id=acme-corp%00", id="reject_nul"),
-        pytest.param("tenant_id=acme-corp%0A", id="reject_newline"),
-        pytest.param("tenant_id=acme+corp", id="reject_space"),
-        pytest.param("tenant_id=acme:corp", id="reject_colon"),
-        pytest.param("tenant_id=%FF", id="reject_no_utf_8"),
-        pytest.param("tenant_id=%ED%A0%80", id="reject_surrogate"),
-        pytest.param("tenant_id=..", id="reject_dot_dot"),
-        pytest.param("tenant_id=../acme-corp", id="reject_path"),
-        pytest.param("tenant_id=*", id="reject_star"),
-        pytest.param("tenant_id=" + "x" * 129, id="reject_too_long"),
-    ],
-)
-async def test_export_is_of_exactly_one_tenant_contract_26(running: Proxied, query: str) -> None:
+async def test_export_is_of_exactly_one_tenant_contract_26(running: Proxied) -> None:
+    rejected = {
+        "reject_none": "",
+        "reject_empty": "tenant_id=",
+        "reject_no_value": "tenant_id",
+        "reject_other_name": "tenant=acme-corp",
+        "reject_upper_case_name": "TENANT_ID=acme-corp",
+        "reject_twice": "tenant_id=acme-corp&tenant_id=acme-corp",
+        "reject_two": "tenant_id=acme-corp&tenant_id=initech",
+        "reject_empty_and_one": "tenant_id=&tenant_id=acme-corp",
+        "reject_nul": "tenant_id=acme-corp%00",
+        "reject_newline": "tenant_id=acme-corp%0A",
+        "reject_space": "tenant_id=acme+corp",
+        "reject_colon": "tenant_id=acme:corp",
+        "reject_no_utf_8": "tenant_id=%FF",
+        "reject_surrogate": "tenant_id=%ED%A0%80",
+        "reject_dot_dot": "tenant_id=..",
+        "reject_path": "tenant_id=../acme-corp",
+        "reject_star": "tenant_id=*",
+        "reject_too_long": "tenant_id=" + "x" * 129,
+    }
     await fill(running.database, 1)
-    answer = await running.client.get(f"/audit/export?{query}", headers=export_headers())
-    check_refused(answer, 400, "invalid request")
+    answered = {}
+    for case, query in rejected.items():
+        answer = await running.client.get(f"/audit/export?{query}", headers=export_headers())
+        answered[case] = (answer.status_code, answer.content)
+    assert answered == dict.fromkeys(rejected, (400, b'{"detail":"invalid request"}'))
 
 
 async def test_export_reads_a_signature_in_one_way_contract_26(running: Proxied) -> None:

@@ -1,7 +1,8 @@
 """The private listener: containment and the audit log's export (contract 19 to 28)."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final, NoReturn
 
@@ -15,7 +16,7 @@ from vyrox.asgi import JsonResponse, header_values, read_body
 from vyrox.chain import export
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
-from vyrox.containment import Containment, Executed
+from vyrox.containment import Containment
 from vyrox.crypto import verify
 from vyrox.db import Database
 from vyrox.errors import (
@@ -94,7 +95,8 @@ async def execute(request: Request) -> Response:
     """
     proxy: Proxy = request.app.state.proxy
     # 1. The body, within its limit.
-    body = await read_body(request, MAX_BODY_BYTES)
+    with _no_503():
+        body = await read_body(request, MAX_BODY_BYTES)
     now = proxy.clock()
     # 2. The signature.
     _authenticate(proxy, request, body, claimed=None)
@@ -110,7 +112,8 @@ async def execute(request: Request) -> Response:
         # 5. The replay window.
         check_window(wanted.approved_at, now)
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
-        executed = await _carry_out(proxy, wanted, request.state.request_id)
+        with _no_503():
+            executed = await proxy.containment.execute(wanted, request.state.request_id)
     except VendorError:
         raise  # its outcome is an event already, in the transaction that released the claim
     except VyroxError as exc:
@@ -126,10 +129,11 @@ async def execute(request: Request) -> Response:
     return JsonResponse(executed)
 
 
-async def _carry_out(proxy: Proxy, wanted: ContainmentRequest, trace_id: str) -> Executed:
-    """Have it carried out. The answer to a store that is away is 500 here, never 503."""
+@contextmanager
+def _no_503() -> Iterator[None]:
+    """Make 500 of what is 503 at the public listener: this one answers so (contract 19)."""
     try:
-        return await proxy.containment.execute(wanted, trace_id)
+        yield
     except UnavailableError as exc:
         raise AuditWriteError(str(exc)) from exc
 
@@ -209,10 +213,8 @@ async def export_entries(request: Request) -> Response:
     # 5. The entries. The first page is read before the answer begins, so that a database that is
     # away is an error and not an answer cut short.
     pages = export.pages(proxy.database, tenant_id, "actions")
-    try:
+    with _no_503():
         first: list[bytes] = await anext(pages, [])
-    except UnavailableError as exc:
-        raise AuditWriteError(str(exc)) from exc
     lines = _LINES in request.headers.get("accept", "").lower()
     proxy.events.note("audit.exported", tenant_id, request.state.request_id, lines=lines)
     return StreamingResponse(
