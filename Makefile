@@ -31,11 +31,13 @@ clean:            ## Remove what the targets above made
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vyrox needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv .venv
 
+# The lock files are complete, so pip resolves nothing: its resolver would take a newer release
+# where a package is asked for with an extra.
 .venv/runtime-installed: requirements.txt pyproject.toml | .venv/bin/python
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev-installed: requirements-dev.txt .venv/runtime-installed
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
