@@ -1,36 +1,125 @@
 """The vendors' side of a containment: what every vendor's client offers."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+import asyncio
+from typing import Literal, Protocol
+
+import msgspec
 
 from vyrox.chain.writer import Receipt
-from vyrox.models import ActionType, ContainmentRequest
+from vyrox.models import NormalizedAlert
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One host at a vendor.
+
+    Attributes:
+        id: The vendor's own identifier, which its actions take.
+        tags: What the customer has put on it at the vendor.
+    """
+
+    id: str
+    hostname: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a vendor has answered to an action.
+
+    Attributes:
+        confirmed: The host is known to be in the target state. False: the vendor has taken the
+            action on, and no more is known yet.
+        changed: False where the host was in the target state before, so nothing was sent.
+        reference: What the vendor calls the action, where it has a name for it; `read_progress`
+            takes it.
+    """
+
+    confirmed: bool
+    changed: bool = True
+    reference: str | None = None
+
+
+Target = Literal["contained", "lifted", "killed"]
+"""The state that an action leads to."""
+
+Progress = Literal["pending", "reached", "failed"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Whether one permission, which an action needs, is there.
+
+    Attributes:
+        permission: As the vendor's console calls it.
+        present: None where a harmless call cannot tell.
+    """
+
+    permission: str
+    needed_for: str
+    present: bool | None
+
+
+class Deadline:
+    """The end of one whole action, all its calls together. Made in a running event loop."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.at = self._loop.time() + seconds
+        """In the time of the event loop, which does not jump with the wall clock."""
+
+    def remaining_s(self) -> float:
+        """Return how many seconds are left, at least 0."""
+        return max(0.0, self.at - self._loop.time())
 
 
 class VendorClient(Protocol):
-    """Acts for one tenant at one vendor."""
+    """Acts for one tenant at one vendor.
 
-    def supports(self, action: ActionType) -> bool:
-        """Return whether the vendor can do `action` as asked; nothing is put in its place."""
-        ...
+    Every method raises VendorError where the vendor refuses, is away or answers what cannot be
+    believed, and nothing has changed there. The three that act raise VendorOutcomeUnknownError
+    where the action was sent and may have happened. Their texts are for the event log: they say
+    why, and hold no secret.
+    """
 
-    async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
-        """Carry the action out.
-
-        Args:
-            receipt: Proof that the audit entry is on disk, which only the chain's writer gives.
+    async def find_device(self, host: str, deadline: Deadline) -> Device:
+        """Return the one device that `host` names: its id or, of exactly one device, its name.
 
         Raises:
-            VendorError: The vendor did not act.
-            VendorOutcomeUnknownError: It may have.
+            VendorError: There is none, or more than one device has this name.
         """
         ...
 
+    async def contain(
+        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """Cut `device` off the network, unless it is cut off already.
 
-FindVendor = Callable[[ContainmentRequest], Awaitable[VendorClient | None]]
-"""Returns who can act on the request: the vendor that the alert came from, else the tenant's only
-one with credentials, else None (contract 25)."""
+        Args:
+            comment: For the vendor's own log, where it keeps one.
+            receipt: Proof that the audit entry is on disk, which only the chain's writer gives.
+        """
+        ...
 
+    async def lift(
+        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """Let `device` back onto the network, unless it is there already."""
+        ...
 
-async def no_vendor(_request: ContainmentRequest) -> None:
-    """Find nobody: there are no vendor credentials yet, so only dry runs succeed."""
+    async def kill(
+        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """Kill the process that `alert` tells of, on `device` and nowhere else."""
+        ...
+
+    async def read_progress(
+        self, device_id: str, target: Target, reference: str | None, deadline: Deadline
+    ) -> Progress:
+        """Return how far an action has come that was sent earlier; changes nothing."""
+        ...
+
+    async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
+        """Return which permissions the credentials have; changes nothing.
+
+        Raises:
+            VendorError: The credentials themselves are refused.
+        """
+        ...
