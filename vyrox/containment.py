@@ -15,7 +15,7 @@ from vyrox import claims, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
-from vyrox.edr import FindVendor, VendorClient
+from vyrox.edr import ActingVendor, FindVendor
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -96,7 +96,7 @@ class Containment:
             await asyncio.wait(self._recording_later)
 
     async def _carry_out(
-        self, request: ContainmentRequest, vendor: VendorClient | None, trace_id: str
+        self, request: ContainmentRequest, vendor: ActingVendor | None, trace_id: str
     ) -> Executed:
         # 1. The claim and the audit entry, in one transaction.
         claim = Claim(
@@ -140,7 +140,7 @@ class Containment:
 
     async def _act(
         self,
-        vendor: VendorClient | None,
+        vendor: ActingVendor | None,
         request: ContainmentRequest,
         receipt: Receipt,
         trace_id: str,
