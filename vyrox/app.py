@@ -191,7 +191,7 @@ async def open_resources(
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: one that is cancelled just as its own timeout fires goes on."""
+    """Cancel until all have ended: a library under one of them may swallow a cancellation."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()

@@ -925,6 +925,6 @@ async def test_execute_answers_anything_as_documented_contract_19(
 
 def test_a_vendor_of_these_tests_is_what_the_product_takes() -> None:
     find: edr.FindVendor = Vendor().find
-    client: edr.VendorClient = Vendor()
+    client: edr.ActingVendor = Vendor()
     assert find is not None
     assert client.supports("HOST_ISOLATION")
