@@ -11,13 +11,19 @@ import vyrox
 ROWS: Final = (
     "__main__",
     "cli",
-    "cli.audit cli.execute cli.queue serve",
+    "cli.audit cli.edr cli.execute cli.guard_rails cli.queue serve",
     "app cli.audit_export",
     "cli.tenant demo simulate.command",
     "cli.opened cli.output routes.* simulate.request",
-    "asgi auth background containment health http_protocol quarantine refill simulate.scenarios",
-    "adapters chain.export chain.live claims edr intake queue tenants",
-    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events",
+    "asgi auth background confirmation containment health http_protocol quarantine refill"
+    " simulate.scenarios",
+    "adapters chain.export chain.live claims intake queue tenants",
+    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone devices"
+    " edr_credentials guard_rails",
+    "edr.actions edr.clients events",
+    "edr.crowdstrike edr.defender edr.sentinelone",
+    "edr.http edr.urls",
+    "edr",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
     "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
     "clock crypto log settings tenant_id",
