@@ -11,18 +11,23 @@ import vyrox
 ROWS: Final = (
     "__main__",
     "cli",
-    "cli.audit cli.edr cli.execute cli.guard_rails cli.queue serve",
-    "app cli.audit_export",
-    "cli.tenant demo simulate.command",
-    "cli.opened cli.output routes.* simulate.request",
-    "asgi auth background confirmation containment health http_protocol quarantine refill"
-    " simulate.scenarios",
-    "adapters chain.export chain.live claims intake queue tenants",
+    "cli.audit cli.edr cli.execute cli.guard_rails cli.mock_edr cli.queue serve",
+    "app cli.audit_export mock_edr.serve",
+    "cli.tenant demo mock_edr.app simulate.command",
+    "cli.opened cli.output mock_edr.control mock_edr.inventory routes.* simulate.request",
+    "asgi auth background confirmation containment health http_protocol mock_edr.clouds quarantine"
+    " refill simulate.scenarios",
+    "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
+    " queue tenants",
     "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone devices"
-    " edr_credentials guard_rails",
-    "edr.actions edr.clients events",
-    "edr.crowdstrike edr.defender edr.sentinelone",
-    "edr.http edr.urls",
+    " edr_credentials guard_rails mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts"
+    " mock_edr.crowdstrike.rtr mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents"
+    " mock_edr.sentinelone.threats mock_edr.vendor",
+    "edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor mock_edr.entra"
+    " mock_edr.fleet mock_edr.odata mock_edr.recording",
+    "edr.crowdstrike edr.defender edr.sentinelone mock_edr.faults mock_edr.state",
+    "edr.api edr.calls edr.http edr.rate_limits edr.tokens edr.urls mock_edr.exchange"
+    " mock_edr.tokens",
     "edr",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
     "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
@@ -99,7 +104,15 @@ def importers(name: str) -> set[str]:
 
 
 def test_nothing_below_a_route_sees_a_request() -> None:
-    assert importers("starlette") == {"app", "asgi", "routes.ingestion", "routes.proxy", "serve"}
+    mock = {"mock_edr.app", "mock_edr.control", "mock_edr.delivery"}
+    product = {"app", "asgi", "routes.ingestion", "routes.proxy", "serve"}
+    assert importers("starlette") == product | mock
+
+
+def test_the_mock_shares_nothing_with_the_clients() -> None:
+    within = {name: tree for name, tree in MODULES.items() if name.startswith("mock_edr")}
+    used = {module for tree in within.values() for module in imported_modules(tree)}
+    assert used - within.keys() == {"clock", "errors"}
 
 
 def test_only_who_opens_something_sees_the_settings() -> None:

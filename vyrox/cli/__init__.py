@@ -13,6 +13,7 @@ from vyrox.cli.audit import audit
 from vyrox.cli.edr import edr
 from vyrox.cli.execute import execute, lift
 from vyrox.cli.guard_rails import freeze, policy, unfreeze
+from vyrox.cli.mock_edr import mock_edr
 from vyrox.cli.queue import queue
 from vyrox.cli.tenant import tenant
 from vyrox.demo import demo
@@ -85,6 +86,7 @@ cli.add_command(lift)
 cli.add_command(audit)
 cli.add_command(simulate)
 cli.add_command(demo)
+cli.add_command(mock_edr)
 
 
 def main() -> None:
