@@ -18,7 +18,7 @@ from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.guard_rails import Rails, check_rule, matches
 from vyrox.models import ContainmentRequest
 
-DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "Server"))
+DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office"))
 
 
 def wanted(name: str, **changes: object) -> ContainmentRequest:
@@ -56,6 +56,8 @@ async def refused_by(proxy: Proxy, request: ContainmentRequest) -> str:
         pytest.param("host:dc-02", False, id="another_name"),
         pytest.param("host:c-01", False, id="part_of_a_name"),
         pytest.param("tag:tier0", True, id="tag_in_any_case"),
+        pytest.param("tag:office", True, id="tag_without_its_kind"),
+        pytest.param("tag:SensorGroupingTags/office", True, id="tag_with_its_kind"),
         pytest.param("tag:tier", False, id="part_of_a_tag"),
         pytest.param("tag:dc-01", False, id="name_is_no_tag"),
     ],

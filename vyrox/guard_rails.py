@@ -111,7 +111,9 @@ def matches(rule: str, device: Device) -> bool:
             name = (device.hostname or "").lower()
             return fnmatchcase(name, value) or fnmatchcase(name.partition(".")[0], value)
         case _:
-            return value in {tag.lower() for tag in device.tags}
+            # CrowdStrike puts the kind of a tag before it: FalconGroupingTags/tier0.
+            tags = [tag.lower() for tag in device.tags]
+            return any(value in {tag, tag.rpartition("/")[2]} for tag in tags)
 
 
 def check_rule(text: str) -> str:
