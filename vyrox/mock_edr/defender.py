@@ -32,6 +32,11 @@ _OPEN: Final = frozenset({"Pending", "InProgress"})
 _READ_MACHINES: Final = ("Machine.Read.All", "Machine.ReadWrite.All")
 _CONTEXT: Final = "https://api.securitycenter.microsoft.com/api/$metadata#"
 
+_MACHINE_FIELDS: Final = frozenset({"computerDnsName", "healthStatus", "id", "osPlatform"})
+_ACTION_FIELDS: Final = frozenset(
+    {"creationDateTimeUtc", "id", "machineId", "requestor", "status", "type"}
+)
+
 T = TypeVar("T", bound="_Unisolate")
 
 
@@ -49,7 +54,7 @@ def list_machines(state: Defender, call: Call) -> Answer:
     """List machines by `$filter`; where there is none, 404."""
     authorize(state, call, *_READ_MACHINES)
     machines = [_as_machine(machine, call.now) for machine in state.machines.values()]
-    found = _selected(machines, call)
+    found = _selected(machines, call, _MACHINE_FIELDS)
     if not found:
         return failed(call, 404, "ResourceNotFound", "No machine was found")
     return as_json(200, {"@odata.context": f"{_CONTEXT}Machines", "value": found})
@@ -154,16 +159,16 @@ def list_actions(state: Defender, call: Call) -> Answer:
     """List machine actions by `$filter`; an empty list where there is none."""
     authorize(state, call, *_READ_MACHINES)
     entities = {key: _as_item(state, action) for key, action in state.actions.items()}
-    for found in _selected(list(entities.values()), call):
+    for found in _selected(list(entities.values()), call, _ACTION_FIELDS):
         _count_read(state, state.actions[str(found["id"])], call.now)
     items = [_as_item(state, action) for action in state.actions.values()]
-    body = {"@odata.context": f"{_CONTEXT}MachineActions", "value": _selected(items, call)}
-    return as_json(200, body)
+    value = _selected(items, call, _ACTION_FIELDS)
+    return as_json(200, {"@odata.context": f"{_CONTEXT}MachineActions", "value": value})
 
 
-def _selected(items: list[Item], call: Call) -> list[Item]:
+def _selected(items: list[Item], call: Call, fields: frozenset[str]) -> list[Item]:
     try:
-        return select(items, call)
+        return select(items, call, fields)
     except ODataError as exc:
         raise RefusedError(failed(call, 400, "InvalidInput", str(exc))) from exc
 

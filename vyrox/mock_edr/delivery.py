@@ -11,7 +11,8 @@ from vyrox.mock_edr.faults import Fault
 from vyrox.mock_edr.recording import RecordedRequest
 
 RESET: Final = "vyrox.mock_edr.reset"
-"""In the scope's state: what resets the connection. Where it is not, the application raises."""
+CLOSE: Final = "vyrox.mock_edr.close"
+"""In the scope's state: what ends the connection. Where it is not, the application raises."""
 
 _PIECE_BYTES: Final = 65_536
 
@@ -27,13 +28,13 @@ async def deliver(
     """Send `answer`, with what `fault` does to it on its way, and note its status.
 
     Raises:
-        httpx.ReadError: The connection is to be reset, and there is none: the caller is in the same
-            process, and gets what its client raises on a reset.
+        httpx.ReadError: The connection is to end, and there is none: the caller is in the same
+            process, and gets what its client raises when one ends.
     """
     kind = None if fault is None else fault.kind
     seconds = 0.0 if fault is None else fault.seconds
     if kind == "reset":
-        await _reset(scope, receive)
+        await _end(scope, receive, RESET)
         return
     if kind == "slow" and await _hangs_up(receive, seconds):
         return
@@ -42,20 +43,24 @@ async def deliver(
     if answer.status != 204:
         headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    body = answer.body[: len(answer.body) // 2] if kind == "cut" else answer.body
     size = 1 if kind == "dribble" else _PIECE_BYTES
-    for start in range(0, len(answer.body), size):
-        piece = answer.body[start : start + size]
+    for start in range(0, len(body), size):
+        piece = body[start : start + size]
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         if kind == "dribble" and await _hangs_up(receive, seconds):
             return
+    if kind == "cut":
+        await _end(scope, receive, CLOSE)
+        return
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _reset(scope: Scope, receive: Receive) -> None:
-    reset = scope.get("state", {}).get(RESET)
-    if reset is None:
-        raise httpx.ReadError("reset by the mock")
-    reset()
+async def _end(scope: Scope, receive: Receive, how: str) -> None:
+    end = scope.get("state", {}).get(how)
+    if end is None:
+        raise httpx.ReadError("ended by the mock")
+    end()
     # Until the server knows it too: it would answer 500 in place of an application that does not.
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -18,6 +18,7 @@ FaultKind = Literal[
     "redirect",
     "slow",
     "dribble",
+    "cut",
     "reset",
 ]
 
@@ -33,7 +34,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             its middle. `errors`: the right status, and errors in the body. `enormous`: the right
             answer, filled up with spaces to `size_bytes`. `redirect`: 307 to `location`. `slow`:
             the right answer after `seconds`. `dribble`: the right answer, a byte each `seconds`.
-            `reset`: the connection is reset, and nothing is answered.
+            `cut`: the connection ends in the middle of the right answer. `reset`: the connection
+            is reset, and nothing is answered.
         effect: Whether the vendor has carried the request out all the same. Where it has not, the
             answer is still the one it would have given.
         status: For `status`, one of 400 to 599.
@@ -125,5 +127,5 @@ def garble(fault: Fault, answer: Answer, with_errors: Callable[[Answer], Answer]
         case "enormous":
             padding = b" " * (fault.size_bytes - len(answer.body))
             return Answer(answer.status, answer.body + padding, answer.headers)
-        case "slow" | "dribble" | "reset" | "status":
+        case "slow" | "dribble" | "cut" | "reset" | "status":
             return answer

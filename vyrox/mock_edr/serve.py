@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vyrox.errors import OperatorError
 from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.delivery import RESET
+from vyrox.mock_edr.delivery import CLOSE, RESET
 
 GRACE_S: Final = 1
 """For requests in flight when the mock is stopped; a fault may hold one for long."""
@@ -24,11 +24,11 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class _ResettableProtocol(HttpToolsProtocol):
-    """Lets the application reset the connection that a request came on."""
+    """Lets the application end the connection that a request came on."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"][RESET] = self._reset
+        self.scope["state"] |= {RESET: self._reset, CLOSE: self.transport.close}
 
     def _reset(self) -> None:
         descriptor = self.transport.get_extra_info("socket").fileno()
