@@ -14,9 +14,10 @@ ROWS: Final = (
     "cli.audit cli.edr cli.execute cli.guard_rails cli.mock_edr cli.queue serve",
     "app cli.audit_export mock_edr.serve",
     "cli.tenant demo mock_edr.app simulate.command",
-    "cli.opened cli.output demo.containment mock_edr.control mock_edr.inventory routes.* simulate.request",
-    "asgi auth background confirmation containment demo.running health http_protocol mock_edr.clouds quarantine"
-    " refill simulate.scenarios",
+    "cli.opened cli.output demo.containment mock_edr.control mock_edr.inventory routes.*"
+    " simulate.request",
+    "asgi auth background confirmation containment demo.running health http_protocol"
+    " mock_edr.clouds quarantine refill simulate.scenarios",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
     " queue tenants",
     "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone devices"
@@ -26,12 +27,16 @@ ROWS: Final = (
     "edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor mock_edr.entra"
     " mock_edr.fleet mock_edr.odata mock_edr.recording",
     "edr.crowdstrike edr.defender edr.sentinelone mock_edr.faults mock_edr.state",
-    "edr.api edr.calls edr.http edr.rate_limits edr.tokens edr.urls mock_edr.exchange"
-    " mock_edr.tokens",
-    "edr",
+    "edr.rtr mock_edr.exchange mock_edr.tokens",
+    "edr.api edr.falcon edr.processes",
+    "edr.tokens",
+    "edr.rate_limits",
+    "edr.calls edr.locks edr.states",
+    "edr edr.reasons edr.urls",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
     "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
     "clock crypto log settings tenant_id",
+    "edr.processes edr.reasons edr.urls",
     "chain.verify errors models",
 )
 """From top to bottom; modules of one row are strangers to each other. Packages without code and the

@@ -25,8 +25,8 @@ from vyrox.clock import wall_clock
 from vyrox.confirmation import Confirmation
 from vyrox.containment import Containment
 from vyrox.db import open_database
+from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
-from vyrox.edr.http import open_http
 from vyrox.edr_credentials import EdrClients, MakeClient
 from vyrox.embedded import embedded_valkey
 from vyrox.encryption import open_vault

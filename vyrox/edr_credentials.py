@@ -19,7 +19,7 @@ from vyrox.events import event
 from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
 
 MakeClient = Callable[[Credentials], VendorClient]
-"""Raises ValueError where the base URL is not one that secrets may be sent to."""
+"""Raises VendorError where the credentials are incomplete, or must not be sent to the base URL."""
 
 EDR_VENDORS: Final[tuple[EdrVendor, ...]] = get_args(EdrVendor)
 
@@ -104,7 +104,8 @@ class EdrClients:
         """Return the client that acts with `stored`.
 
         Raises:
-            VendorError: The secret cannot be decrypted, or must not be sent to the base URL.
+            VendorError: The secret cannot be decrypted, the credentials are incomplete, or must not
+                be sent to the base URL.
         """
         key = (stored.tenant_id, stored.vendor)
         version, client = self._clients.get(key, (None, None))
@@ -115,18 +116,18 @@ class EdrClients:
 
     def _make(self, stored: Stored) -> VendorClient:
         try:
-            credentials = Credentials(
+            secret = self._vault.decrypt(stored.secret).decode()
+        except InvalidToken as exc:
+            raise VendorError("the key that encrypted the vendor's secret is gone") from exc
+        return self._make_client(
+            Credentials(
                 vendor=stored.vendor,
                 client_id=stored.client_id,
-                secret=self._vault.decrypt(stored.secret).decode(),
+                secret=secret,
                 azure_tenant=stored.azure_tenant,
                 base_url=stored.base_url,
             )
-            return self._make_client(credentials)
-        except InvalidToken as exc:
-            raise VendorError("the key that encrypted the vendor's secret is gone") from exc
-        except ValueError as exc:
-            raise VendorError(f"the vendor's base URL {exc}") from exc
+        )
 
 
 def set_credentials(connection: Connection, stored: Stored, now: float) -> None:

@@ -12,9 +12,9 @@ from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.edr import Deadline, Finding
+from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
-from vyrox.edr.http import open_http
-from vyrox.edr.urls import DEFAULT_BASE_URLS, check_base_url
+from vyrox.edr.urls import check_base_url, default_base_url
 from vyrox.edr_credentials import EDR_VENDORS, EdrClients, Stored
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import EdrVendor
@@ -61,7 +61,9 @@ def set_(
     _check_options(vendor, {name for name, value in given.items() if value is not None})
     settings = Settings.from_process()
     try:
-        url = check_base_url(vendor, base_url or DEFAULT_BASE_URLS[vendor], settings.edr_test_url)
+        url = check_base_url(
+            vendor, base_url or default_base_url(vendor) or "", settings.edr_test_url
+        )
     except ValueError as exc:
         raise click.UsageError(f"--base-url {exc}") from exc
     secret = _read_secret()
