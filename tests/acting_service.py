@@ -11,41 +11,38 @@ from pathlib import Path
 
 import uvloop
 
+from tests.vendor import FakeVendor
 from vyrox import log, serve
 from vyrox.app import create_app
 from vyrox.chain.writer import Receipt
-from vyrox.models import ActionType, ContainmentRequest
+from vyrox.edr import Device, Done, Target
 from vyrox.settings import Settings
 
 
-class _Vendor:
+class _Vendor(FakeVendor):
     def __init__(self, calls: Path, stops: str) -> None:
+        super().__init__()
         self._calls = calls
         self._stops = stops
 
-    async def find(self, _request: ContainmentRequest) -> "_Vendor":
-        return self
-
-    def supports(self, _action: ActionType) -> bool:
-        return True
-
-    async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
+    async def _act(self, target: Target, device: Device, receipt: Receipt) -> Done:
         if self._stops == "before":
-            await self._stop(request)
+            await self._stop(device)
         with self._calls.open("a") as calls:
-            calls.write(f"{request.request_id} {receipt.hash}\n")
+            calls.write(f"{device.id} {receipt.hash}\n")
         if self._stops == "after":
-            await self._stop(request)
+            await self._stop(device)
         await asyncio.sleep(0.005)
+        return Done(confirmed=True)
 
-    async def _stop(self, request: ContainmentRequest) -> None:
-        log.event("vendor.stopped", execution=request.request_id)
+    async def _stop(self, device: Device) -> None:
+        log.event("vendor.stopped", device=device.id)
         await asyncio.Event().wait()
 
 
 def main() -> None:
     vendor = _Vendor(Path(os.environ["VENDOR_CALLS"]), os.environ.get("VENDOR_STOPS", ""))
-    vars(serve)["create_app"] = partial(create_app, find_vendor=vendor.find)
+    vars(serve)["create_app"] = partial(create_app, make=vendor.make)
     with log.configured():
         uvloop.run(serve.serve(Settings.from_process()))
 

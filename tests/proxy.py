@@ -1,12 +1,11 @@
 """The proxy listener in process, the signed requests it takes, and vendors that do as told."""
 
-import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import httpx
 import sqlalchemy as sa
@@ -16,61 +15,36 @@ from starlette.applications import Starlette
 
 from tests import audit
 from tests.service import HMAC_SECRET
+from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
-from vyrox.chain.writer import Receipt
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.db import Database, claims
-from vyrox.edr import FindVendor, no_vendor
-from vyrox.models import ActionType, ContainmentRequest
+from vyrox.encryption import open_vault
+from vyrox.models import ActionType
 from vyrox.routes.proxy import Proxy
 from vyrox.settings import Settings
 
 TENANT: Final = "acme-corp"
+TENANTS: Final = (
+    TENANT,
+    "initech",
+    "first",
+    "too-often",
+    *get_args(ActionType),
+    *(f"tenant-{number}" for number in range(256)),
+)
+"""Those who have credentials, where there is a vendor."""
+
+ALERTS: Final = {TENANT: "alt_abc123", "PROCESS_KILL": "alt_PROCESS_KILL"}
+"""The tenant of each alert whose process can be killed."""
+
 NOWHERE: Final = "unix:///nowhere/valkey.sock"
 """As REDIS_URL: the proxy listener needs no Redis, so its tests go without."""
 
 OTHER_SECRET: Final = "other-hmac-secret-0123456789-012345678"
 
 Fields = dict[str, object]
-
-
-class Vendor:
-    """A vendor that keeps what it was asked to do.
-
-    Attributes:
-        asked: Each request, with the receipt that came with it.
-        began: Set by each call, before it waits for `gate`.
-        gate: A call goes on once it is set, which it is at first.
-        failure: What each call ends with.
-        unsupported: What it cannot do.
-        acting: Called in the middle of each call.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[ContainmentRequest, Receipt]] = []
-        self.began = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.failure: Exception | None = None
-        self.unsupported: frozenset[ActionType] = frozenset()
-        self.acting: Callable[[], Awaitable[None]] | None = None
-
-    async def find(self, _request: ContainmentRequest) -> "Vendor":
-        """Act for every tenant."""
-        return self
-
-    def supports(self, action: ActionType) -> bool:
-        return action not in self.unsupported
-
-    async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
-        self.asked.append((request, receipt))
-        self.began.set()
-        await self.gate.wait()
-        if self.acting is not None:
-            await self.acting()
-        if self.failure is not None:
-            raise self.failure
 
 
 def wanted(**changes: object) -> Fields:
@@ -168,11 +142,14 @@ def _claimed(connection: Connection) -> list[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def proxied(
-    settings: Settings, find_vendor: FindVendor = no_vendor
-) -> AsyncIterator[Proxied]:
-    """Run the application in process, with its proxy listener, until the block ends."""
-    whole = create_app(settings, find_vendor)
+async def proxied(settings: Settings, vendor: FakeVendor | None = None) -> AsyncIterator[Proxied]:
+    """Run the application in process, with its proxy listener, until the block ends.
+
+    Args:
+        vendor: Acts for TENANTS, each of which has an alert of its own; None: they have no
+            credentials.
+    """
+    whole = create_app(settings, None if vendor is None else vendor.make)
     app: Starlette = whole.state.proxy_app
     async with (
         whole.router.lifespan_context(whole),
@@ -180,8 +157,14 @@ async def proxied(
             transport=httpx.ASGITransport(app), base_url="http://vyrox", timeout=30
         ) as client,
     ):
+        running = Proxied(client, app)
+        if vendor is not None:
+            vault = open_vault(settings)
+            await give_credentials(running.database, TENANTS, vault=vault)
+            for tenant_id, alert_id in ALERTS.items():
+                await add_alert(running.database, tenant_id, alert_id)
         with _nothing_blocks_the_loop():
-            yield Proxied(client, app)
+            yield running
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from sqlalchemy import Connection
 from tests.audit import NOW, TENANT, Entry, entries, events, running_writer
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
+from tests.vendor import give_credentials, take_credentials
 from vyrox import claims, db
 from vyrox.chain.writer import ChainWriter
 from vyrox.claims import (
@@ -63,11 +64,10 @@ def attempt(
     now: float = NOW,
     *,
     dry_run: bool = False,
-    supported: bool = True,
 ) -> Claim:
     """Return an attempt of an owner of its own."""
     number = next(_owners)
-    return Claim(request, f"owner-{number}", f"trace-{number}", dry_run, supported, LEASE_S, now)
+    return Claim(request, f"owner-{number}", f"trace-{number}", dry_run, LEASE_S, now)
 
 
 async def claim(writer: ChainWriter, wanted: Claim) -> tuple[ClaimResult, str]:
@@ -147,7 +147,7 @@ SOMETHING_ELSE = {
 }
 
 
-@pytest.mark.parametrize("outcome", [None, "executed", "outcome_unknown"])
+@pytest.mark.parametrize("outcome", [None, "confirmed", "outcome_unknown"])
 async def test_claim_id_that_stands_for_something_else_is_reused_contract_21(
     database: Database, outcome: AnswerKind | None
 ) -> None:
@@ -178,7 +178,7 @@ async def test_claim_signed_anew_is_replayed_with_the_first_dry_run_contract_21_
     async with running_writer(database) as writer:
         first = attempt(dry_run=dry_run)
         _, entry_hash = await claim(writer, first)
-        assert await record(writer, (first, entry_hash), "dry_run" if dry_run else "executed")
+        assert await record(writer, (first, entry_hash), "dry_run" if dry_run else "confirmed")
         anew = msgspec.structs.replace(REQUEST, approved_by="joe", approved_at=int(NOW) + 400)
         again = attempt(anew, NOW + 400, dry_run=not dry_run)
         assert await claim(writer, again) == (Replayed(dry_run), "")
@@ -187,7 +187,7 @@ async def test_claim_signed_anew_is_replayed_with_the_first_dry_run_contract_21_
 
 async def test_claim_answer_is_kept_600_s_contract_19(database: Database) -> None:
     async with running_writer(database) as writer:
-        await record(writer, await claimed(writer), "executed", NOW + 5)
+        await record(writer, await claimed(writer), "confirmed", NOW + 5)
         last = NOW + 5 + KEPT_S
         assert await result_at(writer, REQUEST, last - 0.001) == Replayed(False)
         assert await result_at(writer, REQUEST, last) == Claimed()
@@ -198,12 +198,15 @@ async def test_claim_of_what_the_vendor_cannot_do_writes_nothing_contract_25(
     database: Database,
 ) -> None:
     async with running_writer(database) as writer:
-        assert await claim(writer, attempt(supported=False)) == (NotSupported(), "")
+        await give_credentials(database, [TENANT], "defender")
+        assert await claim(writer, attempt(KILL)) == (NotSupported(), "")
         assert await database.read(owners) == {}
-        mine = await claimed(writer)
-        assert await claim(writer, attempt(supported=False)) == (InFlight(), "")
-        await record(writer, mine, "executed")
-        assert await claim(writer, attempt(supported=False)) == (Replayed(False), "")
+        await take_credentials(database, TENANT)
+        mine = await claimed(writer, KILL)
+        await give_credentials(database, [TENANT], "defender")
+        assert await claim(writer, attempt(KILL)) == (InFlight(), "")
+        await record(writer, mine, "confirmed")
+        assert await claim(writer, attempt(KILL)) == (Replayed(False), "")
     assert len(await entries(database)) == 1
 
 
@@ -275,7 +278,7 @@ async def test_claim_of_a_kill_after_a_crash_is_refused_for_600_s_more_contract_
     assert outcomes(await events(database)) == [(entry_hash, "outcome_unknown")]
 
 
-@pytest.mark.parametrize("outcome", ["executed", "failed", "outcome_unknown"])
+@pytest.mark.parametrize("outcome", ["confirmed", "failed", "outcome_unknown"])
 async def test_record_by_one_whose_lease_was_too_short_changes_nothing_contract_22(
     database: Database, outcome: AnswerKind
 ) -> None:
@@ -284,12 +287,12 @@ async def test_record_by_one_whose_lease_was_too_short_changes_nothing_contract_
         second = await claimed(writer, now=NOW + LEASE_S)
         assert not await record(writer, stale, outcome, NOW + LEASE_S + 1)
         assert await result_at(writer, REQUEST, NOW + LEASE_S + 2) == InFlight()
-        assert await record(writer, second, "executed", NOW + LEASE_S + 3)
+        assert await record(writer, second, "confirmed", NOW + LEASE_S + 3)
         assert await result_at(writer, REQUEST, NOW + LEASE_S + 4) == Replayed(False)
     assert outcomes(await events(database)) == [
         (stale[1], "outcome_unknown"),
         (stale[1], outcome),
-        (second[1], "executed"),
+        (second[1], "confirmed"),
     ]
 
 
@@ -297,11 +300,11 @@ async def test_record_by_one_who_was_given_up_corrects_it_contract_22(database: 
     async with running_writer(database) as writer:
         slow = await claimed(writer, KILL)
         await writer.commit(claims.give_up_lapsed, NOW + LEASE_S)
-        assert await record(writer, slow, "executed", NOW + LEASE_S + 1)
+        assert await record(writer, slow, "confirmed", NOW + LEASE_S + 1)
         assert await result_at(writer, KILL, NOW + LEASE_S + 2) == Replayed(False)
     assert outcomes(await events(database)) == [
         (slow[1], "outcome_unknown"),
-        (slow[1], "executed"),
+        (slow[1], "confirmed"),
     ]
 
 
@@ -311,9 +314,9 @@ async def test_record_again_after_a_commit_that_was_not_seen_tells_it_once(
     async with running_writer(database) as writer:
         mine = await claimed(writer)
         for now in (NOW + 1, NOW + 2):
-            assert await record(writer, mine, "executed", now)
+            assert await record(writer, mine, "confirmed", now)
         assert await result_at(writer, REQUEST, NOW + 1 + KEPT_S) == Claimed()
-    assert outcomes(await events(database)) == [(mine[1], "executed")]
+    assert outcomes(await events(database)) == [(mine[1], "confirmed")]
 
 
 async def test_record_of_a_claim_whose_commit_was_not_seen_releases_it_if_it_is_there(
@@ -335,7 +338,7 @@ async def test_give_up_lapsed_tells_of_each_orphan_once_contract_22(database: Da
     ]
     async with running_writer(database) as writer:
         held = [await claimed(writer, request) for request in requests]
-        await record(writer, held[0], "executed")
+        await record(writer, held[0], "confirmed")
         await record(writer, held[1], "failed")
         live = await claimed(writer, now=NOW + 1)
         given_up = await asyncio.gather(
@@ -343,7 +346,7 @@ async def test_give_up_lapsed_tells_of_each_orphan_once_contract_22(database: Da
         )
         assert sum(committed.result for committed in given_up) == 4
         assert (await writer.commit(claims.give_up_lapsed, NOW + LEASE_S + 0.5)).result == 0
-        assert await record(writer, live, "executed")
+        assert await record(writer, live, "confirmed")
     for tenant in range(2):
         told = await events(database, f"tenant-{tenant}")
         unknown = [entry for entry in told if entry["outcome"] == "outcome_unknown"]
@@ -361,7 +364,7 @@ async def test_delete_expired_forgets_what_stands_for_nothing_any_more(
     requests = [msgspec.structs.replace(KILL, request_id=name) for name in "abc"]
     async with running_writer(database) as writer:
         done, unknown, orphan = [await claimed(writer, request) for request in requests]
-        await record(writer, done, "executed", NOW + 10)
+        await record(writer, done, "confirmed", NOW + 10)
         await record(writer, unknown, "outcome_unknown", NOW + 20)
         for now, left in (
             (NOW + 10 + KEPT_S - 0.001, {b"a", b"b", b"c"}),
@@ -377,7 +380,7 @@ async def test_delete_expired_forgets_what_stands_for_nothing_any_more(
         assert (await writer.commit(claims.give_up_lapsed, now)).result == 1
         assert await database.write(claims.delete_expired, now) == 1
     assert outcomes(await events(database)) == [
-        (done[1], "executed"),
+        (done[1], "confirmed"),
         (unknown[1], "outcome_unknown"),
         (orphan[1], "outcome_unknown"),
     ]
@@ -399,7 +402,7 @@ async def test_claim_hostile_request_id_is_stored_as_data_contract_20(database: 
             request = msgspec.structs.replace(REQUEST, request_id=request_id)
             mine = await claimed(writer, request)
             assert await result_at(writer, request, NOW) == InFlight(), name
-            assert await record(writer, mine, "executed")
+            assert await record(writer, mine, "confirmed")
             assert await result_at(writer, request, NOW + 2) == Replayed(False), name
     told = [entry["execution"] for entry in await events(database)]
     assert told == list(HOSTILE_IDS.values())
@@ -444,7 +447,7 @@ async def test_claim_and_record_across_two_containers_never_deadlock(
             mine = [await asyncio.gather(*(claimed(first, r, now) for r in requests[::2]))]
             mine += [await asyncio.gather(*(claimed(second, r, now) for r in requests[1::2]))]
             await asyncio.gather(
-                *(record(first, held, "executed") for held in mine[0]),
+                *(record(first, held, "confirmed") for held in mine[0]),
                 *(claim(first, attempt(request, now)) for request in requests[1::2]),
                 *(record(second, held, "failed") for held in reversed(mine[1])),
                 *(claim(second, attempt(request, now)) for request in requests[::2]),
@@ -515,14 +518,19 @@ class ClaimsMachine(RuleBasedStateMachine):
         alive = known.state == "in_flight" and self.now < known.lease_until
         return InFlight() if alive or first.action_type == "PROCESS_KILL" else free
 
-    @rule(request=REQUESTS, dry_run=st.booleans(), supported=st.sampled_from([True, True, False]))
-    def claim(self, request: ContainmentRequest, dry_run: bool, supported: bool) -> None:
+    @rule(request=REQUESTS, dry_run=st.booleans(), may_kill=st.sampled_from([True, True, False]))
+    def claim(self, request: ContainmentRequest, dry_run: bool, may_kill: bool) -> None:
         async def act() -> tuple[ClaimResult, str]:
+            if not supported:
+                await give_credentials(self.database, [self.tenant_id], "defender")
             async with running_writer(self.database) as writer:
-                return await claim(writer, wanted)
+                result = await claim(writer, wanted)
+            await take_credentials(self.database, self.tenant_id)
+            return result
 
         of_example = msgspec.structs.replace(request, tenant_id=self.tenant_id)
-        wanted = attempt(of_example, self.now, dry_run=dry_run, supported=supported)
+        supported = may_kill or request.action_type != "PROCESS_KILL"
+        wanted = attempt(of_example, self.now, dry_run=dry_run)
         expected = self.expected(request, supported)
         result, entry_hash = self.runner.run(act())
         assert result == expected
@@ -541,7 +549,7 @@ class ClaimsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.attempts)
     @rule(
         data=st.data(),
-        outcome=st.sampled_from(["executed", "dry_run", "failed", "outcome_unknown"]),
+        outcome=st.sampled_from(["confirmed", "dry_run", "failed", "outcome_unknown"]),
     )
     def record(self, data: st.DataObject, outcome: AnswerKind) -> None:
         async def act() -> bool:

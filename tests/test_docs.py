@@ -154,7 +154,7 @@ def documented_commands() -> list[tuple[str, bool]]:
 def test_commands_exist_with_these_options(text: str, is_whole: bool) -> None:
     words = shlex.split(_SHELL_OPERATOR.split(text)[0])
     command: click.Command = cli
-    context = click.Context(cli)
+    context = click.Context(cli, help_option_names=["-h", "--help"])
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name = words.pop(0)
         subcommand = command.get_command(context, name)

@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from tests import audit
@@ -30,7 +30,6 @@ from tests.proxy import (
     TENANT,
     Fields,
     Proxied,
-    Vendor,
     encoded,
     export_headers,
     proxied,
@@ -38,12 +37,14 @@ from tests.proxy import (
     wanted,
 )
 from tests.service import HMAC_SECRET, Service, running_service
-from vyrox.db import Database, claims, open_database
+from tests.vendor import FakeVendor, add_alert, give_credentials
+from vyrox.db import Database, claims, devices, open_database
 from vyrox.settings import Settings
 
 EXECUTED: Final = {"status": "executed", "dry_run": False}
 REPLAYED: Final = {"status": "replayed", "dry_run": False}
 SENDERS: Final = 16
+KEY: Final = Fernet.generate_key().decode()
 
 
 class Site:
@@ -56,13 +57,14 @@ class Site:
             database_url=database_url,
             redis_url=NOWHERE,
             dry_run=False,
+            encryption_keys=(KEY,),
         )
         self._calls = data_dir / "calls"
         self._environment = {
             "DRY_RUN": "false",
             "REDIS_URL": NOWHERE,
             "VENDOR_CALLS": str(self._calls),
-            "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+            "VYROX_ENCRYPTION_KEY": KEY,
         }
         if database_url is not None:
             self._environment["DATABASE_URL"] = database_url.replace("+asyncpg", "")
@@ -72,6 +74,9 @@ class Site:
         self, stops: str = "", data_dir: Path | None = None, **extra: str
     ) -> AsyncIterator[Service]:
         """Run the service; its vendor stops `before` or `after` it has acted, or never."""
+        async with self._database(None) as database:
+            await give_credentials(database, [TENANT], vault=MultiFernet([Fernet(KEY)]))
+            await add_alert(database, TENANT, "alt_abc123")
         async with running_service(
             data_dir or self.settings.data_dir,
             *("-m", "tests.acting_service"),
@@ -80,11 +85,11 @@ class Site:
             yield service
 
     def calls(self) -> list[tuple[str, str]]:
-        """Return (request id, hash of the entry) of each call of the vendor."""
+        """Return (host, hash of the entry) of each call of the vendor."""
         if not self._calls.exists():
             return []
         lines = self._calls.read_text().splitlines()
-        return [(request_id, entry) for request_id, entry in (line.split() for line in lines)]
+        return [(host, entry) for host, entry in (line.split() for line in lines)]
 
     @asynccontextmanager
     async def _database(self, opened: Proxied | None) -> AsyncIterator[Database]:
@@ -118,6 +123,8 @@ class Site:
 
 def _change_claims(connection: Connection, columns: dict[str, float]) -> None:
     connection.execute(claims.update().values(columns))
+    if "lease_until" in columns:
+        connection.execute(devices.update().values(lease_until=columns["lease_until"]))
 
 
 def _states(connection: Connection) -> list[str]:
@@ -166,18 +173,18 @@ async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
     async with site.service(stops) as service:
         await killed_in_the_call(service, fields)
     [entry] = await site.entries()
-    acted = [(fields["request_id"], entry["hash"])] * (stops == "after")
+    acted = [(fields["host"], entry["hash"])] * (stops == "after")
     assert site.calls() == acted
     assert await site.outcomes() == []
 
-    vendor = Vendor()
-    async with proxied(site.settings, vendor.find) as running:
+    vendor = FakeVendor()
+    async with proxied(site.settings, vendor) as running:
         # As long as it may still be at work somewhere, nobody else acts.
         assert (await running.execute(again(fields))).status_code == 409
         assert (await running.execute(again({**fields, "host": "another"}))).status_code == 422
     await site.let_pass(lease_until=0)
     unknown = (entry["hash"], "outcome_unknown")
-    async with proxied(site.settings, vendor.find) as running:
+    async with proxied(site.settings, vendor) as running:
 
         async def given_up() -> bool:
             return await site.outcomes(running) == [unknown]
@@ -191,8 +198,8 @@ async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
         assert (await running.execute(again(fields))).json() == REPLAYED
     first, second = await site.entries()
     assert first == entry
-    assert await site.outcomes() == [unknown, (second["hash"], "executed")]
-    assert [receipt.hash for _, receipt in vendor.asked] == [second["hash"]]
+    assert await site.outcomes() == [unknown, (second["hash"], "confirmed")]
+    assert [receipt.hash for _, _, receipt in vendor.asked] == [second["hash"]]
 
 
 @pytest.mark.parametrize(
@@ -259,8 +266,8 @@ async def test_killed_under_load_contract_27(site: Site) -> None:
     assert max(Counter(site.calls()).values()) == 1
 
     await site.let_pass(lease_until=0)
-    vendor = Vendor()
-    async with proxied(site.settings, vendor.find) as running:
+    vendor = FakeVendor()
+    async with proxied(site.settings, vendor) as running:
 
         async def settled() -> bool:
             return "in_flight" not in await site.states(running)
@@ -268,12 +275,12 @@ async def test_killed_under_load_contract_27(site: Site) -> None:
         await until(settled)
         outcomes = dict(await site.outcomes(running))
         assert set(outcomes) == set(hosts)
-        assert set(outcomes.values()) <= {"executed", "outcome_unknown"}
+        assert set(outcomes.values()) <= {"confirmed", "outcome_unknown"}
         for host, fields in wanted_by_host.items():
             told = {outcomes[entry] for entry in hosts if hosts[entry] == host}
             answer = await running.execute(again(fields))
-            assert answer.json() == (REPLAYED if told == {"executed"} else EXECUTED)
-            assert host not in acknowledged or told == {"executed"}
+            assert answer.json() == (REPLAYED if told == {"confirmed"} else EXECUTED)
+            assert host not in acknowledged or told == {"confirmed"}
     after = await site.entries()
     assert after[: len(entries)] == entries
     assert len(after) == len(entries) + len(vendor.asked)
@@ -310,7 +317,7 @@ async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
     assert Counter(entry["host"] for entry in entries) == Counter(answers.keys())
     hashes = [entry["hash"] for entry in entries]
     assert sorted(entry for _, entry in site.calls()) == sorted(map(str, hashes))
-    assert dict(await site.outcomes()) == dict.fromkeys(hashes, "executed")
+    assert dict(await site.outcomes()) == dict.fromkeys(hashes, "confirmed")
 
 
 async def test_full_disk_stops_actions_and_nothing_else_contract_32(sqlite_site: Site) -> None:
@@ -341,7 +348,7 @@ async def test_full_disk_stops_actions_and_nothing_else_contract_32(sqlite_site:
         assert await service.ended() == 0
     hashes = [entry["hash"] for entry in await sqlite_site.entries()]
     assert [entry for _, entry in sqlite_site.calls()] == hashes
-    assert await sqlite_site.outcomes() == [(entry, "executed") for entry in hashes]
+    assert await sqlite_site.outcomes() == [(entry, "confirmed") for entry in hashes]
 
 
 async def test_sigterm_waits_for_the_action_and_its_record_contract_23(
@@ -367,12 +374,13 @@ async def test_sigterm_finishes_what_was_accepted_under_load_contract_23(
 ) -> None:
     """No caller whose request was taken is left without its answer."""
     answers: list[httpx.Response] = []
+    numbers = count()
     async with sqlite_site.service() as service:
 
         async def send(client: httpx.AsyncClient) -> None:
             with suppress(httpx.TransportError):  # once it takes no more requests
                 while True:
-                    answers.append(await ask(client, wanted()))
+                    answers.append(await ask(client, wanted(host=f"host-{next(numbers)}")))
                     if len(answers) == 50:
                         service.signal(signal.SIGTERM)
 
@@ -383,5 +391,5 @@ async def test_sigterm_finishes_what_was_accepted_under_load_contract_23(
     entries = await sqlite_site.entries()
     assert len(entries) == len(answers) == len(sqlite_site.calls())
     assert dict(await sqlite_site.outcomes()) == dict.fromkeys(
-        (entry["hash"] for entry in entries), "executed"
+        (entry["hash"] for entry in entries), "confirmed"
     )

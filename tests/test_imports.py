@@ -11,23 +11,32 @@ import vyrox
 ROWS: Final = (
     "__main__",
     "cli",
-    "cli.audit cli.execute cli.mock_edr cli.queue serve",
+    "cli.audit cli.edr cli.execute cli.guard_rails cli.mock_edr cli.queue serve",
     "app cli.audit_export mock_edr.serve",
     "cli.tenant demo mock_edr.app simulate.command",
-    "cli.opened cli.output mock_edr.control mock_edr.inventory routes.* simulate.request",
-    "asgi auth background containment health http_protocol mock_edr.clouds quarantine refill "
-    "simulate.scenarios",
-    "adapters chain.export chain.live claims edr intake mock_edr.crowdstrike mock_edr.sentinelone "
-    "queue tenants",
-    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events "
-    "mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts mock_edr.crowdstrike.rtr "
-    "mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents mock_edr.sentinelone.threats "
-    "mock_edr.vendor",
-    "adapters.decoding adapters.timestamps chain.writer migrations.env mock_edr.*.gateway "
-    "mock_edr.crowdstrike.sensor mock_edr.entra mock_edr.fleet mock_edr.odata mock_edr.recording",
-    "chain.entry data_dir db embedded encryption group_commit mock_edr.faults mock_edr.state "
-    "rate_limit replay",
-    "clock crypto log mock_edr.exchange mock_edr.tokens settings tenant_id",
+    "cli.opened cli.output demo.containment mock_edr.control mock_edr.inventory routes.*"
+    " simulate.request",
+    "asgi auth background confirmation containment demo.running health http_protocol"
+    " mock_edr.clouds quarantine refill simulate.scenarios",
+    "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
+    " queue tenants",
+    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone devices"
+    " edr_credentials guard_rails mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts"
+    " mock_edr.crowdstrike.rtr mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents"
+    " mock_edr.sentinelone.threats mock_edr.vendor",
+    "edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor mock_edr.entra"
+    " mock_edr.fleet mock_edr.odata mock_edr.recording",
+    "edr.crowdstrike edr.defender edr.sentinelone mock_edr.faults mock_edr.state",
+    "edr.rtr mock_edr.exchange mock_edr.tokens",
+    "edr.api edr.falcon edr.processes",
+    "edr.tokens",
+    "edr.rate_limits",
+    "edr.calls edr.locks edr.states",
+    "edr edr.reasons edr.urls",
+    "adapters.decoding adapters.timestamps chain.writer migrations.env",
+    "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
+    "clock crypto log settings tenant_id",
+    "edr.processes edr.reasons edr.urls",
     "chain.verify errors models",
 )
 """From top to bottom; modules of one row are strangers to each other. Packages without code and the

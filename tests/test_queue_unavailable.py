@@ -330,3 +330,21 @@ async def test_queue_more_calls_than_connections_fail_and_leave_none_stuck_contr
         assert {type(error) for error in failed} == {QueueUnavailableError}
         proxy.release()
         await asyncio.gather(*(queue.probe() for _ in range(10)))
+
+
+async def test_call_that_is_cancelled_does_not_go_on(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    queue = AlertQueue(client, database, MAX_ALERTS)
+
+    async def probe_and_wait() -> None:
+        await queue.probe()
+        await asyncio.Event().wait()
+
+    for steps in range(60):  # a probe takes fewer: it is cancelled at each await of its own
+        task = asyncio.create_task(probe_and_wait())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled(), f"cancelled after {steps} steps, it went on"

@@ -44,6 +44,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "dry_run": True,
         "execute_rate_per_minute": 0,
         "edr_deadline_s": 30,
+        "edr_test_url": None,
         "retention_days": 90,
     }
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,9 +22,12 @@ from vyrox.asgi import RequestContext, handle_http_exception, handle_vyrox_error
 from vyrox.background import every
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import wall_clock
+from vyrox.confirmation import Confirmation
 from vyrox.containment import Containment
 from vyrox.db import open_database
-from vyrox.edr import FindVendor, no_vendor
+from vyrox.edr.calls import open_http
+from vyrox.edr.clients import make_client
+from vyrox.edr_credentials import EdrClients, MakeClient
 from vyrox.embedded import embedded_valkey
 from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
@@ -43,16 +47,17 @@ TENANTS_INTERVAL_S = 0.5
 
 EVENTS_INTERVAL_S = 0.2
 CLAIMS_INTERVAL_S = 5.0
+CONFIRMATION_INTERVAL_S = 0.5
 REFILL_INTERVAL_S = 2.0
 RETENTION_INTERVAL_S = 3600.0
 COUNTS_INTERVAL_S = 60.0
 
 
-def create_app(settings: Settings, find_vendor: FindVendor = no_vendor) -> Starlette:
+def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
     """Return the application for `settings`; nothing is opened before its lifespan starts.
 
     Its `state.ingestion_app` and `state.proxy_app` serve one group of routes each, while its
-    lifespan runs. `find_vendor` says who acts on a containment.
+    lifespan runs. `make` makes the vendors' clients; None: the real ones.
 
     Raises:
         SettingsError: VYROX_HMAC_SECRET is not set.
@@ -64,7 +69,7 @@ def create_app(settings: Settings, find_vendor: FindVendor = no_vendor) -> Starl
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_resources(settings, find_vendor) as (for_ingestion, for_proxy):
+        async with open_resources(settings, make) as (for_ingestion, for_proxy):
             app.state.ingestion = ingestion_app.state.ingestion = for_ingestion
             app.state.proxy = proxy_app.state.proxy = for_proxy
             yield
@@ -97,7 +102,7 @@ def _application(
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, find_vendor: FindVendor
+    settings: Settings, make: MakeClient | None
 ) -> AsyncIterator[tuple[ingestion.Ingestion, proxy.Proxy]]:
     """Open the stores, start the work that goes on beside the requests, and end both.
 
@@ -117,9 +122,10 @@ async def open_resources(
         if redis_url is None:
             redis_url = await stack.enter_async_context(embedded_valkey(directory))
         client = await stack.enter_async_context(connect(redis_url))
+        vault = open_vault(settings)
         tenants = TenantDirectory(
             database,
-            open_vault(settings),
+            vault,
             settings.default_secrets,
             require_onboarding=settings.require_onboarding,
         )
@@ -131,9 +137,16 @@ async def open_resources(
         health = Health(database, queue, wall_clock)
         refill = Refill(client, queue, database)
 
+        if make is None:
+            http = await stack.enter_async_context(open_http())
+            make = partial(make_client, http=http, test_root=settings.edr_test_url)
+        if settings.edr_test_url is not None:
+            log.event("edr.test_url", logging.WARNING, url=settings.edr_test_url)
+        clients = EdrClients(vault, make)
+        confirmation = Confirmation(database, writer, clients, wall_clock)
         containment = Containment(
             writer,
-            find_vendor,
+            clients,
             wall_clock,
             dry_run=settings.dry_run,
             deadline_s=settings.edr_deadline_s,
@@ -160,6 +173,7 @@ async def open_resources(
             every(HEALTH_INTERVAL_S, "health", health.probe),
             every(EVENTS_INTERVAL_S, "events", events.flush),
             every(CLAIMS_INTERVAL_S, "claims", settle_claims),
+            every(CONFIRMATION_INTERVAL_S, "confirmation", confirmation.run),
             every(REFILL_INTERVAL_S, "refill", refill.run_if_due),
             every(RETENTION_INTERVAL_S, "retention", retain),
             every(COUNTS_INTERVAL_S, "counts", log.report_counts),
@@ -191,7 +205,7 @@ async def open_resources(
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel until all have ended: one that is cancelled just as its own timeout fires goes on."""
+    """Cancel until all have ended: a library under one of them may swallow a cancellation."""
     while pending := [task for task in tasks if not task.done()]:
         for task in pending:
             task.cancel()

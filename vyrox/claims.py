@@ -1,4 +1,4 @@
-"""Claims: one containment per `request_id` (contract 19, 21, 22, 24 and 27).
+"""Claims: one containment per `request_id` (contract 19, 21, 22, 24, 25, 27, 34 and 35).
 
 A claim is committed together with its audit entry, before the vendor is called, and carries a token
 that only its owner knows.
@@ -14,16 +14,23 @@ again, but for PROCESS_KILL, which could hit another process the second time.
 from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox import devices
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.db import claims
+from vyrox.devices import Held, outcome_event
+from vyrox.edr import Device
+from vyrox.edr.actions import is_supported, normal_host
+from vyrox.edr_credentials import Responsible, responsible_for
+from vyrox.errors import RefusedByPolicyError
 from vyrox.events import event
-from vyrox.models import ContainmentRequest
+from vyrox.guard_rails import GuardRails
+from vyrox.models import ContainmentRequest, LiftType
 
 KEPT_S: Final = 600
 """How long an answer is replayed, and an unknown kill is refused."""
@@ -33,11 +40,10 @@ LEASE_MARGIN_S: Final = 30
 
 _NOT_REPEATABLE: Final = frozenset({"PROCESS_KILL"})
 
-_POSTGRES_LOCK: Final = "SELECT pg_advisory_xact_lock(7261947)"
-"""Every transaction that changes claims holds this lock from its first statement on, so that none
-of two containers waits for the other's rows. The number is arbitrary and ours alone."""
+_LIFTS: Final = frozenset(get_args(LiftType))
 
-AnswerKind = Literal["executed", "dry_run", "failed", "outcome_unknown"]
+AnswerKind = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
+"""`requested`: the vendor has taken it on. `confirmed`: the device is in the state asked for."""
 
 State = Literal["in_flight", "done", "unknown"]
 
@@ -48,17 +54,17 @@ class Claim(msgspec.Struct, frozen=True):
     Attributes:
         owner: A random token of this attempt.
         trace_id: The id of the HTTP request, which the events carry.
-        supported: Whether the vendor can do the action.
         now: Unix seconds.
+        device: Which one the vendor says it is, where it was asked (see NeedsDevice).
     """
 
     request: ContainmentRequest
     owner: str
     trace_id: str
     dry_run: bool
-    supported: bool
     lease_s: float
     now: float
+    device: Device | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -68,6 +74,9 @@ class Answer(msgspec.Struct, frozen=True):
         entry_hash: Of its audit entry; None after a commit that was not seen. Then the claim itself
             says which entry is its own, and without it there is nothing to tell: it was never
             committed, or is recorded already.
+        held: The device that was acted on, where it came to that.
+        reference: What the vendor calls the action.
+        changed: Whether anything was sent to the vendor.
     """
 
     claim: Claim
@@ -75,10 +84,30 @@ class Answer(msgspec.Struct, frozen=True):
     outcome: AnswerKind
     now: float
     reason: str | None = None
+    held: Held | None = None
+    reference: str | None = None
+    changed: bool = True
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The containment is this attempt's to carry out."""
+    """The containment is this attempt's to carry out, by whoever is responsible."""
+
+    responsible: Responsible = Responsible()
+
+
+class NeedsDevice(msgspec.Struct, frozen=True):
+    """Nothing is claimed: some devices are not to be contained, and is this one of them?
+
+    The vendor is to be asked which device it is, and then the claim is to be made again with it.
+    """
+
+    responsible: Responsible
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Nothing is claimed: a guard rail stands against it."""
+
+    rule: str
 
 
 class InFlight(msgspec.Struct, frozen=True):
@@ -99,7 +128,7 @@ class NotSupported(msgspec.Struct, frozen=True):
     """It is free, and would be this attempt's if the vendor could do the action."""
 
 
-ClaimResult = Claimed | InFlight | Reused | Replayed | NotSupported
+ClaimResult = Claimed | NeedsDevice | Refused | InFlight | Reused | Replayed | NotSupported
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -133,13 +162,20 @@ _REMEMBER_ENTRY: Final = (
 def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[ClaimResult]]:
     """Claim what may be carried out, and draft its audit entry: one for each attempt.
 
-    In the order of contract 19 and 25: what stands for the id comes first, then whether the vendor
-    can do the action; without that nothing is written.
+    In the order of contract 19: what stands for the id comes first, then whether the vendor can do
+    the action, then the guard rails. Without all of them nothing is written but a refusal's event.
     """
-    _lock(connection)
+    devices.lock(connection)
     before = _find(connection, {_key(each.request) for each in wanted})
     rows = dict(before)
-    outcomes = [_claim(rows, each) for each in wanted]
+    responsible = responsible_for(connection, [each.request for each in wanted])
+    rails = GuardRails(
+        connection, (each.request.tenant_id for each in wanted), max(each.now for each in wanted)
+    )
+    outcomes = [
+        _claim(connection, rows, rails, each, who)
+        for each, who in zip(wanted, responsible, strict=True)
+    ]
     _store(connection, before, rows)
     return outcomes
 
@@ -150,10 +186,10 @@ def record(connection: Connection, answers: Sequence[Answer]) -> list[Outcome[bo
     The result is False where there is no such claim: it was never committed, or its lease was too
     short and it has become another attempt's. The event tells the outcome of an entry all the same.
     """
-    _lock(connection)
+    devices.lock(connection)
     before = _find(connection, {_key(answer.claim.request) for answer in answers})
     rows = dict(before)
-    outcomes = [_record(rows, answer) for answer in answers]
+    outcomes = [_record(connection, rows, answer) for answer in answers]
     _store(connection, before, rows)
     return outcomes
 
@@ -164,7 +200,7 @@ def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[Outco
     Args:
         times: The present, once for each call that waits.
     """
-    _lock(connection)
+    devices.lock(connection)
     c = claims.c
     give_up = (
         claims.update()
@@ -182,7 +218,7 @@ def delete_expired(connection: Connection, now: float) -> int:
 
     One that nobody has given up yet stays until its event tells what became of it.
     """
-    _lock(connection)
+    devices.lock(connection)
     c = claims.c
     expired = claims.delete().where(c.expires_at <= now, c.state != "in_flight")
     return connection.execute(expired).rowcount
@@ -197,22 +233,49 @@ def fingerprint(request: ContainmentRequest) -> bytes:
     return sha256(msgspec.json.encode(done)).digest()
 
 
-def _judge(row: _Row | None, wanted: Claim) -> ClaimResult:
-    free: ClaimResult = Claimed() if wanted.supported else NotSupported()
+def _stands(row: _Row | None, wanted: Claim) -> ClaimResult | None:
+    """Return what the id stands for already; None where it is free."""
     if row is None or row.expires_at <= wanted.now:
-        return free
+        return None
     if row.fingerprint != fingerprint(wanted.request):
         return Reused()
     if row.state == "done":
         return Replayed(row.dry_run)
     lapsed = row.state == "unknown" or row.lease_until <= wanted.now
-    return free if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
+    return None if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
 
 
-def _lock(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_POSTGRES_LOCK).all()
-    # SQLite's writing transaction is exclusive already.
+def _judge(
+    connection: Connection, rails: GuardRails, wanted: Claim, who: Responsible
+) -> ClaimResult:
+    """Return what becomes of a free id: the vendor's ability first, then the guard rails."""
+    request = wanted.request
+    if who.vendor is not None and not is_supported(who.vendor, request.action_type, who.alert):
+        return NotSupported()
+    if request.action_type in _LIFTS:
+        rule = rails.broken_by_lift(request.tenant_id)
+        if rule is None and not (wanted.dry_run or request.force):
+            contained = devices.is_contained(
+                connection, request.tenant_id, who.vendor, request.host
+            )
+            rule = None if contained else "not contained by vyrox"
+    else:
+        ask = wanted.device is None and not wanted.dry_run and who.credentials is not None
+        if ask and rails.protects_devices(request.tenant_id):
+            return NeedsDevice(who)
+        rule = rails.broken_by(request.tenant_id, wanted.device or _as_far_as_known(request, who))
+    return Claimed(who) if rule is None else Refused(rule)
+
+
+def _as_far_as_known(request: ContainmentRequest, who: Responsible) -> Device:
+    """Return the device that the request means, without having asked the vendor."""
+    alert = who.alert
+    same = (
+        alert is not None
+        and alert.device_id is not None
+        and normal_host(alert.device_id) == normal_host(request.host)
+    )
+    return Device(request.host, alert.hostname if alert is not None and same else request.host)
 
 
 def _key(request: ContainmentRequest) -> bytes:
@@ -235,12 +298,18 @@ def _store(connection: Connection, before: _Rows, after: _Rows) -> None:
         connection.execute(_INSERT, [msgspec.structs.asdict(row) for row in new])
 
 
-def _claim(rows: _Rows, wanted: Claim) -> Outcome[ClaimResult]:
+def _claim(
+    connection: Connection, rows: _Rows, rails: GuardRails, wanted: Claim, who: Responsible
+) -> Outcome[ClaimResult]:
     key = _key(wanted.request)
     row = rows.get(key)
-    result = _judge(row, wanted)
+    result = _stands(row, wanted) or _judge(connection, rails, wanted, who)
+    if isinstance(result, Refused):
+        return Outcome(result, (_refusal(wanted, result.rule),))
     if not isinstance(result, Claimed):
         return Outcome(result)
+    if wanted.request.action_type not in _LIFTS:
+        rails.note_begun(wanted.request.tenant_id)
     drafts = [_entry(wanted)]
     if row is not None and row.state == "in_flight":
         drafts.append(_unknown_event(row))
@@ -266,9 +335,18 @@ def _remember_entry(
     return _REMEMBER_ENTRY, {"key": key, "its_entry": receipts[0].hash}
 
 
-def _record(rows: _Rows, answer: Answer) -> Outcome[bool]:
+def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool]:
     key = _key(answer.claim.request)
     row = rows.get(key)
+    if answer.held is not None and answer.outcome != "dry_run":
+        devices.end(
+            connection,
+            answer.held,
+            answer.outcome,
+            answer.reference,
+            answer.changed,
+            answer.now,
+        )
     if row is None or row.owner != answer.claim.owner:
         return Outcome(False, _outcome_events(answer, answer.entry_hash))
     if row.state == "done":
@@ -298,30 +376,43 @@ def _entry(wanted: Claim) -> Draft:
     )
 
 
+def _refusal(wanted: Claim, rule: str) -> Draft:
+    request = wanted.request
+    return event(
+        "execute.refused",
+        request.tenant_id,
+        wanted.trace_id,
+        execution=request.request_id,
+        status=RefusedByPolicyError.status,
+        reason=RefusedByPolicyError.detail,
+        rule=rule,
+        action_type=request.action_type,
+        host=request.host,
+    )
+
+
 def _outcome_events(answer: Answer, entry_hash: str | None) -> tuple[Draft, ...]:
     if entry_hash is None:
         return ()
     request = answer.claim.request
     return (
-        event(
-            "execute.outcome",
+        outcome_event(
             request.tenant_id,
             answer.claim.trace_id,
-            execution=request.request_id,
-            entry=entry_hash,
-            outcome=answer.outcome,
-            reason=answer.reason,
+            request.request_id,
+            entry_hash,
+            answer.outcome,
+            answer.reason,
         ),
     )
 
 
 def _unknown_event(row: _Row) -> Draft:
-    return event(
-        "execute.outcome",
+    return outcome_event(
         row.tenant_id,
         None,
-        execution=row.request_id.decode(),
-        entry=row.entry_hash,
-        outcome="outcome_unknown",
-        reason="the lease ended without an answer",
+        row.request_id.decode(),
+        row.entry_hash,
+        "outcome_unknown",
+        "the lease ended without an answer",
     )

@@ -1,4 +1,4 @@
-"""Carry out an approved containment: claim and entry, vendor, record (contract 19, 22 to 25, 27).
+"""Carry out an approved action: claim and entry, vendor, record (contract 19, 22 to 25, 27, 36).
 
 From the claim on, the work is a task of its own. A caller that hangs up, a timeout and a shutdown
 lose its answer and nothing else: none of them can leave an action without its outcome.
@@ -11,18 +11,23 @@ from typing import Final, Literal
 
 import msgspec
 
-from vyrox import claims, log
+from vyrox import claims, devices, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
-from vyrox.edr import ActingVendor, FindVendor
+from vyrox.devices import Held, Hold
+from vyrox.edr import Deadline, Device, Done, VendorClient
+from vyrox.edr.actions import call_of, target_of
+from vyrox.edr_credentials import EdrClients, Responsible
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
     OverloadedError,
+    RefusedByPolicyError,
     RequestReusedError,
     UnavailableError,
     VendorError,
+    VendorLookUpError,
     VendorOutcomeUnknownError,
 )
 from vyrox.models import ContainmentRequest
@@ -34,21 +39,27 @@ for the record of what came of it: beyond it the caller is answered, and it is r
 RETRY_S: Final = 1.0
 """Between two attempts to record what could not be recorded at once."""
 
+HELD_RETRY_S: Final = 0.2
+"""Between two attempts to get hold of a device that another action is at."""
+
+GRACE_S: Final = 3.0
+"""For a client to give up by itself when its deadline is over, and to clean up at the vendor."""
+
 
 class Executed(msgspec.Struct, frozen=True):
-    """The answer of `/execute`."""
+    """The answer of `/execute` and `/lift`."""
 
     status: Literal["executed", "dry_run", "replayed"]
     dry_run: bool
 
 
 class Containment:
-    """Carries out containments; `drain` waits for those under way."""
+    """Carries out containments and their undoing; `drain` waits for those under way."""
 
     def __init__(
         self,
         writer: ChainWriter,
-        find_vendor: FindVendor,
+        clients: EdrClients,
         clock: Clock,
         *,
         dry_run: bool,
@@ -56,7 +67,7 @@ class Containment:
     ) -> None:
         """`deadline_s` is for one whole action at the vendor; the lease of a claim outlasts it."""
         self._writer = writer
-        self._find_vendor = find_vendor
+        self._clients = clients
         self._clock = clock
         self._dry_run = dry_run
         self._deadline_s = deadline_s
@@ -73,12 +84,12 @@ class Containment:
             InFlightError: Another attempt is at it.
             RequestReusedError: Its `request_id` stands for something else.
             ActionNotSupportedError: The vendor cannot do it; nothing was written.
+            RefusedByPolicyError: A guard rail stands against it; nothing but its event was written.
             UnavailableError: No entry known to be committed, so no action. What is committed all
                 the same is an entry with the outcome `failed`, and no claim.
-            VendorError: The vendor did not act, or may have; see its subclass.
+            VendorError: The vendor did not act, or may have; see its subclasses.
         """
-        vendor = await self._find_vendor(request)
-        task = asyncio.create_task(self._carry_out(request, vendor, trace_id))
+        task = asyncio.create_task(self._carry_out(request, trace_id))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
@@ -95,36 +106,34 @@ class Containment:
                 task.cancel()
             await asyncio.wait(self._recording_later)
 
-    async def _carry_out(
-        self, request: ContainmentRequest, vendor: ActingVendor | None, trace_id: str
-    ) -> Executed:
-        # 1. The claim and the audit entry, in one transaction.
+    async def _carry_out(self, request: ContainmentRequest, trace_id: str) -> Executed:
+        # 1. The claim and the audit entry, in one transaction, once the guard rails allow it.
         claim = Claim(
             request=request,
             owner=secrets.token_hex(16),
             trace_id=trace_id,
             dry_run=self._dry_run,
-            supported=vendor is None or vendor.supports(request.action_type),
-            lease_s=self._deadline_s + claims.LEASE_MARGIN_S,
+            lease_s=self._deadline_s + GRACE_S + claims.LEASE_MARGIN_S,
             now=self._clock(),
         )
         committed = await self._commit(claim)
+        if isinstance(committed.result, claims.NeedsDevice):
+            device = await self._look_up(committed.result.responsible, request.host)
+            claim = msgspec.structs.replace(claim, device=device, now=self._clock())
+            committed = await self._commit(claim)
         if not isinstance(committed.result, claims.Claimed):
             return _answer_unclaimed(committed.result)
         receipt = committed.receipts[0]
         # 2. The vendor, or a dry run.
-        try:
-            if not self._dry_run:
-                await self._act(vendor, request, receipt, trace_id)
-        except VendorError as exc:
-            unknown = isinstance(exc, VendorOutcomeUnknownError)
-            failure: AnswerKind = "outcome_unknown" if unknown else "failed"
-            await self._record(Answer(claim, receipt.hash, failure, self._clock(), str(exc)))
-            raise
+        if self._dry_run:
+            answer, error = Answer(claim, receipt.hash, "dry_run", self._clock()), None
+        else:
+            answer, error = await self._act(claim, committed.result.responsible, receipt)
         # 3. What came of it.
-        done: Literal["executed", "dry_run"] = "dry_run" if self._dry_run else "executed"
-        await self._record(Answer(claim, receipt.hash, done, self._clock()))
-        return Executed(done, self._dry_run)
+        await self._record(answer)
+        if error is not None:
+            raise error
+        return Executed("dry_run" if self._dry_run else "executed", self._dry_run)
 
     async def _commit(self, claim: Claim) -> Committed[claims.ClaimResult]:
         try:
@@ -138,18 +147,120 @@ class Containment:
             self._record_later(Answer(claim, None, "failed", self._clock(), reason))
             raise UnavailableError(reason) from exc
 
-    async def _act(
-        self,
-        vendor: ActingVendor | None,
-        request: ContainmentRequest,
-        receipt: Receipt,
-        trace_id: str,
-    ) -> None:
-        if vendor is None:
-            raise VendorError("the tenant has no vendor credentials")
+    async def _look_up(self, who: Responsible, host: str) -> Device:
+        """Ask the vendor which device `host` names, before anything is claimed."""
         try:
-            async with asyncio.timeout(self._deadline_s):
-                await vendor.contain(request, receipt)
+            return await self._find_device(self._client(who), host, Deadline(self._deadline_s))
+        except VendorError as exc:
+            raise VendorLookUpError(str(exc)) from exc
+
+    async def _act(
+        self, claim: Claim, who: Responsible, receipt: Receipt
+    ) -> tuple[Answer, VendorError | UnavailableError | None]:
+        """Have the vendor act; return what is to be recorded, and what the caller is told."""
+        request = claim.request
+        deadline = Deadline(self._deadline_s)
+        held: Held | None = None
+        try:
+            client = self._client(who)
+            device = claim.device or await self._find_device(client, request.host, deadline)
+            held = await self._hold(claim, who, device, receipt, deadline)
+            done = await self._call(client, claim, who, device, receipt, deadline)
+        except (VendorError, UnavailableError) as exc:
+            unknown = isinstance(exc, VendorOutcomeUnknownError)
+            outcome: AnswerKind = "outcome_unknown" if unknown else "failed"
+            now = self._clock()
+            return Answer(claim, receipt.hash, outcome, now, str(exc), held, changed=unknown), exc
+        log.event(
+            "execute.vendor_answered",
+            request_id=claim.trace_id,
+            tenant=request.tenant_id,
+            call=call_of(held.vendor, held.target),
+            device=device.id,
+            confirmed=done.confirmed,
+            changed=done.changed,
+        )
+        answer = Answer(
+            claim,
+            receipt.hash,
+            "confirmed" if done.confirmed else "requested",
+            self._clock(),
+            None if done.changed else "the device was in this state already; nothing was sent",
+            held,
+            done.reference,
+            done.changed,
+        )
+        return answer, None
+
+    def _client(self, who: Responsible) -> VendorClient:
+        if who.credentials is None:
+            raise VendorError("the tenant has no vendor credentials")
+        return self._clients.client(who.credentials)
+
+    async def _find_device(self, client: VendorClient, host: str, deadline: Deadline) -> Device:
+        try:
+            async with asyncio.timeout(deadline.remaining_s() + GRACE_S):
+                return await client.find_device(host, deadline)
+        except TimeoutError as exc:
+            raise VendorError("no answer in time about the device; nothing was sent") from exc
+
+    async def _hold(
+        self,
+        claim: Claim,
+        who: Responsible,
+        device: Device,
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Held:
+        """Wait until no other action is at the device, in any container, and take it."""
+        request = claim.request
+        assert who.vendor is not None  # noqa: S101  (there are credentials for it)
+        while True:
+            now = self._clock()
+            hold = Hold(
+                tenant_id=request.tenant_id,
+                vendor=who.vendor,
+                device=device,
+                request_id=request.request_id,
+                owner=claim.owner,
+                entry_hash=receipt.hash,
+                target=target_of(request.action_type),
+                lease_until=now + claim.lease_s,
+                now=now,
+            )
+            try:
+                async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                    held = (await self._writer.commit(devices.take, hold)).result
+            except TimeoutError as exc:
+                raise UnavailableError("the device could not be taken in time") from exc
+            if held is not None:
+                return held
+            if deadline.remaining_s() == 0:
+                raise VendorError("another action is at the device; nothing was sent")
+            await asyncio.sleep(HELD_RETRY_S)
+
+    async def _call(
+        self,
+        client: VendorClient,
+        claim: Claim,
+        who: Responsible,
+        device: Device,
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        request = claim.request
+        comment = f"Vyrox: request {request.request_id}, approved by {request.approved_by}"
+        try:
+            # The client ends by itself with the deadline; this is for one that does not.
+            async with asyncio.timeout(deadline.remaining_s() + GRACE_S):
+                match target_of(request.action_type):
+                    case "contained":
+                        return await client.contain(device, comment, receipt, deadline)
+                    case "lifted":
+                        return await client.lift(device, comment, receipt, deadline)
+                    case "killed":
+                        assert who.alert is not None  # noqa: S101  (a kill needs one)
+                        return await client.kill(device, who.alert, receipt, deadline)
         except VendorError:
             raise
         except TimeoutError as exc:
@@ -159,7 +270,7 @@ class Containment:
             log.event(
                 "execute.vendor_failed",
                 logging.ERROR,
-                request_id=trace_id,
+                request_id=claim.trace_id,
                 tenant=request.tenant_id,
                 entry=receipt.hash,
             )
@@ -214,5 +325,7 @@ def _answer_unclaimed(result: claims.ClaimResult) -> Executed:
             raise RequestReusedError("another tenant, alert, action or host")
         case claims.NotSupported():
             raise ActionNotSupportedError("the vendor cannot do it")
+        case claims.Refused(rule=rule):
+            raise RefusedByPolicyError(rule)
         case _:
             raise InFlightError("claimed")

@@ -157,6 +157,57 @@ claims = Table(
 )
 Index("claims_expire", claims.c.expires_at)
 
+edr_credentials = Table(
+    "edr_credentials",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("client_id", Text),
+    Column("azure_tenant", Text),
+    Column("base_url", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # encrypted
+    Column("version", Text, nullable=False),  # random; another one after each change
+)
+
+guard_rails = Table(
+    "guard_rails",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("frozen_at", Float),
+    Column("per_hour", Integer, nullable=False),  # 0 is no limit
+    Column("never_contain", Text, nullable=False),  # JSON
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("hostname", Text),
+    # One action at a time: who is at it, until when. The token rises with each that gets it.
+    Column("owner", Text),
+    Column("lease_until", Float, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    # The entry by which Vyrox contained it, or may have; NULL once that was lifted.
+    Column("contained_entry", Text),
+)
+
+confirmations = Table(
+    "confirmations",
+    metadata,
+    Column("entry_hash", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("vendor", Text, nullable=False),
+    Column("device_id", Text, nullable=False),
+    Column("execution", LargeBinary, nullable=False),  # the request_id, UTF-8
+    Column("target", Text, nullable=False),
+    Column("reference", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False, index=True),
+    Column("until_at", Float, nullable=False),
+)
+
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
 
 

@@ -96,7 +96,8 @@ async def _supervise(data_dir: Path, process: asyncio.subprocess.Process) -> Non
         if process.returncode is None:
             process.terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await process.wait()
         if process.returncode is None:
             process.kill()
             await process.wait()

@@ -7,6 +7,7 @@
     |- InvalidRequestError          400  invalid request
     |- MalformedRequestError        400  bad request (below the application)
     |- UnauthorizedError            401  unauthorized
+    |- RefusedByPolicyError         403  refused by policy
     |- RequestTimeoutError          408  request timed out
     |- InFlightError                409  request in flight
     |- StaleRequestError            410  outside the replay window
@@ -18,7 +19,8 @@
     |- HeadersTooLargeError         431  request header fields too large (below the application)
     |- ActionNotSupportedError      501  action not supported
     |- VendorError                  502  vendor error
-    |  `- VendorOutcomeUnknownError      the vendor may have acted
+    |  |- VendorOutcomeUnknownError      the vendor may have acted
+    |  `- VendorLookUpError              nothing was claimed: it did not say which device it is
     |- UnavailableError             503  service unavailable (Retry-After: 5)
     |  |- DatabaseUnavailableError       the SQL store is away, full, read-only or too slow
     |  |- QueueUnavailableError          Redis is away, refusing writes or too slow
@@ -93,6 +95,16 @@ class UnauthorizedError(VyroxError):
         super().__init__(kind)
         self.kind = kind
         self.tenant_id = tenant_id
+
+
+class RefusedByPolicyError(VyroxError):
+    """A guard rail of the tenant stands against it. Nothing was claimed (contract 35).
+
+    Its text is the rule.
+    """
+
+    status = 403
+    detail = "refused by policy"
 
 
 class RequestTimeoutError(VyroxError):
@@ -183,6 +195,10 @@ class VendorError(VyroxError):
 
 class VendorOutcomeUnknownError(VendorError):
     """The call was sent and its outcome is not known. The action may have happened."""
+
+
+class VendorLookUpError(VendorError):
+    """The vendor did not say which device it is, so no guard rail was checked, nothing claimed."""
 
 
 class UnavailableError(VyroxError):

@@ -14,26 +14,34 @@ FieldMap = dict[str, str]
 """For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""
 
 
+EdrVendor = Literal["crowdstrike", "sentinelone", "defender"]
+"""Who can act on a host."""
+
 ActionType = Literal["HOST_ISOLATION", "PROCESS_KILL", "NETWORK_QUARANTINE"]
 """What `/execute` carries out."""
 
+LiftType = Literal["LIFT_HOST_ISOLATION", "LIFT_NETWORK_QUARANTINE"]
+"""What `/lift` carries out: it undoes the first and the last of the above (contract 34)."""
 
-class ContainmentRequest(msgspec.Struct, frozen=True):
-    """A containment that a human approved (contract 20).
+
+class ContainmentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A containment, or its undoing, that a human approved (contract 20 and 34).
 
     Attributes:
         request_id: The idempotency key.
-        host: The vendor's own identifier of the host.
+        host: The vendor's own identifier of the host, or a name that one host has.
         approved_at: Unix seconds.
+        force: Lift also what Vyrox has not contained.
     """
 
     request_id: str
     tenant_id: str
     alert_id: str
-    action_type: ActionType
+    action_type: ActionType | LiftType
     host: str
     approved_by: str
     approved_at: int
+    force: bool = False
 
 
 class Tenant(msgspec.Struct, frozen=True):

@@ -7,9 +7,10 @@ Redis may lose what it likes: `vyrox.refill` puts back what is missing. Any numb
 put the same alert at the same time: the script adds it where it is not there, in one atomic step.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeGuard, cast
 
 import msgspec
@@ -136,11 +137,14 @@ def _marks_key(tenant_id: str) -> str:
 def connect(url: str) -> redis.asyncio.Redis:
     """Return a client for `url` that tries every command once.
 
-    redis-py's default of ten retries turned one XADD into eleven, and one second into a minute.
+    redis-py's default of ten retries turned one XADD into eleven, and one second into a minute. Its
+    own timeout is not used: it sends under `asyncio.wait_for`, which in Python 3.11 can swallow a
+    cancellation, and with it our own time limits and the end of a background task. `redis_call`
+    limits the time instead.
     """
     return redis.asyncio.Redis.from_url(
         url,
-        socket_timeout=CALL_TIMEOUT_S,
+        socket_timeout=None,
         socket_connect_timeout=CALL_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         max_connections=16,
@@ -190,7 +194,7 @@ class AlertQueue:
         for entry in entries:
             keys += (stream_key(entry.tenant_id), _marks_key(entry.tenant_id))
             args += (entry.alert_id, entry.alert, entry.raw)
-        with translated_errors():
+        async with redis_call():
             reply: object = await self._put_script(keys, args)
             if _is_put_reply(reply, len(entries)):
                 return reply
@@ -202,7 +206,7 @@ class AlertQueue:
     async def missing(self, alerts: Sequence[tuple[str, str]]) -> list[str]:
         """Return the ids, out of (tenant id, alert id), that the streams do not hold."""
         keys = [key(tenant_id) for tenant_id, _ in alerts for key in (stream_key, _marks_key)]
-        with translated_errors():
+        async with redis_call():
             reply = await self._missing_script(keys, [alert_id for _, alert_id in alerts])
         return [alert_id.decode() for alert_id in cast(list[bytes], reply)]
 
@@ -212,7 +216,7 @@ class AlertQueue:
         Raises:
             QueueUnavailableError: An alert could not be queued now.
         """
-        with translated_errors():
+        async with redis_call():
             await self._redis.set(_PROBE_KEY, b"")
 
     async def read(
@@ -225,7 +229,7 @@ class AlertQueue:
                 counts as failed); None: do not wait.
         """
         stream = stream_key(tenant_id)
-        with translated_errors():
+        async with redis_call():
             await self._ensure_group(stream)
             reply = await self._redis.xreadgroup(
                 GROUP, consumer, {stream: ">"}, count=count, block=block_ms
@@ -242,9 +246,10 @@ class AlertQueue:
         and taken off the stream.
         """
         stream = stream_key(tenant_id)
-        with translated_errors():
+        async with redis_call():
             await self._ensure_group(stream)
-            claimed = await self._claim(stream, consumer, min_idle_ms, count)
+        claimed = await self._claim(stream, consumer, min_idle_ms, count)
+        async with redis_call():
             worn_out = await self._worn_out(stream, [entry_id for entry_id, _ in claimed])
         taken: list[Delivered] = []
         for delivered in await self._skip_finished(tenant_id, claimed):
@@ -261,9 +266,10 @@ class AlertQueue:
         cursor = b"0-0"
         while True:
             # One call looks at ten times `count` entries; those before the idle ones may be more.
-            reply = await self._redis.xautoclaim(
-                stream, GROUP, consumer, min_idle_ms, cursor, count=count
-            )
+            async with redis_call():
+                reply = await self._redis.xautoclaim(
+                    stream, GROUP, consumer, min_idle_ms, cursor, count=count
+                )
             cursor = cast(bytes, reply[0])
             entries = cast(list[_RawEntry | tuple[None, None]], reply[1])
             # Redis 6.2 replies nil for what somebody has deleted.
@@ -310,7 +316,7 @@ class AlertQueue:
 
     async def _remove(self, tenant_id: str, entry_id: bytes, alert_id: str) -> None:
         keys = [stream_key(tenant_id), _marks_key(tenant_id)]
-        with translated_errors():
+        async with redis_call():
             await self._remove_script(keys, [GROUP, entry_id, alert_id])
 
     async def _ensure_group(self, stream: str) -> None:
@@ -322,14 +328,14 @@ class AlertQueue:
 
     async def peek(self, tenant_id: str, count: int) -> list[NormalizedAlert]:
         """Return the first `count` alerts in the tenant's stream, and leave them there."""
-        with translated_errors():
+        async with redis_call():
             reply = await self._redis.xrange(stream_key(tenant_id), count=count)
         entries = cast(list[_RawEntry], reply)
         return [_decoder.decode(fields[b"alert"]) for _, fields in entries]
 
     async def count(self, tenant_ids: Sequence[str]) -> list[int]:
         """Return how many alerts each tenant's stream holds."""
-        with translated_errors():
+        async with redis_call():
             return [await self._redis.xlen(stream_key(tenant_id)) for tenant_id in tenant_ids]
 
 
@@ -369,11 +375,20 @@ def count_rows(connection: Connection) -> list[TenantRows]:
     return [TenantRows(*row) for row in connection.execute(query)]
 
 
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn every way in which Redis can fail into QueueUnavailableError."""
+@asynccontextmanager
+async def redis_call() -> AsyncIterator[None]:
+    """Limit a call to Redis to CALL_TIMEOUT_S; every way in which it fails is one error.
+
+    A call that runs out of time loses its connection, so no later call gets its reply.
+
+    Raises:
+        QueueUnavailableError: Redis failed. What was asked may still have happened.
+    """
     try:
-        yield
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            yield
+    except TimeoutError as exc:
+        raise QueueUnavailableError(f"no answer within {CALL_TIMEOUT_S} s") from exc
     except (redis.exceptions.RedisError, OSError) as exc:
         # A reply's text can quote the command, and with it the alert: only its code is kept.
         is_reply = isinstance(exc, redis.exceptions.ResponseError)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.db import Database, alerts
 from vyrox.errors import QueueUnavailableError
-from vyrox.queue import AlertQueue, Entry, translated_errors
+from vyrox.queue import AlertQueue, Entry, redis_call
 
 REFILL_INTERVAL_S: Final = 20.0
 """A row without an entry (its put failed, or its container died) waits no longer than this."""
@@ -105,7 +105,7 @@ class Refill:
             UnavailableError: Redis or the database is away, or Redis was emptied meanwhile.
         """
         owner = secrets.token_hex(16)
-        with translated_errors():
+        async with redis_call():
             if not await self._redis.set(_LOCK_KEY, owner, nx=True, px=LOCK_MS):
                 return None
             run_id = await self._run_id()
@@ -114,10 +114,10 @@ class Refill:
         while page := await self._database.read(_unfinished_from, *after):
             for rows in _calls(page):
                 added += await self._put_missing(rows)
-                with translated_errors():
+                async with redis_call():
                     _check_owned(await self._renew([_LOCK_KEY], [owner, LOCK_MS]))
             after = (page[-1].received_at, page[-1].alert_id)
-        with translated_errors():
+        async with redis_call():
             refilled = run_id if since is None else b""
             _check_owned(await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, refilled]))
         self._compared_until = max(self._compared_until, after[0])
@@ -134,7 +134,7 @@ class Refill:
         return (await self._queue.put_batch(entries)).count(b"added")
 
     async def _redis_lost_entries(self) -> bool:
-        with translated_errors():
+        async with redis_call():
             return bool(await self._redis.get(_REFILLED_KEY) != await self._run_id())
 
     async def _run_id(self) -> bytes:

@@ -56,6 +56,7 @@ class Settings:
         redelivery_window_s: See contract 14.
         execute_rate_per_minute: Per tenant; 0 is no limit.
         edr_deadline_s: For one whole action at the vendor.
+        edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -76,6 +77,7 @@ class Settings:
     dry_run: bool = True
     execute_rate_per_minute: int = 0
     edr_deadline_s: int = 30
+    edr_test_url: str | None = None
     retention_days: int = 90
 
     @classmethod
@@ -126,6 +128,7 @@ class Settings:
                 "EXECUTE_RATE_PER_MINUTE", cls.execute_rate_per_minute, _integer(0, 1_000_000)
             ),
             edr_deadline_s=read.value("EDR_DEADLINE_SECONDS", cls.edr_deadline_s, _integer(1, 300)),
+            edr_test_url=read.value("EDR_TEST_URL", None, _public_url),
             retention_days=read.value("RETENTION_DAYS", cls.retention_days, _integer(1, 36_500)),
         )
 

@@ -29,7 +29,6 @@ from tests.proxy import (
     TENANT,
     Fields,
     Proxied,
-    Vendor,
     encoded,
     export_headers,
     proxied,
@@ -37,6 +36,7 @@ from tests.proxy import (
     wanted,
 )
 from tests.service import HMAC_SECRET
+from tests.vendor import FakeVendor
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
@@ -250,11 +250,10 @@ MALFORMED: Final = "malformed_credential"
 
 async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -> None:
     """In the chain of the tenant that the signed body names, or in the service's own."""
-    vendor = Vendor()
-    vendor.unsupported = frozenset({"NETWORK_QUARANTINE"})
+    vendor = FakeVendor()
     limited = replace(proxy_settings, dry_run=False, execute_rate_per_minute=6)
     done, kill = wanted(), wanted(action_type="PROCESS_KILL")
-    async with proxied(limited, vendor.find) as proxy:
+    async with proxied(limited, vendor) as proxy:
         assert (await proxy.execute(done)).status_code == 200
         vendor.began.clear()
         vendor.gate.clear()
@@ -264,7 +263,7 @@ async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -
             (409, kill, "request in flight"),
             (422, {**done, "host": "another"}, "request_id reused"),
             (410, wanted(approved_at=int(wall_clock()) - 60), "outside the replay window"),
-            (501, wanted(action_type="NETWORK_QUARANTINE"), "action not supported"),
+            (501, wanted(action_type="PROCESS_KILL", alert_id="alt_none"), "action not supported"),
             (429, wanted(), "too many requests"),
             (400, wanted(host=""), "invalid request"),
         ]

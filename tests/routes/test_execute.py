@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Final, cast, get_args
+from typing import Final, get_args
 
 import asyncpg
 import httpx
@@ -29,7 +29,6 @@ from tests.proxy import (
     TENANT,
     Fields,
     Proxied,
-    Vendor,
     encoded,
     export_headers,
     proxied,
@@ -39,12 +38,13 @@ from tests.proxy import (
 from tests.routes.json_texts import VALID
 from tests.service import HMAC_SECRET
 from tests.test_http_protocol import WatchedProtocol, connected, serving
-from vyrox import edr
+from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
+from vyrox.encryption import open_vault
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.models import ActionType, ContainmentRequest
+from vyrox.models import ActionType, Vendor
 from vyrox.routes.proxy import MAX_BODY_BYTES
 from vyrox.settings import Settings
 
@@ -94,10 +94,10 @@ def refusal(detail: str) -> Fields:
 
 
 async def test_execute_in_dry_run_does_all_but_the_call_contract_19(on_each: Settings) -> None:
-    vendor = Vendor()
-    async with proxied(on_each, vendor.find) as running:
+    vendor = FakeVendor()
+    async with proxied(on_each, vendor) as running:
         for action in ACTIONS:
-            fields = wanted(action_type=action, tenant_id=action)
+            fields = wanted(action_type=action, tenant_id=action, alert_id=f"alt_{action}")
             check(await running.execute(fields, **{"x-request-id": "trace-1"}), 200, DRY_RUN)
             [entry] = await running.entries(action)
             assert set(entry) == {*MEMBERS, "timestamp", "previous_hash", "hash"}
@@ -122,8 +122,8 @@ MEMBERS: Final = ("tenant_id", "action_type", "host", "approved_by", "dry_run")
 async def test_execute_calls_the_vendor_once_the_entry_is_committed_contract_32(
     acting_on_each: Settings,
 ) -> None:
-    vendor = Vendor()
-    async with proxied(acting_on_each, vendor.find) as running:
+    vendor = FakeVendor()
+    async with proxied(acting_on_each, vendor) as running:
 
         async def committed_by_now() -> None:
             seen.extend(await running.entries())
@@ -132,8 +132,11 @@ async def test_execute_calls_the_vendor_once_the_entry_is_committed_contract_32(
         vendor.acting = committed_by_now
         fields = wanted()
         check(await running.execute(fields), 200, EXECUTED)
-        [(request, receipt)] = vendor.asked
-        assert request == ContainmentRequest(**cast(dict[str, Any], fields))
+        [(target, device, receipt)] = vendor.asked
+        assert (target, device) == ("contained", fields["host"])
+        assert vendor.comments == [
+            f"Vyrox: request {fields['request_id']}, approved by jane.smith#1234"
+        ]
         [entry] = seen
         assert entry["dry_run"] is False
         assert (receipt.tenant_id, receipt.stream, receipt.sequence, receipt.hash) == (
@@ -144,7 +147,7 @@ async def test_execute_calls_the_vendor_once_the_entry_is_committed_contract_32(
         )
         assert await running.entries() == seen
         [outcome] = await running.events(kind="execute.outcome")
-        assert (outcome["entry"], outcome["outcome"]) == (receipt.hash, "executed")
+        assert (outcome["entry"], outcome["outcome"]) == (receipt.hash, "confirmed")
 
 
 FAULTS: Final = {
@@ -166,11 +169,10 @@ def subsets() -> list[tuple[str, ...]]:
 
 async def test_execute_refuses_in_order_contract_19(acting: Settings) -> None:
     """Of any set of faults, the first in contract 19's order is the one that is answered."""
-    vendor = Vendor()
-    vendor.unsupported = frozenset({"PROCESS_KILL"})
+    vendor = FakeVendor()
     used_up, known = wanted(tenant_id="too-often"), wanted(tenant_id="first")
     answered, asked, entries = {}, {}, {}
-    async with proxied(replace(acting, execute_rate_per_minute=1), vendor.find) as running:
+    async with proxied(replace(acting, execute_rate_per_minute=1), vendor) as running:
         check(await running.execute(used_up), 200, EXECUTED)
         check(await running.execute(known), 200, EXECUTED)
         for number, faults in enumerate(subsets()):
@@ -183,7 +185,7 @@ async def test_execute_refuses_in_order_contract_19(acting: Settings) -> None:
             if "reused" in faults:
                 fields["request_id"] = known["request_id"]
             if "unsupported" in faults:
-                fields["action_type"] = "PROCESS_KILL"
+                fields["action_type"] = "PROCESS_KILL"  # the tenant has no such alert
             vendor.failure = VendorError("refused") if "failing" in faults else None
             body = encoded(fields) + b" " * (MAX_BODY_BYTES if "oversized" in faults else 0)
             secret = OTHER_SECRET if "unsigned" in faults else HMAC_SECRET
@@ -203,13 +205,13 @@ async def test_execute_refuses_in_order_contract_19(acting: Settings) -> None:
 async def test_execute_knows_a_request_before_it_asks_what_is_supported_contract_19(
     acting: Settings, known: str
 ) -> None:
-    vendor = Vendor()
-    fields = wanted()
-    async with proxied(acting, vendor.find) as running:
+    vendor = FakeVendor()
+    fields = wanted(action_type="PROCESS_KILL")
+    async with proxied(acting, vendor) as running:
         vendor.gate.clear()
         first = asyncio.create_task(running.execute(fields))
         await vendor.began.wait()
-        vendor.unsupported = frozenset(ACTIONS)
+        await forget_alert(running.database, "alt_abc123")
         if known == "in_flight":
             check(await running.execute(fields), 409, refusal("request in flight"))
         vendor.gate.set()
@@ -217,7 +219,8 @@ async def test_execute_knows_a_request_before_it_asks_what_is_supported_contract
         if known == "done":
             replayed = {"status": "replayed", "dry_run": False}
             check(await running.execute(fields), 200, replayed)
-            check(await running.execute(wanted()), 501, refusal("action not supported"))
+            anew = wanted(action_type="PROCESS_KILL")
+            check(await running.execute(anew), 501, refusal("action not supported"))
     assert len(vendor.asked) == 1
 
 
@@ -513,12 +516,12 @@ async def test_execute_keeps_to_the_replay_window_contract_19(
 
 async def test_execute_replays_the_first_answer_contract_24(on_each: Settings) -> None:
     """Across a restart, and though it would be carried out now. Who asks, and when, may differ."""
-    vendor = Vendor()
+    vendor = FakeVendor()
     fields = wanted()
-    async with proxied(on_each, vendor.find) as running:
+    async with proxied(on_each, vendor) as running:
         check(await running.execute(fields), 200, DRY_RUN)
         first = await running.execute(fields)
-    async with proxied(replace(on_each, dry_run=False), vendor.find) as running:
+    async with proxied(replace(on_each, dry_run=False), vendor) as running:
         again = wanted(
             request_id=fields["request_id"],
             approved_by="somebody else",
@@ -545,9 +548,9 @@ async def test_execute_replays_the_first_answer_contract_24(on_each: Settings) -
 async def test_execute_refuses_a_reused_request_id_contract_21(
     acting: Settings, changed: Fields, state: str
 ) -> None:
-    vendor = Vendor()
+    vendor = FakeVendor()
     fields = wanted()
-    async with proxied(acting, vendor.find) as running:
+    async with proxied(acting, vendor) as running:
         if state == "in_flight":
             vendor.gate.clear()
         first = asyncio.create_task(running.execute(fields))
@@ -566,10 +569,10 @@ async def test_execute_carries_out_one_of_many_at_once_contract_19(
     acting_on_each: Settings,
 ) -> None:
     """64 requests with one id: one acts while the others wait in vain; afterwards all replay."""
-    vendor = Vendor()
+    vendor = FakeVendor()
     vendor.gate.clear()
     fields = wanted()
-    async with proxied(acting_on_each, vendor.find) as running:
+    async with proxied(acting_on_each, vendor) as running:
         sending = {asyncio.create_task(running.execute(fields)) for _ in range(CONCURRENT)}
         refused: set[asyncio.Task[httpx.Response]] = set()
         while len(refused) < CONCURRENT - 1:
@@ -607,10 +610,10 @@ async def test_execute_lets_a_failed_action_be_tried_again_contract_19(
     acting_on_each: Settings, action: ActionType
 ) -> None:
     """Each attempt makes an entry and an outcome that names it (contract 27)."""
-    vendor = Vendor()
+    vendor = FakeVendor()
     vendor.failure = VendorError("403: key sk-CANARY is not allowed")
     fields = wanted(action_type=action)
-    async with proxied(acting_on_each, vendor.find) as running:
+    async with proxied(acting_on_each, vendor) as running:
         check(await running.execute(fields), 502, refusal("vendor error"))
         assert await running.claimed() == []
         vendor.failure = None
@@ -619,7 +622,7 @@ async def test_execute_lets_a_failed_action_be_tried_again_contract_19(
         outcomes = await running.events(kind="execute.outcome")
         assert await running.events(kind="execute.refused") == []
     assert [outcome["entry"] for outcome in outcomes] == hashes
-    assert [outcome["outcome"] for outcome in outcomes] == ["failed", "executed"]
+    assert [outcome["outcome"] for outcome in outcomes] == ["failed", "confirmed"]
     assert len(vendor.asked) == 2
 
 
@@ -635,12 +638,12 @@ async def test_execute_lets_a_failed_action_be_tried_again_contract_19(
 async def test_execute_repeats_an_unknown_outcome_unless_it_killed_contract_22(
     acting: Settings, action: ActionType, failure: Exception | None
 ) -> None:
-    vendor = Vendor()
+    vendor = FakeVendor()
     vendor.failure = failure
     fields = wanted(action_type=action)
     if failure is None:
         vendor.gate.clear()
-    async with proxied(replace(acting, edr_deadline_s=1), vendor.find) as running:
+    async with proxied(replace(acting, edr_deadline_s=1), vendor) as running:
         check(await running.execute(fields), 502, refusal("vendor error"))
         vendor.failure = None
         vendor.gate.set()
@@ -666,33 +669,61 @@ async def test_execute_without_a_vendor_is_502_and_may_be_tried_again_contract_2
         assert [entry["dry_run"] for entry in await running.entries()] == [False, False]
         outcomes = await running.events(kind="execute.outcome")
         assert [outcome["outcome"] for outcome in outcomes] == ["failed", "failed"]
-    vendor = Vendor()
-    async with proxied(acting_on_each, vendor.find) as running:  # once there are credentials
+    vendor = FakeVendor()
+    async with proxied(acting_on_each, vendor) as running:  # once there are credentials
         check(await running.execute(fields), 200, EXECUTED)
     assert len(vendor.asked) == 1
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-@pytest.mark.parametrize("action", ACTIONS)
-async def test_execute_puts_no_other_action_in_its_place_contract_25(
-    settings: Settings, action: ActionType, dry_run: bool
+@pytest.mark.parametrize(
+    ("alert_id", "source", "raw_id"),
+    [
+        pytest.param("alt_none", None, "", id="reject_no_such_alert"),
+        pytest.param("alt_of_another", "crowdstrike", COMPOSITE_ID, id="reject_another_tenants"),
+        pytest.param("alt_1", "crowdstrike", "evt:1234567890:abc123", id="reject_no_composite_id"),
+        pytest.param("alt_1", "sentinelone", "thrt_1234567890abc", id="reject_no_threat_id"),
+        pytest.param("alt_1", "defender", "da637578995287051192_756343937", id="reject_defender"),
+        pytest.param("alt_1", "generic", COMPOSITE_ID, id="reject_not_the_vendors_alert"),
+    ],
+)
+async def test_execute_puts_no_other_action_in_the_place_of_a_kill_contract_25(
+    settings: Settings, dry_run: bool, alert_id: str, source: Vendor | None, raw_id: str
 ) -> None:
     """Nothing is written and nothing called, in dry run too."""
-    vendor = Vendor()
-    vendor.unsupported = frozenset({action})
-    async with proxied(replace(settings, dry_run=dry_run), vendor.find) as running:
-        answer = await running.execute(wanted(action_type=action))
-        check(answer, 501, refusal("action not supported"))
+    vendor = FakeVendor()
+    async with proxied(replace(settings, dry_run=dry_run), vendor) as running:
+        if source is not None:
+            of = "initech" if alert_id == "alt_of_another" else TENANT
+            await add_alert(running.database, of, alert_id, raw_id, source)
+        fields = wanted(action_type="PROCESS_KILL", alert_id=alert_id)
+        check(await running.execute(fields), 501, refusal("action not supported"))
         assert not await running.has_acted()
         [refused] = await running.events(kind="execute.refused")
         assert (refused["status"], refused["reason"]) == (501, "action not supported")
     assert vendor.asked == []
 
 
+async def test_execute_vendor_is_that_of_the_alert_contract_25(acting: Settings) -> None:
+    """Though the tenant has credentials for another one, and none for this."""
+    vendor, vault = FakeVendor(), open_vault(acting)
+    async with proxied(acting, vendor) as running:
+        await add_alert(running.database, TENANT, "alt_s1", "1234", "sentinelone")
+        fields = wanted(alert_id="alt_s1")
+        check(await running.execute(fields), 502, refusal("vendor error"))
+        [outcome] = await running.events(kind="execute.outcome")
+        assert outcome["reason"] == "the tenant has no vendor credentials"
+        await give_credentials(running.database, [TENANT], "sentinelone", vault)
+        check(await running.execute(fields), 200, EXECUTED)
+        # Of two, and no alert to say which, it is neither.
+        check(await running.execute(wanted(alert_id="alt_none")), 502, refusal("vendor error"))
+    assert len(vendor.asked) == 1
+
+
 async def test_execute_goes_on_when_its_caller_hangs_up_contract_23(
     acting_on_each: Settings,
 ) -> None:
-    vendor = Vendor()
+    vendor = FakeVendor()
     vendor.gate.clear()
     WatchedProtocol.closed = asyncio.Event()
     fields = wanted()
@@ -700,7 +731,7 @@ async def test_execute_goes_on_when_its_caller_hangs_up_contract_23(
     fields_sent = (len(body), sign(body, HMAC_SECRET).encode())
     head = b"POST /execute HTTP/1.1\r\nHost: vyrox\r\n"
     head += b"Content-Length: %d\r\nX-Vyrox-Signature: %b\r\n\r\n" % fields_sent
-    async with proxied(acting_on_each, vendor.find) as running:
+    async with proxied(acting_on_each, vendor) as running:
         async with serving(running.app, WatchedProtocol) as port:
             async with connected(port) as (_, writer):
                 writer.write(head + body)
@@ -716,7 +747,7 @@ async def test_execute_goes_on_when_its_caller_hangs_up_contract_23(
             await until(done)
         [entry] = await running.entries()
         [outcome] = await running.events(kind="execute.outcome")
-    assert (outcome["entry"], outcome["outcome"]) == (entry["hash"], "executed")
+    assert (outcome["entry"], outcome["outcome"]) == (entry["hash"], "confirmed")
     assert len(vendor.asked) == 1
 
 
@@ -724,20 +755,20 @@ async def test_execute_cut_short_by_shutdown_goes_on_and_is_never_503_contract_1
     acting: Settings,
 ) -> None:
     """The server cancels what takes longer than its grace; the lifespan waits for the action."""
-    vendor = Vendor()
+    vendor = FakeVendor()
     vendor.gate.clear()
     fields = wanted()
-    async with proxied(acting, vendor.find) as running:
+    async with proxied(acting, vendor) as running:
         sending = asyncio.create_task(running.execute(fields))
         await vendor.began.wait()
         sending.cancel()
         check(await sending, 500, refusal("internal error"))
         assert await running.events(kind="execute.refused") == []
         asyncio.get_running_loop().call_soon(vendor.gate.set)
-    async with proxied(acting, vendor.find) as running:
+    async with proxied(acting, vendor) as running:
         check(await running.execute(fields), 200, {"status": "replayed", "dry_run": False})
         [outcome] = await running.events(kind="execute.outcome")
-        assert outcome["outcome"] == "executed"
+        assert outcome["outcome"] == "confirmed"
     assert len(vendor.asked) == 1
 
 
@@ -803,9 +834,9 @@ async def test_execute_does_nothing_while_the_database_is_away_contract_19(
 
     An entry may, where the commit was not seen and came about later. Its outcome says so.
     """
-    vendor = Vendor()
+    vendor = FakeVendor()
     fields = wanted()
-    async with proxied(acting_on_each, vendor.find) as running:
+    async with proxied(acting_on_each, vendor) as running:
         if acting_on_each.database_url is None:
             outage = locked(acting_on_each)
         else:
@@ -828,10 +859,10 @@ async def test_execute_does_nothing_while_the_database_is_away_contract_19(
         refused = await running.events(kind="execute.refused")
     assert [outcome["entry"] for outcome in outcomes] == hashes
     assert [outcome["outcome"] for outcome in outcomes] == ["failed"] * len(hashes[1:]) + [
-        "executed"
+        "confirmed"
     ]
     assert 500 in {event.get("status") for event in refused}
-    assert [receipt.hash for _, receipt in vendor.asked] == hashes[-1:]
+    assert [receipt.hash for _, _, receipt in vendor.asked] == hashes[-1:]
 
 
 async def test_execute_refuses_a_compressed_body_contract_1(dry: Proxied) -> None:
@@ -921,10 +952,3 @@ async def test_execute_answers_anything_as_documented_contract_19(
     said = content["status"] if answer.status_code == 200 else content["detail"]
     assert said in DOCUMENTED[answer.status_code]
     assert len(await dry.claimed()) - before == (said == "dry_run")
-
-
-def test_a_vendor_of_these_tests_is_what_the_product_takes() -> None:
-    find: edr.FindVendor = Vendor().find
-    client: edr.VendorClient = Vendor()
-    assert find is not None
-    assert client.supports("HOST_ISOLATION")

@@ -10,7 +10,9 @@ import click
 from cryptography.fernet import Fernet
 
 from vyrox.cli.audit import audit
-from vyrox.cli.execute import execute
+from vyrox.cli.edr import edr
+from vyrox.cli.execute import execute, lift
+from vyrox.cli.guard_rails import freeze, policy, unfreeze
 from vyrox.cli.mock_edr import mock_edr
 from vyrox.cli.queue import queue
 from vyrox.cli.tenant import tenant
@@ -75,9 +77,12 @@ def generate_key() -> None:
     click.echo(Fernet.generate_key().decode("ascii"))
 
 
+for command in (edr, freeze, unfreeze, policy):
+    tenant.add_command(command)
 cli.add_command(tenant)
 cli.add_command(queue)
 cli.add_command(execute)
+cli.add_command(lift)
 cli.add_command(audit)
 cli.add_command(simulate)
 cli.add_command(demo)

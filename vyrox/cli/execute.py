@@ -1,7 +1,8 @@
-"""`vyrox execute`: sign and send one containment, for operators and scripts."""
+"""`vyrox execute` and `vyrox lift`: sign and send one request, for operators and scripts."""
 
 import shlex
-from typing import Final, get_args
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, get_args
 from uuid import uuid4
 
 import click
@@ -12,7 +13,7 @@ from vyrox.cli.output import json_option, printable
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError
-from vyrox.models import ActionType, ContainmentRequest
+from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.settings import Settings
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -30,29 +31,52 @@ _NOT_SENT: Final = (
 )
 
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
+    """Return the options of both commands, of which one takes these actions."""
+    options = (
+        click.option("--tenant", "tenant_id", required=True, help="Tenant identifier."),
+        click.option("--alert", "alert_id", required=True, help="The alert that is acted upon."),
+        click.option(
+            "--action",
+            required=True,
+            type=click.Choice(actions),
+            help="What is done to the host.",
+        ),
+        click.option(
+            "--host",
+            required=True,
+            help="The vendor's identifier of the host, or a name that one host alone has.",
+        ),
+        click.option("--approved-by", required=True, help="Who approved it."),
+        click.option(
+            "--request-id",
+            help="Idempotency key: the same one again is carried out once.  [default: a new UUID]",
+        ),
+        click.option(
+            "--approved-at",
+            type=click.IntRange(0, MAX_APPROVED_AT),
+            metavar="SECONDS",
+            help="Unix seconds.  [default: now]",
+        ),
+        click.option(
+            "--url", default="http://127.0.0.1:3000", show_default=True, help="Proxy listener."
+        ),
+        json_option,
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 @click.command()
-@click.option("--tenant", "tenant_id", required=True, help="Tenant identifier.")
-@click.option("--alert", "alert_id", required=True, help="The alert that is acted upon.")
-@click.option(
-    "--action",
-    required=True,
-    type=click.Choice(get_args(ActionType)),
-    help="What is done to the host.",
-)
-@click.option("--host", required=True, help="The vendor's identifier of the host.")
-@click.option("--approved-by", required=True, help="Who approved it.")
-@click.option(
-    "--request-id",
-    help="Idempotency key: the same one again is carried out once.  [default: a new UUID]",
-)
-@click.option(
-    "--approved-at",
-    type=click.IntRange(0, MAX_APPROVED_AT),
-    metavar="SECONDS",
-    help="Unix seconds.  [default: now]",
-)
-@click.option("--url", default="http://127.0.0.1:3000", show_default=True, help="Proxy listener.")
-@json_option
+@_request_options(get_args(ActionType))
 def execute(
     tenant_id: str,
     alert_id: str,
@@ -77,14 +101,50 @@ def execute(
         approved_by=approved_by,
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
     )
-    answer = _post(request, url)
+    _send(request, url, "execute", as_json)
+
+
+@click.command()
+@_request_options(get_args(LiftType))
+@click.option("--force", is_flag=True, help="Also what Vyrox has not contained.")
+def lift(
+    tenant_id: str,
+    alert_id: str,
+    action: LiftType,
+    host: str,
+    approved_by: str,
+    request_id: str | None,
+    approved_at: int | None,
+    url: str,
+    as_json: bool,
+    force: bool,
+) -> None:
+    """Have a containment undone. Signed with VYROX_HMAC_SECRET.
+
+    Exits with 0 where it was executed, replayed or a dry run, else with 1.
+    """
+    request = ContainmentRequest(
+        request_id=str(uuid4()) if request_id is None else request_id,
+        tenant_id=tenant_id,
+        alert_id=alert_id,
+        action_type=action,
+        host=host,
+        approved_by=approved_by,
+        approved_at=int(wall_clock()) if approved_at is None else approved_at,
+        force=force,
+    )
+    _send(request, url, "lift", as_json)
+
+
+def _send(request: ContainmentRequest, url: str, route: str, as_json: bool) -> None:
+    answer = _post(request, url, route)
     click.echo(f"request {printable(request.request_id)}", err=as_json)
     click.echo(printable(answer.text if as_json else f"{answer.status_code} {answer.text}"))
     if answer.status_code != httpx.codes.OK:
         raise click.exceptions.Exit(1)
 
 
-def _post(request: ContainmentRequest, url: str) -> httpx.Response:
+def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:
     try:
         body = msgspec.json.encode(request)
     except UnicodeEncodeError as exc:
@@ -95,7 +155,7 @@ def _post(request: ContainmentRequest, url: str) -> httpx.Response:
     }
     try:
         return httpx.post(
-            f"{url.rstrip('/')}/execute",
+            f"{url.rstrip('/')}/{route}",
             content=body,
             headers=headers,
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),

@@ -1,13 +1,12 @@
 """The vendors' side of a containment: what every vendor's client offers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 import msgspec
 
 from vyrox.chain.writer import Receipt
-from vyrox.models import ActionType, ContainmentRequest, NormalizedAlert
+from vyrox.models import NormalizedAlert
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -124,23 +123,3 @@ class VendorClient(Protocol):
             VendorError: The credentials themselves are refused.
         """
         ...
-
-
-class ActingVendor(Protocol):
-    """What containment calls until the clients above are in."""
-
-    def supports(self, action: ActionType) -> bool:
-        """Return whether the vendor can do `action` as asked; nothing is put in its place."""
-        ...
-
-    async def contain(self, request: ContainmentRequest, receipt: Receipt) -> None:
-        """Carry the action out. Raises as VendorClient."""
-        ...
-
-
-FindVendor = Callable[[ContainmentRequest], Awaitable[ActingVendor | None]]
-"""Returns who can act on the request, or None (contract 25)."""
-
-
-async def no_vendor(_request: ContainmentRequest) -> None:
-    """Find nobody: there are no vendor credentials yet, so only dry runs succeed."""

@@ -22,13 +22,15 @@ from vyrox.db import Database
 from vyrox.errors import (
     AuditWriteError,
     InvalidRequestError,
+    RefusedByPolicyError,
     UnauthorizedError,
     UnavailableError,
     VendorError,
+    VendorLookUpError,
     VyroxError,
 )
 from vyrox.events import AuditEvents
-from vyrox.models import ActionType, ContainmentRequest
+from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.rate_limit import RateLimit
 from vyrox.replay import check_window
 from vyrox.tenant_id import is_tenant_id
@@ -46,19 +48,30 @@ _LINES: Final = "application/x-ndjson"
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
-class _Body(msgspec.Struct, frozen=True):
-    """The body of `/execute` (contract 20). Fields that are not declared are ignored."""
+class _Body(msgspec.Struct, frozen=True, kw_only=True):
+    """What the two bodies have in common (contract 20). Other fields are ignored."""
 
     request_id: _Text
     tenant_id: _Text
     alert_id: _Text
-    action_type: ActionType
     host: _Text
     approved_by: _Text
     approved_at: int
 
 
-_BODY: Final = msgspec.json.Decoder(_Body)
+class _ExecuteBody(_Body, frozen=True, kw_only=True):
+    action_type: ActionType
+
+
+class _LiftBody(_Body, frozen=True, kw_only=True):
+    action_type: LiftType
+    force: bool = False
+
+
+_Decoder = msgspec.json.Decoder[_ExecuteBody] | msgspec.json.Decoder[_LiftBody]
+
+_EXECUTE: Final = msgspec.json.Decoder(_ExecuteBody)
+_LIFT: Final = msgspec.json.Decoder(_LiftBody)
 
 
 @dataclass(frozen=True)
@@ -81,13 +94,24 @@ def create_routes() -> list[BaseRoute]:
     """Return the routes of the private listener."""
     return [
         Route("/execute", execute, methods=["POST"]),
+        Route("/lift", lift, methods=["POST"]),
         Route("/audit/export", export_entries, methods=["GET"]),
         Route("/health", report_health, methods=["GET"]),
     ]
 
 
 async def execute(request: Request) -> Response:
-    """Carry out one containment. The order of the steps is contract 19's.
+    """Carry out one containment. Raises as `_carry_out`."""
+    return await _carry_out(request, _EXECUTE)
+
+
+async def lift(request: Request) -> Response:
+    """Undo one containment (contract 34). Raises as `_carry_out`."""
+    return await _carry_out(request, _LIFT)
+
+
+async def _carry_out(request: Request, decoder: _Decoder) -> Response:
+    """Carry out what the body asks for. The order of the steps is contract 19's.
 
     Raises:
         VyroxError: One of those that contract 19 names. After a VendorOutcomeUnknownError the
@@ -102,7 +126,7 @@ async def execute(request: Request) -> Response:
     _authenticate(proxy, request, body, claimed=None)
     # 3. The fields.
     try:
-        wanted = _decode(body)
+        wanted = _decode(body, decoder)
     except InvalidRequestError as exc:
         _note_refusal(proxy, request, SERVICE, None, exc)
         raise
@@ -114,8 +138,11 @@ async def execute(request: Request) -> Response:
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
         with _no_503():
             executed = await proxy.containment.execute(wanted, request.state.request_id)
-    except VendorError:
-        raise  # its outcome is an event already, in the transaction that released the claim
+    except (VendorError, RefusedByPolicyError) as exc:
+        # Told already, in the transaction that released the claim or refused it; but for one.
+        if isinstance(exc, VendorLookUpError):
+            _note_refusal(proxy, request, wanted.tenant_id, wanted.request_id, exc, str(exc))
+        raise
     except VyroxError as exc:
         _note_refusal(proxy, request, wanted.tenant_id, wanted.request_id, exc)
         raise
@@ -163,7 +190,12 @@ def _refuse_credential(
 
 
 def _note_refusal(
-    proxy: Proxy, request: Request, tenant_id: str, execution: str | None, error: VyroxError
+    proxy: Proxy,
+    request: Request,
+    tenant_id: str,
+    execution: str | None,
+    error: VyroxError,
+    reason: str | None = None,
 ) -> None:
     proxy.events.note(
         "execute.refused",
@@ -171,13 +203,13 @@ def _note_refusal(
         request.state.request_id,
         execution=execution,
         status=error.status,
-        reason=error.detail,
+        reason=reason or error.detail,
     )
 
 
-def _decode(body: bytes) -> ContainmentRequest:
+def _decode(body: bytes, decoder: _Decoder) -> ContainmentRequest:
     try:
-        decoded = _BODY.decode(body)
+        decoded = decoder.decode(body)
     except (ValueError, RecursionError) as exc:
         raise InvalidRequestError(type(exc).__name__) from exc
     texts = (decoded.request_id, decoded.alert_id, decoded.host, decoded.approved_by)

@@ -1,0 +1,208 @@
+"""Looking at the vendor for what became of an action (contract 37)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.audit import NOW, TENANT
+from tests.test_containment import (
+    EXECUTED,
+    ISOLATION,
+    LEASE_S,
+    Proxy,
+    hashes,
+    outcomes,
+    running,
+)
+from tests.test_devices import LIFT
+from tests.vendor import clients_of, give_credentials, take_credentials
+from vyrox import claims, db
+from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
+from vyrox.db import Database
+from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
+from vyrox.edr import Done
+from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
+
+REQUESTED = Done(confirmed=False, reference="action-7")
+
+
+@asynccontextmanager
+async def confirming(database: Database) -> AsyncIterator[tuple[Proxy, Confirmation]]:
+    """A vendor that takes actions on, and what looks for their effects."""
+    async with running(database) as proxy:
+        proxy.acting.answer = REQUESTED
+        clients = clients_of(proxy.acting)
+        yield proxy, Confirmation(proxy.database, proxy.writer, clients, proxy.clock)
+
+
+def pending(connection: Connection) -> list[str]:
+    return list(connection.execute(sa.select(db.confirmations.c.entry_hash)).scalars())
+
+
+async def test_run_confirms_what_the_vendor_shows_contract_37(database: Database) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        await confirmation.run()
+        assert proxy.acting.looks == []  # it is too early
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "reached"
+        await confirmation.run()
+        await confirmation.run()
+        assert proxy.acting.looks == [("workstation-01", "contained", "action-7")]
+        [entry] = await hashes(database)
+        assert await outcomes(database) == [(entry, "requested"), (entry, "confirmed")]
+        assert await database.read(pending) == []
+        assert await proxy.execute(LIFT) == EXECUTED
+
+
+async def test_run_tells_a_failure_and_the_host_is_not_vyroxs_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "failed"
+        await confirmation.run()
+        [entry] = await hashes(database)
+        assert await outcomes(database) == [(entry, "requested"), (entry, "failed")]
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(LIFT)
+
+
+@pytest.mark.parametrize(
+    "progress", ["pending", VendorError("away"), TimeoutError(), LookupError("a mistake")]
+)
+async def test_run_backs_off_and_ends_as_unknown_after_15_minutes_contract_37(
+    database: Database, progress: object
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        proxy.acting.progress = progress  # type: ignore[assignment]
+        proxy.clock.now += CONFIRM_FIRST_S
+        while await database.read(pending):
+            await confirmation.run()
+            proxy.clock.now += 0.5
+        assert CONFIRM_FOR_S < proxy.clock.now - NOW < CONFIRM_FOR_S + 10
+        looks = len(proxy.acting.looks)
+        assert len(BACK_OFF_S) < looks < 30
+        [entry] = await hashes(database)
+        assert await outcomes(database) == [(entry, "requested"), (entry, "outcome_unknown")]
+        # The host may be contained all the same, so it can be lifted.
+        proxy.acting.progress = "pending"
+        assert await proxy.execute(LIFT) == EXECUTED
+
+
+async def test_run_looks_for_what_was_sent_and_not_answered_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        proxy.acting.failure = VendorOutcomeUnknownError("reset after it was sent")
+        with pytest.raises(VendorOutcomeUnknownError):
+            await proxy.execute()
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "reached"
+        await confirmation.run()
+        [entry] = await hashes(database)
+        assert await outcomes(database) == [(entry, "outcome_unknown"), (entry, "confirmed")]
+
+
+async def test_run_looks_for_nothing_that_was_confirmed_or_failed_at_once_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        proxy.acting.answer = Done(confirmed=True)
+        assert await proxy.execute() == EXECUTED
+        proxy.acting.failure = VendorError("refused")
+        with pytest.raises(VendorError):
+            await proxy.execute(LIFT)
+        proxy.clock.now += CONFIRM_FOR_S
+        await confirmation.run()
+        assert proxy.acting.looks == []
+
+
+async def test_run_after_a_crash_looks_for_what_nobody_recorded_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        proxy.acting.gate.clear()
+        crashed = proxy.start()
+        await proxy.acting.began.wait()
+        proxy.database.always = "before"  # it will never be able to tell
+        proxy.acting.gate.set()
+        assert await crashed == EXECUTED
+        await proxy.containment.drain()
+        proxy.database.always = None
+        proxy.acting.progress = "reached"
+        await confirmation.run()
+        assert proxy.acting.looks == []  # its owner may be at work still
+        proxy.clock.now += LEASE_S
+        await proxy.writer.commit(claims.give_up_lapsed, proxy.clock())
+        await confirmation.run()
+        [entry] = await hashes(database)
+        assert await outcomes(database) == [(entry, "outcome_unknown"), (entry, "confirmed")]
+
+
+async def test_run_of_two_containers_tells_it_once_contract_37(database: Database) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        other = Confirmation(database, proxy.writer, clients_of(proxy.acting), proxy.clock)
+        for number in range(10):
+            host = f"host-{number}"
+            request = msgspec.structs.replace(ISOLATION, request_id=host, host=host)
+            assert await proxy.execute(request) == EXECUTED
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "reached"
+        await asyncio.gather(confirmation.run(), other.run())
+        assert len(proxy.acting.looks) == 10
+    told = [outcome for _, outcome in await outcomes(database)]
+    assert told == ["requested"] * 10 + ["confirmed"] * 10
+
+
+async def test_run_after_a_later_action_does_not_judge_the_earlier_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        assert await proxy.execute(LIFT) == EXECUTED
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "reached"
+        await confirmation.run()
+        assert [target for _, target, _ in proxy.acting.looks] == ["lifted"]
+        contained, lifted = await hashes(database)
+        assert await outcomes(database) == [
+            (contained, "requested"),
+            (lifted, "requested"),
+            (lifted, "confirmed"),
+        ]
+
+
+async def test_run_goes_on_after_the_database_was_away_contract_37(database: Database) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "reached"
+        proxy.database.faults = {proxy.database.writes + 2: "before"}
+        with pytest.raises(Exception, match="away"):
+            await confirmation.run()
+        proxy.clock.now += TAKEN_FOR_S
+        await confirmation.run()
+        assert [outcome for _, outcome in await outcomes(database)] == ["requested", "confirmed"]
+
+
+async def test_run_without_credentials_is_unknown_in_the_end_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        await take_credentials(database, TENANT)
+        proxy.clock.now += CONFIRM_FOR_S + 1
+        await confirmation.run()
+        assert [outcome for _, outcome in await outcomes(database)] == [
+            "requested",
+            "outcome_unknown",
+        ]
+        await give_credentials(database, [TENANT])

@@ -1,0 +1,248 @@
+"""Devices: one action at a time, by the state that is wanted, and only Vyrox's own is lifted.
+
+Contract 34 and 36.
+"""
+
+import asyncio
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.audit import NOW, TENANT, entries, events
+from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, outcomes, running
+from tests.vendor import AID
+from vyrox import containment, db, devices
+from vyrox.db import Database
+from vyrox.devices import Held, Hold
+from vyrox.edr import Device, Done
+from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
+from vyrox.models import ContainmentRequest
+
+LIFT = msgspec.structs.replace(ISOLATION, request_id="lift-1", action_type="LIFT_HOST_ISOLATION")
+
+
+def other(request: ContainmentRequest, name: str) -> ContainmentRequest:
+    return msgspec.structs.replace(request, request_id=name)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containment, "HELD_RETRY_S", 0.01)
+
+
+async def test_execute_one_action_at_a_device_at_a_time_contract_36(
+    database: Database, soon: None
+) -> None:
+    async with running(database) as proxy, running(database) as second:
+        proxy.acting.gate.clear()
+        first = proxy.start()
+        await proxy.acting.began.wait()
+        waiting = second.start(other(ISOLATION, "2"))
+        elsewhere = msgspec.structs.replace(ISOLATION, request_id="3", host="workstation-02")
+        assert await second.execute(elsewhere) == EXECUTED
+        assert second.acting.did == [("contained", "workstation-02")]
+        proxy.acting.gate.set()
+        assert await first == EXECUTED
+        assert await waiting == EXECUTED
+        assert second.acting.did[1:] == [("contained", "workstation-01")]
+
+
+async def test_execute_gives_up_on_a_device_that_stays_held_contract_36(
+    database: Database, soon: None
+) -> None:
+    async with running(database) as proxy, running(database, deadline_s=0.1) as second:
+        proxy.acting.gate.clear()
+        first = proxy.start(KILL)
+        await proxy.acting.began.wait()
+        with pytest.raises(VendorError, match="another action is at the device") as caught:
+            await second.execute(other(ISOLATION, "2"))
+        assert not isinstance(caught.value, VendorOutcomeUnknownError)
+        assert second.acting.did == []
+        proxy.acting.gate.set()
+        assert await first == EXECUTED
+    assert sorted(str(outcome) for _, outcome in await outcomes(database)) == [
+        "confirmed",
+        "failed",
+    ]
+
+
+async def test_execute_gets_a_device_whose_holder_has_died_contract_36(
+    database: Database, soon: None
+) -> None:
+    async with running(database) as proxy, running(database) as second:
+        proxy.acting.gate.clear()
+        dead = proxy.start()
+        await proxy.acting.began.wait()
+        second.clock.now += LEASE_S
+        assert await second.execute(other(ISOLATION, "2")) == EXECUTED
+        proxy.acting.gate.set()
+        await dead
+    # The first, which came back too late, has not let go what was never its own again.
+    [(owner, token)] = await database.read(held_rows)
+    assert (owner, token) == (None, 2)
+
+
+def held_rows(connection: Connection) -> list[tuple[object, object]]:
+    query = sa.select(db.devices.c.owner, db.devices.c.token)
+    return [(row.owner, row.token) for row in connection.execute(query)]
+
+
+async def test_end_by_one_whose_lease_was_over_lets_nothing_go_contract_36(
+    database: Database,
+) -> None:
+    def hold(owner: str, now: float) -> Hold:
+        return Hold(
+            TENANT, "crowdstrike", Device(AID), "r", owner, owner, "contained", now + 10, now
+        )
+
+    def take(connection: Connection, wanted: Hold) -> Held | None:
+        return devices.take(connection, [wanted])[0].result
+
+    def end(connection: Connection, held: Held) -> None:
+        devices.end(connection, held, "failed", None, True, NOW)
+
+    first = await database.write(take, hold("first", NOW))
+    assert await database.write(take, hold("too soon", NOW + 9.999)) is None
+    second = await database.write(take, hold("second", NOW + 10))
+    assert first is not None
+    assert second is not None
+    assert second.token > first.token
+    await database.write(end, first)
+    assert await database.write(take, hold("third", NOW + 11)) is None
+    await database.write(end, second)
+    assert await database.write(take, hold("fourth", NOW + 12)) is not None
+
+
+async def test_execute_of_a_contained_host_sends_nothing_and_says_so_contract_36(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.answer = Done(confirmed=True, changed=False)
+        assert await proxy.execute() == EXECUTED
+    [told] = await events(database, kind="execute.outcome")
+    assert told["outcome"] == "confirmed"
+    assert told["reason"] == "the device was in this state already; nothing was sent"
+
+
+async def test_lift_undoes_what_vyrox_contained_and_nothing_else_contract_34(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        with pytest.raises(RefusedByPolicyError, match="not contained by vyrox"):
+            await proxy.execute(LIFT)
+        assert await proxy.execute() == EXECUTED
+        of_another = msgspec.structs.replace(LIFT, tenant_id="other-corp")
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(of_another)
+        assert await proxy.execute(LIFT) == EXECUTED
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(other(LIFT, "lift-2"))
+        forced = msgspec.structs.replace(LIFT, request_id="lift-3", force=True)
+        assert await proxy.execute(forced) == EXECUTED
+        assert [target for target, _ in proxy.acting.did] == ["contained", "lifted", "lifted"]
+    assert [entry["action_type"] for entry in await entries(database)] == [
+        "HOST_ISOLATION",
+        "LIFT_HOST_ISOLATION",
+        "LIFT_HOST_ISOLATION",
+    ]
+    refused = await events(database, kind="execute.refused")
+    assert [event["rule"] for event in refused] == ["not contained by vyrox"] * 2
+
+
+async def test_lift_knows_the_device_by_id_and_by_name_contract_34(database: Database) -> None:
+    uuid = "12345678-1234-1234-1234-123456789ABC"
+    device = Device(AID, "Workstation-01")
+    async with running(database) as proxy:
+        proxy.acting.devices = dict.fromkeys((AID, uuid, "workstation-01"), device)
+        for number, (contain, lift) in enumerate(
+            [(AID, "workstation-01"), ("workstation-01", AID), (uuid, AID), (AID, uuid)]
+        ):
+            isolation = msgspec.structs.replace(ISOLATION, request_id=f"c{number}", host=contain)
+            assert await proxy.execute(isolation) == EXECUTED
+            undo = msgspec.structs.replace(LIFT, request_id=f"l{number}", host=lift)
+            assert await proxy.execute(undo) == EXECUTED
+
+
+@pytest.mark.parametrize(
+    ("failure", "may_lift"),
+    [
+        pytest.param(VendorError("no such host"), False, id="reject_after_a_failure"),
+        pytest.param(VendorOutcomeUnknownError("reset"), True, id="allow_after_an_unknown"),
+    ],
+)
+async def test_lift_after_what_may_have_contained_contract_34(
+    database: Database, failure: VendorError, may_lift: bool
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.failure = failure
+        with pytest.raises(VendorError):
+            await proxy.execute()
+        proxy.acting.failure = None
+        if may_lift:
+            assert await proxy.execute(LIFT) == EXECUTED
+        else:
+            with pytest.raises(RefusedByPolicyError):
+                await proxy.execute(LIFT)
+
+
+async def test_lift_of_what_others_had_contained_before_is_refused_contract_34(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.answer = Done(confirmed=True, changed=False)
+        assert await proxy.execute() == EXECUTED
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(LIFT)
+
+
+async def test_lift_that_failed_can_be_tried_again_contract_34(database: Database) -> None:
+    async with running(database) as proxy:
+        assert await proxy.execute() == EXECUTED
+        for failure in (VendorError("busy"), VendorOutcomeUnknownError("reset")):
+            proxy.acting.failure = failure
+            with pytest.raises(VendorError):
+                await proxy.execute(LIFT)
+        proxy.acting.failure = None
+        assert await proxy.execute(LIFT) == EXECUTED
+
+
+async def test_lift_in_a_dry_run_lifts_nothing_contract_34(database: Database) -> None:
+    async with running(database, dry_run=True) as proxy:
+        assert (await proxy.execute(LIFT)).status == "dry_run"
+    assert proxy.acting.did == []
+    assert [entry["dry_run"] for entry in await entries(database)] == [True]
+
+
+async def test_name_with_a_nul_from_the_vendor_or_the_caller_is_no_error_contract_36(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.devices = {"workstation-01": Device(AID, "work\0station")}
+        assert await proxy.execute() == EXECUTED
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(msgspec.structs.replace(LIFT, host="work\0station"))
+
+
+async def test_execute_many_at_one_device_in_two_containers_never_overlap_contract_36(
+    database: Database, soon: None
+) -> None:
+    at_once, most = 0, 0
+
+    async def overlap() -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+
+    async with running(database) as one, running(database) as two:
+        one.acting.acting = two.acting.acting = overlap
+        tasks = [
+            proxy.start(other(ISOLATION, f"{number}-{name}"))
+            for number in range(8)
+            for name, proxy in (("one", one), ("two", two))
+        ]
+        assert await asyncio.gather(*tasks) == [EXECUTED] * 16
+    assert most == 1

@@ -1,0 +1,206 @@
+"""A vendor that does as it is told, and a tenant's credentials for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, MultiFernet
+from sqlalchemy import Connection
+
+from vyrox.chain.writer import Receipt
+from vyrox.db import Database, alerts, edr_credentials
+from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr.clients import Credentials
+from vyrox.edr_credentials import EdrClients
+from vyrox.models import EdrVendor, NormalizedAlert, Vendor
+
+AID: Final = "12345678123412341234123456789abc"
+COMPOSITE_ID: Final = f"{'c' * 32}:ind:{AID}:1234567890-10304-123"
+"""What CrowdStrike calls an alert whose process can be killed."""
+
+VAULT: Final = MultiFernet([Fernet("c2VjcmV0LWtleS1vZi10aGUtdGVzdHMtMDEyMzQ1Njc=")])
+
+
+class FakeVendor:
+    """A vendor that keeps what it was asked to do.
+
+    Attributes:
+        asked: Each action's target and device, with the receipt that came with it.
+        began: Set by each action, before it waits for `gate`.
+        gate: An action goes on once it is set, which it is at first.
+        looking: Set when a device is looked for, before `found` is waited for.
+        failure: What each action ends with.
+        lost: What each look for a device ends with.
+        acting: Called in the middle of each action.
+        answer: What an action comes to.
+        devices: What a host is; one that is not here has its own name as its id.
+        progress: What a look at an action that was sent finds, or fails with.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Target, str, Receipt]] = []
+        self.comments: list[str] = []
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.looking = asyncio.Event()
+        self.found = asyncio.Event()
+        self.found.set()
+        self.failure: Exception | None = None
+        self.lost: Exception | None = None
+        self.acting: Callable[[], Awaitable[None]] | None = None
+        self.answer = Done(confirmed=True)
+        self.devices: dict[str, Device] = {}
+        self.progress: Progress | Exception = "pending"
+        self.looks: list[tuple[str, Target, str | None]] = []
+
+    def make(self, credentials: Credentials) -> "FakeVendor":
+        """Act for whoever has credentials, which must have been decrypted."""
+        assert credentials.secret == "edr-secret"
+        return self
+
+    @property
+    def did(self) -> list[tuple[Target, str]]:
+        """Return the target and the device of each action."""
+        return [(target, device) for target, device, _ in self.asked]
+
+    async def find_device(self, host: str, deadline: Deadline) -> Device:
+        self.looking.set()
+        await self.found.wait()
+        if self.lost is not None:
+            raise self.lost
+        return self.devices.get(host, Device(host))
+
+    async def contain(
+        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        self.comments.append(comment)
+        return await self._act("contained", device, receipt)
+
+    async def lift(
+        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        return await self._act("lifted", device, receipt)
+
+    async def kill(
+        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        return await self._act("killed", device, receipt)
+
+    async def _act(self, target: Target, device: Device, receipt: Receipt) -> Done:
+        self.asked.append((target, device.id, receipt))
+        self.began.set()
+        await self.gate.wait()
+        if self.acting is not None:
+            await self.acting()
+        if self.failure is not None:
+            raise self.failure
+        return self.answer
+
+    async def read_progress(
+        self, device_id: str, target: Target, reference: str | None, deadline: Deadline
+    ) -> Progress:
+        self.looks.append((device_id, target, reference))
+        if isinstance(self.progress, Exception):
+            raise self.progress
+        return self.progress
+
+    async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
+        return ()
+
+
+def clients_of(vendor: FakeVendor) -> EdrClients:
+    return EdrClients(VAULT, vendor.make)
+
+
+async def give_credentials(
+    database: Database,
+    tenant_ids: Iterable[str],
+    vendor: EdrVendor = "crowdstrike",
+    vault: MultiFernet = VAULT,
+) -> None:
+    """Give tenants credentials at `vendor`, without an event."""
+    encrypted = vault.encrypt(b"edr-secret").decode()
+    await database.write(_give_credentials, list(tenant_ids), vendor, encrypted)
+
+
+def _give_credentials(
+    connection: Connection, tenant_ids: list[str], vendor: EdrVendor, encrypted: str
+) -> None:
+    present = set(
+        connection.execute(
+            sa.select(edr_credentials.c.tenant_id).where(edr_credentials.c.vendor == vendor)
+        ).scalars()
+    )
+    rows = [
+        {
+            "tenant_id": tenant_id,
+            "vendor": vendor,
+            "client_id": "client",
+            "azure_tenant": None,
+            "base_url": "https://api.crowdstrike.com",
+            "secret": encrypted,
+            "version": "1",
+        }
+        for tenant_id in tenant_ids
+        if tenant_id not in present
+    ]
+    if rows:
+        connection.execute(edr_credentials.insert(), rows)
+
+
+async def take_credentials(database: Database, tenant_id: str) -> None:
+    """Take a tenant's credentials away, without an event."""
+    await database.write(_take_credentials, tenant_id)
+
+
+def _take_credentials(connection: Connection, tenant_id: str) -> None:
+    connection.execute(edr_credentials.delete().where(edr_credentials.c.tenant_id == tenant_id))
+
+
+async def add_alert(
+    database: Database,
+    tenant_id: str,
+    alert_id: str,
+    raw_id: str = COMPOSITE_ID,
+    source: Vendor = "crowdstrike",
+    device_id: str | None = AID,
+    hostname: str | None = None,
+) -> None:
+    """Store an alert that was accepted earlier, if it is not there."""
+    alert = NormalizedAlert(
+        id=alert_id,
+        tenant_id=tenant_id,
+        source=source,
+        raw_id=raw_id,
+        timestamp=0.0,
+        device_id=device_id,
+        hostname=hostname,
+    )
+    await database.write(_add_alert, alert)
+
+
+def _add_alert(connection: Connection, alert: NormalizedAlert) -> None:
+    if connection.execute(sa.select(alerts.c.id).where(alerts.c.id == alert.id)).first() is None:
+        connection.execute(
+            alerts.insert().values(
+                id=alert.id,
+                tenant_id=alert.tenant_id,
+                source=alert.source,
+                received_at=0.0,
+                alert=msgspec.json.encode(alert),
+                raw=b"{}",
+                finished_at=4e9,  # never due for deletion
+            )
+        )
+
+
+async def forget_alert(database: Database, alert_id: str) -> None:
+    """Delete an alert, as retention does."""
+    await database.write(_forget_alert, alert_id)
+
+
+def _forget_alert(connection: Connection, alert_id: str) -> None:
+    connection.execute(alerts.delete().where(alerts.c.id == alert_id))

@@ -1,0 +1,194 @@
+"""`vyrox tenant edr`: the credentials with which Vyrox acts at a tenant's vendor."""
+
+import asyncio
+from typing import Final
+
+import click
+import msgspec
+
+from vyrox import edr_credentials
+from vyrox.cli.opened import opened_database
+from vyrox.cli.output import json_option, print_json, print_table, printable
+from vyrox.cli.tenant import tenant_argument
+from vyrox.clock import wall_clock
+from vyrox.edr import Deadline, Finding
+from vyrox.edr.calls import open_http
+from vyrox.edr.clients import make_client
+from vyrox.edr.urls import check_base_url, default_base_url
+from vyrox.edr_credentials import EDR_VENDORS, EdrClients, Stored
+from vyrox.errors import OperatorError, VendorError
+from vyrox.models import EdrVendor
+from vyrox.settings import Settings
+
+MAX_SECRET_BYTES: Final = 4096
+"""Of a vendor's secret; a SentinelOne token is a JWT of some hundred bytes."""
+
+CHECK_DEADLINE_S: Final = 60.0
+
+_NEEDS: Final[dict[EdrVendor, frozenset[str]]] = {
+    "crowdstrike": frozenset({"--client-id"}),
+    "sentinelone": frozenset({"--base-url"}),
+    "defender": frozenset({"--client-id", "--azure-tenant"}),
+}
+
+_vendors = click.Choice(EDR_VENDORS)
+
+
+@click.group()
+def edr() -> None:
+    """Credentials with which Vyrox acts at a tenant's vendor."""
+
+
+@edr.command("set")
+@tenant_argument
+@click.option("--vendor", required=True, type=_vendors, help="Whose hosts are acted on.")
+@click.option("--client-id", help="Of the API client (CrowdStrike) or the app (Defender).")
+@click.option("--azure-tenant", help="Directory (tenant) id of the app. For Defender.")
+@click.option(
+    "--base-url",
+    help="Of the vendor's API. Needed for SentinelOne: https://NAME.sentinelone.net.  "
+    "[default: CrowdStrike us-1, Defender's worldwide address]",
+)
+def set_(
+    tenant_id: str,
+    vendor: EdrVendor,
+    client_id: str | None,
+    azure_tenant: str | None,
+    base_url: str | None,
+) -> None:
+    """Store credentials, in the place of earlier ones. The secret is read from standard input."""
+    given = {"--client-id": client_id, "--azure-tenant": azure_tenant, "--base-url": base_url}
+    _check_options(vendor, {name for name, value in given.items() if value is not None})
+    settings = Settings.from_process()
+    try:
+        url = check_base_url(
+            vendor, base_url or default_base_url(vendor) or "", settings.edr_test_url
+        )
+    except ValueError as exc:
+        raise click.UsageError(f"--base-url {exc}") from exc
+    secret = _read_secret()
+
+    async def run() -> None:
+        async with opened_database() as opened:
+            stored = Stored(
+                tenant_id=tenant_id,
+                vendor=vendor,
+                client_id=client_id,
+                azure_tenant=azure_tenant,
+                base_url=url,
+                secret=opened.open_vault().encrypt(secret).decode(),
+                version=edr_credentials.new_version(),
+            )
+            await opened.database.write(edr_credentials.set_credentials, stored, wall_clock())
+
+    asyncio.run(run())
+    click.echo(f"{tenant_id} has credentials for {vendor} at {url}")
+    click.echo(f"Try them: vyrox tenant edr check {tenant_id} --vendor {vendor}", err=True)
+
+
+def _check_options(vendor: EdrVendor, given: set[str]) -> None:
+    if missing := sorted(_NEEDS[vendor] - given):
+        raise click.UsageError(f"--vendor {vendor} needs {' and '.join(missing)}.")
+    allowed = _NEEDS[vendor] | {"--base-url"}
+    if foreign := sorted(given - allowed):
+        raise click.UsageError(f"{foreign[0]} is not for --vendor {vendor}.")
+
+
+def _read_secret() -> bytes:
+    with click.open_file("-", "rb") as stdin:
+        secret: bytes = stdin.read(MAX_SECRET_BYTES + 3)
+    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+    if not 1 <= len(secret) <= MAX_SECRET_BYTES:
+        raise OperatorError(f"the secret must be 1 to {MAX_SECRET_BYTES} bytes")
+    if not secret.isascii() or not secret.decode("ascii").isprintable() or b" " in secret:
+        raise OperatorError("the secret must be printable ASCII without spaces")
+    return secret
+
+
+@edr.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List who has credentials for which vendor."""
+
+    async def run() -> list[Stored]:
+        async with opened_database() as opened:
+            return await opened.database.read(edr_credentials.list_credentials)
+
+    rows = asyncio.run(run())
+    if as_json:
+        print_json([_without_secret(row) for row in rows])
+        return
+    print_table(
+        ("TENANT", "VENDOR", "BASE URL", "CLIENT ID"),
+        ((row.tenant_id, row.vendor, row.base_url, row.client_id) for row in rows),
+    )
+
+
+def _without_secret(row: Stored) -> dict[str, str | None]:
+    hidden = {"secret", "version"}
+    return {
+        name: value for name, value in msgspec.structs.asdict(row).items() if name not in hidden
+    }
+
+
+@edr.command()
+@tenant_argument
+@click.option("--vendor", required=True, type=_vendors, help="Whose credentials.")
+def remove(tenant_id: str, vendor: EdrVendor) -> None:
+    """Forget TENANT's credentials for a vendor. Nothing can be done at it then."""
+
+    async def run() -> None:
+        async with opened_database() as opened:
+            await opened.database.write(
+                edr_credentials.remove_credentials, tenant_id, vendor, wall_clock()
+            )
+
+    asyncio.run(run())
+    click.echo(f"{tenant_id} has no credentials for {vendor} any more")
+
+
+@edr.command()
+@tenant_argument
+@click.option("--vendor", type=_vendors, help="Needed where there are credentials for several.")
+@json_option
+def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
+    """Call the vendor, harmlessly, and say which permissions are there.
+
+    Exits with 1 where one is missing.
+    """
+
+    async def run() -> tuple[Finding, ...]:
+        async with opened_database() as opened, open_http() as http:
+            rows = await opened.database.read(edr_credentials.list_credentials, tenant_id)
+            clients = EdrClients(
+                opened.open_vault(),
+                lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),
+            )
+            client = clients.client(_only(rows, tenant_id, vendor))
+            return await client.check(Deadline(CHECK_DEADLINE_S))
+
+    try:
+        findings = asyncio.run(run())
+    except VendorError as exc:
+        raise OperatorError(f"the vendor refused: {printable(str(exc))}") from exc
+    if as_json:
+        print_json(findings)
+    else:
+        words = {True: "yes", False: "MISSING", None: "cannot be told without acting"}
+        print_table(
+            ("PERMISSION", "NEEDED FOR", "PRESENT"),
+            ((each.permission, each.needed_for, words[each.present]) for each in findings),
+        )
+    if any(each.present is False for each in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _only(rows: list[Stored], tenant_id: str, vendor: EdrVendor | None) -> Stored:
+    chosen = [row for row in rows if vendor in {None, row.vendor}]
+    if not chosen:
+        raise OperatorError(f"{tenant_id} has no such credentials; see: vyrox tenant edr list")
+    if len(chosen) > 1:
+        raise OperatorError(
+            f"{tenant_id} has {', '.join(row.vendor for row in chosen)}: say which with --vendor"
+        )
+    return chosen[0]

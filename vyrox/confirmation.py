@@ -1,0 +1,192 @@
+"""Look at the vendor for what became of an action, once it was sent (contract 37).
+
+What is still to be confirmed stands in the database since before the vendor was called, so it is
+looked for whatever crashed meanwhile, by whichever container comes first.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox import devices, log
+from vyrox.chain.writer import ChainWriter, Outcome
+from vyrox.clock import Clock
+from vyrox.db import Database, confirmations
+from vyrox.devices import Held, outcome_event
+from vyrox.edr import Deadline, Target
+from vyrox.edr_credentials import EdrClients, Stored, list_credentials
+from vyrox.errors import VendorError
+from vyrox.models import EdrVendor
+
+AT_ONCE: Final = 16
+"""Actions looked at together: a vendor limits the rate of calls."""
+
+CALL_DEADLINE_S: Final = 20.0
+"""For one look, all its calls together."""
+
+TAKEN_FOR_S: Final = 60.0
+"""For so long one that is being looked at is nobody else's; longer than a look takes."""
+
+BACK_OFF_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Before the next look; then the last of these."""
+
+Found = Literal["confirmed", "failed", "outcome_unknown"]
+
+_c: Final = confirmations.c
+
+
+class _Due(msgspec.Struct, frozen=True):
+    entry_hash: str
+    tenant_id: str
+    vendor: EdrVendor
+    device_id: str
+    execution: bytes
+    target: Target
+    reference: str | None
+    attempts: int
+    next_at: float
+    until_at: float
+
+    def held(self) -> Held:
+        return Held(
+            self.tenant_id, self.vendor, self.device_id, self.entry_hash, self.target, token=0
+        )
+
+
+class _Settled(msgspec.Struct, frozen=True):
+    due: _Due
+    found: Found
+    reason: str | None
+
+
+class Confirmation:
+    """Looks for the effects of actions; `run` must be called often."""
+
+    def __init__(
+        self, database: Database, writer: ChainWriter, clients: EdrClients, clock: Clock
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._clients = clients
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Look at those actions whose time has come, and write down what was found.
+
+        Raises:
+            UnavailableError: The database is away; nothing is forgotten.
+        """
+        now = self._clock()
+        if not await self._database.read(_any_due, now):
+            return
+        due = await self._database.write(_take_due, now)
+        looks = await asyncio.gather(*(self._look(each) for each in due), return_exceptions=True)
+        for failure in looks:
+            if failure is not None:
+                raise failure
+
+    async def _look(self, due: _Due) -> None:
+        reason: str | None = None
+        try:
+            progress = await self._read_progress(due)
+        except (VendorError, TimeoutError) as exc:
+            progress, reason = "pending", str(exc) or "no answer in time"
+        except Exception as exc:  # noqa: BLE001  (logged with its traceback, and tried again)
+            log.event("confirmation.failed", logging.ERROR, tenant=due.tenant_id)
+            progress, reason = "pending", f"{type(exc).__name__} in the client"
+        match progress:
+            case "reached":
+                await self._settle(due, "confirmed", None)
+            case "failed":
+                await self._settle(due, "failed", "the vendor has the device in another state")
+            case "pending" if self._clock() >= due.until_at:
+                await self._settle(
+                    due, "outcome_unknown", f"not confirmed in time: {reason or 'still pending'}"
+                )
+            case "pending":
+                wait_s = BACK_OFF_S[min(due.attempts, len(BACK_OFF_S) - 1)]
+                await self._database.write(_look_again, due, self._clock() + wait_s)
+
+    async def _read_progress(self, due: _Due) -> Literal["pending", "reached", "failed"]:
+        stored = await self._database.read(_credentials, due)
+        if stored is None:
+            raise VendorError("the tenant has no credentials for the vendor any more")
+        client = self._clients.client(stored)
+        async with asyncio.timeout(CALL_DEADLINE_S + 5):
+            return await client.read_progress(
+                due.device_id, due.target, due.reference, Deadline(CALL_DEADLINE_S)
+            )
+
+    async def _settle(self, due: _Due, found: Found, reason: str | None) -> None:
+        await self._writer.commit(settle, _Settled(due, found, reason))
+        log.event(
+            f"execute.{found}",
+            logging.INFO if found == "confirmed" else logging.ERROR,
+            tenant=due.tenant_id,
+            device=due.device_id,
+            entry=due.entry_hash,
+            reason=reason,
+        )
+
+
+def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[None]]:
+    """Write down what was found of each action, and look for it no longer."""
+    devices.lock(connection)
+    return [_settle(connection, each) for each in settled]
+
+
+def _settle(connection: Connection, settled: _Settled) -> Outcome[None]:
+    due = settled.due
+    mine = connection.execute(
+        confirmations.delete().where(_c.entry_hash == due.entry_hash).returning(_c.entry_hash)
+    )
+    if mine.first() is None:
+        return Outcome(None)  # a later action has taken its place, or it was told already
+    if settled.found != "outcome_unknown":
+        devices.settle(connection, due.held(), reached=settled.found == "confirmed")
+    told = outcome_event(
+        due.tenant_id,
+        None,
+        due.execution.decode(),
+        due.entry_hash,
+        settled.found,
+        settled.reason,
+    )
+    return Outcome(None, (told,))
+
+
+def _any_due(connection: Connection, now: float) -> bool:
+    query = sa.select(sa.literal(1)).where(_c.next_at <= now).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def _take_due(connection: Connection, now: float) -> list[_Due]:
+    devices.lock(connection)
+    query = sa.select(confirmations).where(_c.next_at <= now).order_by(_c.next_at).limit(AT_ONCE)
+    due = [_Due(*row) for row in connection.execute(query)]
+    for each in due:
+        _put_off(connection, each, now + TAKEN_FOR_S)
+    return due
+
+
+def _look_again(connection: Connection, due: _Due, next_at: float) -> None:
+    devices.lock(connection)
+    _put_off(connection, due, min(next_at, due.until_at))
+
+
+def _put_off(connection: Connection, due: _Due, next_at: float) -> None:
+    connection.execute(
+        confirmations.update()
+        .where(_c.entry_hash == due.entry_hash)
+        .values(next_at=next_at, attempts=due.attempts + 1)
+    )
+
+
+def _credentials(connection: Connection, due: _Due) -> Stored | None:
+    stored = list_credentials(connection, due.tenant_id)
+    return next((each for each in stored if each.vendor == due.vendor), None)

@@ -1,0 +1,240 @@
+"""Devices at the vendors: one action at a time, and whether Vyrox has contained them (contract 36).
+
+A device is held by the action that is at it, with a lease, across containers. The token rises with
+each that gets it, so one whose lease has run out cannot write over its successor. What an action
+may have left behind stands in the database before the vendor is called: that the device may be
+contained, and that this is still to be confirmed.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.chain.writer import Draft, Outcome
+from vyrox.db import confirmations, devices
+from vyrox.edr import Device, Target
+from vyrox.edr.actions import normal_host
+from vyrox.events import event
+from vyrox.models import EdrVendor
+
+CONFIRM_FIRST_S: Final = 1.0
+CONFIRM_FOR_S: Final = 900.0
+"""After an action was sent, its effect is looked for: first so soon, and at most for so long."""
+
+_POSTGRES_LOCK: Final = "SELECT pg_advisory_xact_lock(7261947)"
+"""Every transaction that changes claims, devices or confirmations holds this lock from its first
+statement on, so that none of two containers waits for the other's rows. The number is arbitrary and
+ours alone."""
+
+Ended = Literal["confirmed", "requested", "failed", "outcome_unknown"]
+
+_d: Final = devices.c
+_c: Final = confirmations.c
+
+_TAKE: Final = """
+INSERT INTO devices (tenant_id, vendor, device_id, hostname, owner, lease_until, token)
+VALUES (:tenant_id, :vendor, :device_id, :hostname, :owner, :lease_until, 1)
+ON CONFLICT (tenant_id, vendor, device_id) DO UPDATE
+SET owner = excluded.owner, lease_until = excluded.lease_until, hostname = excluded.hostname,
+    token = devices.token + 1
+WHERE devices.owner IS NULL OR devices.lease_until <= :now
+RETURNING token
+"""
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """What wants to act on a device.
+
+    Attributes:
+        owner: The attempt's own, as in its claim.
+        entry_hash: Of the audit entry of the attempt.
+        lease_until: Unix seconds, as `now`.
+    """
+
+    tenant_id: str
+    vendor: EdrVendor
+    device: Device
+    request_id: str
+    owner: str
+    entry_hash: str
+    target: Target
+    lease_until: float
+    now: float
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A device in the hands of one attempt, until it ends or its lease does."""
+
+    tenant_id: str
+    vendor: EdrVendor
+    device_id: str
+    entry_hash: str
+    target: Target
+    token: int
+
+
+def lock(connection: Connection) -> None:
+    """Make this the only transaction that changes claims, devices or confirmations."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_POSTGRES_LOCK).all()
+    # SQLite's writing transaction is exclusive already.
+
+
+def take(connection: Connection, holds: Sequence[Hold]) -> list[Outcome[Held | None]]:
+    """Give each device to who wants it, with what it may leave behind; None where it is held."""
+    lock(connection)
+    return [_take(connection, hold) for hold in holds]
+
+
+def _take(connection: Connection, hold: Hold) -> Outcome[Held | None]:
+    parameters = {
+        "tenant_id": hold.tenant_id,
+        "vendor": hold.vendor,
+        "device_id": hold.device.id,
+        "hostname": _stored_name(hold.device),
+        "owner": hold.owner,
+        "lease_until": hold.lease_until,
+        "now": hold.now,
+    }
+    token: int | None = connection.execute(sa.text(_TAKE), parameters).scalar()
+    if token is None:
+        return Outcome(None)
+    held = Held(hold.tenant_id, hold.vendor, hold.device.id, hold.entry_hash, hold.target, token)
+    if hold.target != "killed":
+        _supersede(connection, held)
+    if hold.target == "contained":
+        connection.execute(
+            devices.update()
+            .where(_is(held), _d.contained_entry.is_(None))
+            .values(contained_entry=hold.entry_hash)
+        )
+    connection.execute(
+        confirmations.insert().values(
+            entry_hash=hold.entry_hash,
+            tenant_id=hold.tenant_id,
+            vendor=hold.vendor,
+            device_id=hold.device.id,
+            execution=hold.request_id.encode(),
+            target=hold.target,
+            reference=None,
+            attempts=0,
+            # Should nobody tell how it ended, it is looked for when the lease is over.
+            next_at=hold.lease_until,
+            until_at=hold.lease_until + CONFIRM_FOR_S,
+        )
+    )
+    return Outcome(held)
+
+
+def _stored_name(device: Device) -> str | None:
+    # PostgreSQL's text cannot hold a NUL, and a vendor's answer can.
+    name = device.hostname
+    return None if name is None or "\0" in name else normal_host(name)
+
+
+def _supersede(connection: Connection, held: Held) -> None:
+    """Look no longer for what the next action undoes or repeats."""
+    connection.execute(
+        confirmations.delete().where(
+            _c.tenant_id == held.tenant_id,
+            _c.vendor == held.vendor,
+            _c.device_id == held.device_id,
+            _c.target != "killed",
+        )
+    )
+
+
+def end(
+    connection: Connection,
+    held: Held,
+    ended: Ended,
+    reference: str | None,
+    changed: bool,
+    now: float,
+) -> None:
+    """Let the device go, and keep of the action what is still to be known.
+
+    Args:
+        reference: What the vendor calls the action.
+        changed: Whether anything was sent; a device that others have contained is not Vyrox's.
+        now: Unix seconds.
+    """
+    values: dict[str, object] = {"owner": None, "lease_until": 0.0}
+    connection.execute(devices.update().where(_is(held), _d.token == held.token).values(**values))
+    if ended in {"requested", "outcome_unknown"}:
+        connection.execute(
+            confirmations.update()
+            .where(_c.entry_hash == held.entry_hash)
+            .values(
+                reference=reference,
+                next_at=now + CONFIRM_FIRST_S,
+                until_at=now + CONFIRM_FOR_S,
+            )
+        )
+        return
+    reached = ended == "confirmed" and (changed or held.target == "lifted")
+    forget(connection, held.entry_hash)
+    settle(connection, held, reached=reached)
+
+
+def settle(connection: Connection, held: Held, *, reached: bool) -> None:
+    """Note whether Vyrox has the device contained, now that it is known what became of it."""
+    if held.target == "lifted" and reached:
+        connection.execute(devices.update().where(_is(held)).values(contained_entry=None))
+    elif held.target == "contained" and not reached:
+        connection.execute(
+            devices.update()
+            .where(_is(held), _d.contained_entry == held.entry_hash)
+            .values(contained_entry=None)
+        )
+
+
+def forget(connection: Connection, entry_hash: str) -> None:
+    """Look no longer for the effect of the action that this entry tells of."""
+    connection.execute(confirmations.delete().where(_c.entry_hash == entry_hash))
+
+
+def is_contained(
+    connection: Connection, tenant_id: str, vendor: EdrVendor | None, host: str
+) -> bool:
+    """Return whether Vyrox has contained, or may have, the device that `host` names."""
+    name = normal_host(host)
+    query = sa.select(sa.literal(1)).where(
+        _d.tenant_id == tenant_id,
+        _d.vendor == vendor,
+        _d.contained_entry.is_not(None),
+        sa.or_(_d.device_id == name, _d.hostname == name),
+    )
+    # PostgreSQL's text cannot hold a NUL, and no vendor's identifier has one.
+    return "\0" not in host and connection.execute(query).first() is not None
+
+
+def outcome_event(
+    tenant_id: str,
+    trace_id: str | None,
+    request_id: str,
+    entry_hash: str | None,
+    outcome: str,
+    reason: str | None,
+) -> Draft:
+    """Return the event that tells what became of an entry's action."""
+    return event(
+        "execute.outcome",
+        tenant_id,
+        trace_id,
+        execution=request_id,
+        entry=entry_hash,
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _is(held: Held) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        _d.tenant_id == held.tenant_id,
+        _d.vendor == held.vendor,
+        _d.device_id == held.device_id,
+    )

@@ -1,0 +1,87 @@
+"""Which vendor can do which action, and what an action needs (contract 25).
+
+    action                              CrowdStrike        SentinelOne          Defender
+    HOST_ISOLATION, NETWORK_QUARANTINE  contain            disconnect           isolate Full
+    LIFT_HOST_ISOLATION, LIFT_...       lift_containment   connect              unisolate
+    PROCESS_KILL                        RTR kill, for an   mitigate/kill, for   none
+                                        alert of the       a threat of the
+                                        Alerts API         console
+
+An isolation and a network quarantine are the same call: that is what these vendors mean by either
+word. Nothing but a kill is ever put in the place of a kill.
+"""
+
+import re
+from typing import Final
+
+from vyrox.edr import Target
+from vyrox.models import ActionType, EdrVendor, LiftType, NormalizedAlert
+
+_COMPOSITE_ID: Final = re.compile(r"[0-9a-f]{32}:[a-z]+:[0-9a-f]{32}:\S+")
+"""CrowdStrike's name of an alert, `cid:ind:aid:...`, by which its process can be looked up."""
+
+_THREAT_ID: Final = re.compile(r"[0-9]{1,20}")
+"""SentinelOne's name of a threat, which is all that its kill takes."""
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_supported(
+    vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
+) -> bool:
+    """Return whether `vendor` can do `action` as asked, with what `alert` holds.
+
+    Args:
+        alert: The tenant's alert that the request names, or None where there is none.
+    """
+    if action != "PROCESS_KILL":
+        return True
+    if alert is None or alert.source != vendor:
+        return False
+    match vendor:
+        case "crowdstrike":
+            return _COMPOSITE_ID.fullmatch(alert.raw_id) is not None
+        case "sentinelone":
+            return _THREAT_ID.fullmatch(alert.raw_id) is not None
+        case "defender":
+            return False
+
+
+def target_of(action: ActionType | LiftType) -> Target:
+    """Return the state that `action` leads to."""
+    match action:
+        case "HOST_ISOLATION" | "NETWORK_QUARANTINE":
+            return "contained"
+        case "LIFT_HOST_ISOLATION" | "LIFT_NETWORK_QUARANTINE":
+            return "lifted"
+        case "PROCESS_KILL":
+            return "killed"
+
+
+def normal_host(host: str) -> str:
+    """Return `host` as the vendors write it: identifiers and names have no case.
+
+    CrowdStrike's agent id is 32 hex digits; written as a UUID, it is the same id.
+    """
+    host = host.lower()
+    return host.replace("-", "") if _UUID.fullmatch(host) else host
+
+
+_CALLS: Final[dict[EdrVendor, dict[Target, str]]] = {
+    "crowdstrike": {
+        "contained": "contain",
+        "lifted": "lift_containment",
+        "killed": "real-time-response kill",
+    },
+    "sentinelone": {
+        "contained": "agents/actions/disconnect",
+        "lifted": "agents/actions/connect",
+        "killed": "threats/mitigate/kill",
+    },
+    "defender": {"contained": "isolate Full", "lifted": "unisolate"},
+}
+
+
+def call_of(vendor: EdrVendor, target: Target) -> str:
+    """Return the vendor's own name of the call that leads to `target`, for the log."""
+    return _CALLS[vendor][target]

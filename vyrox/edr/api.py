@@ -1,0 +1,115 @@
+"""One vendor's API with one tenant's credentials: authorized calls, and what a refusal is."""
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from vyrox.edr import Deadline
+from vyrox.edr.calls import Answer, Call
+from vyrox.edr.rate_limits import Patience, Sleep
+from vyrox.edr.tokens import Authorization
+
+T = TypeVar("T")
+
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+
+
+class Api:
+    """Sends calls to one vendor for one tenant."""
+
+    def __init__(
+        self,
+        base_url: str,
+        patience: Patience,
+        authorization: Authorization,
+        refusals: frozenset[int],
+    ) -> None:
+        """`refusals` are the statuses with which the vendor says that it has done nothing."""
+        self._base_url = base_url
+        self._patience = patience
+        self._authorization = authorization
+        self._refusals = refusals
+
+    @property
+    def sleep(self) -> Sleep:
+        """What waits between two looks at the same thing."""
+        return self._patience.sleep
+
+    @property
+    def authorization(self) -> Authorization:
+        """For who wants to look at the token itself."""
+        return self._authorization
+
+    def call(
+        self,
+        name: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        changes: bool = False,
+    ) -> Call:
+        """Return a POST with the JSON of `body`, or a GET where there is none.
+
+        Args:
+            path: Made of constants and checked identifiers only.
+        """
+        return Call(
+            name=name,
+            method="GET" if body is None else "POST",
+            url=self._base_url + path,
+            query=query or {},
+            body=None if body is None else msgspec.json.encode(body),
+            changes=changes,
+        )
+
+    def deletion(self, name: str, path: str, query: Mapping[str, str]) -> Call:
+        """Return a DELETE."""
+        return Call(name=name, method="DELETE", url=self._base_url + path, query=query)
+
+    async def send(self, call: Call, deadline: Deadline) -> Answer:
+        """Return the answer to `call`: a success, or one that says that nothing was done.
+
+        A 401 says so too: the token is renewed, once, and the call is sent once more.
+
+        Raises:
+            VendorError: The vendor is away, or answers what cannot be believed.
+            VendorOutcomeUnknownError: So it did to a call that changes something.
+        """
+        authorization = await self._authorization.value(deadline)
+        answer = await self._patience.exchange(call, deadline, authorization)
+        if answer.status == _UNAUTHORIZED and self._authorization.discard(authorization):
+            authorization = await self._authorization.value(deadline)
+            answer = await self._patience.exchange(call, deadline, authorization)
+        if answer.succeeded or answer.status in self._refusals:
+            return answer
+        raise answer.unusable("not an answer to this")
+
+    async def read(self, call: Call, decoder: msgspec.json.Decoder[T], deadline: Deadline) -> T:
+        """Return the decoded body of the answer to `call`.
+
+        Raises:
+            VendorError: As `send`; or the vendor refuses; or it cannot be read.
+            VendorOutcomeUnknownError: As `send`; or it cannot be read.
+        """
+        return (await self.send(call, deadline)).decode(decoder)
+
+    async def is_allowed(
+        self, call: Call, deadline: Deadline, also: frozenset[int] = frozenset()
+    ) -> bool | None:
+        """Return whether the credentials may make `call`, None where its answer does not tell.
+
+        Args:
+            also: Refusals that only someone who may make the call gets to see.
+
+        Raises:
+            VendorError: The credentials themselves are refused, or the vendor is away.
+        """
+        answer = await self.send(call, deadline)
+        if answer.status == _UNAUTHORIZED:
+            raise answer.refusal()
+        if answer.status == _FORBIDDEN:
+            return False
+        return True if answer.succeeded or answer.status in also else None

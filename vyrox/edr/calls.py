@@ -1,0 +1,208 @@
+"""One call to a vendor and its answer: the only place where httpx is called.
+
+What a failure means is decided here, once. A call that changes nothing fails with VendorError,
+whatever happened. One that changes something fails with VendorError only where it is proved that no
+byte of it was sent or that the vendor refused it; all else is VendorOutcomeUnknownError.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.metadata import version
+from typing import Final, Literal, TypeVar
+
+import httpx
+import msgspec
+
+from vyrox.edr import Deadline
+from vyrox.edr.reasons import reason
+from vyrox.errors import VendorError, VendorOutcomeUnknownError
+
+T = TypeVar("T")
+
+MAX_ANSWER_BYTES: Final = 1 << 20
+"""The largest answer that is expected is a list of processes, well below this."""
+
+CONNECT_S: Final = 10.0
+"""To get a connection; the rest of the deadline is for the call itself."""
+
+USER_AGENT: Final = f"vyrox/{version('vyrox')}"
+
+_FOREIGN: Final = (
+    TimeoutError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    httpx.CookieConflict,
+)
+_UNSENT: Final = (
+    httpx.ConnectError,  # refused, unreachable, no such name, TLS
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+"""Raised before there is a connection to send anything on."""
+
+
+def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """Return the client that all vendors' calls share; the caller closes it.
+
+    It follows no redirect, which would carry the credentials along; it takes no proxy and no
+    certificates from the environment; it keeps no cookie, which would travel from one tenant's
+    calls to another's.
+
+    Args:
+        transport: None is the network.
+    """
+    return httpx.AsyncClient(
+        transport=transport,
+        follow_redirects=False,
+        trust_env=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        # Nothing is unpacked: an answer of a few bytes could become gigabytes.
+        headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Call:
+    """One request; its repr shows nothing, for the body may hold a secret.
+
+    Attributes:
+        name: For the event log.
+        changes: Whether it changes the state of a host.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "DELETE"]
+    url: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    content_type: str = "application/json"
+    changes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Answer:
+    """What came back; its repr shows nothing, for the body may hold a token."""
+
+    call: Call
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the status says so."""
+        return 200 <= self.status < 300
+
+    def decode(self, decoder: msgspec.json.Decoder[T]) -> T:
+        """Return the body of a success.
+
+        Raises:
+            VendorError: The vendor refused the call, or the answer to a call that changes nothing
+                cannot be read.
+            VendorOutcomeUnknownError: The answer to a call that changes something cannot be read.
+        """
+        if not self.succeeded:
+            raise self.refusal()
+        try:
+            return decoder.decode(self.body)
+        except (ValueError, RecursionError) as exc:
+            raise self.unusable("the answer cannot be read") from exc
+
+    def refusal(self) -> VendorError:
+        """Return the error that says that the vendor has not done what was asked, and why."""
+        return VendorError(f"{self.call.name}: {self._says()}")
+
+    def unusable(self, why: str) -> VendorError:
+        """Return the error for an answer that does not tell what the vendor has done."""
+        return _unusable(self.call, f"{why}: {self._says()}")
+
+    def _says(self) -> str:
+        return f"HTTP {self.status} {reason(self.body)}".rstrip()
+
+
+async def exchange(
+    http: httpx.AsyncClient, call: Call, deadline: Deadline, authorization: str | None = None
+) -> Answer:
+    """Return the answer to `call`, whatever its status.
+
+    Args:
+        deadline: For the whole exchange. Timeouts of single reads would let a vendor that sends a
+            byte a second go on for ever.
+        authorization: The whole value of the header.
+
+    Raises:
+        VendorError: Nothing was sent, or the call changes nothing.
+        VendorOutcomeUnknownError: It may have been sent, and no whole answer came.
+    """
+    sending = _Sending(call, deadline)
+    sending.check_time()
+    headers = {"accept": "application/json"}
+    if call.body is not None:
+        headers["content-type"] = call.content_type
+    if authorization is not None:
+        headers["authorization"] = authorization
+    connect_s = min(CONNECT_S, 0.9 * deadline.remaining_s())
+    request = http.build_request(
+        call.method,
+        call.url,
+        params=call.query or None,
+        content=call.body,
+        headers=headers,
+        timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
+        extensions={"trace": sending.trace},
+    )
+    try:
+        async with asyncio.timeout_at(deadline.at):
+            response = await http.send(request, stream=True)
+            try:
+                body = await _read(response, call)
+            finally:
+                await response.aclose()
+    except _FOREIGN as exc:
+        if isinstance(exc, _UNSENT) or sending.was_connecting:
+            raise VendorError(f"{call.name}: not sent: {type(exc).__name__}") from exc
+        raise _unusable(call, type(exc).__name__) from exc
+    return Answer(call=call, status=response.status_code, headers=response.headers, body=body)
+
+
+class _Sending:
+    """How far a request has got, as the lower library tells it (httpx, "trace extension")."""
+
+    def __init__(self, call: Call, deadline: Deadline) -> None:
+        self._call = call
+        self._deadline = deadline
+        self.was_connecting = False
+        """The last that was heard is of the connection. Where nothing is heard at all, this stays
+        False, and the request counts as sent."""
+
+    def check_time(self) -> None:
+        if self._deadline.remaining_s() == 0.0:
+            raise VendorError(f"{self._call.name}: not sent: the time is up")
+
+    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
+        self.was_connecting = event.startswith("connection.")
+        if event.endswith(".send_request_headers.started"):
+            # A process that was stopped while it connected must not act on an old approval.
+            self.check_time()
+
+
+async def _read(response: httpx.Response, call: Call) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _unusable(call, "the answer is compressed")
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _unusable(call, "the answer is too large")
+    return bytes(body)
+
+
+def _unusable(call: Call, why: str) -> VendorError:
+    if call.changes:
+        return VendorOutcomeUnknownError(f"{call.name}: sent, outcome unknown: {why}")
+    return VendorError(f"{call.name}: {why}")

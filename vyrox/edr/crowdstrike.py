@@ -1,0 +1,266 @@
+"""CrowdStrike Falcon: network containment of a host, and the kill of one process on it.
+
+Source: the swagger that gofalcon and falconpy are generated from: oauth2, Hosts, Alerts, Real Time
+Response.
+"""
+
+import asyncio
+import re
+from typing import Final
+from urllib.parse import urlencode
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from vyrox import log
+from vyrox.chain.writer import Receipt
+from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr.api import Api
+from vyrox.edr.calls import Call
+from vyrox.edr.falcon import Page, resources
+from vyrox.edr.locks import held
+from vyrox.edr.processes import Process
+from vyrox.edr.rtr import Output, command_output, kill
+from vyrox.edr.states import States, already, progress_towards
+from vyrox.errors import VendorError
+from vyrox.models import NormalizedAlert
+
+REFUSALS: Final = frozenset({400, 401, 403, 404, 409, 429})
+
+_CONFLICT: Final = 409
+_MAX_PID: Final = 2**32 - 1
+_AID = re.compile(r"[0-9a-f]{32}")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PID = re.compile(r"[1-9][0-9]{0,9}")
+_EPOCH = re.compile(r"[1-9][0-9]{8,11}")
+
+_CONTAINED: Final[States] = {"contained": "reached", "containment_pending": "pending"}
+_LIFTED: Final[States] = {"normal": "reached", "lift_containment_pending": "pending"}
+
+
+class _Host(msgspec.Struct, frozen=True):
+    device_id: str
+    hostname: str | None = None
+    status: str | None = None
+    tags: list[str] | None = None
+
+
+class _Acted(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _AlertDevice(msgspec.Struct, frozen=True):
+    device_id: str
+
+
+class _Alert(msgspec.Struct, frozen=True):
+    """`process_id` is left out: it is Falcon's own number, and no operating system's."""
+
+    composite_id: str
+    device: _AlertDevice | None = None
+    filename: str | None = None
+    local_process_id: str | None = None
+    process_start_time: str | int | None = None
+
+
+_IDS = msgspec.json.Decoder(Page[str])
+_HOSTS = msgspec.json.Decoder(Page[_Host])
+_ACTED = msgspec.json.Decoder(Page[_Acted])
+_ALERTS = msgspec.json.Decoder(Page[_Alert])
+
+
+def token_call(base_url: str, client_id: str, secret: str) -> Call:
+    """Return the call that fetches a token; a success is 201 for half an hour."""
+    form = urlencode({"client_id": client_id, "client_secret": secret})
+    return Call(
+        name="token",
+        method="POST",
+        url=f"{base_url}/oauth2/token",
+        body=form.encode(),
+        content_type="application/x-www-form-urlencoded",
+    )
+
+
+class CrowdStrike:
+    """A VendorClient."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._killing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """A session belongs to a client and a host: two kills on one host would share it, and the
+        first to end would end it for both."""
+
+    async def find_device(self, host: str, deadline: Deadline) -> Device:
+        """See VendorClient. `host` is an agent id, with dashes or without, or a host's name."""
+        aid = _aid(host)
+        if aid is None:
+            # FQL takes an asterisk for any text; the name that is found is compared below.
+            name = host.replace("\\", "\\\\").replace("'", "\\'")
+            query = {"filter": f"hostname:'{name}'"}
+            call = self._api.call("find host", "/devices/queries/devices/v1", query=query)
+            aids = resources(await self._api.send(call, deadline), _IDS)
+            if len(aids) != 1:
+                raise VendorError(f"{len(aids) or 'no'} hosts have this name")
+            aid = _checked_aid(aids[0])
+        found = await self._host(aid, deadline)
+        if _aid(host) is None and (found.hostname or "").casefold() != host.casefold():
+            raise VendorError("no host has exactly this name")
+        return Device(aid, found.hostname, tuple(found.tags or ()))
+
+    async def contain(
+        self,
+        device: Device,
+        comment: str,  # noqa: ARG002  (CrowdStrike keeps none)
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        """See VendorClient."""
+        return await self._act("contain", _CONTAINED, device, receipt, deadline)
+
+    async def lift(
+        self,
+        device: Device,
+        comment: str,  # noqa: ARG002  (CrowdStrike keeps none)
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        """See VendorClient."""
+        return await self._act("lift_containment", _LIFTED, device, receipt, deadline)
+
+    async def kill(
+        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """See VendorClient. The host's own list must name the process that the alert names."""
+        aid = _checked_aid(device.id)
+        async with held(self._killing.setdefault(aid, asyncio.Lock()), deadline, "kill"):
+            pid, process = await self._process(alert.raw_id, aid, deadline)
+            log.event("edr.call", vendor="crowdstrike", call="kill", host=aid, entry=receipt.hash)
+            request_id = await kill(self._api, aid, pid, process, deadline)
+        return Done(confirmed=True, reference=request_id)
+
+    async def read_progress(
+        self, device_id: str, target: Target, reference: str | None, deadline: Deadline
+    ) -> Progress:
+        """See VendorClient."""
+        if target == "killed":
+            if reference is None:
+                raise VendorError("nobody knows which kill")
+            return _progress(await command_output(self._api, reference, deadline))
+        states, opposite = (_CONTAINED, _LIFTED) if target == "contained" else (_LIFTED, _CONTAINED)
+        status = (await self._host(_checked_aid(device_id), deadline)).status
+        return progress_towards(status, states, opposite)
+
+    async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
+        """See VendorClient. The scopes as the console's "API clients and keys" names them."""
+        containment, killing = "isolation", "process kill"
+        nothing = "00000000-0000-0000-0000-000000000000"
+        hosts = self._api.call("check", "/devices/queries/devices/v1", query={"limit": "1"})
+        alerts = self._api.call(
+            "check", "/alerts/entities/alerts/v2", body={"composite_ids": [nothing]}
+        )
+        sessions = self._api.call(
+            "check", "/real-time-response/queries/sessions/v1", query={"limit": "1"}
+        )
+        command = self._api.call(
+            "check",
+            "/real-time-response/entities/active-responder-command/v1",
+            query={"cloud_request_id": nothing, "sequence_id": "0"},
+        )
+        # Who lacks the scope is told so before anyone looks whether the thing exists.
+        unknown = frozenset({400, 404})
+        return (
+            Finding("Hosts: Read", containment, await self._api.is_allowed(hosts, deadline)),
+            Finding("Hosts: Write", containment, None),
+            Finding("Alerts: Read", killing, await self._api.is_allowed(alerts, deadline, unknown)),
+            Finding(
+                "Real time response: Read", killing, await self._api.is_allowed(sessions, deadline)
+            ),
+            Finding(
+                "Real time response: Write",
+                killing,
+                await self._api.is_allowed(command, deadline, unknown),
+            ),
+        )
+
+    async def _act(
+        self,
+        action: str,
+        states: States,
+        device: Device,
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        """Bring `device` into one of `states`: what is reached there, and what is on the way.
+
+        Args:
+            action: One of two constants. The same endpoint hides hosts and switches detection off.
+        """
+        aid = _checked_aid(device.id)
+        if done := already((await self._host(aid, deadline)).status, states):
+            return done
+        log.event("edr.call", vendor="crowdstrike", call=action, host=aid, entry=receipt.hash)
+        answer = await self._api.send(
+            self._api.call(
+                action,
+                "/devices/entities/devices-actions/v2",
+                query={"action_name": action},
+                body={"ids": [aid]},
+                changes=True,
+            ),
+            deadline,
+        )
+        if answer.status == _CONFLICT and (
+            done := already((await self._host(aid, deadline)).status, states)
+        ):
+            return done
+        if aid not in {acted.id for acted in resources(answer, _ACTED)}:
+            raise answer.refusal()
+        return Done(confirmed=False)
+
+    async def _host(self, aid: str, deadline: Deadline) -> _Host:
+        call = self._api.call("read host", "/devices/entities/devices/v2", body={"ids": [aid]})
+        hosts = resources(await self._api.send(call, deadline), _HOSTS)
+        if [host.device_id for host in hosts] != [aid]:
+            raise VendorError("read host: the vendor does not know it")
+        return hosts[0]
+
+    async def _process(
+        self, composite_id: str, aid: str, deadline: Deadline
+    ) -> tuple[int, Process]:
+        """Return which process an alert tells of, with the number the host's system gave it."""
+        call = self._api.call(
+            "read alert", "/alerts/entities/alerts/v2", body={"composite_ids": [composite_id]}
+        )
+        alerts = resources(await self._api.send(call, deadline), _ALERTS)
+        if [alert.composite_id for alert in alerts] != [composite_id]:
+            raise VendorError("read alert: the vendor does not know it")
+        alert = alerts[0]
+        if alert.device is None or alert.device.device_id != aid:
+            raise VendorError("the alert is of another host")
+        pid, start = alert.local_process_id or "", str(alert.process_start_time)
+        if not _PID.fullmatch(pid) or int(pid) > _MAX_PID:
+            raise VendorError("the alert does not tell the process")
+        if not alert.filename or not _EPOCH.fullmatch(start):
+            raise VendorError("the alert does not tell what the process is, or its start")
+        return int(pid), Process(alert.filename, float(start))
+
+
+def _aid(text: str) -> str | None:
+    """Return the agent id that `text` spells, or None. One agent id also goes as a UUID."""
+    text = text.lower() if text.isascii() else ""
+    if _UUID.fullmatch(text):
+        text = text.replace("-", "")
+    return text if _AID.fullmatch(text) else None
+
+
+def _checked_aid(text: str) -> str:
+    aid = _aid(text)
+    if aid is None:
+        raise VendorError("no agent id")
+    return aid
+
+
+def _progress(output: Output | None) -> Progress:
+    if output is None:
+        return "pending"
+    return "failed" if output.stderr else "reached"

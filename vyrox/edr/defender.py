@@ -1,0 +1,297 @@
+"""Microsoft Defender for Endpoint: isolation of a machine. It kills no process by its number.
+
+Source: Microsoft Learn, `defender-endpoint/api/`: isolate-machine, unisolate-machine,
+machineaction, get-machineactions-collection, get-machines, common-errors; Microsoft identity
+platform, client credentials flow.
+"""
+
+import re
+from base64 import urlsafe_b64decode
+from datetime import datetime
+from typing import Annotated, Final, Literal
+from urllib.parse import urlencode
+
+import msgspec
+
+from vyrox import log
+from vyrox.chain.writer import Receipt
+from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr.api import Api
+from vyrox.edr.calls import Answer, Call
+from vyrox.errors import VendorError
+from vyrox.models import NormalizedAlert
+
+REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
+
+SCOPE: Final = "https://api.securitycenter.microsoft.com/.default"
+"""Microsoft Graph, where alerts are read, takes another; a token has one."""
+
+MAX_ACTIONS: Final = 100
+"""Of a machine, the latest first."""
+
+_MACHINE_ID = re.compile(r"[0-9a-f]{40}")
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+_READ_WRITE: Final = "Machine.ReadWrite.All"
+_ALREADY_ACTIVE: Final = "ActiveRequestAlreadyExists"
+_FULL: Final = "Full"
+"""Selective isolation leaves some programs on the network."""
+
+_Kind = Literal["Isolate", "Unisolate"]
+_PATHS: Final[dict[_Kind, str]] = {"Isolate": "isolate", "Unisolate": "unisolate"}
+_PROGRESS: Final[dict[str, Progress]] = {
+    "Pending": "pending",
+    "InProgress": "pending",
+    "Succeeded": "reached",
+    "Failed": "failed",
+    "TimeOut": "failed",
+    "Cancelled": "failed",
+}
+
+
+class _Machine(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    computer_dns_name: str | None = None
+    machine_tags: list[str] | None = None
+
+
+class _Machines(msgspec.Struct, frozen=True):
+    value: list[_Machine]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+
+
+class _Action(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    type: str
+    status: str
+    machine_id: str
+    creation_date_time_utc: Annotated[datetime, msgspec.Meta(tz=True)]
+    scope: str | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return _PROGRESS.get(self.status, "pending")
+
+
+class _Actions(msgspec.Struct, frozen=True):
+    value: list[_Action]
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    code: str | None = None
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    error: _Refusal | None = None
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    roles: list[str]
+
+
+_MACHINE = msgspec.json.Decoder(_Machine)
+_MACHINES = msgspec.json.Decoder(_Machines)
+_ACTION = msgspec.json.Decoder(_Action)
+_ACTIONS = msgspec.json.Decoder(_Actions)
+_REFUSED = msgspec.json.Decoder(_Refused)
+_CLAIMS = msgspec.json.Decoder(_Claims)
+
+
+def token_call(login_url: str, azure_tenant: str, client_id: str, secret: str) -> Call:
+    """Return the call that fetches a token for machine actions, for about an hour."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": client_id,
+        "client_secret": secret,
+        "scope": SCOPE,
+    }
+    return Call(
+        name="token",
+        method="POST",
+        url=f"{login_url}/{azure_tenant}/oauth2/v2.0/token",
+        body=urlencode(form).encode(),
+        content_type="application/x-www-form-urlencoded",
+    )
+
+
+class Defender:
+    """A VendorClient."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def find_device(self, host: str, deadline: Deadline) -> Device:
+        """See VendorClient. `host` is a machine's id or its full DNS name."""
+        machine_id = _machine_id(host)
+        if machine_id is not None:
+            call = self._api.call("read machine", f"/api/machines/{machine_id}")
+            machine = await self._api.read(call, _MACHINE, deadline)
+            if _machine_id(machine.id) != machine_id:
+                raise VendorError("read machine: the answer is of another one")
+        else:
+            query = {"$filter": f"computerDnsName eq {_quoted(host)}"}
+            call = self._api.call("find machine", "/api/machines", query=query)
+            found = await self._api.read(call, _MACHINES, deadline)
+            if len(found.value) != 1 or found.next_link:
+                raise VendorError(f"{len(found.value) or 'no'} machines have this name")
+            machine = found.value[0]
+            if (machine.computer_dns_name or "").casefold() != host.casefold():
+                raise VendorError("no machine has exactly this name")
+        return Device(
+            _checked_id(machine.id), machine.computer_dns_name, tuple(machine.machine_tags or ())
+        )
+
+    async def contain(
+        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """See VendorClient."""
+        body = {"Comment": comment, "IsolationType": "Full"}
+        return await self._act("Isolate", body, device, receipt, deadline)
+
+    async def lift(
+        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """See VendorClient."""
+        return await self._act("Unisolate", {"Comment": comment}, device, receipt, deadline)
+
+    async def kill(
+        self,
+        device: Device,  # noqa: ARG002
+        alert: NormalizedAlert,  # noqa: ARG002
+        receipt: Receipt,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+    ) -> Done:
+        """Raise VendorError: Defender stops files, everywhere they run, and no one process."""
+        raise VendorError("Defender kills no process by its number")
+
+    async def read_progress(
+        self, device_id: str, target: Target, reference: str | None, deadline: Deadline
+    ) -> Progress:
+        """See VendorClient."""
+        if target == "killed":
+            raise VendorError("Defender kills no process by its number")
+        machine_id = _checked_id(device_id)
+        kind: _Kind = "Isolate" if target == "contained" else "Unisolate"
+        if reference is None:
+            decisive = _decisive(await self._actions(machine_id, deadline))
+            return decisive.progress if decisive and decisive.type == kind else "failed"
+        if not _GUID.fullmatch(reference):
+            raise VendorError("no machine action's id")
+        call = self._api.call("read action", f"/api/machineactions/{reference}")
+        action = await self._api.read(call, _ACTION, deadline)
+        if (action.id, action.machine_id, action.type) != (reference, machine_id, kind):
+            raise VendorError("read action: the answer is of another one")
+        return action.progress
+
+    async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
+        """See VendorClient. The token itself says which application permissions it has."""
+        roles = _unverified_roles(await self._api.authorization.value(deadline))
+        reads = None if roles is None else bool(roles & {"Machine.Read.All", _READ_WRITE})
+        isolates = None if roles is None else "Machine.Isolate" in roles
+        return (
+            Finding("Machine.Isolate", "isolation", isolates),
+            Finding("Machine.Read.All", "isolation", reads),
+        )
+
+    async def _act(
+        self,
+        kind: _Kind,
+        body: dict[str, str],
+        device: Device,
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        machine_id = _checked_id(device.id)
+        if done := _already(_decisive(await self._actions(machine_id, deadline)), kind):
+            return done
+        path = _PATHS[kind]
+        log.event("edr.call", vendor="defender", call=path, host=machine_id, entry=receipt.hash)
+        call = self._api.call(path, f"/api/machines/{machine_id}/{path}", body=body, changes=True)
+        answer = await self._api.send(call, deadline)
+        if _is_active_already(answer):
+            done = _already(_decisive(await self._actions(machine_id, deadline)), kind)
+            if done is None:
+                raise answer.refusal()
+            return done
+        action = answer.decode(_ACTION)
+        if (action.machine_id, action.type) != (machine_id, kind) or not _GUID.fullmatch(action.id):
+            raise answer.unusable("the answer is of another action")
+        if action.progress == "failed":
+            raise answer.refusal()
+        return Done(confirmed=action.progress == "reached", reference=action.id)
+
+    async def _actions(self, machine_id: str, deadline: Deadline) -> list[_Action]:
+        """Return isolations of a machine and their ends, the latest first."""
+        kinds = "(type eq 'Isolate' or type eq 'Unisolate')"
+        query = {
+            "$filter": f"machineId eq {_quoted(machine_id)} and {kinds}",
+            "$top": str(MAX_ACTIONS),
+        }
+        call = self._api.call("read actions", "/api/machineactions", query=query)
+        found = (await self._api.read(call, _ACTIONS, deadline)).value
+        actions = [a for a in found if a.machine_id == machine_id and a.type in _PATHS]
+        return sorted(actions, key=lambda action: action.creation_date_time_utc, reverse=True)
+
+
+def _machine_id(text: str) -> str | None:
+    """Return the machine's id that `text` spells, or None."""
+    text = text.lower() if text.isascii() else ""
+    return text if _MACHINE_ID.fullmatch(text) else None
+
+
+def _checked_id(text: str) -> str:
+    machine_id = _machine_id(text)
+    if machine_id is None:
+        raise VendorError("no machine's id")
+    return machine_id
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a string of OData, in which a quote is written twice.
+
+    Source: OData 4.01 URL conventions, 5.1.1.6.1 "Primitive literals".
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _decisive(actions: list[_Action]) -> _Action | None:
+    """Return the latest action that has not failed: those that failed have changed nothing."""
+    return next((action for action in actions if action.progress != "failed"), None)
+
+
+def _already(decisive: _Action | None, kind: _Kind) -> Done | None:
+    """Return what to answer where `kind` need not be sent, None where it must be.
+
+    A machine without any action is sent an `unisolate` too: how long the vendor keeps old actions
+    is not known.
+    """
+    if decisive is None or decisive.type != kind:
+        return None
+    if kind == "Isolate" and decisive.scope not in {None, _FULL}:
+        return None
+    reached = decisive.progress == "reached"
+    return Done(confirmed=reached, changed=False, reference=decisive.id)
+
+
+def _is_active_already(answer: Answer) -> bool:
+    if answer.succeeded:
+        return False
+    try:
+        refused = _REFUSED.decode(answer.body)
+    except (ValueError, RecursionError):
+        return False
+    return refused.error is not None and refused.error.code == _ALREADY_ACTIVE
+
+
+def _unverified_roles(authorization: str) -> frozenset[str] | None:
+    """Return the application permissions that a token claims, or None where it cannot be read.
+
+    For display alone: nothing has verified the token, and Microsoft asks that no client relies on
+    what is in it.
+    """
+    payload = authorization.partition(".")[2].partition(".")[0]
+    try:
+        claims = _CLAIMS.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    return frozenset(claims.roles)

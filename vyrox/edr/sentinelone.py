@@ -1,0 +1,274 @@
+"""SentinelOne: an agent off the network and back, and the kill of a threat.
+
+Source: SentinelOne management API v2.1, as its SDK 6.0 and Splunk's connector use it.
+"""
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from vyrox import log
+from vyrox.chain.writer import Receipt
+from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr.api import Api
+from vyrox.edr.calls import Answer
+from vyrox.edr.states import States, already, progress_towards
+from vyrox.errors import VendorError
+from vyrox.models import NormalizedAlert
+
+REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
+
+_API: Final = "/web/api/v2.1"
+_ID = re.compile(r"[0-9]{1,20}")
+
+_CONTAINED: Final[States] = {"disconnected": "reached", "disconnecting": "pending"}
+_LIFTED: Final[States] = {"connected": "reached", "connecting": "pending"}
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    code: int | None = None
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    key: str
+    value: str | None = None
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    sentinelone: list[_Tag] | None = None
+
+
+class _Agent(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    computer_name: str | None = None
+    network_status: str | None = None
+    tags: _Tags | None = None
+
+
+class _Agents(msgspec.Struct, frozen=True):
+    data: list[_Agent]
+    errors: list[_Reason] | None = None
+
+
+class _ThreatAgent(msgspec.Struct, frozen=True, rename="camel"):
+    agent_id: str | None = None
+
+
+class _Mitigation(msgspec.Struct, frozen=True):
+    action: str | None = None
+    status: str | None = None
+
+
+class _Threat(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    agent_realtime_info: _ThreatAgent | None = None
+    mitigation_status: list[_Mitigation] | None = None
+
+
+class _Threats(msgspec.Struct, frozen=True):
+    data: list[_Threat]
+    errors: list[_Reason] | None = None
+
+
+class _Affected(msgspec.Struct, frozen=True):
+    affected: int
+
+
+class _Acted(msgspec.Struct, frozen=True):
+    data: _Affected | None = None
+    errors: list[_Reason] | None = None
+
+
+_AGENTS = msgspec.json.Decoder(_Agents)
+_THREATS = msgspec.json.Decoder(_Threats)
+_ACTED = msgspec.json.Decoder(_Acted)
+
+
+class SentinelOne:
+    """A VendorClient."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def find_device(self, host: str, deadline: Deadline) -> Device:
+        """See VendorClient. What is all digits is an agent's id, not its UUID."""
+        if _ID.fullmatch(host):
+            agent = await self._agent(host, deadline)
+        else:
+            agents = await self._agents({"computerName": host}, deadline)
+            if len(agents) != 1 or not _ID.fullmatch(agents[0].id):
+                raise VendorError(f"{len(agents) or 'no'} agents have this name")
+            agent = agents[0]
+            if (agent.computer_name or "").casefold() != host.casefold():
+                raise VendorError("no agent has exactly this name")
+        tags = agent.tags.sentinelone or [] if agent.tags else []
+        return Device(agent.id, agent.computer_name, tuple(_tag(tag) for tag in tags))
+
+    async def contain(
+        self,
+        device: Device,
+        comment: str,  # noqa: ARG002  (SentinelOne keeps none)
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        """See VendorClient."""
+        return await self._act("disconnect", _CONTAINED, device, receipt, deadline)
+
+    async def lift(
+        self,
+        device: Device,
+        comment: str,  # noqa: ARG002  (SentinelOne keeps none)
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        """See VendorClient."""
+        return await self._act("connect", _LIFTED, device, receipt, deadline)
+
+    async def kill(
+        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
+    ) -> Done:
+        """See VendorClient. All processes of the threat are killed, on its agent alone."""
+        threat = await self._threat(alert.raw_id, deadline)
+        agent = threat.agent_realtime_info
+        if agent is None or agent.agent_id != _checked_id(device.id):
+            raise VendorError("the threat is of another agent")
+        if done := _killed_before(threat):
+            return done
+        log.event("edr.call", vendor="sentinelone", call="kill", host=device.id, entry=receipt.hash)
+        if not await self._changed("kill", "/threats/mitigate/kill", threat.id, deadline):
+            done = _killed_before(await self._threat(threat.id, deadline))
+            if done is None:
+                raise VendorError("kill: the vendor found nothing to do")
+            return done
+        return Done(confirmed=False, reference=threat.id)
+
+    async def read_progress(
+        self, device_id: str, target: Target, reference: str | None, deadline: Deadline
+    ) -> Progress:
+        """See VendorClient."""
+        if target == "killed":
+            if reference is None:
+                raise VendorError("nobody knows which kill")
+            return _kill_progress(await self._threat(reference, deadline)) or "pending"
+        states, opposite = (_CONTAINED, _LIFTED) if target == "contained" else (_LIFTED, _CONTAINED)
+        status = (await self._agent(device_id, deadline)).network_status
+        return progress_towards(status, states, opposite)
+
+    async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
+        """See VendorClient. The permissions as the console's "Roles" names them."""
+        containment, killing = "isolation", "process kill"
+        agents = self._api.call("check", f"{_API}/agents", query={"limit": "1"})
+        threats = self._api.call("check", f"{_API}/threats", query={"limit": "1"})
+        return (
+            Finding("Endpoints: View", containment, await self._api.is_allowed(agents, deadline)),
+            Finding("Endpoints: Disconnect From Network", containment, None),
+            Finding("Endpoints: Reconnect To Network", "lifting", None),
+            Finding(
+                "Endpoint Threats: View", killing, await self._api.is_allowed(threats, deadline)
+            ),
+            Finding("Endpoint Threats: Mitigate", killing, None),
+        )
+
+    async def _act(
+        self,
+        action: Literal["disconnect", "connect"],
+        states: States,
+        device: Device,
+        receipt: Receipt,
+        deadline: Deadline,
+    ) -> Done:
+        """Bring `device` into one of `states`: what is reached there, and what is on the way."""
+        if done := already((await self._agent(device.id, deadline)).network_status, states):
+            return done
+        log.event("edr.call", vendor="sentinelone", call=action, host=device.id, entry=receipt.hash)
+        if not await self._changed(action, f"/agents/actions/{action}", device.id, deadline):
+            done = already((await self._agent(device.id, deadline)).network_status, states)
+            if done is None:
+                raise VendorError(f"{action}: the vendor found nothing to do")
+            return done
+        return Done(confirmed=False)
+
+    async def _changed(self, name: str, path: str, identifier: str, deadline: Deadline) -> bool:
+        """Send an action on one thing; return whether the vendor took it on, False if it did not.
+
+        Raises:
+            VendorError: The vendor refused it.
+            VendorOutcomeUnknownError: It may have happened; or to more than was asked for.
+        """
+        body = {"filter": _only(identifier), "data": {}}
+        call = self._api.call(name, _API + path, body=body, changes=True)
+        answer = await self._api.send(call, deadline)
+        acted = answer.decode(_ACTED)
+        affected = acted.data.affected if acted.data else None
+        if affected not in {None, 0, 1}:
+            raise answer.unusable(f"ONE WAS ASKED FOR, {affected} ARE AFFECTED; look at once")
+        if acted.errors and not affected:
+            raise answer.refusal()
+        if acted.errors or affected is None:
+            raise answer.unusable("errors beside a result, or no result")
+        return affected == 1
+
+    async def _agent(self, identifier: str, deadline: Deadline) -> _Agent:
+        agents = await self._agents({"ids": _checked_id(identifier)}, deadline)
+        if [agent.id for agent in agents] != [identifier]:
+            raise VendorError("read agent: the vendor does not know it")
+        return agents[0]
+
+    async def _agents(self, query: dict[str, str], deadline: Deadline) -> list[_Agent]:
+        call = self._api.call("read agent", f"{_API}/agents", query=query)
+        answer = await self._api.send(call, deadline)
+        agents = answer.decode(_AGENTS)
+        _check_errors(answer, agents.errors)
+        return agents.data
+
+    async def _threat(self, identifier: str, deadline: Deadline) -> _Threat:
+        query = {"ids": _checked_id(identifier)}
+        answer = await self._api.send(
+            self._api.call("read threat", f"{_API}/threats", query=query), deadline
+        )
+        threats = answer.decode(_THREATS)
+        _check_errors(answer, threats.errors)
+        if [threat.id for threat in threats.data] != [identifier]:
+            raise VendorError("read threat: the vendor does not know it")
+        return threats.data[0]
+
+
+def _only(identifier: str) -> dict[str, list[str]]:
+    """Return the filter that selects one agent, or one threat: the only one there ever is.
+
+    An empty filter selects every agent of the customer, and so may one with another key.
+    """
+    return {"ids": [_checked_id(identifier)]}
+
+
+def _checked_id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise VendorError("no identifier of SentinelOne's")
+    return text
+
+
+def _check_errors(answer: Answer, errors: list[_Reason] | None) -> None:
+    if errors:
+        raise answer.refusal()
+
+
+def _tag(tag: _Tag) -> str:
+    return f"{tag.key}:{tag.value}" if tag.value else tag.key
+
+
+def _killed_before(threat: _Threat) -> Done | None:
+    progress = _kill_progress(threat)
+    if progress in {None, "failed"}:
+        return None
+    return Done(confirmed=progress == "reached", changed=False, reference=threat.id)
+
+
+def _kill_progress(threat: _Threat) -> Progress | None:
+    """Return how far the kill of a threat is, None where there was none."""
+    kills = {done.status for done in threat.mitigation_status or () if done.action == "kill"}
+    if not kills:
+        return None
+    if "success" in kills:
+        return "reached"
+    return "failed" if kills == {"failed"} else "pending"

@@ -1,0 +1,77 @@
+"""Where a vendor's API may be: an allow-list, for whoever names the address gets the secret.
+
+Source: CrowdStrike, gofalcon `falcon/cloud.go`; SentinelOne, the console's address; Microsoft,
+`defender-endpoint/api/`, "Use the nearest geographical region".
+"""
+
+import re
+from typing import Final
+
+from vyrox.models import Vendor
+
+_CROWDSTRIKE: Final = (
+    "https://api.crowdstrike.com",
+    "https://api.us-2.crowdstrike.com",
+    "https://api.us-3.crowdstrike.com",
+    "https://api.eu-1.crowdstrike.com",
+    "https://api.laggar.gcw.crowdstrike.com",
+    "https://api.us-gov-2.crowdstrike.mil",
+)
+_DEFENDER: Final = (
+    "https://api.security.microsoft.com",
+    "https://us.api.security.microsoft.com",
+    "https://eu.api.security.microsoft.com",
+    "https://uk.api.security.microsoft.com",
+    "https://au.api.security.microsoft.com",
+    "https://swa.api.security.microsoft.com",
+    "https://api.securitycenter.microsoft.com",
+)
+_KNOWN: Final[dict[Vendor, tuple[str, ...]]] = {
+    "crowdstrike": _CROWDSTRIKE,
+    "defender": _DEFENDER,
+}
+_SENTINELONE: Final = re.compile(r"https://[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.sentinelone\.net")
+"""Every customer has a console of its own, one label below the vendor's domain."""
+
+_MICROSOFT_LOGIN: Final = "https://login.microsoftonline.com"
+
+
+def default_base_url(vendor: Vendor) -> str | None:
+    """Return where most of the vendor's customers are, or None where each has an address."""
+    return _KNOWN[vendor][0] if vendor in _KNOWN else None
+
+
+def check_base_url(vendor: Vendor, url: str, test_root: str | None) -> str:
+    """Return `url` as the allow-list spells it: lower case, without a slash at the end.
+
+    The whole text is compared, and never taken apart: two parsers can differ about where the host
+    of an odd URL ends, and an address that is on the list letter for letter has no odd parts.
+
+    Args:
+        url: What the operator has given, or the database holds.
+        test_root: The one other place that is allowed, or None: `vendor` below it, as the mock of
+            the vendors serves it.
+
+    Raises:
+        ValueError: It is no address of this vendor.
+    """
+    if test_root and url.removesuffix("/") == _below(test_root, vendor):
+        return _below(test_root, vendor)
+    # Lower-casing can turn other letters, such as the Kelvin sign, into ASCII ones.
+    spelled = url.lower().removesuffix("/") if url.isascii() else ""
+    if spelled in _KNOWN.get(vendor, ()):
+        return spelled
+    if vendor == "sentinelone" and _SENTINELONE.fullmatch(spelled):
+        return spelled
+    raise ValueError(f"not an address of {vendor}")
+
+
+def login_url(base_url: str, test_root: str | None) -> str:
+    """Return where Microsoft's tokens come from, for a checked `base_url` of Defender."""
+    if test_root and base_url == _below(test_root, "defender"):
+        return f"{base_url}/login"
+    return _MICROSOFT_LOGIN
+
+
+def _below(test_root: str, vendor: Vendor) -> str:
+    return f"{test_root.removesuffix('/')}/{vendor}"
