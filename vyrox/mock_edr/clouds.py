@@ -45,6 +45,7 @@ class Clouds:
 
     Attributes:
         clock: Expiry of tokens, sessions and secrets goes by it.
+        endpoint_names: The calls that each vendor has, as faults and `requests` name them.
         faults: What is to go wrong.
         requests: Every request to a vendor, in the order of arrival.
         effects: Every change of a device.
@@ -65,9 +66,10 @@ class Clouds:
             "sentinelone": self._sentinelone,
             "defender": self._defender,
         }
-        self.faults = FaultTable(
-            {vendor.api.vendor: vendor.endpoint_names for vendor in self._vendors.values()}
-        )
+        self.endpoint_names = {
+            vendor.api.vendor: vendor.endpoint_names for vendor in self._vendors.values()
+        }
+        self.faults = FaultTable(self.endpoint_names)
 
     @property
     def crowdstrike(self) -> CrowdStrike:
