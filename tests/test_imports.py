@@ -11,11 +11,12 @@ import vyrox
 ROWS: Final = (
     "__main__",
     "cli",
-    "cli.audit cli.execute cli.queue serve",
-    "app cli.audit_export",
-    "cli.tenant demo simulate.command",
-    "cli.opened cli.output routes.* simulate.request",
-    "asgi auth background containment health http_protocol quarantine refill simulate.scenarios",
+    "cli.audit cli.execute cli.mock_edr cli.queue serve",
+    "app cli.audit_export mock_edr.serve",
+    "cli.tenant demo mock_edr.app simulate.command",
+    "cli.opened cli.output mock_edr.control mock_edr.inventory routes.* simulate.request",
+    "asgi auth background containment health http_protocol mock_edr.clouds quarantine refill "
+    "simulate.scenarios",
     "edr.clients",
     "edr.crowdstrike edr.defender edr.sentinelone",
     "edr.rtr",
@@ -23,11 +24,17 @@ ROWS: Final = (
     "edr.tokens",
     "edr.rate_limits",
     "edr.calls edr.locks edr.states",
-    "adapters chain.export chain.live claims edr intake queue tenants",
-    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events",
-    "adapters.decoding adapters.timestamps chain.writer migrations.env",
-    "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
-    "clock crypto log settings tenant_id",
+    "adapters chain.export chain.live claims edr intake mock_edr.crowdstrike mock_edr.sentinelone "
+    "queue tenants",
+    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events "
+    "mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts mock_edr.crowdstrike.rtr "
+    "mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents mock_edr.sentinelone.threats "
+    "mock_edr.vendor",
+    "adapters.decoding adapters.timestamps chain.writer migrations.env mock_edr.*.gateway "
+    "mock_edr.crowdstrike.sensor mock_edr.entra mock_edr.fleet mock_edr.odata mock_edr.recording",
+    "chain.entry data_dir db embedded encryption group_commit mock_edr.faults mock_edr.state "
+    "rate_limit replay",
+    "clock crypto log mock_edr.exchange mock_edr.tokens settings tenant_id",
     "edr.processes edr.reasons edr.urls",
     "chain.verify errors models",
 )
@@ -101,7 +108,15 @@ def importers(name: str) -> set[str]:
 
 
 def test_nothing_below_a_route_sees_a_request() -> None:
-    assert importers("starlette") == {"app", "asgi", "routes.ingestion", "routes.proxy", "serve"}
+    mock = {"mock_edr.app", "mock_edr.control", "mock_edr.delivery"}
+    product = {"app", "asgi", "routes.ingestion", "routes.proxy", "serve"}
+    assert importers("starlette") == product | mock
+
+
+def test_the_mock_shares_nothing_with_the_clients() -> None:
+    within = {name: tree for name, tree in MODULES.items() if name.startswith("mock_edr")}
+    used = {module for tree in within.values() for module in imported_modules(tree)}
+    assert used - within.keys() == {"clock", "errors"}
 
 
 def test_only_who_opens_something_sees_the_settings() -> None:

@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 
 from vyrox.cli.audit import audit
 from vyrox.cli.execute import execute
+from vyrox.cli.mock_edr import mock_edr
 from vyrox.cli.queue import queue
 from vyrox.cli.tenant import tenant
 from vyrox.demo import demo
@@ -80,6 +81,7 @@ cli.add_command(execute)
 cli.add_command(audit)
 cli.add_command(simulate)
 cli.add_command(demo)
+cli.add_command(mock_edr)
 
 
 def main() -> None:

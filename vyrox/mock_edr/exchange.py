@@ -1,0 +1,193 @@
+"""One request to a mocked vendor and its answer, and what every vendor's file is made of."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, Generic, Literal, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+VendorName = Literal["crowdstrike", "sentinelone", "defender"]
+
+S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+
+_IDS: Final = uuid.UUID("6d6f636b-2d65-4472-8000-000000000000")
+
+JSON: Final[Mapping[str, str]] = MappingProxyType({"content-type": "application/json"})
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a request has changed on one device.
+
+    Attributes:
+        what: The vendor's word for it: `contain`, `kill`, `disconnect`, `isolate`, ...
+        detail: What tells it from another change of the same kind, such as the PID.
+    """
+
+    device_id: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a vendor answers, and what that has changed.
+
+    Attributes:
+        violation: Why Vyrox must never send such a request; tests assert that there is none.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON)
+    changes: tuple[Change, ...] = ()
+    violation: str | None = None
+
+
+class RefusedError(Exception):
+    """The request ends here, with `answer`; the vendor's state is as it was."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class BadBodyError(Exception):
+    """The body is not what the endpoint takes. The text says why."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request as it came in.
+
+    Attributes:
+        path: Below the vendor's base URL, decoded.
+        params: What the endpoint's path template names.
+        query: In the order sent, repeated names included.
+        headers: Names in lower case, in the order sent.
+        number: Of all requests to the mock. Identifiers are made of it, so that a run repeats.
+        now: The mock's time.
+    """
+
+    method: str
+    path: str
+    params: dict[str, str]
+    query: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    number: int
+    now: float
+
+    def header(self, name: str) -> str | None:
+        """Return the one header called `name`; None for none, and for several."""
+        values = [value for header, value in self.headers if header == name]
+        return values[0] if len(values) == 1 else None
+
+    @property
+    def media_type(self) -> str:
+        """Return the content type, without its parameters."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower()
+
+    def all_of(self, name: str) -> list[str]:
+        """Return every value of a query parameter."""
+        return [value for key, value in self.query if key == name]
+
+    def one_of(self, name: str) -> str | None:
+        """Return the value of a query parameter that is there exactly once."""
+        values = self.all_of(name)
+        return values[0] if len(values) == 1 else None
+
+    def unknown_query(self, *known: str) -> list[str]:
+        """Return the names of the parameters that the endpoint does not have."""
+        return [key for key, _ in self.query if key not in known]
+
+    def json(self, kind: type[T]) -> T:
+        """Return the body as `kind`, whose members are all that may be there.
+
+        Raises:
+            BadBodyError: It is not sent as JSON, is none, or has other members.
+        """
+        if self.media_type != "application/json":
+            raise BadBodyError(f"content type {self.media_type!r} is not application/json")
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (ValueError, RecursionError) as exc:
+            raise BadBodyError(str(exc)) from exc
+
+    def form(self) -> dict[str, str]:
+        """Return the members of a form.
+
+        Raises:
+            BadBodyError: It is not sent as a form, is none, or names a member twice.
+        """
+        if self.media_type != "application/x-www-form-urlencoded":
+            raise BadBodyError(f"content type {self.media_type!r} is not a form's")
+        try:
+            pairs = parse_qsl(
+                self.body.decode("ascii"), keep_blank_values=True, strict_parsing=True
+            )
+        except ValueError as exc:
+            raise BadBodyError(str(exc)) from exc
+        if len(dict(pairs)) != len(pairs):
+            raise BadBodyError("a member is there twice")
+        return dict(pairs)
+
+    def new_id(self, purpose: str) -> str:
+        """Return a UUID that only this request makes for `purpose`."""
+        return str(uuid.uuid5(_IDS, f"{self.number} {purpose}"))
+
+    def new_secret(self, purpose: str) -> str:
+        """Return 64 hexadecimal digits that only this request makes for `purpose`."""
+        return hashlib.sha256(f"mock {self.number} {purpose}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[S]):
+    """One call of a vendor's API.
+
+    Attributes:
+        name: What faults and the record of requests call it.
+        path: Below the vendor's base URL, with `{name}` for a variable part.
+    """
+
+    name: str
+    method: str
+    path: str
+    answer: Callable[[S, Call], Answer]
+
+
+@dataclass(frozen=True)
+class Api(Generic[S]):
+    """One vendor: its endpoints, and how it says what they have in common.
+
+    Attributes:
+        refuse: Its answer for a status with nothing more to say, as its gateway gives it.
+        with_errors: A successful answer's body with the vendor's errors put into it.
+        complete: Adds what every answer carries.
+        limit: Adds what its 429 says: state, answer, now, how long to wait (seconds), and whether
+            in seconds or in milliseconds.
+        settle: What goes on at the vendor by itself takes its next step.
+    """
+
+    vendor: VendorName
+    endpoints: tuple[Endpoint[S], ...]
+    refuse: Callable[[S, Call, int], Answer]
+    with_errors: Callable[[Answer], Answer]
+    complete: Callable[[S, Call, Answer], Answer]
+    limit: Callable[[Answer, float, float, Literal["s", "ms"]], Answer]
+    settle: Callable[[S, float], tuple[Change, ...]]
+
+
+def as_json(status: int, body: object, *changes: Change) -> Answer:
+    """Return an answer with a JSON body."""
+    return Answer(status, msgspec.json.encode(body), changes=changes)
+
+
+def as_iso(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601, in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
