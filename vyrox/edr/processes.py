@@ -6,7 +6,7 @@ processes in another way none is killed.
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
 import msgspec
@@ -88,7 +88,7 @@ def _parse_start(text: str, heading: str) -> float:
         _, sign, hours, minutes = zone.groups()
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
         at = at.replace(tzinfo=timezone(-offset if sign == "-" else offset))
-    return at.astimezone(UTC).timestamp()
+    return at.timestamp()
 
 
 def _parse_datetime(text: str) -> datetime:

@@ -80,7 +80,10 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with contextlib.ExitStack() as unless_bound:
-            listener = unless_bound.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            # With its protocol: without, asyncio does not switch off the delay of small writes.
+            listener = unless_bound.enter_context(
+                socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            )
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen()
