@@ -295,14 +295,16 @@ async def test_execute_answer_lost_after_the_act_is_found_out_contract_37(
 
 @pytest.mark.parametrize("case", ISOLATIONS.values(), ids=ISOLATIONS)
 async def test_lift_brings_the_host_back_contract_34(site: Site, case: Case) -> None:
-    assert (await site.running.execute(case.fields)).status_code == 200
+    contain = case.fields
+    assert (await site.running.execute(contain)).status_code == 200
+
+    async def confirmed(fields: Fields) -> bool:
+        return (await site.outcomes(case, fields))[-1] == "confirmed"
+
+    await until(lambda: confirmed(contain))  # Defender lifts nothing before
     lift = {**case.fields, "action_type": f"LIFT_{case.action}"}
     assert await site.lift(lift) == (200, EXECUTED)
-
-    async def confirmed() -> bool:
-        return (await site.outcomes(case, lift))[-1] == "confirmed"
-
-    await until(confirmed)
+    await until(lambda: confirmed(lift))
     [(_, contained), (_, lifted)] = site.changes()
     assert contained == lifted
 

@@ -8,7 +8,7 @@ platform, client credentials flow.
 import re
 from base64 import urlsafe_b64decode
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -20,6 +20,8 @@ from vyrox.edr.api import Api
 from vyrox.edr.calls import Answer, Call
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
+
+T = TypeVar("T")
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
@@ -125,13 +127,13 @@ class Defender:
         machine_id = _machine_id(host)
         if machine_id is not None:
             call = self._api.call("read machine", f"/api/machines/{machine_id}")
-            machine = await self._api.read(call, _MACHINE, deadline)
+            machine = _decode(await self._api.send(call, deadline), _MACHINE)
             if _machine_id(machine.id) != machine_id:
                 raise VendorError("read machine: the answer is of another one")
         else:
             query = {"$filter": f"computerDnsName eq {_quoted(host)}"}
             call = self._api.call("find machine", "/api/machines", query=query)
-            found = await self._api.read(call, _MACHINES, deadline)
+            found = _decode(await self._api.send(call, deadline), _MACHINES)
             if len(found.value) != 1 or found.next_link:
                 raise VendorError(f"{len(found.value) or 'no'} machines have this name")
             machine = found.value[0]
@@ -178,7 +180,7 @@ class Defender:
         if not _GUID.fullmatch(reference):
             raise VendorError("no machine action's id")
         call = self._api.call("read action", f"/api/machineactions/{reference}")
-        action = await self._api.read(call, _ACTION, deadline)
+        action = _decode(await self._api.send(call, deadline), _ACTION)
         if (action.id, action.machine_id, action.type) != (reference, machine_id, kind):
             raise VendorError("read action: the answer is of another one")
         return action.progress
@@ -213,7 +215,7 @@ class Defender:
             if done is None:
                 raise answer.refusal()
             return done
-        action = answer.decode(_ACTION)
+        action = _decode(answer, _ACTION)
         if (action.machine_id, action.type) != (machine_id, kind) or not _GUID.fullmatch(action.id):
             raise answer.unusable("the answer is of another action")
         if action.progress == "failed":
@@ -228,7 +230,7 @@ class Defender:
             "$top": str(MAX_ACTIONS),
         }
         call = self._api.call("read actions", "/api/machineactions", query=query)
-        found = (await self._api.read(call, _ACTIONS, deadline)).value
+        found = _decode(await self._api.send(call, deadline), _ACTIONS).value
         actions = [a for a in found if a.machine_id == machine_id and a.type in _PATHS]
         return sorted(actions, key=lambda action: action.creation_date_time_utc, reverse=True)
 
@@ -273,14 +275,23 @@ def _already(decisive: _Action | None, kind: _Kind) -> Done | None:
     return Done(confirmed=reached, changed=False, reference=decisive.id)
 
 
+def _decode(answer: Answer, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return the body of a success. Raises as `Answer.decode`; an error in a success is none."""
+    if answer.succeeded and _error(answer) is not None:
+        raise answer.unusable("a success that tells of an error")
+    return answer.decode(decoder)
+
+
 def _is_active_already(answer: Answer) -> bool:
-    if answer.succeeded:
-        return False
+    error = _error(answer)
+    return not answer.succeeded and error is not None and error.code == _ALREADY_ACTIVE
+
+
+def _error(answer: Answer) -> _Refusal | None:
     try:
-        refused = _REFUSED.decode(answer.body)
+        return _REFUSED.decode(answer.body).error
     except (ValueError, RecursionError):
-        return False
-    return refused.error is not None and refused.error.code == _ALREADY_ACTIVE
+        return None
 
 
 def _unverified_roles(authorization: str) -> frozenset[str] | None:
