@@ -388,6 +388,7 @@ async def test_kill_of_what_the_host_does_not_confirm(fake: FakeVendor, listing:
     "reply",
     [
         answer(404, {"errors": [{"code": 40401, "message": "Could not establish sensor comms"}]}),
+        answer(201, {"resources": [], "errors": []}),
         answer(201, {"resources": [], "errors": [{"code": 40401, "message": "no comms"}]}),
         answer(403, {"errors": [{"code": 403}]}),
         answer(500),
@@ -424,6 +425,13 @@ async def test_kill_that_is_queued_is_taken_back(fake: FakeVendor, deletion: Rep
         "cloud_request_id": "kill-1",
     }
     assert fake.paths[-1] == f"DELETE {SESSIONS}"
+
+
+async def test_kill_after_a_list_that_stays_queued_is_not_sent(fake: FakeVendor) -> None:
+    fake.on("POST", COMMANDS, command("ps-1", queued=True))
+    fake.on("DELETE", QUEUED, answer(403))
+    await kill_failure(fake)
+    assert killed_commands(fake) == []
 
 
 @pytest.mark.parametrize("deletion", [answer(403), answer(500), httpx.ReadTimeout("late")])

@@ -158,9 +158,8 @@ async def test_contain_reads_the_actions_and_isolates_fully(fake: FakeVendor) ->
     assert await contained(fake) == Done(confirmed=False, reference=FIRST)
     assert fake.paths == [f"GET {ACTIONS}", f"POST {ISOLATE}"]
     assert fake.bodies(ISOLATE) == [{"Comment": "by jane", "IsolationType": "Full"}]
-    assert fake.requests[0].url.params["$filter"] == (
-        f"machineId eq '{MACHINE}' and (type eq 'Isolate' or type eq 'Unisolate')"
-    )
+    query = {"$filter": f"machineId eq '{MACHINE}'", "$top": "100"}
+    assert dict(fake.requests[0].url.params) == query
 
 
 async def test_lift_asks_for_the_end_of_isolation(fake: FakeVendor) -> None:
@@ -235,7 +234,15 @@ async def test_contain_sends_in_any_other_state(fake: FakeVendor, before: list[A
 
 
 @pytest.mark.parametrize(
-    "reply", [answer(403), answer(500), answer(200, {"value": [{"id": FIRST}]})]
+    "reply",
+    [
+        answer(403),
+        answer(500),
+        answer(200, {"value": [{"id": FIRST}]}),
+        answer(200, {"value": [], "error": {"code": "InternalServerError"}}),
+        actions(*(action("RunAntiVirusScan", at=i // 2) for i in range(100))),
+        actions(action(creationDateTimeUtc="2018-12-04T12:18:57")),
+    ],
 )
 async def test_contain_sends_nothing_where_the_state_cannot_be_read(
     fake: FakeVendor, reply: Reply
@@ -252,6 +259,13 @@ async def test_contain_takes_no_name_for_an_id(fake: FakeVendor, device_id: str)
     with pytest.raises(VendorError):
         await contained(fake, Device(device_id))
     assert fake.requests == []
+
+
+async def test_contain_reads_one_page_where_it_has_the_latest(fake: FakeVendor) -> None:
+    latest_first = [action(status="Succeeded", at=59)]
+    latest_first += [action("RunAntiVirusScan", at=59 - i // 2) for i in range(99)]
+    fake.on("GET", ACTIONS, actions(*latest_first))
+    assert await contained(fake) == ISOLATED
 
 
 async def test_contain_of_what_was_asked_for_before_takes_that(fake: FakeVendor) -> None:
@@ -284,6 +298,11 @@ async def test_contain_that_has_succeeded_at_once_is_confirmed(fake: FakeVendor)
         pytest.param(answer(201, action("Unisolate")), True, id="another-kind"),
         pytest.param(answer(201, action(id="../x")), True, id="odd-id"),
         pytest.param(answer(201, {"id": FIRST}), True, id="another-shape"),
+        pytest.param(
+            answer(201, {**action(), "error": {"code": "InternalServerError"}}),
+            True,
+            id="error-beside-the-action",
+        ),
         pytest.param(answer(201, b""), True, id="empty"),
         pytest.param(answer(400, {"error": {"code": "InvalidInput"}}), False, id="400"),
         pytest.param(answer(400, {"error": "invalid"}), False, id="400-of-another-shape"),

@@ -31,7 +31,17 @@ PID   Process Name      CreationTime
 """
 
 
-@pytest.mark.parametrize("listing", [WINDOWS, ISO, ZONED, WINDOWS.replace("\n", "\r\n")])
+NARROW = """\
+Name                         Id StartTime (UTC+5:30)   WorkingMemory(kb)     CPU(s) Path
+----                         -- ---------------------- ----------------- ---------- ----
+System                        4 6/17/2024 6:30:00 AM              12,480       0.53
+tanium client 2             672 6/17/2024 5:19:39 PM              12,480       0.53 C:\\T
+TaniumClient               8316 6/17/2024 5:19:39 PM              12,480       0.53 C:\\T
+"""
+"""Columns one space apart where they are full."""
+
+
+@pytest.mark.parametrize("listing", [WINDOWS, ISO, ZONED, NARROW, WINDOWS.replace("\n", "\r\n")])
 def test_find_process_reads_name_and_start(listing: str) -> None:
     found = find_process(listing, 8316)
     assert found is not None
@@ -57,7 +67,14 @@ def test_find_process_finds_no_other(listing: str) -> None:
         pytest.param(WINDOWS.replace("6/17/2024 4:49:39 AM", "Jun17"), id="reject_day_alone"),
         pytest.param(WINDOWS.replace("6/17/2024 4:49:39 AM", "n/a"), id="reject_unknown_start"),
         pytest.param(WINDOWS.replace("2096", "8316"), id="reject_number_twice"),
-        pytest.param(WINDOWS.replace("CPU(s)", "Id    "), id="reject_two_columns_with_one_heading"),
+        pytest.param(
+            WINDOWS.replace("Name  ", "Id    ", 1), id="reject_two_columns_with_one_heading"
+        ),
+        pytest.param(WINDOWS.replace("Name  ", "Owner ", 1), id="reject_another_column_first"),
+        pytest.param(WINDOWS.replace("UTC-7", "local"), id="reject_a_zone_without_number"),
+        pytest.param(
+            WINDOWS + "TaniumClient  8316  TaniumClient\n", id="reject_number_in_an_odd_row"
+        ),
         pytest.param(WINDOWS.replace("(UTC-7)", "(UTC-99)"), id="reject_impossible_zone"),
     ],
 )
@@ -90,6 +107,20 @@ def test_find_process_takes_the_ends_of_time(start: str) -> None:
 def test_is_same_allows_what_two_records_of_one_process_differ_in() -> None:
     recorded = Process("TANIUMCLIENT.EXE", STARTED_AT + 1.9)
     assert recorded.is_same(Process(r"C:\Tanium\TaniumClient", STARTED_AT))
+
+
+def test_find_process_reads_a_name_with_spaces_and_digits() -> None:
+    found = find_process(NARROW, 672)
+    assert found is not None
+    assert found.name == "tanium client 2"
+    assert find_process(NARROW, 2) is None
+
+
+def test_find_process_is_not_misled_by_the_name_of_another_process() -> None:
+    # It poses as process 8316, which runs as well: two records of one number.
+    posing = "TaniumClient  8316  6/17/2024 4:49:39 AM   999   6/18/2024 1:00:00 AM  1  1\n"
+    with pytest.raises(ValueError, match="several"):
+        find_process(WINDOWS + posing, 8316)
 
 
 @given(st.text(alphabet=string.printable, max_size=400), st.integers(1, 9999))

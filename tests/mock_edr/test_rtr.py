@@ -257,7 +257,7 @@ async def test_ps_lists_name_pid_and_local_start_time(mock: MockEdr, falcon: Fal
     lines = str(result["stdout"]).splitlines()
     [line] = [line for line in lines if line.startswith("mimikatz")]
     assert line.split()[:5] == ["mimikatz", "4312", "12/31/2025", "11:56:00", "PM"]
-    assert "Start Time (UTC+0)" in lines[0]
+    assert "StartTime (UTC+0)" in lines[0]
     assert len(lines) == 2 + len(mock.crowdstrike.devices[WORKSTATION_01].processes)
 
 
@@ -266,7 +266,7 @@ async def test_ps_tells_time_in_the_hosts_zone(mock: MockEdr, falcon: Falcon) ->
     session = await falcon.session(WORKSTATION_01)
     result = await falcon.result(await falcon.run(session, "ps"))
 
-    assert "Start Time (UTC-5)" in str(result["stdout"])
+    assert "StartTime (UTC-5)" in str(result["stdout"])
     assert "12/31/2025 6:56:00 PM" in str(result["stdout"])
 
 

@@ -8,10 +8,7 @@ from vyrox.mock_edr.exchange import Call
 
 Item = dict[str, object]
 
-_EQUALITY: Final = r"(\w+) eq '((?:[^']|'')*)'"
-_CLAUSE: Final = re.compile(
-    rf"\s*(?:{_EQUALITY}|\(({_EQUALITY}(?: or {_EQUALITY})*)\))\s*(and\b|$)"
-)
+_CLAUSE: Final = re.compile(r"\s*(\w+) eq '((?:[^']|'')*)'\s*(and\b|$)")
 _OPTIONS: Final = ("$filter", "$orderby", "$top", "$skip")
 
 
@@ -35,10 +32,7 @@ def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[It
     chosen = [
         item
         for item in items
-        if all(
-            any(str(item[field]).casefold() == value for field, value in alternatives)
-            for alternatives in wanted
-        )
+        if all(str(item[field]).casefold() == value for field, value in wanted)
     ]
     field, _, direction = (call.one_of("$orderby") or "").partition(" ")
     if field and (field not in fields or direction not in {"", "asc", "desc"}):
@@ -48,21 +42,16 @@ def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[It
     return chosen[_number(call, "$skip", 0) :][: _number(call, "$top", 10_000)]
 
 
-def _clauses(text: str | None, fields: frozenset[str]) -> list[list[tuple[str, str]]]:
-    """Return pairs of field and value, in small letters: of each list, one must be equal."""
+def _clauses(text: str | None, fields: frozenset[str]) -> list[tuple[str, str]]:
+    """Return the pairs of field and value, in small letters, which must all be equal."""
     clauses = []
     rest = text
     while rest is not None:
         clause = _CLAUSE.match(rest)
-        if clause is None:
+        if clause is None or clause[1] not in fields:
             raise ODataError(f"$filter {text!r} is not supported")
-        alternatives = re.findall(_EQUALITY, clause[0])
-        if any(field not in fields for field, _ in alternatives):
-            raise ODataError(f"$filter {text!r} is not supported")
-        clauses.append(
-            [(field, value.replace("''", "'").casefold()) for field, value in alternatives]
-        )
-        rest = rest[clause.end() :] if clause[clause.lastindex or 0] == "and" else None
+        clauses.append((clause[1], clause[2].replace("''", "'").casefold()))
+        rest = rest[clause.end() :] if clause[3] else None
     return clauses
 
 

@@ -56,15 +56,15 @@ def _kill(device: CrowdStrikeDevice, text: str) -> tuple[str, str, tuple[Change,
 
 def _list_processes(device: CrowdStrikeDevice) -> str:
     offset_h = device.rtr.utc_offset_h
-    started = f"Start Time (UTC{offset_h:+d})"
+    started = f"StartTime (UTC{offset_h:+d})"
     lines = [
-        f"{'Name':<24}  {'Id':>6}  {started:<22}  {'WorkingMemory(kb)':>17}  {'CPU(s)':>10}  Path",
-        f"{'----':<24}  {'--':>6}  {'-' * len(started):<22}  {'-' * 17}  {'------':>10}  ----",
+        f"{'Name':<24} {'Id':>6} {started:<22} {'WorkingMemory(kb)':>17} {'CPU(s)':>10} Path",
+        f"{'----':<24} {'--':>6} {'-' * len(started):<22} {'-' * 17} {'------':>10} ----",
     ]
     for each in sorted(device.processes.values(), key=lambda process: process.name.casefold()):
         at = _as_local(each.started_at, offset_h)
         lines.append(
-            f"{each.name:<24}  {each.pid:>6}  {at:<22}  {'12,480':>17}  {'0.53':>10}  {each.path}"
+            f"{each.name:<24} {each.pid:>6} {at:<22} {'12,480':>17} {'0.53':>10} {each.path}"
         )
     return "\r\n".join(lines) + "\r\n"
 
