@@ -18,7 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 _secret: Final = os.environ["BENCH_SECRET"].encode()
-_redis: Final = redis.asyncio.Redis.from_url(os.environ["BENCH_REDIS_URL"])
+_redis: Final = redis.asyncio.Redis(
+    connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
+        os.environ["BENCH_REDIS_URL"], max_connections=32, timeout=None
+    )
+)
 _log: Final = os.open(os.environ["BENCH_LOG"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
 _UNAUTHORIZED: Final = JSONResponse({"detail": "unauthorized"}, 401)
