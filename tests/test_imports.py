@@ -20,7 +20,7 @@ ROWS: Final = (
     "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
     "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
-    "clock crypto log settings tenant_id",
+    "clock crypto log settings tenant_id time_limit",
     "chain.verify errors models",
 )
 """From top to bottom; modules of one row are strangers to each other. Packages without code and the

@@ -166,11 +166,11 @@ class ChainWriter:
             EntryError: A draft makes no entry; nothing of this item was committed.
             Exception: What `work` raised for this item; nothing of it was committed.
         """
-        waiting = _Waiting(cast(Work[object, object], work), item, size_bytes)
+        waiting = _Waiting(cast("Work[object, object]", work), item, size_bytes)
         committed = await self._commits.submit(waiting)
         if isinstance(committed, Exception):
             raise committed
-        return cast(Committed[Result], committed)
+        return cast("Committed[Result]", committed)
 
     async def _write(self, batch: Sequence[_Waiting]) -> list[Committed[object] | Exception]:
         # The batch is written in the task of `run`, so a caller that hangs up frees no lock.
