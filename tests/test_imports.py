@@ -19,7 +19,7 @@ ROWS: Final = (
     "adapters chain.export chain.live claims edr intake queue tenants",
     "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone events",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
-    "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
+    "chain.entry data_dir db embedded encryption group_commit joined_writes rate_limit replay",
     "clock crypto log settings tenant_id time_limit",
     "chain.verify errors models",
 )

@@ -26,6 +26,7 @@ from vyrox.errors import (
     RequestTimeoutError,
     VyroxError,
 )
+from vyrox.joined_writes import JoinedWrites
 
 # The request line and the header together. Vendors send about 1 KiB; llhttp itself has no limit.
 MAX_HEADER_BYTES: Final = 16 * 1024
@@ -184,6 +185,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._unanswered >= MAX_UNANSWERED_REQUESTS:
             raise OverloadedError("unanswered requests on one connection")
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = JoinedWrites(self.cycle)
         self._unanswered += 1
         self._reading = Reading.BODY
         self._framing_bytes = 0
