@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Final, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
@@ -83,6 +84,12 @@ class Call:
     content_type: str = "application/json"
     changes: bool = False
 
+    @property
+    def full_url(self) -> str:
+        """The URL with its query, in which a space is %20: not every OData parser takes a plus."""
+        query = urlencode(self.query, quote_via=quote, safe="$'")
+        return f"{self.url}?{query}" if query else self.url
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Answer:
@@ -149,8 +156,7 @@ async def exchange(
     connect_s = min(CONNECT_S, 0.9 * deadline.remaining_s())
     request = http.build_request(
         call.method,
-        call.url,
-        params=call.query or None,
+        call.full_url,
         content=call.body,
         headers=headers,
         timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
