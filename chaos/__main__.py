@@ -24,6 +24,8 @@ class Part(Protocol):
 PART_LIMITS_S: Final = {
     "kill": 120.0,
     "steps": 120.0,
+    "stores": 120.0,
+    "disk": 60.0,
 }
 """Each part, and how long its short form may take on a busy machine before it counts as hung."""
 

@@ -9,6 +9,7 @@ import uuid
 from typing import Final
 
 import httpx
+import msgspec
 
 from chaos.oracle import Acknowledged, Action, Lists
 from chaos.part import limit
@@ -28,10 +29,19 @@ KILLS_EVERY: Final = 4
 """One action of so many kills a process; the others isolate a host."""
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """An answer to an alert, and when it was asked for and came, on the loop's clock."""
+
+    sent_at: float
+    came_at: float
+    status: int
+
+
 class Load:
     """The senders of one tenant.
 
     Attributes:
+        answers: To alerts, in the order in which they came.
         answered: Set with the first answer.
         refused: What is to be sent again.
         undone: The actions that are to be asked for again.
@@ -43,6 +53,7 @@ class Load:
         self.tenant_id = tenant_id
         self._processes: list[tuple[str, str]] = []
         self._is_over = False
+        self.answers: list[Answered] = []
         self.answered = asyncio.Event()
         self.refused: list[Webhook] = []
         self.undone: list[Action] = []
@@ -53,6 +64,12 @@ class Load:
         await self._site.give_credentials(database, self.tenant_id)
         for _ in range(processes):
             self._processes.append(await self._site.vendor.add_process(database, self.tenant_id))
+
+    async def send_alerts(self, service: Service, senders: int = 4, pause_s: float = 0.01) -> None:
+        """Send alerts, each sender with a pause after each, until `stop`."""
+        self._is_over = False
+        async with _client(service.ingestion_url) as client:
+            await asyncio.gather(*(self._send_alerts(client, pause_s) for _ in range(senders)))
 
     async def run(self, service: Service) -> None:
         """Send until `stop`, or until the service is gone."""
@@ -66,6 +83,11 @@ class Load:
     def stop(self) -> None:
         """Let every sender end with the answer that it waits for."""
         self._is_over = True
+
+    async def send_alert(self, service: Service) -> None:
+        """Send one alert, whatever becomes of it."""
+        async with _client(service.ingestion_url) as client:
+            await self._deliver(client, self._new_alert())
 
     async def send_once(self, service: Service) -> None:
         """Send one alert and one action together, whatever becomes of them."""
@@ -83,13 +105,17 @@ class Load:
             _client(service.ingestion_url) as ingestion,
             _client(service.proxy_url) as proxy,
         ):
-            while self.refused:
-                await self._deliver(ingestion, self.refused.pop())
-            while self.undone:
-                await self._ask(proxy, self.undone.pop())
+            while self.refused or self.undone:
+                refused, undone = self.refused, self.undone
+                self.refused, self.undone = [], []
+                for sent in refused:
+                    await self._deliver(ingestion, sent)
+                for action in undone:
+                    await self._ask(proxy, action)
 
-    async def _send_alerts(self, client: httpx.AsyncClient) -> None:
+    async def _send_alerts(self, client: httpx.AsyncClient, pause_s: float = 0.0) -> None:
         while not self._is_over:
+            await asyncio.sleep(pause_s)
             sent = self._new_alert()
             if not await self._deliver(client, sent):
                 return
@@ -104,11 +130,14 @@ class Load:
 
     async def _deliver(self, client: httpx.AsyncClient, sent: Webhook) -> bool:
         """Deliver an alert; return whether the service is still there."""
+        now = asyncio.get_running_loop().time
+        sent_at = now()
         try:
             answer = await client.post(sent.path, headers=sent.headers, content=sent.body)
         except httpx.TransportError:
             self.refused.append(sent)
             return False
+        self.answers.append(Answered(sent_at, now(), answer.status_code))
         self.answered.set()
         if answer.status_code == 202:
             alert_id = answer.json()["alert_id"]

@@ -89,7 +89,11 @@ async def judge(part: str, lists: Lists, site: Site, database: Database) -> list
     chains = await _read_chains(lists.tenants, database)
     return [
         *(Row(part, *finding) for finding in _judge_alerts(lists, rows, queued)),
-        *(Row(part, *finding) for finding in _judge_actions(lists, site.vendor.effects, chains)),
+        *(
+            Row(part, *finding)
+            for finding in _judge_actions(lists, site.vendor.effects, chains)
+            if lists.actions
+        ),
         Row(part, "chains broken", chains.done, len(chains.broken), "; ".join(chains.broken)),
         Row(
             part,

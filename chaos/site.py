@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection
@@ -13,6 +14,8 @@ from chaos.vendor import Vendor, vendor
 from tests.ingestion import SECRET
 from tests.service import Service, running_service
 from vyrox.db import Database, claims, devices, open_database
+
+UNCAUGHT: Final = frozenset({"request.failed", "background.failed", "execute.vendor_failed"})
 
 
 class Site:
@@ -51,6 +54,13 @@ class Site:
     async def give_credentials(self, database: Database, tenant_id: str) -> None:
         """Let a tenant's actions be carried out at the vendor."""
         await self.vendor.give_credentials(database, tenant_id, self._key)
+
+
+def uncaught(service: Service) -> list[str]:
+    """Return the events of a service that tell of what nothing caught."""
+    events = [str(line["event"]) for line in service.lines]
+    told = [event for event in events if event in UNCAUGHT]
+    return told + [line for line in service.output if not line.startswith("{")]
 
 
 async def let_leases_lapse(database: Database) -> None:

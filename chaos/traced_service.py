@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 import vyrox
-from vyrox import log
+from chaos.tell import tell
 from vyrox.cli import main
 
 PACKAGE: Final = str(Path(vyrox.__file__).parent)
@@ -43,12 +43,12 @@ def _trace_lines(_frame: FrameType, event: str, _arg: object) -> Any:  # noqa: A
 
 def _begin(_number: int, _frame: FrameType | None) -> None:
     _state["counts"] = True
-    log.event("chaos.counting")
+    tell("chaos.counting")
 
 
 def _tell(_number: int, _frame: FrameType | None) -> None:
     _state["counts"] = False
-    log.event("chaos.counted", lines=_state["executed"])
+    tell("chaos.counted", lines=_state["executed"])
 
 
 _KILL_AT: Final = int(os.environ["KILL_AT"])
