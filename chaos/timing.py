@@ -114,8 +114,11 @@ async def run(size: Size) -> list[Row]:
         async with listeners() as opened:
             for vendor in VENDORS:
                 for name, size_bytes in SIZES.items():
-                    samples = size.samples if size.long else max(200, size.samples * 200 // max(
-                        200, size_bytes // 64))
+                    samples = (
+                        size.samples
+                        if size.long
+                        else max(200, size.samples * 200 // max(200, size_bytes // 64))
+                    )
                     known, unknown = await _samples(opened.public, vendor, size_bytes, samples)
                     t = welch_t(known, unknown)
                     medians = [statistics.median(times) / 1000 for times in (known, unknown)]
