@@ -50,7 +50,7 @@ def _requests() -> dict[str, tuple[Raw, bytes, bytes]]:
     return found
 
 
-async def run(size: Size) -> list[Row]:
+async def run(_size: Size) -> list[Row]:
     """Compare the answers of each route to every bad signature."""
     rows = []
     with logged_errors():
@@ -64,7 +64,7 @@ async def run(size: Size) -> list[Row]:
                         answers[cause] = masked(answer)
                 expected = answers["missing"]
                 losses = [cause for cause, found in answers.items() if found != expected]
-                losses += ["status"] * (expected[0] != 401)
+                losses += ["missing"] * (expected[0] != 401)
                 rows.append(
                     Row(
                         "credentials",

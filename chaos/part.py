@@ -20,3 +20,9 @@ class Size(msgspec.Struct, frozen=True):
     requests: int
     samples: int
     long: bool
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return the value that `share` of `values` do not exceed; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
