@@ -56,3 +56,9 @@ async def limit(seconds: float, what: str) -> AsyncIterator[None]:
             yield
     except TimeoutError as exc:
         raise HangError(f"{what}: not within {seconds:g} s") from exc
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return the value that `share` of `values` do not exceed; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
