@@ -26,6 +26,11 @@ PART_LIMITS_S: Final = {
     "steps": 120.0,
     "stores": 120.0,
     "disk": 60.0,
+    "shutdown": 180.0,
+    "flood": 120.0,
+    "credentials": 60.0,
+    "timing": 60.0,
+    "fuzz": 240.0,
 }
 """Each part, and how long its short form may take on a busy machine before it counts as hung."""
 
@@ -57,7 +62,7 @@ def _run(name: str, size: Size) -> list[Row]:
 
     try:
         return asyncio.run(limited())
-    except Exception as exc:
+    except (Exception, asyncio.CancelledError) as exc:
         # The other parts go on, and the run fails.
         traceback.print_exc()
         return [Row(name, "did not end", 1, 1, f"{type(exc).__name__}: {exc}")]

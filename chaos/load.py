@@ -43,6 +43,7 @@ class Load:
     Attributes:
         answers: To alerts, in the order in which they came.
         answered: Set with the first answer.
+        cut_off: What got no answer at all; so did `actions_cut_off`.
         refused: What is to be sent again.
         undone: The actions that are to be asked for again.
     """
@@ -55,6 +56,8 @@ class Load:
         self._is_over = False
         self.answers: list[Answered] = []
         self.answered = asyncio.Event()
+        self.cut_off: list[Webhook] = []
+        self.actions_cut_off: list[Action] = []
         self.refused: list[Webhook] = []
         self.undone: list[Action] = []
         lists.tenants.append(tenant_id)
@@ -135,6 +138,7 @@ class Load:
         try:
             answer = await client.post(sent.path, headers=sent.headers, content=sent.body)
         except httpx.TransportError:
+            self.cut_off.append(sent)
             self.refused.append(sent)
             return False
         self.answers.append(Answered(sent_at, now(), answer.status_code))
@@ -180,6 +184,7 @@ class Load:
         try:
             answer = await client.post("/execute", content=body, headers=signed(body))
         except httpx.TransportError:
+            self.actions_cut_off.append(action)
             self.undone.append(action)
             return False
         self.answered.set()
