@@ -59,6 +59,9 @@ async def acting_service(directory: Path) -> AsyncIterator[Service]:
         VENDOR_CALLS=str(directory / "calls"),
         VYROX_ENCRYPTION_KEY=key,
         CROWDSTRIKE_WEBHOOK_SECRET=SECRET,
+        SENTINELONE_WEBHOOK_SECRET=SECRET,
+        DEFENDER_WEBHOOK_SECRET=SECRET,
+        GENERIC_WEBHOOK_SECRET=SECRET,
     ) as service:
         yield service
         await _end(service)
