@@ -1,7 +1,6 @@
 """Callers of the mock, which know its vendors' documents and nothing of its code."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import httpx
 
@@ -39,8 +38,9 @@ class Caller:
         return await self.http.delete(self.base + path, params=params, headers=self.headers)
 
     async def post(
-        self, path: str, body: object, params: Mapping[str, str] = MappingProxyType({})
+        self, path: str, body: object, params: Mapping[str, str] | None = None
     ) -> httpx.Response:
+        # Not an empty mapping by default: that would take away the query that `path` has.
         return await self.http.post(
             self.base + path, json=body, params=params, headers=self.headers
         )

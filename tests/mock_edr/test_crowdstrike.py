@@ -345,6 +345,7 @@ async def test_the_last_of_two_opposite_calls_wins(mock: MockEdr, falcon: Falcon
             {"ids": [WORKSTATION_01], "Ids": []},
             id="reject_unknown_member",
         ),
+        pytest.param("action_name=contain", [WORKSTATION_01], id="reject_list"),
         pytest.param(
             "action_name=contain", {"ids": [WORKSTATION_01] * 101}, id="reject_too_many_ids"
         ),
@@ -448,6 +449,22 @@ async def test_devices_are_read_and_unknown_ones_named(falcon: Falcon, method: s
     assert device["filesystem_containment_status"] == "normal"
     [error] = answer.json()["errors"]
     assert (error["code"], error["id"]) == (404, UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        pytest.param("GET", {}, id="reject_no_ids"),
+        pytest.param("GET", {"ids": "dc-01"}, id="reject_name"),
+        pytest.param("GET", {"ids": DC_01, "id": DC_01}, id="reject_unknown_parameter"),
+        pytest.param("POST", {"ids": []}, id="reject_empty_list"),
+        pytest.param("POST", {"device_ids": [DC_01]}, id="reject_unknown_member"),
+    ],
+)
+async def test_devices_are_400(falcon: Falcon, method: str, sent: dict[str, object]) -> None:
+    answer = await (falcon.get(DEVICES, sent) if method == "GET" else falcon.post(DEVICES, sent))
+
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(

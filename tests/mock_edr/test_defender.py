@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import httpx
 import pytest
@@ -175,7 +176,7 @@ async def test_isolate_is_201_with_a_pending_action(mock: MockEdr, defender: Cal
     assert action["computerDnsName"] == "workstation-01.acme.local"
     assert action["requestorComment"] == "approved by jane"
     assert action["requestor"] == client_of(mock, "defender").client_id
-    assert action["creationDateTimeUtc"] == "2026-01-01T00:00:00.0000000Z"
+    assert re.fullmatch(r"2026-01-01T00:00:00\.\d{7}Z", action["creationDateTimeUtc"])
     assert (action["errorHResult"], action["commands"]) == (0, [])
     assert effects(mock) == [(MDE_WORKSTATION_01, "isolate")]
 
@@ -426,6 +427,19 @@ async def test_actions_are_ordered_and_cut_off(mock: MockEdr, defender: Caller) 
 
     assert [each["id"] for each in newest.json()["value"]] == [second]
     assert [each["id"] for each in rest.json()["value"]] == [first]
+
+
+async def test_actions_of_one_instant_are_in_the_order_asked_for(
+    mock: MockEdr, defender: Caller
+) -> None:
+    await defender.post(f"{MACHINE}/isolate", FULL)
+    mock.tick()
+    await defender.post(f"{MACHINE}/unisolate", {"Comment": "x"})
+    newest = await defender.get(
+        "/api/machineactions", {"$orderby": "creationDateTimeUtc desc", "$top": "1"}
+    )
+
+    assert newest.json()["value"][0]["type"] == "Unisolate"
 
 
 async def test_a_list_is_a_look_at_what_it_shows(mock: MockEdr, defender: Caller) -> None:

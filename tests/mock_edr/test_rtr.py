@@ -143,6 +143,14 @@ async def test_a_session_is_refreshed(mock: MockEdr, falcon: Falcon) -> None:
     assert (await falcon.send(session, "ps")).status_code == 201
 
 
+async def test_refresh_is_refused_for_a_host_offline_and_for_another_body(falcon: Falcon) -> None:
+    offline = await falcon.post(f"{RTR}/refresh-session/v1", {"device_id": LAPTOP_23})
+    other = await falcon.post(f"{RTR}/refresh-session/v1", {"session_id": "x"})
+
+    assert offline.json()["errors"][0]["code"] == 40401
+    assert other.status_code == 400
+
+
 async def test_close_session_is_204_without_a_body(mock: MockEdr, falcon: Falcon) -> None:
     session = await falcon.session(WORKSTATION_01)
     answer = await falcon.delete(f"{RTR}/sessions/v1", session_id=session)

@@ -348,6 +348,12 @@ def listed(value: object) -> list[dict[str, object]]:
     return value
 
 
+async def test_threats_are_listed_without_ids_too(sentinelone: Caller) -> None:
+    answer = await sentinelone.get("/threats")
+
+    assert [each["id"] for each in answer.json()["data"]] == [PSEXEC_THREAT]
+
+
 async def test_kill_can_fail(mock: MockEdr, sentinelone: Caller) -> None:
     mock.sentinelone.threats[PSEXEC_THREAT].kill_fails = True
     await sentinelone.post(KILL, by_ids(PSEXEC_THREAT))

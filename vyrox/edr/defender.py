@@ -8,7 +8,7 @@ platform, client credentials flow.
 import re
 from base64 import urlsafe_b64decode
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -38,7 +38,7 @@ _FULL: Final = "Full"
 """Selective isolation leaves some programs on the network."""
 
 _Kind = Literal["Isolate", "Unisolate"]
-_PATHS: Final[dict[_Kind, str]] = {"Isolate": "isolate", "Unisolate": "unisolate"}
+_PATHS: Final[dict[str, str]] = {"Isolate": "isolate", "Unisolate": "unisolate"}
 _PROGRESS: Final[dict[str, Progress]] = {
     "Pending": "pending",
     "InProgress": "pending",
@@ -49,23 +49,31 @@ _PROGRESS: Final[dict[str, Progress]] = {
 }
 
 
-class _Machine(msgspec.Struct, frozen=True, rename="camel"):
+class _Refusal(msgspec.Struct, frozen=True):
+    code: str | None = None
+
+
+class _Body(msgspec.Struct, frozen=True):
+    error: _Refusal | None = None
+
+
+class _Machine(_Body, frozen=True, kw_only=True, rename="camel"):
     id: str
     computer_dns_name: str | None = None
     machine_tags: list[str] | None = None
 
 
-class _Machines(msgspec.Struct, frozen=True):
+class _Machines(_Body, frozen=True, kw_only=True):
     value: list[_Machine]
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
 
 
-class _Action(msgspec.Struct, frozen=True, rename="camel"):
+class _Action(_Body, frozen=True, kw_only=True, rename="camel"):
     id: str
     type: str
     status: str
     machine_id: str
-    creation_date_time_utc: Annotated[datetime, msgspec.Meta(tz=True)]
+    made_at: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="creationDateTimeUtc")
     scope: str | None = None
 
     @property
@@ -73,27 +81,21 @@ class _Action(msgspec.Struct, frozen=True, rename="camel"):
         return _PROGRESS.get(self.status, "pending")
 
 
-class _Actions(msgspec.Struct, frozen=True):
+class _Actions(_Body, frozen=True, kw_only=True):
     value: list[_Action]
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    code: str | None = None
-
-
-class _Refused(msgspec.Struct, frozen=True):
-    error: _Refusal | None = None
 
 
 class _Claims(msgspec.Struct, frozen=True):
     roles: list[str]
 
 
+B = TypeVar("B", bound=_Body)
+
 _MACHINE = msgspec.json.Decoder(_Machine)
 _MACHINES = msgspec.json.Decoder(_Machines)
 _ACTION = msgspec.json.Decoder(_Action)
 _ACTIONS = msgspec.json.Decoder(_Actions)
-_REFUSED = msgspec.json.Decoder(_Refused)
+_REFUSED = msgspec.json.Decoder(_Body)
 _CLAIMS = msgspec.json.Decoder(_Claims)
 
 
@@ -125,13 +127,13 @@ class Defender:
         machine_id = _machine_id(host)
         if machine_id is not None:
             call = self._api.call("read machine", f"/api/machines/{machine_id}")
-            machine = await self._api.read(call, _MACHINE, deadline)
+            machine = _read(await self._api.send(call, deadline), _MACHINE)
             if _machine_id(machine.id) != machine_id:
                 raise VendorError("read machine: the answer is of another one")
         else:
             query = {"$filter": f"computerDnsName eq {_quoted(host)}"}
             call = self._api.call("find machine", "/api/machines", query=query)
-            found = await self._api.read(call, _MACHINES, deadline)
+            found = _read(await self._api.send(call, deadline), _MACHINES)
             if len(found.value) != 1 or found.next_link:
                 raise VendorError(f"{len(found.value) or 'no'} machines have this name")
             machine = found.value[0]
@@ -178,7 +180,7 @@ class Defender:
         if not _GUID.fullmatch(reference):
             raise VendorError("no machine action's id")
         call = self._api.call("read action", f"/api/machineactions/{reference}")
-        action = await self._api.read(call, _ACTION, deadline)
+        action = _read(await self._api.send(call, deadline), _ACTION)
         if (action.id, action.machine_id, action.type) != (reference, machine_id, kind):
             raise VendorError("read action: the answer is of another one")
         return action.progress
@@ -213,7 +215,7 @@ class Defender:
             if done is None:
                 raise answer.refusal()
             return done
-        action = answer.decode(_ACTION)
+        action = _read(answer, _ACTION)
         if (action.machine_id, action.type) != (machine_id, kind) or not _GUID.fullmatch(action.id):
             raise answer.unusable("the answer is of another action")
         if action.progress == "failed":
@@ -221,16 +223,27 @@ class Defender:
         return Done(confirmed=action.progress == "reached", reference=action.id)
 
     async def _actions(self, machine_id: str, deadline: Deadline) -> list[_Action]:
-        """Return isolations of a machine and their ends, the latest first."""
-        kinds = "(type eq 'Isolate' or type eq 'Unisolate')"
-        query = {
-            "$filter": f"machineId eq {_quoted(machine_id)} and {kinds}",
-            "$top": str(MAX_ACTIONS),
-        }
+        """Return isolations of a machine and their ends, the latest first.
+
+        Raises:
+            VendorError: They cannot be read; or there is more than one page of actions, and this is
+                not the page of the latest. The documents tell the order by an example alone.
+        """
+        query = {"$filter": f"machineId eq {_quoted(machine_id)}", "$top": str(MAX_ACTIONS)}
         call = self._api.call("read actions", "/api/machineactions", query=query)
-        found = (await self._api.read(call, _ACTIONS, deadline)).value
+        found = _read(await self._api.send(call, deadline), _ACTIONS).value
+        if len(found) >= MAX_ACTIONS and found[0].made_at < found[-1].made_at:
+            raise VendorError("read actions: the latest are not on the first page")
         actions = [a for a in found if a.machine_id == machine_id and a.type in _PATHS]
-        return sorted(actions, key=lambda action: action.creation_date_time_utc, reverse=True)
+        return sorted(actions, key=lambda action: action.made_at, reverse=True)
+
+
+def _read(answer: Answer, decoder: msgspec.json.Decoder[B]) -> B:
+    """Return the body of a success that names no error. Raises as Answer.decode."""
+    body = answer.decode(decoder)
+    if body.error is not None:
+        raise answer.unusable("an error beside a result")
+    return body
 
 
 def _machine_id(text: str) -> str | None:

@@ -1,26 +1,37 @@
 """The list of processes that a host gives through Real Time Response, and one process in it.
 
-CrowdStrike publishes no format of it. What is read here is a table with a line of headings, with
-columns apart by two spaces or a tab, and a start time whose zone is told; on a host that lists its
-processes in another way none is killed.
+CrowdStrike publishes no format of it. What is read here is a table with a line of headings, of
+which name, number and start time are the first three in any order, and a start time whose zone is
+told; on a host that lists its processes in another way none is killed.
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
-from typing import Final
+from datetime import datetime, timedelta, timezone
+from typing import Final, Literal
 
 import msgspec
 
 TOLERANCE_S: Final = 2.0
 """Between two records of one start, of which each is cut to whole seconds."""
 
-_GAP = re.compile(r"\t+|[ \t]{2,}")
-_NAMES: Final = frozenset({"name", "processname", "process name", "image", "imagename"})
-_IDS: Final = frozenset({"id", "pid", "processid", "process id"})
-_STARTS: Final = re.compile(r"(?:start ?time|started|start|creation ?date|creation ?time)\b", re.I)
-_ZONE: Final = re.compile(
-    r"\b(?:UTC|GMT)(?P<offset>(?P<sign>[+-])(\d{1,2})(?::?([0-5]\d))?)?", re.I
-)
+_Column = Literal["name", "number", "start"]
+
+_HEADINGS: Final[dict[_Column, re.Pattern[str]]] = {
+    "name": re.compile(r"(?:process ?|image ?)?name\b", re.I),
+    "number": re.compile(r"(?:process ?)?id\b|pid\b", re.I),
+    "start": re.compile(
+        r"(?:start(?:ed)?|creation|created) ?(?:time|date|at)?\b(?: ?\((?P<zone>[^)]*)\))?", re.I
+    ),
+}
+_CELLS: Final[dict[_Column, str]] = {
+    "name": r"(?P<name>\S.*?)",
+    "number": r"(?P<number>[0-9]+)",
+    "start": (
+        r"(?P<start>[0-9]{1,4}[-/][0-9]{1,2}[-/][0-9]{1,4}[T ][0-9]{1,2}:[0-9]{2}:[0-9]{2}"
+        r"(?:\.[0-9]+)?(?: ?[AP]M)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)"
+    ),
+}
+_ZONE: Final = re.compile(r"(?:UTC|GMT)(?:(?P<sign>[+-])([0-9]{1,2})(?::?([0-5][0-9]))?)?", re.I)
 _FORMATS: Final = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S")
 
 
@@ -43,6 +54,17 @@ class Process(msgspec.Struct, frozen=True):
         )
 
 
+class _Table(msgspec.Struct, frozen=True):
+    """How the lines below some headings are read.
+
+    Attributes:
+        zone: What the headings tell of the zone of the start time.
+    """
+
+    row: re.Pattern[str]
+    zone: str | None
+
+
 def find_process(listing: str, pid: int) -> Process | None:
     """Return the one process with the number `pid`, or None where the list has none such.
 
@@ -52,49 +74,72 @@ def find_process(listing: str, pid: int) -> Process | None:
     Raises:
         ValueError: The list has another form, or two such processes, or does not tell the start.
     """
-    lines = [_GAP.split(line.strip()) for line in listing.splitlines()]
-    for number, cells in enumerate(lines):
-        columns = _columns(cells)
-        if columns is None:
+    lines = [line.strip() for line in listing.splitlines()]
+    for number, line in enumerate(lines):
+        table = _table(line)
+        if table is None:
             continue
-        name, identifier, start = columns
-        found = [row for row in lines[number + 1 :] if len(row) > max(columns)]
-        found = [row for row in found if row[identifier] == str(pid)]
+        found = _rows(table.row, lines[number + 1 :], str(pid))
         if len(found) > 1:
             raise ValueError("several processes with one number")
         if not found:
             return None
-        return Process(found[0][name], _parse_start(found[0][start], cells[start]))
+        return Process(found[0]["name"], _parse_start(found[0]["start"], table.zone))
     raise ValueError("no list of processes")
 
 
-def _columns(cells: list[str]) -> tuple[int, int, int] | None:
-    """Return where name, number and start stand, if `cells` are the headings."""
-    name = [i for i, cell in enumerate(cells) if cell.casefold() in _NAMES]
-    identifier = [i for i, cell in enumerate(cells) if cell.casefold() in _IDS]
-    start = [i for i, cell in enumerate(cells) if _STARTS.match(cell)]
-    if len(name) == len(identifier) == len(start) == 1:
-        return name[0], identifier[0], start[0]
-    return None
+def _table(line: str) -> _Table | None:
+    """Return how to read what stands below `line`, if it is the headings."""
+    order: list[_Column] = []
+    zone = None
+    while len(order) < len(_HEADINGS):
+        line = line.lstrip()
+        for column, heading in _HEADINGS.items():
+            found = heading.match(line)
+            if found and column not in order:
+                order.append(column)
+                zone = found.groupdict().get("zone") or zone
+                line = line[found.end() :]
+                break
+        else:
+            return None
+    row = r"\s+".join(_CELLS[column] for column in order)
+    return _Table(re.compile(rf"{row}(?=\s|$)"), zone)
 
 
-def _parse_start(text: str, heading: str) -> float:
+def _rows(row: re.Pattern[str], lines: list[str], number: str) -> list[re.Match[str]]:
+    """Return the rows of the process `number`.
+
+    Raises:
+        ValueError: A line that cannot be read may be of this process, and another one pose as it.
+    """
+    found = []
+    for line in lines:
+        match = row.match(line)
+        if match is None and number in line.split():
+            raise ValueError("a row that cannot be read")
+        if match is not None and match["number"] == number:
+            found.append(match)
+    return found
+
+
+def _parse_start(text: str, zone: str | None) -> float:
     """Return `text` as Unix seconds. Raises ValueError if it or its zone cannot be told."""
     at = _parse_datetime(text)
     if at.tzinfo is None:
-        zone = _ZONE.search(heading)
-        if zone is None:
+        told = _ZONE.fullmatch((zone or "").replace(" ", ""))
+        if told is None:
             raise ValueError("a start time without a zone")
-        _, sign, hours, minutes = zone.groups()
+        sign, hours, minutes = told.groups()
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
         at = at.replace(tzinfo=timezone(-offset if sign == "-" else offset))
-    return at.astimezone(UTC).timestamp()
+    return at.timestamp()
 
 
 def _parse_datetime(text: str) -> datetime:
     for form in _FORMATS:
         try:
-            return datetime.strptime(text, form)  # noqa: DTZ007  (the heading tells the zone)
+            return datetime.strptime(text, form)  # noqa: DTZ007  (the headings tell the zone)
         except ValueError:
             continue
     return datetime.fromisoformat(text)

@@ -1,5 +1,6 @@
 """The vendors together: their clock, their faults, and what has happened at them."""
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -44,6 +45,7 @@ class Clouds:
 
     Attributes:
         clock: Expiry of tokens, sessions and secrets goes by it.
+        endpoint_names: The calls that each vendor has, as faults and `requests` name them.
         faults: What is to go wrong.
         requests: Every request to a vendor, in the order of arrival.
         effects: Every change of a device.
@@ -52,7 +54,6 @@ class Clouds:
 
     def __init__(self, clock: Clock = lambda: START_AT) -> None:
         self.clock = MockClock(clock)
-        self.faults = FaultTable()
         self.requests: list[RecordedRequest] = []
         self.effects: list[Effect] = []
         self.violations: list[str] = []
@@ -65,6 +66,10 @@ class Clouds:
             "sentinelone": self._sentinelone,
             "defender": self._defender,
         }
+        self.endpoint_names = {
+            vendor.api.vendor: vendor.endpoint_names for vendor in self._vendors.values()
+        }
+        self.faults = FaultTable(self.endpoint_names)
 
     @property
     def crowdstrike(self) -> CrowdStrike:
@@ -86,13 +91,14 @@ class Clouds:
         """What each vendor knows."""
         return {name: vendor.state for name, vendor in self._vendors.items()}
 
-    def patch(self, vendor: VendorName, changes: dict[str, object]) -> None:
-        """Change what a vendor knows by JSON merge patch (RFC 7396): null removes a member.
+    def patch(self, changes: Mapping[VendorName, dict[str, object]]) -> None:
+        """Change what vendors know by JSON merge patch (RFC 7396): null removes a member.
 
         Raises:
-            msgspec.ValidationError: It is no such state; nothing has changed.
+            msgspec.ValidationError: It makes no state of one of them; nothing has changed.
         """
-        self._vendors[vendor].patch(changes)
+        for commit in [self._vendors[name].patched(patch) for name, patch in changes.items()]:
+            commit()
 
     def tick(self, seconds: float = 0.0) -> None:
         """Let `seconds` go by, and what is pending at the vendors take its next step."""

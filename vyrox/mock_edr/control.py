@@ -44,10 +44,7 @@ def create_routes(clouds: Clouds) -> list[BaseRoute]:
 
 def _patch_state(clouds: Clouds, body: bytes) -> object:
     """Change what the vendors know, by JSON merge patch (RFC 7396): null removes a member."""
-    for vendor, patch in msgspec.json.decode(
-        body, type=dict[VendorName, dict[str, object]]
-    ).items():
-        clouds.patch(vendor, patch)
+    clouds.patch(msgspec.json.decode(body, type=dict[VendorName, dict[str, object]]))
     return clouds.states
 
 

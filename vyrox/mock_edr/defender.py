@@ -115,6 +115,8 @@ def _action(
     comment: str,
     scope: str | None,
 ) -> MachineAction:
+    # The microseconds tell requests at one instant apart: lists are ordered by this.
+    created_at = call.now + call.number / 1_000_000
     return MachineAction(
         id=call.new_id("action"),
         type=kind,
@@ -122,8 +124,8 @@ def _action(
         comment=comment,
         scope=scope,
         requestor=client.client_id,
-        created_at=call.now,
-        updated_at=call.now,
+        created_at=created_at,
+        updated_at=created_at,
     )
 
 
@@ -158,11 +160,11 @@ def read_action(state: Defender, call: Call) -> Answer:
 def list_actions(state: Defender, call: Call) -> Answer:
     """List machine actions by `$filter`; an empty list where there is none."""
     authorize(state, call, *_READ_MACHINES)
-    entities = {key: _as_item(state, action) for key, action in state.actions.items()}
-    for found in _selected(list(entities.values()), call, _ACTION_FIELDS):
-        _count_read(state, state.actions[str(found["id"])], call.now)
     items = [_as_item(state, action) for action in state.actions.values()]
-    value = _selected(items, call, _ACTION_FIELDS)
+    chosen = [state.actions[str(item["id"])] for item in _selected(items, call, _ACTION_FIELDS)]
+    for action in chosen:
+        _count_read(state, action, call.now)
+    value = [_as_item(state, action) for action in chosen]
     return as_json(200, {"@odata.context": f"{_CONTEXT}MachineActions", "value": value})
 
 

@@ -62,16 +62,19 @@ async def _end(scope: Scope, receive: Receive, how: str) -> None:
         raise httpx.ReadError("ended by the mock")
     end()
     # Until the server knows it too: it would answer 500 in place of an application that does not.
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await _hung_up(receive)
 
 
 async def _hangs_up(receive: Receive, seconds: float) -> bool:
     """Wait for `seconds`, and return early, with True, once the caller has hung up."""
     try:
         async with asyncio.timeout(seconds):
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            await _hung_up(receive)
     except TimeoutError:
         return False
     return True
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Return once the connection has ended: of a request read whole, nothing else comes."""
+    await receive()

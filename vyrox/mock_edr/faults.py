@@ -1,6 +1,6 @@
 """What goes wrong on purpose, at which call, and what an answer then looks like."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -72,12 +72,21 @@ class PlannedFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FaultTable:
     """The faults that are still to strike. Of several for one call, the oldest does."""
 
-    def __init__(self) -> None:
+    def __init__(self, endpoints: Mapping[VendorName, Set[str]]) -> None:
+        """`endpoints` are the names that there are."""
+        self._endpoints = endpoints
         self._planned: list[tuple[PlannedFault, int]] = []
         """Each with how many calls it has seen."""
 
     def plan(self, vendor: VendorName, endpoint: str, fault: Fault, nth: int | None = None) -> None:
-        """Have `fault` strike; the arguments are those of PlannedFault."""
+        """Have `fault` strike; the arguments are those of PlannedFault.
+
+        Raises:
+            ValueError: The vendor has no such endpoint.
+        """
+        if endpoint not in {ANY_ENDPOINT, *self._endpoints[vendor]}:
+            known = ", ".join(sorted(self._endpoints[vendor]))
+            raise ValueError(f"{vendor} has no endpoint {endpoint!r}; it has {known}")
         self._planned.append((PlannedFault(vendor, endpoint, fault, nth), 0))
 
     @property
@@ -127,5 +136,5 @@ def garble(fault: Fault, answer: Answer, with_errors: Callable[[Answer], Answer]
         case "enormous":
             padding = b" " * (fault.size_bytes - len(answer.body))
             return Answer(answer.status, answer.body + padding, answer.headers)
-        case "slow" | "dribble" | "cut" | "reset" | "status":
+        case _:  # a matter of how it is delivered
             return answer

@@ -66,8 +66,7 @@ async def serving(mock: MockEdr, host: str = "127.0.0.1", port: int = 0) -> Asyn
         timeout_graceful_shutdown=GRACE_S,
     )
     server = _Server(config)
-    with _bind(host, port) as listener:
-        listener.listen(config.backlog)  # from here on connections wait rather than fail
+    with _bind(host, port) as listener:  # from here on connections wait rather than fail
         task = asyncio.create_task(server.serve([listener]))
         try:
             name, bound_port = listener.getsockname()[:2]
@@ -80,9 +79,15 @@ async def serving(mock: MockEdr, host: str = "127.0.0.1", port: int = 0) -> Asyn
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        with contextlib.ExitStack() as unless_bound:
+            # With its protocol: without, asyncio does not switch off the delay of small writes.
+            listener = unless_bound.enter_context(
+                socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            )
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+            unless_bound.pop_all()
     except (OSError, UnicodeError) as exc:
         # UnicodeError: the host has a part that is empty or too long for a name.
         reason = exc.strerror if isinstance(exc, OSError) else "no host name"

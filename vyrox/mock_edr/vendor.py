@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Generic, TypeVar
@@ -25,15 +26,24 @@ class Vendor(Generic[S]):
         self.api = api
         self.state = state
 
-    def patch(self, changes: dict[str, object]) -> None:
-        """Change the state by JSON merge patch (RFC 7396): null removes a member.
+    @property
+    def endpoint_names(self) -> frozenset[str]:
+        """What faults may name."""
+        return frozenset(endpoint.name for endpoint in self.api.endpoints)
+
+    def patched(self, patch: dict[str, object]) -> Callable[[], None]:
+        """Return what changes the state by a JSON merge patch (RFC 7396).
 
         Raises:
-            msgspec.ValidationError: It would not be a state any more; it is as it was.
+            msgspec.ValidationError: It would not be a state any more.
         """
         present = msgspec.to_builtins(self.state, str_keys=True)
-        patched = _merged(present, changes)
-        self.state = msgspec.convert(patched, type(self.state), strict=False)
+        state = msgspec.convert(_merged(present, patch), type(self.state), strict=False)
+
+        def commit() -> None:
+            self.state = state
+
+        return commit
 
     def settle(self, now: float) -> tuple[Change, ...]:
         """Let what is pending take its next step, and return what that has changed."""

@@ -1,0 +1,110 @@
+"""Which answers are an answer: a 401 is tried once more, what is no refusal is not believed."""
+
+import httpx
+import msgspec
+import pytest
+
+from tests.edr.vendor import FakeVendor, Reply, answer, deadline, token
+from vyrox.edr import crowdstrike
+from vyrox.edr.api import Api
+from vyrox.edr.calls import Call, open_http
+from vyrox.edr.rate_limits import Patience, backoff
+from vyrox.edr.tokens import ApiToken, BearerToken
+from vyrox.errors import VendorError, VendorOutcomeUnknownError
+
+BASE = "https://api.crowdstrike.com"
+REFUSALS = frozenset({400, 401, 403, 404, 429})
+ANYTHING = msgspec.json.Decoder(dict[str, int])
+
+
+def opened(fake: FakeVendor, *replies: Reply, static: bool = False) -> Api:
+    fake.on("POST", "/act", *replies)
+    fake.on("POST", "/oauth2/token", token("first"), token("second"))
+    patience = Patience(open_http(httpx.MockTransport(fake.handle)), backoff, fake.sleep)
+    tokens = BearerToken(patience, crowdstrike.token_call(BASE, "id", "secret"))
+    return Api(BASE, patience, ApiToken("t") if static else tokens, REFUSALS)
+
+
+def act(api: Api, *, changes: bool = True) -> Call:
+    return api.call("contain", "/act", body={"ids": ["a"]}, changes=changes)
+
+
+async def test_send_after_a_401_renews_the_token_and_sends_once_more() -> None:
+    fake = FakeVendor()
+    api = opened(fake, answer(401), answer(202, {}))
+    assert (await api.send(act(api), deadline())).status == 202
+    assert [r.headers["authorization"] for r in fake.requests] == ["Bearer first", "Bearer second"]
+    assert fake.requests[0].content == fake.requests[1].content == b'{"ids":["a"]}'
+
+
+async def test_send_takes_the_second_401_for_a_refusal() -> None:
+    fake = FakeVendor()
+    api = opened(fake, answer(401))
+    assert (await api.send(act(api), deadline())).status == 401
+    assert (len(fake.requests), len(fake.token_requests)) == (2, 2)
+
+
+async def test_send_does_not_repeat_a_401_where_there_is_one_token() -> None:
+    fake = FakeVendor()
+    api = opened(fake, answer(401), static=True)
+    assert (await api.send(act(api), deadline())).status == 401
+    assert len(fake.requests) == 1
+
+
+async def test_send_without_a_token_sends_nothing() -> None:
+    fake = FakeVendor()
+    api = opened(fake)
+    fake.on("POST", "/oauth2/token", answer(403))
+    with pytest.raises(VendorError, match="credentials refused") as caught:
+        await api.send(act(api), deadline())
+    assert type(caught.value) is VendorError
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("status", sorted(REFUSALS - {401, 429}))
+async def test_read_takes_a_refusal_for_nothing_done(status: int) -> None:
+    fake = FakeVendor()
+    api = opened(fake, answer(status, b"<html>"))
+    with pytest.raises(VendorError, match=f"contain: HTTP {status}") as caught:
+        await api.read(act(api), ANYTHING, deadline())
+    assert type(caught.value) is VendorError
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(answer(status, {}) for status in (301, 307, 402, 405, 408, 409, 418, 500, 502, 503, 504)),
+        answer(502, b"<html>Bad Gateway</html>"),
+        answer(200, b""),
+        answer(200, b'{"a":1'),
+        answer(200, b"[1]"),
+        answer(200, b'{"a":"\xff"}'),
+        answer(200, b"[" * 100_000),
+        answer(204),
+    ],
+)
+async def test_read_does_not_know_after_an_odd_answer(reply: httpx.Response) -> None:
+    for changes in (True, False):
+        fake = FakeVendor()
+        api = opened(fake, reply)
+        with pytest.raises(VendorError) as caught:
+            await api.read(act(api, changes=changes), ANYTHING, deadline())
+        assert isinstance(caught.value, VendorOutcomeUnknownError) is changes
+        assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(200, True), (403, False), (404, True), (400, None)]
+)
+async def test_is_allowed_reads_the_status(status: int, expected: bool | None) -> None:
+    api = opened(FakeVendor(), answer(status, {}))
+    call = act(api, changes=False)
+    assert await api.is_allowed(call, deadline(), frozenset({404})) is expected
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_is_allowed_raises_where_the_credentials_are_the_matter(status: int) -> None:
+    api = opened(FakeVendor(), answer(status, {}))
+    with pytest.raises(VendorError):
+        await api.is_allowed(act(api, changes=False), deadline())

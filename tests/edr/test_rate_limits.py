@@ -1,0 +1,89 @@
+"""A vendor that says 429 is left alone for as long as it says, if there is time."""
+
+import httpx
+import pytest
+
+from tests.audit import NOW
+from tests.edr.vendor import FakeVendor, Reply, answer, deadline
+from vyrox.edr.calls import Call, open_http
+from vyrox.edr.rate_limits import (
+    MAX_RETRIES,
+    Patience,
+    Pause,
+    backoff,
+    retry_after,
+    retry_after_epoch,
+)
+from vyrox.errors import VendorError, VendorOutcomeUnknownError
+
+CALL = Call(name="contain", method="POST", url="https://v.example/x", body=b"{}", changes=True)
+
+crowdstrike = retry_after_epoch(lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected_s"),
+    [
+        (str(int(NOW) + 10), 9.75),
+        (str(int(NOW * 1000) + 10_000), 10.0),
+        (str(int(NOW) + 600), 60.0),
+        (str(int(NOW * 1000) + 600_000), 60.0),
+        (str(int(NOW) - 5), 1.0),
+        (str(int(NOW * 1000) - 5000), 1.0),
+        ("5", 1.0),
+        (str(10**11 - 1), 60.0),
+    ],
+)
+def test_retry_after_epoch_is_an_absolute_time(value: str, expected_s: float) -> None:
+    pause_s = crowdstrike(httpx.Headers({"X-RateLimit-RetryAfter": value}), 0)
+    assert pause_s == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize(("value", "expected_s"), [("7", 7.0), ("0", 1.0), (" 120 ", 120.0)])
+def test_retry_after_is_seconds(value: str, expected_s: float) -> None:
+    assert retry_after(httpx.Headers({"Retry-After": value}), 0) == expected_s
+
+
+@pytest.mark.parametrize("pause", [backoff, retry_after, crowdstrike])
+@pytest.mark.parametrize("value", ["", "soon", "-1", "1e9", "nan", "9" * 400, "\u0663"])
+def test_pause_without_a_number_grows(pause: Pause, value: str) -> None:
+    headers = httpx.Headers(
+        [(b"Retry-After", value.encode()), (b"X-RateLimit-RetryAfter", value.encode())]
+    )
+    for _ in range(20):
+        assert 1.0 <= pause(headers, 0) <= 1.5
+        assert 2.0 <= pause(headers, 1) <= 3.0
+
+
+async def sent(fake: FakeVendor, *replies: Reply, seconds: float = 30.0) -> int:
+    """Return the status that a call ends with."""
+    fake.on("POST", "/x", *replies)
+    async with open_http(httpx.MockTransport(fake.handle)) as http:
+        patience = Patience(http, retry_after, fake.sleep)
+        return (await patience.exchange(CALL, deadline(seconds))).status
+
+
+async def test_exchange_waits_and_sends_again() -> None:
+    fake = FakeVendor()
+    assert await sent(fake, answer(429, None, Retry_After="7"), answer(202, {})) == 202
+    assert fake.slept == [7.0]
+
+
+async def test_exchange_gives_up_after_a_few() -> None:
+    fake = FakeVendor()
+    assert await sent(fake, answer(429, None, Retry_After="7")) == 429
+    assert len(fake.requests) == 1 + MAX_RETRIES
+    assert fake.slept == [7.0] * MAX_RETRIES
+
+
+async def test_exchange_does_not_wait_beyond_its_deadline() -> None:
+    fake = FakeVendor()
+    with pytest.raises(VendorError) as caught:
+        await sent(fake, answer(429, None, Retry_After="7"), seconds=6.0)
+    assert not isinstance(caught.value, VendorOutcomeUnknownError)  # a 429 means nothing was done
+    assert (len(fake.requests), fake.slept) == (1, [])
+
+
+async def test_exchange_after_a_429_may_still_not_know() -> None:
+    with pytest.raises(VendorOutcomeUnknownError):
+        await sent(FakeVendor(), answer(429), httpx.ReadTimeout("late"))
