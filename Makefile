@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check install lock clean help
+.PHONY: demo test check bench install lock clean help
 
 help:            ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -16,13 +16,21 @@ test: .venv/dev-installed            ## Run the tests, with coverage
 check: .venv/dev-installed            ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+bench: .venv/bench-installed            ## Measure the promised numbers (SECONDS=3 for a short look)
+	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq wrk >/dev/null; } \
+		|| { echo 'make bench needs wrk: apt-get install wrk, as root' >&2; exit 1; }
+	@$(BIN)/python -m benchmarks $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ALERTS),--alerts $(ALERTS))
+
 install: .venv/dev-installed            ## Build .venv with everything
 
-lock: .venv/dev-installed            ## Renew both lock files from pyproject.toml
+lock: .venv/dev-installed            ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 		--extra build pyproject.toml -o requirements.txt --upgrade
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 		--extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt --upgrade
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+		--extra build --extra bench -c requirements.txt -c requirements-dev.txt pyproject.toml \
+		-o requirements-bench.txt --upgrade
 
 clean:            ## Remove what the targets above made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
@@ -40,4 +48,8 @@ clean:            ## Remove what the targets above made
 
 .venv/dev-installed: requirements-dev.txt .venv/runtime-installed
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.venv/bench-installed: requirements-bench.txt .venv/runtime-installed
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.txt
 	@touch $@

@@ -46,7 +46,7 @@ WATCHED_S: Final = 5
 
 
 @asynccontextmanager
-async def _acting_service(directory: Path) -> AsyncIterator[Service]:
+async def acting_service(directory: Path) -> AsyncIterator[Service]:
     """Run the service with a vendor that acts, and TENANT with credentials for it."""
     key = Fernet.generate_key().decode()
     async with open_database(None, directory) as database:
@@ -59,6 +59,9 @@ async def _acting_service(directory: Path) -> AsyncIterator[Service]:
         VENDOR_CALLS=str(directory / "calls"),
         VYROX_ENCRYPTION_KEY=key,
         CROWDSTRIKE_WEBHOOK_SECRET=SECRET,
+        SENTINELONE_WEBHOOK_SECRET=SECRET,
+        DEFENDER_WEBHOOK_SECRET=SECRET,
+        GENERIC_WEBHOOK_SECRET=SECRET,
     ) as service:
         yield service
         await _end(service)
@@ -129,7 +132,7 @@ def _port(url: str) -> int:
 async def _flood(size: Size) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         async with (
-            _acting_service(Path(path)) as service,
+            acting_service(Path(path)) as service,
             httpx.AsyncClient(base_url=service.proxy_url, timeout=LIMIT_S) as client,
         ):
             quiet, flooded = _Executions(client), _Executions(client)

@@ -5,15 +5,20 @@ A failing request is printed as bytes, with the seed, number and time it is made
 """
 
 import asyncio
+import contextlib
 import itertools
 import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
+import httpx
 import msgspec
 
+from chaos.flood import acting_service
 from chaos.inprocess import Listener, listeners, logged_errors
 from chaos.mutation import make
 from chaos.part import Row, Size
@@ -21,6 +26,13 @@ from vyrox.clock import wall_clock
 
 SEED: Final = 20_260_101
 AT_ONCE: Final = 64
+
+SILENCE_S: Final = 1.0
+"""Over a socket: who has said nothing for so long waits for the rest of the request."""
+
+_LENGTH: Final = re.compile(
+    rb"HTTP/1\.1 [^1].*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL
+)
 
 NAMED: Final = {
     True: frozenset({200, 202, 400, 401, 404, 405, 408, 413, 415, 422, 431}),
@@ -129,8 +141,47 @@ async def fuzz(answer: Answer, requests: int, tally: Tally) -> None:
             group.create_task(work())
 
 
+async def _exchange(port: int, raw: bytes) -> bytes:
+    """Return what is answered to `raw` until the connection ends or says no more for SILENCE_S."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    try:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            writer.write(raw)
+            while piece := await asyncio.wait_for(reader.read(65536), SILENCE_S):
+                answer += piece
+                found = _LENGTH.match(answer)
+                if found is not None and len(answer) >= found.end() + int(found[1]):
+                    break
+    finally:
+        writer.transport.abort()
+    return answer
+
+
+async def _over_sockets(requests: int) -> list[Row]:
+    """Fuzz a service that is a process of its own."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="vx-") as path:
+        async with acting_service(Path(path)) as service:
+            ports = {
+                True: httpx.URL(service.ingestion_url).port or 80,
+                False: httpx.URL(service.proxy_url).port or 80,
+            }
+            await fuzz(lambda public, raw: _exchange(ports[public], raw), requests, tally)
+            died = service.process.returncode is not None
+        errors = [line for line in service.lines if line["level"] in {"error", "critical"}]
+    for error in errors[:5]:
+        print(f"fuzz: uncaught: {error}", file=sys.stderr)  # noqa: T201
+    return [
+        Row("fuzz", "sockets: answers not as documented", requests, tally.failed, tally.figure),
+        Row("fuzz", "sockets: uncaught exceptions", requests, len(errors) + died),
+    ]
+
+
 async def run(size: Size) -> list[Row]:
-    """Fuzz both listeners in process."""
+    """Fuzz both listeners, in process or, in the long form, over sockets."""
+    if size.long:
+        return await _over_sockets(size.requests)
     tally = Tally()
     with logged_errors() as errors:
         async with listeners() as opened:

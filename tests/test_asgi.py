@@ -26,7 +26,6 @@ from vyrox.asgi import (
     RequestContext,
     error_response,
     handle_http_exception,
-    handle_vyrox_error,
 )
 from vyrox.errors import UnauthorizedError, VyroxError
 from vyrox.settings import Settings
@@ -67,10 +66,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
             Route("/be-cancelled", be_cancelled),
         ],
         middleware=[Middleware(RequestContext)],
-        exception_handlers={
-            VyroxError: handle_vyrox_error,
-            HTTPException: handle_http_exception,
-        },
+        exception_handlers={HTTPException: handle_http_exception},
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://vyrox") as opened:

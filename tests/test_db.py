@@ -21,6 +21,7 @@ from tests.conftest import new_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
+from tests.pragma import set_pragma
 from vyrox import db
 from vyrox.db import Database, heartbeat, metadata, open_database, probe, tenant_credentials
 from vyrox.errors import DatabaseUnavailableError, OperatorError
@@ -267,12 +268,8 @@ async def refused(write: Awaitable[object]) -> str:
 @pytest.mark.parametrize(
     ("pragma", "undo", "reason"),
     [
-        pytest.param(
-            "PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1000000", "full", id="reject_full"
-        ),
-        pytest.param(
-            "PRAGMA query_only = ON", "PRAGMA query_only = OFF", "readonly", id="reject_read_only"
-        ),
+        pytest.param("max_page_count = 1", "max_page_count = 1000000", "full", id="reject_full"),
+        pytest.param("query_only = ON", "query_only = OFF", "readonly", id="reject_read_only"),
     ],
 )
 async def test_sqlite_write_refused_by_the_store_is_unavailable_until_it_is_cured_contract_17(
@@ -282,9 +279,9 @@ async def test_sqlite_write_refused_by_the_store_is_unavailable_until_it_is_cure
         insert_tenant(connection, CANARY + "x" * 100_000, 1)
 
     async with open_database(None, data_dir) as database:
-        await database.read(run, pragma)  # on the one connection that the pool holds
+        await set_pragma(database, pragma)
         assert reason in await refused(database.write(insert_much))
-        await database.read(run, undo)
+        await set_pragma(database, undo)
         await database.write(insert_much)
 
 

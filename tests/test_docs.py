@@ -218,11 +218,14 @@ def test_dependency_versions_are_those_in_the_lock_file() -> None:
             r"^\| `([\w-]+)`[^|]* \| ([\w.]+) \|", (DOCS / "dependencies.md").read_text(), re.M
         )
     )
-    locked = dict(
-        re.findall(
-            r"^([\w-]+)(?:\[[\w,]+\])?==([\w.]+)", (ROOT / "requirements-dev.txt").read_text(), re.M
+    lock_files = [ROOT / "requirements-dev.txt", ROOT / "requirements-bench.txt"]
+    locked = {
+        name: version
+        for file in lock_files
+        for name, version in re.findall(
+            r"^([\w-]+)(?:\[[\w,]+\])?==([\w.]+)", file.read_text(), re.M
         )
-    )
+    }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {
         re.split(r"[>\[]", requirement)[0]

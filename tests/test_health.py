@@ -16,6 +16,7 @@ from tests.conftest import new_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
+from tests.pragma import set_pragma
 from vyrox.db import Database, heartbeat, open_database
 from vyrox.errors import UnavailableError
 from vyrox.health import INTERVAL_S, TIMEOUT_S, Health
@@ -128,9 +129,9 @@ async def test_check_redis_that_is_not_there_contract_17(data_dir: Path) -> None
 
 async def test_check_database_that_is_read_only_contract_17(data_dir: Path, redis_url: str) -> None:
     async with sqlite_health(redis_url, data_dir) as (health, database):
-        await database.read(run, "PRAGMA query_only = ON")
+        await set_pragma(database, "query_only = ON")
         await assert_failing(health, "database")
-        await database.read(run, "PRAGMA query_only = OFF")
+        await set_pragma(database, "query_only = OFF")
         await assert_well(health)
 
 
@@ -157,7 +158,7 @@ async def test_check_database_that_hangs_or_hangs_up_contract_17(
 
 async def test_check_names_every_store_that_fails(data_dir: Path) -> None:
     async with sqlite_health(f"unix://{data_dir}/nobody.sock", data_dir) as (health, database):
-        await database.read(run, "PRAGMA query_only = ON")
+        await set_pragma(database, "query_only = ON")
         await health.probe()
         with pytest.raises(UnavailableError, match=r"database: .*; queue: |queue: .*; database: "):
             health.check()
@@ -179,7 +180,7 @@ async def test_probe_logs_each_change_once(
     caplog.set_level("INFO", "vyrox")
     async with sqlite_health(redis_url, data_dir) as (health, database):
         for setting in ("OFF", "OFF", "ON", "ON", "ON", "OFF", "OFF"):
-            await database.read(run, f"PRAGMA query_only = {setting}")
+            await set_pragma(database, f"query_only = {setting}")
             await health.probe()
     changes = [message for message in caplog.messages if message.startswith("store.")]
     assert changes == ["store.unavailable", "store.available"]

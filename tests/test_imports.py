@@ -34,8 +34,8 @@ ROWS: Final = (
     "edr.calls edr.locks edr.states",
     "edr",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
-    "chain.entry data_dir db embedded encryption group_commit rate_limit replay",
-    "clock crypto log settings tenant_id",
+    "chain.entry data_dir db embedded encryption group_commit joined_writes rate_limit replay",
+    "clock crypto log settings tenant_id time_limit",
     "edr.processes edr.reasons edr.urls",
     "chain.verify errors models",
 )

@@ -27,6 +27,7 @@ from tests.alerts import (
 )
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
+from tests.pragma import set_pragma
 from vyrox import intake
 from vyrox.chain.writer import ChainWriter
 from vyrox.db import TRANSACTION_TIMEOUT_S, Database, alerts, open_database, quarantine
@@ -355,18 +356,15 @@ async def test_accept_same_bytes_many_at_once_are_one_row_contract_14(database: 
 async def test_accept_without_the_database_is_unavailable_and_then_works_contract_17(
     data_dir: Path,
 ) -> None:
-    def set_read_only(connection: Connection, value: str) -> None:
-        connection.execute(sa.text(f"PRAGMA query_only = {value}"))
-
     async with open_database(None, data_dir) as database:
         writer = ChainWriter(database, lambda: NOW)
         intake = Intake(writer, WINDOW_S)
         async with running(writer):
-            await database.read(set_read_only, "ON")
+            await set_pragma(database, "query_only = ON")
             for _ in range(2):
                 with pytest.raises(DatabaseUnavailableError):
                     await intake.accept(new_alert(), b"{}", NOW, "r")
-            await database.read(set_read_only, "OFF")
+            await set_pragma(database, "query_only = OFF")
             assert not (await intake.accept(new_alert(), b"{}", NOW, "r")).redelivery
             assert (await intake.accept(new_alert(), b"{}", NOW, "r")).redelivery
 

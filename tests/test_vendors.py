@@ -20,7 +20,7 @@ from tests.proxy import NOWHERE, Fields, Proxied, encoded, proxied, signed, want
 from tests.routes.test_execute import EXECUTED
 from tests.service import HMAC_SECRET
 from tests.vendor import VAULT, add_alert
-from vyrox import app
+from vyrox import app, confirmation, devices
 from vyrox.clock import wall_clock
 from vyrox.edr_credentials import Stored, new_version, set_credentials
 from vyrox.mock_edr import fleet
@@ -161,7 +161,10 @@ def fleet_vendors() -> tuple[EdrVendor, ...]:
 
 
 @pytest.fixture
-async def site(data_dir: Path) -> AsyncIterator[Site]:
+async def site(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    monkeypatch.setattr(app, "CONFIRMATION_INTERVAL_S", 0.02)
+    monkeypatch.setattr(devices, "CONFIRM_FIRST_S", 0.05)
+    monkeypatch.setattr(confirmation, "BACK_OFF_S", (0.05,))
     async with acting(data_dir) as opened:
         yield opened
 

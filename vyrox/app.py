@@ -7,18 +7,18 @@ out of it and gives each its own listener.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
-from starlette.types import Lifespan
+from starlette.types import ASGIApp, Lifespan
 
 from vyrox import claims, data_dir, log
-from vyrox.asgi import RequestContext, handle_http_exception, handle_vyrox_error
+from vyrox.asgi import Endpoint, RequestContext, handle_http_exception
 from vyrox.background import every
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import wall_clock
@@ -52,6 +52,8 @@ REFILL_INTERVAL_S = 2.0
 RETENTION_INTERVAL_S = 3600.0
 COUNTS_INTERVAL_S = 60.0
 
+_PROXY_POSTS: dict[str, Endpoint] = {"/execute": proxy.execute, "/lift": proxy.lift}
+
 
 def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
     """Return the application for `settings`; nothing is opened before its lifespan starts.
@@ -64,8 +66,9 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
     """
     settings.require_hmac_secret()
     public, private = ingestion.create_routes(), proxy.create_routes()
-    ingestion_app = _application(public)
-    proxy_app = _application(private, cut_short=VyroxError)  # it has no 503 (contract 19)
+    ingestion_app = _Application(public, ingestion.POSTS)
+    # The private listener has no 503 (contract 19).
+    proxy_app = _Application(private, _PROXY_POSTS, cut_short=VyroxError)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -75,29 +78,34 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
             yield
 
     # The first route that matches serves: `/health` is ingestion's (contract 29).
-    app = _application([*public, *private], lifespan)
+    posts = {**ingestion.POSTS, **_PROXY_POSTS}
+    app = _Application([*public, *private], posts, lifespan=lifespan)
     app.state.ingestion_app = ingestion_app
     app.state.proxy_app = proxy_app
     return app
 
 
-def _application(
-    routes: list[BaseRoute],
-    lifespan: Lifespan[Starlette] | None = None,
-    cut_short: type[VyroxError] = UnavailableError,
-) -> Starlette:
-    app = Starlette(
-        routes=routes,
-        middleware=[Middleware(RequestContext, cut_short)],
-        exception_handlers={
-            VyroxError: handle_vyrox_error,
-            HTTPException: handle_http_exception,
-        },
-        lifespan=lifespan,
-    )
-    # A redirect would repeat the Host that the client sent.
-    app.router.redirect_slashes = False
-    return app
+class _Application(Starlette):
+    """Starlette with `RequestContext` for its outermost layer."""
+
+    def __init__(
+        self,
+        routes: list[BaseRoute],
+        posts: Mapping[str, Endpoint],
+        *,
+        cut_short: type[VyroxError] = UnavailableError,
+        lifespan: Lifespan[Starlette] | None = None,
+    ) -> None:
+        super().__init__(routes=routes, lifespan=lifespan)
+        # A redirect would repeat the Host that the client sent.
+        self.router.redirect_slashes = False
+        self._posts = posts
+        self._cut_short = cut_short
+
+    def build_middleware_stack(self) -> ASGIApp:
+        handlers = {HTTPException: handle_http_exception}
+        layers = ExceptionMiddleware(self.router, handlers)
+        return RequestContext(layers, self._cut_short, self._posts)
 
 
 @asynccontextmanager

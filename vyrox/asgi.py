@@ -4,10 +4,10 @@ import asyncio
 import logging
 import re
 import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +22,7 @@ from vyrox.errors import (
     UnsupportedEncodingError,
     VyroxError,
 )
+from vyrox.time_limit import TimeLimit
 
 BODY_TIMEOUT_S: Final = 30.0
 """For the whole body to arrive."""
@@ -43,67 +44,117 @@ _DETAILS: Final = {404: "not found", 405: "method not allowed"}
 class JsonResponse(Response):
     """A JSON answer."""
 
-    media_type = "application/json"
+    def __init__(
+        self, content: object, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`content` is anything that msgspec encodes."""
+        self.status_code = status_code
+        self.background = None
+        self.body = msgspec.json.encode(content)
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]
+        if headers:
+            self.raw_headers += [(n.lower().encode(), v.encode()) for n, v in headers.items()]
 
-    def render(self, content: object) -> bytes:
-        """Return `content` as JSON."""
-        return msgspec.json.encode(content)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class RequestContext:
     """The outermost layer of each listener's application.
 
-    Gives every request its id, puts the id on the answer, turns what no handler caught into a 500
-    without a word of it, and answers what the shutdown cuts short.
+    Gives every request its id, puts the id on the answer, turns errors into answers (what no
+    handler caught into a 500 without a word of it), and answers what the shutdown cuts short.
     """
 
-    def __init__(self, app: ASGIApp, cut_short: type[VyroxError] = UnavailableError) -> None:
-        """`cut_short` is the answer to a request that the shutdown does not wait for."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        cut_short: type[VyroxError] = UnavailableError,
+        posts: Mapping[str, Endpoint] | None = None,
+    ) -> None:
+        """`app` serves what `posts` does not.
+
+        Args:
+            cut_short: The answer to a request that the shutdown does not wait for.
+            posts: By path, the endpoints of POST that are served right here: going through
+                Starlette's layers to a route costs as much as authenticating an alert.
+        """
         self._app = app
         self._cut_short = cut_short
+        self._posts = posts or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
+        request_id = _request_id(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
-        error: VyroxError | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"].append((b"x-request-id", request_id.encode()))
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
-        except ClientDisconnect:
-            log.event("request.hung_up", logging.WARNING, request_id=request_id)
-        except asyncio.CancelledError:
-            # Shutdown waits no longer. It ends here, because uvicorn would answer it in plain text.
-            log.event("request.cancelled", logging.WARNING, request_id=request_id)
-            error = self._cut_short()
-        except Exception:  # noqa: BLE001  (a traceback must not leave the process; it is logged)
-            log.event("request.failed", logging.ERROR, request_id=request_id)
-            error = VyroxError()
-        if error is not None and not started:
-            await error_response(error)(scope, receive, send_with_id)
+            endpoint = self._posts.get(scope["path"]) if scope.get("method") == "POST" else None
+            if endpoint is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                response = await endpoint(Request(scope, receive))
+                await response(scope, receive, send_with_id)
+        except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001  (none may leave)
+            error = self._logged(exc, scope, request_id)
+            if error is not None and not started:
+                await error_response(error)(scope, receive, send_with_id)
+
+    def _logged(self, exc: BaseException, scope: Scope, request_id: str) -> VyroxError | None:
+        """Log what ended a request; return what is to be answered, None where nobody listens."""
+        match exc:
+            case ClientDisconnect():
+                log.event("request.hung_up", logging.WARNING, request_id=request_id)
+                return None
+            case VyroxError():
+                _log_refusal(exc, scope["path"], request_id)
+                return exc
+            case asyncio.CancelledError():
+                # Shutdown waits no longer. It ends here: uvicorn would answer it in plain text.
+                log.event("request.cancelled", logging.WARNING, request_id=request_id)
+                return self._cut_short()
+            case _:
+                # A traceback must not leave the process; it is logged.
+                log.event("request.failed", logging.ERROR, request_id=request_id)
+                return VyroxError()
 
 
-def _request_id(headers: Headers) -> str:
-    sent = [value for name, value in headers.raw if name == b"x-request-id"]
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    sent = [value for name, value in headers if name == b"x-request-id"]
     if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
         return sent[0].decode()
     return str(uuid.uuid4())
 
 
+def _log_refusal(error: VyroxError, path: str, request_id: str) -> None:
+    log.event(
+        f"request.refused.{error.status}",
+        logging.ERROR if error.status == 500 else logging.WARNING,
+        request_id=request_id,
+        path=path,
+        error=type(error).__name__,
+        reason=str(error),
+        tenant=getattr(error, "tenant_id", None),
+    )
+
+
 def header_values(request: Request, name: bytes) -> list[bytes]:
     """Return the values of every header called `name` (lower case), as bytes."""
-    return [value for header, value in request.headers.raw if header == name]
+    return [value for header, value in request.scope["headers"] if header == name]
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -116,29 +167,41 @@ async def read_body(request: Request, limit: int) -> bytes:
         RequestTimeoutError: It did not arrive within BODY_TIMEOUT_S.
         ClientDisconnect: The sender hung up.
     """
-    encodings = request.headers.getlist("content-encoding")
-    if any(encoding.lower() != "identity" for encoding in encodings):
-        raise UnsupportedEncodingError("content-encoding")
-    declared = request.headers.get("content-length")
-    if declared is not None and int(declared) > limit:
-        raise BodyTooLargeError(f"{declared} bytes declared")
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and int(value) > limit:
+            raise BodyTooLargeError(f"{int(value)} bytes declared")
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise UnsupportedEncodingError("content-encoding")
+    with _body_time:
+        message = await request.receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > limit:
+                raise BodyTooLargeError(f"more than {limit} bytes")
+            return body
+        return await _read_chunks(message, request.receive, limit)
+
+
+async def _read_chunks(message: Message, receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                size += len(chunk)
-                _arriving.size_bytes += len(chunk)
-                if size > limit:
-                    raise BodyTooLargeError(f"more than {limit} bytes")
-                if _arriving.size_bytes > MAX_ARRIVING_BYTES:
-                    raise OverloadedError(f"{_arriving.size_bytes} bytes of bodies are arriving")
-                chunks.append(chunk)
-    except TimeoutError as exc:
-        raise RequestTimeoutError(f"{size} bytes after {BODY_TIMEOUT_S} s") from exc
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            _arriving.size_bytes += len(chunk)
+            if size > limit:
+                raise BodyTooLargeError(f"more than {limit} bytes")
+            if _arriving.size_bytes > MAX_ARRIVING_BYTES:
+                raise OverloadedError(f"{_arriving.size_bytes} bytes of bodies are arriving")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+            message = await receive()
     finally:
         _arriving.size_bytes -= size
-    return b"".join(chunks)
 
 
 class _Arriving:
@@ -148,6 +211,9 @@ class _Arriving:
 
 
 _arriving: Final = _Arriving()
+_body_time: Final = TimeLimit(
+    BODY_TIMEOUT_S, lambda: RequestTimeoutError(f"not there after {BODY_TIMEOUT_S} s")
+)
 
 
 def error_response(error: VyroxError) -> Response:
@@ -178,22 +244,6 @@ class _DrainingResponse(JsonResponse):
         except TimeoutError:
             pass  # the sender has had its time; the connection is closed either way
         await send({"type": "http.response.body", "body": b""})
-
-
-async def handle_vyrox_error(request: Request, error: Exception) -> Response:
-    """Log what went wrong, with the request id, and return the generic answer."""
-    assert isinstance(error, VyroxError)  # noqa: S101  (registered for this tree alone)
-    level = logging.ERROR if error.status == 500 else logging.WARNING
-    log.event(
-        f"request.refused.{error.status}",
-        level,
-        request_id=request.state.request_id,
-        path=request.scope["path"],
-        error=type(error).__name__,
-        reason=str(error),
-        tenant=getattr(error, "tenant_id", None),
-    )
-    return error_response(error)
 
 
 async def handle_http_exception(_request: Request, error: Exception) -> Response:

@@ -26,6 +26,7 @@ from vyrox.errors import (
     RequestTimeoutError,
     VyroxError,
 )
+from vyrox.joined_writes import JoinedWrites
 
 # The request line and the header together. Vendors send about 1 KiB; llhttp itself has no limit.
 MAX_HEADER_BYTES: Final = 16 * 1024
@@ -106,7 +107,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Take what `uvicorn.Server` gives every protocol class."""
         super().__init__(config, server_state, app_state, _loop)
         self._reading = Reading.NOTHING
+        self._deadline: float | None = None  # of the request that is arriving
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
         self._began_at = 0.0
         self._framing_bytes = 0  # fed to the parser since it last got on with the request
         self._field_count = 0
@@ -122,6 +125,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         self._stop_clock()
+        self._cancel_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -135,7 +139,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._drain(data)
             return
         self._unset_keepalive_if_required()
-        if self._timer is None:
+        if self._deadline is None:
             self._start_clock()
         try:
             self._feed(data)
@@ -156,7 +160,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._reading = Reading.HEADER
         self._field_count = 0
-        if self._timer is None:
+        if self._deadline is None:
             self._start_clock()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -181,10 +185,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._unanswered >= MAX_UNANSWERED_REQUESTS:
             raise OverloadedError("unanswered requests on one connection")
         super().on_headers_complete()
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = JoinedWrites(self.cycle)
         self._unanswered += 1
         self._reading = Reading.BODY
         self._framing_bytes = 0
-        self._set_timer(self._began_at + self.request_timeout_s)
+        self._set_deadline(self._began_at + self.request_timeout_s)
 
     def on_body(self, body: bytes) -> None:
         """Take the bytes before this part for what they were: framing that led to a body."""
@@ -221,22 +227,39 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_clock(self) -> None:
         self._began_at = self.loop.time()
-        self._set_timer(self._began_at + self.headers_timeout_s)
+        self._set_deadline(self._began_at + self.headers_timeout_s)
 
-    def _set_timer(self, at: float) -> None:
-        self._stop_clock()
-        self._timer = self.loop.call_at(at, self._time_out)
+    def _set_deadline(self, at: float) -> None:
+        self._deadline = at
+        # One timer outlives many requests, each of which only moves the deadline: a timer for each
+        # would cost more than parsing its header.
+        if self._timer is None or at < self._wakes_at:
+            self._cancel_timer()
+            self._wakes_at = at
+            self._timer = self.loop.call_at(at, self._wake)
 
     def _stop_clock(self) -> None:
+        self._deadline = None
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _time_out(self) -> None:
+    def _wake(self) -> None:
         self._timer = None
+        if self._deadline is None:
+            return
+        if self.loop.time() < self._deadline:
+            self._set_deadline(self._deadline)
+        else:
+            self._time_out()
+
+    def _time_out(self) -> None:
+        self._stop_clock()
         if self.flow.read_paused:
             # The client could not send: its earlier request is still at work.
-            self._set_timer(self.loop.time() + self.headers_timeout_s)
+            self._set_deadline(self.loop.time() + self.headers_timeout_s)
         elif self._reading is not Reading.NOTHING:
             self._refuse(RequestTimeoutError("request did not arrive in time"))
         elif not self._unanswered:
@@ -293,4 +316,5 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # TLS cannot be half-closed, and a client that has gone cannot either.
         with contextlib.suppress(NotImplementedError, OSError):
             self.transport.write_eof()
+        self._cancel_timer()
         self._timer = self.loop.call_later(self.linger_timeout_s, self.transport.abort)

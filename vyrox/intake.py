@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import ChainWriter, Draft, Outcome
-from vyrox.db import Database, alerts, quarantine
+from vyrox.db import Database, alerts, insert_sqlite, quarantine
 from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
 
@@ -24,16 +24,14 @@ _encoder: Final = msgspec.json.Encoder()
 
 # One statement for a whole batch, handed to the driver as it is: building a statement of that size
 # costs SQLAlchemy more than running it costs the database.
-_SQLITE_INSERT: Final = """
-INSERT INTO alerts (id, tenant_id, source, dedup_key, received_at, alert, raw)
-VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (dedup_key) DO NOTHING
-"""
-_POSTGRES_INSERT: Final = """
-INSERT INTO alerts (id, tenant_id, source, dedup_key, received_at, alert, raw)
+_INTO: Final = "alerts (id, tenant_id, source, dedup_key, received_at, alert, raw)"
+_ON_CONFLICT: Final = "ON CONFLICT (dedup_key) DO NOTHING"
+_POSTGRES_INSERT: Final = f"""
+INSERT INTO {_INTO}
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[], $6::bytea[],
                      $7::bytea[])
-ON CONFLICT (dedup_key) DO NOTHING
-"""
+{_ON_CONFLICT}
+"""  # noqa: S608  (our own text)
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -169,7 +167,7 @@ def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[
         columns = tuple(list(column) for column in zip(*rows, strict=True))
         inserted = connection.exec_driver_sql(_POSTGRES_INSERT, columns).rowcount
     else:
-        inserted = connection.exec_driver_sql(_SQLITE_INSERT, rows).rowcount
+        inserted = insert_sqlite(connection, _INTO, rows, _ON_CONFLICT)
     if inserted == len(rows):
         return deliveries
     query = sa.select(alerts.c.id).where(alerts.c.id.in_([new.alert_id for new in deliveries]))

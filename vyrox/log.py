@@ -8,13 +8,16 @@ import contextlib
 import json
 import logging
 import os
-import queue
+import re
 import threading
-from collections import Counter
-from collections.abc import Iterator
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
+
+import msgspec
 
 logger = logging.getLogger("vyrox")
 
@@ -30,10 +33,19 @@ MAX_LINES_PER_SECOND: Final = 100
 MAX_BUFFERED: Final = 10_000
 """Lines waiting for a slow or blocked sink; beyond it lines are dropped and counted."""
 
-FLUSH_S: Final = 1.0
-"""How long the end of the process waits for a sink that takes nothing; twice, at the most."""
+WRITE_INTERVAL_S: Final = 0.02
+"""Between two writes. A thread that woke up for every line would take the interpreter's lock from
+the event loop each time; what is lost with a process that is killed is the lines of this long."""
+
+WRITTEN_AT_ONCE: Final = 256
+"""Lines handed to the sink together."""
+
+FLUSH_S: Final = 2.0
+"""How long the end of the process waits for a sink that takes nothing."""
 
 _STANDARD_ERROR: Final = 2
+
+_PRINTABLE: Final = re.compile(rb"[ -~]*")
 
 counts: Final[Counter[str]] = Counter()
 _lines_in_second: dict[str, tuple[int, int]] = {}
@@ -49,8 +61,14 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
         fields: Values for the reader. The caller leaves out secrets and payloads.
     """
     counts[name] += 1
-    if logger.isEnabledFor(level) and (level < logging.WARNING or _may_write(name)):
-        logger.log(level, name, extra={"fields": fields}, exc_info=level >= logging.ERROR)
+    if level >= logging.WARNING:
+        if _may_write(name):
+            logger.log(level, name, extra={"fields": fields}, exc_info=level >= logging.ERROR)
+    elif _lines is not None and logger.isEnabledFor(level):
+        # Past `logging`, whose records cost more than all the rest of an accepted alert's line.
+        _lines.put(_encode(time.time(), level, name, fields))  # noqa: TID251  (as `logging` does)
+    else:
+        logger.log(level, name, extra={"fields": fields})
 
 
 def _may_write(name: str) -> bool:
@@ -66,79 +84,130 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
-        line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage()[:MAX_TEXT],
-        }
+        extra: dict[str, object] = {}
         if record.name != logger.name:
-            line["logger"] = record.name
+            extra["logger"] = record.name
         if request_id := getattr(record, "request_id", None):
-            line["request_id"] = request_id
+            extra["request_id"] = request_id
         fields: dict[str, object] = getattr(record, "fields", {})
-        line.update({key: _bounded(value) for key, value in fields.items() if value is not None})
+        traceback = None
         if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = self.formatException(record.exc_info)[-MAX_TEXT:]
-        return json.dumps(line, ensure_ascii=True)
+            traceback = self.formatException(record.exc_info)[-MAX_TEXT:]
+        message = record.getMessage()[:MAX_TEXT]
+        line = _encode(record.created, record.levelno, message, {**extra, **fields}, traceback)
+        return line.decode("ascii")
+
+
+def _encode(
+    at: float, level: int, name: str, fields: Mapping[str, object], traceback: str | None = None
+) -> bytes:
+    line: dict[str, object] = {
+        "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        "level": logging.getLevelName(level).lower(),
+        "event": name,
+    }
+    for key, value in fields.items():
+        if value is not None:
+            line[key] = _bounded(value)
+    if traceback is not None:
+        line["traceback"] = traceback
+    with contextlib.suppress(UnicodeEncodeError):  # a lone surrogate
+        encoded = msgspec.json.encode(line)
+        if _PRINTABLE.fullmatch(encoded):
+            return encoded
+    return json.dumps(line, separators=(",", ":")).encode()
 
 
 def _bounded(value: object) -> object:
     return value if isinstance(value, int | float | dict) else str(value)[:MAX_FIELD]
 
 
-_Records = queue.Queue[logging.LogRecord | None]
-"""Records for the writing thread; None ends it."""
+class _Lines:
+    """Lines on their way to standard error, written by a thread; what it cannot take is counted.
+
+    Not through `sys.stderr` or a handler of `logging`: each has a lock that would be held while a
+    full pipe keeps the thread waiting, and that the interpreter takes to end the process.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque()
+        self._look = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, line: bytes) -> None:
+        waiting = len(self._waiting)
+        if waiting >= MAX_BUFFERED:
+            counts["log.dropped"] += 1
+            return
+        self._waiting.append(line)
+        if waiting == MAX_BUFFERED // 2:
+            self._look.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._look.set()
+        self._thread.join(FLUSH_S)
+
+    def _write(self) -> None:
+        while not self._ended or self._waiting:
+            self._look.wait(WRITE_INTERVAL_S)
+            self._look.clear()
+            while self._waiting:
+                count = min(len(self._waiting), WRITTEN_AT_ONCE)
+                self._write_out(b"".join(self._waiting.popleft() + b"\n" for _ in range(count)))
+
+    def _write_out(self, lines: bytes) -> None:
+        try:
+            while lines:
+                lines = lines[os.write(_STANDARD_ERROR, lines) :]
+        except OSError:  # a broken sink must not end the thread
+            counts["log.dropped"] += lines.count(b"\n")
 
 
-class _QueueingHandler(logging.Handler):
-    """Hands records to the writing thread; drops and counts them where it cannot keep up."""
+class _LinesHandler(logging.Handler):
+    """Takes the records of `logging`, those of libraries included."""
 
-    def __init__(self, records: _Records) -> None:
+    def __init__(self, lines: _Lines) -> None:
         super().__init__()
-        self._records = records
+        self._lines = lines
+        self._formatter = JsonLines()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._records.put_nowait(record)
-        except queue.Full:
+            line = self._formatter.format(record).encode("ascii")
+        except Exception:  # noqa: BLE001  (a bad record must not end what it was to tell of)
             counts["log.dropped"] += 1
+        else:
+            self._lines.put(line)
 
 
-def _write_lines(records: _Records) -> None:
-    """Write each record as a line, until None comes.
-
-    Not through `sys.stderr` or a handler of `logging`: each has a lock that would be held while a
-    full pipe keeps this thread waiting, and that the interpreter takes to end the process.
-    """
-    formatter = JsonLines()
-    while (record := records.get()) is not None:
-        try:
-            line = formatter.format(record).encode("ascii") + b"\n"
-            while line:
-                line = line[os.write(_STANDARD_ERROR, line) :]
-        except Exception:  # noqa: BLE001  (a bad record or a broken sink must not end the thread)
-            counts["log.dropped"] += 1
+_lines: _Lines | None = None
+"""Where `event` puts its lines while `configured` runs."""
 
 
 @contextmanager
 def configured(level: int = logging.INFO) -> Iterator[None]:
     """Send every log record of the process to standard error, from a thread of its own."""
-    records: _Records = queue.Queue(MAX_BUFFERED)
-    writer = threading.Thread(target=_write_lines, args=(records,), name="log", daemon=True)
-    handler = _QueueingHandler(records)
+    global _lines
+    lines = _Lines()
+    handler = _LinesHandler(lines)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level)
     for noisy in ("alembic", "httpx", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    writer.start()
+    lines.start()
+    _lines = lines
     try:
         yield
     finally:
+        _lines = None
         root.removeHandler(handler)
-        with contextlib.suppress(queue.Full):
-            records.put(None, timeout=FLUSH_S)
-        writer.join(FLUSH_S)
+        lines.end()
 
 
 async def report_counts() -> None:

@@ -15,10 +15,13 @@ from typing import Final, Literal, TypeGuard, cast
 
 import msgspec
 import redis.asyncio
+import redis.asyncio.connection
 import redis.exceptions
 import sqlalchemy as sa
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
+from redis.typing import EncodableT
 from sqlalchemy import Connection
 
 from vyrox import log
@@ -142,7 +145,7 @@ def connect(url: str) -> redis.asyncio.Redis:
     cancellation, and with it our own time limits and the end of a background task. `redis_call`
     limits the time instead.
     """
-    return redis.asyncio.Redis.from_url(
+    client = redis.asyncio.Redis.from_url(
         url,
         socket_timeout=None,
         socket_connect_timeout=CALL_TIMEOUT_S,
@@ -151,6 +154,20 @@ def connect(url: str) -> redis.asyncio.Redis:
         protocol=2,
         client_name="vyrox",
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_PackingInC, pool.connection_class), {})
+    return client
+
+
+_PACKER: Final = HiredisRespSerializer()
+
+
+class _PackingInC(redis.asyncio.connection.AbstractConnection):
+    """Packs as redis-py's synchronous client does; its asynchronous one does it in Python."""
+
+    def pack_command(self, *args: EncodableT) -> list[bytes]:
+        packed: list[bytes] = _PACKER.pack(*args)  # type: ignore[arg-type]  # annotated wrongly
+        return packed
 
 
 class AlertQueue:

@@ -42,6 +42,7 @@ from tests.audit import (
 from tests.conftest import new_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
+from tests.pragma import set_pragma
 from vyrox import log
 from vyrox.chain import export
 from vyrox.chain.entry import GENESIS, seal
@@ -239,17 +240,14 @@ async def test_commit_that_fails_with_whatever_error_is_not_tried_again_contract
 async def test_commit_on_a_full_disk_fails_until_there_is_space_contract_32(
     data_dir: Path,
 ) -> None:
-    def pragma(connection: Connection, statement: str) -> None:
-        connection.exec_driver_sql(statement)
-
     async with open_database(None, data_dir) as database, running_writer(database) as writer:
         await write(writer, action("first"))
-        await database.read(pragma, "PRAGMA max_page_count = 1")  # the pool's one connection
+        await set_pragma(database, "max_page_count = 1")
         many = [action(f"{number:0256}") for number in range(100)]
         with pytest.raises(DatabaseUnavailableError, match="full"):
             await write(writer, *many)
         assert len(await entries(database)) == 1
-        await database.read(pragma, "PRAGMA max_page_count = 1000000")
+        await set_pragma(database, "max_page_count = 1000000")
         await write(writer, *many)
         assert len(await entries(database)) == 101
 

@@ -311,7 +311,7 @@ async def test_read_body_takes_no_part_of_a_large_body_for_a_request(limited: Ap
 async def test_read_body_gives_up_on_a_slow_body_contract_1(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vyrox.asgi, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(vyrox.asgi._body_time, "_limit_s", 0.05)
     raw = webhook("crowdstrike").raw()
     async with serving(application.app) as port:
         (answer,) = await exchange(port, raw[:-1])

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.chain.entry import GENESIS, Scalar, seal
 from vyrox.clock import Clock
-from vyrox.db import Database
+from vyrox.db import Database, execute_sqlite, insert_sqlite
 from vyrox.errors import UnavailableError
 from vyrox.group_commit import GroupCommit
 
@@ -58,15 +58,12 @@ CROSS JOIN LATERAL (
 ) AS head
 """
 _POSTGRES_LOCK: Final = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::int8[]) AS key"
-_SQLITE_INSERT: Final = """
-INSERT INTO audit_log (tenant_id, stream, sequence, kind, timestamp, hash, entry)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-_POSTGRES_INSERT: Final = """
-INSERT INTO audit_log (tenant_id, stream, sequence, kind, timestamp, hash, entry)
+_INTO: Final = "audit_log (tenant_id, stream, sequence, kind, timestamp, hash, entry)"
+_POSTGRES_INSERT: Final = f"""
+INSERT INTO {_INTO}
 SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[],
                      $7::bytea[])
-"""
+"""  # noqa: S608  (our own text)
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -166,11 +163,11 @@ class ChainWriter:
             EntryError: A draft makes no entry; nothing of this item was committed.
             Exception: What `work` raised for this item; nothing of it was committed.
         """
-        waiting = _Waiting(cast(Work[object, object], work), item, size_bytes)
+        waiting = _Waiting(cast("Work[object, object]", work), item, size_bytes)
         committed = await self._commits.submit(waiting)
         if isinstance(committed, Exception):
             raise committed
-        return cast(Committed[Result], committed)
+        return cast("Committed[Result]", committed)
 
     async def _write(self, batch: Sequence[_Waiting]) -> list[Committed[object] | Exception]:
         # The batch is written in the task of `run`, so a caller that hangs up frees no lock.
@@ -284,7 +281,7 @@ def _lock_and_read_heads(
     else:
         # SQLite's writing transaction is exclusive already.
         for chain in chains:
-            rows.extend(connection.exec_driver_sql(_SQLITE_HEAD, chain))
+            rows.extend(execute_sqlite(connection, _SQLITE_HEAD, chain))
     return {(row[0], row[1]): _Head(*row[2:]) for row in rows}
 
 
@@ -304,4 +301,4 @@ def _insert(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
         columns = tuple(list(column) for column in zip(*rows, strict=True))
         connection.exec_driver_sql(_POSTGRES_INSERT, columns)
     else:
-        connection.exec_driver_sql(_SQLITE_INSERT, list(rows))
+        insert_sqlite(connection, _INTO, rows)

@@ -3,9 +3,6 @@
 body -> claimed tenant -> its secrets -> tenant -> alert -> row -> stream entry -> 202
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -16,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.adapters import ADAPTERS
-from vyrox.asgi import JsonResponse, header_values, read_body
+from vyrox.asgi import Endpoint, JsonResponse, header_values, read_body
 from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
@@ -30,9 +27,15 @@ from vyrox.quarantine import keep
 from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants import Credentials, TenantDirectory
+from vyrox.time_limit import TimeLimit
 
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""
+
+_store_time: Final = TimeLimit(
+    STORE_TIMEOUT_S,
+    lambda: UnavailableError(f"not stored and queued within {STORE_TIMEOUT_S} s"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,10 @@ class Ingestion:
 
 def create_routes() -> list[BaseRoute]:
     """Return the routes of the public listener."""
-    paths: dict[Vendor, str] = {
-        "crowdstrike": "/webhook/crowdstrike",
-        "sentinelone": "/webhook/sentinelone",
-        "defender": "/webhook/defender",
-        "generic": "/webhook/generic/{tenant_id}",
-    }
+    generic = partial(receive_alert, vendor="generic")
     return [
-        *(
-            Route(path, partial(receive_alert, vendor=vendor), methods=["POST"])
-            for vendor, path in paths.items()
-        ),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in POSTS.items()),
+        Route("/webhook/generic/{tenant_id}", generic, methods=["POST"]),
         Route("/health", report_health, methods=["GET"]),
     ]
 
@@ -89,14 +85,14 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     try:
         alert = adapter.normalize(body, tenant, now)
     except NormalizationError as exc:
-        async with _time_limit():
+        with _store_time:
             await ingestion.database.write(keep, tenant.tenant_id, vendor, body, str(exc), now)
         ingestion.events.note(
             "alert.quarantined", tenant.tenant_id, request_id, source=vendor, reason=str(exc)
         )
         raise
     # 5. The row, committed; then the stream entry, confirmed. From here on it cannot be lost.
-    async with _time_limit():
+    with _store_time:
         stored = await ingestion.intake.accept(alert, body, now, request_id)
         if not stored.finished:
             entry = Entry(tenant.tenant_id, stored.alert_id, stored.alert, body)
@@ -114,6 +110,14 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         alert_id=stored.alert_id,
     )
     return JsonResponse({"status": "queued", "alert_id": stored.alert_id}, 202)
+
+
+POSTS: Final[dict[str, Endpoint]] = {
+    "/webhook/crowdstrike": partial(receive_alert, vendor="crowdstrike"),
+    "/webhook/sentinelone": partial(receive_alert, vendor="sentinelone"),
+    "/webhook/defender": partial(receive_alert, vendor="defender"),
+}
+"""The routes with a path of their own, by it. The generic vendor's has the tenant in it."""
 
 
 def _authenticate(
@@ -150,15 +154,6 @@ def _authenticate(
     if slot > 0:
         ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
     return tenant
-
-
-@asynccontextmanager
-async def _time_limit() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(STORE_TIMEOUT_S):
-            yield
-    except TimeoutError as exc:
-        raise UnavailableError(f"not stored and queued within {STORE_TIMEOUT_S} s") from exc
 
 
 async def report_health(request: Request) -> Response:

