@@ -38,6 +38,14 @@ class Postgres:
         self._server.cleanup()
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    def stop(self) -> None:
+        """Stop the server, cutting off its clients; its data stays."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again, and return once it answers."""
+        self._server.ensure_postgres_running()
+
     @property
     def socket_directory(self) -> Path:
         return self._directory / "pg"

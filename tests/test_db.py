@@ -175,6 +175,27 @@ async def test_write_that_raises_leaves_nothing(database: Database) -> None:
     assert await database.read(tenants) == []
 
 
+def break_a_promise(connection: Connection) -> None:
+    """Do what only the commit refuses, and PostgreSQL and SQLite each in their own way leave."""
+    run(connection, "CREATE TABLE promised (id INTEGER PRIMARY KEY)")
+    run(
+        connection,
+        "CREATE TABLE promise (id INTEGER REFERENCES promised (id) DEFERRABLE INITIALLY DEFERRED)",
+    )
+    run(connection, "INSERT INTO promise VALUES (1)")
+
+
+async def test_write_whose_commit_fails_leaves_nothing_and_the_next_works_contract_32(
+    database: Database,
+) -> None:
+    """SQLite is still in the transaction then, and takes no other before it is rolled back."""
+    for _ in range(2):
+        with pytest.raises(sa.exc.IntegrityError):
+            await database.write(break_a_promise)
+    await database.write(insert_tenant, "acme", 1)
+    assert await database.read(tenants) == ["acme"]
+
+
 async def test_write_many_at_once_lose_no_update(database: Database) -> None:
     await database.write(run, "UPDATE heartbeat SET at = 0")
     add_one = "UPDATE heartbeat SET at = at + 1"

@@ -12,7 +12,7 @@ ROWS: Final = (
     "__main__",
     "cli",
     "cli.audit cli.edr cli.execute cli.guard_rails cli.mock_edr cli.queue serve",
-    "app cli.audit_export mock_edr.serve",
+    "app cli.audit_export connection_limit mock_edr.serve",
     "cli.tenant demo mock_edr.app simulate.command",
     "cli.opened cli.output demo.containment mock_edr.control mock_edr.inventory routes.*"
     " simulate.request",

@@ -276,14 +276,17 @@ def execute_sqlite(
     Raises:
         sa.exc.DBAPIError: As `connection` would; the text holds none of `values`.
     """
-    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
     try:
-        return driver.execute(statement, values)
+        return _sqlite_of(connection).execute(statement, values)
     except sqlite3.Error as exc:
         hidden = "hidden"
         raise sa.exc.DBAPIError.instance(
             statement, hidden, exc, sqlite3.Error, hide_parameters=True
         ) from exc
+
+
+def _sqlite_of(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def insert_sqlite(
@@ -359,8 +362,13 @@ class _Sqlite:
         # it back, costs as much as the statements of a small transaction.
         if self._connection is None:
             self._connection = self._writing_engine.connect()
-        with self._connection.begin():
-            return transaction(self._connection, *args)
+        try:
+            with self._connection.begin():
+                return transaction(self._connection, *args)
+        except BaseException:
+            # After a commit that failed, SQLite may still be in the transaction, and take no other.
+            _sqlite_of(self._connection).rollback()
+            raise
 
     def _close_writer(self) -> None:
         if self._connection is not None:

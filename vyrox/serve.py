@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from vyrox import log
 from vyrox.app import create_app
+from vyrox.connection_limit import backlog, limited_to, max_connections, raise_file_limit
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.http_protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
@@ -48,10 +49,12 @@ async def serve(settings: Settings) -> None:
         contextlib.suppress(asyncio.CancelledError),  # by a signal, before there was a server
     ):
         async with app.router.lifespan_context(app):
+            files = raise_file_limit()
+            strangers = limited_to(max_connections(files))
             await _serve_both(
                 {
-                    _server(app.state.ingestion_app): public,
-                    _server(app.state.proxy_app): private,
+                    _server(app.state.ingestion_app, strangers, backlog(files)): public,
+                    _server(app.state.proxy_app, BoundedHttpProtocol, backlog(files)): private,
                 }
             )
     log.event("stopped")
@@ -88,11 +91,12 @@ def _on_signal(callback: Callable[[], object]) -> None:
         loop.add_signal_handler(number, callback)
 
 
-def _server(app: Starlette) -> _Server:
+def _server(app: Starlette, protocol: type[BoundedHttpProtocol], waiting: int) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
-            http=BoundedHttpProtocol,
+            http=protocol,
+            backlog=waiting,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -1,0 +1,66 @@
+"""`vyrox serve` on a SQLite that fails: `python -m chaos.faulty_service`.
+
+With FAIL_EVERY each commit of that number fails: in turns before anything is committed, and after
+it was, which the caller then does not know. With MAX_PAGES the database is full at that size, until
+SIGUSR1 comes. Both are done to every connection, from below the product.
+"""
+
+import os
+import signal
+import sqlite3
+import sqlite3.dbapi2
+import sys
+from itertools import count
+from types import FrameType
+from typing import Any, Final
+
+from chaos.tell import tell
+from vyrox import log
+from vyrox.cli import main
+
+FAIL_EVERY: Final = int(os.environ.get("FAIL_EVERY", "0"))
+MAX_PAGES: Final = int(os.environ.get("MAX_PAGES", "0"))
+NO_LIMIT: Final = 1_073_741_823
+
+_commits = count(1)
+_is_cured = False
+_connect = sqlite3.connect
+
+
+class _Connection(sqlite3.Connection):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        if MAX_PAGES:
+            super().execute(f"PRAGMA max_page_count = {MAX_PAGES}").close()
+
+    def commit(self) -> None:
+        number = next(_commits) if FAIL_EVERY and self.in_transaction else 1
+        fails = FAIL_EVERY and number % FAIL_EVERY == 0
+        after = fails and number // FAIL_EVERY % 2
+        if not fails or after:
+            super().commit()
+        if fails:
+            log.event("chaos.commit_failed", after=bool(after))
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def rollback(self) -> None:
+        super().rollback()
+        if _is_cured and MAX_PAGES:
+            super().execute(f"PRAGMA max_page_count = {NO_LIMIT}").close()
+
+
+def _connect_faulty(*args: Any, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401
+    return _connect(*args, **{"factory": _Connection, **kwargs})
+
+
+def _cure(_number: int, _frame: FrameType | None) -> None:
+    global _is_cured  # noqa: PLW0603
+    _is_cured = True
+    tell("chaos.cured")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, _cure)
+    sqlite3.connect = sqlite3.dbapi2.connect = _connect_faulty  # type: ignore[assignment]
+    sys.argv = ["vyrox", "serve"]
+    main()

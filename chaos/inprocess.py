@@ -1,0 +1,165 @@
+"""The whole application in this process, and connections to its listeners without a socket."""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+from cryptography.fernet import Fernet
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
+
+from tests.ingestion import Application
+from tests.proxy import ALERTS
+from tests.proxy import TENANTS as ACTING_TENANTS
+from tests.service import HMAC_SECRET
+from tests.vendor import FakeVendor, add_alert, give_credentials
+from vyrox.app import create_app
+from vyrox.encryption import open_vault
+from vyrox.http_protocol import BoundedHttpProtocol
+from vyrox.settings import Settings
+
+LIMIT_S = 30.0
+"""For any one request; who waits longer hangs."""
+
+
+class Listeners:
+    """Both listeners of one running application."""
+
+    def __init__(self, public: Starlette, private: Starlette) -> None:
+        self.public = public
+        self.private = private
+
+
+@asynccontextmanager
+async def listeners() -> AsyncIterator[Listeners]:
+    """Run the application on SQLite and a Valkey of its own, with a vendor that always acts.
+
+    The documented tenants are onboarded; TENANT of the private listener can be acted for.
+    """
+    with tempfile.TemporaryDirectory(prefix="vx-") as path:
+        settings = Settings(
+            hmac_secret=HMAC_SECRET,
+            data_dir=Path(path),
+            dry_run=False,
+            encryption_keys=(Fernet.generate_key().decode(),),
+        )
+        whole = create_app(settings, FakeVendor().make)
+        public: Starlette = whole.state.ingestion_app
+        async with whole.router.lifespan_context(whole), httpx.AsyncClient() as client:
+            application = Application(client, public, settings, "")
+            await application.onboard_documented()
+            database = application.ingestion.database
+            await give_credentials(database, ACTING_TENANTS, vault=open_vault(settings))
+            for tenant_id, alert_id in ALERTS.items():
+                await add_alert(database, tenant_id, alert_id)
+            yield Listeners(public, whole.state.proxy_app)
+
+
+class _Wire(asyncio.Transport):
+    """The server's end of a connection whose other end keeps all that is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self._closing = False
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._closing = True
+
+    def abort(self) -> None:
+        self._closing = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+class _Counting(BoundedHttpProtocol):
+    """Knows whether the request that it has begun to read is whole."""
+
+    arriving = False
+
+    def on_message_begin(self) -> None:
+        self.arriving = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        self.arriving = False
+        super().on_message_complete()
+
+
+class Listener:
+    """One listener, for requests as bytes."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._config = uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        self._config.load()
+
+    async def answer(self, raw: bytes) -> bytes:
+        """Return all that is answered on a connection that sends `raw` and waits, or hangs up.
+
+        The client hangs up at once where its last request is not whole.
+
+        Raises:
+            TimeoutError: A request was still at work after LIMIT_S.
+        """
+        state = ServerState()
+        protocol = _Counting(self._config, state, {})
+        wire = _Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(raw)
+        if protocol.arriving:
+            protocol.connection_lost(None)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while state.tasks:
+                    await asyncio.wait(set(state.tasks))
+        finally:
+            if not protocol.arriving:
+                protocol.connection_lost(None)
+        return bytes(wire.written)
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(logging.Formatter().format(record))
+
+
+@contextmanager
+def logged_errors() -> Iterator[list[str]]:
+    """Collect every line at ERROR, of the product or of a library: uncaught exceptions are so."""
+    errors = _Errors()
+    root = logging.getLogger()
+    root.addHandler(errors)
+    try:
+        yield errors.found
+    finally:
+        root.removeHandler(errors)

@@ -1,0 +1,64 @@
+"""What every part of the harness takes and gives, and the limit on every wait in it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How much is done.
+
+    Attributes:
+        rounds: Kills, and stops, under load.
+        requests: Of the fuzzer.
+        samples: Of the timing comparison, for each class.
+        long: Whether what takes hours, or a quiet machine, is done and judged.
+    """
+
+    rounds: int
+    requests: int
+    samples: int
+    long: bool
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the table.
+
+    Attributes:
+        part: The module that has found it.
+        done: How often it was tried, or how many there were.
+        losses: How many of them broke the promise: any makes the run fail.
+        figure: What was measured.
+    """
+
+    part: str
+    what: str
+    done: int
+    losses: int
+    figure: str = ""
+
+
+class HangError(Exception):
+    """Something did not end in time; the text says what."""
+
+
+@asynccontextmanager
+async def limit(seconds: float, what: str) -> AsyncIterator[None]:
+    """Give the block `seconds`.
+
+    Raises:
+        HangError: It took longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as exc:
+        raise HangError(f"{what}: not within {seconds:g} s") from exc
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Return the value that `share` of `values` do not exceed; 0 where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

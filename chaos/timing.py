@@ -1,0 +1,134 @@
+"""Does the time of a 401 tell whether the tenant exists? Welch's t of known against unknown.
+
+In process, from the request to its answer, so that nothing but the work of the service is timed.
+A customary threshold of leakage tests: |t| of 4.5 and more is a difference.
+"""
+
+import gc
+import math
+import random
+import statistics
+import time
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.types import Message
+
+from chaos.inprocess import listeners, logged_errors
+from chaos.part import Row, Size
+from tests.ingestion import OTHER_SECRET, TENANTS, webhook
+from vyrox.models import Vendor
+
+SIZES: Final = {"200 B": 200, "64 KiB": 64 * 1024, "1 MiB": 1024 * 1024}
+VENDORS: Final[tuple[Vendor, ...]] = ("crowdstrike", "sentinelone")
+"""One that signs the body, one that sends a bearer token."""
+
+THRESHOLD: Final = 4.5
+KEPT: Final = 0.9
+"""Of each class, the fastest: the rest is what else the machine did."""
+
+BATCH: Final = 500
+
+
+def welch_t(first: list[int], second: list[int]) -> float:
+    """Return Welch's t of two samples.
+
+    Source:
+        B. L. Welch, The generalization of Student's problem, Biometrika 34 (1947).
+    """
+    spread = statistics.variance(first) / len(first) + statistics.variance(second) / len(second)
+    difference = statistics.fmean(first) - statistics.fmean(second)
+    return difference / math.sqrt(spread) if spread else 0.0
+
+
+def _body(vendor: Vendor, tenant_id: str, size: int) -> bytes:
+    field = {"crowdstrike": "customer_id", "sentinelone": "accountId"}[vendor]
+    head = b'{"%b":"%b","unread":"' % (field.encode(), tenant_id.encode())
+    return head + b"x" * (size - len(head) - 2) + b'"}'
+
+
+async def _timed_ns(app: Starlette, vendor: Vendor, body: bytes) -> int:
+    """Return how long the service takes to refuse `body`."""
+    sent = webhook(vendor, body, secret=OTHER_SECRET)
+    headers = [(name.encode(), value.encode()) for name, value in sent.headers.items()]
+    headers += [(b"host", b"vyrox"), (b"content-length", b"%d" % len(body))]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": sent.path,
+        "raw_path": sent.path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8001),
+        "state": {},
+    }
+    status = 0
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        nonlocal status
+        status = message.get("status", status)
+
+    began = time.perf_counter_ns()
+    await app(scope, receive, send)
+    ended = time.perf_counter_ns()
+    if status != 401:
+        raise RuntimeError(f"{status} in place of 401")
+    return ended - began
+
+
+async def _samples(
+    app: Starlette, vendor: Vendor, size: int, samples: int
+) -> tuple[list[int], list[int]]:
+    """Return the times of a known tenant and of an unknown one, in random order, fastest first."""
+    known = TENANTS[vendor]
+    bodies = (_body(vendor, known, size), _body(vendor, known[:-1] + "q", size))
+    times: tuple[list[int], list[int]] = ([], [])
+    choice = random.Random(size)  # noqa: S311  (an order, no secret)
+    left = [0, 1] * samples
+    choice.shuffle(left)
+    while left:
+        batch, left = left[:BATCH], left[BATCH:]
+        gc.collect()
+        gc.disable()
+        try:
+            for kind in batch:
+                times[kind].append(await _timed_ns(app, vendor, bodies[kind]))
+        finally:
+            gc.enable()
+    first, second = (sorted(found)[: int(len(found) * KEPT)] for found in times)
+    return first, second
+
+
+async def run(size: Size) -> list[Row]:
+    """Compare the two at each of SIZES; judge where there are samples enough (the long form)."""
+    rows = []
+    with logged_errors():
+        async with listeners() as opened:
+            for vendor in VENDORS:
+                for name, size_bytes in SIZES.items():
+                    samples = (
+                        size.samples
+                        if size.long
+                        else max(200, size.samples * 200 // max(200, size_bytes // 64))
+                    )
+                    known, unknown = await _samples(opened.public, vendor, size_bytes, samples)
+                    t = welch_t(known, unknown)
+                    medians = [statistics.median(times) / 1000 for times in (known, unknown)]
+                    rows.append(
+                        Row(
+                            "timing",
+                            f"{vendor} {name}: known against unknown tenant",
+                            2 * samples,
+                            int(size.long and abs(t) >= THRESHOLD),
+                            f"t {t:+.2f}, medians {medians[0]:.1f} and {medians[1]:.1f} us",
+                        )
+                    )
+    return rows

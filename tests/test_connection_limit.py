@@ -1,0 +1,124 @@
+"""Strangers' connections: how many there may be, and which of them goes for a new one."""
+
+import asyncio
+import resource
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from tests.test_http_protocol import (
+    NEXT,
+    POST,
+    answer,
+    connected,
+    echo,
+    exchange,
+    read_answer,
+    read_body,
+    send,
+    serving,
+)
+from vyrox import log
+from vyrox.connection_limit import (
+    ENOUGH_FILES,
+    MAX_CONNECTIONS,
+    backlog,
+    limited_to,
+    max_connections,
+    raise_file_limit,
+)
+
+GET = b"GET /first HTTP/1.1\r\nHost: vyrox\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "connections", "waiting"),
+    [
+        (128, 64, 32),
+        (256, 128, 64),
+        (1024, 512, 256),
+        (4096, 3584, 256),
+        (20_000, MAX_CONNECTIONS, 256),
+        (1_000_000, MAX_CONNECTIONS, 256),
+    ],
+)
+def test_strangers_leave_files_for_everything_else(
+    files: int, connections: int, waiting: int
+) -> None:
+    assert (max_connections(files), backlog(files)) == (connections, waiting)
+    assert connections + waiting < files
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"),
+    [
+        pytest.param(256, 4096, 4096, id="to_the_hard_one"),
+        pytest.param(256, 1_000_000, ENOUGH_FILES, id="no_further_than_needed"),
+        pytest.param(256, resource.RLIM_INFINITY, ENOUGH_FILES, id="hard_one_is_none"),
+        pytest.param(128, 128, None, id="keep_at_the_hard_one"),
+        pytest.param(50_000, 50_000, None, id="keep_a_larger_one"),
+        pytest.param(resource.RLIM_INFINITY, resource.RLIM_INFINITY, None, id="keep_none"),
+    ],
+)
+def test_raise_file_limit_goes_as_far_as_it_may(
+    soft: int, hard: int, raised: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: limits.append(wanted))
+    found = raise_file_limit()
+    assert limits[1:] == ([] if raised is None else [(raised, hard)])
+    assert found == (ENOUGH_FILES if limits[-1][0] == resource.RLIM_INFINITY else limits[-1][0])
+
+
+async def test_connection_silent_longest_goes_for_a_new_one() -> None:
+    """The second has just had an answer, so that it is the first and not the second that goes."""
+    evicted = log.counts["http.evicted"]
+    async with (
+        serving(echo, limited_to(2)) as port,
+        connected(port) as (first, first_writer),
+        connected(port) as (second, second_writer),
+    ):
+        await send(first_writer, GET)
+        assert (await read_answer(first)).status == 200
+        await send(second_writer, GET)
+        assert (await read_answer(second)).status == 200
+        assert [found.status for found in await exchange(port, NEXT)] == [200]
+        assert await first.read() == b""
+        await send(second_writer, GET)
+        assert (await read_answer(second)).status == 200
+    assert log.counts["http.evicted"] == evicted + 1
+
+
+async def test_connection_whose_request_is_at_work_stays() -> None:
+    """Where all are at work, it is the new one that goes."""
+    gate, began = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        began.set()
+        await gate.wait()
+        await answer(send, b"late")
+
+    async with serving(app, limited_to(1)) as port, connected(port) as (reader, writer):
+        await send(writer, GET)
+        await began.wait()
+        async with connected(port) as (refused, _):
+            assert await refused.read() == b""
+        gate.set()
+        assert (await read_answer(reader)).body == b"late"
+
+
+async def test_connection_with_half_a_request_may_go() -> None:
+    async with serving(echo, limited_to(1)) as port, connected(port) as (reader, writer):
+        await send(writer, POST + b"Content-Length: 4\r\n\r\nbo")
+        assert [found.status for found in await exchange(port, NEXT)] == [200]
+        assert await reader.read() == b""
+
+
+async def test_connection_that_ends_makes_room() -> None:
+    evicted = log.counts["http.evicted"]
+    async with serving(echo, limited_to(1)) as port:
+        for _ in range(3):
+            assert [found.status for found in await exchange(port, NEXT)] == [200]
+    assert log.counts["http.evicted"] == evicted

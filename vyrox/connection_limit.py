@@ -1,0 +1,85 @@
+"""A limit on the connections of a listener: strangers' must not use up the file descriptors.
+
+The private listener, the databases and Redis take theirs from the same process. Over the limit the
+connection that has kept the service waiting longest is closed, so that a new one always gets in:
+whoever holds connections open without a request loses them to those who have one.
+"""
+
+import asyncio
+import resource
+from typing import Final
+
+from vyrox import log
+from vyrox.http_protocol import BoundedHttpProtocol
+
+RESERVED_FILES: Final = 512
+"""For the private listener, the stores, and what `backlog` lets the kernel hand over at once."""
+
+MAX_CONNECTIONS: Final = 10_000
+"""However many files the process may open: each connection takes memory too."""
+
+ENOUGH_FILES: Final = 2 * MAX_CONNECTIONS
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit on open files as far as the hard one allows, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, ENOUGH_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return ENOUGH_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def max_connections(files: int) -> int:
+    """Return how many connections strangers may have where the process may open `files`."""
+    return min(MAX_CONNECTIONS, max(files - RESERVED_FILES, files // 2))
+
+
+def backlog(files: int) -> int:
+    """Return how many connections may wait for the loop, which takes all that wait at once."""
+    return min(2048, files // 4, RESERVED_FILES // 2)
+
+
+def limited_to(limit: int) -> type[BoundedHttpProtocol]:
+    """Return the protocol of one listener that keeps at most `limit` connections open.
+
+    A connection whose request is at work is never closed for another: where all are, it is the new
+    one that goes.
+    """
+    connections: set[BoundedHttpProtocol] = set()
+    # Those from which bytes are awaited, the one that was silent longest first.
+    waiting: dict[BoundedHttpProtocol, None] = {}
+
+    class LimitedHttpProtocol(BoundedHttpProtocol):
+        """One connection out of `limit`."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            connections.add(self)
+            waiting[self] = None
+            if len(connections) > limit:
+                evicted = next(iter(waiting))
+                _forget(evicted)
+                # Counted, and not a line of its own: strangers decide how often it happens.
+                log.counts["http.evicted"] += 1
+                evicted.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            _forget(self)
+            super().connection_lost(exc)
+
+        def on_message_complete(self) -> None:
+            waiting.pop(self, None)
+            super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self in connections and not self._unanswered:
+                waiting[self] = None
+
+    def _forget(connection: BoundedHttpProtocol) -> None:
+        connections.discard(connection)
+        waiting.pop(connection, None)
+
+    return LimitedHttpProtocol
