@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench install lock clean help
+.PHONY: demo test check bench chaos install lock clean help
 
 help:            ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +20,9 @@ bench: .venv/bench-installed            ## Measure the promised numbers (SECONDS
 	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq wrk >/dev/null; } \
 		|| { echo 'make bench needs wrk: apt-get install wrk, as root' >&2; exit 1; }
 	@$(BIN)/python -m benchmarks $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ALERTS),--alerts $(ALERTS))
+
+chaos: .venv/dev-installed            ## Kill everything mid-load and count the losses (ROUNDS=200, PARTS="kill fuzz", OUT=file)
+	@$(BIN)/python -m chaos $(PARTS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT))
 
 install: .venv/dev-installed            ## Build .venv with everything
 

@@ -53,8 +53,9 @@ async def _failing_commits(lists: Lists, here: Site, seconds: float) -> Row:
         await let_leases_lapse(database)
     async with here.service() as service:
         await load.send_again(service)
-    refused = sum(answer.status == 503 for answer in load.answers)
-    figure = f"{refused} webhooks refused; exit {status}; {errors[:2] or 'no uncaught error'}"
+    figure = (
+        f"{_refused(load)} webhooks refused; exit {status}; {errors[:2] or 'no uncaught error'}"
+    )
     losses = (status != 0) + len(errors) + (not failed)
     return Row("disk", f"every {FAIL_EVERY}th commit fails", len(failed), losses, figure)
 
@@ -67,25 +68,28 @@ async def _full(lists: Lists, here: Site) -> Row:
     async with here.service(*COMMAND, MAX_PAGES=str(pages + SPARE_PAGES)) as service:
         sending = asyncio.create_task(load.run(service))
         async with limit(60, "the disk to be full, and to be cured"):
-            while sum(each.status == 503 for each in load.answers) < REFUSALS:
-                await asyncio.sleep(0.01)
+            await load.answered(lambda: _refused(load) >= REFUSALS)
             effects = here.vendor.effects.total()
             service.signal(signal.SIGUSR1)
             await service.wait_for("chaos.cured")
             cured_at = now()
-            while load.answers[-1].status != 202 or load.answers[-1].came_at < cured_at:
-                await asyncio.sleep(0.01)
+            await load.answered(lambda: load.answers[-1].status == 202)
             recovery_s = now() - cured_at
             load.stop()
             await sending
             await load.send_again(service)
         errors = uncaught(service)
-    refused = sum(answer.status == 503 for answer in load.answers)
     figure = (
         f"{effects} actions before; first 202 {recovery_s:.2f} s after the cure;"
         f" {errors[:2] or 'no uncaught error'}"
     )
-    return Row("disk", "full", refused, len(errors) + (recovery_s > RECOVERY_LIMIT_S), figure)
+    return Row(
+        "disk", "full", _refused(load), len(errors) + (recovery_s > RECOVERY_LIMIT_S), figure
+    )
+
+
+def _refused(load: Load) -> int:
+    return sum(answer.status == 503 for answer in load.answers)
 
 
 async def _prepared(lists: Lists, here: Site) -> Load:

@@ -50,11 +50,12 @@ class _Connection(sqlite3.Connection):
 
 
 def _connect_faulty(*args: Any, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401
-    return _connect(*args, **{"factory": _Connection, **kwargs})
+    connection: sqlite3.Connection = _connect(*args, **{"factory": _Connection, **kwargs})
+    return connection
 
 
 def _cure(_number: int, _frame: FrameType | None) -> None:
-    global _is_cured  # noqa: PLW0603
+    global _is_cured
     _is_cured = True
     tell("chaos.cured")
 

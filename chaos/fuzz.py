@@ -108,7 +108,7 @@ class Tally:
         self.failed += 1
         if self.failed <= 20:
             again = f"python -m chaos.fuzz {SEED} {number} {now}"
-            print(  # noqa: T201
+            print(
                 f"fuzz: {type(reason).__name__}: {reason}\n  {again}\n  {raw[:4000]!r}",
                 file=sys.stderr,
             )
@@ -171,7 +171,7 @@ async def _over_sockets(requests: int) -> list[Row]:
             died = service.process.returncode is not None
         errors = [line for line in service.lines if line["level"] in {"error", "critical"}]
     for error in errors[:5]:
-        print(f"fuzz: uncaught: {error}", file=sys.stderr)  # noqa: T201
+        print(f"fuzz: uncaught: {error}", file=sys.stderr)
     return [
         Row("fuzz", "sockets: answers not as documented", requests, tally.failed, tally.figure),
         Row("fuzz", "sockets: uncaught exceptions", requests, len(errors) + died),
@@ -188,7 +188,7 @@ async def run(size: Size) -> list[Row]:
             ends = {True: Listener(opened.public), False: Listener(opened.private)}
             await fuzz(lambda public, raw: ends[public].answer(raw), size.requests, tally)
     for error in itertools.islice(errors, 5):
-        print(f"fuzz: uncaught: {error}", file=sys.stderr)  # noqa: T201
+        print(f"fuzz: uncaught: {error}", file=sys.stderr)
     return [
         Row("fuzz", "answers not as documented", size.requests, tally.failed, tally.figure),
         Row("fuzz", "uncaught exceptions", size.requests, len(errors)),
@@ -199,7 +199,7 @@ def main() -> None:
     """Print the request that is made from SEED NUMBER NOW."""
     seed, number, now = map(int, sys.argv[1:])
     public, raw = make(seed, number, now)
-    print("public" if public else "private", repr(raw))  # noqa: T201
+    print("public" if public else "private", repr(raw))
 
 
 if __name__ == "__main__":

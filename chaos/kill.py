@@ -38,7 +38,7 @@ async def run(size: Size) -> list[Row]:
 
 
 async def _kill(database_url: str | None, rounds: int, part: str) -> list[Row]:
-    moments = random.Random(SEED)  # noqa: S311
+    moments = random.Random(SEED)
     lists = Lists()
     loads: list[Load] = []
     async with site(database_url) as here:
@@ -75,7 +75,7 @@ async def _kill_under_load(
 ) -> None:
     running = asyncio.create_task(load.run(service))
     async with limit(20, "the first answer"):
-        await load.answered.wait()
+        await load.answered()
     await asyncio.sleep(moment_s)
     service.signal(signal.SIGKILL)
     if way.endswith("empty"):

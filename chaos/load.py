@@ -6,6 +6,7 @@ What was refused or cut off is sent again: an alert byte for byte, an action wit
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 import httpx
@@ -42,7 +43,6 @@ class Load:
 
     Attributes:
         answers: To alerts, in the order in which they came.
-        answered: Set with the first answer.
         cut_off: What got no answer at all; so did `actions_cut_off`.
         refused: What is to be sent again.
         undone: The actions that are to be asked for again.
@@ -55,7 +55,7 @@ class Load:
         self._processes: list[tuple[str, str]] = []
         self._is_over = False
         self.answers: list[Answered] = []
-        self.answered = asyncio.Event()
+        self._news = asyncio.Event()
         self.cut_off: list[Webhook] = []
         self.actions_cut_off: list[Action] = []
         self.refused: list[Webhook] = []
@@ -82,6 +82,14 @@ class Load:
                 *(self._send_alerts(ingestion) for _ in range(ALERT_SENDERS)),
                 *(self._call_execute(proxy) for _ in range(ACTION_CALLERS)),
             )
+
+    async def answered(self, holds: Callable[[], bool] = lambda: True) -> None:
+        """Return after an answer that makes `holds` true."""
+        while True:
+            self._news.clear()
+            await self._news.wait()
+            if holds():
+                return
 
     def stop(self) -> None:
         """Let every sender end with the answer that it waits for."""
@@ -142,7 +150,7 @@ class Load:
             self.refused.append(sent)
             return False
         self.answers.append(Answered(sent_at, now(), answer.status_code))
-        self.answered.set()
+        self._news.set()
         if answer.status_code == 202:
             alert_id = answer.json()["alert_id"]
             self._lists.acknowledged.append(Acknowledged(self.tenant_id, sent.body, alert_id))
@@ -187,7 +195,7 @@ class Load:
             self.actions_cut_off.append(action)
             self.undone.append(action)
             return False
-        self.answered.set()
+        self._news.set()
         if answer.status_code == 200:
             action.executed = True
         elif answer.status_code == 500:

@@ -184,6 +184,6 @@ def make(seed: int, number: int, now: int) -> tuple[bool, bytes]:
     Args:
         now: Unix seconds; what is signed is signed for then.
     """
-    choice = random.Random(seed * 1_000_003 + number)  # noqa: S311  (to be made again)
+    choice = random.Random(seed * 1_000_003 + number)
     request = _whole(choice, now)
     return request.public, _with_mutations(request, choice)

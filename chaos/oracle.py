@@ -1,5 +1,7 @@
-"""The oracle: four lists that only grow, and what must hold between them (contract 14 to 17, 19, 22,
-27, 30 and 32)."""
+"""The oracle: four lists that only grow, and what must hold between them.
+
+Contract 14 to 17, 19, 22, 27, 30 and 32.
+"""
 
 import asyncio
 from collections import Counter, defaultdict

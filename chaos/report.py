@@ -18,7 +18,9 @@ def table(rows: Sequence[Row]) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
-        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        + " |"
         for line in cells
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"

@@ -22,6 +22,7 @@ from chaos.part import Row, Size, limit, quantile
 from chaos.site import site, uncaught
 from tests import audit
 from tests.ingestion import SECRET, webhook
+from tests.polling import until
 from tests.service import Service, running_service
 from tests.test_serve import is_refused, port_of
 from vyrox.db import Database, alerts
@@ -62,7 +63,7 @@ async def run(size: Size) -> list[Row]:
 
 
 async def _under_load(rounds: int) -> list[Row]:
-    moments = random.Random(SEED)  # noqa: S311
+    moments = random.Random(SEED)
     lists = Lists()
     loads: list[Load] = []
     stops: list[_Stop] = []
@@ -102,7 +103,8 @@ async def _under_load(rounds: int) -> list[Row]:
 
 async def _stopped(service: Service, load: Load, moment_s: float) -> _Stop:
     running = asyncio.create_task(load.run(service))
-    await load.answered.wait()
+    async with limit(20, "the first answer"):
+        await load.answered()
     await asyncio.sleep(moment_s)
     stop = await _stop(service)
     await running
@@ -114,9 +116,12 @@ async def _stop(service: Service) -> _Stop:
     began_at = now()
     service.signal(signal.SIGTERM)
     ports = [port_of(service.ingestion_url), port_of(service.proxy_url)]
+
+    async def closed() -> bool:
+        return all([await is_refused(port) for port in ports])
+
     async with limit(10, "both ports to refuse connections"):
-        while not all([await is_refused(port) for port in ports]):
-            await asyncio.sleep(0.005)
+        await until(closed)
     closed_at = now()
     status = await service.ended()
     return _Stop(
@@ -148,16 +153,18 @@ async def _half_sent() -> Row:
     """Stop while a body is half sent, with the stores that the service itself has started."""
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         data_dir = Path(path)
-        async with running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET) as service:
-            async with limit(60, "the end, with a half-sent body"):
-                port = port_of(service.ingestion_url)
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(webhook("crowdstrike").raw()[:-10])
-                await writer.drain()
-                async with httpx.AsyncClient(base_url=service.ingestion_url) as client:
-                    await client.get("/health")  # answered after what was sent before
-                stop = await _stop(service)
-                writer.close()
+        async with (
+            limit(60, "the end, with a half-sent body"),
+            running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET) as service,
+        ):
+            port = port_of(service.ingestion_url)
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(webhook("crowdstrike").raw()[:-10])
+            await writer.drain()
+            async with httpx.AsyncClient(base_url=service.ingestion_url) as client:
+                await client.get("/health")  # answered after what was sent before
+            stop = await _stop(service)
+            writer.close()
         valkey_left = await is_running(data_dir)
     losses = (not stop.is_clean) + valkey_left
     figure = f"exit {stop.status} after {stop.exit_s:.1f} s; Valkey left running: {valkey_left}"

@@ -75,4 +75,3 @@ async def _prepared(lists: Lists, here: Site, tenant_id: str) -> Load:
     async with here.database() as database:
         await load.prepare(database, processes=1)
     return load
-

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -129,7 +129,7 @@ async def _suffer(
 async def _one(outage: Outage, load: Load, service: Service) -> Row:
     now = asyncio.get_running_loop().time
     sending = asyncio.create_task(load.send_alerts(service, SENDERS, PAUSE_S))
-    await load.answered.wait()
+    await load.answered()
     await asyncio.sleep(0.2)
     await outage.take_away()
     away_at = now()
@@ -137,12 +137,16 @@ async def _one(outage: Outage, load: Load, service: Service) -> Row:
     back_from = now()
     await outage.bring_back()
     back_at = now()
-    while not any(each.came_at > back_at and each.status == 202 for each in load.answers):
-        await asyncio.sleep(0.01)
+    await load.answered(lambda: any(_is_true(each, back_at) for each in load.answers))
     load.stop()
     await sending
     await load.send_again(service)
     return _judge(outage, load.answers, away_at, back_from, back_at)
+
+
+def _is_true(answer: Answered, back_at: float) -> bool:
+    """Return whether it is an acceptance from after the store's return."""
+    return answer.came_at > back_at and answer.status == 202
 
 
 def _judge(
@@ -163,10 +167,7 @@ def _judge(
     ]
     slowest_s = max((each.came_at - each.sent_at for each in asked), default=0.0)
     late = [each for each in asked if each.came_at - each.sent_at > outage.limit_s]
-    recovery_s = min(
-        each.came_at for each in answers if each.came_at > back_at and each.status == 202
-    )
-    recovery_s -= back_at
+    recovery_s = min(each.came_at for each in answers if _is_true(each, back_at)) - back_at
     losses = len(false) + len(late) + (recovery_s > RECOVERY_LIMIT_S) + (not asked)
     figure = (
         f"{len(false)} false 202; slowest 503 {slowest_s:.2f} s (limit {outage.limit_s:g} s);"
@@ -178,7 +179,7 @@ def _judge(
 async def _error_replies() -> list[Row]:
     """Answer every command with each error in turn: 503, and accepted once it is cured."""
     lists = Lists()
-    errors = [error.values[0] for error in ERRORS]
+    errors = [cast(bytes, error.values[0]) for error in ERRORS]
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(site())
         fake, url = await stack.enter_async_context(fake_redis(here.data_dir, _answer_well))

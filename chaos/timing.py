@@ -91,7 +91,7 @@ async def _samples(
     known = TENANTS[vendor]
     bodies = (_body(vendor, known, size), _body(vendor, known[:-1] + "q", size))
     times: tuple[list[int], list[int]] = ([], [])
-    choice = random.Random(size)  # noqa: S311  (an order, no secret)
+    choice = random.Random(size)
     left = [0, 1] * samples
     choice.shuffle(left)
     while left:

