@@ -24,8 +24,8 @@ COLLECTOR_THRESHOLDS: Final = (10_000, 20, 50)
 and requests leave almost no cycles behind."""
 
 SWITCH_INTERVAL_S: Final = 0.0001
-"""How long the event loop may keep the interpreter's lock from the thread that writes to SQLite, and
-for whose commit everybody waits. Python's own 5 ms is several commits."""
+"""How long the event loop may keep the interpreter's lock from the thread that writes to SQLite:
+everybody waits for its commit. Python's own 5 ms is several commits."""
 
 GRACE_S: Final = 20
 """For requests in flight after SIGTERM. Platforms kill after 30 s."""
