@@ -98,8 +98,8 @@ async def _run_apart(name: str, size: Size) -> list[Row]:
         rows = msgspec.json.decode(output, type=list[Row])
     except TimeoutError:
         rows = [Row(name, "did not end", 1, 1, f"hung: not within {limit_s:g} s")]
-    except msgspec.DecodeError:
-        rows = [Row(name, "did not end", 1, 1, f"exit code {process.returncode}")]
+    except msgspec.DecodeError as exc:
+        rows = [Row(name, "did not end", 1, 1, f"exit code {process.returncode}; {exc}")]
     finally:
         # And whatever a part has left running.
         with contextlib.suppress(ProcessLookupError):

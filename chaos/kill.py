@@ -60,7 +60,7 @@ async def _kill(database_url: str | None, rounds: int, part: str) -> list[Row]:
             service.signal(signal.SIGTERM)
             status = await service.ended()
     return [
-        Row(part, "rounds of kill -9", rounds, status != 0, f"exit {status} at the end"),
+        Row(part, "rounds of kill -9", rounds, int(status != 0), f"exit {status} at the end"),
         *rows,
     ]
 

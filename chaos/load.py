@@ -15,7 +15,7 @@ import msgspec
 from chaos.oracle import Acknowledged, Action, Lists
 from chaos.part import limit
 from chaos.site import Site
-from tests.adapters.payloads import DOCUMENTED, changed
+from tests.adapters.payloads import DOCUMENTED
 from tests.ingestion import Webhook, webhook
 from tests.proxy import encoded, signed, wanted
 from tests.service import Service
@@ -25,6 +25,9 @@ ALERT_SENDERS: Final = 6
 ACTION_CALLERS: Final = 6
 PATIENCE_S: Final = 20.0
 """Of one request."""
+
+RETRY_S: Final = 0.2
+"""Before what was refused once more is sent once more."""
 
 KILLS_EVERY: Final = 4
 """One action of so many kills a process; the others isolate a host."""
@@ -123,6 +126,8 @@ class Load:
                     await self._deliver(ingestion, sent)
                 for action in undone:
                     await self._ask(proxy, action)
+                if self.refused or self.undone:
+                    await asyncio.sleep(RETRY_S)
 
     async def _send_alerts(self, client: httpx.AsyncClient, pause_s: float = 0.0) -> None:
         while not self._is_over:
@@ -134,8 +139,8 @@ class Load:
                 return  # a redelivery of what may be accepted already
 
     def _new_alert(self) -> Webhook:
-        body = changed(DOCUMENTED["crowdstrike"], "detect_id", str(uuid.uuid4()))
-        body = changed(body, "customer_id", self.tenant_id)
+        body = DOCUMENTED["crowdstrike"].replace(b"abc123", uuid.uuid4().hex.encode())
+        body = body.replace(b"acme-corp", self.tenant_id.encode())
         self._lists.sent.add(body)
         return webhook("crowdstrike", body)
 
@@ -198,10 +203,11 @@ class Load:
         self._news.set()
         if answer.status_code == 200:
             action.executed = True
-        elif answer.status_code == 500:
+        elif answer.status_code == 409 and action.action_type == "PROCESS_KILL":
+            pass  # nobody knows whether it happened, so it stays refused (contract 22)
+        elif answer.status_code in {409, 500}:
             self.undone.append(action)
-        elif not (answer.status_code == 409 and action.action_type == "PROCESS_KILL"):
-            # A kill of which nobody knows whether it happened stays refused (contract 22).
+        else:
             self._lists.unexpected.append(f"/execute {answer.status_code} {answer.text}")
         return True
 

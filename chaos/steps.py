@@ -35,7 +35,8 @@ async def run(size: Size) -> list[Row]:
                 await service.ended()
     figure = f"at {killed} of {lines} lines; {len(points) - killed} were not reached"
     # That most are not reached would mean that nothing is killed where it should be.
-    return [Row("steps", "kills at a line", len(points), killed < len(points) / 2, figure), *rows]
+    too_few = int(killed < len(points) / 2)
+    return [Row("steps", "kills at a line", len(points), too_few, figure), *rows]
 
 
 async def _count(lists: Lists, here: Site) -> int:
