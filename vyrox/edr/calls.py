@@ -26,7 +26,11 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 """The largest answer that is expected is a list of processes, well below this."""
 
 CONNECT_S: Final = 10.0
-"""To get a connection; the rest of the deadline is for the call itself."""
+"""Each for a place in the pool, for the connection and for its TLS."""
+
+CONNECT_SHARE: Final = 0.3
+"""Of what is left of the deadline, likewise: httpcore leaves a socket open where it is cancelled
+from outside in the middle of TLS, so its own limits must come first."""
 
 USER_AGENT: Final = f"vyrox/{version('vyrox')}"
 
@@ -153,7 +157,7 @@ async def exchange(
         headers["content-type"] = call.content_type
     if authorization is not None:
         headers["authorization"] = authorization
-    connect_s = min(CONNECT_S, 0.9 * deadline.remaining_s())
+    connect_s = min(CONNECT_S, CONNECT_SHARE * deadline.remaining_s())
     request = http.build_request(
         call.method,
         call.full_url,
