@@ -42,8 +42,9 @@ RETRY_S: Final = 1.0
 HELD_RETRY_S: Final = 0.2
 """Between two attempts to get hold of a device that another action is at."""
 
-GRACE_S: Final = 3.0
-"""For a client to give up by itself when its deadline is over, and to clean up at the vendor."""
+GRACE_S: Final = 12.0
+"""For a client to give up by itself when its deadline is over, and to clean up at the vendor: to
+end a Real Time Response session, and to take back a queued command, it has 5 s each."""
 
 
 class Executed(msgspec.Struct, frozen=True):
