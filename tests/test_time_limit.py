@@ -48,7 +48,6 @@ async def test_time_limit_leaves_alone_who_is_in_time() -> None:
 async def test_time_limit_expires_each_at_its_own_time() -> None:
     limit = TimeLimit(0.02)
     never = asyncio.Event()
-    loop = asyncio.get_running_loop()
     ended: list[int] = []
 
     async def enter(number: int) -> None:
@@ -58,13 +57,11 @@ async def test_time_limit_expires_each_at_its_own_time() -> None:
 
     first = asyncio.create_task(enter(1))
     await asyncio.sleep(0.01)
-    second_entered_at = loop.time()
     second = asyncio.create_task(enter(2))
     await first
     assert not second.done()
     await second
     assert ended == [1, 2]
-    assert loop.time() >= second_entered_at + 0.02
 
 
 async def test_time_limit_lets_a_cancellation_through() -> None:
