@@ -23,7 +23,16 @@ from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from vyrox import db
-from vyrox.db import Database, heartbeat, metadata, open_database, probe, tenant_credentials
+from vyrox.db import (
+    ROWS_AT_ONCE,
+    Database,
+    heartbeat,
+    insert_sqlite,
+    metadata,
+    open_database,
+    probe,
+    tenant_credentials,
+)
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 
 CANARY = "canary-value-that-must-not-be-told"
@@ -65,6 +74,34 @@ async def test_open_database_migrations_make_the_tables_of_the_metadata(
     database: Database,
 ) -> None:
     assert await database.read(differences) == []
+
+
+@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])
+async def test_insert_sqlite_inserts_all_rows_but_those_whose_key_is_taken(
+    data_dir: Path, count: int
+) -> None:
+    into = "tenant_credentials (tenant_id, vendor, created_at, version)"
+    rows = [(f"tenant-{number:04}", "generic", 0.0, number) for number in range(count)]
+
+    def insert(connection: Connection, on_conflict: str) -> int:
+        return insert_sqlite(connection, into, rows, on_conflict)
+
+    async with open_database(None, data_dir) as database:
+        await database.write(insert_tenant, "tenant-0000", 0)
+        assert await database.write(insert, "ON CONFLICT DO NOTHING") == count - 1
+        assert await database.read(tenants) == [row[0] for row in rows]
+        with pytest.raises(sa.exc.IntegrityError) as caught:
+            await database.write(insert, "")
+        assert "tenant-0" not in str(caught.value)
+
+
+async def test_insert_sqlite_that_fails_half_way_leaves_nothing_behind(data_dir: Path) -> None:
+    into = "tenant_credentials (tenant_id, vendor, created_at, version)"
+    rows = [(name, "generic", 0.0, number) for number, name in enumerate(["a", "b", "a"])]
+    async with open_database(None, data_dir) as database:
+        with pytest.raises(sa.exc.IntegrityError):
+            await database.write(insert_sqlite, into, rows, "")
+        assert await database.read(tenants) == []
 
 
 async def test_open_database_again_keeps_what_is_there(

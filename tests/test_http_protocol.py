@@ -7,7 +7,7 @@ import socket
 import struct
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 import pytest
@@ -738,6 +738,40 @@ async def test_early_answer_is_the_only_one(rest: bytes, caplog: pytest.LogCaptu
         await send(writer, rest)
         assert await reader.read() == b""
     assert len(refusals(caplog)) == 1
+
+
+async def test_answer_leaves_in_one_piece() -> None:
+    """Head and body in one write, and each later part of a body in one of its own."""
+    pieces: list[bytes] = []
+
+    class RecordingProtocol(BoundedHttpProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.transport = cast(asyncio.Transport, RecordingTransport(transport))
+
+    class RecordingTransport:
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self._transport = transport
+
+        def write(self, data: bytes) -> None:
+            pieces.append(data)
+            self._transport.write(data)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._transport, name)
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        length = [(b"content-length", b"6")]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        for part, more in ((b"one", True), (b"two", False)):
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+    async with serving(app, RecordingProtocol) as port:
+        answers = await exchange(port, NEXT)
+    assert [answer.body for answer in answers] == [b"onetwo"]
+    assert len(pieces) == 2
+    assert pieces[0].endswith(b"\r\n\r\none")
 
 
 async def test_started_answer_is_cut_when_its_request_is_refused(closed: asyncio.Event) -> None:
