@@ -28,16 +28,15 @@ from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from tests.vendor import give_credentials, take_credentials
 from vyrox import claims, db
+from vyrox.admission import Claimed, NotSupported
 from vyrox.chain.writer import ChainWriter
 from vyrox.claims import (
     KEPT_S,
     Answer,
     AnswerKind,
     Claim,
-    Claimed,
     ClaimResult,
     InFlight,
-    NotSupported,
     Replayed,
     Reused,
 )

@@ -272,8 +272,9 @@ async def test_execute_mistake_in_a_vendors_client_is_logged(database: Database)
 
 @pytest.mark.parametrize("request_", [ISOLATION, KILL])
 async def test_execute_vendor_that_never_answers_ends_with_the_deadline_contract_22(
-    database: Database, request_: ContainmentRequest
+    database: Database, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest
 ) -> None:
+    monkeypatch.setattr(containment, "GRACE_S", 0.05)
     async with running(database, deadline_s=0.05) as proxy:
         proxy.acting.gate.clear()
         with pytest.raises(VendorOutcomeUnknownError, match="no answer within"):

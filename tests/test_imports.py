@@ -20,10 +20,11 @@ ROWS: Final = (
     " mock_edr.clouds quarantine refill simulate.scenarios",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
     " queue tenants",
-    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone devices"
-    " edr_credentials guard_rails mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts"
-    " mock_edr.crowdstrike.rtr mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents"
+    "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone admission"
+    " mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts mock_edr.crowdstrike.rtr"
+    " mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents"
     " mock_edr.sentinelone.threats mock_edr.vendor",
+    "devices edr_credentials guard_rails",
     "edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor mock_edr.entra"
     " mock_edr.fleet mock_edr.odata mock_edr.recording",
     "edr.crowdstrike edr.defender edr.sentinelone mock_edr.faults mock_edr.state",

@@ -51,6 +51,8 @@ async def is_refused(port: int) -> bool:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it is being closed
     writer.close()
     return False
 

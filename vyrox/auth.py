@@ -24,6 +24,14 @@ _NO_SECRET: Final = secrets.token_bytes(32)
 
 _SLOTS: Final = 2
 
+_FAILURES: Final = {
+    (True, True): "bad_credential",
+    (True, False): "bad_credential",
+    (False, True): "no_secret",
+    (False, False): "unknown_tenant",
+}
+"""By whether there is a secret, and whether the tenant is onboarded."""
+
 
 def authenticate_signature(
     body: bytes, signature_headers: Sequence[bytes], credentials: Credentials
@@ -76,11 +84,11 @@ def _bearer_token(headers: Sequence[bytes]) -> bytes | None:
 def _authenticate(
     credentials: Credentials, matches: Callable[[bytes], bool], *, presented: bool
 ) -> tuple[Tenant, int]:
-    known = credentials.secrets[:_SLOTS]
-    candidates = known + (_NO_SECRET,) * (_SLOTS - len(known))
+    # The same steps whatever there is: the time must not tell who is a tenant (contract 3).
+    candidates = (*credentials.secrets, _NO_SECRET, _NO_SECRET)[:_SLOTS]
     matched = [matches(candidate) for candidate in candidates]
-    for slot in range(len(known)):
-        if matched[slot]:
+    for slot in range(_SLOTS):
+        if matched[slot] and slot < len(credentials.secrets):
             return Tenant(credentials.tenant_id, credentials.field_map), slot
     raise UnauthorizedError(_failure(credentials, presented), credentials.tenant_id or None)
 
@@ -88,6 +96,4 @@ def _authenticate(
 def _failure(credentials: Credentials, presented: bool) -> str:
     if not presented:
         return "missing_credential"
-    if credentials.secrets:
-        return "bad_credential"
-    return "no_secret" if credentials.onboarded else "unknown_tenant"
+    return _FAILURES[bool(credentials.secrets), credentials.onboarded]

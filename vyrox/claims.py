@@ -14,23 +14,23 @@ again, but for PROCESS_KILL, which could hit another process the second time.
 from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import devices
+from vyrox.admission import Admission, Claimed, Refused, admit
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.db import claims
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Device
-from vyrox.edr.actions import is_supported, normal_host
 from vyrox.edr_credentials import Responsible, responsible_for
 from vyrox.errors import RefusedByPolicyError
 from vyrox.events import event
 from vyrox.guard_rails import GuardRails
-from vyrox.models import ContainmentRequest, LiftType
+from vyrox.models import ContainmentRequest
 
 KEPT_S: Final = 600
 """How long an answer is replayed, and an unknown kill is refused."""
@@ -39,8 +39,6 @@ LEASE_MARGIN_S: Final = 30
 """By which a lease outlasts the vendor's deadline: for the commits before and after the call."""
 
 _NOT_REPEATABLE: Final = frozenset({"PROCESS_KILL"})
-
-_LIFTS: Final = frozenset(get_args(LiftType))
 
 AnswerKind = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
 """`requested`: the vendor has taken it on. `confirmed`: the device is in the state asked for."""
@@ -89,27 +87,6 @@ class Answer(msgspec.Struct, frozen=True):
     changed: bool = True
 
 
-class Claimed(msgspec.Struct, frozen=True):
-    """The containment is this attempt's to carry out, by whoever is responsible."""
-
-    responsible: Responsible = Responsible()
-
-
-class NeedsDevice(msgspec.Struct, frozen=True):
-    """Nothing is claimed: some devices are not to be contained, and is this one of them?
-
-    The vendor is to be asked which device it is, and then the claim is to be made again with it.
-    """
-
-    responsible: Responsible
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """Nothing is claimed: a guard rail stands against it."""
-
-    rule: str
-
-
 class InFlight(msgspec.Struct, frozen=True):
     """Another attempt is at it, or nobody knows whether a kill happened."""
 
@@ -124,11 +101,7 @@ class Replayed(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-class NotSupported(msgspec.Struct, frozen=True):
-    """It is free, and would be this attempt's if the vendor could do the action."""
-
-
-ClaimResult = Claimed | NeedsDevice | Refused | InFlight | Reused | Replayed | NotSupported
+ClaimResult = Admission | InFlight | Reused | Replayed
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -245,39 +218,6 @@ def _stands(row: _Row | None, wanted: Claim) -> ClaimResult | None:
     return None if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
 
 
-def _judge(
-    connection: Connection, rails: GuardRails, wanted: Claim, who: Responsible
-) -> ClaimResult:
-    """Return what becomes of a free id: the vendor's ability first, then the guard rails."""
-    request = wanted.request
-    if who.vendor is not None and not is_supported(who.vendor, request.action_type, who.alert):
-        return NotSupported()
-    if request.action_type in _LIFTS:
-        rule = rails.broken_by_lift(request.tenant_id)
-        if rule is None and not (wanted.dry_run or request.force):
-            contained = devices.is_contained(
-                connection, request.tenant_id, who.vendor, request.host
-            )
-            rule = None if contained else "not contained by vyrox"
-    else:
-        ask = wanted.device is None and not wanted.dry_run and who.credentials is not None
-        if ask and rails.protects_devices(request.tenant_id):
-            return NeedsDevice(who)
-        rule = rails.broken_by(request.tenant_id, wanted.device or _as_far_as_known(request, who))
-    return Claimed(who) if rule is None else Refused(rule)
-
-
-def _as_far_as_known(request: ContainmentRequest, who: Responsible) -> Device:
-    """Return the device that the request means, without having asked the vendor."""
-    alert = who.alert
-    same = (
-        alert is not None
-        and alert.device_id is not None
-        and normal_host(alert.device_id) == normal_host(request.host)
-    )
-    return Device(request.host, alert.hostname if alert is not None and same else request.host)
-
-
 def _key(request: ContainmentRequest) -> bytes:
     # Bytes, because PostgreSQL's text cannot hold the NUL that a request id may.
     return request.request_id.encode()
@@ -303,13 +243,13 @@ def _claim(
 ) -> Outcome[ClaimResult]:
     key = _key(wanted.request)
     row = rows.get(key)
-    result = _stands(row, wanted) or _judge(connection, rails, wanted, who)
+    result = _stands(row, wanted) or admit(
+        connection, rails, wanted.request, who, wanted.device, dry_run=wanted.dry_run
+    )
     if isinstance(result, Refused):
         return Outcome(result, (_refusal(wanted, result.rule),))
     if not isinstance(result, Claimed):
         return Outcome(result)
-    if wanted.request.action_type not in _LIFTS:
-        rails.note_begun(wanted.request.tenant_id)
     drafts = [_entry(wanted)]
     if row is not None and row.state == "in_flight":
         drafts.append(_unknown_event(row))

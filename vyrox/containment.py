@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from vyrox import claims, devices, log
+from vyrox import admission, claims, devices, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
@@ -42,8 +42,9 @@ RETRY_S: Final = 1.0
 HELD_RETRY_S: Final = 0.2
 """Between two attempts to get hold of a device that another action is at."""
 
-GRACE_S: Final = 3.0
-"""For a client to give up by itself when its deadline is over, and to clean up at the vendor."""
+GRACE_S: Final = 12.0
+"""For a client to give up by itself when its deadline is over, and to clean up at the vendor: to
+end a Real Time Response session, and to take back a queued command, it has 5 s each."""
 
 
 class Executed(msgspec.Struct, frozen=True):
@@ -117,11 +118,11 @@ class Containment:
             now=self._clock(),
         )
         committed = await self._commit(claim)
-        if isinstance(committed.result, claims.NeedsDevice):
+        if isinstance(committed.result, admission.NeedsDevice):
             device = await self._look_up(committed.result.responsible, request.host)
             claim = msgspec.structs.replace(claim, device=device, now=self._clock())
             committed = await self._commit(claim)
-        if not isinstance(committed.result, claims.Claimed):
+        if not isinstance(committed.result, admission.Claimed):
             return _answer_unclaimed(committed.result)
         receipt = committed.receipts[0]
         # 2. The vendor, or a dry run.
@@ -323,9 +324,9 @@ def _answer_unclaimed(result: claims.ClaimResult) -> Executed:
             return Executed("replayed", dry_run)
         case claims.Reused():
             raise RequestReusedError("another tenant, alert, action or host")
-        case claims.NotSupported():
+        case admission.NotSupported():
             raise ActionNotSupportedError("the vendor cannot do it")
-        case claims.Refused(rule=rule):
+        case admission.Refused(rule=rule):
             raise RefusedByPolicyError(rule)
         case _:
             raise InFlightError("claimed")

@@ -146,6 +146,8 @@ def write_events(
 
 
 def _bounded(value: Scalar) -> Scalar:
-    if not isinstance(value, str):
+    # The same steps for None: whether there is a tenant must not show in the time (contract 3).
+    text = value if isinstance(value, str) else ""
+    if len(text) <= MAX_TEXT and text.isascii():
         return value
-    return value[:MAX_TEXT].encode("utf-8", "replace").decode()
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode()

@@ -55,10 +55,15 @@ class TenantRow(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    secret: bytes | None
-    previous_secret: bytes | None
-    previous_expires_at: float
-    field_map: FieldMap | None
+    """What proves to be a tenant at one vendor; `overlapping` until `overlap_until`."""
+
+    secrets: tuple[bytes, ...] = ()
+    overlapping: tuple[bytes, ...] = ()
+    overlap_until: float = 0.0
+    field_map: FieldMap | None = None
+
+
+_NO_ROW: Final = _Row()
 
 
 class TenantDirectory:
@@ -74,7 +79,10 @@ class TenantDirectory:
     ) -> None:
         self._database = database
         self._vault = vault
-        self._default_secrets = {} if require_onboarding else default_secrets
+        defaults = {} if require_onboarding else default_secrets
+        self._not_onboarded: dict[Vendor, _Row] = {
+            vendor: _Row((secret,)) for vendor, secret in defaults.items()
+        }
         self._rows: dict[str, dict[Vendor, _Row]] = defaultdict(dict)
         self._version = 0
         self._previous_used: dict[tuple[str, Vendor], float] = {}
@@ -85,17 +93,11 @@ class TenantDirectory:
         A tenant without any row falls back to the vendor's default secret, unless
         REQUIRE_ONBOARDING; a disabled row is a row.
         """
-        rows = self._rows.get(tenant_id)
-        if rows is None:
-            default = self._default_secrets.get(vendor)
-            return Credentials(tenant_id, (default,) if default else (), onboarded=False)
-        row = rows.get(vendor)
-        if row is None or row.secret is None:
-            return Credentials(tenant_id, (), onboarded=True)
-        secrets = [row.secret]
-        if row.previous_secret is not None and now < row.previous_expires_at:
-            secrets.append(row.previous_secret)
-        return Credentials(tenant_id, tuple(secrets), onboarded=True, field_map=row.field_map)
+        # The same steps for everybody: the time must not tell who is a tenant (contract 3).
+        rows = self._rows.get(tenant_id, self._not_onboarded)
+        row = rows.get(vendor, _NO_ROW)
+        secrets = row.overlapping if now < row.overlap_until else row.secrets
+        return Credentials(tenant_id, secrets, rows is not self._not_onboarded, row.field_map)
 
     def note_previous_used(self, tenant_id: str, vendor: Vendor, now: float) -> None:
         """Remember that the previous secret still works for somebody; `refresh` writes it down."""
@@ -117,11 +119,15 @@ class TenantDirectory:
             }
 
     def _decrypted(self, row: sa.Row[tuple[object, ...]]) -> _Row:
+        secret = self._decrypt(row, "secret", logging.ERROR)
+        # No error: a key may be retired while what expired long ago is still encrypted with it.
+        previous = self._decrypt(row, "previous_secret", logging.WARNING)
+        if secret is None:
+            return _NO_ROW
         return _Row(
-            secret=self._decrypt(row, "secret", logging.ERROR),
-            # No error: a key may be retired while what expired long ago is still encrypted with it.
-            previous_secret=self._decrypt(row, "previous_secret", logging.WARNING),
-            previous_expires_at=row.previous_expires_at or 0.0,
+            secrets=(secret,),
+            overlapping=(secret,) if previous is None else (secret, previous),
+            overlap_until=row.previous_expires_at or 0.0,
             field_map=_decode_field_map(row.field_map),
         )
 

@@ -243,3 +243,20 @@ def test_execute_needs_the_secret_and_does_not_repeat_it(data_dir: Path) -> None
     line = refused(Vyrox(data_dir, VYROX_HMAC_SECRET="CANARY")(*command("http://127.0.0.1:1")))
     assert line.startswith("VYROX_HMAC_SECRET must be")
     assert "CANARY" not in line
+
+
+async def test_lift_signs_and_sends_its_own_request_contract_34(vyrox: Vyrox) -> None:
+    async with listening(answer(200, DRY_RUN)) as listener:
+        args = command(listener.url, action="LIFT_HOST_ISOLATION")
+        succeeded(await run(vyrox, "lift", *args[1:]))
+        succeeded(await run(vyrox, "lift", *args[1:], "--force"))
+    assert [head.split(b"\r\n")[0] for head in listener.heads] == [b"POST /lift HTTP/1.1"] * 2
+    sent = [msgspec.json.decode(body) for body in listener.bodies]
+    assert [fields["action_type"] for fields in sent] == ["LIFT_HOST_ISOLATION"] * 2
+    assert [fields.get("force", False) for fields in sent] == [False, True]
+
+
+def test_lift_takes_no_containment_contract_34(vyrox: Vyrox) -> None:
+    result = vyrox("lift", *command("http://127.0.0.1:9")[1:])
+    assert result.exit_code == 2
+    assert "LIFT_HOST_ISOLATION" in result.stderr

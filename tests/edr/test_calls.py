@@ -270,6 +270,65 @@ async def test_exchange_whose_deadline_ends_in_the_handshake_has_sent_nothing() 
         assert type(await failure(url, changes=True, seconds=0.3)) is VendorError
 
 
+class Stops(httpx.AsyncBaseTransport):
+    """Tells how far it has come, as httpcore does, and stays there for ever."""
+
+    def __init__(self, *events: str) -> None:
+        self._events = events
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for event in self._events:
+            await request.extensions["trace"](event, {})
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("events", "sent"),
+    [
+        pytest.param(("connection.connect_tcp.started",), False, id="connecting"),
+        pytest.param(
+            ("connection.connect_tcp.complete", "connection.start_tls.started"), False, id="tls"
+        ),
+        pytest.param(
+            ("connection.start_tls.complete", "http11.send_request_headers.started"),
+            True,
+            id="sending",
+        ),
+        pytest.param(("http11.receive_response_headers.started",), True, id="receiving"),
+        pytest.param(("renamed.connection.start_tls.started",), True, id="unknown-words"),
+        pytest.param((), True, id="silence"),
+    ],
+)
+async def test_exchange_that_stops_has_sent_nothing_where_that_is_proved(
+    events: tuple[str, ...], sent: bool
+) -> None:
+    url = "https://vendor.example/"
+    error = await failure(url, changes=True, seconds=0.1, transport=Stops(*events))
+    assert isinstance(error, VendorOutcomeUnknownError) is sent
+
+
+async def test_httpcore_tells_how_far_it_has_come_in_these_words(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def trace(event: str, _info: object) -> None:
+        told.append(event)
+
+    async def tell(url: str, http: httpx.AsyncClient) -> None:
+        await http.send(http.build_request("GET", url, extensions={"trace": trace}))
+
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    context = self_signed(tmp_path)
+    async with listening(says(head)) as listener, open_http() as http:
+        await tell(listener.url, http)
+    async with listening(says(head), context) as listener, open_http() as http:
+        with pytest.raises(httpx.ConnectError):
+            await tell(listener.url, http)
+    for event in ("connection.connect_tcp.started", "http11.send_request_headers.started"):
+        assert event in told
+    assert told[-1] == "connection.start_tls.failed"
+
+
 async def test_exchange_that_waits_for_a_connection_has_sent_nothing() -> None:
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1), trust_env=False)
     async with listening(hang) as listener, open_http(transport) as http:

@@ -582,7 +582,7 @@ async def test_kills_on_one_host_take_turns(fake: FakeVendor) -> None:
     fake.on("POST", SESSIONS, opening)
     fake.on("DELETE", SESSIONS, ending)
     fake.on("POST", COMMANDS, *[command("ps-1"), command("kill-1")] * 5)
-    fake.on("GET", COMMANDS, *[output(PS), output("killed")] * 5)
+    fake.on("GET", COMMANDS, *[output(complete=False), output(PS), output("killed")] * 5)
     async with client_of(fake, "crowdstrike") as client:
         kill = alert(COMPOSITE, "crowdstrike")
         await asyncio.gather(*(client.kill(DEVICE, kill, RECEIPT, deadline()) for _ in range(5)))

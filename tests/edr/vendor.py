@@ -1,5 +1,6 @@
 """A vendor that answers from a table, and the clients that call it without a network."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -58,6 +59,7 @@ class FakeVendor:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        await asyncio.sleep(0)  # others have their turn, as in any wait
 
     @property
     def asked(self) -> list[str]:

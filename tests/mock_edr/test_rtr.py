@@ -5,7 +5,7 @@ import pytest
 from tests.mock_edr import Falcon, client_of
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.fleet import FILE_SRV_02, LAPTOP_23, WORKSTATION_01
-from vyrox.mock_edr.state import RtrBehavior
+from vyrox.mock_edr.state import RtrBehavior, RtrSession
 from vyrox.mock_edr.tokens import ApiClient
 
 RTR = "/real-time-response/entities"
@@ -53,6 +53,22 @@ async def test_another_client_has_a_session_of_its_own(mock: MockEdr, falcon: Fa
     assert session["session_id"] != first
     assert session["existing_aid_sessions"] == 1
     assert (await stranger.send(first, "ps")).status_code == 404
+
+
+async def test_list_sessions_has_the_clients_own(mock: MockEdr, falcon: Falcon) -> None:
+    path = "/real-time-response/queries/sessions/v1"
+    session_id = await falcon.session(WORKSTATION_01)
+    mock.crowdstrike.sessions["other"] = RtrSession(
+        session_id="other",
+        client_id="other",
+        device_id=WORKSTATION_01,
+        used_at=mock.clock.now(),
+        is_queued=False,
+    )
+    assert (await falcon.get(path, {"limit": "1"})).json()["resources"] == [session_id]
+
+    client_of(mock, "crowdstrike").scopes.clear()
+    assert (await falcon.get(path)).status_code == 403
 
 
 async def test_an_offline_host_is_40401(mock: MockEdr, falcon: Falcon) -> None:

@@ -39,6 +39,7 @@ from tests.routes.json_texts import VALID
 from tests.service import HMAC_SECRET
 from tests.test_http_protocol import WatchedProtocol, connected, serving
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
+from vyrox import containment
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
@@ -636,8 +637,12 @@ async def test_execute_lets_a_failed_action_be_tried_again_contract_19(
 )
 @pytest.mark.parametrize("action", ["NETWORK_QUARANTINE", "PROCESS_KILL"])
 async def test_execute_repeats_an_unknown_outcome_unless_it_killed_contract_22(
-    acting: Settings, action: ActionType, failure: Exception | None
+    acting: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    action: ActionType,
+    failure: Exception | None,
 ) -> None:
+    monkeypatch.setattr(containment, "GRACE_S", 0.05)
     vendor = FakeVendor()
     vendor.failure = failure
     fields = wanted(action_type=action)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Final, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 import httpx
 import msgspec
@@ -25,7 +26,11 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 """The largest answer that is expected is a list of processes, well below this."""
 
 CONNECT_S: Final = 10.0
-"""To get a connection; the rest of the deadline is for the call itself."""
+"""Each for a place in the pool, for the connection and for its TLS."""
+
+CONNECT_SHARE: Final = 0.3
+"""Of what is left of the deadline, likewise: httpcore leaves a socket open where it is cancelled
+from outside in the middle of TLS, so its own limits must come first."""
 
 USER_AGENT: Final = f"vyrox/{version('vyrox')}"
 
@@ -82,6 +87,12 @@ class Call:
     body: bytes | None = None
     content_type: str = "application/json"
     changes: bool = False
+
+    @property
+    def full_url(self) -> str:
+        """The URL with its query, in which a space is %20: not every OData parser takes a plus."""
+        query = urlencode(self.query, quote_via=quote, safe="$'")
+        return f"{self.url}?{query}" if query else self.url
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -146,11 +157,10 @@ async def exchange(
         headers["content-type"] = call.content_type
     if authorization is not None:
         headers["authorization"] = authorization
-    connect_s = min(CONNECT_S, 0.9 * deadline.remaining_s())
+    connect_s = min(CONNECT_S, CONNECT_SHARE * deadline.remaining_s())
     request = http.build_request(
         call.method,
-        call.url,
-        params=call.query or None,
+        call.full_url,
         content=call.body,
         headers=headers,
         timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),

@@ -26,6 +26,7 @@ API: Final = Api(
         Endpoint("online_state", "GET", "/devices/entities/online-state/v1", hosts.read_online),
         Endpoint("device_action", "POST", "/devices/entities/devices-actions/v2", hosts.act),
         Endpoint("alert_read", "POST", "/alerts/entities/alerts/v2", alerts.read_alerts),
+        Endpoint("rtr_list", "GET", "/real-time-response/queries/sessions/v1", rtr.list_sessions),
         Endpoint("rtr_open", "POST", f"{_RTR}/sessions/v1", rtr.open_session),
         Endpoint("rtr_refresh", "POST", f"{_RTR}/refresh-session/v1", rtr.refresh_session),
         Endpoint("rtr_close", "DELETE", f"{_RTR}/sessions/v1", rtr.close_session),

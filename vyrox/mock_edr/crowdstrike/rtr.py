@@ -109,6 +109,18 @@ def _living(state: CrowdStrike, now: float) -> Iterator[RtrSession]:
     return (session for session in state.sessions.values() if now < session.used_at + IDLE_S)
 
 
+def list_sessions(state: CrowdStrike, call: Call) -> Answer:
+    """`RTR_ListAllSessions`: the client's own living sessions."""
+    client = authorize(state, call, "real-time-response:read")
+    checked_query(call, "filter", "limit", "offset", "sort")
+    own: list[object] = [
+        session.session_id
+        for session in _living(state, call.now)
+        if session.client_id == client.client_id
+    ]
+    return succeeded(call, 200, own, powered_by=_POWERED_BY)
+
+
 def close_session(state: CrowdStrike, call: Call) -> Answer:
     """`RTR_DeleteSession`: 204, without a body."""
     client = authorize(state, call, "real-time-response:read")

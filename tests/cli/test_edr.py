@@ -1,0 +1,187 @@
+"""`vyrox tenant edr`: credentials for a vendor, kept, checked and taken away (contract 38)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from click.testing import Result
+from sqlalchemy import Connection
+
+from tests.cli import Vyrox, refused, succeeded
+from vyrox import edr_credentials
+from vyrox.clock import wall_clock
+from vyrox.edr_credentials import Stored
+from vyrox.mock_edr.app import MockEdr
+from vyrox.mock_edr.serve import serving
+
+SECRET: Final = "edr-secret-0123456789-CANARY"
+CROWDSTRIKE: Final = ("--vendor", "crowdstrike", "--client-id", "client-1")
+
+
+@pytest.fixture
+def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
+    return Vyrox(data_dir, database_url)
+
+
+def stored(vyrox: Vyrox) -> list[Stored]:
+    def find(connection: Connection) -> list[Stored]:
+        return edr_credentials.list_credentials(connection, "acme")
+
+    return vyrox.write(find)
+
+
+def set_(vyrox: Vyrox, *options: str, secret: str = SECRET, **env: str) -> Result:
+    return vyrox("tenant", "edr", "set", "acme", *options, stdin=secret.encode() + b"\n", env=env)
+
+
+@pytest.mark.parametrize(
+    ("options", "base_url"),
+    [
+        pytest.param(CROWDSTRIKE, "https://api.crowdstrike.com", id="crowdstrike"),
+        pytest.param(
+            (*CROWDSTRIKE, "--base-url", "https://API.eu-1.crowdstrike.com/"),
+            "https://api.eu-1.crowdstrike.com",
+            id="crowdstrike_region",
+        ),
+        pytest.param(
+            ("--vendor", "sentinelone", "--base-url", "https://acme.sentinelone.net"),
+            "https://acme.sentinelone.net",
+            id="sentinelone",
+        ),
+        pytest.param(
+            ("--vendor", "defender", "--client-id", "app", "--azure-tenant", "directory"),
+            "https://api.security.microsoft.com",
+            id="defender",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("anyio_backend")
+def test_set_keeps_the_secret_encrypted_contract_38(
+    vyrox: Vyrox, options: tuple[str, ...], base_url: str
+) -> None:
+    printed = succeeded(set_(vyrox, *options))
+    assert printed == f"acme has credentials for {options[1]} at {base_url}\n"
+    [row] = stored(vyrox)
+    assert row.base_url == base_url
+    assert SECRET not in repr(row)
+    shown = succeeded(vyrox("tenant", "edr", "list")) + succeeded(
+        vyrox("tenant", "edr", "list", "--json")
+    )
+    assert base_url in shown
+    assert SECRET not in shown
+    assert row.secret not in shown
+    # Again, and another version is in force.
+    succeeded(set_(vyrox, *options, secret="another-secret"))
+    [again] = stored(vyrox)
+    assert again.version != row.version
+    removed = vyrox("tenant", "edr", "remove", "acme", "--vendor", options[1])
+    assert succeeded(removed) == f"acme has no credentials for {options[1]} any more\n"
+    assert stored(vyrox) == []
+    assert "no credentials" in refused(
+        vyrox("tenant", "edr", "remove", "acme", "--vendor", options[1])
+    )
+    told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
+    assert [json.loads(line)["change"] for line in told.splitlines()] == [
+        "vendor credentials set",
+        "vendor credentials set",
+        "vendor credentials removed",
+    ]
+    assert SECRET not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(("--vendor", "crowdstrike"), "needs --client-id", id="no_client_id"),
+        pytest.param(("--vendor", "sentinelone"), "needs --base-url", id="no_base_url"),
+        pytest.param(
+            ("--vendor", "defender", "--client-id", "app"),
+            "needs --azure-tenant",
+            id="no_directory",
+        ),
+        pytest.param(
+            (*CROWDSTRIKE, "--azure-tenant", "x"), "--azure-tenant is not for", id="not_its_own"
+        ),
+        *(
+            pytest.param((*CROWDSTRIKE, "--base-url", url), "--base-url", id=url)
+            for url in (
+                "http://api.crowdstrike.com",
+                "https://api.crowdstrike.com.evil.example",
+                "https://api.crowdstrike.com@evil.example",
+                "https://api.crowdstrike.com:8443",
+                "https://acme.sentinelone.net",
+                "https://evil.example",
+                "http://127.0.0.1:9443/crowdstrike",
+            )
+        ),
+    ],
+)
+def test_set_refuses_what_the_vendor_does_not_take_contract_38(
+    data_dir: Path, options: tuple[str, ...], said: str
+) -> None:
+    vyrox = Vyrox(data_dir)
+    result = set_(vyrox, *options)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("secret", ["", "with space", "with\x00nul", "größe", "x" * 4097])
+def test_set_refuses_a_secret_that_no_header_can_carry_contract_38(
+    data_dir: Path, secret: str
+) -> None:
+    line = refused(set_(Vyrox(data_dir), *CROWDSTRIKE, secret=secret))
+    assert line.startswith("the secret must be")
+    assert not secret or secret not in line
+
+
+@asynccontextmanager
+async def mocked(vyrox: Vyrox) -> AsyncIterator[tuple[MockEdr, str]]:
+    mock = MockEdr(wall_clock)
+    async with serving(mock) as url:
+        vyrox.env["EDR_TEST_URL"] = url
+        yield mock, url
+
+
+async def test_check_tells_which_permissions_are_missing_contract_38(data_dir: Path) -> None:
+    vyrox = Vyrox(data_dir)
+    async with mocked(vyrox) as (mock, url):
+        [client] = mock.crowdstrike.clients.values()
+        options: tuple[str, ...] = ("--vendor", "crowdstrike", "--client-id", client.client_id)
+        options += ("--base-url", f"{url}/crowdstrike")
+        await asyncio.to_thread(set_, vyrox, *options, secret=client.client_secret)
+
+        async def check(*more: str) -> Result:
+            return await asyncio.to_thread(vyrox, "tenant", "edr", "check", "acme", *more)
+
+        found = json.loads(succeeded(await check("--json")))
+        assert {each["permission"]: each["present"] for each in found} == {
+            "Hosts: Read": True,
+            "Hosts: Write": None,
+            "Alerts: Read": True,
+            "Real time response: Read": None,
+            "Real time response: Write": True,
+        }
+        client.scopes.discard("alerts:read")
+        missing = await check()
+        assert missing.exit_code == 1
+        assert "MISSING" in missing.stdout
+        await asyncio.to_thread(set_, vyrox, *options, secret="wrong-secret")
+        line = refused(await check())
+        assert line.startswith("the vendor refused: credentials refused")
+        assert "wrong-secret" not in line
+        assert "no such credentials" in refused(await check("--vendor", "defender"))
+        assert mock.effects == []
+        assert mock.violations == []
+
+
+def test_check_of_two_vendors_wants_to_know_which_contract_38(data_dir: Path) -> None:
+    vyrox = Vyrox(data_dir)
+    succeeded(set_(vyrox, *CROWDSTRIKE))
+    succeeded(set_(vyrox, "--vendor", "sentinelone", "--base-url", "https://a.sentinelone.net"))
+    line = refused(vyrox("tenant", "edr", "check", "acme"))
+    assert line == "acme has crowdstrike, sentinelone: say which with --vendor"
