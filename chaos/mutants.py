@@ -1,0 +1,197 @@
+"""Bugs planted one at a time in a copy of the tree: each must turn a check red.
+
+A crash test proves nothing until it has been seen red. The first five are the bugs that an audit
+log must not have; the others break what is promised of alerts, kills and shutdowns.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from chaos.part import Row, Size
+from tests.service import ROOT
+
+CHECK_LIMIT_S: Final = 300.0
+COPIED: Final = ("vyrox", "tests", "chaos", "docs", "pyproject.toml", "verify_audit.py")
+
+WRITER: Final = "tests/chain/test_writer.py"
+CONTAINMENT: Final = "tests/test_containment.py"
+GROUP_COMMIT: Final = "tests/test_group_commit.py"
+CRASHES: Final = "tests/test_crash_points.py"
+SERVE: Final = "tests/test_serve.py"
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """One bug: `old` stands once in `file`, and becomes `new`.
+
+    Attributes:
+        checks: Parts of the harness, and files of tests.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    checks: tuple[str, ...]
+
+
+MUTANTS: Final = (
+    Mutant(
+        "acknowledged, and the vendor called, before the commit",
+        "vyrox/db.py",
+        "            with self._connection.begin():\n"
+        "                return transaction(self._connection, *args)\n",
+        "            begun = self._connection.begin()\n"
+        "            result = transaction(self._connection, *args)\n"
+        "            self._writer.submit(begun.commit)\n"
+        "            return result\n",
+        ("disk", WRITER),
+    ),
+    Mutant(
+        "no task of its own around the write",
+        "vyrox/group_commit.py",
+        "        return await future\n",
+        "        while batch := self._take():\n"
+        "            await self._write_batch(batch)\n"
+        "        return await future\n",
+        (GROUP_COMMIT, WRITER),
+    ),
+    Mutant(
+        "no task of its own around the action",
+        "vyrox/containment.py",
+        "        return await asyncio.shield(task)\n",
+        "        return await task\n",
+        (CONTAINMENT,),
+    ),
+    Mutant(
+        "retried after a failed commit",
+        "vyrox/chain/writer.py",
+        "            if isinstance(exc, UnavailableError) or tried.commit",
+        "            if isinstance(exc, UnavailableError):\n"
+        "                return [*await self._write_together(batch, tried)]\n"
+        "            if tried.commit",
+        (WRITER, "disk"),
+    ),
+    Mutant(
+        "heads published before the commit, and not read again",
+        "vyrox/chain/writer.py",
+        "    heads = _lock_and_read_heads(connection, "
+        "sorted({(d.tenant_id, d.stream) for d in drafts}))\n",
+        "    heads = vars(append).setdefault('published', {})\n"
+        "    chains = sorted({(d.tenant_id, d.stream) for d in drafts})\n"
+        "    for chain, head in _lock_and_read_heads(connection, chains).items():\n"
+        "        heads.setdefault(chain, head)\n",
+        ("disk", WRITER),
+    ),
+    Mutant(
+        "not tried again after a lost race",
+        "vyrox/chain/writer.py",
+        "        for _ in range(ATTEMPTS - 1):\n",
+        "        for _ in range(0):\n",
+        (WRITER,),
+    ),
+    Mutant(
+        "queued without a look whether it is there",
+        "vyrox/queue.py",
+        "  if is_queued(stream, marks, id) then\n    results[i] = 'present'",
+        "  if false then\n    results[i] = 'present'",
+        ("kill", CRASHES),
+    ),
+    Mutant(
+        "a kill is repeated after a crash",
+        "vyrox/claims.py",
+        '_NOT_REPEATABLE: Final = frozenset({"PROCESS_KILL"})',
+        "_NOT_REPEATABLE: Final = frozenset()",
+        ("kill", "tests/test_claims.py"),
+    ),
+    Mutant(
+        "no patience with requests in flight at the end",
+        "vyrox/serve.py",
+        "GRACE_S: Final = 20\n",
+        "GRACE_S: Final = 0\n",
+        ("shutdown", SERVE),
+    ),
+)
+
+
+async def run(_size: Size) -> list[Row]:
+    """Check the tree as it is, which must be green, and then with each bug."""
+    checks = dict.fromkeys(check for mutant in MUTANTS for check in mutant.checks)
+    with _copy() as tree:
+        red = [told for check in checks if (told := await _check(tree, check))]
+    rows = [Row("mutants", "without a bug", len(checks), len(red), "; ".join(red) or "green")]
+    return [*rows, *[await _judge(mutant) for mutant in MUTANTS]]
+
+
+async def _judge(mutant: Mutant) -> Row:
+    what = f"planted: {mutant.name}"
+    with _copy() as tree:
+        file = tree / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:
+            return Row("mutants", what, 1, 1, f"{mutant.file} has changed: it cannot be planted")
+        file.write_text(text.replace(mutant.old, mutant.new))
+        red = [told for check in mutant.checks if (told := await _check(tree, check))]
+    return Row("mutants", what, 1, int(not red), "; ".join(red) or "nothing turned red")
+
+
+@contextlib.contextmanager
+def _copy() -> Iterator[Path]:
+    """Copy the tree; the path is short, for sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="vx-m-") as path:
+        for name in COPIED:
+            source = ROOT / name
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+            if source.is_dir():
+                shutil.copytree(source, Path(path) / name, ignore=ignored)
+            else:
+                shutil.copy(source, path)
+        yield Path(path)
+
+
+async def _check(tree: Path, check: str) -> str:
+    """Return what is red in `tree`, or nothing."""
+    is_test = check.startswith("tests/")
+    command = ("pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", check)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *(command if is_test else ("chaos", check, "--inside"))),
+        cwd=tree,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(CHECK_LIMIT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        return f"{check} hung"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return _red_test(check, process.returncode, output) if is_test else _red_rows(check, output)
+
+
+def _red_test(check: str, status: int | None, output: bytes) -> str:
+    if status == 0:
+        return ""
+    lines = output.decode(errors="replace").splitlines()
+    failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return failed[0] if failed else f"{check}: exit code {status}"
+
+
+def _red_rows(check: str, output: bytes) -> str:
+    try:
+        rows = msgspec.json.decode(output, type=list[Row])
+    except msgspec.DecodeError:
+        return f"chaos {check}: no table"
+    red = [f"{row.what} ({row.losses:,})" for row in rows if row.losses]
+    return f"chaos {check}: {', '.join(red[:3])}" if red else ""
