@@ -1,7 +1,7 @@
 """The ingestion listener in process, and the signed webhooks that vendors send it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
@@ -9,11 +9,11 @@ import httpx
 import msgspec
 import redis.asyncio
 import sqlalchemy as sa
-from blockbuster import blockbuster_ctx
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP
+from tests.blocking import nothing_blocks_the_loop
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
@@ -217,17 +217,5 @@ async def running(settings: Settings, redis_url: str) -> AsyncIterator[Applicati
         whole.router.lifespan_context(whole),
         httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client,
     ):
-        with _nothing_blocks_the_loop():
+        with nothing_blocks_the_loop():
             yield Application(client, app, settings, redis_url)
-
-
-@contextmanager
-def _nothing_blocks_the_loop() -> Iterator[None]:
-    """Raise where the product makes a call that would keep every other request waiting."""
-    with blockbuster_ctx("vyrox") as watcher:
-        for function in watcher.functions.values():
-            # Half a millisecond for each new connection: what redis-py says of its own version, and
-            # whether asyncpg finds a password file.
-            function.can_block_in("redis/utils.py", "get_lib_version")
-            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
-        yield

@@ -2,18 +2,18 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, get_args
 
 import httpx
 import sqlalchemy as sa
-from blockbuster import blockbuster_ctx
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 
 from tests import audit
+from tests.blocking import nothing_blocks_the_loop
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
@@ -163,15 +163,5 @@ async def proxied(settings: Settings, vendor: FakeVendor | None = None) -> Async
             await give_credentials(running.database, TENANTS, vault=vault)
             for tenant_id, alert_id in ALERTS.items():
                 await add_alert(running.database, tenant_id, alert_id)
-        with _nothing_blocks_the_loop():
+        with nothing_blocks_the_loop():
             yield running
-
-
-@contextmanager
-def _nothing_blocks_the_loop() -> Iterator[None]:
-    """Raise where the product makes a call that would keep every other request waiting."""
-    with blockbuster_ctx("vyrox") as watcher:
-        for function in watcher.functions.values():
-            # Half a millisecond for each new connection: whether asyncpg finds a password file.
-            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
-        yield

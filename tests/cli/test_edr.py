@@ -163,7 +163,7 @@ async def test_check_tells_which_permissions_are_missing_contract_38(data_dir: P
             "Hosts: Read": True,
             "Hosts: Write": None,
             "Alerts: Read": True,
-            "Real time response: Read": None,
+            "Real time response: Read": True,
             "Real time response: Write": True,
         }
         client.scopes.discard("alerts:read")
