@@ -16,7 +16,7 @@ from tests.vendor import AID
 from vyrox import containment, db, devices
 from vyrox.db import Database
 from vyrox.devices import Held, Hold
-from vyrox.edr import Device, Done
+from vyrox.edr import Device, Done, Target
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
 
@@ -246,3 +246,25 @@ async def test_execute_many_at_one_device_in_two_containers_never_overlap_contra
         ]
         assert await asyncio.gather(*tasks) == [EXECUTED] * 16
     assert most == 1
+
+
+async def test_end_of_a_lift_that_comes_back_too_late_undoes_no_later_containment_contract_36(
+    database: Database,
+) -> None:
+    def take(connection: Connection, owner: str, target: Target, now: float) -> Held | None:
+        wanted = Hold(TENANT, "crowdstrike", Device(AID), "r", owner, owner, target, now + 10, now)
+        return devices.take(connection, [wanted])[0].result
+
+    def end(connection: Connection, held: Held) -> None:
+        devices.end(connection, held, "confirmed", None, True, NOW)
+
+    def is_contained(connection: Connection) -> bool:
+        return devices.is_contained(connection, TENANT, "crowdstrike", AID)
+
+    late = await database.write(take, "late", "lifted", NOW)
+    later = await database.write(take, "later", "contained", NOW + 10)
+    assert late is not None
+    assert later is not None
+    await database.write(end, later)
+    await database.write(end, late)
+    assert await database.read(is_contained)

@@ -163,7 +163,8 @@ def end(
         now: Unix seconds.
     """
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
-    connection.execute(devices.update().where(_is(held), _d.token == held.token).values(**values))
+    release = devices.update().where(_is(held), _d.token == held.token).values(**values)
+    is_mine = connection.execute(release).rowcount == 1
     if ended in {"requested", "outcome_unknown"}:
         connection.execute(
             confirmations.update()
@@ -177,7 +178,9 @@ def end(
         return
     reached = ended == "confirmed" and (changed or held.target == "lifted")
     forget(connection, held.entry_hash)
-    settle(connection, held, reached=reached)
+    if is_mine or held.target != "lifted":
+        # A lift that comes back too late must not undo what a later action has noted.
+        settle(connection, held, reached=reached)
 
 
 def settle(connection: Connection, held: Held, *, reached: bool) -> None:
