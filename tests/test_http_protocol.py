@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import struct
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, ClassVar, cast
 
@@ -13,7 +15,7 @@ import msgspec
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from vyrox import log
@@ -738,6 +740,28 @@ async def test_early_answer_is_the_only_one(rest: bytes, caplog: pytest.LogCaptu
         await send(writer, rest)
         assert await reader.read() == b""
     assert len(refusals(caplog)) == 1
+
+
+async def test_answered_request_leaves_nothing_to_the_collector() -> None:
+    """Ten thousand answers that wait for a collection are a service that grows."""
+    cycles: list[weakref.ref[RequestResponseCycle]] = []
+
+    class RecordingProtocol(BoundedHttpProtocol):
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            cycles.append(weakref.ref(self.cycle))
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(protocol=RecordingProtocol) as port, connected(port) as (reader, writer):
+            for _ in range(3):
+                await send(writer, POST + b"Content-Length: 1\r\n\r\n1")
+                await read_answer(reader)
+        # The last one is the connection's present request, which goes with it.
+        assert [cycle() for cycle in cycles[:2]] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_answer_leaves_in_one_piece() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
@@ -22,6 +21,7 @@ from vyrox.errors import (
     UnsupportedEncodingError,
     VyroxError,
 )
+from vyrox.new_id import new_id
 from vyrox.time_limit import TimeLimit
 
 BODY_TIMEOUT_S: Final = 30.0
@@ -137,7 +137,7 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     sent = [value for name, value in headers if name == b"x-request-id"]
     if len(sent) == 1 and _REQUEST_ID.fullmatch(sent[0]):
         return sent[0].decode()
-    return str(uuid.uuid4())
+    return new_id()
 
 
 def _log_refusal(error: VyroxError, path: str, request_id: str) -> None:
@@ -150,6 +150,12 @@ def _log_refusal(error: VyroxError, path: str, request_id: str) -> None:
         reason=str(error),
         tenant=getattr(error, "tenant_id", None),
     )
+
+
+def request_id_of(request: Request) -> str:
+    """Return the request's id (contract 2)."""
+    request_id: str = request.scope["state"]["request_id"]
+    return request_id
 
 
 def header_values(request: Request, name: bytes) -> list[bytes]:

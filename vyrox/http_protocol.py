@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import enum
 import logging
-import uuid
 from typing import Any, Final
 
 import httptools
@@ -27,6 +26,7 @@ from vyrox.errors import (
     VyroxError,
 )
 from vyrox.joined_writes import JoinedWrites
+from vyrox.new_id import new_id
 
 # The request line and the header together. Vendors send about 1 KiB; llhttp itself has no limit.
 MAX_HEADER_BYTES: Final = 16 * 1024
@@ -269,7 +269,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse(self, error: VyroxError) -> None:
         """Read no further, log, and answer when every earlier request has its answer."""
         self._stop_clock()
-        request_id = str(uuid.uuid4())
+        request_id = new_id()
         log.event("http.refused", logging.WARNING, request_id=request_id, reason=str(error))
         self._last_answer = self._encode(error, request_id)
         if self._reading is Reading.BODY:

@@ -23,18 +23,22 @@ class JoinedWrites(asyncio.Transport):
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
         """Write `data`, and the head before it; the head itself waits."""
-        if self._head:
+        if self._head is not None:
+            self._step_out()
             self._transport.write(self._head + data)
-            self._head = b""
-        elif self._head is None and self._cycle.response_started:
-            self._head = b""
+        elif not self._cycle.response_started:
+            self._transport.write(data)  # 100 Continue
+        elif self._cycle.more_body:
             # While the request is still arriving it may yet be refused, and the answer cut short.
-            if self._cycle.more_body:
-                self._transport.write(data)
-            else:
-                self._head = data
-        else:
+            self._step_out()
             self._transport.write(data)
+        else:
+            self._head = data
+
+    def _step_out(self) -> None:
+        # The cycle writes the rest by itself. While each refers to the other, an answer that is
+        # done with waits in memory for the garbage collector.
+        self._cycle.transport = self._transport
 
     def is_closing(self) -> bool:
         """Return whether the connection is being closed."""

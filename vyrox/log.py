@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -45,6 +46,7 @@ FLUSH_S: Final = 2.0
 
 _STANDARD_ERROR: Final = 2
 
+_WRITTEN_AS_THEY_ARE: Final = (int, float, dict)
 _PRINTABLE: Final = re.compile(rb"[ -~]*")
 
 counts: Final[Counter[str]] = Counter()
@@ -102,8 +104,8 @@ def _encode(
     at: float, level: int, name: str, fields: Mapping[str, object], traceback: str | None = None
 ) -> bytes:
     line: dict[str, object] = {
-        "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
-        "level": logging.getLevelName(level).lower(),
+        "at": f"{_second(int(at))}.{int(at % 1 * 1000):03}+00:00",
+        "level": _level(level),
         "event": name,
     }
     for key, value in fields.items():
@@ -118,8 +120,18 @@ def _encode(
     return json.dumps(line, separators=(",", ":")).encode()
 
 
+@lru_cache(2)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache
+def _level(level: int) -> str:
+    return logging.getLevelName(level).lower()
+
+
 def _bounded(value: object) -> object:
-    return value if isinstance(value, int | float | dict) else str(value)[:MAX_FIELD]
+    return value if isinstance(value, _WRITTEN_AS_THEY_ARE) else str(value)[:MAX_FIELD]
 
 
 class _Lines:

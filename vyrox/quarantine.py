@@ -1,6 +1,5 @@
 """Authenticated payloads that fit no adapter are kept, listed and replayed (contract 16)."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from vyrox.errors import OperatorError
 from vyrox.events import event
 from vyrox.intake import Stored, dedup_key, delivery, store
 from vyrox.models import NormalizedAlert, Vendor
+from vyrox.new_id import new_id
 
 _table: Final = quarantine.c
 
@@ -52,7 +52,7 @@ def keep(
     connection.execute(
         insert(quarantine)
         .values(
-            id=str(uuid.uuid4()),
+            id=new_id(),
             tenant_id=tenant_id,
             source=source,
             dedup_key=dedup_key(tenant_id, source, raw),

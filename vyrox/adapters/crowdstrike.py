@@ -3,14 +3,13 @@
 Source: the API reference, `/webhook/crowdstrike`; contract 11 to 13.
 """
 
-import uuid
-
 import msgspec
 
 from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.errors import MissingTenantError, NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
+from vyrox.new_id import new_id
 
 
 class _Preview(msgspec.Struct, frozen=True):
@@ -67,7 +66,7 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     sensor = detection.sensor or _Sensor()
     process = detection.process or _Process()
     return NormalizedAlert(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         tenant_id=tenant.tenant_id,
         source="crowdstrike",
         raw_id=detection.detect_id,

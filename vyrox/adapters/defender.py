@@ -4,7 +4,6 @@ Source: the API reference, `/webhook/defender`; contract 11 to 13 and 18; Micros
 API, resource types `alert` (alerts_v2) and `alertEvidence`.
 """
 
-import uuid
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.errors import MissingTenantError, NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
+from vyrox.new_id import new_id
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     images = _read_all(_FILE, (item.image_file for item in evidence))
     files = _read_all(_FILE, (item.file_details for item in evidence))
     return NormalizedAlert(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         tenant_id=tenant.tenant_id,
         source="defender",
         raw_id=alert.id,

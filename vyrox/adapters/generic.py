@@ -5,7 +5,6 @@ the tenant stands in the path.
 """
 
 import re
-import uuid
 from typing import Annotated
 
 import msgspec
@@ -15,6 +14,7 @@ from vyrox.adapters.decoding import decode, one_line
 from vyrox.adapters.timestamps import parse_timestamp
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import FieldMap, NormalizedAlert, Tenant
+from vyrox.new_id import new_id
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
@@ -85,7 +85,7 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     }
     time = found.get("timestamp")
     return NormalizedAlert(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         tenant_id=tenant.tenant_id,
         source="generic",
         raw_id=_required_text("raw_id", found),

@@ -4,7 +4,6 @@ Source: the API reference, `/webhook/sentinelone`; contract 11 to 13 and 18.
 """
 
 import re
-import uuid
 
 import msgspec
 
@@ -12,6 +11,7 @@ from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.errors import MissingTenantError, NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
+from vyrox.new_id import new_id
 
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -65,7 +65,7 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     threat = decode(_THREAT, body, NormalizationError)
     agent = threat.agent_realtime_info or _Agent()
     return NormalizedAlert(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         tenant_id=tenant.tenant_id,
         source="sentinelone",
         raw_id=threat.id,

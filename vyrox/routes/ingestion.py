@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.adapters import ADAPTERS
-from vyrox.asgi import Endpoint, JsonResponse, header_values, read_body
+from vyrox.asgi import Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
@@ -69,7 +69,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         VyroxError: One of those with a status below 500, or UnavailableError. Nothing was promised.
     """
     ingestion: Ingestion = request.app.state.ingestion
-    request_id: str = request.state.request_id
+    request_id: str = request_id_of(request)
     adapter = ADAPTERS[vendor]
     # 1. The body, within its limit.
     body = await read_body(request, ingestion.max_body_bytes)
@@ -144,7 +144,7 @@ def _authenticate(
         ingestion.events.note(
             "auth.failed",
             resolved or SERVICE,
-            request.state.request_id,
+            request_id_of(request),
             source=vendor,
             claimed_tenant=credentials.tenant_id or None,
             resolved_tenant=resolved,

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from vyrox import log
-from vyrox.asgi import JsonResponse, header_values, read_body
+from vyrox.asgi import JsonResponse, header_values, read_body, request_id_of
 from vyrox.chain import export
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
@@ -137,7 +137,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         check_window(wanted.approved_at, now)
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
         with _no_503():
-            executed = await proxy.containment.execute(wanted, request.state.request_id)
+            executed = await proxy.containment.execute(wanted, request_id_of(request))
     except (VendorError, RefusedByPolicyError) as exc:
         # Told already, in the transaction that released the claim or refused it; but for one.
         if isinstance(exc, VendorLookUpError):
@@ -148,7 +148,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         raise
     log.event(
         f"execute.{executed.status}",
-        request_id=request.state.request_id,
+        request_id=request_id_of(request),
         tenant=wanted.tenant_id,
         action=wanted.action_type,
         host=wanted.host,
@@ -180,7 +180,7 @@ def _refuse_credential(
     proxy.events.note(
         "auth.failed",
         SERVICE,
-        request.state.request_id,
+        request_id_of(request),
         route=request.scope["path"],
         claimed_tenant=claimed,
         resolved_tenant=None,
@@ -200,7 +200,7 @@ def _note_refusal(
     proxy.events.note(
         "execute.refused",
         tenant_id,
-        request.state.request_id,
+        request_id_of(request),
         execution=execution,
         status=error.status,
         reason=reason or error.detail,
@@ -248,7 +248,7 @@ async def export_entries(request: Request) -> Response:
     with _no_503():
         first: list[bytes] = await anext(pages, [])
     lines = _LINES in request.headers.get("accept", "").lower()
-    proxy.events.note("audit.exported", tenant_id, request.state.request_id, lines=lines)
+    proxy.events.note("audit.exported", tenant_id, request_id_of(request), lines=lines)
     return StreamingResponse(
         _as_lines(first, pages) if lines else _as_array(first, pages),
         headers={"cache-control": "no-store"},
