@@ -11,7 +11,7 @@ transaction releases, so there is nothing to forget after a failure, a restart o
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final, Generic, Literal, TypeVar, cast
 
@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.chain.entry import GENESIS, Scalar, seal
 from vyrox.clock import Clock
-from vyrox.db import Database, execute_sqlite, insert_sqlite
+from vyrox.db import ROWS_AT_ONCE, Database, execute_sqlite, insert_sqlite
 from vyrox.errors import UnavailableError
 from vyrox.group_commit import GroupCommit
 
@@ -44,9 +44,14 @@ and each second that one of them began a moment earlier is no news."""
 
 # Handed to the driver as they are: for a batch of many chains, building the statements costs
 # SQLAlchemy more than running them costs the database.
-_SQLITE_HEAD: Final = """
-SELECT tenant_id, stream, sequence, hash, timestamp FROM audit_log
-WHERE tenant_id = ? AND stream = ? ORDER BY sequence DESC LIMIT 1
+_SQLITE_HEADS: Final = """
+SELECT head.tenant_id, head.stream, head.sequence, head.hash, head.timestamp
+FROM (VALUES {}) AS chain
+CROSS JOIN audit_log AS head
+ON head.tenant_id = chain.column1 AND head.stream = chain.column2 AND head.sequence = (
+    SELECT max(sequence) FROM audit_log
+    WHERE tenant_id = chain.column1 AND stream = chain.column2
+)
 """
 _POSTGRES_HEADS: Final = """
 SELECT chain.tenant_id, chain.stream, head.sequence, head.hash, head.timestamp
@@ -280,9 +285,16 @@ def _lock_and_read_heads(
         rows.extend(connection.exec_driver_sql(_POSTGRES_HEADS, columns))
     else:
         # SQLite's writing transaction is exclusive already.
-        for chain in chains:
-            rows.extend(execute_sqlite(connection, _SQLITE_HEAD, chain))
+        for first in range(0, len(chains), ROWS_AT_ONCE):
+            some = chains[first : first + ROWS_AT_ONCE]
+            values = [part for chain in some for part in chain]
+            rows.extend(execute_sqlite(connection, _sqlite_heads(len(some)), values))
     return {(row[0], row[1]): _Head(*row[2:]) for row in rows}
+
+
+@lru_cache(ROWS_AT_ONCE)
+def _sqlite_heads(chains: int) -> str:
+    return _SQLITE_HEADS.format(", ".join(["(?, ?)"] * chains))
 
 
 def _report_clock(heads: dict[tuple[str, Stream], _Head], now: float) -> None:
