@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, entries, events
+from tests.polling import until
 from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, outcomes, running
 from tests.vendor import AID
-from vyrox import containment, db, devices
+from vyrox import claims, containment, db, devices, guard_rails
+from vyrox.claims import Answer, Claim
 from vyrox.db import Database
-from vyrox.devices import Held, Hold
+from vyrox.devices import Barred, Held, Hold
 from vyrox.edr import Device, Done, Target
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
@@ -25,6 +27,11 @@ LIFT = msgspec.structs.replace(ISOLATION, request_id="lift-1", action_type="LIFT
 
 def other(request: ContainmentRequest, name: str) -> ContainmentRequest:
     return msgspec.structs.replace(request, request_id=name)
+
+
+def given(taken: Held | Barred | None) -> Held | None:
+    assert not isinstance(taken, Barred)
+    return taken
 
 
 @pytest.fixture
@@ -98,7 +105,7 @@ async def test_end_by_one_whose_lease_was_over_lets_nothing_go_contract_36(
         )
 
     def take(connection: Connection, wanted: Hold) -> Held | None:
-        return devices.take(connection, [wanted])[0].result
+        return given(devices.take(connection, [wanted])[0].result)
 
     def end(connection: Connection, held: Held) -> None:
         devices.end(connection, held, "failed", None, True, NOW)
@@ -197,6 +204,86 @@ async def test_lift_of_what_others_had_contained_before_is_refused_contract_34(
             await proxy.execute(LIFT)
 
 
+async def test_lift_of_what_others_are_containing_is_refused_contract_34(
+    database: Database,
+) -> None:
+    """A host that is offline stays pending, perhaps for days; an analyst had isolated it."""
+    async with running(database) as proxy:
+        proxy.acting.answer = Done(confirmed=False, changed=False)
+        assert await proxy.execute() == EXECUTED
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(LIFT)
+
+
+async def test_lift_by_a_name_that_is_another_devices_by_now_sends_nothing_contract_34(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.devices = {LIFT.host: Device(AID, LIFT.host)}
+        assert await proxy.execute() == EXECUTED
+        proxy.acting.devices = {LIFT.host: Device("b" * 32, LIFT.host)}
+        with pytest.raises(VendorError, match="Vyrox has not contained this device") as caught:
+            await proxy.execute(LIFT)
+        assert not isinstance(caught.value, VendorOutcomeUnknownError)
+        assert [target for target, _ in proxy.acting.did] == ["contained"]
+        forced = msgspec.structs.replace(LIFT, request_id="lift-2", force=True)
+        assert await proxy.execute(forced) == EXECUTED
+        assert [target for target, _ in proxy.acting.did] == ["contained", "lifted"]
+
+
+async def test_freeze_stops_what_waits_for_its_device_contract_35(
+    database: Database, soon: None
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.gate.clear()
+        first = proxy.start()
+        await proxy.acting.began.wait()
+        waiting = proxy.start(other(ISOLATION, "2"))
+
+        async def both_are_claimed() -> bool:
+            return len(await entries(database)) == 2
+
+        await until(both_are_claimed)
+        await database.write(freeze)
+        proxy.acting.gate.set()
+        assert await first == EXECUTED
+        with pytest.raises(VendorError, match="the tenant has been frozen"):
+            await waiting
+    assert len(proxy.acting.did) == 1
+
+
+def freeze(connection: Connection) -> bool:
+    return guard_rails.freeze(connection, TENANT, NOW, frozen=True)
+
+
+async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contract_36(
+    database: Database,
+) -> None:
+    """What was not sent neither holds the device nor is looked for, nor is it Vyrox's to lift."""
+    owner, entry = "owner", "e" * 64
+
+    def take(connection: Connection, owner: str) -> Held | None:
+        hold = Hold(
+            TENANT, "crowdstrike", Device(AID), "r", owner, entry, "contained", NOW + 60, NOW
+        )
+        return given(devices.take(connection, [hold])[0].result)
+
+    def record(connection: Connection) -> None:
+        claim = Claim(ISOLATION, owner, "trace", dry_run=False, lease_s=60, now=NOW)
+        claims.record(connection, [Answer(claim, entry, "failed", NOW, "not seen")])
+
+    def left(connection: Connection) -> tuple[bool, int | None]:
+        count = sa.select(sa.func.count()).select_from(db.confirmations)
+        contained = devices.is_contained(connection, TENANT, "crowdstrike", AID)
+        return contained, connection.execute(count).scalar()
+
+    assert await database.write(take, owner) is not None
+    assert await database.read(left) == (True, 1)
+    await database.write(record)
+    assert await database.read(left) == (False, 0)
+    assert await database.write(take, "the next") is not None
+
+
 async def test_lift_that_failed_can_be_tried_again_contract_34(database: Database) -> None:
     async with running(database) as proxy:
         assert await proxy.execute() == EXECUTED
@@ -252,8 +339,10 @@ async def test_end_of_a_lift_that_comes_back_too_late_undoes_no_later_containmen
     database: Database,
 ) -> None:
     def take(connection: Connection, owner: str, target: Target, now: float) -> Held | None:
-        wanted = Hold(TENANT, "crowdstrike", Device(AID), "r", owner, owner, target, now + 10, now)
-        return devices.take(connection, [wanted])[0].result
+        wanted = Hold(
+            TENANT, "crowdstrike", Device(AID), "r", owner, owner, target, now + 10, now, True
+        )
+        return given(devices.take(connection, [wanted])[0].result)
 
     def end(connection: Connection, held: Held) -> None:
         devices.end(connection, held, "confirmed", None, True, NOW)

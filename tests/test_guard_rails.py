@@ -66,6 +66,24 @@ def test_matches_devices_names_and_tags_contract_35(rule: str, matched: bool) ->
     assert matches(check_rule(rule), DC) == matched
 
 
+@pytest.mark.parametrize(
+    ("rule", "name", "matched"),
+    [
+        ("host:dc-01.corp.local", "DC-01", True),
+        ("host:dc-*.corp.local", "dc-01", True),
+        ("host:dc-01.corp.local", "dc-01.corp.local", True),
+        ("host:dc-01.corp.local", "dc-01.other.local", False),
+        ("host:dc-01.corp.local", "dc-011", False),
+        ("host:*.corp.local", "workstation-01", False),
+        ("host:?*.corp.local", "workstation-01", False),
+    ],
+)
+def test_matches_names_with_and_without_their_domain_contract_35(
+    rule: str, name: str, matched: bool
+) -> None:
+    assert matches(check_rule(rule), Device("a" * 32, name)) == matched
+
+
 def test_matches_device_id_in_either_spelling_contract_35() -> None:
     rule = check_rule("device:12345678-1234-1234-1234-123456789ABC")
     assert matches(rule, Device(AID))

@@ -24,7 +24,8 @@ ROWS: Final = (
     " mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts mock_edr.crowdstrike.rtr"
     " mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents"
     " mock_edr.sentinelone.threats mock_edr.vendor",
-    "devices edr_credentials guard_rails",
+    "edr_credentials guard_rails",
+    "devices",
     "edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor mock_edr.entra"
     " mock_edr.fleet mock_edr.odata mock_edr.recording",
     "edr.crowdstrike edr.defender edr.sentinelone mock_edr.faults mock_edr.state",
@@ -37,7 +38,7 @@ ROWS: Final = (
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
     "chain.entry data_dir db embedded encryption group_commit joined_writes rate_limit replay",
     "clock crypto log settings tenant_id time_limit",
-    "edr.processes edr.reasons edr.urls",
+    "edr.processes edr.reasons edr.urls new_id",
     "chain.verify errors models",
 )
 """From top to bottom; modules of one row are strangers to each other. Packages without code and the

@@ -27,7 +27,7 @@ from vyrox.containment import Containment
 from vyrox.db import open_database
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
-from vyrox.edr_credentials import EdrClients, MakeClient
+from vyrox.edr_credentials import EdrClients, MakeClient, list_credentials
 from vyrox.embedded import embedded_valkey
 from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
@@ -151,6 +151,7 @@ async def open_resources(
         if settings.edr_test_url is not None:
             log.event("edr.test_url", logging.WARNING, url=settings.edr_test_url)
         clients = EdrClients(vault, make)
+        clients.report_undecryptable(await database.read(list_credentials))
         confirmation = Confirmation(database, writer, clients, wall_clock)
         containment = Containment(
             writer,

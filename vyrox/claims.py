@@ -287,6 +287,9 @@ def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool
             answer.changed,
             answer.now,
         )
+    elif answer.outcome == "failed" and answer.entry_hash is not None:
+        request = answer.claim.request
+        devices.abandon(connection, request.tenant_id, answer.claim.owner, answer.entry_hash)
     if row is None or row.owner != answer.claim.owner:
         return Outcome(False, _outcome_events(answer, answer.entry_hash))
     if row.state == "done":

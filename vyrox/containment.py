@@ -15,7 +15,7 @@ from vyrox import admission, claims, devices, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
-from vyrox.devices import Held, Hold
+from vyrox.devices import Barred, Held, Hold
 from vyrox.edr import Deadline, Device, Done, VendorClient
 from vyrox.edr.actions import call_of, target_of
 from vyrox.edr_credentials import EdrClients, Responsible
@@ -228,12 +228,15 @@ class Containment:
                 target=target_of(request.action_type),
                 lease_until=now + claim.lease_s,
                 now=now,
+                lift_any=request.force,
             )
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
                     held = (await self._writer.commit(devices.take, hold)).result
             except TimeoutError as exc:
                 raise UnavailableError("the device could not be taken in time") from exc
+            if isinstance(held, Barred):
+                raise VendorError(f"{held.why}; nothing was sent")
             if held is not None:
                 return held
             if deadline.remaining_s() == 0:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import Draft, Outcome
-from vyrox.db import confirmations, devices
+from vyrox.db import confirmations, devices, guard_rails
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
@@ -52,6 +52,7 @@ class Hold(msgspec.Struct, frozen=True):
         owner: The attempt's own, as in its claim.
         entry_hash: Of the audit entry of the attempt.
         lease_until: Unix seconds, as `now`.
+        lift_any: Lift it even where Vyrox has not contained it.
     """
 
     tenant_id: str
@@ -63,6 +64,13 @@ class Hold(msgspec.Struct, frozen=True):
     target: Target
     lease_until: float
     now: float
+    lift_any: bool = False
+
+
+class Barred(msgspec.Struct, frozen=True):
+    """The device is not given, and will not be: the vendor must not be called."""
+
+    why: str
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -83,13 +91,15 @@ def lock(connection: Connection) -> None:
     # SQLite's writing transaction is exclusive already.
 
 
-def take(connection: Connection, holds: Sequence[Hold]) -> list[Outcome[Held | None]]:
+def take(connection: Connection, holds: Sequence[Hold]) -> list[Outcome[Held | Barred | None]]:
     """Give each device to who wants it, with what it may leave behind; None where it is held."""
     lock(connection)
     return [_take(connection, hold) for hold in holds]
 
 
-def _take(connection: Connection, hold: Hold) -> Outcome[Held | None]:
+def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
+    if barred := _barred(connection, hold):
+        return Outcome(barred)
     parameters = {
         "tenant_id": hold.tenant_id,
         "vendor": hold.vendor,
@@ -127,6 +137,24 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | None]:
         )
     )
     return Outcome(held)
+
+
+def _barred(connection: Connection, hold: Hold) -> Barred | None:
+    """Return what has come to stand against it since it was claimed."""
+    frozen = sa.select(guard_rails.c.frozen_at).where(guard_rails.c.tenant_id == hold.tenant_id)
+    if connection.execute(frozen).scalar() is not None:
+        return Barred("the tenant has been frozen")
+    if hold.target != "lifted" or hold.lift_any:
+        return None
+    # It was claimed by a name, which may have become another device's.
+    contained = sa.select(sa.literal(1)).where(
+        _d.tenant_id == hold.tenant_id,
+        _d.vendor == hold.vendor,
+        _d.device_id == hold.device.id,
+        _d.contained_entry.is_not(None),
+    )
+    found = connection.execute(contained).first()
+    return Barred("Vyrox has not contained this device") if found is None else None
 
 
 def _stored_name(device: Device) -> str | None:
@@ -175,12 +203,27 @@ def end(
                 until_at=now + CONFIRM_FOR_S,
             )
         )
+        if not changed and held.target == "contained":
+            # Somebody else's is under way. Confirmed or not, it is not Vyrox's to lift.
+            settle(connection, held, reached=False)
         return
     reached = ended == "confirmed" and (changed or held.target == "lifted")
     forget(connection, held.entry_hash)
     if is_mine or held.target != "lifted":
         # A lift that comes back too late must not undo what a later action has noted.
         settle(connection, held, reached=reached)
+
+
+def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:
+    """Undo what a `take` left behind whose commit was not seen: its attempt sent nothing."""
+    forget(connection, entry_hash)
+    mine = _d.tenant_id == tenant_id
+    connection.execute(
+        devices.update().where(mine, _d.contained_entry == entry_hash).values(contained_entry=None)
+    )
+    connection.execute(
+        devices.update().where(mine, _d.owner == owner).values(owner=None, lease_until=0.0)
+    )
 
 
 def settle(connection: Connection, held: Held, *, reached: bool) -> None:

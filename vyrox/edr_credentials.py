@@ -1,5 +1,6 @@
 """Who acts on a request, and with which credentials (contract 25 and 38)."""
 
+import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
+from vyrox import log
 from vyrox.chain.writer import append
 from vyrox.db import alerts, edr_credentials
 from vyrox.edr import VendorClient
@@ -114,11 +116,28 @@ class EdrClients:
             self._clients[key] = (stored.version, client)
         return client
 
-    def _make(self, stored: Stored) -> VendorClient:
+    def report_undecryptable(self, all_stored: Sequence[Stored]) -> None:
+        """Log each secret that no key decrypts, before an action needs it."""
+        for stored in all_stored:
+            try:
+                self._decrypt(stored)
+            except VendorError:
+                log.event(
+                    "tenant.undecryptable",
+                    logging.ERROR,
+                    tenant=stored.tenant_id,
+                    vendor=stored.vendor,
+                    column="vendor credentials",
+                )
+
+    def _decrypt(self, stored: Stored) -> str:
         try:
-            secret = self._vault.decrypt(stored.secret).decode()
+            return self._vault.decrypt(stored.secret).decode()
         except InvalidToken as exc:
             raise VendorError("the key that encrypted the vendor's secret is gone") from exc
+
+    def _make(self, stored: Stored) -> VendorClient:
+        secret = self._decrypt(stored)
         return self._make_client(
             Credentials(
                 vendor=stored.vendor,

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox import devices
 from vyrox.chain.writer import append
 from vyrox.db import audit_log, guard_rails
 from vyrox.edr import Device
@@ -102,13 +103,16 @@ class GuardRails:
 
 
 def matches(rule: str, device: Device) -> bool:
-    """Return whether `device` is one that `rule` is about. A pattern may leave out the domain."""
+    """Return whether `device` is one that `rule` is about. Either may leave out the domain."""
     kind, _, value = rule.partition(":")
     match kind:
         case "device":
             return value == normal_host(device.id)
         case "host":
             name = (device.hostname or "").lower()
+            label = value.partition(".")[0]
+            if "." not in name and label.strip("*?") and fnmatchcase(name, label):
+                return True  # the vendor leaves out the domain, and the rule does not
             return fnmatchcase(name, value) or fnmatchcase(name.partition(".")[0], value)
         case _:
             # CrowdStrike puts the kind of a tag before it: FalconGroupingTags/tier0.
@@ -143,7 +147,11 @@ def find(connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Rails]:
 
 
 def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now: float) -> None:
-    """Make `rails` the tenant's guard rails, and tell what has changed."""
+    """Make `rails` the tenant's guard rails, and tell what has changed.
+
+    The caller holds `devices.lock` since it read the ones before: no change is lost, and no claim
+    that has read them commits later.
+    """
     connection.execute(guard_rails.delete().where(_t.tenant_id == tenant_id))
     connection.execute(
         guard_rails.insert().values(
@@ -158,6 +166,7 @@ def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now
 
 def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> bool:
     """Stop, or allow again, whatever acts for the tenant; return whether that is a change."""
+    devices.lock(connection)
     rails = find(connection, [tenant_id]).get(tenant_id, NONE)
     if (rails.frozen_at is not None) == frozen:
         return False

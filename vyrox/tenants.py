@@ -319,7 +319,8 @@ def _changed_since(connection: Connection, version: int) -> list[sa.Row[tuple[ob
 
 
 def _record_previous_used(connection: Connection, used: Mapping[tuple[str, Vendor], float]) -> None:
-    for (tenant_id, vendor), at in used.items():
+    # Sorted: two containers that lock the same rows in different orders would deadlock.
+    for (tenant_id, vendor), at in sorted(used.items()):
         connection.execute(
             tenant_credentials.update().where(_is(tenant_id, vendor)).values(previous_used_at=at)
         )

@@ -376,9 +376,10 @@ async def test_read_progress_puts_no_odd_reference_into_a_path(fake: FakeVendor)
     [
         ([action(status="Succeeded")], "contained", "reached"),
         ([action(status="Pending")], "contained", "pending"),
-        ([action(status="Failed")], "contained", "failed"),
-        ([], "contained", "failed"),
-        ([action(status="Succeeded")], "lifted", "failed"),
+        ([action(status="Failed")], "contained", "pending"),
+        # Not listed, so perhaps not listed yet: an unknown outcome is never told as `failed`.
+        ([], "contained", "pending"),
+        ([action(status="Succeeded")], "lifted", "pending"),
         (
             [action("Unisolate", "InProgress", at=2), action(status="Succeeded")],
             "lifted",

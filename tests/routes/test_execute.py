@@ -767,7 +767,7 @@ async def test_execute_cut_short_by_shutdown_goes_on_and_is_never_503_contract_1
         sending = asyncio.create_task(running.execute(fields))
         await vendor.began.wait()
         sending.cancel()
-        check(await sending, 500, refusal("internal error"))
+        check(await sending, 409, refusal("request in flight"))
         assert await running.events(kind="execute.refused") == []
         asyncio.get_running_loop().call_soon(vendor.gate.set)
     async with proxied(acting, vendor) as running:

@@ -7,7 +7,7 @@ import click
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox import guard_rails
+from vyrox import devices, guard_rails
 from vyrox.cli.opened import opened_database
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.tenant import tenant_argument
@@ -87,6 +87,7 @@ def policy(
     """Show TENANT's guard rails, after changing them where options say so."""
 
     def change(connection: Connection) -> Rails:
+        devices.lock(connection)
         before = guard_rails.find(connection, [tenant_id]).get(tenant_id, guard_rails.NONE)
         if unknown := set(removed) - set(before.never_contain):
             raise OperatorError(f"no such rule: {printable(min(unknown))}")

@@ -214,7 +214,7 @@ class CrowdStrike:
         ):
             return done
         if aid not in {acted.id for acted in resources(answer, _ACTED)}:
-            raise answer.refusal()
+            raise answer.unusable("the answer does not name the host")
         return Done(confirmed=False)
 
     async def _host(self, aid: str, deadline: Deadline) -> _Host:

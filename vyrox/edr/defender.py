@@ -176,7 +176,8 @@ class Defender:
         kind: _Kind = "Isolate" if target == "contained" else "Unisolate"
         if reference is None:
             decisive = _decisive(await self._actions(machine_id, deadline))
-            return decisive.progress if decisive and decisive.type == kind else "failed"
+            # One that is not listed may have been taken on all the same, and be listed later.
+            return decisive.progress if decisive and decisive.type == kind else "pending"
         if not _GUID.fullmatch(reference):
             raise VendorError("no machine action's id")
         call = self._api.call("read action", f"/api/machineactions/{reference}")

@@ -1,5 +1,6 @@
 """The private listener: containment and the audit log's export (contract 19 to 28)."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from vyrox.crypto import verify
 from vyrox.db import Database
 from vyrox.errors import (
     AuditWriteError,
+    InFlightError,
     InvalidRequestError,
     RefusedByPolicyError,
     UnauthorizedError,
@@ -138,6 +140,9 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
         with _no_503():
             executed = await proxy.containment.execute(wanted, request_id_of(request))
+    except asyncio.CancelledError as exc:
+        # The shutdown waits no longer. The action goes on, and a retry is told how it ended.
+        raise InFlightError("cut short") from exc
     except (VendorError, RefusedByPolicyError) as exc:
         # Told already, in the transaction that released the claim or refused it; but for one.
         if isinstance(exc, VendorLookUpError):
