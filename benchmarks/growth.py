@@ -3,7 +3,7 @@
 import statistics
 from typing import Final
 
-from benchmarks.load import Load, drive
+from benchmarks.load import Load
 from benchmarks.servers import Server
 
 CONNECTIONS: Final = 32
@@ -20,10 +20,12 @@ def compare(servers: dict[str, Server], seconds: int, target: float) -> None:
     """
     loads: dict[str, list[Load]] = {name: [] for name in servers}
     for server in servers.values():
-        _drive(server, WARM_UP_S)
+        server.deliver(CONNECTIONS, WARM_UP_S)
     for _ in range(ROUNDS):
         for name, server in servers.items():
-            loads[name].append(_drive(server, seconds))
+            loads[name].append(server.deliver(CONNECTIONS, seconds))
+    for server in servers.values():
+        server.check()
     rates = [
         statistics.median(load.per_second for load in of_server) for of_server in loads.values()
     ]
@@ -32,7 +34,3 @@ def compare(servers: dict[str, Server], seconds: int, target: float) -> None:
         errors = sum(load.errors for load in of_server)
         print(f"{name:<16} {rate:>7.0f}/s (median of {each}), {errors} errors")
     print(f"ratio {rates[1] / rates[0]:.2f}   (target: at least {target})", flush=True)
-
-
-def _drive(server: Server, seconds: int) -> Load:
-    return drive("webhook", server.addresses["webhook"], CONNECTIONS, seconds, server.tenants)

@@ -6,7 +6,6 @@ python -m benchmarks.memory [--alerts N]
 import argparse
 from typing import Final
 
-from benchmarks.load import drive
 from benchmarks.servers import vyrox
 
 CONNECTIONS: Final = 32
@@ -27,17 +26,14 @@ def measure(alerts: int) -> None:
     with vyrox() as server:
         samples = [(0, server.resident_mib())]
         accepted = 0
-        runs = 0
         while accepted < alerts:
-            load = drive("webhook", server.addresses["webhook"], CONNECTIONS, seconds=1)
+            load = server.deliver(CONNECTIONS, 1)
             if load.errors:
                 raise SystemExit(f"benchmark: {load.errors} errors after {accepted} alerts")
-            runs += 1
             accepted += load.accepted
             if accepted >= alerts / SAMPLES * len(samples):
                 samples.append((accepted, server.resident_mib()))
-        if server.stores is not None:
-            print(server.stores.check("webhook", accepted, cut_off=runs * CONNECTIONS))
+        print(server.check())
     print("  ".join(f"{count}: {mib:.1f}" for count, mib in samples), "(alerts: MiB)")
     last_half = [mib for count, mib in samples if count >= alerts / 2]
     print(

@@ -7,7 +7,6 @@ import argparse
 from typing import Final
 
 from benchmarks.growth import compare
-from benchmarks.load import drive
 from benchmarks.servers import vyrox
 
 TARGET: Final = 0.9
@@ -29,7 +28,7 @@ def measure(seconds: int, alerts: int) -> None:
     with vyrox() as full:
         queued = 0
         while queued < alerts:
-            queued += drive("webhook", full.addresses["webhook"], FILL_CONNECTIONS, 5).accepted
+            queued += full.deliver(FILL_CONNECTIONS, 5).accepted
         with vyrox() as empty:
             compare({"empty": empty, f"{queued} queued": full}, seconds, TARGET)
 

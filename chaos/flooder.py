@@ -33,12 +33,17 @@ Stranger = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 
 class Seen(msgspec.Struct):
-    """What the flood did, and how honest senders fared meanwhile."""
+    """What the flood did, and how honest senders fared meanwhile.
+
+    Attributes:
+        acknowledged: The ids of the alerts that were answered with 202.
+    """
 
     connections: int
     refused: int
     alerts: dict[str, int]
     alert_p99_ms: float
+    acknowledged: list[str]
 
 
 async def _says_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -77,6 +82,7 @@ class Flood:
         self.refused = 0
         self.answers: Counter[str] = Counter()
         self.took_ms: list[float] = []
+        self.acknowledged: list[str] = []
 
     async def hold(self, stranger: Stranger) -> None:
         """Be one stranger after the other."""
@@ -116,6 +122,9 @@ class Flood:
                 answer = await reader.read()
                 writer.close()
             status = answer[9:12].decode() or "closed"
+            if status == "202":
+                body = answer.partition(b"\r\n\r\n")[2]
+                self.acknowledged.append(msgspec.json.decode(body)["alert_id"])
         except (OSError, TimeoutError) as exc:
             status = type(exc).__name__
         self.answers[status] += 1
@@ -137,6 +146,7 @@ async def flood(port: int, count: int) -> Seen:
         flooding.refused,
         dict(flooding.answers),
         quantile(flooding.took_ms, 0.99),
+        flooding.acknowledged,
     )
 
 

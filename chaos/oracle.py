@@ -145,6 +145,8 @@ def _judge_actions(lists: Lists, effects: Counter[str], chains: _Chains) -> Iter
         len(changed),
         sum(effects[action.host] - 1 for action in changed),
     )
+    asked_for = {action.host for action in lists.actions}
+    yield "hosts changed that nobody asked for", len(effects), len(effects.keys() - asked_for)
     surplus = [action for action in lists.actions if chains.entries[action.host] > action.attempts]
     yield "entries without an attempt", chains.entries.total(), len(surplus)
     yield "entries whose outcome is not told", len(chains.hashes), len(chains.hashes - chains.told)
