@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from cryptography.fernet import Fernet
 from starlette.requests import ClientDisconnect
 
@@ -24,6 +25,11 @@ from vyrox.mock_edr.serve import serving
 from vyrox.mock_edr.state import CrowdStrikeAlert, CrowdStrikeDevice, Process
 
 _FIRST_PID: Final = 10_000
+_ACCEPTED: Final = 202
+
+
+class _Ids(msgspec.Struct):
+    ids: list[str]
 
 
 class Vendor:
@@ -86,11 +92,21 @@ class Vendor:
 
     @property
     def effects(self) -> Counter[str]:
-        """How often each host was changed. A kill that was sent counts, whatever it hit."""
+        """How often each host was changed. What was sent counts, whatever it hit or changed."""
         commands = self._mock.crowdstrike.commands.values()
         kills = [each.device_id for each in commands if each.base_command == "kill"]
         changes = [each.device_id for each in self._mock.effects if each.what != "kill"]
-        return Counter([*kills, *changes])
+        return Counter(kills) + (Counter(changes) | self._contains)
+
+    @property
+    def _contains(self) -> Counter[str]:
+        """How often the vendor took on to contain each host, contained as it may have been."""
+        return Counter(
+            aid
+            for request in self._mock.requests
+            if request.path.endswith("/devices-actions/v2") and request.status == _ACCEPTED
+            for aid in msgspec.json.decode(request.body, type=_Ids).ids
+        )
 
     @property
     def violations(self) -> list[str]:
