@@ -47,7 +47,7 @@ def _wait_for_202(port: int) -> None:
                     return
         except ConnectionError:
             pass
-        time.sleep(0.005)
+        time.sleep(0.005)  # it does not listen yet
     raise SystemExit("benchmark: no 202 within 60 s")
 
 

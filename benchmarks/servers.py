@@ -188,6 +188,6 @@ def _wait_until_listening(addresses: Iterable[str]) -> None:
             except ConnectionRefusedError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.01)
+                time.sleep(0.01)  # no event tells when another process listens
             else:
                 break

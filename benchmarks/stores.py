@@ -61,7 +61,7 @@ class Stores:
                 return line
             if time.monotonic() > deadline:
                 raise SystemExit(f"benchmark: the stores do not hold what was promised: {line}")
-            time.sleep(0.2)
+            time.sleep(0.2)  # what was under way may still be committed
 
     def count(self, name: str) -> int:
         """Return how many there are of what `name` says."""

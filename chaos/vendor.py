@@ -104,7 +104,9 @@ class Vendor:
         return Counter(
             aid
             for request in self._mock.requests
-            if request.path.endswith("/devices-actions/v2") and request.status == _ACCEPTED
+            if request.path.endswith("/devices-actions/v2")
+            and request.query == "action_name=contain"
+            and request.status == _ACCEPTED
             for aid in msgspec.json.decode(request.body, type=_Ids).ids
         )
 

@@ -194,22 +194,19 @@ async def test_lift_after_what_may_have_contained_contract_34(
                 await proxy.execute(LIFT)
 
 
-async def test_lift_of_what_others_had_contained_before_is_refused_contract_34(
-    database: Database,
+@pytest.mark.parametrize(
+    "confirmed",
+    [
+        pytest.param(True, id="reject_contained_before"),
+        # A host that is offline stays pending, perhaps for days; an analyst had isolated it.
+        pytest.param(False, id="reject_being_contained"),
+    ],
+)
+async def test_lift_of_what_others_contain_is_refused_contract_34(
+    database: Database, confirmed: bool
 ) -> None:
     async with running(database) as proxy:
-        proxy.acting.answer = Done(confirmed=True, changed=False)
-        assert await proxy.execute() == EXECUTED
-        with pytest.raises(RefusedByPolicyError):
-            await proxy.execute(LIFT)
-
-
-async def test_lift_of_what_others_are_containing_is_refused_contract_34(
-    database: Database,
-) -> None:
-    """A host that is offline stays pending, perhaps for days; an analyst had isolated it."""
-    async with running(database) as proxy:
-        proxy.acting.answer = Done(confirmed=False, changed=False)
+        proxy.acting.answer = Done(confirmed=confirmed, changed=False)
         assert await proxy.execute() == EXECUTED
         with pytest.raises(RefusedByPolicyError):
             await proxy.execute(LIFT)

@@ -69,7 +69,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         VyroxError: One of those with a status below 500, or UnavailableError. Nothing was promised.
     """
     ingestion: Ingestion = request.app.state.ingestion
-    request_id: str = request_id_of(request)
+    request_id = request_id_of(request)
     adapter = ADAPTERS[vendor]
     # 1. The body, within its limit.
     body = await read_body(request, ingestion.max_body_bytes)
