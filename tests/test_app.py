@@ -22,8 +22,10 @@ from tests.ingestion import SECRET, TENANTS, running, webhook
 from tests.polling import until
 from tests.service import HMAC_SECRET, ROOT, environment
 from tests.test_http_protocol import exchange, serving
+from tests.vendor import give_credentials
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
+from vyrox.db import open_database
 from vyrox.embedded import is_running, socket_url
 from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError, SettingsError
@@ -55,6 +57,18 @@ def open_and_close(settings: Settings) -> None:
 def test_create_app_opens_nothing(settings: Settings) -> None:
     create_app(settings)
     assert os.listdir(settings.data_dir) == []
+
+
+async def test_start_tells_of_a_vendors_secret_that_no_key_decrypts_contract_38(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_database(None, settings.data_dir) as database:
+        await give_credentials(database, ["acme-corp"])  # with the key of the tests
+    whole = create_app(settings)
+    async with whole.router.lifespan_context(whole):
+        pass
+    [record] = [r for r in caplog.records if r.getMessage() == "tenant.undecryptable"]
+    assert vars(record)["fields"]["tenant"] == "acme-corp"
 
 
 def test_create_app_needs_the_hmac_secret(data_dir: Path) -> None:

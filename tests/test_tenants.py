@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
+from sqlalchemy import Connection
 
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
@@ -20,6 +21,7 @@ from vyrox.tenants import (
     Credentials,
     TenantDirectory,
     TenantRow,
+    _record_previous_used,
     add_tenant,
     field_map_of,
     list_tenants,
@@ -487,3 +489,27 @@ async def test_refresh_without_a_database_keeps_what_is_in_memory_contract_17(
         await admin.close()
         await tenants.refresh()
         assert (await listed(database, "acme")).previous_used_at == NOW + 1
+
+
+async def test_previous_secrets_are_noted_in_one_order_in_every_container(
+    database: Database,
+) -> None:
+    """Two that lock the same rows in different orders would deadlock."""
+    locked: list[str] = []
+
+    def record(connection: Connection) -> None:
+        def note(*call: object) -> None:
+            locked.append(str(call[3]))
+
+        sa.event.listen(connection, "before_cursor_execute", note)
+        used: dict[tuple[str, Vendor], float] = {
+            (name, "crowdstrike"): NOW for name in ("initech", "acme", "globex")
+        }
+        _record_previous_used(connection, used)
+
+    await database.write(record)
+    assert [next(n for n in ("acme", "globex", "initech") if n in one) for one in locked] == [
+        "acme",
+        "globex",
+        "initech",
+    ]

@@ -1,13 +1,18 @@
 """`vyrox tenant freeze`, `unfreeze` and `policy` (contract 35)."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
-from vyrox import guard_rails
+from tests.conftest import new_postgres_database
+from tests.polling import until
+from tests.postgres import Postgres
+from vyrox import devices, guard_rails
 from vyrox.guard_rails import Rails
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -67,3 +72,27 @@ def test_freeze_and_unfreeze_contract_35(vyrox: Vyrox) -> None:
     assert "frozen         since 20" in succeeded(vyrox("tenant", "policy", "acme"))
     assert succeeded(vyrox("tenant", "unfreeze", "acme")) == "acme is not frozen\n"
     assert rails(vyrox).frozen_at is None
+
+
+@pytest.mark.parametrize("command", [("freeze", "acme"), ("policy", "acme", "--per-hour", "3")])
+async def test_change_waits_for_who_is_claiming_contract_35(
+    data_dir: Path, postgres: Postgres, command: tuple[str, ...]
+) -> None:
+    """What has read the guard rails before is committed before, and no other change is lost."""
+    url = await new_postgres_database(postgres)
+    vyrox = Vyrox(data_dir, url)
+    succeeded(await asyncio.to_thread(vyrox, "tenant", "policy", "acme"))  # makes the tables
+    claiming = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+
+        async def is_waited_for() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            return bool(await claiming.fetchval(waiting))
+
+        async with claiming.transaction():
+            await claiming.execute(devices._POSTGRES_LOCK)
+            changing = asyncio.create_task(asyncio.to_thread(vyrox, "tenant", *command))
+            await until(is_waited_for)
+        succeeded(await changing)
+    finally:
+        await claiming.close()
