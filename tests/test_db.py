@@ -5,7 +5,7 @@ import multiprocessing
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -255,6 +255,58 @@ async def test_sqlite_write_is_serial(data_dir: Path) -> None:
         together = await asyncio.gather(*(database.write(read_then_write) for _ in range(30)))
         assert set(together) == {1}
         assert await database.read(tenants) == [f"tenant-{number}" for number in range(30)]
+
+
+def raises(_: Connection) -> None:
+    raise LookupError
+
+
+@pytest.mark.parametrize("transaction", [tenants, raises, break_a_promise])
+async def test_sqlite_write_lets_the_loop_go_on_when_its_statements_are_executed(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, transaction: Callable[[Connection], object]
+) -> None:
+    went_on = threading.Event()
+    went_on_early: list[bool] = []
+
+    def observed(connection: Connection) -> None:
+        went_on_early.append(went_on.wait(0.1))
+        transaction(connection)
+
+    async with open_database(None, data_dir) as database:
+        monkeypatch.setattr(db, "YIELD_S", None)  # without end: a loop that is not let go hangs
+        asyncio.get_running_loop().call_soon(went_on.set)
+        with suppress(LookupError, sa.exc.IntegrityError):
+            await database.write(observed)
+        assert went_on_early == [False]
+        assert went_on.is_set()
+
+
+async def test_sqlite_write_that_takes_long_does_not_keep_the_loop(data_dir: Path) -> None:
+    """Nor does what waits behind it."""
+    let_go = threading.Event()
+
+    def slow(_: Connection) -> bool:
+        return let_go.wait(30)
+
+    async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
+        writes = [group.create_task(database.write(slow)) for _ in range(3)]
+        await asyncio.sleep(0)
+        let_go.set()
+        assert await asyncio.gather(*writes) == [True, True, True]
+
+
+async def test_sqlite_write_behind_another_does_not_wait_for_it(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+    async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
+        first = group.create_task(database.write(lambda _: let_go.wait(30)))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(db, "YIELD_S", None)
+        second = group.create_task(database.write(tenants))
+        await asyncio.sleep(0)
+        let_go.set()
+        assert (await first, await second) == (True, [])
 
 
 async def test_sqlite_write_beside_another_process_waits_its_turn(data_dir: Path) -> None:

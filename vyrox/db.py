@@ -8,9 +8,10 @@ once, for both databases, and nobody outside this module holds a connection.
 import asyncio
 import itertools
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -47,6 +48,12 @@ TRANSACTION_TIMEOUT_S: Final = 5.0
 BUSY_TIMEOUT_MS: Final = 2000
 """How long SQLite waits for another process (a `vyrox` command) to finish its own short write."""
 
+YIELD_S: Final = 0.002
+"""Longest that the event loop stands still for the statements of one transaction on SQLite.
+
+Both need the interpreter's lock: beside a running loop the statements take twice as long. The loop
+does not wait for the commit, which is the disk, nor behind another write, nor longer than this for
+another process's lock."""
 
 ROWS_AT_ONCE: Final = 64
 """Inserted into SQLite by one statement. Each number of rows up to this is a statement of its own,
@@ -346,6 +353,7 @@ class _Sqlite:
         self._writing_engine = self._engine.execution_options(vyrox_writes=True)
         self._connection: Connection | None = None  # the writer's
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
+        self._is_written: Callable[[], bool] = lambda: True  # the last transaction
         self._readers = ThreadPoolExecutor(4, "sqlite-reader")
 
     async def write(
@@ -354,17 +362,27 @@ class _Sqlite:
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
-        run = partial(self._write, transaction, *args)
-        return await _in_thread(self._writer, run, timeout_s)
+        executed = threading.Event()
+        idle = self._is_written()
+        written = self._writer.submit(partial(self._write, executed, transaction, *args))
+        self._is_written = written.done
+        if idle:
+            executed.wait(YIELD_S)
+        return await _result(written, timeout_s)
 
-    def _write(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+    def _write(
+        self, executed: threading.Event, transaction: Callable[[Connection, *Ts], T], *args: *Ts
+    ) -> T:
         # In the writer's thread, which keeps its connection: to take one from the pool, and to hand
         # it back, costs as much as the statements of a small transaction.
         if self._connection is None:
             self._connection = self._writing_engine.connect()
         try:
             with self._connection.begin():
-                return transaction(self._connection, *args)
+                try:
+                    return transaction(self._connection, *args)
+                finally:
+                    executed.set()
         except BaseException:
             # After a commit that failed, SQLite may still be in the transaction, and take no other.
             _sqlite_of(self._connection).rollback()
@@ -381,7 +399,7 @@ class _Sqlite:
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
         run = partial(_in_transaction, self._engine, transaction, *args)
-        return await _in_thread(self._readers, run, timeout_s)
+        return await _result(self._readers.submit(run), timeout_s)
 
     async def close(self) -> None:
         self._writer.submit(self._close_writer)
@@ -429,10 +447,10 @@ def _in_transaction(
         return transaction(connection, *args)
 
 
-async def _in_thread(executor: ThreadPoolExecutor, run: Callable[[], T], timeout_s: float) -> T:
+async def _result(future: Future[T], timeout_s: float) -> T:
     with _translated_errors():
         async with asyncio.timeout(timeout_s):
-            return await asyncio.get_running_loop().run_in_executor(executor, run)
+            return await asyncio.wrap_future(future)
 
 
 class _Postgres:
