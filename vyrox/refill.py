@@ -28,7 +28,7 @@ SHARE: Final = 20
 """Comparing every row may take one part in so many of the time. Where very much is queued, the
 comparisons between look at the rows that are new since the last."""
 
-MARGIN_S: Final = 120.0
+MARGIN_S: Final = 10.0
 """How much longer a row may be in coming than the one that was received at the same time: what the
 clocks of two containers differ by, and a commit's time."""
 
