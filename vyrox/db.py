@@ -367,7 +367,7 @@ class _Sqlite:
         written = self._writer.submit(partial(self._write, executed, transaction, *args))
         self._is_written = written.done
         if idle:
-            executed.wait(YIELD_S)
+            _yield_until(executed)
         return await _result(written, timeout_s)
 
     def _write(
@@ -438,6 +438,11 @@ def _begin_sqlite(connection: Connection) -> None:
     # A transaction that upgrades from reading to writing can fail at once, busy timeout or not.
     writes = connection.get_execution_options().get("vyrox_writes", False)
     execute_sqlite(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _yield_until(executed: threading.Event) -> None:
+    # The one call that keeps the event loop waiting, and is meant to.
+    executed.wait(YIELD_S)
 
 
 def _in_transaction(
