@@ -262,7 +262,7 @@ def raises(_: Connection) -> None:
 
 
 @pytest.mark.parametrize("transaction", [tenants, raises, break_a_promise])
-async def test_sqlite_write_lets_the_loop_go_on_when_its_statements_are_executed(
+async def test_sqlite_write_keeps_the_loop_until_its_statements_are_executed(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, transaction: Callable[[Connection], object]
 ) -> None:
     went_on = threading.Event()
@@ -278,7 +278,43 @@ async def test_sqlite_write_lets_the_loop_go_on_when_its_statements_are_executed
         with suppress(LookupError, sa.exc.IntegrityError):
             await database.write(observed)
         assert went_on_early == [False]
-        assert went_on.is_set()
+
+
+async def test_sqlite_write_lets_the_loop_go_on_during_the_commit(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on = threading.Event()
+    went_on_meanwhile: list[bool] = []
+
+    def before_commit(_: Connection) -> None:
+        went_on_meanwhile.append(went_on.wait(30))
+
+    async with open_database(None, data_dir) as database:
+        monkeypatch.setattr(db, "YIELD_S", None)
+        asyncio.get_running_loop().call_soon(went_on.set)
+        sa.event.listen(sa.Engine, "commit", before_commit)
+        try:
+            await database.write(tenants)
+        finally:
+            sa.event.remove(sa.Engine, "commit", before_commit)
+        assert went_on_meanwhile == [True]
+
+
+async def test_sqlite_write_that_cannot_begin_lets_the_loop_go(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Connection) -> None:
+        raise LookupError
+
+    async with open_database(None, data_dir) as database:
+        monkeypatch.setattr(db, "YIELD_S", None)
+        sa.event.listen(sa.Engine, "begin", fail)
+        try:
+            with pytest.raises(LookupError):
+                await database.write(tenants)
+        finally:
+            sa.event.remove(sa.Engine, "begin", fail)
+        assert await database.write(tenants) == []
 
 
 async def test_sqlite_write_that_takes_long_does_not_keep_the_loop(data_dir: Path) -> None:
@@ -303,10 +339,14 @@ async def test_sqlite_write_behind_another_does_not_wait_for_it(
         first = group.create_task(database.write(lambda _: let_go.wait(30)))
         await asyncio.sleep(0)
         monkeypatch.setattr(db, "YIELD_S", None)
-        second = group.create_task(database.write(tenants))
+        given_up = group.create_task(database.write(tenants))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        third = group.create_task(database.write(tenants))
         await asyncio.sleep(0)
         let_go.set()
-        assert (await first, await second) == (True, [])
+        assert (await first, await third) == (True, [])
 
 
 async def test_sqlite_write_beside_another_process_waits_its_turn(data_dir: Path) -> None:

@@ -367,7 +367,7 @@ async def test_run_if_due_between_looks_at_what_is_new_where_much_is_queued(
         await stores.refill.run_if_due()
     for later in range(3):
         await stored_entries(stores.database, 1, received_at=NOW + later)
-        await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S + 5)
+        await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S + 10)
         await stores.refill.run_if_due()
         assert await unfinished(stores.database) - set(await stores.queued()) == waiting
     await stores.client.flushall()  # which makes it look at every row

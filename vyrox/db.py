@@ -49,7 +49,7 @@ BUSY_TIMEOUT_MS: Final = 2000
 """How long SQLite waits for another process (a `vyrox` command) to finish its own short write."""
 
 YIELD_S: Final = 0.002
-"""Longest that the event loop stands still for the statements of one transaction on SQLite.
+"""How long the event loop stands still, at most, for the statements of a transaction on SQLite.
 
 Both need the interpreter's lock: beside a running loop the statements take twice as long. The loop
 does not wait for the commit, which is the disk, nor behind another write, nor longer than this for
@@ -353,7 +353,7 @@ class _Sqlite:
         self._writing_engine = self._engine.execution_options(vyrox_writes=True)
         self._connection: Connection | None = None  # the writer's
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
-        self._is_written: Callable[[], bool] = lambda: True  # the last transaction
+        self._under_way: set[object] = set()  # futures
         self._readers = ThreadPoolExecutor(4, "sqlite-reader")
 
     async def write(
@@ -363,9 +363,10 @@ class _Sqlite:
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
         executed = threading.Event()
-        idle = self._is_written()
+        idle = not self._under_way
         written = self._writer.submit(partial(self._write, executed, transaction, *args))
-        self._is_written = written.done
+        self._under_way.add(written)
+        written.add_done_callback(self._under_way.discard)
         if idle:
             _yield_until(executed)
         return await _result(written, timeout_s)
@@ -375,17 +376,19 @@ class _Sqlite:
     ) -> T:
         # In the writer's thread, which keeps its connection: to take one from the pool, and to hand
         # it back, costs as much as the statements of a small transaction.
-        if self._connection is None:
-            self._connection = self._writing_engine.connect()
         try:
+            if self._connection is None:
+                self._connection = self._writing_engine.connect()
             with self._connection.begin():
-                try:
-                    return transaction(self._connection, *args)
-                finally:
-                    executed.set()
+                result = transaction(self._connection, *args)
+                executed.set()
+                return result
         except BaseException:
-            # After a commit that failed, SQLite may still be in the transaction, and take no other.
-            _sqlite_of(self._connection).rollback()
+            executed.set()
+            if self._connection is not None:
+                # After a commit that failed, SQLite may still be in the transaction, and take no
+                # other.
+                _sqlite_of(self._connection).rollback()
             raise
 
     def _close_writer(self) -> None:

@@ -28,9 +28,10 @@ SHARE: Final = 20
 """Comparing every row may take one part in so many of the time. Where very much is queued, the
 comparisons between look at the rows that are new since the last."""
 
-MARGIN_S: Final = 10.0
+MARGIN_S: Final = 30.0
 """How much longer a row may be in coming than the one that was received at the same time: what the
-clocks of two containers differ by, and a commit's time."""
+clocks of two containers differ by, and the attempts to commit it. Past it, a row waits for the next
+comparison of all."""
 
 PAGE: Final = 500
 """Rows read, and compared with the streams, by one call."""
