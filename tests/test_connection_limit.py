@@ -38,8 +38,8 @@ GET = b"GET /first HTTP/1.1\r\nHost: vyrox\r\n\r\n"
         (256, 128, 64),
         (1024, 512, 256),
         (4096, 3584, 256),
-        (20_000, MAX_CONNECTIONS, 256),
-        (1_000_000, MAX_CONNECTIONS, 256),
+        (20_000, MAX_CONNECTIONS, 2048),
+        (1_000_000, MAX_CONNECTIONS, 2048),
     ],
 )
 def test_strangers_leave_files_for_everything_else(

@@ -37,8 +37,11 @@ def max_connections(files: int) -> int:
 
 
 def backlog(files: int) -> int:
-    """Return how many connections may wait for the loop, which takes all that wait at once."""
-    return min(2048, files // 4, RESERVED_FILES // 2)
+    """Return how many connections may wait for the loop, which takes all that wait at once.
+
+    What arrives beyond it is dropped, and its sender's system tries again after a second or more.
+    """
+    return min(2048, (files - max_connections(files)) // 2)
 
 
 def limited_to(limit: int) -> type[BoundedHttpProtocol]:
