@@ -49,9 +49,12 @@ MUTANTS: Final = (
         "acknowledged, and the vendor called, before the commit",
         "vyrox/db.py",
         "            with self._connection.begin():\n"
-        "                return transaction(self._connection, *args)\n",
+        "                result = transaction(self._connection, *args)\n"
+        "                executed.set()\n"
+        "                return result\n",
         "            begun = self._connection.begin()\n"
         "            result = transaction(self._connection, *args)\n"
+        "            executed.set()\n"
         "            self._writer.submit(begun.commit)\n"
         "            return result\n",
         ("disk", WRITER),

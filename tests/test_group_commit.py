@@ -85,6 +85,71 @@ async def test_submit_while_a_batch_is_written_gathers_the_next() -> None:
     assert writer.batches == [[1], [2, 3, 4]]
 
 
+async def test_run_waits_for_as_many_as_were_there_when_the_last_batch_ended() -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    async with running(commits):
+        first = await waiting(commits, 1)
+        await writer.began.wait()
+        left = await waiting(commits, 2)
+        writer.gate.set()
+        await asyncio.gather(*first)
+        assert writer.batches == [[1]]  # 2 is held back, until as many wait as 1 and 2
+        back = await waiting(commits, 3)
+        assert await asyncio.gather(*left, *back) == [4, 6]
+    assert writer.batches == [[1], [2, 3]]
+
+
+async def test_run_does_not_wait_for_ever_for_who_does_not_come_again() -> None:
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=0.001)
+    async with running(commits):
+        await asyncio.gather(*submit(commits, 1, 2))
+        assert await commits.submit(3) == 6
+        assert await commits.submit(4) == 8
+    assert writer.batches == [[1, 2], [3], [4]]
+
+
+async def test_run_waits_for_no_more_than_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "ENOUGH", 2)
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    async with running(commits):
+        await asyncio.gather(*submit(commits, 1, 2, 3, 4))
+        assert await asyncio.gather(*submit(commits, 5, 6)) == [10, 12]
+    assert writer.batches == [[1, 2, 3, 4], [5, 6]]
+
+
+async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() -> None:
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    async with running(commits):
+        await asyncio.gather(*submit(commits, 1, 2))
+        (gone,) = await waiting(commits, 3)
+        gone.cancel()
+        await asyncio.wait([gone])
+        assert await commits.submit(4) == 8
+    assert writer.batches == [[1, 2], [4]]
+
+
+async def test_run_cancelled_while_a_batch_is_held_back_refuses_it() -> None:
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    async with running(commits) as task:
+        await asyncio.gather(*submit(commits, 1, 2))
+        (refused,) = await waiting(commits, 3)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    assert writer.batches == [[1, 2]]
+    with pytest.raises(UnavailableError):
+        await refused
+
+
 async def test_submit_error_reaches_every_waiter_of_its_batch_and_no_other() -> None:
     writer = Writer()
     writer.bad = {2}
@@ -230,12 +295,13 @@ async def test_run_cancelled_refuses_whoever_waits() -> None:
     steps=st.lists(
         st.tuples(st.sampled_from(["submit", "cancel", "fail", "turn"]), st.integers(0, 9)),
         max_size=60,
-    )
+    ),
+    gather_s=st.sampled_from([0.0, 0.001]),
 )
 def test_submit_each_caller_gets_its_own_result_whatever_others_do(
-    steps: list[tuple[str, int]],
+    steps: list[tuple[str, int]], gather_s: float
 ) -> None:
-    writer, tasks = asyncio.run(play(steps))
+    writer, tasks = asyncio.run(play(steps, gather_s))
     assert writer.written == sorted(set(writer.written))
     for item, task in enumerate(tasks):
         if not task.cancelled():
@@ -244,14 +310,16 @@ def test_submit_each_caller_gets_its_own_result_whatever_others_do(
             assert item in writer.refused or task.result() == 2 * item
 
 
-async def play(steps: list[tuple[str, int]]) -> tuple[Writer, list[asyncio.Task[int]]]:
+async def play(
+    steps: list[tuple[str, int]], gather_s: float
+) -> tuple[Writer, list[asyncio.Task[int]]]:
     """Submit 0, 1, 2, ... and disturb it as `steps` say; return when every caller has its answer.
 
     A number says which item is to be cancelled, or makes the write fail that meets it.
     """
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, gather_s)
     tasks: list[asyncio.Task[int]] = []
     async with running(commits):
         for action, number in steps:

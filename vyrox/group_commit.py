@@ -2,13 +2,14 @@
 
 A write that costs an fsync or a round trip costs the same for one item as for a hundred. Callers
 hand in an item and wait; a single task takes everything that is waiting, writes it at once, and
-tells each caller its own result. No timer: while one batch is being written the next one gathers.
+tells each caller its own result. While one batch is being written the next one gathers.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
 
 from vyrox.errors import OverloadedError, UnavailableError
 
@@ -23,6 +24,9 @@ MAX_BATCH = 512
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A batch of the largest bodies must still be written well within a caller's patience."""
 
+ENOUGH: Final = 32
+"""A batch of so many is not held back for more: what a write costs is shared by enough."""
+
 
 class GroupCommit(Generic[Item, Result]):
     """Gathers items and writes them in batches, one batch at a time, in order of arrival.
@@ -36,12 +40,22 @@ class GroupCommit(Generic[Item, Result]):
         self,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         size_bytes: Callable[[Item], int],
+        gather_s: float = 0.0,
     ) -> None:
-        """`write` returns one result per item, in order; what it raises reaches all its callers."""
+        """`write` returns one result per item, in order; what it raises reaches all its callers.
+
+        Args:
+            gather_s: How long a batch is held back at most, until as many wait as were there when
+                the last one ended: those it answered, who may come again at once, and those who
+                waited already. Without it, callers who come again settle in two groups, of which
+                each waits for the other's write.
+        """
         self._write = write
         self._size_bytes = size_bytes
+        self._gather_s = gather_s
         self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._waiting_bytes = 0
+        self._wanted = 1  # callers, for `run` to go on
         self._arrived = asyncio.Event()
 
     async def submit(self, item: Item) -> Result:
@@ -58,20 +72,33 @@ class GroupCommit(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, size, future))
         self._waiting_bytes += size
-        self._arrived.set()
+        if len(self._waiting) >= self._wanted:
+            self._arrived.set()
         return await future
 
     async def run(self) -> None:
         """Write what arrives until cancelled. A cancelled writer refuses whoever still waits."""
+        expected = 1
         try:
             while True:
-                await self._arrived.wait()
-                self._arrived.clear()
-                while batch := self._take():
+                await self._until_waiting(1)
+                if self._gather_s:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self._gather_s):
+                            await self._until_waiting(min(expected, ENOUGH))
+                batch = self._take()
+                if batch:
                     await self._write_batch(batch)
+                expected = len(batch) + len(self._waiting)
         finally:
             for _, _, future in self._waiting:
                 _fail(future, UnavailableError("the service is stopping"))
+
+    async def _until_waiting(self, count: int) -> None:
+        self._wanted = count
+        if len(self._waiting) < count:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []

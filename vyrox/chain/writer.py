@@ -38,6 +38,9 @@ SERVICE: Final = ""
 ATTEMPTS: Final = 3
 """Of one transaction that lost a race for a place in a chain to a writer that holds no lock."""
 
+GATHER_S: Final = 0.002
+"""How long a commit may be held back for callers who are expected: little beside what it takes."""
+
 CLOCK_TOLERANCE_S: Final = 2
 """How far the clock may be behind a chain before it is logged: containers' clocks differ a little,
 and each second that one of them began a moment earlier is no news."""
@@ -145,7 +148,7 @@ class ChainWriter:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._commits = GroupCommit[_Waiting, Committed[object] | Exception](
-            self._write, lambda waiting: waiting.size_bytes
+            self._write, lambda waiting: waiting.size_bytes, GATHER_S
         )
 
     async def run(self) -> None:
