@@ -328,7 +328,6 @@ async def test_run_if_due_stays_due_while_another_container_is_at_it(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
-        patch.setattr(refill_module, "SHARE", 0)
         await stores.refill.run_if_due()
     await stored_entries(stores.database, 1)
     await stores.client.set(LOCK_KEY, "another", px=60_000)
@@ -343,7 +342,6 @@ async def test_run_if_due_at_intervals_looks_at_every_row(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
-    monkeypatch.setattr(refill_module, "SHARE", 0)
     await stores.refill.run_if_due()
     for received_at in (NOW, NOW - 10_000):
         await stored_entries(stores.database, 2, received_at=received_at)
@@ -351,26 +349,43 @@ async def test_run_if_due_at_intervals_looks_at_every_row(
         await stores.assert_queued_once()
 
 
-async def test_run_if_due_between_looks_at_what_is_new_where_much_is_queued(
+async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_turn(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it takes to compare every row, a new one does not wait for it (contract 17)."""
     monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
-    monkeypatch.setattr(refill_module, "SHARE", 10**9)
+    monkeypatch.setattr(refill_module, "PAGE", 2)
+    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)  # a page each time
     await stored_entries(stores.database, 1)
     await stores.refill.run_if_due()
     [first] = await stores.queue.read(TENANT, "one", 1)
     await stores.queue.finish(first, NOW)
-    await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S - 1)
-    waiting = set(await unfinished(stores.database)) - set(await stores.queued())
-    for _ in range(3):
-        await stores.refill.run_if_due()
-    for later in range(3):
-        await stored_entries(stores.database, 1, received_at=NOW + later)
+    for before in range(9):
+        await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S - 1 - before)
+    for turn in range(1, 5):
         await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S + 10)
+        await stored_entries(stores.database, 1, received_at=NOW)
         await stores.refill.run_if_due()
-        assert await unfinished(stores.database) - set(await stores.queued()) == waiting
-    await stores.client.flushall()  # which makes it look at every row
+        assert len(await stores.queued()) == 2 * turn + 2 * turn
+    await stores.refill.run_if_due()
+    await stores.assert_queued_once()
+    # From the start again, as often as it takes.
+    await stores.client.delete(stream_key(TENANT))
+    for _ in range(6):
+        await stores.refill.run_if_due()
+    await stores.assert_queued_once()
+
+
+async def test_run_if_due_after_redis_lost_entries_looks_at_every_row(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refill_module, "PAGE", 2)
+    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)
+    for before in range(9):
+        await stored_entries(stores.database, 1, received_at=NOW - 100 * before)
+    await stores.refill.run_if_due()
+    await stores.assert_queued_once()
+    await stores.client.flushall()
     await stores.refill.run_if_due()
     await stores.assert_queued_once()
 
@@ -425,6 +440,9 @@ class World:
 
     async def refill(self) -> None:
         await self._stores.refill.run()
+
+    async def refill_in_part(self) -> None:
+        await self._stores.refill.run(every_row=False)
 
     async def refill_by_two(self) -> None:
         await asyncio.gather(self._stores.refill.run(), self._other.refill.run())

@@ -1,11 +1,12 @@
 """Put back into the streams what Redis has lost (contract 15 and 17).
 
-The unfinished rows are compared with the streams at the start, when Redis was restarted or emptied,
-and at intervals: whatever crashed between a row's commit and its entry, the alert is queued in the
-end.
+The unfinished rows are compared with the streams: all of them at the start and when Redis was
+restarted or emptied; at intervals the new ones and, in turn, a part of the others. So whatever
+crashed between a row's commit and its entry, the alert is queued in the end.
 """
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -24,14 +25,15 @@ from vyrox.queue import AlertQueue, Entry, redis_call
 REFILL_INTERVAL_S: Final = 20.0
 """A row without an entry (its put failed, or its container died) waits no longer than this."""
 
-SHARE: Final = 20
-"""Comparing every row may take one part in so many of the time. Where very much is queued, the
-comparisons between look at the rows that are new since the last."""
+OTHERS_S: Final = 1.0
+"""How long, at each interval, rows that were compared before are compared again. Where so many are
+queued that it is not enough for all, the next interval goes on from there: a twentieth of the time
+is what they may cost."""
 
 MARGIN_S: Final = 30.0
 """How much longer a row may be in coming than the one that was received at the same time: what the
-clocks of two containers differ by, and the attempts to commit it. Past it, a row waits for the next
-comparison of all."""
+clocks of two containers differ by, and the attempts to commit it. Past it, a row is one of the
+others, and waits for its turn."""
 
 PAGE: Final = 500
 """Rows read, and compared with the streams, by one call."""
@@ -60,6 +62,12 @@ return redis.call('DEL', KEYS[1])
 """
 
 
+_Place = tuple[float, str]
+"""Of a row, in the order in which they are compared: its `received_at` and its id."""
+
+_START: Final[_Place] = (-1.0, "")
+
+
 class Refill:
     """Compares rows and streams, one container at a time."""
 
@@ -67,40 +75,36 @@ class Refill:
         self._redis = client
         self._queue = queue
         self._database = database
-        self._due_at = 0.0  # on the monotonic clock, as the next
-        self._all_due_at = 0.0
-        self._compared_until = 0.0  # `received_at`: the rows before were compared once
+        self._due_at = 0.0  # on the monotonic clock
+        self._compared_until: float | None = None  # `received_at`: the rows before were compared
+        self._others_from = _START
         self._renew = client.register_script(_RENEW)
         self._end = client.register_script(_END)
 
     async def run_if_due(self) -> None:
-        """Run at the start, after Redis lost entries, and every REFILL_INTERVAL_S.
+        """Run at the start, after Redis lost entries, and in part every REFILL_INTERVAL_S.
 
         Raises:
             UnavailableError: It could not be done, or not to the end; it stays due.
         """
-        started_at = time.monotonic()
-        every_row = started_at >= self._all_due_at or await self._redis_lost_entries()
-        if not every_row and started_at < self._due_at:
+        every_row = self._compared_until is None or await self._redis_lost_entries()
+        if not every_row and time.monotonic() < self._due_at:
             return
-        added = await self.run(None if every_row else self._compared_until - MARGIN_S)
+        added = await self.run(every_row=every_row)
         if added is None:
             return
         if added > 0:
             log.event("queue.refilled", logging.WARNING, alerts=added)
-        ended_at = time.monotonic()
-        self._due_at = ended_at + REFILL_INTERVAL_S
-        if every_row:
-            took_s = ended_at - started_at
-            self._all_due_at = ended_at + max(REFILL_INTERVAL_S, SHARE * took_s)
+        self._due_at = time.monotonic() + REFILL_INTERVAL_S
 
-    async def run(self, since: float | None = None) -> int | None:
-        """Put every unfinished alert that its stream lacks back into it; return how many.
+    async def run(self, *, every_row: bool = True) -> int | None:
+        """Put unfinished alerts that their stream lacks back into it; return how many.
 
         Where another container is at it already, this returns None.
 
         Args:
-            since: Compare the rows received after it; None: every row.
+            every_row: Compare all of them. Otherwise those that were received since the last run,
+                and then others for OTHERS_S.
 
         Raises:
             UnavailableError: Redis or the database is away, or Redis was emptied meanwhile.
@@ -110,19 +114,41 @@ class Refill:
             if not await self._redis.set(_LOCK_KEY, owner, nx=True, px=LOCK_MS):
                 return None
             run_id = await self._run_id()
+        compared_until = self._compared_until
+        if every_row or compared_until is None:
+            added, (until, _), _ = await self._compare(owner, _START)
+            refilled = run_id
+        else:
+            since = compared_until - MARGIN_S
+            added, (until, _), _ = await self._compare(owner, (since, ""))
+            others, place, ended = await self._compare(owner, self._others_from, since, OTHERS_S)
+            added += others
+            self._others_from = _START if ended else place
+            refilled = b""
+        async with redis_call():
+            _check_owned(await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, refilled]))
+        self._compared_until = max(compared_until or 0.0, until)
+        return added
+
+    async def _compare(
+        self, owner: str, place: _Place, before: float = math.inf, limit_s: float = math.inf
+    ) -> tuple[int, _Place, bool]:
+        """Compare the rows after `place` that were received before `before`.
+
+        Returns how many were put back, the place of the last row, and whether it was the last: it
+        ends with the page during which `limit_s` is over.
+        """
         added = 0
-        after = (-1.0 if since is None else since, "")
-        while page := await self._database.read(_unfinished_from, *after):
+        ends_at = time.monotonic() + limit_s
+        while page := await self._database.read(_unfinished_from, place, before):
             for rows in _calls(page):
                 added += await self._put_missing(rows)
                 async with redis_call():
                     _check_owned(await self._renew([_LOCK_KEY], [owner, LOCK_MS]))
-            after = (page[-1].received_at, page[-1].alert_id)
-        async with redis_call():
-            refilled = run_id if since is None else b""
-            _check_owned(await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, refilled]))
-        self._compared_until = max(self._compared_until, after[0])
-        return added
+            place = (page[-1].received_at, page[-1].alert_id)
+            if time.monotonic() >= ends_at:
+                return added, place, False
+        return added, place, True
 
     async def _put_missing(self, rows: Sequence["_Unfinished"]) -> int:
         missing = await self._queue.missing([(row.tenant_id, row.alert_id) for row in rows])
@@ -168,14 +194,16 @@ def _calls(rows: Sequence[_Unfinished]) -> Iterator[list[_Unfinished]]:
     yield part
 
 
-def _unfinished_from(
-    connection: Connection, received_at: float, alert_id: str
-) -> list[_Unfinished]:
-    """Return the next PAGE unfinished alerts after (received_at, id), in that order."""
+def _unfinished_from(connection: Connection, place: _Place, before: float) -> list[_Unfinished]:
+    """Return the next PAGE unfinished alerts after `place`, received before `before`, in order."""
     c = alerts.c
     query = (
         sa.select(c.received_at, c.id, c.tenant_id, sa.func.length(c.raw) + sa.func.length(c.alert))
-        .where(c.finished_at.is_(None), sa.tuple_(c.received_at, c.id) > (received_at, alert_id))
+        .where(
+            c.finished_at.is_(None),
+            sa.tuple_(c.received_at, c.id) > place,
+            c.received_at < before,
+        )
         .order_by(c.received_at, c.id)
         .limit(PAGE)
     )
