@@ -376,6 +376,24 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
     await stores.assert_queued_once()
 
 
+async def test_run_if_due_the_others_have_their_turn_however_many_arrive_contract_17(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows grow old than are compared again; what was passed by is come back to."""
+    monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
+    monkeypatch.setattr(refill_module, "PAGE", 2)
+    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)  # a page each time
+    await stores.queue.put_batch(await stored_entries(stores.database, 6))
+    await stores.refill.run_if_due()
+    for turn in range(1, 20):
+        if turn == 4:  # behind what is compared by then
+            await stored_entries(stores.database, 1, received_at=NOW - 10_000)
+        arrived = await stored_entries(stores.database, 4, received_at=NOW + turn * (MARGIN_S + 1))
+        await stores.queue.put_batch(arrived)
+        await stores.refill.run_if_due()
+    await stores.assert_queued_once()
+
+
 async def test_run_if_due_after_redis_lost_entries_looks_at_every_row(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

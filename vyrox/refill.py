@@ -78,6 +78,7 @@ class Refill:
         self._due_at = 0.0  # on the monotonic clock
         self._compared_until: float | None = None  # `received_at`: the rows before were compared
         self._others_from = _START
+        self._others_until = 0.0  # `received_at`
         self._renew = client.register_script(_RENEW)
         self._end = client.register_script(_END)
 
@@ -121,7 +122,13 @@ class Refill:
         else:
             since = compared_until - MARGIN_S
             added, (until, _), _ = await self._compare(owner, (since, ""))
-            others, place, ended = await self._compare(owner, self._others_from, since, OTHERS_S)
+            if self._others_from == _START:
+                # What grows old meanwhile is for the next turn: where more does than is compared,
+                # this one would never end, and never come back to what it has passed.
+                self._others_until = since
+            others, place, ended = await self._compare(
+                owner, self._others_from, self._others_until, OTHERS_S
+            )
             added += others
             self._others_from = _START if ended else place
             refilled = b""
