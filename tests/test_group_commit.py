@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from vyrox import group_commit
 from vyrox.errors import OverloadedError, UnavailableError
 from vyrox.group_commit import GroupCommit
+
+FOR_EVER: Final = 3600.0
+"""Longer than the limit on a test: who is held back in vain hangs."""
 
 
 class RefusedError(Exception):
@@ -87,7 +91,7 @@ async def test_submit_while_a_batch_is_written_gathers_the_next() -> None:
 
 async def test_run_waits_for_as_many_as_were_there_when_the_last_batch_ended() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
     async with running(commits):
         first = await waiting(commits, 1)
         await writer.began.wait()
@@ -115,17 +119,31 @@ async def test_run_waits_for_no_more_than_enough(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(group_commit, "ENOUGH", 2)
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2, 3, 4))
         assert await asyncio.gather(*submit(commits, 5, 6)) == [10, 12]
     assert writer.batches == [[1, 2, 3, 4], [5, 6]]
 
 
+async def test_run_waits_for_no_more_than_a_batch_holds_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_BATCH_BYTES", 10)
+    writer = Writer()
+    writer.gate.set()
+    commits = GroupCommit(writer, lambda item: item, gather_s=FOR_EVER)
+    async with running(commits):
+        await asyncio.gather(*submit(commits, 1, 2, 3))
+        assert await asyncio.gather(*submit(commits, 4, 6)) == [8, 12]
+        assert await commits.submit(10) == 20
+    assert writer.batches == [[1, 2, 3], [4, 6], [10]]
+
+
 async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() -> None:
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2))
         (gone,) = await waiting(commits, 3)
@@ -138,7 +156,7 @@ async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() 
 async def test_run_cancelled_while_a_batch_is_held_back_refuses_it() -> None:
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=60.0)
+    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
     async with running(commits) as task:
         await asyncio.gather(*submit(commits, 1, 2))
         (refused,) = await waiting(commits, 3)

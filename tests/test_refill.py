@@ -61,6 +61,14 @@ async def stores(redis_url: str, database: Database) -> AsyncIterator[Stores]:
         yield Stores(client, database)
 
 
+@pytest.fixture
+def a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refill is due at every look, and compares two of the older rows."""
+    monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
+    monkeypatch.setattr(refill_module, "PAGE", 2)
+    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)
+
+
 @asynccontextmanager
 async def sqlite_stores(url: str, data_dir: Path) -> AsyncIterator[Stores]:
     async with connect(url) as client, open_database(None, data_dir) as database:
@@ -349,13 +357,11 @@ async def test_run_if_due_at_intervals_looks_at_every_row(
         await stores.assert_queued_once()
 
 
+@pytest.mark.usefixtures("a_page_at_a_time")
 async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_turn(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
+    stores: Stores,
 ) -> None:
     """However long it takes to compare every row, a new one does not wait for it (contract 17)."""
-    monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
-    monkeypatch.setattr(refill_module, "PAGE", 2)
-    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)  # a page each time
     await stored_entries(stores.database, 1)
     await stores.refill.run_if_due()
     [first] = await stores.queue.read(TENANT, "one", 1)
@@ -366,7 +372,7 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
         await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S + 10)
         await stored_entries(stores.database, 1, received_at=NOW)
         await stores.refill.run_if_due()
-        assert len(await stores.queued()) == 2 * turn + 2 * turn
+        assert len(await stores.queued()) == 4 * turn
     await stores.refill.run_if_due()
     await stores.assert_queued_once()
     # From the start again, as often as it takes.
@@ -376,13 +382,11 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
     await stores.assert_queued_once()
 
 
+@pytest.mark.usefixtures("a_page_at_a_time")
 async def test_run_if_due_the_others_have_their_turn_however_many_arrive_contract_17(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
+    stores: Stores,
 ) -> None:
     """More rows grow old than are compared again; what was passed by is come back to."""
-    monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
-    monkeypatch.setattr(refill_module, "PAGE", 2)
-    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)  # a page each time
     await stores.queue.put_batch(await stored_entries(stores.database, 6))
     await stores.refill.run_if_due()
     for turn in range(1, 20):
@@ -394,11 +398,8 @@ async def test_run_if_due_the_others_have_their_turn_however_many_arrive_contrac
     await stores.assert_queued_once()
 
 
-async def test_run_if_due_after_redis_lost_entries_looks_at_every_row(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refill_module, "PAGE", 2)
-    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)
+@pytest.mark.usefixtures("a_page_at_a_time")
+async def test_run_if_due_after_redis_lost_entries_looks_at_every_row(stores: Stores) -> None:
     for before in range(9):
         await stored_entries(stores.database, 1, received_at=NOW - 100 * before)
     await stores.refill.run_if_due()

@@ -25,7 +25,8 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A batch of the largest bodies must still be written well within a caller's patience."""
 
 ENOUGH: Final = 32
-"""A batch of so many is not held back for more: what a write costs is shared by enough."""
+"""A batch of so many, or of MAX_BATCH_BYTES, is not held back for more: what a write costs is
+shared by enough."""
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -72,7 +73,7 @@ class GroupCommit(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, size, future))
         self._waiting_bytes += size
-        if len(self._waiting) >= self._wanted:
+        if self._are_enough():
             self._arrived.set()
         return await future
 
@@ -83,7 +84,7 @@ class GroupCommit(Generic[Item, Result]):
             while True:
                 await self._until_waiting(1)
                 if self._gather_s:
-                    with suppress(TimeoutError):
+                    with suppress(TimeoutError):  # held back for long enough
                         async with asyncio.timeout(self._gather_s):
                             await self._until_waiting(min(expected, ENOUGH))
                 batch = self._take()
@@ -96,9 +97,12 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _until_waiting(self, count: int) -> None:
         self._wanted = count
-        if len(self._waiting) < count:
+        if not self._are_enough():
             self._arrived.clear()
             await self._arrived.wait()
+
+    def _are_enough(self) -> bool:
+        return len(self._waiting) >= self._wanted or self._waiting_bytes >= MAX_BATCH_BYTES
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []

@@ -88,10 +88,10 @@ class Refill:
         Raises:
             UnavailableError: It could not be done, or not to the end; it stays due.
         """
-        every_row = self._compared_until is None or await self._redis_lost_entries()
-        if not every_row and time.monotonic() < self._due_at:
+        lost = await self._redis_lost_entries()
+        if not lost and time.monotonic() < self._due_at:
             return
-        added = await self.run(every_row=every_row)
+        added = await self.run(every_row=lost)
         if added is None:
             return
         if added > 0:
@@ -104,8 +104,8 @@ class Refill:
         Where another container is at it already, this returns None.
 
         Args:
-            every_row: Compare all of them. Otherwise those that were received since the last run,
-                and then others for OTHERS_S.
+            every_row: Compare all of them, as the first run does anyway. Otherwise those that were
+                received since the last run, and then others for OTHERS_S.
 
         Raises:
             UnavailableError: Redis or the database is away, or Redis was emptied meanwhile.
