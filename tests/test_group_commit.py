@@ -135,7 +135,10 @@ async def test_run_waits_for_no_more_than_a_batch_holds_in_bytes(
     commits = GroupCommit(writer, lambda item: item, gather_s=FOR_EVER)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2, 3))
-        assert await asyncio.gather(*submit(commits, 4, 6)) == [8, 12]
+        held = await waiting(commits, 4)
+        await asyncio.sleep(0)
+        assert writer.batches == [[1, 2, 3]]
+        assert await asyncio.gather(*held, *submit(commits, 6)) == [8, 12]
         assert await commits.submit(10) == 20
     assert writer.batches == [[1, 2, 3], [4, 6], [10]]
 

@@ -1,7 +1,7 @@
 """What Redis has lost is put back, and nothing is queued twice (contract 15 and 17)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -283,6 +283,24 @@ async def test_run_put_back_what_is_finished_at_that_moment_reaches_no_consumer(
         assert await running == 1
         assert await stores.queue.read(TENANT, "one", 10) == []
         await stores.assert_queued_once()
+
+
+async def test_run_ends_while_alerts_go_on_arriving(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored_entries(stores.database, 5)
+    missing = stores.queue.missing
+    pages = 0
+
+    async def missing_while_another_arrives(compared: Sequence[tuple[str, str]]) -> list[str]:
+        nonlocal pages
+        pages += 1
+        assert pages < 5
+        await stored_entries(stores.database, 1, received_at=NOW + 10 * pages)
+        return await missing(compared)
+
+    monkeypatch.setattr(stores.queue, "missing", missing_while_another_arrives)
+    assert await stores.refill.run() == 5
 
 
 async def test_run_without_redis_is_unavailable(data_dir: Path) -> None:

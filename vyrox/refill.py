@@ -153,6 +153,9 @@ class Refill:
                 async with redis_call():
                     _check_owned(await self._renew([_LOCK_KEY], [owner, LOCK_MS]))
             place = (page[-1].received_at, page[-1].alert_id)
+            if len(page) < PAGE:
+                # The end, as of the reading. Under a load another page would not be empty either.
+                return added, place, True
             if time.monotonic() >= ends_at:
                 return added, place, False
         return added, place, True
