@@ -26,7 +26,9 @@ from vyrox import db
 from vyrox.db import (
     ROWS_AT_ONCE,
     Database,
+    execute_postgres,
     heartbeat,
+    insert_postgres,
     insert_sqlite,
     metadata,
     open_database,
@@ -101,6 +103,46 @@ async def test_insert_sqlite_that_fails_half_way_leaves_nothing_behind(data_dir:
     async with open_database(None, data_dir) as database:
         with pytest.raises(sa.exc.IntegrityError):
             await database.write(insert_sqlite, into, rows, "")
+        assert await database.read(tenants) == []
+
+
+INSERT_TENANTS = """
+INSERT INTO tenant_credentials (tenant_id, vendor, created_at, version)
+SELECT tenant_id, 'generic', 0.0, version FROM unnest($1::text[], $2::int4[])
+AS new (tenant_id, version)
+"""
+
+
+async def test_insert_postgres_inserts_all_rows_but_those_whose_key_is_taken(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    rows = [(f"tenant-{number}", number) for number in range(5)]
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        await database.write(insert_tenant, "tenant-0", 0)
+        on_conflict = f"{INSERT_TENANTS} ON CONFLICT DO NOTHING"
+        assert await database.write(insert_postgres, on_conflict, rows) == 4
+        assert await database.read(tenants) == [row[0] for row in rows]
+        with pytest.raises(sa.exc.IntegrityError):
+            await database.write(insert_postgres, INSERT_TENANTS, rows)
+        assert "query argument" not in await refused(
+            database.write(insert_postgres, INSERT_TENANTS, [(CANARY + "\ud800", 9)])
+        )
+        assert await database.read(tenants) == [row[0] for row in rows]
+
+
+async def test_execute_postgres_is_in_the_transaction_and_gives_rows(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    def insert_and_fail(connection: Connection) -> None:
+        insert_postgres(connection, INSERT_TENANTS, [("acme", 1)])
+        query = "SELECT tenant_id, version FROM tenant_credentials WHERE version = $1"
+        assert [tuple(row) for row in execute_postgres(connection, query, [1])] == [("acme", 1)]
+        assert tenants(connection) == ["acme"]
+        execute_postgres(connection, "SELECT * FROM missing_table")
+
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        with pytest.raises(sa.exc.ProgrammingError):
+            await database.write(insert_and_fail)
         assert await database.read(tenants) == []
 
 
@@ -527,6 +569,38 @@ async def test_postgres_stopped_is_unavailable_and_then_works_without_a_restart_
             assert await database.read(tenants) == ["acme"]
 
 
+async def test_postgres_connection_that_was_closed_while_idle_is_replaced(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    url = await new_postgres_database(postgres)
+    async with open_database(url, data_dir) as database:
+        pids = await asyncio.gather(
+            *(database.read(run, "SELECT pg_backend_pid()") for _ in range(5))
+        )
+        async with raw_connection(url) as other:
+            ended = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid = :pid"
+            for pid in set(pids):
+                assert (await other.execute(sa.text(ended), {"pid": pid})).scalar()
+        await database.write(insert_tenant, "acme", 1)
+        assert await database.read(tenants) == ["acme"]
+
+
+async def test_postgres_commit_that_was_none_is_unavailable(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    """To COMMIT after an error that was caught, the server answers ROLLBACK."""
+
+    def insert_and_go_on(connection: Connection) -> None:
+        insert_tenant(connection, "acme", 1)
+        with suppress(sa.exc.DBAPIError):
+            run(connection, "SELECT 1 / 0")
+
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        assert "ROLLBACK" in await refused(database.write(insert_and_go_on))
+        await database.write(insert_tenant, "bravo", 2)
+        assert await database.read(tenants) == ["bravo"]
+
+
 async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contract_17(
     postgres: Postgres, data_dir: Path
 ) -> None:
@@ -561,12 +635,13 @@ async def test_postgres_closes_what_it_has_given_up(postgres: Postgres, data_dir
         assert {task for task in asyncio.all_tasks() if "_in_transaction" in repr(task)} == set()
 
 
+@pytest.mark.parametrize("execute", [run, execute_postgres])
 async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(
-    postgres: Postgres, data_dir: Path
+    postgres: Postgres, data_dir: Path, execute: Callable[[Connection, str], object]
 ) -> None:
     def sleep(connection: Connection) -> None:
         insert_tenant(connection, "acme", 1)
-        run(connection, "SELECT pg_sleep(30)")
+        execute(connection, "SELECT pg_sleep(30)")
 
     async with open_database(await new_postgres_database(postgres), data_dir) as database:
         sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'"

@@ -10,7 +10,7 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache, partial
@@ -35,6 +35,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from vyrox.errors import DatabaseUnavailableError, OperatorError
@@ -325,6 +326,63 @@ def _insert(into: str, rows: int, columns: int, on_conflict: str) -> str:
     return f"INSERT OR FAIL INTO {into} VALUES {', '.join([row] * rows)} {on_conflict}"  # noqa: S608  (our own text)
 
 
+class _Asyncpg(Protocol):
+    """What is used of a connection of asyncpg, which has no annotations."""
+
+    async def execute(self, statement: str, *values: object) -> str:
+        """Return the command tag, such as `INSERT 0 32`."""
+        ...
+
+    async def fetch(self, statement: str, *values: object) -> list[asyncpg.Record]: ...
+
+    def is_closed(self) -> bool: ...
+
+    def terminate(self) -> None: ...
+
+
+def execute_postgres(
+    connection: Connection, statement: str, values: Sequence[object] = ()
+) -> list[asyncpg.Record]:
+    """Execute `statement` past SQLAlchemy, as `execute_sqlite` does; return its rows.
+
+    Raises:
+        sa.exc.DBAPIError: As `connection` would; the text holds none of `values`.
+    """
+    return _on_asyncpg(connection, statement, lambda driver: driver.fetch(statement, *values))
+
+
+def insert_postgres(
+    connection: Connection, statement: str, rows: Sequence[tuple[object, ...]]
+) -> int:
+    """Insert `rows` with one statement; return how many went in.
+
+    Args:
+        statement: It is given one array for each column, to `unnest`.
+
+    Raises:
+        sa.exc.DBAPIError: As for `execute_postgres`.
+    """
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    tag = _on_asyncpg(connection, statement, lambda driver: driver.execute(statement, *columns))
+    return int(tag.rpartition(" ")[2])
+
+
+def _on_asyncpg(
+    connection: Connection, statement: str, call: Callable[[_Asyncpg], Awaitable[T]]
+) -> T:
+    adapted = cast(AdaptedConnection, connection.connection.dbapi_connection)
+    hidden = "hidden"
+    try:
+        return adapted.run_async(call)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
+        kind = sa.exc.DBAPIError
+        if isinstance(exc, asyncpg.IntegrityConstraintViolationError):
+            kind = sa.exc.IntegrityError
+        elif isinstance(exc, asyncpg.SyntaxOrAccessError):
+            kind = sa.exc.ProgrammingError
+        raise kind(statement, hidden, exc, hide_parameters=True) from exc
+
+
 def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Containers that start together take turns. The number is arbitrary and ours alone.
@@ -467,6 +525,7 @@ class _Postgres:
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
             url,
+            isolation_level="AUTOCOMMIT",  # the transaction is `_in_postgres_transaction`'s
             pool_size=5,
             pool_timeout=1,
             connect_args={
@@ -480,6 +539,7 @@ class _Postgres:
             },
             **_ENGINE_OPTIONS,
         )
+        sa.event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._running: set[asyncio.Task[object]] = set()
 
     async def write(
@@ -503,8 +563,8 @@ class _Postgres:
     read = write
 
     async def _in_transaction(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(transaction, *args)
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(partial(_in_postgres_transaction, transaction), *args)
 
     def _ended(self, running: "asyncio.Task[object]") -> None:
         self._running.discard(running)
@@ -515,6 +575,40 @@ class _Postgres:
         if self._running:
             await asyncio.wait(self._running)
         await self._engine.dispose()
+
+
+def _in_postgres_transaction(
+    transaction: Callable[[Connection, *Ts], T], connection: Connection, *args: *Ts
+) -> T:
+    # By hand: SQLAlchemy begins with its own first statement, so none could go past it.
+    driver = cast(_Asyncpg, connection.connection.driver_connection)
+    ended = False
+    try:
+        _tell_postgres(connection, "BEGIN")
+        try:
+            result = transaction(connection, *args)
+        except Exception:
+            if not driver.is_closed():
+                _tell_postgres(connection, "ROLLBACK")
+                ended = True
+            raise
+        tag = _tell_postgres(connection, "COMMIT")
+        ended = True
+    finally:
+        if not ended:  # nobody knows what state it is in, so nobody gets it next
+            driver.terminate()
+    if tag != "COMMIT":  # after an error that `transaction` caught
+        raise DatabaseUnavailableError(f"the server answered COMMIT with {tag}")
+    return result
+
+
+def _tell_postgres(connection: Connection, command: str) -> str:
+    return _on_asyncpg(connection, command, lambda driver: driver.execute(command))
+
+
+def _refuse_closed(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
+    if cast(_Asyncpg, connection.driver_connection).is_closed():
+        raise sa.exc.DisconnectionError  # the pool connects anew
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import ChainWriter, Draft, Outcome
-from vyrox.db import Database, alerts, insert_sqlite, quarantine
+from vyrox.db import Database, alerts, insert_postgres, insert_sqlite, quarantine
 from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
 
@@ -164,8 +164,7 @@ def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[
     """Insert those whose key no row holds, and return them."""
     rows = [msgspec.structs.astuple(new) for new in deliveries]
     if connection.dialect.name == "postgresql":
-        columns = tuple(list(column) for column in zip(*rows, strict=True))
-        inserted = connection.exec_driver_sql(_POSTGRES_INSERT, columns).rowcount
+        inserted = insert_postgres(connection, _POSTGRES_INSERT, rows)
     else:
         inserted = insert_sqlite(connection, _INTO, rows, _ON_CONFLICT)
     if inserted == len(rows):

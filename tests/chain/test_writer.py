@@ -342,6 +342,7 @@ async def test_commit_waits_for_the_other_writer_and_takes_the_chains_in_order_o
     async with open_database(url, data_dir) as real:
         faulty = FaultyDatabase(real)
         async with running_writer(faulty) as writer, engine.begin() as other:
+            await other.execute(sa.text("SELECT 1"))  # with its first statement SQLAlchemy begins
             await other.run_sync(append, [action("theirs", "a")], NOW)
             mine = asyncio.create_task(write(writer, action("mine", "b"), action("mine", "a")))
             await a_session_waits_for(real, "advisory")

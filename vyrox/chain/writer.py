@@ -22,7 +22,14 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.chain.entry import GENESIS, Scalar, seal
 from vyrox.clock import Clock
-from vyrox.db import ROWS_AT_ONCE, Database, execute_sqlite, insert_sqlite
+from vyrox.db import (
+    ROWS_AT_ONCE,
+    Database,
+    execute_postgres,
+    execute_sqlite,
+    insert_postgres,
+    insert_sqlite,
+)
 from vyrox.errors import UnavailableError
 from vyrox.group_commit import GroupCommit
 
@@ -282,10 +289,10 @@ def _lock_and_read_heads(
     rows: list[sa.Row[str, Stream, int, str, int]] = []
     if connection.dialect.name == "postgresql":
         keys = [_lock_key(*chain) for chain in chains]
-        connection.exec_driver_sql(_POSTGRES_LOCK, (keys,)).all()
+        execute_postgres(connection, _POSTGRES_LOCK, (keys,))
         # A statement of its own, which sees what was committed while the lock was waited for.
-        columns = tuple(list(column) for column in zip(*chains, strict=True))
-        rows.extend(connection.exec_driver_sql(_POSTGRES_HEADS, columns))
+        columns = [list(column) for column in zip(*chains, strict=True)]
+        rows.extend(execute_postgres(connection, _POSTGRES_HEADS, columns))
     else:
         # SQLite's writing transaction is exclusive already.
         for first in range(0, len(chains), ROWS_AT_ONCE):
@@ -313,7 +320,6 @@ def _lock_key(tenant_id: str, stream: Stream) -> int:
 
 def _insert(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
     if connection.dialect.name == "postgresql":
-        columns = tuple(list(column) for column in zip(*rows, strict=True))
-        connection.exec_driver_sql(_POSTGRES_INSERT, columns)
+        insert_postgres(connection, _POSTGRES_INSERT, rows)
     else:
         insert_sqlite(connection, _INTO, rows)
