@@ -82,7 +82,7 @@ def _authenticate(
 ) -> tuple[Tenant, int]:
     # The same steps whatever there is: the time must not tell who is a tenant (contract 3).
     held = credentials.secrets
-    matched = [matches(held[slot] if slot < len(held) else _NO_SECRET) for slot in range(_SLOTS)]
+    matched = [matches(secret) for secret in (*held, _NO_SECRET, _NO_SECRET)[:_SLOTS]]
     for slot in range(_SLOTS):
         if matched[slot] and slot < len(held):
             return Tenant(credentials.tenant_id, credentials.field_map), slot
