@@ -24,6 +24,9 @@ _NO_SECRET: Final = secrets.token_bytes(32)
 
 _SLOTS: Final = 2
 
+_NO_SECRETS: Final = (_NO_SECRET,) * (_SLOTS + 1)
+"""One more than is tried, so that it is shortened for everybody: a slice of all is no copy."""
+
 _FAILURES: Final = (("unknown_tenant", "no_secret"), ("bad_credential", "bad_credential"))
 """By whether there is a secret, and whether the tenant is onboarded. A dict of the same would take
 longer for one of the keys than for another."""
@@ -82,9 +85,8 @@ def _authenticate(
 ) -> tuple[Tenant, int]:
     # The same steps whatever there is: the time must not tell who is a tenant (contract 3).
     held = credentials.secrets
-    # One more than is tried, so that it is shortened for everybody: a slice of all is no copy.
-    padded = (*held, _NO_SECRET, _NO_SECRET, _NO_SECRET)
-    matched = [matches(secret) for secret in padded[:_SLOTS]]
+    tried = (*held, *_NO_SECRETS)[:_SLOTS]
+    matched = [matches(secret) for secret in tried]
     for slot in range(_SLOTS):
         if matched[slot] and slot < len(held):
             return Tenant(credentials.tenant_id, credentials.field_map), slot
