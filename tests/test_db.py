@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import sqlite3
 import threading
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -122,8 +123,9 @@ async def test_insert_postgres_inserts_all_rows_but_those_whose_key_is_taken(
         on_conflict = f"{INSERT_TENANTS} ON CONFLICT DO NOTHING"
         assert await database.write(insert_postgres, on_conflict, rows) == 4
         assert await database.read(tenants) == [row[0] for row in rows]
-        with pytest.raises(sa.exc.IntegrityError):
+        with pytest.raises(sa.exc.IntegrityError) as caught:
             await database.write(insert_postgres, INSERT_TENANTS, rows)
+        assert "tenant-0" not in str(caught.value)
         assert "query argument" not in await refused(
             database.write(insert_postgres, INSERT_TENANTS, [(CANARY + "\ud800", 9)])
         )
@@ -436,10 +438,13 @@ async def test_postgres_read_does_not_see_what_is_not_committed(
         assert await database.read(tenants) == ["acme"]
 
 
-async def test_write_constraint_violation_is_not_translated(database: Database) -> None:
+async def test_write_constraint_violation_is_not_translated_and_tells_no_value(
+    database: Database,
+) -> None:
     await database.write(insert_tenant, CANARY, 1)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(sa.exc.IntegrityError) as caught:
         await database.write(insert_tenant, CANARY, 2)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))  # as it is logged
 
 
 async def test_read_mistake_in_a_query_is_not_translated(database: Database) -> None:
@@ -529,6 +534,13 @@ def hung_up_on(connection: Connection) -> None:
     run(connection, "SELECT pg_terminate_backend(pg_backend_pid())")
 
 
+def hung_up_on_before(connection: Connection) -> None:
+    insert_tenant(connection, CANARY, 1)
+    with suppress(sa.exc.DBAPIError):
+        execute_postgres(connection, "SELECT pg_terminate_backend(pg_backend_pid())")
+    execute_postgres(connection, "SELECT 1")
+
+
 @pytest.mark.parametrize(
     "transaction",
     [
@@ -536,6 +548,7 @@ def hung_up_on(connection: Connection) -> None:
         pytest.param(interrupted, id="reject_interrupted"),
         pytest.param(out_of_disk, id="reject_out_of_disk"),
         pytest.param(hung_up_on, id="reject_hung_up_on"),
+        pytest.param(hung_up_on_before, id="reject_hung_up_on_before"),
     ],
 )
 async def test_postgres_write_refused_by_the_store_is_unavailable_and_leaves_nothing_contract_17(
@@ -641,20 +654,55 @@ async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(
 ) -> None:
     def sleep(connection: Connection) -> None:
         insert_tenant(connection, "acme", 1)
-        execute(connection, "SELECT pg_sleep(30)")
+        execute(connection, "SELECT pg_sleep(300)")
 
     async with open_database(await new_postgres_database(postgres), data_dir) as database:
-        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'"
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)'"
 
         async def count(expected: int) -> bool:
             return await database.read(run, sleeping + " AND state = 'active'") == expected
 
-        caller = asyncio.create_task(database.write(sleep, timeout_s=60.0))
+        caller = asyncio.create_task(database.write(sleep, timeout_s=600.0))
         await until(lambda: count(1))
         caller.cancel()
         await until(lambda: count(0))
         assert caller.cancelled()
         assert await database.read(tenants) == []
+
+
+async def test_postgres_callers_that_gave_up_leave_no_session_behind(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    url = await new_postgres_database(postgres)
+    lock = "SELECT pg_advisory_xact_lock(1)"
+    async with open_database(url, data_dir) as database, raw_connection(url) as other:
+        await other.execute(sa.text(lock))
+        for _ in range(3):
+            await refused(database.write(execute_postgres, lock, timeout_s=0.05))
+
+        async def nobody_waits() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            return await database.read(run, waiting) == 0
+
+        await until(nobody_waits)
+
+
+async def test_postgres_transaction_that_raises_keeps_its_connection(
+    postgres: Postgres, data_dir: Path
+) -> None:
+    pids: list[object] = []
+
+    def insert_and_raise(connection: Connection) -> None:
+        insert_tenant(connection, "acme", 1)
+        pids.append(run(connection, "SELECT pg_backend_pid()"))
+        raise LookupError
+
+    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+        for _ in range(2):
+            with pytest.raises(LookupError):
+                await database.write(insert_and_raise)
+        assert await database.read(tenants) == []
+    assert pids[0] == pids[1]
 
 
 async def test_probe_writes(database: Database) -> None:

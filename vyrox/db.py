@@ -337,8 +337,6 @@ class _Asyncpg(Protocol):
 
     def is_closed(self) -> bool: ...
 
-    def terminate(self) -> None: ...
-
 
 def execute_postgres(
     connection: Connection, statement: str, values: Sequence[object] = ()
@@ -346,7 +344,7 @@ def execute_postgres(
     """Execute `statement` past SQLAlchemy, as `execute_sqlite` does; return its rows.
 
     Raises:
-        sa.exc.DBAPIError: As `connection` would; the text holds none of `values`.
+        sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DBAPIError: As `connection` would.
     """
     return _on_asyncpg(connection, statement, lambda driver: driver.fetch(statement, *values))
 
@@ -360,7 +358,7 @@ def insert_postgres(
         statement: It is given one array for each column, to `unnest`.
 
     Raises:
-        sa.exc.DBAPIError: As for `execute_postgres`.
+        sa.exc.DBAPIError: As `execute_postgres`.
     """
     columns = [list(column) for column in zip(*rows, strict=True)]
     tag = _on_asyncpg(connection, statement, lambda driver: driver.execute(statement, *columns))
@@ -371,16 +369,25 @@ def _on_asyncpg(
     connection: Connection, statement: str, call: Callable[[_Asyncpg], Awaitable[T]]
 ) -> T:
     adapted = cast(AdaptedConnection, connection.connection.dbapi_connection)
-    hidden = "hidden"
     try:
         return adapted.run_async(call)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
+        _forget_values(exc)
         kind = sa.exc.DBAPIError
         if isinstance(exc, asyncpg.IntegrityConstraintViolationError):
             kind = sa.exc.IntegrityError
         elif isinstance(exc, asyncpg.SyntaxOrAccessError):
             kind = sa.exc.ProgrammingError
-        raise kind(statement, hidden, exc, hide_parameters=True) from exc
+        raise kind(statement, None, exc) from exc
+
+
+def _forget_values(exc: BaseException) -> None:
+    # A traceback prints the causes too, and PostgreSQL's DETAIL repeats the values of the row.
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, asyncpg.PostgresError):
+            cause.detail = None
+        cause = cause.__cause__
 
 
 def _migrate(connection: Connection) -> None:
@@ -596,7 +603,7 @@ def _in_postgres_transaction(
         ended = True
     finally:
         if not ended:  # nobody knows what state it is in, so nobody gets it next
-            driver.terminate()
+            connection.invalidate()
     if tag != "COMMIT":  # after an error that `transaction` caught
         raise DatabaseUnavailableError(f"the server answered COMMIT with {tag}")
     return result
@@ -615,14 +622,15 @@ def _refuse_closed(connection: AdaptedConnection, _record: object, _proxy: objec
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError):
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError) as exc:
+        _forget_values(exc)
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, asyncpg.PostgresError, OSError) as exc:
+        _forget_values(exc)
         cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
         # To sqlite3 a mistake in a query is an operational error, like a full disk.
         if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise
-        # First line only: PostgreSQL's DETAIL line repeats the values of the row. What asyncpg
-        # itself refuses it repeats in the first.
+        # What asyncpg itself refuses, it repeats.
         reason = str(cause).partition("\n")[0].partition(" for query argument")[0]
         raise DatabaseUnavailableError(f"{type(cause).__name__}: {reason}") from exc

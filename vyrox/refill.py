@@ -142,8 +142,9 @@ class Refill:
     ) -> tuple[int, _Place, bool]:
         """Compare the rows after `place` that were received before `before`.
 
-        Returns how many were put back, the place of the last row, and whether it was the last: it
-        ends with the page during which `limit_s` is over.
+        Returns how many were put back, the place of the last row, and whether the end was reached:
+        a page that is not full when it is read. Without it, this ends with the page during which
+        `limit_s` is over.
         """
         added = 0
         ends_at = time.monotonic() + limit_s
@@ -154,7 +155,7 @@ class Refill:
                     _check_owned(await self._renew([_LOCK_KEY], [owner, LOCK_MS]))
             place = (page[-1].received_at, page[-1].alert_id)
             if len(page) < PAGE:
-                # The end, as of the reading. Under a load another page would not be empty either.
+                # Under a load another page would not be empty either.
                 return added, place, True
             if time.monotonic() >= ends_at:
                 return added, place, False
