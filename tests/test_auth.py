@@ -174,7 +174,8 @@ def test_authenticate_never_matches_the_stand_in_for_a_secret_contract_3(
     credentials: Credentials,
 ) -> None:
     # Nobody can know it; even who did would get nothing for it.
-    refusal(authenticate, [credential(auth._NO_SECRET)], credentials)
+    for stand_in in auth._NO_SECRETS:
+        refusal(authenticate, [credential(stand_in)], credentials)
 
 
 @METHODS

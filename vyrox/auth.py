@@ -19,13 +19,12 @@ from vyrox.tenants import Credentials
 
 MAX_BEARER_BYTES: Final = 4096
 
-_NO_SECRET: Final = secrets.token_bytes(32)
-"""Stands in for a secret that is not there. Made anew by every process; nobody can know it."""
-
 _SLOTS: Final = 2
 
-_NO_SECRETS: Final = (_NO_SECRET,) * (_SLOTS + 1)
-"""One more than is tried, so that it is shortened for everybody: a slice of all is no copy."""
+_NO_SECRETS: Final = tuple(secrets.token_bytes(32) for _ in range(_SLOTS + 1))
+"""Stand in for secrets that are not there. Made anew by every process; nobody can know them. No
+two are one: after a large body each has to be fetched again. One more than is tried, so that they
+are shortened for everybody: a slice of all is no copy."""
 
 _FAILURES: Final = (("unknown_tenant", "no_secret"), ("bad_credential", "bad_credential"))
 """By whether there is a secret, and whether the tenant is onboarded. A dict of the same would take
