@@ -1,8 +1,9 @@
 """The SQL store: tables, transactions on SQLite or PostgreSQL, migrations.
 
 A transaction is an ordinary function that takes a SQLAlchemy `Connection` and returns a value; it
-is handed to `Database.write` or `Database.read`, which run it and commit. So every query is written
-once, for both databases, and nobody outside this module holds a connection.
+is handed to `Database.write` or `Database.read`, which run it and commit; it neither begins nor
+commits itself. So every query is written once, for both databases, and nobody outside this module
+holds a connection.
 """
 
 import asyncio
@@ -497,7 +498,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             # Of two processes that switch a new file, one is refused at once, busy timeout or not.
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(0.01)  # in a thread of its own; no event tells when the other is done
         else:
             return
 

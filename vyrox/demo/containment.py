@@ -106,7 +106,7 @@ def _wait_for_confirmations(env: Environment, expected: int) -> None:
         told = [msgspec.json.decode(line, type=_Told) for line in printed.splitlines()]
         if [event.outcome for event in told].count("confirmed") >= expected:
             return
-        time.sleep(0.2)
+        time.sleep(0.2)  # no event tells what another process has written
     raise OperatorError(f"not confirmed within {CONFIRMED_WITHIN_S} s")
 
 
