@@ -383,12 +383,22 @@ def _on_asyncpg(
 
 
 def _forget_values(exc: BaseException) -> None:
-    # A traceback prints the causes too, and PostgreSQL's DETAIL repeats the values of the row.
-    cause: BaseException | None = exc
-    while cause is not None:
-        if isinstance(cause, asyncpg.PostgresError):
-            cause.detail = None
-        cause = cause.__cause__
+    # A traceback prints these errors too. PostgreSQL's DETAIL repeats the values of the row, and
+    # asyncpg the value that it cannot encode.
+    linked: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while linked:
+        error = linked.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None
+        error.args = tuple(
+            arg.partition(" for query argument")[0] if isinstance(arg, str) else arg
+            for arg in error.args
+        )
+        linked += [error.__cause__, error.__context__]
 
 
 def _migrate(connection: Connection) -> None:
@@ -623,15 +633,18 @@ def _refuse_closed(connection: AdaptedConnection, _record: object, _proxy: objec
 def _translated_errors() -> Iterator[None]:
     try:
         yield
-    except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError) as exc:
+    except Exception as exc:
         _forget_values(exc)
-        raise
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError, asyncpg.PostgresError, OSError) as exc:
-        _forget_values(exc)
+        unavailable = isinstance(
+            exc, sa.exc.DBAPIError | sa.exc.TimeoutError | asyncpg.PostgresError | OSError
+        )
+        mistake = isinstance(
+            exc, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError
+        )
         cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
         # To sqlite3 a mistake in a query is an operational error, like a full disk.
-        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        mistake |= getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        if mistake or not unavailable:
             raise
-        # What asyncpg itself refuses, it repeats.
-        reason = str(cause).partition("\n")[0].partition(" for query argument")[0]
+        reason = str(cause).partition("\n")[0]
         raise DatabaseUnavailableError(f"{type(cause).__name__}: {reason}") from exc
