@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from benchmarks.load import SECRET, Kind
 from vyrox import data_dir
 from vyrox.clock import wall_clock
-from vyrox.db import Database, alerts, audit_log, claims, open_database
+from vyrox.db import Database, open_database
+from vyrox.db.tables import alerts, audit_log, claims
 from vyrox.embedded import socket_url
 from vyrox.encryption import open_vault
 from vyrox.queue import stream_key

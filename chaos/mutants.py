@@ -47,7 +47,7 @@ class Mutant(msgspec.Struct, frozen=True):
 MUTANTS: Final = (
     Mutant(
         "acknowledged, and the vendor called, before the commit",
-        "vyrox/db.py",
+        "vyrox/db/sqlite.py",
         "            with self._connection.begin():\n"
         "                result = transaction(self._connection, *args)\n"
         "                executed.set()\n"

@@ -25,7 +25,8 @@ from tests.ingestion import SECRET, webhook
 from tests.polling import until
 from tests.service import Service, running_service
 from tests.test_serve import is_refused, port_of
-from vyrox.db import Database, alerts
+from vyrox.db import Database
+from vyrox.db.tables import alerts
 from vyrox.embedded import is_running
 
 EXIT_LIMIT_S: Final = 30.0

@@ -8,7 +8,8 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db import Database, alerts
+from vyrox.db import Database
+from vyrox.db.tables import alerts
 from vyrox.intake import Delivery, Stored, delivery, store
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.queue import Entry, stream_key

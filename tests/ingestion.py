@@ -17,7 +17,7 @@ from tests.blocking import nothing_blocks_the_loop
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import alerts, quarantine
+from vyrox.db.tables import alerts, quarantine
 from vyrox.encryption import open_vault
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.models import BEARER_VENDORS, FieldMap, NormalizedAlert, Vendor

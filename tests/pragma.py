@@ -2,12 +2,13 @@
 
 import asyncio
 
-from vyrox.db import Database, _Sqlite
+from vyrox.db import Database
+from vyrox.db.sqlite import Sqlite
 
 
 async def set_pragma(database: Database, pragma: str) -> None:
     """Set `pragma` on the connection that writes, outside any transaction."""
-    assert isinstance(database, _Sqlite)
+    assert isinstance(database, Sqlite)
 
     def run() -> None:
         assert database._connection is not None

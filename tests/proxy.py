@@ -19,7 +19,8 @@ from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import Database, claims
+from vyrox.db import Database
+from vyrox.db.tables import claims
 from vyrox.encryption import open_vault
 from vyrox.models import ActionType
 from vyrox.routes.proxy import Proxy

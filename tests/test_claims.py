@@ -27,7 +27,7 @@ from tests.audit import NOW, TENANT, Entry, entries, events, running_writer
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from tests.vendor import give_credentials, take_credentials
-from vyrox import claims, db
+from vyrox import claims
 from vyrox.admission import Claimed, NotSupported
 from vyrox.chain.writer import ChainWriter
 from vyrox.claims import (
@@ -40,7 +40,7 @@ from vyrox.claims import (
     Replayed,
     Reused,
 )
-from vyrox.db import Database, open_database
+from vyrox.db import Database, open_database, tables
 from vyrox.models import ActionType, ContainmentRequest
 
 LEASE_S = 60.0
@@ -106,7 +106,7 @@ def outcomes(told: Sequence[Entry]) -> list[tuple[object, object]]:
 
 def owners(connection: Connection) -> dict[bytes, str]:
     """Return the owner of each claim."""
-    query = sa.select(db.claims.c.request_id, db.claims.c.owner)
+    query = sa.select(tables.claims.c.request_id, tables.claims.c.owner)
     return {row.request_id: row.owner for row in connection.execute(query)}
 
 
@@ -499,7 +499,7 @@ class ClaimsMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         def clear(connection: Connection) -> None:
-            connection.execute(db.claims.delete())
+            connection.execute(tables.claims.delete())
 
         self.runner.run(self.database.write(clear))
         self.tenant_id = f"example-{next(_owners)}"

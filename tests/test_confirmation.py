@@ -21,9 +21,9 @@ from tests.test_containment import (
 )
 from tests.test_devices import LIFT
 from tests.vendor import clients_of, give_credentials, take_credentials
-from vyrox import claims, db
+from vyrox import claims
 from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
-from vyrox.db import Database
+from vyrox.db import Database, tables
 from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
 from vyrox.edr import Done
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
@@ -41,7 +41,7 @@ async def confirming(database: Database) -> AsyncIterator[tuple[Proxy, Confirmat
 
 
 def pending(connection: Connection) -> list[str]:
-    return list(connection.execute(sa.select(db.confirmations.c.entry_hash)).scalars())
+    return list(connection.execute(sa.select(tables.confirmations.c.entry_hash)).scalars())
 
 
 async def test_run_confirms_what_the_vendor_shows_contract_37(database: Database) -> None:

@@ -21,11 +21,12 @@ from tests.vendor import (
     give_credentials,
     take_credentials,
 )
-from vyrox import claims, containment, db, group_commit, log
+from vyrox import claims, containment, group_commit, log
 from vyrox.chain.writer import ChainWriter, Receipt
 from vyrox.claims import KEPT_S, LEASE_MARGIN_S
 from vyrox.containment import GRACE_S, Containment, Executed
-from vyrox.db import Database, audit_log, open_database
+from vyrox.db import Database, open_database, tables
+from vyrox.db.tables import audit_log
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -96,7 +97,7 @@ async def running(
 
 def states(connection: Connection) -> list[object]:
     """Return the state of each claim."""
-    return list(connection.execute(sa.select(db.claims.c.state)).scalars())
+    return list(connection.execute(sa.select(tables.claims.c.state)).scalars())
 
 
 async def outcomes(database: Database) -> list[tuple[object, object]]:

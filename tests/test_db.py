@@ -23,19 +23,10 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox import db
-from vyrox.db import (
-    ROWS_AT_ONCE,
-    Database,
-    execute_postgres,
-    heartbeat,
-    insert_postgres,
-    insert_sqlite,
-    metadata,
-    open_database,
-    probe,
-    tenant_credentials,
-)
+from vyrox.db import Database, open_database, probe, sqlite
+from vyrox.db.postgres import execute_postgres, insert_postgres
+from vyrox.db.sqlite import ROWS_AT_ONCE, insert_sqlite
+from vyrox.db.tables import heartbeat, metadata, tenant_credentials
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 
 CANARY = "canary-value-that-must-not-be-told"
@@ -317,7 +308,7 @@ async def test_sqlite_write_keeps_the_loop_until_its_statements_are_executed(
         transaction(connection)
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(db, "YIELD_S", None)  # without end: a loop that is not let go hangs
+        monkeypatch.setattr(sqlite, "YIELD_S", None)  # without end: a loop that is not let go hangs
         asyncio.get_running_loop().call_soon(went_on.set)
         with suppress(LookupError, sa.exc.IntegrityError):
             await database.write(observed)
@@ -334,7 +325,7 @@ async def test_sqlite_write_lets_the_loop_go_on_during_the_commit(
         went_on_meanwhile.append(went_on.wait(30))
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(db, "YIELD_S", None)
+        monkeypatch.setattr(sqlite, "YIELD_S", None)
         asyncio.get_running_loop().call_soon(went_on.set)
         sa.event.listen(sa.Engine, "commit", before_commit)
         try:
@@ -351,7 +342,7 @@ async def test_sqlite_write_that_cannot_begin_lets_the_loop_go(
         raise LookupError
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(db, "YIELD_S", None)
+        monkeypatch.setattr(sqlite, "YIELD_S", None)
         sa.event.listen(sa.Engine, "begin", fail)
         try:
             with pytest.raises(LookupError):
@@ -382,7 +373,7 @@ async def test_sqlite_write_behind_another_does_not_wait_for_it(
     async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
         first = group.create_task(database.write(lambda _: let_go.wait(30)))
         await asyncio.sleep(0)
-        monkeypatch.setattr(db, "YIELD_S", None)
+        monkeypatch.setattr(sqlite, "YIELD_S", None)
         given_up = group.create_task(database.write(tenants))
         await asyncio.sleep(0)
         given_up.cancel()
@@ -525,7 +516,7 @@ async def test_sqlite_new_file_behind_a_lock_is_unavailable_and_then_opens(
     holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with monkeypatch.context() as patch:
-        patch.setattr(db, "BUSY_TIMEOUT_MS", 100)
+        patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
         with pytest.raises(DatabaseUnavailableError, match="locked"):
             async with open_database(None, data_dir):
                 pass

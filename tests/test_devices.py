@@ -14,9 +14,9 @@ from tests.audit import NOW, TENANT, entries, events
 from tests.polling import until
 from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, outcomes, running
 from tests.vendor import AID
-from vyrox import claims, containment, db, devices, guard_rails
+from vyrox import claims, containment, devices, guard_rails
 from vyrox.claims import Answer, Claim
-from vyrox.db import Database
+from vyrox.db import Database, tables
 from vyrox.devices import Barred, Held, Hold
 from vyrox.edr import Device, Done, Target
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
@@ -92,7 +92,7 @@ async def test_execute_gets_a_device_whose_holder_has_died_contract_36(
 
 
 def held_rows(connection: Connection) -> list[tuple[object, object]]:
-    query = sa.select(db.devices.c.owner, db.devices.c.token)
+    query = sa.select(tables.devices.c.owner, tables.devices.c.token)
     return [(row.owner, row.token) for row in connection.execute(query)]
 
 
@@ -270,7 +270,7 @@ async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contr
         claims.record(connection, [Answer(claim, entry, "failed", NOW, "not seen")])
 
     def left(connection: Connection) -> tuple[bool, int | None]:
-        count = sa.select(sa.func.count()).select_from(db.confirmations)
+        count = sa.select(sa.func.count()).select_from(tables.confirmations)
         contained = devices.is_contained(connection, TENANT, "crowdstrike", AID)
         return contained, connection.execute(count).scalar()
 

@@ -38,7 +38,8 @@ from tests.proxy import (
 )
 from tests.service import HMAC_SECRET, Service, running_service
 from tests.vendor import FakeVendor, add_alert, give_credentials
-from vyrox.db import Database, claims, devices, open_database
+from vyrox.db import Database, open_database
+from vyrox.db.tables import claims, devices
 from vyrox.settings import Settings
 
 EXECUTED: Final = {"status": "executed", "dry_run": False}

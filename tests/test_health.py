@@ -17,7 +17,8 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox.db import Database, heartbeat, open_database
+from vyrox.db import Database, open_database
+from vyrox.db.tables import heartbeat
 from vyrox.errors import UnavailableError
 from vyrox.health import INTERVAL_S, TIMEOUT_S, Health
 from vyrox.queue import AlertQueue, connect

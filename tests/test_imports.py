@@ -36,9 +36,11 @@ ROWS: Final = (
     "edr.calls edr.locks edr.states",
     "edr",
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
-    "chain.entry data_dir db embedded encryption group_commit joined_writes rate_limit replay",
+    "db",
+    "db.postgres db.sqlite",
+    "chain.entry data_dir embedded encryption group_commit joined_writes rate_limit replay",
     "clock crypto log settings tenant_id time_limit",
-    "edr.processes edr.reasons edr.urls new_id",
+    "db.errors db.tables edr.processes edr.reasons edr.urls new_id",
     "chain.verify errors models",
 )
 """From top to bottom; modules of one row are strangers to each other. Packages without code and the

@@ -30,7 +30,9 @@ from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from vyrox import intake
 from vyrox.chain.writer import ChainWriter
-from vyrox.db import TRANSACTION_TIMEOUT_S, Database, alerts, open_database, quarantine
+from vyrox.db import Database, open_database
+from vyrox.db.errors import TRANSACTION_TIMEOUT_S
+from vyrox.db.tables import alerts, quarantine
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.intake import Delivery, Intake, Stored, dedup_key, delete_expired, store
 from vyrox.models import Vendor

@@ -18,7 +18,8 @@ from tests.alerts import (
     unfinished,
 )
 from vyrox.adapters import ADAPTERS
-from vyrox.db import Database, quarantine
+from vyrox.db import Database
+from vyrox.db.tables import quarantine
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.quarantine import (

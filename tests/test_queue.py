@@ -21,7 +21,8 @@ from tests.alerts import (
     stored_entries,
     unfinished,
 )
-from vyrox.db import Database, alerts, open_database
+from vyrox.db import Database, open_database
+from vyrox.db.tables import alerts
 from vyrox.errors import QueueFullError, QueueUnavailableError
 from vyrox.queue import (
     GROUP,

@@ -26,7 +26,8 @@ from tests.alerts import (
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.polling import until
 from vyrox import refill as refill_module
-from vyrox.db import Database, alerts, open_database
+from vyrox.db import Database, open_database
+from vyrox.db.tables import alerts
 from vyrox.errors import QueueUnavailableError, UnavailableError
 from vyrox.queue import AlertQueue, Entry, connect, stream_key
 from vyrox.refill import LOCK_MS, MARGIN_S, Refill

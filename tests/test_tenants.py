@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
-from vyrox.db import Database, open_database, tenant_credentials
+from vyrox.db import Database, open_database
+from vyrox.db.tables import tenant_credentials
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.models import FieldMap, Vendor
 from vyrox.tenants import (

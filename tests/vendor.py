@@ -10,7 +10,8 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import Receipt
-from vyrox.db import Database, alerts, edr_credentials
+from vyrox.db import Database
+from vyrox.db.tables import alerts, edr_credentials
 from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
 from vyrox.edr.clients import Credentials
 from vyrox.edr_credentials import EdrClients

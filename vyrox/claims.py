@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from vyrox import devices
 from vyrox.admission import Admission, Claimed, Refused, admit
 from vyrox.chain.writer import Draft, Outcome, Receipt
-from vyrox.db import claims
+from vyrox.db.tables import claims
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Device
 from vyrox.edr_credentials import Responsible, responsible_for

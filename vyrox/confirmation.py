@@ -16,7 +16,8 @@ from sqlalchemy import Connection
 from vyrox import devices, log
 from vyrox.chain.writer import ChainWriter, Outcome
 from vyrox.clock import Clock
-from vyrox.db import Database, confirmations
+from vyrox.db import Database
+from vyrox.db.tables import confirmations
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Deadline, Target
 from vyrox.edr_credentials import EdrClients, Stored, list_credentials

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import Draft, Outcome
-from vyrox.db import confirmations, devices, guard_rails
+from vyrox.db.tables import confirmations, devices, guard_rails
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
 from vyrox.events import event

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.chain.writer import append
-from vyrox.db import alerts, edr_credentials
+from vyrox.db.tables import alerts, edr_credentials
 from vyrox.edr import VendorClient
 from vyrox.edr.clients import Credentials
 from vyrox.errors import OperatorError, VendorError

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from vyrox import devices
 from vyrox.chain.writer import append
-from vyrox.db import audit_log, guard_rails
+from vyrox.db.tables import audit_log, guard_rails
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.events import event

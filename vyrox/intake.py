@@ -13,7 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import ChainWriter, Draft, Outcome
-from vyrox.db import Database, alerts, insert_postgres, insert_sqlite, quarantine
+from vyrox.db import Database
+from vyrox.db.postgres import insert_postgres
+from vyrox.db.sqlite import insert_sqlite
+from vyrox.db.tables import alerts, quarantine
 from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
 

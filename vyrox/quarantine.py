@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vyrox.chain.writer import append
-from vyrox.db import quarantine
+from vyrox.db.tables import quarantine
 from vyrox.errors import OperatorError
 from vyrox.events import event
 from vyrox.intake import Stored, dedup_key, delivery, store

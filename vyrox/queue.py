@@ -25,7 +25,8 @@ from redis.typing import EncodableT
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.db import Database, alerts
+from vyrox.db import Database
+from vyrox.db.tables import alerts
 from vyrox.errors import QueueFullError, QueueUnavailableError
 from vyrox.group_commit import GroupCommit
 from vyrox.models import NormalizedAlert

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.db import Database, alerts
+from vyrox.db import Database
+from vyrox.db.tables import alerts
 from vyrox.errors import QueueUnavailableError
 from vyrox.queue import AlertQueue, Entry, redis_call
 

@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.chain.writer import append
-from vyrox.db import Database, tenant_credentials
+from vyrox.db import Database
+from vyrox.db.tables import tenant_credentials
 from vyrox.errors import OperatorError
 from vyrox.events import event
 from vyrox.models import FieldMap, Vendor

@@ -56,7 +56,8 @@ from vyrox.chain.writer import (
     append,
 )
 from vyrox.clock import wall_clock
-from vyrox.db import Database, heartbeat, open_database
+from vyrox.db import Database, open_database
+from vyrox.db.tables import heartbeat
 from vyrox.errors import DatabaseUnavailableError, EntryError
 from vyrox.events import write_events
 

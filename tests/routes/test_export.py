@@ -27,7 +27,8 @@ from vyrox.chain.verify import Report, TamperedError, verify_path
 from vyrox.chain.writer import Draft, append
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import TRANSACTION_TIMEOUT_S, Database
+from vyrox.db import Database
+from vyrox.db.errors import TRANSACTION_TIMEOUT_S
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.settings import Settings
 

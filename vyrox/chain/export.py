@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import Stream
-from vyrox.db import Database, audit_log
+from vyrox.db import Database
+from vyrox.db.tables import audit_log
 
 PAGE: Final = 1000
 """Entries read by one short transaction, so that a slow reader holds none open."""

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from vyrox.db import metadata
+from vyrox.db.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

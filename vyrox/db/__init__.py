@@ -1,0 +1,91 @@
+"""The SQL store: transactions on SQLite or PostgreSQL, migrations.
+
+A transaction is an ordinary function that takes a SQLAlchemy `Connection` and returns a value; it
+is handed to `Database.write` or `Database.read`, which run it and commit; it neither begins nor
+commits itself. So every query is written once, for both databases, and nobody outside this package
+holds a connection.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar, TypeVarTuple
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from vyrox.db.errors import TRANSACTION_TIMEOUT_S
+from vyrox.db.postgres import Postgres
+from vyrox.db.sqlite import Sqlite
+from vyrox.db.tables import heartbeat
+from vyrox.errors import OperatorError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Database(Protocol):
+    """Runs transactions.
+
+    Both methods raise DatabaseUnavailableError where the store is away, full, read-only or slower
+    than `timeout_s`; the write may still have happened. An error that is no sign of an unavailable
+    store (a constraint, a mistake in a query) is raised as it is.
+    """
+
+    async def write(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        """Return what `transaction(connection, *args)` returned, after a commit with fsync."""
+        ...
+
+    async def read(
+        self,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> T:
+        """Return what `transaction(connection, *args)` returned; it may not write."""
+        ...
+
+
+@asynccontextmanager
+async def open_database(url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+    """Open the store, bring its schema up to date, and close it at the end.
+
+    Args:
+        url: A `postgresql+asyncpg://` URL, or None for SQLite in `data_dir`.
+
+    Raises:
+        DatabaseUnavailableError: It cannot be reached or migrated.
+        OperatorError: Its schema is that of a later version.
+    """
+    database = Sqlite(data_dir / "vyrox.db") if url is None else Postgres(url)
+    try:
+        await database.write(_migrate, timeout_s=60.0)
+        yield database
+    finally:
+        await database.close()
+
+
+def probe(connection: Connection, now: float) -> None:
+    """Write the heartbeat row: what a full disk or a read-only server refuses."""
+    connection.execute(heartbeat.update().values(at=now))
+
+
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Containers that start together take turns. The number is arbitrary and ours alone.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7261946)"))
+    config = Config()
+    config.set_main_option("script_location", "vyrox:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as exc:
+        raise OperatorError(f"the database was made by a later version of vyrox: {exc}") from exc

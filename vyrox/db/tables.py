@@ -1,0 +1,170 @@
+"""The tables, as the migrations leave them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+tenant_credentials = Table(
+    "tenant_credentials",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("secret", Text),  # encrypted; NULL once removed
+    Column("previous_secret", Text),  # encrypted; valid until previous_expires_at
+    Column("previous_expires_at", Float),
+    Column("previous_used_at", Float),
+    Column("field_map", Text),  # JSON
+    Column("created_at", Float, nullable=False),
+    Column("disabled_at", Float),  # a disabled row stays: removal must not re-open the default
+    # Rises with every change in the table, in commit order, so that a reader asks for what is new.
+    Column("version", Integer, nullable=False, index=True, unique=True),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    # One row holds a key at a time; it gives it up when its redelivery window is over.
+    Column("dedup_key", LargeBinary, unique=True),
+    Column("received_at", Float, nullable=False),
+    Column("alert", LargeBinary, nullable=False),  # the normalised alert as JSON
+    Column("raw", LargeBinary, nullable=False),  # the body as received
+    Column("finished_at", Float),
+    Column("dead_reason", Text),  # set where it was given up after too many deliveries
+)
+Index(
+    "alerts_unfinished",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.finished_at.is_(None),
+    postgresql_where=alerts.c.finished_at.is_(None),
+)
+Index(
+    "alerts_finished",
+    alerts.c.finished_at,
+    sqlite_where=alerts.c.finished_at.is_not(None),
+    postgresql_where=alerts.c.finished_at.is_not(None),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("dedup_key", LargeBinary, nullable=False, unique=True),  # the same bytes are kept once
+    Column("reason", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("first_received_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False, index=True),
+    Column("deliveries", Integer, nullable=False),
+    Column("replayed_at", Float),
+    Column("alert_id", Text),  # the alert it became when it was replayed
+)
+Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    # A chain is one (tenant, stream); the key is what keeps it from forking. '' is the service.
+    Column("tenant_id", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),  # "actions" or "events"
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # from 1, without gaps
+    Column("kind", Text, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("entry", LargeBinary, nullable=False),  # as exported, byte for byte
+    sqlite_with_rowid=False,
+)
+"""Append-only: triggers refuse UPDATE, DELETE and, in PostgreSQL, TRUNCATE."""
+
+Index(
+    "audit_log_events",
+    audit_log.c.timestamp,
+    audit_log.c.tenant_id,
+    audit_log.c.sequence,
+    sqlite_where=audit_log.c.stream == "events",
+    postgresql_where=audit_log.c.stream == "events",
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("request_id", LargeBinary, primary_key=True),  # UTF-8
+    Column("tenant_id", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("action_type", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("lease_until", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("entry_hash", Text),
+)
+Index("claims_expire", claims.c.expires_at)
+
+edr_credentials = Table(
+    "edr_credentials",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("client_id", Text),
+    Column("azure_tenant", Text),
+    Column("base_url", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # encrypted
+    Column("version", Text, nullable=False),  # random; another one after each change
+)
+
+guard_rails = Table(
+    "guard_rails",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("frozen_at", Float),
+    Column("per_hour", Integer, nullable=False),  # 0 is no limit
+    Column("never_contain", Text, nullable=False),  # JSON
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("hostname", Text),
+    # One action at a time: who is at it, until when. The token rises with each that gets it.
+    Column("owner", Text),
+    Column("lease_until", Float, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    # The entry by which Vyrox contained it, or may have; NULL once that was lifted.
+    Column("contained_entry", Text),
+)
+
+confirmations = Table(
+    "confirmations",
+    metadata,
+    Column("entry_hash", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("vendor", Text, nullable=False),
+    Column("device_id", Text, nullable=False),
+    Column("execution", LargeBinary, nullable=False),  # the request_id, UTF-8
+    Column("target", Text, nullable=False),
+    Column("reference", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False, index=True),
+    Column("until_at", Float, nullable=False),
+)
+
+heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
