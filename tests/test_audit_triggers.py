@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from sqlalchemy import Connection
 
 from tests.audit import NOW, action, entries
@@ -29,6 +30,12 @@ CHANGES = [
 ]
 SQLITE_CHANGES = [
     pytest.param(INSERT.replace("INSERT", "INSERT OR REPLACE"), id="reject_replace"),
+    pytest.param(
+        "INSERT OR REPLACE INTO audit_log "
+        "(rowid, tenant_id, stream, sequence, kind, timestamp, hash, entry) "
+        "VALUES (1, 'acme-corp', 'actions', 9, 'k', 1, 'h', 'x')",
+        id="reject_replace_of_its_row_number",
+    ),
     pytest.param("UPDATE OR REPLACE audit_log SET sequence = 2", id="reject_update_or_replace"),
     pytest.param("UPDATE OR IGNORE audit_log SET hash = 'h'", id="reject_update_or_ignore"),
 ]
@@ -82,6 +89,24 @@ async def test_audit_log_sqlite_change_by_another_program_is_refused(
             sqlite_connection.execute(change)
         sqlite_connection.rollback()
         assert await entries(database) == before
+
+
+async def test_audit_log_of_an_earlier_version_is_kept_and_stays_append_only(
+    data_dir: Path, sqlite_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0003"))
+        async with open_database(None, data_dir) as database:
+            before = await written(database)
+    async with open_database(None, data_dir) as database:
+        assert await entries(database) == before
+        for change in (*CHANGES, *SQLITE_CHANGES):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                sqlite_connection.execute(str(change.values[0]))
+            sqlite_connection.rollback()
+        await database.write(append, (action("c"),), NOW)
+        assert [entry["host"] for entry in await entries(database)] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("change", [*CHANGES, *POSTGRES_CHANGES])

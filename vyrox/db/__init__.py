@@ -9,7 +9,7 @@ holds a connection.
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 from alembic import command
@@ -25,6 +25,9 @@ from vyrox.errors import OperatorError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+MIGRATION_TIMEOUT_S: Final = 600.0
+"""To bring the schema up to date; copying a table takes 10 s and more for each million rows."""
 
 
 class Database(Protocol):
@@ -67,7 +70,7 @@ async def open_database(url: str | None, data_dir: Path) -> AsyncIterator[Databa
     """
     database = Sqlite(data_dir / "vyrox.db") if url is None else Postgres(url)
     try:
-        await database.write(_migrate, timeout_s=60.0)
+        await database.write(_migrate, timeout_s=MIGRATION_TIMEOUT_S)
         yield database
     finally:
         await database.close()

@@ -87,7 +87,6 @@ audit_log = Table(
     Column("timestamp", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
     Column("entry", LargeBinary, nullable=False),  # as exported, byte for byte
-    sqlite_with_rowid=False,
 )
 """Append-only: triggers refuse UPDATE, DELETE and, in PostgreSQL, TRUNCATE."""
 

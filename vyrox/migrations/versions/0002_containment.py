@@ -33,7 +33,7 @@ _POSTGRES_TRIGGERS = (
 def upgrade() -> None:
     """Create the tables, and the triggers that keep the log append-only.
 
-    A migration must never rebuild `audit_log` (batch mode): that drops the triggers silently.
+    A migration that rebuilds `audit_log` must make the triggers anew: they go with the old table.
     """
     op.create_table(
         "audit_log",
