@@ -19,7 +19,7 @@ from tests.test_containment import (
     outcomes,
     running,
 )
-from tests.test_devices import LIFT
+from tests.test_devices import LIFT, other
 from tests.vendor import clients_of, give_credentials, take_credentials
 from vyrox import claims
 from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
@@ -27,6 +27,7 @@ from vyrox.db import Database, tables
 from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
 from vyrox.edr import Done
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
+from vyrox.models import ContainmentRequest
 
 REQUESTED = Done(confirmed=False, reference="action-7")
 
@@ -178,6 +179,100 @@ async def test_run_after_a_later_action_does_not_judge_the_earlier_contract_37(
             (lifted, "requested"),
             (lifted, "confirmed"),
         ]
+
+
+@pytest.mark.parametrize("earlier", [ISOLATION, LIFT])
+async def test_run_after_a_later_action_that_failed_looks_for_the_earlier_again_contract_37(
+    database: Database, earlier: ContainmentRequest
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        if earlier is LIFT:
+            proxy.acting.answer = Done(confirmed=True)
+            assert await proxy.execute() == EXECUTED
+            proxy.acting.answer = REQUESTED
+        assert await proxy.execute(earlier) == EXECUTED
+        proxy.acting.failure = VendorError("refused")
+        with pytest.raises(VendorError):
+            await proxy.execute(other(ISOLATION, "later"))
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "reached"
+        await confirmation.run()
+        *_, entry, _ = await hashes(database)
+        assert (await outcomes(database))[-1] == (entry, "confirmed")
+        assert await database.read(pending) == []
+        # What Vyrox has contained it may lift, and nothing else.
+        proxy.acting.failure = None
+        lift = other(LIFT, "lift-2")
+        if earlier is LIFT:
+            with pytest.raises(RefusedByPolicyError):
+                await proxy.execute(lift)
+        else:
+            assert await proxy.execute(lift) == EXECUTED
+
+
+async def test_run_while_a_later_action_is_under_way_judges_neither_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.began.clear()
+        proxy.acting.gate.clear()
+        lifting = proxy.start(LIFT)
+        await proxy.acting.began.wait()
+        proxy.acting.progress = "failed"  # by now it is lifted
+        await confirmation.run()
+        assert proxy.acting.looks == []
+        proxy.acting.gate.set()
+        assert await lifting == EXECUTED
+
+
+async def test_run_that_looked_before_a_later_action_tells_nothing_of_what_it_saw_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        assert await proxy.execute() == EXECUTED
+        proxy.clock.now += CONFIRM_FIRST_S
+        proxy.acting.progress = "failed"
+        proxy.acting.read.clear()
+        running = asyncio.create_task(confirmation.run())
+        await proxy.acting.looked.wait()
+        proxy.acting.gate.clear()
+        proxy.acting.began.clear()
+        again = proxy.start(other(ISOLATION, "again"))
+        await proxy.acting.began.wait()
+        proxy.acting.read.set()
+        await running
+        proxy.acting.answer = Done(confirmed=True)
+        proxy.acting.gate.set()
+        assert await again == EXECUTED
+        first, second = await hashes(database)
+        assert await outcomes(database) == [(first, "requested"), (second, "confirmed")]
+        assert await proxy.execute(LIFT) == EXECUTED  # it is Vyrox's
+
+
+async def test_run_after_two_crashes_tells_of_the_later_alone_contract_37(
+    database: Database,
+) -> None:
+    async with confirming(database) as (proxy, confirmation):
+        for request in (ISOLATION, other(ISOLATION, "later")):
+            proxy.acting.gate.clear()
+            proxy.acting.began.clear()
+            crashed = proxy.start(request)
+            await proxy.acting.began.wait()
+            proxy.database.always = "before"
+            proxy.acting.gate.set()
+            assert await crashed == EXECUTED
+            await proxy.containment.drain()
+            proxy.database.always = None
+            proxy.clock.now += LEASE_S
+        proxy.acting.progress = "reached"
+        await confirmation.run()
+        await confirmation.run()
+        assert len(proxy.acting.looks) == 1
+        _, later = await hashes(database)
+        assert await outcomes(database) == [(later, "confirmed")]
+        assert await database.read(pending) == []
 
 
 async def test_run_goes_on_after_the_database_was_away_contract_37(database: Database) -> None:

@@ -12,14 +12,19 @@ from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, entries, events
 from tests.polling import until
-from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, outcomes, running
+from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, hashes, outcomes, running
 from tests.vendor import AID
 from vyrox import claims, containment, devices, guard_rails
 from vyrox.claims import Answer, Claim
 from vyrox.db import Database, tables
 from vyrox.devices import Barred, Held, Hold
 from vyrox.edr import Device, Done, Target
-from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
+from vyrox.errors import (
+    RefusedByPolicyError,
+    UnavailableError,
+    VendorError,
+    VendorOutcomeUnknownError,
+)
 from vyrox.models import ContainmentRequest
 
 LIFT = msgspec.structs.replace(ISOLATION, request_id="lift-1", action_type="LIFT_HOST_ISOLATION")
@@ -279,6 +284,34 @@ async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contr
     await database.write(record)
     assert await database.read(left) == (False, 0)
     assert await database.write(take, "the next") is not None
+
+
+async def test_execute_whose_hold_was_not_seen_to_be_committed_leaves_nothing_contract_36(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where the record fails at first, as it does in the same outage."""
+    monkeypatch.setattr(containment, "RETRY_S", 0.0)
+    async with running(database) as proxy:
+        proxy.database.faults = {2: "after", 3: "before"}
+        with pytest.raises(UnavailableError):
+            await proxy.execute()
+        assert proxy.acting.did == []
+
+        async def recorded() -> bool:
+            return await outcomes(database) != []
+
+        await until(recorded)
+        [entry] = await hashes(database)
+        assert await outcomes(database) == [(entry, "failed")]
+        assert await database.read(held_rows) == [(None, 1)]
+        assert not await database.read(left)
+        with pytest.raises(RefusedByPolicyError):
+            await proxy.execute(LIFT)
+        assert await proxy.execute() == EXECUTED
+
+
+def left(connection: Connection) -> bool:
+    return connection.execute(sa.select(tables.confirmations)).first() is not None
 
 
 async def test_lift_that_failed_can_be_tried_again_contract_34(database: Database) -> None:

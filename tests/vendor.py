@@ -37,6 +37,7 @@ class FakeVendor:
         acting: Called in the middle of each action.
         answer: What an action comes to.
         devices: What a host is; one that is not here has its own name as its id.
+        looked: Set by each look at an action that was sent, before it waits for `read`.
         progress: What a look at an action that was sent finds, or fails with.
     """
 
@@ -56,6 +57,9 @@ class FakeVendor:
         self.devices: dict[str, Device] = {}
         self.progress: Progress | Exception = "pending"
         self.looks: list[tuple[str, Target, str | None]] = []
+        self.looked = asyncio.Event()
+        self.read = asyncio.Event()
+        self.read.set()
 
     def make(self, credentials: Credentials) -> "FakeVendor":
         """Act for whoever has credentials, which must have been decrypted."""
@@ -104,6 +108,8 @@ class FakeVendor:
         self, device_id: str, target: Target, reference: str | None, deadline: Deadline
     ) -> Progress:
         self.looks.append((device_id, target, reference))
+        self.looked.set()
+        await self.read.wait()
         if isinstance(self.progress, Exception):
             raise self.progress
         return self.progress

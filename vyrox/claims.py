@@ -278,6 +278,8 @@ def _remember_entry(
 def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool]:
     key = _key(answer.claim.request)
     row = rows.get(key)
+    is_mine = row is not None and row.owner == answer.claim.owner
+    entry_hash = row.entry_hash if row is not None and is_mine else answer.entry_hash
     if answer.held is not None and answer.outcome != "dry_run":
         devices.end(
             connection,
@@ -287,10 +289,10 @@ def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool
             answer.changed,
             answer.now,
         )
-    elif answer.outcome == "failed" and answer.entry_hash is not None:
+    elif answer.outcome == "failed" and entry_hash is not None:
         request = answer.claim.request
-        devices.abandon(connection, request.tenant_id, answer.claim.owner, answer.entry_hash)
-    if row is None or row.owner != answer.claim.owner:
+        devices.abandon(connection, request.tenant_id, answer.claim.owner, entry_hash)
+    if row is None or not is_mine:
         return Outcome(False, _outcome_events(answer, answer.entry_hash))
     if row.state == "done":
         return Outcome(True)  # recorded before, by a call that did not see its commit

@@ -143,11 +143,12 @@ def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[
 
 def _settle(connection: Connection, settled: _Settled) -> Outcome[None]:
     due = settled.due
-    mine = connection.execute(
-        confirmations.delete().where(_c.entry_hash == due.entry_hash).returning(_c.entry_hash)
-    )
-    if mine.first() is None:
-        return Outcome(None)  # a later action has taken its place, or it was told already
+    mine = sa.select(_c.entry_hash).where(_c.entry_hash == due.entry_hash, devices.is_latest())
+    if connection.execute(mine).first() is None:
+        return Outcome(None)  # a later action stands before it, or it was told already
+    if settled.found == "confirmed":
+        devices.supersede(connection, due.held())
+    devices.forget(connection, due.entry_hash)
     if settled.found != "outcome_unknown":
         devices.settle(connection, due.held(), reached=settled.found == "confirmed")
     told = outcome_event(
@@ -162,13 +163,14 @@ def _settle(connection: Connection, settled: _Settled) -> Outcome[None]:
 
 
 def _any_due(connection: Connection, now: float) -> bool:
-    query = sa.select(sa.literal(1)).where(_c.next_at <= now).limit(1)
+    query = sa.select(sa.literal(1)).where(_c.next_at <= now, devices.is_latest()).limit(1)
     return connection.execute(query).first() is not None
 
 
 def _take_due(connection: Connection, now: float) -> list[_Due]:
     devices.lock(connection)
-    query = sa.select(confirmations).where(_c.next_at <= now).order_by(_c.next_at).limit(AT_ONCE)
+    is_due = sa.and_(_c.next_at <= now, devices.is_latest())
+    query = sa.select(confirmations).where(is_due).order_by(_c.next_at).limit(AT_ONCE)
     due = [_Due(*row) for row in connection.execute(query)]
     for each in due:
         _put_off(connection, each, now + TAKEN_FOR_S)

@@ -113,8 +113,6 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
     if token is None:
         return Outcome(None)
     held = Held(hold.tenant_id, hold.vendor, hold.device.id, hold.entry_hash, hold.target, token)
-    if hold.target != "killed":
-        _supersede(connection, held)
     if hold.target == "contained":
         connection.execute(
             devices.update()
@@ -163,18 +161,6 @@ def _stored_name(device: Device) -> str | None:
     return None if name is None or "\0" in name else normal_host(name)
 
 
-def _supersede(connection: Connection, held: Held) -> None:
-    """Look no longer for what the next action undoes or repeats."""
-    connection.execute(
-        confirmations.delete().where(
-            _c.tenant_id == held.tenant_id,
-            _c.vendor == held.vendor,
-            _c.device_id == held.device_id,
-            _c.target != "killed",
-        )
-    )
-
-
 def end(
     connection: Connection,
     held: Held,
@@ -193,15 +179,17 @@ def end(
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
     is_mine = connection.execute(release).rowcount == 1
+    if is_mine and ended != "failed":
+        supersede(connection, held)
     if ended in {"requested", "outcome_unknown"}:
+        still_to_be_known: dict[str, object] = {"reference": reference}
+        if is_mine or held.target == "killed":
+            still_to_be_known |= {
+                "next_at": now + CONFIRM_FIRST_S,
+                "until_at": now + CONFIRM_FOR_S,
+            }
         connection.execute(
-            confirmations.update()
-            .where(_c.entry_hash == held.entry_hash)
-            .values(
-                reference=reference,
-                next_at=now + CONFIRM_FIRST_S,
-                until_at=now + CONFIRM_FOR_S,
-            )
+            confirmations.update().where(_c.entry_hash == held.entry_hash).values(still_to_be_known)
         )
         if not changed and held.target == "contained":
             # Somebody else's is under way. Confirmed or not, it is not Vyrox's to lift.
@@ -236,6 +224,38 @@ def settle(connection: Connection, held: Held, *, reached: bool) -> None:
             .where(_is(held), _d.contained_entry == held.entry_hash)
             .values(contained_entry=None)
         )
+
+
+def supersede(connection: Connection, held: Held) -> None:
+    """Look no longer for what this action has undone or repeated."""
+    if held.target != "killed":
+        until_at = sa.select(_c.until_at).where(_c.entry_hash == held.entry_hash)
+        connection.execute(
+            confirmations.delete().where(
+                _c.tenant_id == held.tenant_id,
+                _c.vendor == held.vendor,
+                _c.device_id == held.device_id,
+                _c.target != "killed",
+                _c.until_at < until_at.scalar_subquery(),
+            )
+        )
+
+
+def is_latest() -> sa.ColumnElement[bool]:
+    """Return the condition for confirmations that no later action on the device stands before.
+
+    While the later one is at work, and until it is known what became of it, the device's state says
+    nothing of the earlier. Should it fail, the earlier is looked for again.
+    """
+    later = confirmations.alias("later")
+    stands_before = sa.exists().where(
+        later.c.tenant_id == _c.tenant_id,
+        later.c.vendor == _c.vendor,
+        later.c.device_id == _c.device_id,
+        later.c.target != "killed",
+        later.c.until_at > _c.until_at,
+    )
+    return sa.or_(_c.target == "killed", ~stands_before)
 
 
 def forget(connection: Connection, entry_hash: str) -> None:
