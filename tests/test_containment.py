@@ -271,6 +271,20 @@ async def test_execute_mistake_in_a_vendors_client_is_logged(database: Database)
     assert told["reason"] == "LookupError in the client"
 
 
+async def test_execute_mistake_before_anything_is_sent_releases_the_claim_contract_19(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        proxy.acting.lost = LookupError("secret-token")
+        with pytest.raises(LookupError):
+            await proxy.execute()
+        [told] = await events(database)
+        assert (told["outcome"], told["reason"]) == ("failed", "LookupError; nothing was sent")
+        proxy.acting.lost = None
+        assert await proxy.execute() == EXECUTED
+    assert len(proxy.acting.did) == 1
+
+
 @pytest.mark.parametrize("request_", [ISOLATION, KILL])
 async def test_execute_vendor_that_never_answers_ends_with_the_deadline_contract_22(
     database: Database, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest

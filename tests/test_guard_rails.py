@@ -84,6 +84,14 @@ def test_matches_names_with_and_without_their_domain_contract_35(
     assert matches(check_rule(rule), Device("a" * 32, name)) == matched
 
 
+@pytest.mark.parametrize("name", [None, ""])
+def test_matches_any_name_where_the_vendor_tells_none_contract_35(name: str | None) -> None:
+    device = Device("a" * 32, name)
+    assert matches("host:dc-*", device)
+    assert not matches("tag:tier0", device)
+    assert not matches("device:" + "b" * 32, device)
+
+
 def test_matches_device_id_in_either_spelling_contract_35() -> None:
     rule = check_rule("device:12345678-1234-1234-1234-123456789ABC")
     assert matches(rule, Device(AID))
@@ -109,7 +117,10 @@ async def test_never_contain_is_checked_at_the_vendor_before_anything_is_claimed
         assert await refused_by(proxy, wanted("1", host="a" * 32)) == "never_contain host:dc-*"
         assert await refused_by(proxy, wanted("2", host="file-srv-02")) == "never_contain tag:tier0"
         assert await proxy.execute(wanted("3")) == EXECUTED
-    assert proxy.acting.did == [("contained", "host-3")]
+        assert proxy.acting.did == [("contained", "host-3")]
+        proxy.acting.devices["nameless"] = Device("c" * 32)
+        refused = await refused_by(proxy, wanted("4", host="nameless"))
+        assert refused == "never_contain host:dc-*"
 
 
 async def test_never_contain_asks_nobody_about_a_known_id_contract_35(database: Database) -> None:
@@ -150,6 +161,25 @@ async def test_never_contain_acts_on_the_device_that_was_checked_contract_35(
         proxy.acting.devices = Fickle(proxy.acting.devices)
         assert await proxy.execute() == EXECUTED
     assert proxy.acting.did == [("contained", "c" * 32)]
+
+
+async def test_never_contain_look_up_and_action_share_one_deadline_contract_36(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        await set_rails(database, Rails(never_contain=("host:dc-*",)))
+        assert await proxy.execute() == EXECUTED
+    assert len(proxy.acting.deadlines) == 1
+
+
+async def test_never_contain_in_a_dry_run_of_an_alert_without_a_name_contract_35(
+    database: Database,
+) -> None:
+    async with running(database, dry_run=True) as proxy:
+        await add_alert(database, TENANT, "alt_dc", device_id=AID, hostname=None)
+        await set_rails(database, Rails(never_contain=("host:dc-*",)))
+        named = wanted("1", host=AID, alert_id="alt_dc")
+        assert await proxy.execute(named) == Executed("dry_run", True)
 
 
 @pytest.mark.parametrize("host", [AID, "12345678-1234-1234-1234-123456789abc", "DC-01"])

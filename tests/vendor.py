@@ -29,6 +29,7 @@ class FakeVendor:
 
     Attributes:
         asked: Each action's target and device, with the receipt that came with it.
+        deadlines: Of looking for devices and containing them.
         began: Set by each action, before it waits for `gate`.
         gate: An action goes on once it is set, which it is at first.
         looking: Set when a device is looked for, before `found` is waited for.
@@ -36,7 +37,7 @@ class FakeVendor:
         lost: What each look for a device ends with.
         acting: Called in the middle of each action.
         answer: What an action comes to.
-        devices: What a host is; one that is not here has its own name as its id.
+        devices: What a host is; one that is not here has its own name, and that as its id.
         looked: Set by each look at an action that was sent, before it waits for `read`.
         progress: What a look at an action that was sent finds, or fails with.
     """
@@ -44,6 +45,7 @@ class FakeVendor:
     def __init__(self) -> None:
         self.asked: list[tuple[Target, str, Receipt]] = []
         self.comments: list[str] = []
+        self.deadlines: set[float] = set()
         self.began = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -72,16 +74,18 @@ class FakeVendor:
         return [(target, device) for target, device, _ in self.asked]
 
     async def find_device(self, host: str, deadline: Deadline) -> Device:
+        self.deadlines.add(deadline.at)
         self.looking.set()
         await self.found.wait()
         if self.lost is not None:
             raise self.lost
-        return self.devices.get(host, Device(host))
+        return self.devices.get(host, Device(host, host))
 
     async def contain(
         self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
     ) -> Done:
         self.comments.append(comment)
+        self.deadlines.add(deadline.at)
         return await self._act("contained", device, receipt)
 
     async def lift(

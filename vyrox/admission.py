@@ -89,4 +89,5 @@ def _as_far_as_known(request: ContainmentRequest, who: Responsible) -> Device:
         and alert.device_id is not None
         and normal_host(alert.device_id) == normal_host(request.host)
     )
-    return Device(request.host, alert.hostname if alert is not None and same else request.host)
+    named = alert.hostname if alert is not None and same else None
+    return Device(request.host, named or request.host)

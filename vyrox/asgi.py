@@ -28,8 +28,8 @@ BODY_TIMEOUT_S: Final = 30.0
 """For the whole body to arrive."""
 
 MAX_ARRIVING_BYTES: Final = 128 * 1024 * 1024
-"""Of bodies that have not arrived to the end, over all connections. Whoever sends them has proved
-nothing yet, and must not decide how much memory the service takes."""
+"""Of bodies that have not arrived to the end, over all connections of a listener. Whoever sends
+them has proved nothing yet, and must not decide how much memory the service takes."""
 
 DRAINED_BYTES: Final = 4 * 1024 * 1024
 DRAINED_S: Final = 2.0
@@ -163,13 +163,19 @@ def header_values(request: Request, name: bytes) -> list[bytes]:
     return [value for header, value in request.scope["headers"] if header == name]
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+class Arriving:
+    """How much of unfinished bodies is held, over all connections of one listener."""
+
+    size_bytes = 0
+
+
+async def read_body(request: Request, limit: int, arriving: Arriving) -> bytes:
     """Return the request's whole body, at most `limit` bytes.
 
     Raises:
         UnsupportedEncodingError: It is compressed.
         BodyTooLargeError: It is, or says it is, larger.
-        OverloadedError: All bodies that are arriving come to more than MAX_ARRIVING_BYTES.
+        OverloadedError: All bodies that are `arriving` come to more than MAX_ARRIVING_BYTES.
         RequestTimeoutError: It did not arrive within BODY_TIMEOUT_S.
         ClientDisconnect: The sender hung up.
     """
@@ -185,10 +191,10 @@ async def read_body(request: Request, limit: int) -> bytes:
             if len(body) > limit:
                 raise BodyTooLargeError(f"more than {limit} bytes")
             return body
-        return await _read_chunks(message, request.receive, limit)
+        return await _read_chunks(message, request.receive, limit, arriving)
 
 
-async def _read_chunks(message: Message, receive: Receive, limit: int) -> bytes:
+async def _read_chunks(message: Message, receive: Receive, limit: int, arriving: Arriving) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
@@ -197,26 +203,19 @@ async def _read_chunks(message: Message, receive: Receive, limit: int) -> bytes:
                 raise ClientDisconnect
             chunk: bytes = message.get("body", b"")
             size += len(chunk)
-            _arriving.size_bytes += len(chunk)
+            arriving.size_bytes += len(chunk)
             if size > limit:
                 raise BodyTooLargeError(f"more than {limit} bytes")
-            if _arriving.size_bytes > MAX_ARRIVING_BYTES:
-                raise OverloadedError(f"{_arriving.size_bytes} bytes of bodies are arriving")
+            if arriving.size_bytes > MAX_ARRIVING_BYTES:
+                raise OverloadedError(f"{arriving.size_bytes} bytes of bodies are arriving")
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
             message = await receive()
     finally:
-        _arriving.size_bytes -= size
+        arriving.size_bytes -= size
 
 
-class _Arriving:
-    """How much of unfinished bodies is held, over all connections of the process."""
-
-    size_bytes = 0
-
-
-_arriving: Final = _Arriving()
 _body_time: Final = TimeLimit(
     BODY_TIMEOUT_S, lambda: RequestTimeoutError(f"not there after {BODY_TIMEOUT_S} s")
 )

@@ -118,8 +118,9 @@ class Containment:
             now=self._clock(),
         )
         committed = await self._commit(claim)
+        deadline = Deadline(self._deadline_s)
         if isinstance(committed.result, admission.NeedsDevice):
-            device = await self._look_up(committed.result.responsible, request.host)
+            device = await self._look_up(committed.result.responsible, request.host, deadline)
             claim = msgspec.structs.replace(claim, device=device, now=self._clock())
             committed = await self._commit(claim)
         if not isinstance(committed.result, admission.Claimed):
@@ -129,7 +130,7 @@ class Containment:
         if self._dry_run:
             answer, error = Answer(claim, receipt.hash, "dry_run", self._clock()), None
         else:
-            answer, error = await self._act(claim, committed.result.responsible, receipt)
+            answer, error = await self._act(claim, committed.result.responsible, receipt, deadline)
         # 3. What came of it.
         await self._record(answer)
         if error is not None:
@@ -148,19 +149,18 @@ class Containment:
             self._record_later(Answer(claim, None, "failed", self._clock(), reason))
             raise UnavailableError(reason) from exc
 
-    async def _look_up(self, who: Responsible, host: str) -> Device:
+    async def _look_up(self, who: Responsible, host: str, deadline: Deadline) -> Device:
         """Ask the vendor which device `host` names, before anything is claimed."""
         try:
-            return await self._find_device(self._client(who), host, Deadline(self._deadline_s))
+            return await self._find_device(self._client(who), host, deadline)
         except VendorError as exc:
             raise VendorLookUpError(str(exc)) from exc
 
     async def _act(
-        self, claim: Claim, who: Responsible, receipt: Receipt
-    ) -> tuple[Answer, VendorError | UnavailableError | None]:
+        self, claim: Claim, who: Responsible, receipt: Receipt, deadline: Deadline
+    ) -> tuple[Answer, Exception | None]:
         """Have the vendor act; return what is to be recorded, and what the caller is told."""
         request = claim.request
-        deadline = Deadline(self._deadline_s)
         held: Held | None = None
         try:
             client = self._client(who)
@@ -172,6 +172,10 @@ class Containment:
             outcome: AnswerKind = "outcome_unknown" if unknown else "failed"
             now = self._clock()
             return Answer(claim, receipt.hash, outcome, now, str(exc), held, changed=unknown), exc
+        except Exception as exc:  # noqa: BLE001  (the caller's to raise, once it is recorded)
+            # A mistake of ours; and `_call`, which sends, lets none of its own get here.
+            reason = f"{type(exc).__name__}; nothing was sent"
+            return Answer(claim, receipt.hash, "failed", self._clock(), reason, held), exc
         log.event(
             "execute.vendor_answered",
             request_id=claim.trace_id,

@@ -103,13 +103,18 @@ class GuardRails:
 
 
 def matches(rule: str, device: Device) -> bool:
-    """Return whether `device` is one that `rule` is about. Either may leave out the domain."""
+    """Return whether `device` is, or may be, one that `rule` is about.
+
+    Either may leave out the domain.
+    """
     kind, _, value = rule.partition(":")
     match kind:
         case "device":
             return value == normal_host(device.id)
         case "host":
-            name = (device.hostname or "").lower()
+            if not device.hostname:
+                return True  # nobody can tell that it is another
+            name = device.hostname.lower()
             label = value.partition(".")[0]
             if "." not in name and label.strip("*?") and fnmatchcase(name, label):
                 return True  # the vendor leaves out the domain, and the rule does not

@@ -40,12 +40,14 @@ from tests.service import HMAC_SECRET
 from tests.test_http_protocol import WatchedProtocol, connected, serving
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
 from vyrox import containment
+from vyrox.asgi import MAX_ARRIVING_BYTES
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.encryption import open_vault
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.models import ActionType, Vendor
+from vyrox.routes import ingestion
 from vyrox.routes.proxy import MAX_BODY_BYTES
 from vyrox.settings import Settings
 
@@ -783,6 +785,13 @@ async def test_execute_without_room_for_its_body_is_no_503_either_contract_19(
     monkeypatch.setattr("vyrox.asgi.MAX_ARRIVING_BYTES", 0)
     check(await dry.execute(wanted()), 500, refusal("internal error"))
     assert not await dry.has_acted()
+
+
+async def test_execute_has_room_for_its_body_whatever_is_arriving_in_public_contract_19(
+    dry: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingestion._arriving, "size_bytes", MAX_ARRIVING_BYTES)
+    check(await dry.execute(wanted()), 200, {"status": "dry_run", "dry_run": True})
 
 
 async def test_execute_limits_each_tenants_rate_contract_19(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.adapters import ADAPTERS
-from vyrox.asgi import Endpoint, JsonResponse, header_values, read_body, request_id_of
+from vyrox.asgi import Arriving, Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
@@ -31,6 +31,8 @@ from vyrox.time_limit import TimeLimit
 
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""
+
+_arriving: Final = Arriving()
 
 _store_time: Final = TimeLimit(
     STORE_TIMEOUT_S,
@@ -72,7 +74,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     request_id = request_id_of(request)
     adapter = ADAPTERS[vendor]
     # 1. The body, within its limit.
-    body = await read_body(request, ingestion.max_body_bytes)
+    body = await read_body(request, ingestion.max_body_bytes, _arriving)
     now = ingestion.clock()
     # 2. Whom it claims to be from. Nothing else is read before the credential has verified.
     if adapter.unverified_tenant_id is not None:

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from vyrox import log
-from vyrox.asgi import JsonResponse, header_values, read_body, request_id_of
+from vyrox.asgi import Arriving, JsonResponse, header_values, read_body, request_id_of
 from vyrox.chain import export
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
@@ -38,6 +38,8 @@ from vyrox.replay import check_window
 from vyrox.tenant_id import is_tenant_id
 
 MAX_BODY_BYTES: Final = 65_536
+
+_arriving: Final = Arriving()
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
 """Whole Unix seconds in ASCII digits; `int` alone would take "1_000" and other scripts'."""
@@ -122,7 +124,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     proxy: Proxy = request.app.state.proxy
     # 1. The body, within its limit.
     with _no_503():
-        body = await read_body(request, MAX_BODY_BYTES)
+        body = await read_body(request, MAX_BODY_BYTES, _arriving)
     now = proxy.clock()
     # 2. The signature.
     _authenticate(proxy, request, body, claimed=None)
