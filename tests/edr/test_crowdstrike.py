@@ -7,6 +7,7 @@ import pytest
 
 from tests.edr.vendor import RECEIPT, FakeVendor, Reply, alert, answer, client_of, deadline, form
 from vyrox.edr import Device, Done, Progress, Target
+from vyrox.edr.rtr import MAX_OUTPUT
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 AID = "12345678123412341234123456789abc"
@@ -530,6 +531,16 @@ async def test_kill_with_an_error_in_a_later_part_has_failed(fake: FakeVendor) -
 async def test_kill_with_endless_output_may_have_happened(fake: FakeVendor) -> None:
     fake.on("GET", COMMANDS, output(PS), output("more", complete=False))
     await kill_failure(fake, unknown=True)
+
+
+async def test_kill_on_a_host_with_a_huge_list_of_processes_sends_none(fake: FakeVendor) -> None:
+    part = output("x" * (MAX_OUTPUT // 3 + 1), complete=False)
+    fake.on("GET", COMMANDS, part)
+    assert "too large" in await kill_failure(fake)
+    assert len([r for r in fake.requests if r.method == "GET"]) == 3
+    (command,) = fake.bodies(COMMANDS)
+    assert isinstance(command, dict)
+    assert command["base_command"] == "ps"
 
 
 async def test_kill_that_never_completes_ends_at_the_deadline(

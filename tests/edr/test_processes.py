@@ -1,12 +1,13 @@
 """Whether a process on the host is the one that the alert names."""
 
 import string
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.edr.processes import Process, find_process
+from vyrox.edr.processes import MAX_LINES, Process, find_process
 
 STARTED_AT = 1_718_624_979.0
 """2024-06-17 11:49:39 UTC."""
@@ -121,6 +122,35 @@ def test_find_process_is_not_misled_by_the_name_of_another_process() -> None:
     posing = "TaniumClient  8316  6/17/2024 4:49:39 AM   999   6/18/2024 1:00:00 AM  1  1\n"
     with pytest.raises(ValueError, match="several"):
         find_process(WINDOWS + posing, 8316)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("a" + " " * 500_000 + "x", id="reject_white_space"),
+        pytest.param("a" + " 1" * 250_000, id="reject_numbers"),
+        pytest.param("a " + "1" * 500_000, id="reject_a_long_number"),
+        pytest.param("name id start (" + " " * 500_000, id="reject_headings"),
+        pytest.param("a\t" * 250_000 + "8316 1/1/2024", id="reject_tabs"),
+    ],
+)
+def test_find_process_reads_hostile_lines_in_time_that_grows_with_their_length(line: str) -> None:
+    """Where it grows with the square, this hangs."""
+    with suppress(ValueError):
+        find_process(f"{WINDOWS}{line}\n", 4)
+    with suppress(ValueError):
+        find_process(f"{line}\n{WINDOWS}", 4)
+
+
+def test_find_process_refuses_a_list_of_very_many_lines() -> None:
+    with pytest.raises(ValueError, match="too many lines"):
+        find_process(WINDOWS + "a\n" * MAX_LINES, 8316)
+
+
+def test_find_process_takes_any_white_space_for_one_space() -> None:
+    found = find_process(NARROW.replace("tanium client 2", "tanium   client\t2"), 672)
+    assert found is not None
+    assert found.is_same(Process("Tanium  Client 2.exe", found.started_at))
 
 
 @given(st.text(alphabet=string.printable, max_size=400), st.integers(1, 9999))

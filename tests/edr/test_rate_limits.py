@@ -1,12 +1,15 @@
 """A vendor that says 429 is left alone for as long as it says, if there is time."""
 
+import asyncio
+
 import httpx
 import pytest
 
 from tests.audit import NOW
-from tests.edr.vendor import FakeVendor, Reply, answer, deadline
+from tests.edr.vendor import FakeVendor, Reply, answer, deadline, unread
 from vyrox.edr.calls import Call, open_http
 from vyrox.edr.rate_limits import (
+    AT_ONCE,
     MAX_RETRIES,
     Patience,
     Pause,
@@ -61,6 +64,42 @@ async def sent(fake: FakeVendor, *replies: Reply, seconds: float = 30.0) -> int:
     async with open_http(httpx.MockTransport(fake.handle)) as http:
         patience = Patience(http, retry_after, fake.sleep)
         return (await patience.exchange(CALL, deadline(seconds))).status
+
+
+class Hanging(httpx.AsyncBaseTransport):
+    """Answers nothing at one path, until it is released."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.held = 0
+        self.full = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == self._path:
+            self.held += 1
+            if self.held == AT_ONCE:
+                self.full.set()
+            await self.released.wait()
+        return unread(answer(200))
+
+
+async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> None:
+    """Those that wait for their turn have sent nothing when their time is up."""
+    hanging = Hanging("/x")
+    async with open_http(hanging) as http, asyncio.timeout(20):
+        one, other = Patience(http, backoff), Patience(http, backoff)
+        held = [asyncio.create_task(one.exchange(CALL, deadline())) for _ in range(AT_ONCE)]
+        await hanging.full.wait()
+        with pytest.raises(VendorError) as caught:
+            await one.exchange(CALL, deadline(0.05))
+        assert not isinstance(caught.value, VendorOutcomeUnknownError)
+        elsewhere = Call(name="contain", method="POST", url="https://v.example/y", changes=True)
+        assert (await other.exchange(elsewhere, deadline())).succeeded
+        hanging.released.set()
+        assert all(each.succeeded for each in await asyncio.gather(*held))
+        assert hanging.held == AT_ONCE
+        assert (await one.exchange(CALL, deadline())).succeeded
 
 
 async def test_exchange_waits_and_sends_again() -> None:

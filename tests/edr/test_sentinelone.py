@@ -240,7 +240,7 @@ def test_the_filter_selects_exactly_one_or_there_is_none(text: str) -> None:
 
 
 async def test_kill_reads_the_threat_and_asks_for_it_alone(fake: FakeVendor) -> None:
-    assert await killed(fake) == Done(confirmed=False, reference=THREAT)
+    assert await killed(fake) == Done(confirmed=False, reference=f"{THREAT}:0")
     assert fake.asked == [f"GET {THREATS}?ids={THREAT}", f"POST {KILL}"]
     assert fake.bodies(KILL) == [{"filter": {"ids": [THREAT]}, "data": {}}]
 
@@ -275,19 +275,19 @@ async def test_kill_of_what_is_no_threat_asks_nobody(fake: FakeVendor, raw_id: s
 )
 async def test_kill_is_not_repeated(fake: FakeVendor, status: str, confirmed: bool) -> None:
     fake.on("GET", THREATS, threat("failed", status))
-    assert await killed(fake) == Done(confirmed=confirmed, changed=False, reference=THREAT)
+    assert await killed(fake) == Done(confirmed=confirmed, changed=False, reference=f"{THREAT}:1")
     assert fake.paths == [f"GET {THREATS}"]
 
 
 async def test_kill_that_failed_before_is_sent_again(fake: FakeVendor) -> None:
     fake.on("GET", THREATS, threat("failed"))
-    assert (await killed(fake)).changed
+    assert await killed(fake) == Done(confirmed=False, reference=f"{THREAT}:1")
 
 
 async def test_kill_that_affected_nothing_reads_the_threat(fake: FakeVendor) -> None:
     fake.on("POST", KILL, affected(0))
     fake.on("GET", THREATS, threat(), threat("success"))
-    assert await killed(fake) == Done(confirmed=True, changed=False, reference=THREAT)
+    assert await killed(fake) == Done(confirmed=True, changed=False, reference=f"{THREAT}:0")
     fake.on("GET", THREATS, threat())
     with pytest.raises(VendorError) as caught:
         await killed(fake)
@@ -333,6 +333,25 @@ async def test_read_progress_of_a_kill_reads_the_threat(
         assert await client.read_progress(AGENT, "killed", THREAT, deadline()) == progress
         with pytest.raises(VendorError):
             await client.read_progress(AGENT, "killed", None, deadline())
+
+
+@pytest.mark.parametrize(
+    ("kills", "progress"),
+    [
+        (("failed",), "pending"),
+        (("failed", "pending"), "pending"),
+        (("failed", "failed"), "failed"),
+        (("failed", "success"), "reached"),
+    ],
+)
+async def test_read_progress_of_a_kill_does_not_take_an_earlier_failure_for_its_own(
+    fake: FakeVendor, kills: tuple[str, ...], progress: Progress
+) -> None:
+    fake.on("GET", THREATS, threat("failed"))
+    reference = (await killed(fake)).reference
+    fake.on("GET", THREATS, threat(*kills))
+    async with client_of(fake, "sentinelone") as client:
+        assert await client.read_progress(AGENT, "killed", reference, deadline()) == progress
 
 
 async def test_check_only_looks(fake: FakeVendor) -> None:

@@ -78,6 +78,23 @@ class Gate(httpx.AsyncBaseTransport):
         return self._fake.handle(request)
 
 
+async def test_value_whose_fetcher_runs_out_of_time_is_fetched_by_the_next(
+    fake: FakeVendor,
+) -> None:
+    fake.on("POST", TOKEN_PATH, httpx.ReadTimeout("late"), token("abc"))
+    gate = Gate(fake)
+    tokens = bearer(fake, gate)
+    async with asyncio.timeout(20):
+        first = asyncio.create_task(tokens.value(deadline()))
+        await gate.reached.wait()
+        second = asyncio.create_task(tokens.value(deadline()))
+        await asyncio.sleep(0)
+        gate.opened.set()
+        with pytest.raises(VendorError):
+            await first
+        assert await second == "Bearer abc"
+
+
 @pytest.mark.parametrize("reply", [token("abc"), answer(403, {"errors": []})])
 async def test_value_is_fetched_once_for_all_who_wait(
     fake: FakeVendor, reply: httpx.Response

@@ -25,6 +25,10 @@ T = TypeVar("T")
 MAX_ANSWER_BYTES: Final = 1 << 20
 """The largest answer that is expected is a list of processes, well below this."""
 
+MAX_CONNECTIONS: Final = 256
+"""To all vendors together. One tenant's calls to one vendor, which may hang, take 16 of them
+(`rate_limits.AT_ONCE`)."""
+
 CONNECT_S: Final = 10.0
 """Each for a place in the pool, for the connection and for its TLS."""
 
@@ -65,6 +69,7 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
         transport=transport,
         follow_redirects=False,
         trust_env=False,
+        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         # Nothing is unpacked: an answer of a few bytes could become gigabytes.
         headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
@@ -158,15 +163,15 @@ async def exchange(
     if authorization is not None:
         headers["authorization"] = authorization
     connect_s = min(CONNECT_S, CONNECT_SHARE * deadline.remaining_s())
-    request = http.build_request(
-        call.method,
-        call.full_url,
-        content=call.body,
-        headers=headers,
-        timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
-        extensions={"trace": sending.trace},
-    )
     try:
+        request = http.build_request(
+            call.method,
+            call.full_url,
+            content=call.body,
+            headers=headers,
+            timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
+            extensions={"trace": sending.trace},
+        )
         async with asyncio.timeout_at(deadline.at):
             response = await http.send(request, stream=True)
             try:

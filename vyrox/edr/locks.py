@@ -9,7 +9,9 @@ from vyrox.errors import VendorError
 
 
 @asynccontextmanager
-async def held(lock: asyncio.Lock, deadline: Deadline, name: str) -> AsyncIterator[None]:
+async def held(
+    lock: asyncio.Lock | asyncio.Semaphore, deadline: Deadline, name: str
+) -> AsyncIterator[None]:
     """Hold `lock` during the block. Raises VendorError if its turn does not come in time."""
     try:
         # Not around the block, whose calls keep to the deadline themselves: two timeouts that end

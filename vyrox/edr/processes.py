@@ -11,6 +11,9 @@ from typing import Final, Literal
 
 import msgspec
 
+MAX_LINES: Final = 20_000
+"""Of a list: each is looked at while the whole service waits."""
+
 TOLERANCE_S: Final = 2.0
 """Between two records of one start, of which each is cut to whole seconds."""
 
@@ -74,7 +77,12 @@ def find_process(listing: str, pid: int) -> Process | None:
     Raises:
         ValueError: The list has another form, or two such processes, or does not tell the start.
     """
-    lines = [line.strip() for line in listing.splitlines()]
+    lines = listing.splitlines()
+    if len(lines) > MAX_LINES:
+        raise ValueError("too many lines")
+    # White space counts as one space. For runs of it the patterns below would need time that grows
+    # with their square.
+    lines = [_collapsed(line) for line in lines]
     for number, line in enumerate(lines):
         table = _table(line)
         if table is None:
@@ -93,7 +101,7 @@ def _table(line: str) -> _Table | None:
     order: list[_Column] = []
     zone = None
     while len(order) < len(_HEADINGS):
-        line = line.lstrip()
+        line = line.lstrip(" ")
         for column, heading in _HEADINGS.items():
             found = heading.match(line)
             if found and column not in order:
@@ -103,8 +111,8 @@ def _table(line: str) -> _Table | None:
                 break
         else:
             return None
-    row = r"\s+".join(_CELLS[column] for column in order)
-    return _Table(re.compile(rf"{row}(?=\s|$)"), zone)
+    row = " ".join(_CELLS[column] for column in order)
+    return _Table(re.compile(f"{row}(?= |$)"), zone)
 
 
 def _rows(row: re.Pattern[str], lines: list[str], number: str) -> list[re.Match[str]]:
@@ -147,4 +155,8 @@ def _parse_datetime(text: str) -> datetime:
 
 def _stem(name: str) -> str:
     """Return the name without what one record has and another leaves out: path, case, `.exe`."""
-    return re.split(r"[\\/]", name)[-1].casefold().removesuffix(".exe")
+    return _collapsed(re.split(r"[\\/]", name)[-1]).casefold().removesuffix(".exe")
+
+
+def _collapsed(text: str) -> str:
+    return " ".join(text.split())

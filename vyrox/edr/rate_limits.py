@@ -14,9 +14,14 @@ import httpx
 from vyrox.clock import Clock
 from vyrox.edr import Deadline
 from vyrox.edr.calls import Answer, Call, exchange
+from vyrox.edr.locks import held
 from vyrox.errors import VendorError
 
 MAX_RETRIES: Final = 2
+
+AT_ONCE: Final = 16
+"""Calls of one tenant to one vendor. Others wait for their turn, so that a vendor that hangs for
+one tenant leaves connections for the rest."""
 
 MIN_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 60.0
@@ -70,6 +75,7 @@ class Patience:
         self._http = http
         self._pause = pause
         self.sleep = sleep
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def exchange(
         self, call: Call, deadline: Deadline, authorization: str | None = None
@@ -81,14 +87,18 @@ class Patience:
             VendorOutcomeUnknownError: As `exchange`.
         """
         for earlier in range(MAX_RETRIES):
-            answer = await exchange(self._http, call, deadline, authorization)
+            answer = await self._exchange(call, deadline, authorization)
             if answer.status != httpx.codes.TOO_MANY_REQUESTS:
                 return answer
             pause_s = self._pause(answer.headers, earlier)
             if pause_s >= deadline.remaining_s():
                 raise VendorError(f"{call.name}: HTTP 429, to be tried again in {pause_s:.0f} s")
             await self.sleep(pause_s)
-        return await exchange(self._http, call, deadline, authorization)
+        return await self._exchange(call, deadline, authorization)
+
+    async def _exchange(self, call: Call, deadline: Deadline, authorization: str | None) -> Answer:
+        async with held(self._turns, deadline, call.name):
+            return await exchange(self._http, call, deadline, authorization)
 
 
 def _number(value: str | None) -> float | None:

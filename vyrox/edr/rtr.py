@@ -26,6 +26,9 @@ TIDY_S: Final = 5.0
 MAX_PARTS: Final = 64
 """Of one output."""
 
+MAX_OUTPUT: Final = 2 * 1024 * 1024
+"""Characters of one output, over all its parts: a host that may be an attacker's writes it."""
+
 _MAX_WAIT_S: Final = 30
 """For the host to answer; the vendor's own default."""
 
@@ -99,6 +102,8 @@ async def command_output(
         if part is None or not (part.complete or part.stdout or part.stderr):
             return None
         parts[sequence:] = [part]
+        if sum(len(part.stdout or "") + len(part.stderr or "") for part in parts) > MAX_OUTPUT:
+            raise VendorError("the output is too large")
         if part.complete:
             return Output(
                 complete=True,

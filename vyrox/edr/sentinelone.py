@@ -141,7 +141,7 @@ class SentinelOne:
             if done is None:
                 raise VendorError("kill: the vendor found nothing to do")
             return done
-        return Done(confirmed=False, reference=threat.id)
+        return Done(confirmed=False, reference=_reference(threat))
 
     async def read_progress(
         self, device_id: str, target: Target, reference: str | None, deadline: Deadline
@@ -150,7 +150,9 @@ class SentinelOne:
         if target == "killed":
             if reference is None:
                 raise VendorError("nobody knows which kill")
-            return _kill_progress(await self._threat(reference, deadline)) or "pending"
+            threat_id, _, failed_before = reference.partition(":")
+            threat = await self._threat(threat_id, deadline)
+            return _kill_progress(threat, int(failed_before or 0)) or "pending"
         states, opposite = (_CONTAINED, _LIFTED) if target == "contained" else (_LIFTED, _CONTAINED)
         status = (await self._agent(device_id, deadline)).network_status
         return progress_towards(status, states, opposite)
@@ -261,14 +263,24 @@ def _killed_before(threat: _Threat) -> Done | None:
     progress = _kill_progress(threat)
     if progress in {None, "failed"}:
         return None
-    return Done(confirmed=progress == "reached", changed=False, reference=threat.id)
+    return Done(confirmed=progress == "reached", changed=False, reference=_reference(threat))
 
 
-def _kill_progress(threat: _Threat) -> Progress | None:
+def _kills(threat: _Threat) -> list[str | None]:
+    """Return how each kill of a threat has ended, or stands."""
+    return [done.status for done in threat.mitigation_status or () if done.action == "kill"]
+
+
+def _reference(threat: _Threat) -> str:
+    """Return what a kill is found again by: its threat, and how many had failed before it."""
+    return f"{threat.id}:{_kills(threat).count('failed')}"
+
+
+def _kill_progress(threat: _Threat, failed_before: int = 0) -> Progress | None:
     """Return how far the kill of a threat is, None where there was none."""
-    kills = {done.status for done in threat.mitigation_status or () if done.action == "kill"}
+    kills = _kills(threat)
     if not kills:
         return None
     if "success" in kills:
         return "reached"
-    return "failed" if kills == {"failed"} else "pending"
+    return "failed" if set(kills) == {"failed"} and len(kills) > failed_before else "pending"

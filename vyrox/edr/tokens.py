@@ -72,8 +72,8 @@ class BearerToken:
         self._lock = asyncio.Lock()
         self._value: str | None = None
         self._renew_at = 0.0
-        self._failed_at = -1.0
-        self._failure = ""
+        self._refused_at = -1.0
+        self._refusal = ""
 
     async def value(self, deadline: Deadline) -> str:
         """Return the header.
@@ -95,21 +95,15 @@ class BearerToken:
 
     async def _fetch(self, asked_at: float, deadline: Deadline) -> str:
         loop = asyncio.get_running_loop()
-        if self._failed_at >= asked_at:
-            # Another fetch failed while this one waited for it. A hundred more with a wrong secret
-            # could get the client locked out.
-            raise VendorError(self._failure)
-        try:
-            token = await self._ask(deadline)
-        except VendorError as exc:
-            self._failed_at = loop.time()
-            self._failure = str(exc)
-            raise
-        self._renew_at = loop.time() + max(token.expires_in - RENEW_S, token.expires_in / 2)
-        return f"Bearer {token.access_token}"
-
-    async def _ask(self, deadline: Deadline) -> _Token:
+        if self._refused_at >= asked_at:
+            # Another fetch was refused while this one waited for it. A hundred more with a wrong
+            # secret could get the client locked out.
+            raise VendorError(self._refusal)
         answer = await self._patience.exchange(self._call, deadline)
         if answer.status in _REFUSED:
-            raise VendorError(f"credentials refused: {answer.refusal()}")
-        return answer.decode(_TOKEN)
+            self._refused_at = loop.time()
+            self._refusal = f"credentials refused: {answer.refusal()}"
+            raise VendorError(self._refusal)
+        token = answer.decode(_TOKEN)
+        self._renew_at = loop.time() + max(token.expires_in - RENEW_S, token.expires_in / 2)
+        return f"Bearer {token.access_token}"
