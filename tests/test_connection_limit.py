@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from tests.test_http_protocol import (
     NEXT,
     POST,
+    TALK_BYTES,
     answer,
     connected,
     echo,
@@ -17,6 +18,7 @@ from tests.test_http_protocol import (
     read_body,
     send,
     serving,
+    talkative,
 )
 from vyrox import log
 from vyrox.connection_limit import (
@@ -122,3 +124,48 @@ async def test_connection_that_ends_makes_room() -> None:
         for _ in range(3):
             assert [found.status for found in await exchange(port, NEXT)] == [200]
     assert log.counts["http.evicted"] == evicted
+
+
+async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer without waiting for the body."""
+    if scope["path"] == "/next":
+        await echo(scope, receive, send)
+    else:
+        await answer(send, b"no")
+
+
+async def test_connection_that_was_answered_before_its_body_came_may_go() -> None:
+    complete = asyncio.Event()
+
+    class Watched(limited_to(1)):  # type: ignore[misc]
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            complete.set()
+
+    async with serving(hasty, Watched) as port, connected(port) as (reader, writer):
+        await send(writer, b"POST /early HTTP/1.1\r\nHost: vyrox\r\nContent-Length: 4\r\n\r\n")
+        assert (await read_answer(reader)).body == b"no"
+        await send(writer, b"late")
+        await complete.wait()
+        assert [found.status for found in await exchange(port, NEXT)] == [200]
+        assert await reader.read() == b""
+
+
+async def test_connection_that_does_not_take_its_answer_may_go() -> None:
+    """One that takes it, however long the whole of it is, stays."""
+    paused = asyncio.Event()
+
+    class Watched(limited_to(1)):  # type: ignore[misc]
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            paused.set()
+
+    async with serving(talkative, Watched) as port:
+        async with connected(port) as (reader, writer):
+            await send(writer, GET)
+            assert len((await read_answer(reader)).body) == TALK_BYTES
+        paused.clear()
+        async with connected(port) as (reader, writer):
+            await send(writer, GET)
+            await paused.wait()
+            assert [found.status for found in await exchange(port, NEXT)] == [200]

@@ -108,6 +108,21 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"%s %s " % (scope["method"].encode(), scope["raw_path"]) + body)
 
 
+TALK_BYTES = 16 * 1024 * 1024
+
+
+async def talkative(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with more than all buffers on the way hold, in pieces; "/next" in a word."""
+    if scope["path"] == "/next":
+        await answer(send, b"next")
+        return
+    length = [(b"content-length", b"%d" % TALK_BYTES)]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    piece = b"x" * (TALK_BYTES // 64)
+    for left in range(63, -1, -1):
+        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+
+
 @contextlib.asynccontextmanager
 async def serving(
     app: App = echo, protocol: type[HttpToolsProtocol] = BoundedHttpProtocol
@@ -681,6 +696,42 @@ async def test_slow_answer_is_not_timed_out() -> None:
             await headers_timeout_passes(port)
         opened.set()
         assert (await read_answer(reader)).body == b"slowslow"
+
+
+async def test_answer_that_is_not_taken_is_given_up() -> None:
+    class Hasty(WatchedProtocol):
+        closed = asyncio.Event()
+        answer_timeout_s = 0.05
+
+    async with serving(talkative, Hasty) as port, connected(port) as (_, writer):
+        await send(writer, POST + b"\r\n")
+        await Hasty.closed.wait()
+
+
+async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
+    class Hasty(BoundedHttpProtocol):
+        headers_timeout_s = HastyProtocol.headers_timeout_s
+        answer_timeout_s = 1e-9
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.resume_writing()  # there is room again at once
+
+    async with serving(talkative, Hasty) as port, connected(port) as (reader, writer):
+        await send(writer, POST + b"\r\n")
+        await headers_timeout_passes(port)
+        assert len((await read_answer(reader)).body) == TALK_BYTES
+
+
+async def test_connection_that_was_answered_before_its_body_came_is_closed() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"no")
+
+    async with serving(app, HastyProtocol) as port, connected(port) as (reader, writer):
+        await send(writer, POST + b"Content-Length: 4\r\n\r\n")
+        assert (await read_answer(reader)).body == b"no"
+        await send(writer, b"late")
+        assert await reader.read() == b""
 
 
 async def test_time_out_waits_for_the_answer_before_it() -> None:

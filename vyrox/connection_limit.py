@@ -10,7 +10,7 @@ import resource
 from typing import Final
 
 from vyrox import log
-from vyrox.http_protocol import BoundedHttpProtocol
+from vyrox.http_protocol import BoundedHttpProtocol, Reading
 
 RESERVED_FILES: Final = 512
 """For the private listener, the stores, and what `backlog` lets the kernel hand over at once."""
@@ -44,15 +44,43 @@ def backlog(files: int) -> int:
     return min(2048, (files - max_connections(files)) // 2)
 
 
+class _Connections:
+    """The open connections of one listener, and which of them keep the service waiting."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: set[BoundedHttpProtocol] = set()
+        # To be sent bytes, or to be rid of them: first the one that began to wait longest ago.
+        self._waiting: dict[BoundedHttpProtocol, None] = {}
+
+    def add(self, connection: BoundedHttpProtocol) -> None:
+        self._open.add(connection)
+        self._waiting[connection] = None
+        if len(self._open) > self._limit:
+            evicted = next(iter(self._waiting))
+            self.remove(evicted)
+            # Counted, and not a line of its own: strangers decide how often it happens.
+            log.counts["http.evicted"] += 1
+            evicted.transport.abort()
+
+    def remove(self, connection: BoundedHttpProtocol) -> None:
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def note(self, connection: BoundedHttpProtocol, *, waiting: bool) -> None:
+        if not waiting:
+            self._waiting.pop(connection, None)
+        elif connection in self._open:
+            self._waiting[connection] = None
+
+
 def limited_to(limit: int) -> type[BoundedHttpProtocol]:
     """Return the protocol of one listener that keeps at most `limit` connections open.
 
     A connection whose request is at work is never closed for another: where all are, it is the new
-    one that goes.
+    one that goes. A client that does not take its answers is not waited for.
     """
-    connections: set[BoundedHttpProtocol] = set()
-    # Those from which bytes are awaited, the one that was silent longest first.
-    waiting: dict[BoundedHttpProtocol, None] = {}
+    connections = _Connections(limit)
 
     class LimitedHttpProtocol(BoundedHttpProtocol):
         """One connection out of `limit`."""
@@ -60,29 +88,30 @@ def limited_to(limit: int) -> type[BoundedHttpProtocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             connections.add(self)
-            waiting[self] = None
-            if len(connections) > limit:
-                evicted = next(iter(waiting))
-                _forget(evicted)
-                # Counted, and not a line of its own: strangers decide how often it happens.
-                log.counts["http.evicted"] += 1
-                evicted.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            _forget(self)
+            connections.remove(self)
             super().connection_lost(exc)
 
         def on_message_complete(self) -> None:
-            waiting.pop(self, None)
             super().on_message_complete()
+            self._note()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if self in connections and not self._unanswered:
-                waiting[self] = None
+            self._note()
 
-    def _forget(connection: BoundedHttpProtocol) -> None:
-        connections.discard(connection)
-        waiting.pop(connection, None)
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._note()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._note()
+
+        def _note(self) -> None:
+            # One may be unanswered and still arriving; an answer may have come before the body.
+            at_work = self._unanswered - (self._reading is Reading.BODY) > 0
+            connections.note(self, waiting=self.flow.write_paused or not at_work)
 
     return LimitedHttpProtocol

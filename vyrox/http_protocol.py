@@ -83,8 +83,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection whose requests are bounded in bytes, fields and time.
 
     The clock of a request runs while the client is sending it, and stops with its last byte: it
-    ends neither a request at work nor a slow answer. An idle connection between two requests is
-    ended by uvicorn's `timeout_keep_alive`.
+    does not end a request at work. Another runs while the client takes nothing of its answer. An
+    idle connection between two requests is ended by uvicorn's `timeout_keep_alive`.
     """
 
     # From the connection, or the first byte of a later request, to the end of the header. Vendors
@@ -93,6 +93,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # From the same moment to the last byte of the body: 1 MiB at 35 KB/s.
     request_timeout_s: float = 30.0
+
+    # How long a client may take nothing of its answer. What it has not taken stays in memory.
+    answer_timeout_s: float = 30.0
 
     # How long a refused client may take to read its answer and close.
     linger_timeout_s: float = 2.0
@@ -110,6 +113,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline: float | None = None  # of the request that is arriving
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
+        self._answer_timer: asyncio.TimerHandle | None = None
         self._began_at = 0.0
         self._framing_bytes = 0  # fed to the parser since it last got on with the request
         self._field_count = 0
@@ -123,10 +127,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._stop_clock()
         self._cancel_timer()
+        self._cancel_answer_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the clock of an answer that the client does not take."""
+        super().pause_writing()
+        self._cancel_answer_timer()
+        self._answer_timer = self.loop.call_later(self.answer_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop it."""
+        super().resume_writing()
+        self._cancel_answer_timer()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser no more than the header limit leaves room for.
@@ -198,11 +214,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Stop the clock: from here on the client waits for the service."""
+        """Stop the clock: from here on the client waits for the service.
+
+        Unless it has its answer: the application may not have waited for the body. Then the next
+        request is awaited, and what has come has ended uvicorn's own wait for it.
+        """
         super().on_message_complete()
         self._reading = Reading.NOTHING
         self._framing_bytes = 0
-        self._stop_clock()
+        if self._unanswered:
+            self._stop_clock()
+        else:
+            self._start_clock()
 
     def on_response_complete(self) -> None:
         """Start the next request's answer, or send the refusal that waited for this one."""
@@ -245,6 +268,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _cancel_answer_timer(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
 
     def _wake(self) -> None:
         self._timer = None
