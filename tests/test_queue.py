@@ -21,9 +21,10 @@ from tests.alerts import (
     stored_entries,
     unfinished,
 )
+from tests.audit import FaultyDatabase
 from vyrox.db import Database, open_database
 from vyrox.db.tables import alerts
-from vyrox.errors import QueueFullError, QueueUnavailableError
+from vyrox.errors import DatabaseUnavailableError, QueueFullError, QueueUnavailableError
 from vyrox.queue import (
     GROUP,
     MAX_DELIVERIES,
@@ -308,6 +309,54 @@ async def test_take_over_gives_up_whatever_else_the_consumer_holds(
     taken = await queue.take_over(TENANT, "consumer", 60_000, NOW)
     assert [one.alert.id for one in taken] == ids[:1]
     assert await unfinished(database) == {(TENANT, alert_id) for alert_id in ids[:-1]}
+
+
+async def test_take_over_counts_no_delivery_that_reaches_nobody(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    """While the database is away every call fails; no alert is given up for that."""
+    faulty = FaultyDatabase(database)
+    queue = AlertQueue(client, faulty, MAX_ALERTS)
+    [alert_id] = await put_new(queue, database, 1)
+    faulty.always = "before"
+    with pytest.raises(DatabaseUnavailableError):
+        await queue.read(TENANT, "consumer", 10)
+    for _ in range(2 * MAX_DELIVERIES):
+        with pytest.raises(DatabaseUnavailableError):
+            await queue.take_over(TENANT, "consumer", 0, NOW)
+    faulty.always = None
+    for _ in range(MAX_DELIVERIES - 1):
+        [delivered] = await queue.take_over(TENANT, "consumer", 0, NOW)
+        assert delivered.alert.id == alert_id
+    assert await queue.take_over(TENANT, "consumer", 0, NOW) == []
+    assert await queued_ids(client) == []
+
+
+async def test_take_over_takes_large_bodies_in_parts(
+    queue: AlertQueue, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vyrox.queue.MAX_CLAIM_BYTES", 1)
+    ids = await put_new(queue, database, 3)
+    await queue.read(TENANT, "dead", 100)
+    taken = [
+        delivered.alert.id
+        for _ in range(3)
+        for delivered in await queue.take_over(TENANT, "alive", 1, NOW)
+    ]
+    assert taken[:1] == ids[:1]
+    assert len(await queue.take_over(TENANT, "other", 0, NOW)) == 1
+
+
+async def test_take_over_of_an_entry_that_was_deleted_forgets_it(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    await put_new(queue, database, 2)
+    first, second = await queue.read(TENANT, "dead", 100)
+    await client.xdel(stream_key(TENANT), first.entry_id)
+    taken = await queue.take_over(TENANT, "alive", 0, NOW)
+    assert [one.entry_id for one in taken] == [second.entry_id]
+    pending = await client.xpending_range(stream_key(TENANT), GROUP, "-", "+", 10)
+    assert [entry["message_id"] for entry in pending] == [second.entry_id]
 
 
 async def test_peek_leaves_the_alerts_where_they_are(

@@ -40,6 +40,9 @@ MAX_DELIVERIES: Final = 5
 CALL_TIMEOUT_S: Final = 0.8
 """Of one call to Redis: less than the second within which a webhook is answered."""
 
+MAX_CLAIM_BYTES: Final = 8 * 1024 * 1024
+"""Of entries that one `take_over` returns, less the last."""
+
 _PROBE_KEY: Final = "vyrox:probe"
 
 # A mark (alert id -> entry id) without its entry counts as missing: somebody deleted the stream,
@@ -266,47 +269,59 @@ class AlertQueue:
         stream = stream_key(tenant_id)
         async with redis_call():
             await self._ensure_group(stream)
-        claimed = await self._claim(stream, consumer, min_idle_ms, count)
-        async with redis_call():
-            worn_out = await self._worn_out(stream, [entry_id for entry_id, _ in claimed])
+            idle = await self._redis.xpending_range(
+                stream, GROUP, "-", "+", count, idle=min_idle_ms
+            )
+        deliveries = {
+            cast(bytes, entry["message_id"]): cast(int, entry["times_delivered"]) for entry in idle
+        }
+        claimed = await self._claim(stream, consumer, min_idle_ms, list(deliveries))
         taken: list[Delivered] = []
         for delivered in await self._skip_finished(tenant_id, claimed):
-            if delivered.entry_id in worn_out:
+            if deliveries[delivered.entry_id] >= MAX_DELIVERIES:
                 await self._end(delivered, now, f"delivered {MAX_DELIVERIES} times, never finished")
                 log.event("alert.dead", logging.ERROR, tenant=tenant_id, alert=delivered.alert.id)
             else:
                 taken.append(delivered)
+        await self._count(stream, consumer, {d.entry_id: deliveries[d.entry_id] for d in taken})
         return taken
 
     async def _claim(
-        self, stream: str, consumer: str, min_idle_ms: int, count: int
+        self, stream: str, consumer: str, min_idle_ms: int, entry_ids: Sequence[bytes]
     ) -> list[_RawEntry]:
-        cursor = b"0-0"
-        while True:
-            # One call looks at ten times `count` entries; those before the idle ones may be more.
-            async with redis_call():
-                reply = await self._redis.xautoclaim(
-                    stream, GROUP, consumer, min_idle_ms, cursor, count=count
-                )
-            cursor = cast(bytes, reply[0])
-            entries = cast(list[_RawEntry | tuple[None, None]], reply[1])
-            # Redis 6.2 replies nil for what somebody has deleted.
-            claimed = [entry for entry in entries if entry[0] is not None]
-            if claimed or cursor == b"0-0":
-                return claimed
+        """Take entries over, as many as MAX_CLAIM_BYTES hold; that is no delivery yet (JUSTID).
 
-    async def _worn_out(self, stream: str, entry_ids: Sequence[bytes]) -> set[bytes]:
-        pipeline = self._redis.pipeline(transaction=False)
+        A delivery counted for a call that then fails, as all do while the database is away, would
+        in the end bury what no consumer has ever seen.
+        """
+        claimed: list[_RawEntry] = []
+        size_bytes = 0
         for entry_id in entry_ids:
-            pipeline.xpending_range(stream, GROUP, entry_id, entry_id, 1)
-        replies: list[list[dict[str, object]]] = await pipeline.execute()
-        # The claim itself counted as one delivery more.
-        return {
-            cast(bytes, pending["message_id"])
-            for reply in replies
-            for pending in reply
-            if cast(int, pending["times_delivered"]) > MAX_DELIVERIES
-        }
+            if size_bytes >= MAX_CLAIM_BYTES:
+                break
+            async with redis_call():
+                if not await self._redis.xclaim(
+                    stream, GROUP, consumer, min_idle_ms, [entry_id], justid=True
+                ):
+                    continue  # another consumer was first
+                found = cast(list[_RawEntry], await self._redis.xrange(stream, entry_id, entry_id))
+                if not found:  # somebody has deleted it
+                    await self._redis.xack(stream, GROUP, entry_id)
+            claimed += found
+            size_bytes += sum(len(value) for _, fields in found for value in fields.values())
+        return claimed
+
+    async def _count(self, stream: str, consumer: str, deliveries: dict[bytes, int]) -> None:
+        """Count one delivery more of each of these."""
+        if not deliveries:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for entry_id, before in deliveries.items():
+            pipeline.xclaim(
+                stream, GROUP, consumer, 0, [entry_id], retrycount=before + 1, justid=True
+            )
+        async with redis_call():
+            await pipeline.execute()
 
     async def finish(self, delivered: Delivered, now: float) -> None:
         """Mark the alert as done with: it leaves the stream and is never queued again."""
