@@ -25,6 +25,7 @@ from tests.alerts import (
     new_delivery,
     store_all,
 )
+from tests.audit import FaultyDatabase
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
@@ -306,6 +307,21 @@ async def test_store_releases_keys_in_their_order_whatever_the_plan_contract_14(
             database.write(store_by, "enable_indexscan"),
         )
         assert [s.alert_id for s in stored] == [s.alert_id for s in again]
+
+
+async def test_delete_expired_deletes_large_bodies_in_parts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vyrox.intake.DELETED_BYTES", 25)
+    counted = FaultyDatabase(database)
+    for number in range(5):
+        stored = new_delivery(b"%d" % number * 10)
+        await store_all(database, stored)
+        await database.write(finish, stored.alert_id, NOW)
+        await database.write(keep, TENANT, "generic", b"%d" % number * 30, "why", NOW)
+    assert await delete_expired(counted, 1.0, NOW + 2) == 10
+    assert counted.writes == 6  # one body of 30, and three of 10, for each; the last finds none
+    assert await database.read(all_ids) == set()
 
 
 async def test_delete_expired_waits_for_nobody_who_holds_a_row(

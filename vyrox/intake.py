@@ -21,7 +21,9 @@ from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
 
 DELETED_AT_ONCE: Final = 1000
-"""Rows that one retention transaction deletes, so that alerts never wait long behind it."""
+DELETED_BYTES: Final = 8 * 1024 * 1024
+"""Rows that one retention transaction deletes, and bytes of their bodies, less the last one: alerts
+wait behind it, and SQLite may write zeros over each byte."""
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -134,7 +136,7 @@ def dedup_key(tenant_id: str, source: Vendor, raw: bytes) -> bytes:
     return sha256(b"%b\0%b\0%b" % (tenant_id.encode(), source.encode(), raw)).digest()
 
 
-def store(connection: Connection, deliveries: Sequence[Delivery], window_s: int) -> list[Stored]:
+def store(connection: Connection, deliveries: Sequence[Delivery], window_s: float) -> list[Stored]:
     """Store `deliveries` and return what the store holds for each, in order."""
     first: dict[bytes, Delivery] = {}
     for arrived in deliveries:
@@ -208,17 +210,25 @@ async def delete_expired(database: Database, retention_s: float, now: float) -> 
 
 def _delete_some(connection: Connection, cutoff: float) -> int:
     deleted = 0
-    for table, ended_at in (
-        (alerts, alerts.c.finished_at),
-        (quarantine, quarantine.c.last_received_at),
+    for table, ended_at, size_bytes in (
+        (alerts, alerts.c.finished_at, sa.func.length(alerts.c.raw)),
+        (quarantine, quarantine.c.last_received_at, sa.func.length(quarantine.c.raw)),
     ):
         # What another container deletes, or a redelivery releases, at this moment is left for the
         # next time: to wait for each other's rows, in whatever order, is to deadlock.
-        some = (
-            sa.select(table.c.id)
+        expired = (
+            sa.select(table.c.id, size_bytes)
             .where(ended_at < cutoff)
             .limit(DELETED_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
-        deleted += connection.execute(table.delete().where(table.c.id.in_(some))).rowcount
+        ids: list[str] = []
+        room = DELETED_BYTES
+        for row_id, size in connection.execute(expired):
+            if room <= 0:
+                break
+            ids.append(row_id)
+            room -= size
+        if ids:
+            deleted += connection.execute(table.delete().where(table.c.id.in_(ids))).rowcount
     return deleted

@@ -1,5 +1,6 @@
 """Authenticated payloads that fit no adapter are kept, listed and replayed (contract 16)."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -106,11 +107,14 @@ def replay(
     quarantined: Quarantined,
     raw: bytes,
     alert: NormalizedAlert,
-    window_s: int,
     now: float,
 ) -> Stored:
-    """Store `alert`, which `raw` has become, and mark the kept payload as replayed."""
-    [stored] = store(connection, [delivery(alert, raw, now)], window_s)
+    """Store `alert`, which `raw` has become, and mark the kept payload as replayed.
+
+    Where the same bytes have become an alert before, that is the one, however long ago: they may
+    have been accepted from the vendor since they were kept, or replayed already.
+    """
+    [stored] = store(connection, [delivery(alert, raw, now)], window_s=math.inf)
     if not stored.redelivery:
         told = event(
             "alert.accepted",

@@ -239,9 +239,7 @@ async def _replay(
         )
     except NormalizationError as exc:
         return _Replayed(quarantine_id, "refused", reason=str(exc))
-    stored = await opened.database.write(
-        kept.replay, row, raw, alert, opened.settings.redelivery_window_s, now
-    )
+    stored = await opened.database.write(kept.replay, row, raw, alert, now)
     entry = queues.Entry(tenant_id, stored.alert_id, stored.alert, raw)
     if not stored.finished and await alert_queue.put_batch([entry]) == [b"full"]:
         return _Replayed(quarantine_id, "stored", stored.alert_id)
