@@ -56,6 +56,13 @@ def test_prepare_names_the_variable_and_the_reason(data_dir: Path, name: str, re
     assert str(caught.value) == f"VYROX_DATA_DIR {data_dir / name}: {reason}"
 
 
+def test_owned_names_a_lock_file_that_cannot_be_opened(data_dir: Path) -> None:
+    (data_dir / LOCK_FILE).mkdir()
+    said = rf"^{data_dir}/{LOCK_FILE}: Is a directory$"
+    with pytest.raises(OperatorError, match=said), owned(data_dir):
+        pass
+
+
 def test_owned_refuses_a_second_owner_until_the_first_is_done(data_dir: Path) -> None:
     said = rf"^{data_dir} is in use by another vyrox process"
     with owned(data_dir), pytest.raises(OperatorError, match=said), owned(data_dir):

@@ -63,6 +63,8 @@ def test_from_env_ignores_what_it_does_not_know() -> None:
         ("SENTINELONE_WEBHOOK_SECRET", "s" * 1024, "default_secrets", {"sentinelone": b"s" * 1024}),
         ("DEFENDER_WEBHOOK_SECRET", "~!" * 16, "default_secrets", {"defender": b"~!" * 16}),
         ("REDIS_URL", "redis://:p@host:6380/2", "redis_url", "redis://:p@host:6380/2"),
+        ("REDIS_URL", "redis://host?db=3", "redis_url", "redis://host?db=3"),
+        ("REDIS_URL", "rediss://h?ssl_cert_reqs=none", "redis_url", "rediss://h?ssl_cert_reqs=none"),
         ("REDIS_URL", "rediss://host?ssl_cert_reqs=none", "redis_url", "rediss://host?ssl_cert_reqs=none"),
         ("REDIS_URL", "unix:///run/valkey.sock", "redis_url", "unix:///run/valkey.sock"),
         ("VYROX_ENCRYPTION_KEY", KEY, "encryption_keys", (KEY,)),
@@ -216,6 +218,18 @@ def test_from_env_refuses_a_bad_redis_url_without_repeating_it(url: str) -> None
     assert refused({"REDIS_URL": url}) == (
         "REDIS_URL must be a redis://, rediss:// or unix:// URL that redis-py takes"
     )
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["socket_timeout=5", "protocol=3", "decode_responses=true", "max_connections=1", "password=x"],
+)
+@pytest.mark.parametrize("url", ["redis://host", "rediss://host/2", "unix:///run/redis.sock"])
+def test_from_env_refuses_parameters_of_redis_that_undo_what_is_asked_for(
+    url: str, parameter: str
+) -> None:
+    said = "REDIS_URL takes no parameters but db and those that begin with ssl_"
+    assert refused({"REDIS_URL": f"{url}?db=1&{parameter}"}) == said
 
 
 @pytest.mark.parametrize(

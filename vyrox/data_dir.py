@@ -33,9 +33,13 @@ def owned(path: Path) -> Iterator[None]:
     The kernel frees the lock when the process ends, however it ends.
 
     Raises:
-        OperatorError: Another process holds it.
+        OperatorError: Another process holds it, or the lock file cannot be opened.
     """
-    with (path / LOCK_FILE).open("w") as lock:
+    try:
+        opened = (path / LOCK_FILE).open("w")
+    except OSError as exc:
+        raise OperatorError(f"{path / LOCK_FILE}: {exc.strerror}") from exc
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

@@ -67,8 +67,11 @@ async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
         OperatorError: It does not start, or an earlier one does not stop; the text names its log.
     """
     directory = data_dir / "valkey"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    _prepare_socket_directory(socket_path(data_dir).parent)
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _prepare_socket_directory(socket_path(data_dir).parent)
+    except OSError as exc:
+        raise OperatorError(f"{exc.filename}: {exc.strerror}") from exc
     await _stop_orphan(data_dir)
     process = await _start(data_dir)
     supervisor = asyncio.create_task(_supervise(data_dir, process))

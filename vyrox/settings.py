@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis.asyncio
 import redis.exceptions
@@ -240,6 +240,11 @@ def _redis_url(text: str) -> str:
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, redis.exceptions.RedisError):
         raise refused from None
+    # Others go before what `queue.connect` asks for, and can undo it: its time limits, the form of
+    # the replies.
+    names = parse_qs(urlsplit(text).query).keys()
+    if not all(name == "db" or name.startswith("ssl_") for name in names):
+        raise ValueError("takes no parameters but db and those that begin with ssl_")
     return text
 
 
