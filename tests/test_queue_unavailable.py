@@ -182,13 +182,18 @@ async def test_put_batch_any_bytes_are_an_answer_or_unavailable_contract_17(
 async def test_take_over_passes_over_what_somebody_deleted(
     data_dir: Path, database: Database
 ) -> None:
-    """Redis 6.2 replies nil in the place of an entry that is gone."""
+    """Redis 6.2 still claims an entry that is gone; it is acknowledged, and not seen again."""
+    answers = {
+        b"XPENDING": b"*1\r\n*4\r\n$3\r\n1-0\r\n$3\r\none\r\n:60000\r\n:1\r\n",
+        b"XCLAIM": b"*1\r\n$3\r\n1-0\r\n",
+        b"XRANGE": b"*0\r\n",
+        b"XACK": b":1\r\n",
+    }
 
-    def answer(command: Command) -> bytes:
-        return b"*2\r\n$3\r\n0-0\r\n*1\r\n*-1\r\n" if command[0] == b"XAUTOCLAIM" else OK
-
-    async with faked(data_dir, database, answer) as (_, queue):
+    async with faked(data_dir, database, lambda command: answers.get(command[0], OK)) as found:
+        fake, queue = found
         assert await queue.take_over(TENANT, "one", 0, NOW) == []
+        assert fake.count(b"XACK") == 1
 
 
 async def test_put_error_reaches_all_that_waited_for_it(data_dir: Path, database: Database) -> None:
