@@ -91,6 +91,22 @@ async def test_audit_log_sqlite_change_by_another_program_is_refused(
         assert await entries(database) == before
 
 
+async def test_audit_log_goes_on_after_a_row_with_an_odd_number(
+    data_dir: Path, sqlite_connection: sqlite3.Connection
+) -> None:
+    """SQLite shows -1 to a trigger where an INSERT states no number."""
+    async with open_database(None, data_dir) as database:
+        before = await written(database)
+        sqlite_connection.execute(
+            "INSERT INTO audit_log (rowid, tenant_id, stream, sequence, kind, timestamp, hash,"
+            " entry) VALUES (-1, 'other-corp', 'actions', 1, 'k', 1, 'h', 'x')"
+        )
+        sqlite_connection.commit()
+        await database.write(append, (action("c"),), NOW)
+        assert (await entries(database))[:2] == before
+        assert len(await entries(database)) == 3
+
+
 async def test_audit_log_of_an_earlier_version_is_kept_and_stays_append_only(
     data_dir: Path, sqlite_connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from tests.test_containment import (
 )
 from tests.test_devices import LIFT, other
 from tests.vendor import clients_of, give_credentials, take_credentials
-from vyrox import claims
+from vyrox import claims, log
 from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
 from vyrox.db import Database, tables
 from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
@@ -233,6 +233,7 @@ async def test_run_that_looked_before_a_later_action_tells_nothing_of_what_it_sa
     async with confirming(database) as (proxy, confirmation):
         assert await proxy.execute() == EXECUTED
         proxy.clock.now += CONFIRM_FIRST_S
+        logged = log.counts["execute.failed"]
         proxy.acting.progress = "failed"
         proxy.acting.read.clear()
         running = asyncio.create_task(confirmation.run())
@@ -248,6 +249,7 @@ async def test_run_that_looked_before_a_later_action_tells_nothing_of_what_it_sa
         assert await again == EXECUTED
         first, second = await hashes(database)
         assert await outcomes(database) == [(first, "requested"), (second, "confirmed")]
+        assert log.counts["execute.failed"] == logged
         assert await proxy.execute(LIFT) == EXECUTED  # it is Vyrox's
 
 

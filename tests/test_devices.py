@@ -17,7 +17,7 @@ from tests.vendor import AID
 from vyrox import claims, containment, devices, guard_rails
 from vyrox.claims import Answer, Claim
 from vyrox.db import Database, tables
-from vyrox.devices import Barred, Held, Hold
+from vyrox.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
 from vyrox.edr import Device, Done, Target
 from vyrox.errors import (
     RefusedByPolicyError,
@@ -363,6 +363,122 @@ async def test_execute_many_at_one_device_in_two_containers_never_overlap_contra
         ]
         assert await asyncio.gather(*tasks) == [EXECUTED] * 16
     assert most == 1
+
+
+class Site:
+    """One device, and attempts at it whose leases are over as soon as the next one comes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.now = NOW
+
+    async def take(self, name: str, target: Target) -> Held:
+        """Take the device for the attempt `name`, whose entry's hash is the name as well."""
+        self.now += 10
+        hold = Hold(
+            TENANT, "crowdstrike", Device(AID), "r", name, name, target, self.now + 10, self.now
+        )
+        lift_any = msgspec.structs.replace(hold, lift_any=True)
+        [outcome] = await self._database.write(devices.take, [lift_any])
+        held = given(outcome.result)
+        assert held is not None
+        return held
+
+    async def end(self, held: Held, ended: Ended, *, changed: bool = True) -> None:
+        await self._database.write(devices.end, held, ended, None, changed, self.now)
+
+    async def is_contained(self) -> bool:
+        return await self._database.read(devices.is_contained, TENANT, "crowdstrike", AID)
+
+    async def looked_for(self) -> list[str]:
+        """Return the entries of which the outcome is looked for, of each device the latest."""
+        query = sa.select(tables.confirmations.c.entry_hash).where(devices.is_latest())
+        query = query.order_by(tables.confirmations.c.entry_hash)
+        return await self._database.read(lambda c: list(c.execute(query).scalars()))
+
+
+@pytest.mark.parametrize("ended", ["confirmed", "requested", "outcome_unknown"])
+async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_attempt_contained_contract_34(
+    database: Database, ended: Ended
+) -> None:
+    site = Site(database)
+    late = await site.take("late", "contained")
+    await site.end(await site.take("later", "contained"), ended)
+    await site.end(late, "failed")
+    assert await site.is_contained()
+
+
+async def test_settle_as_failed_after_two_attempts_leaves_nothing_to_lift_contract_34(
+    database: Database,
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("first", "contained"), "requested")
+    second = await site.take("second", "contained")
+    await site.end(second, "requested")
+    assert await site.looked_for() == ["second"]
+    await database.write(lambda connection: devices.settle(connection, second, reached=False))
+    assert not await site.is_contained()
+
+
+@pytest.mark.parametrize("ended", ["confirmed", "requested", "outcome_unknown"])
+async def test_end_of_a_lift_that_comes_too_late_is_looked_at_where_nothing_stands_before_it(
+    database: Database, ended: Ended
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("contained", "contained"), "confirmed")
+    late = await site.take("late", "lifted")
+    await site.end(await site.take("killed", "killed"), "confirmed")
+    await site.end(late, ended)
+    assert await site.is_contained()  # it may be
+    assert await site.looked_for() == ["late"]
+
+
+async def test_take_after_the_clock_went_back_is_the_later_one_contract_37(
+    database: Database,
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("lifted", "lifted"), "requested")
+    site.now -= 1000
+    contained = await site.take("contained", "contained")
+    assert await site.looked_for() == ["contained"]
+    await site.end(contained, "requested")
+    assert await site.looked_for() == ["contained"]
+
+
+async def test_end_that_comes_too_late_supersedes_what_was_before_it(database: Database) -> None:
+    site = Site(database)
+    await site.end(await site.take("lifted", "lifted"), "requested")
+    late = await site.take("late", "contained")
+    await site.end(await site.take("killed", "killed"), "confirmed")
+    await site.end(late, "confirmed")
+    assert await site.looked_for() == []
+
+
+@pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
+async def test_end_that_comes_too_late_does_not_become_the_later_one_contract_37(
+    database: Database, ended: Ended
+) -> None:
+    site = Site(database)
+    late = await site.take("late", "lifted")
+    later = await site.take("later", "contained")
+    await site.end(late, ended)
+    assert await site.looked_for() == ["later"]
+    await site.end(later, "failed")
+    assert await site.looked_for() == ["late"]
+
+
+async def test_end_of_a_kill_that_comes_too_late_is_looked_for_from_then_on_contract_37(
+    database: Database,
+) -> None:
+    site = Site(database)
+    late = await site.take("late", "killed")
+    await site.take("later", "contained")
+    await site.end(late, "requested")
+    assert await site.looked_for() == ["late", "later"]
+    next_at = sa.select(tables.confirmations.c.next_at).where(
+        tables.confirmations.c.entry_hash == "late"
+    )
+    assert await database.read(lambda c: c.execute(next_at).scalar()) == NOW + 20 + CONFIRM_FIRST_S
 
 
 async def test_end_of_a_lift_that_comes_back_too_late_undoes_no_later_containment_contract_36(

@@ -200,6 +200,13 @@ async def test_embedded_valkey_that_cannot_start_names_its_log(data_dir: Path) -
     assert not await is_running(data_dir)
 
 
+async def test_embedded_valkey_whose_directory_cannot_be_made_names_it(data_dir: Path) -> None:
+    (data_dir / "valkey").write_bytes(b"")
+    with pytest.raises(OperatorError, match=rf"^{data_dir}/valkey: File exists$"):
+        async with embedded_valkey(data_dir):
+            pass
+
+
 async def test_embedded_valkey_that_does_not_begin_to_serve_is_ended(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,6 +196,19 @@ async def test_take_over_passes_over_what_somebody_deleted(
         assert fake.count(b"XACK") == 1
 
 
+async def test_take_over_leaves_what_another_consumer_took_first(
+    data_dir: Path, database: Database
+) -> None:
+    answers = {
+        b"XPENDING": b"*1\r\n*4\r\n$3\r\n1-0\r\n$3\r\none\r\n:60000\r\n:1\r\n",
+        b"XCLAIM": b"*0\r\n",
+    }
+    async with faked(data_dir, database, lambda command: answers.get(command[0], OK)) as found:
+        fake, queue = found
+        assert await queue.take_over(TENANT, "one", 0, NOW) == []
+        assert (fake.count(b"XRANGE"), fake.count(b"XACK")) == (0, 0)
+
+
 async def test_put_error_reaches_all_that_waited_for_it(data_dir: Path, database: Database) -> None:
     async with faked(data_dir, database, lambda _: b"-OOM no\r\n") as (fake, queue):
         waiting = [asyncio.create_task(queue.put(ENTRY)) for _ in range(10)]

@@ -52,10 +52,11 @@ class _Due(msgspec.Struct, frozen=True):
     attempts: int
     next_at: float
     until_at: float
+    token: int
 
     def held(self) -> Held:
         return Held(
-            self.tenant_id, self.vendor, self.device_id, self.entry_hash, self.target, token=0
+            self.tenant_id, self.vendor, self.device_id, self.entry_hash, self.target, self.token
         )
 
 
@@ -124,7 +125,9 @@ class Confirmation:
             )
 
     async def _settle(self, due: _Due, found: Found, reason: str | None) -> None:
-        await self._writer.commit(settle, _Settled(due, found, reason))
+        committed = await self._writer.commit(settle, _Settled(due, found, reason))
+        if not committed.result:
+            return
         log.event(
             f"execute.{found}",
             logging.INFO if found == "confirmed" else logging.ERROR,
@@ -135,17 +138,20 @@ class Confirmation:
         )
 
 
-def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[None]]:
-    """Write down what was found of each action, and look for it no longer."""
+def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[bool]]:
+    """Write down what was found of each action, and look for it no longer; False where it is not.
+
+    A later action stands before it, or it was told already.
+    """
     devices.lock(connection)
     return [_settle(connection, each) for each in settled]
 
 
-def _settle(connection: Connection, settled: _Settled) -> Outcome[None]:
+def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
     due = settled.due
     mine = sa.select(_c.entry_hash).where(_c.entry_hash == due.entry_hash, devices.is_latest())
     if connection.execute(mine).first() is None:
-        return Outcome(None)  # a later action stands before it, or it was told already
+        return Outcome(False)
     if settled.found == "confirmed":
         devices.supersede(connection, due.held())
     devices.forget(connection, due.entry_hash)
@@ -159,7 +165,7 @@ def _settle(connection: Connection, settled: _Settled) -> Outcome[None]:
         settled.found,
         settled.reason,
     )
-    return Outcome(None, (told,))
+    return Outcome(True, (told,))
 
 
 def _any_due(connection: Connection, now: float) -> bool:

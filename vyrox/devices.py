@@ -132,6 +132,7 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
             # Should nobody tell how it ended, it is looked for when the lease is over.
             next_at=hold.lease_until,
             until_at=hold.lease_until + CONFIRM_FOR_S,
+            token=token,
         )
     )
     return Outcome(held)
@@ -179,27 +180,34 @@ def end(
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
     is_mine = connection.execute(release).rowcount == 1
-    if is_mine and ended != "failed":
+    if ended != "failed":
         supersede(connection, held)
-    if ended in {"requested", "outcome_unknown"}:
-        still_to_be_known: dict[str, object] = {"reference": reference}
-        if is_mine or held.target == "killed":
-            still_to_be_known |= {
-                "next_at": now + CONFIRM_FIRST_S,
-                "until_at": now + CONFIRM_FOR_S,
-            }
+    if is_mine and changed and ended != "failed" and held.target == "contained":
+        # Not an earlier attempt's, which may yet come back and say that it has failed.
         connection.execute(
-            confirmations.update().where(_c.entry_hash == held.entry_hash).values(still_to_be_known)
+            devices.update().where(_is(held)).values(contained_entry=held.entry_hash)
+        )
+    if ended in {"requested", "outcome_unknown"}:
+        connection.execute(
+            confirmations.update()
+            .where(_c.entry_hash == held.entry_hash)
+            .values(
+                reference=reference,
+                next_at=now + CONFIRM_FIRST_S,
+                until_at=now + CONFIRM_FOR_S,
+            )
         )
         if not changed and held.target == "contained":
             # Somebody else's is under way. Confirmed or not, it is not Vyrox's to lift.
             settle(connection, held, reached=False)
         return
+    if ended == "confirmed" and held.target == "lifted" and not is_mine:
+        # It comes back too late, and must not undo what a later action has noted. Where none
+        # stands before it, it is looked at.
+        return
     reached = ended == "confirmed" and (changed or held.target == "lifted")
     forget(connection, held.entry_hash)
-    if is_mine or held.target != "lifted":
-        # A lift that comes back too late must not undo what a later action has noted.
-        settle(connection, held, reached=reached)
+    settle(connection, held, reached=reached)
 
 
 def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:
@@ -229,14 +237,13 @@ def settle(connection: Connection, held: Held, *, reached: bool) -> None:
 def supersede(connection: Connection, held: Held) -> None:
     """Look no longer for what this action has undone or repeated."""
     if held.target != "killed":
-        until_at = sa.select(_c.until_at).where(_c.entry_hash == held.entry_hash)
         connection.execute(
             confirmations.delete().where(
                 _c.tenant_id == held.tenant_id,
                 _c.vendor == held.vendor,
                 _c.device_id == held.device_id,
                 _c.target != "killed",
-                _c.until_at < until_at.scalar_subquery(),
+                _c.token < held.token,
             )
         )
 
@@ -253,7 +260,7 @@ def is_latest() -> sa.ColumnElement[bool]:
         later.c.vendor == _c.vendor,
         later.c.device_id == _c.device_id,
         later.c.target != "killed",
-        later.c.until_at > _c.until_at,
+        later.c.token > _c.token,
     )
     return sa.or_(_c.target == "killed", ~stands_before)
 

@@ -329,6 +329,12 @@ async def test_httpcore_tells_how_far_it_has_come_in_these_words(tmp_path: Path)
     assert told[-1] == "connection.start_tls.failed"
 
 
+@pytest.mark.parametrize("host", ["xn--a.example", "a" * 64 + ".example\u00e9", "a:b:c"])
+async def test_exchange_with_an_impossible_host_has_sent_nothing(host: str) -> None:
+    failed = await failure(f"https://{host}/", changes=True)
+    assert type(failed) is VendorError
+
+
 async def test_exchange_that_waits_for_a_connection_has_sent_nothing() -> None:
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1), trust_env=False)
     async with listening(hang) as listener, open_http(transport) as http:

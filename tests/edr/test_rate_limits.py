@@ -96,6 +96,8 @@ async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> Non
         assert not isinstance(caught.value, VendorOutcomeUnknownError)
         elsewhere = Call(name="contain", method="POST", url="https://v.example/y", changes=True)
         assert (await other.exchange(elsewhere, deadline())).succeeded
+        tidying = Call(name="take back", method="DELETE", url="https://v.example/y")
+        assert (await one.exchange(tidying, deadline())).succeeded
         hanging.released.set()
         assert all(each.succeeded for each in await asyncio.gather(*held))
         assert hanging.held == AT_ONCE

@@ -164,6 +164,7 @@ confirmations = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_at", Float, nullable=False, index=True),
     Column("until_at", Float, nullable=False),
+    Column("token", BigInteger, nullable=False),  # the device's; that of a later action is higher
 )
 
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))

@@ -26,7 +26,7 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 """The largest answer that is expected is a list of processes, well below this."""
 
 MAX_CONNECTIONS: Final = 256
-"""To all vendors together. One tenant's calls to one vendor, which may hang, take 16 of them
+"""To all vendors together. One tenant's calls to one vendor, which may hang, take 32 of them
 (`rate_limits.AT_ONCE`)."""
 
 CONNECT_S: Final = 10.0
@@ -172,6 +172,9 @@ async def exchange(
             timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
             extensions={"trace": sending.trace},
         )
+    except (httpx.InvalidURL, UnicodeError) as exc:  # the latter from a host name that is no IDNA
+        raise VendorError(f"{call.name}: not sent: {type(exc).__name__}") from exc
+    try:
         async with asyncio.timeout_at(deadline.at):
             response = await http.send(request, stream=True)
             try:

@@ -19,10 +19,12 @@ _TRIGGERS = (
         for verb in ("UPDATE", "DELETE")
     ),
     # INSERT OR REPLACE deletes without a DELETE trigger, unless recursive_triggers is on: the row
-    # of the same place, and now that there are row numbers, that of the same number.
+    # of the same place, and now that there are row numbers, that of the same number. Of an INSERT
+    # that states none, a trigger is shown -1; SQLite itself never gives it.
     "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "  # noqa: S608  (no input)
     "WHEN EXISTS (SELECT 1 FROM audit_log WHERE tenant_id = NEW.tenant_id AND stream = NEW.stream "
-    "AND sequence = NEW.sequence) OR EXISTS (SELECT 1 FROM audit_log WHERE rowid = NEW.rowid) "
+    "AND sequence = NEW.sequence) OR NEW.rowid <> -1 AND EXISTS "
+    "(SELECT 1 FROM audit_log WHERE rowid = NEW.rowid) "
     f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
 )
 

@@ -1,0 +1,13 @@
+"""Which of two actions at a device is the later one, whatever the clocks say."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Add the device's token to what is to be confirmed; up to now there was one row per device."""
+    token = sa.Column("token", sa.BigInteger, nullable=False, server_default="0")
+    op.add_column("confirmations", token)
