@@ -27,7 +27,8 @@ from tests.polling import until
 from tests.service import Service, running_service
 from vyrox.db import open_database
 from vyrox.embedded import socket_url
-from vyrox.queue import AlertQueue, connect
+from vyrox.queue import AlertQueue
+from vyrox.redis_client import connect
 
 TENANT = TENANTS["crowdstrike"]
 ALERTS = 8

@@ -21,7 +21,8 @@ from vyrox.db import Database, open_database
 from vyrox.db.tables import heartbeat
 from vyrox.errors import UnavailableError
 from vyrox.health import INTERVAL_S, TIMEOUT_S, Health
-from vyrox.queue import AlertQueue, connect
+from vyrox.queue import AlertQueue
+from vyrox.redis_client import connect
 
 
 def health_of(client: redis.asyncio.Redis, database: Database) -> Health:

@@ -38,7 +38,8 @@ ROWS: Final = (
     "adapters.decoding adapters.timestamps chain.writer migrations.env",
     "db",
     "db.postgres db.sqlite",
-    "chain.entry data_dir embedded encryption group_commit joined_writes rate_limit replay",
+    "chain.entry data_dir embedded encryption group_commit joined_writes rate_limit"
+    " redis_client replay",
     "clock crypto log settings tenant_id time_limit",
     "db.errors db.tables edr.processes edr.reasons edr.urls new_id",
     "chain.verify errors models",

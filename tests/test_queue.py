@@ -25,15 +25,8 @@ from tests.audit import FaultyDatabase
 from vyrox.db import Database, open_database
 from vyrox.db.tables import alerts
 from vyrox.errors import DatabaseUnavailableError, QueueFullError, QueueUnavailableError
-from vyrox.queue import (
-    GROUP,
-    MAX_DELIVERIES,
-    AlertQueue,
-    TenantRows,
-    connect,
-    count_rows,
-    stream_key,
-)
+from vyrox.queue import GROUP, MAX_DELIVERIES, AlertQueue, TenantRows, count_rows, stream_key
+from vyrox.redis_client import connect
 
 MAX_ALERTS: Final = 1000
 CANARY: Final = "canary-in-the-alert"

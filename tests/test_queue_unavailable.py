@@ -19,10 +19,11 @@ from tests.alerts import NOW, TENANT, entry_of, new_alert, new_delivery, queued,
 from tests.fake_redis import HANG_UP, OK, SILENCE, Command, FakeRedis, fake_redis
 from tests.fault_proxy import fault_proxy
 from tests.test_queue import MAX_ALERTS, running
-from vyrox import queue as queue_module
+from vyrox import redis_client
 from vyrox.db import Database, open_database
 from vyrox.errors import QueueUnavailableError
-from vyrox.queue import AlertQueue, Delivered, connect
+from vyrox.queue import AlertQueue, Delivered
+from vyrox.redis_client import connect
 
 CANARY: Final = "canary-in-the-alert"
 
@@ -95,7 +96,7 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that gets no answer fails soon, so that the tests need little time."""
-    monkeypatch.setattr(queue_module, "CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 0.1)
 
 
 async def refused(call: Awaitable[object]) -> None:

@@ -29,7 +29,8 @@ from vyrox import refill as refill_module
 from vyrox.db import Database, open_database
 from vyrox.db.tables import alerts
 from vyrox.errors import QueueUnavailableError, UnavailableError
-from vyrox.queue import AlertQueue, Entry, connect, stream_key
+from vyrox.queue import AlertQueue, Entry, stream_key
+from vyrox.redis_client import connect
 from vyrox.refill import LOCK_MS, MARGIN_S, Refill
 
 MAX_ALERTS: Final = 1000

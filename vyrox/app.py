@@ -35,8 +35,9 @@ from vyrox.events import AuditEvents
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
 from vyrox.intake import Intake, delete_expired
-from vyrox.queue import AlertQueue, connect
+from vyrox.queue import AlertQueue
 from vyrox.rate_limit import RateLimit
+from vyrox.redis_client import connect
 from vyrox.refill import Refill
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings

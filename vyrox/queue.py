@@ -7,21 +7,14 @@ Redis may lose what it likes: `vyrox.refill` puts back what is missing. Any numb
 put the same alert at the same time: the script adds it where it is not there, in one atomic step.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Final, Literal, TypeGuard, cast
 
 import msgspec
 import redis.asyncio
-import redis.asyncio.connection
 import redis.exceptions
 import sqlalchemy as sa
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
-from redis.typing import EncodableT
 from sqlalchemy import Connection
 
 from vyrox import log
@@ -30,15 +23,13 @@ from vyrox.db.tables import alerts
 from vyrox.errors import QueueFullError, QueueUnavailableError
 from vyrox.group_commit import GroupCommit
 from vyrox.models import NormalizedAlert
+from vyrox.redis_client import redis_call
 
 GROUP: Final = "triage"
 """The consumer group. One is enough: an alert is triaged once."""
 
 MAX_DELIVERIES: Final = 5
 """A consumer that dies on an alert must not die on it for ever."""
-
-CALL_TIMEOUT_S: Final = 0.8
-"""Of one call to Redis: less than the second within which a webhook is answered."""
 
 MAX_CLAIM_BYTES: Final = 8 * 1024 * 1024
 """Of entries that one `take_over` returns, less the last."""
@@ -139,39 +130,6 @@ def stream_key(tenant_id: str) -> str:
 
 def _marks_key(tenant_id: str) -> str:
     return f"vyrox:queued:{{{tenant_id}}}"
-
-
-def connect(url: str) -> redis.asyncio.Redis:
-    """Return a client for `url` that tries every command once.
-
-    redis-py's default of ten retries turned one XADD into eleven, and one second into a minute. Its
-    own timeout is not used: it sends under `asyncio.wait_for`, which in Python 3.11 can swallow a
-    cancellation, and with it our own time limits and the end of a background task. `redis_call`
-    limits the time instead.
-    """
-    client = redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=None,
-        socket_connect_timeout=CALL_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=16,
-        protocol=2,
-        client_name="vyrox",
-    )
-    pool = client.connection_pool
-    pool.connection_class = type("Connection", (_PackingInC, pool.connection_class), {})
-    return client
-
-
-_PACKER: Final = HiredisRespSerializer()
-
-
-class _PackingInC(redis.asyncio.connection.AbstractConnection):
-    """Packs as redis-py's synchronous client does; its asynchronous one does it in Python."""
-
-    def pack_command(self, *args: EncodableT) -> list[bytes]:
-        packed: list[bytes] = _PACKER.pack(*args)  # type: ignore[arg-type]  # annotated wrongly
-        return packed
 
 
 class AlertQueue:
@@ -406,24 +364,3 @@ def count_rows(connection: Connection) -> list[TenantRows]:
         .order_by(c.tenant_id)
     )
     return [TenantRows(*row) for row in connection.execute(query)]
-
-
-@asynccontextmanager
-async def redis_call() -> AsyncIterator[None]:
-    """Limit a call to Redis to CALL_TIMEOUT_S; every way in which it fails is one error.
-
-    A call that runs out of time loses its connection, so no later call gets its reply.
-
-    Raises:
-        QueueUnavailableError: Redis failed. What was asked may still have happened.
-    """
-    try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            yield
-    except TimeoutError as exc:
-        raise QueueUnavailableError(f"no answer within {CALL_TIMEOUT_S} s") from exc
-    except (redis.exceptions.RedisError, OSError) as exc:
-        # A reply's text can quote the command, and with it the alert: only its code is kept.
-        is_reply = isinstance(exc, redis.exceptions.ResponseError)
-        reason = str(exc).partition(" ")[0] if is_reply else str(exc)
-        raise QueueUnavailableError(f"{type(exc).__name__}: {reason}") from exc

@@ -21,7 +21,8 @@ from vyrox import log
 from vyrox.db import Database
 from vyrox.db.tables import alerts
 from vyrox.errors import QueueUnavailableError
-from vyrox.queue import AlertQueue, Entry, redis_call
+from vyrox.queue import AlertQueue, Entry
+from vyrox.redis_client import redis_call
 
 REFILL_INTERVAL_S: Final = 20.0
 """A row without an entry (its put failed, or its container died) waits no longer than this."""

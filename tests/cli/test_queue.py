@@ -20,7 +20,8 @@ from vyrox.db import open_database
 from vyrox.intake import delivery, store
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.quarantine import keep
-from vyrox.queue import AlertQueue, connect
+from vyrox.queue import AlertQueue
+from vyrox.redis_client import connect
 from vyrox.settings import Settings
 
 # For the asynchronous fixtures that these synchronous tests use.

@@ -11,7 +11,8 @@ from vyrox import data_dir, embedded
 from vyrox.db import Database, open_database
 from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError
-from vyrox.queue import AlertQueue, connect
+from vyrox.queue import AlertQueue
+from vyrox.redis_client import connect
 from vyrox.settings import Settings
 
 
