@@ -240,8 +240,8 @@ def _redis_url(text: str) -> str:
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, redis.exceptions.RedisError):
         raise refused from None
-    # Others go before what `redis_client.connect` asks for, and can undo it: its time limits, the form of
-    # the replies.
+    # Others go before what `redis_client.connect` asks for, and can undo it: its time limits, the
+    # form of the replies.
     names = parse_qs(urlsplit(text).query).keys()
     if not all(name == "db" or name.startswith("ssl_") for name in names):
         raise ValueError("takes no parameters but db and those that begin with ssl_")
