@@ -408,6 +408,35 @@ async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_attempt_con
     assert await site.is_contained()
 
 
+async def test_end_of_an_attempt_that_sent_nothing_does_not_end_the_look_for_the_one_before(
+    database: Database,
+) -> None:
+    """It found the first one's on its way; whether that arrives is still to be told."""
+    site = Site(database)
+    first = await site.take("first", "contained")
+    await site.end(first, "requested")
+    second = await site.take("second", "contained")
+    await site.end(second, "requested", changed=False)
+    assert await site.looked_for() == ["second"]
+    await database.write(devices.forget, "second")
+    assert await site.looked_for() == ["first"]
+    await database.write(lambda connection: devices.settle(connection, first, reached=False))
+    assert not await site.is_contained()
+
+
+async def test_end_for_the_second_time_contains_nothing_that_was_settled_meanwhile_contract_34(
+    database: Database,
+) -> None:
+    """As where its commit was not seen, and the outcome was looked for before it is tried again."""
+    site = Site(database)
+    held = await site.take("first", "contained")
+    await site.end(held, "requested")
+    await database.write(lambda connection: devices.settle(connection, held, reached=False))
+    await database.write(devices.forget, "first")
+    await site.end(held, "requested")
+    assert not await site.is_contained()
+
+
 async def test_settle_as_failed_after_two_attempts_leaves_nothing_to_lift_contract_34(
     database: Database,
 ) -> None:

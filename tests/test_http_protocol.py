@@ -709,29 +709,88 @@ async def test_answer_that_is_not_taken_is_given_up() -> None:
 
 
 async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
+    """Whenever it is looked at, some more of it has been taken, if too little to write on."""
+
     class Hasty(BoundedHttpProtocol):
-        headers_timeout_s = HastyProtocol.headers_timeout_s
-        answer_timeout_s = 1e-9
+        watched = asyncio.Event()
+        checked_while_paused = 0
+        answer_timeout_s = 0.2
+
+        def _watch_answer(self) -> None:
+            super()._watch_answer()
+            self.watched.set()
+
+        def _check_answer(self) -> None:
+            Hasty.checked_while_paused += self.flow.write_paused
+            super()._check_answer()
+
+    piece = TALK_BYTES // 32
+    async with serving(talkative, Hasty) as port, connected(port) as (reader, writer):
+        await send(writer, POST + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        taken = 0
+        while Hasty.checked_while_paused < 3:
+            await Hasty.watched.wait()
+            Hasty.watched.clear()
+            taken += len(await reader.readexactly(piece))
+        assert len(await reader.readexactly(TALK_BYTES - taken)) > 0
+
+
+async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_being_closed() -> None:
+    """Also where it is too little for the server to stop writing."""
+
+    class Hasty(WatchedProtocol):
+        closed = asyncio.Event()
+        paused = False
+        answer_timeout_s = 0.05
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            super().connection_made(transport)
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self.resume_writing()  # there is room again at once
+            Hasty.paused = True
 
-    async with serving(talkative, Hasty) as port, connected(port) as (reader, writer):
-        await send(writer, POST + b"\r\n")
-        await headers_timeout_passes(port)
-        assert len((await read_answer(reader)).body) == TALK_BYTES
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 60_000)
+
+    async with serving(app, Hasty) as port:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, NEXT)
+            async with asyncio.timeout(PATIENCE_S):
+                await Hasty.closed.wait()
+        assert not Hasty.paused
 
 
-async def test_connection_that_was_answered_before_its_body_came_is_closed() -> None:
+async def test_connection_that_was_answered_before_its_body_came_is_idle() -> None:
+    """It is closed like any other, and the next request on it has a clock of its own."""
+
+    class Idle(HastyProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.timeout_keep_alive = 0.05  # type: ignore[assignment]  # uvicorn says whole seconds
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"no")
 
-    async with serving(app, HastyProtocol) as port, connected(port) as (reader, writer):
-        await send(writer, POST + b"Content-Length: 4\r\n\r\n")
+    early = POST + b"Content-Length: 4\r\n\r\n"
+    async with serving(app, Idle) as port, connected(port) as (reader, writer):
+        await send(writer, early)
         assert (await read_answer(reader)).body == b"no"
         await send(writer, b"late")
         assert await reader.read() == b""
+    async with serving(app, HastyProtocol) as port, connected(port) as (reader, writer):
+        await send(writer, early)
+        assert (await read_answer(reader)).body == b"no"
+        await send(writer, b"late")
+        await headers_timeout_passes(port)
+        await send(writer, early)
+        assert (await read_answer(reader)).body == b"no"
 
 
 async def test_time_out_waits_for_the_answer_before_it() -> None:

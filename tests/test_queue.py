@@ -340,6 +340,17 @@ async def test_take_over_takes_large_bodies_in_parts(
     assert len(await queue.take_over(TENANT, "other", 0, NOW)) == 1
 
 
+async def test_take_over_goes_on_behind_entries_that_were_deleted(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    ids = await put_new(queue, database, 6)
+    held = await queue.read(TENANT, "dead", 100)
+    await client.xdel(stream_key(TENANT), *(one.entry_id for one in held[:4]))
+    taken = await queue.take_over(TENANT, "alive", 0, NOW, count=2)
+    assert [one.alert.id for one in taken] == ids[4:]
+    assert await queue.take_over(TENANT, "alive", 60_000, NOW, count=2) == []
+
+
 async def test_take_over_of_an_entry_that_was_deleted_forgets_it(
     queue: AlertQueue, client: redis.asyncio.Redis, database: Database
 ) -> None:

@@ -180,13 +180,17 @@ def end(
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
     is_mine = connection.execute(release).rowcount == 1
-    if ended != "failed":
+    if changed and ended != "failed":
         supersede(connection, held)
-    if is_mine and changed and ended != "failed" and held.target == "contained":
-        # Not an earlier attempt's, which may yet come back and say that it has failed.
-        connection.execute(
-            devices.update().where(_is(held)).values(contained_entry=held.entry_hash)
-        )
+        if is_mine and held.target == "contained":
+            # Not an earlier attempt's, which may yet come back and say that it has failed; and not
+            # for the second time, after it was settled.
+            not_settled = sa.exists().where(_c.entry_hash == held.entry_hash)
+            connection.execute(
+                devices.update()
+                .where(_is(held), not_settled)
+                .values(contained_entry=held.entry_hash)
+            )
     if ended in {"requested", "outcome_unknown"}:
         connection.execute(
             confirmations.update()

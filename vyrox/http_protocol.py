@@ -8,7 +8,10 @@ behind refused input is ever read as another request.
 import asyncio
 import contextlib
 import enum
+import fcntl
 import logging
+import termios
+from array import array
 from typing import Any, Final
 
 import httptools
@@ -83,8 +86,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection whose requests are bounded in bytes, fields and time.
 
     The clock of a request runs while the client is sending it, and stops with its last byte: it
-    does not end a request at work. Another runs while the client takes nothing of its answer. An
-    idle connection between two requests is ended by uvicorn's `timeout_keep_alive`.
+    does not end a request at work. Another ends a client that takes nothing of its answer. An idle
+     connection between two requests is ended by uvicorn's `timeout_keep_alive`.
     """
 
     # From the connection, or the first byte of a later request, to the end of the header. Vendors
@@ -114,6 +117,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._answer_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0  # when it was set
         self._began_at = 0.0
         self._framing_bytes = 0  # fed to the parser since it last got on with the request
         self._field_count = 0
@@ -130,19 +134,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Stop the clocks."""
         self._stop_clock()
         self._cancel_timer()
-        self._cancel_answer_timer()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Start the clock of an answer that the client does not take."""
         super().pause_writing()
-        self._cancel_answer_timer()
-        self._answer_timer = self.loop.call_later(self.answer_timeout_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Stop it."""
-        super().resume_writing()
-        self._cancel_answer_timer()
+        self._watch_answer()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser no more than the header limit leaves room for.
@@ -216,21 +215,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop the clock: from here on the client waits for the service.
 
-        Unless it has its answer: the application may not have waited for the body. Then the next
-        request is awaited, and what has come has ended uvicorn's own wait for it.
+        Unless it has its answer: the application may not have waited for the body. Then the
+        connection is idle, and the last of the body has ended uvicorn's clock for that.
         """
         super().on_message_complete()
         self._reading = Reading.NOTHING
         self._framing_bytes = 0
-        if self._unanswered:
-            self._stop_clock()
-        else:
-            self._start_clock()
+        self._stop_clock()
+        if not self._unanswered:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         """Start the next request's answer, or send the refusal that waited for this one."""
         super().on_response_complete()
         self._unanswered -= 1
+        if self.transport.get_write_buffer_size():
+            self._watch_answer()  # a connection that is being closed waits for it as well
         if self._last_answer is not None and not self._unanswered:
             self._part()
 
@@ -269,10 +272,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _cancel_answer_timer(self) -> None:
+    def _watch_answer(self) -> None:
         if self._answer_timer is not None:
             self._answer_timer.cancel()
-            self._answer_timer = None
+        self._unsent_bytes = self._count_unsent()
+        self._answer_timer = self.loop.call_later(self.answer_timeout_s, self._check_answer)
+
+    def _check_answer(self) -> None:
+        self._answer_timer = None
+        if not self.transport.get_write_buffer_size():
+            return
+        if self._unanswered and not self.flow.write_paused:
+            return  # more of an answer is being written; this goes on when it pauses or ends
+        if self._count_unsent() < self._unsent_bytes:
+            self._watch_answer()
+        else:
+            self.transport.abort()
+
+    def _count_unsent(self) -> int:
+        # The kernel's part too: it makes room in large steps, seldom where a client reads slowly.
+        queued = array("i", [0])
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        return self.transport.get_write_buffer_size() + queued[0]
 
     def _wake(self) -> None:
         self._timer = None

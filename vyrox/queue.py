@@ -224,6 +224,15 @@ class AlertQueue:
         What has been delivered MAX_DELIVERIES times is dead-lettered instead: marked on its row
         and taken off the stream.
         """
+        while True:
+            taken, is_last = await self._take_idle(tenant_id, consumer, min_idle_ms, now, count)
+            if taken or is_last:
+                return taken
+
+    async def _take_idle(
+        self, tenant_id: str, consumer: str, min_idle_ms: int, now: float, count: int
+    ) -> tuple[list[Delivered], bool]:
+        """Return what is left of the first `count` idle ones, and whether there are no others."""
         stream = stream_key(tenant_id)
         async with redis_call():
             await self._ensure_group(stream)
@@ -242,7 +251,7 @@ class AlertQueue:
             else:
                 taken.append(delivered)
         await self._count(stream, consumer, {d.entry_id: deliveries[d.entry_id] for d in taken})
-        return taken
+        return taken, len(idle) < count
 
     async def _claim(
         self, stream: str, consumer: str, min_idle_ms: int, entry_ids: Sequence[bytes]
