@@ -424,6 +424,17 @@ async def test_end_of_an_attempt_that_sent_nothing_does_not_end_the_look_for_the
     assert not await site.is_contained()
 
 
+@pytest.mark.parametrize("pending", [True, False])
+async def test_end_of_a_lift_that_found_nothing_to_do_leaves_a_containment_that_may_yet_begin(
+    database: Database, pending: bool
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("first", "contained"), "requested" if pending else "confirmed")
+    await site.end(await site.take("lift", "lifted"), "confirmed", changed=False)
+    assert await site.looked_for() == ["first"] * pending
+    assert await site.is_contained() == pending
+
+
 async def test_end_for_the_second_time_contains_nothing_that_was_settled_meanwhile_contract_34(
     database: Database,
 ) -> None:

@@ -736,7 +736,21 @@ async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
         assert len(await reader.readexactly(TALK_BYTES - taken)) > 0
 
 
-async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_being_closed() -> None:
+async def close_at_the_end(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, b"x" * 60_000)
+
+
+async def fail_half_way(scope: Scope, receive: Receive, send: Send) -> None:
+    length = [(b"content-length", b"100000")]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    await send({"type": "http.response.body", "body": b"x" * 60_000, "more_body": True})
+    raise LookupError
+
+
+@pytest.mark.parametrize("app", [close_at_the_end, fail_half_way])
+async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_being_closed(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also where it is too little for the server to stop writing."""
 
     class Hasty(WatchedProtocol):
@@ -752,9 +766,6 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
             super().pause_writing()
             Hasty.paused = True
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await answer(send, b"x" * 60_000)
-
     async with serving(app, Hasty) as port:
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -765,6 +776,35 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
             async with asyncio.timeout(PATIENCE_S):
                 await Hasty.closed.wait()
         assert not Hasty.paused
+    caplog.clear()  # uvicorn tells of the failure
+
+
+async def test_request_behind_a_late_body_is_not_idle() -> None:
+    """Both come in one segment, and it is at work for longer than a connection may be idle."""
+
+    class Idle(BoundedHttpProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.timeout_keep_alive = 0.05  # type: ignore[assignment]  # uvicorn says whole seconds
+
+    gate = Gate()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/next":
+            await gate(scope, receive, send)
+        else:
+            await answer(send, b"no")
+
+    async with serving(app, Idle) as port, connected(port) as (reader, writer):
+        await send(writer, POST + b"Content-Length: 4\r\n\r\n")
+        assert (await read_answer(reader)).body == b"no"
+        await send(writer, b"late" + NEXT)
+        async with connected(port) as (other, other_writer):  # idle for as long
+            await send(other_writer, POST + b"\r\n")
+            await read_answer(other)
+            assert await other.read() == b""
+        gate.opened.set()
+        assert (await read_answer(reader)).status == 200
 
 
 async def test_connection_that_was_answered_before_its_body_came_is_idle() -> None:

@@ -7,7 +7,7 @@ whoever holds connections open without a request loses them to those who have on
 
 import asyncio
 import resource
-from typing import Final
+from typing import ClassVar, Final
 
 from vyrox import log
 from vyrox.http_protocol import BoundedHttpProtocol, Reading
@@ -74,44 +74,58 @@ class _Connections:
             self._waiting[connection] = None
 
 
-def limited_to(limit: int) -> type[BoundedHttpProtocol]:
+class LimitedHttpProtocol(BoundedHttpProtocol):
+    """One connection out of those that a listener may have."""
+
+    places: ClassVar[_Connections]
+    answer_timeout_s = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count it, and close another where there are too many."""
+        super().connection_made(transport)
+        self.places.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it no longer."""
+        self.places.remove(self)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Note that what is still answered goes nowhere."""
+        super().eof_received()
+        self.places.note(self, waiting=True)
+
+    def on_message_complete(self) -> None:
+        """Note whether a request is at work."""
+        super().on_message_complete()
+        self._note()
+
+    def on_response_complete(self) -> None:
+        """Note whether a request is at work."""
+        super().on_response_complete()
+        self._note()
+
+    def pause_writing(self) -> None:
+        """Note that the client does not take its answer."""
+        super().pause_writing()
+        self._note()
+
+    def resume_writing(self) -> None:
+        """Note that it does."""
+        super().resume_writing()
+        self._note()
+
+    def _note(self) -> None:
+        # One may be unanswered and still arriving; an answer may have come before the body.
+        at_work = self._unanswered - (self._reading is Reading.BODY) > 0
+        lost = self.flow.write_paused or self.transport.is_closing()
+        self.places.note(self, waiting=lost or not at_work)
+
+
+def limited_to(limit: int) -> type[LimitedHttpProtocol]:
     """Return the protocol of one listener that keeps at most `limit` connections open.
 
     A connection whose request is at work is never closed for another: where all are, it is the new
     one that goes. A client that does not take its answers is not waited for.
     """
-    connections = _Connections(limit)
-
-    class LimitedHttpProtocol(BoundedHttpProtocol):
-        """One connection out of `limit`."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            connections.add(self)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            connections.remove(self)
-            super().connection_lost(exc)
-
-        def on_message_complete(self) -> None:
-            super().on_message_complete()
-            self._note()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._note()
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._note()
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._note()
-
-        def _note(self) -> None:
-            # One may be unanswered and still arriving; an answer may have come before the body.
-            at_work = self._unanswered - (self._reading is Reading.BODY) > 0
-            connections.note(self, waiting=self.flow.write_paused or not at_work)
-
-    return LimitedHttpProtocol
+    return type("Limited", (LimitedHttpProtocol,), {"places": _Connections(limit)})

@@ -209,9 +209,24 @@ def end(
         # It comes back too late, and must not undo what a later action has noted. Where none
         # stands before it, it is looked at.
         return
-    reached = ended == "confirmed" and (changed or held.target == "lifted")
+    reached = ended == "confirmed" and (changed or _is_at_rest(connection, held))
     forget(connection, held.entry_hash)
     settle(connection, held, reached=reached)
+
+
+def _is_at_rest(connection: Connection, held: Held) -> bool:
+    """Return whether a lift that had nothing to do has found the device so for good.
+
+    An earlier containment that is still looked for may yet begin; its own look settles it.
+    """
+    contained = sa.select(sa.literal(1)).where(
+        _c.tenant_id == held.tenant_id,
+        _c.vendor == held.vendor,
+        _c.device_id == held.device_id,
+        _c.target == "contained",
+        _c.token < held.token,
+    )
+    return held.target == "lifted" and connection.execute(contained).first() is None
 
 
 def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:

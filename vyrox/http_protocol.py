@@ -87,7 +87,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     The clock of a request runs while the client is sending it, and stops with its last byte: it
     does not end a request at work. Another ends a client that takes nothing of its answer. An idle
-     connection between two requests is ended by uvicorn's `timeout_keep_alive`.
+    connection between two requests is ended by uvicorn's `timeout_keep_alive`.
     """
 
     # From the connection, or the first byte of a later request, to the end of the header. Vendors
@@ -97,8 +97,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # From the same moment to the last byte of the body: 1 MiB at 35 KB/s.
     request_timeout_s: float = 30.0
 
-    # How long a client may take nothing of its answer. What it has not taken stays in memory.
-    answer_timeout_s: float = 30.0
+    # A client that takes nothing of its answer is looked at so often, and given up the second time:
+    # what it has not taken stays in memory. Whoever is no stranger may be slow (`limited_to`).
+    answer_timeout_s: float = 300.0
 
     # How long a refused client may take to read its answer and close.
     linger_timeout_s: float = 2.0
@@ -117,7 +118,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._answer_timer: asyncio.TimerHandle | None = None
-        self._unsent_bytes = 0  # when it was set
+        self._unsent_bytes: int | None = None  # when it was last looked at; None: since written to
         self._began_at = 0.0
         self._framing_bytes = 0  # fed to the parser since it last got on with the request
         self._field_count = 0
@@ -173,6 +174,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the clock, where the request begins in the segment that ended the last one."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()
         self._reading = Reading.HEADER
         self._field_count = 0
         if self._deadline is None:
@@ -203,6 +205,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.scope["method"] != "HEAD":
             self.cycle.transport = JoinedWrites(self.cycle)
         self._unanswered += 1
+        if self._answer_timer is None:
+            self._watch_answer()
         self._reading = Reading.BODY
         self._framing_bytes = 0
         self._set_deadline(self._began_at + self.request_timeout_s)
@@ -232,8 +236,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Start the next request's answer, or send the refusal that waited for this one."""
         super().on_response_complete()
         self._unanswered -= 1
-        if self.transport.get_write_buffer_size():
-            self._watch_answer()  # a connection that is being closed waits for it as well
+        self._unsent_bytes = None
         if self._last_answer is not None and not self._unanswered:
             self._part()
 
@@ -273,26 +276,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _watch_answer(self) -> None:
-        if self._answer_timer is not None:
-            self._answer_timer.cancel()
-        self._unsent_bytes = self._count_unsent()
-        self._answer_timer = self.loop.call_later(self.answer_timeout_s, self._check_answer)
+        self._unsent_bytes = None
+        # It outlives many requests, like the other one.
+        if self._answer_timer is None:
+            self._answer_timer = self.loop.call_later(self.answer_timeout_s, self._check_answer)
 
     def _check_answer(self) -> None:
         self._answer_timer = None
         if not self.transport.get_write_buffer_size():
             return
-        if self._unanswered and not self.flow.write_paused:
-            return  # more of an answer is being written; this goes on when it pauses or ends
-        if self._count_unsent() < self._unsent_bytes:
-            self._watch_answer()
-        else:
+        before, unsent = self._unsent_bytes, self._count_unsent()
+        # More may be written while it is neither paused nor closed, and as much be taken.
+        at_work = self._unanswered and not self.flow.write_paused
+        if before is not None and unsent >= before and (self.transport.is_closing() or not at_work):
             self.transport.abort()
+        else:
+            self._watch_answer()
+            self._unsent_bytes = unsent
 
     def _count_unsent(self) -> int:
         # The kernel's part too: it makes room in large steps, seldom where a client reads slowly.
         queued = array("i", [0])
-        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        with contextlib.suppress(OSError):  # a system that does not tell: the rest has to do
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
         return self.transport.get_write_buffer_size() + queued[0]
 
     def _wake(self) -> None:

@@ -251,7 +251,7 @@ class AlertQueue:
             else:
                 taken.append(delivered)
         await self._count(stream, consumer, {d.entry_id: deliveries[d.entry_id] for d in taken})
-        return taken, len(idle) < count
+        return taken, len(idle) < max(count, 1)
 
     async def _claim(
         self, stream: str, consumer: str, min_idle_ms: int, entry_ids: Sequence[bytes]
