@@ -21,7 +21,7 @@ from vyrox.edr.falcon import Page, resources
 from vyrox.edr.locks import held
 from vyrox.edr.processes import Process
 from vyrox.edr.rtr import Output, command_output, kill
-from vyrox.edr.states import States, already, progress_towards
+from vyrox.edr.states import States, already
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 
@@ -146,9 +146,9 @@ class CrowdStrike:
             if reference is None:
                 raise VendorError("nobody knows which kill")
             return _progress(await command_output(self._api, reference, deadline))
-        states, opposite = (_CONTAINED, _LIFTED) if target == "contained" else (_LIFTED, _CONTAINED)
+        states = _CONTAINED if target == "contained" else _LIFTED
         status = (await self._host(_checked_aid(device_id), deadline)).status
-        return progress_towards(status, states, opposite)
+        return states.get(status, "pending")
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
         """See VendorClient. The scopes as the console's "API clients and keys" names them."""

@@ -13,7 +13,7 @@ from vyrox.chain.writer import Receipt
 from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
 from vyrox.edr.api import Api
 from vyrox.edr.calls import Answer
-from vyrox.edr.states import States, already, progress_towards
+from vyrox.edr.states import States, already
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 
@@ -153,9 +153,9 @@ class SentinelOne:
             threat_id, _, failed_before = reference.partition(":")
             threat = await self._threat(threat_id, deadline)
             return _kill_progress(threat, int(failed_before or 0)) or "pending"
-        states, opposite = (_CONTAINED, _LIFTED) if target == "contained" else (_LIFTED, _CONTAINED)
+        states = _CONTAINED if target == "contained" else _LIFTED
         status = (await self._agent(device_id, deadline)).network_status
-        return progress_towards(status, states, opposite)
+        return states.get(status, "pending")
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
         """See VendorClient. The permissions as the console's "Roles" names them."""
