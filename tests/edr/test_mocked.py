@@ -472,7 +472,7 @@ def faults() -> list[Fault]:
         for effect in (False, True)
     ]
     made += [
-        Fault(kind, effect=effect, size_bytes=2 << 20, seconds=0.2 if kind == "dribble" else 60.0)
+        Fault(kind, effect=effect, size_bytes=2 << 20, seconds=0.5 if kind == "dribble" else 60.0)
         for kind in (
             "bad_gateway",
             "empty",
@@ -527,7 +527,8 @@ class Trial:
 
     async def run(self) -> list[str]:
         """Return all that is wrong about what came of it."""
-        seconds = 2.0 if self.fault.kind in {"slow", "dribble"} else 30.0
+        # These wait it out; all of them must have begun well before, on a busy machine too.
+        seconds = 5.0 if self.fault.kind in {"slow", "dribble"} else 30.0
         try:
             await self.operation.perform(self.site, seconds)
         except VendorError as exc:
