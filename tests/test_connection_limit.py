@@ -2,12 +2,14 @@
 
 import asyncio
 import resource
+import socket
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from tests.test_http_protocol import (
     NEXT,
+    PATIENCE_S,
     POST,
     TALK_BYTES,
     answer,
@@ -24,6 +26,7 @@ from vyrox import log
 from vyrox.connection_limit import (
     ENOUGH_FILES,
     MAX_CONNECTIONS,
+    MAX_UNSENT_BYTES,
     backlog,
     limited_to,
     max_connections,
@@ -149,6 +152,37 @@ async def test_connection_that_was_answered_before_its_body_came_may_go() -> Non
         await complete.wait()
         assert [found.status for found in await exchange(port, NEXT)] == [200]
         assert await reader.read() == b""
+
+
+async def test_answers_that_are_not_taken_do_not_pile_up_in_the_system_either() -> None:
+    """Left alone, it keeps megabytes of small answers for each connection."""
+    answered = asyncio.Event()
+    unsent: list[int] = []
+
+    class Watched(limited_to(1)):  # type: ignore[misc]
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            unsent.append(self._count_unsent())
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            answered.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * 1000)
+
+    async with serving(app, Watched) as port:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            async with asyncio.timeout(PATIENCE_S):
+                while not unsent:
+                    answered.clear()
+                    await loop.sock_sendall(client, GET)
+                    await answered.wait()
+    assert 0 < unsent[0] < 4 * MAX_UNSENT_BYTES
 
 
 async def test_connection_that_does_not_take_its_answer_may_go() -> None:

@@ -14,8 +14,9 @@ from tests.audit import NOW, TENANT, entries, events
 from tests.polling import until
 from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, hashes, outcomes, running
 from tests.vendor import AID
-from vyrox import claims, containment, devices, guard_rails
+from vyrox import claims, confirmation, containment, devices, guard_rails
 from vyrox.claims import Answer, Claim
+from vyrox.confirmation import Found, _Settled
 from vyrox.db import Database, tables
 from vyrox.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
 from vyrox.edr import Device, Done, Target
@@ -387,6 +388,20 @@ class Site:
     async def end(self, held: Held, ended: Ended, *, changed: bool = True) -> None:
         await self._database.write(devices.end, held, ended, None, changed, self.now)
 
+    async def look(self, name: str, found: Found) -> bool:
+        """Have this found at the vendor; return whether it is told."""
+
+        def settle(connection: Connection) -> bool:
+            rows = sa.select(tables.confirmations).where(tables.confirmations.c.entry_hash == name)
+            due = confirmation._Due(*connection.execute(rows).one())
+            return confirmation.settle(connection, [_Settled(due, found, None)])[0].result
+
+        return await self._database.write(settle)
+
+    async def fail(self, held: Held) -> None:
+        """Have it found at the vendor that `held` has failed."""
+        await self._database.write(devices.fail, TENANT, held.entry_hash)
+
     async def is_contained(self) -> bool:
         return await self._database.read(devices.is_contained, TENANT, "crowdstrike", AID)
 
@@ -408,6 +423,57 @@ async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_attempt_con
     assert await site.is_contained()
 
 
+async def test_look_that_finds_what_nobody_knows_to_be_sent_ends_no_other_contract_37(
+    database: Database,
+) -> None:
+    """Nobody knows whether the second was sent; it comes back, and it was not."""
+    site = Site(database)
+    first = await site.take("first", "contained")
+    await site.end(first, "requested")
+    second = await site.take("second", "contained")
+    assert await site.look("second", "confirmed")
+    assert await site.looked_for() == ["first"]
+    assert await site.look("first", "confirmed")
+    await site.end(second, "failed")
+    assert await site.is_contained()
+
+
+async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_one_sent_and_died_contract_34(
+    database: Database,
+) -> None:
+    site = Site(database)
+    late = await site.take("late", "contained")
+    await site.take("later", "contained")
+    await site.end(late, "failed")
+    assert await site.is_contained()
+    assert await site.look("later", "confirmed")
+    assert await site.is_contained()
+
+
+@pytest.mark.parametrize("found", ["failed", "outcome_unknown"])
+async def test_action_is_looked_for_again_when_a_later_one_was_not_confirmed_contract_37(
+    database: Database, found: Found
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("first", "contained"), "requested")
+    await site.end(await site.take("lift", "lifted"), "requested")
+    assert await site.looked_for() == ["lift"]
+    assert await site.look("lift", found)
+    assert await site.looked_for() == ["first"]
+    assert await site.is_contained()
+
+
+async def test_action_is_looked_for_no_more_when_a_later_one_was_confirmed_contract_37(
+    database: Database,
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("first", "contained"), "requested")
+    await site.end(await site.take("lift", "lifted"), "requested")
+    assert await site.look("lift", "confirmed")
+    assert await site.looked_for() == []
+    assert not await site.is_contained()
+
+
 async def test_end_of_an_attempt_that_sent_nothing_does_not_end_the_look_for_the_one_before(
     database: Database,
 ) -> None:
@@ -418,9 +484,9 @@ async def test_end_of_an_attempt_that_sent_nothing_does_not_end_the_look_for_the
     second = await site.take("second", "contained")
     await site.end(second, "requested", changed=False)
     assert await site.looked_for() == ["second"]
-    await database.write(devices.forget, "second")
+    await site.fail(second)
     assert await site.looked_for() == ["first"]
-    await database.write(lambda connection: devices.settle(connection, first, reached=False))
+    await site.fail(first)
     assert not await site.is_contained()
 
 
@@ -435,28 +501,34 @@ async def test_end_of_a_lift_that_found_nothing_to_do_leaves_a_containment_that_
     assert await site.is_contained() == pending
 
 
+@pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
+@pytest.mark.parametrize("again", ["confirmed", "requested", "outcome_unknown"])
 async def test_end_for_the_second_time_contains_nothing_that_was_settled_meanwhile_contract_34(
-    database: Database,
+    database: Database, ended: Ended, again: Ended
 ) -> None:
     """As where its commit was not seen, and the outcome was looked for before it is tried again."""
     site = Site(database)
     held = await site.take("first", "contained")
-    await site.end(held, "requested")
-    await database.write(lambda connection: devices.settle(connection, held, reached=False))
-    await database.write(devices.forget, "first")
-    await site.end(held, "requested")
+    await site.end(held, ended)
+    await site.fail(held)
+    await site.end(held, again)
     assert not await site.is_contained()
 
 
-async def test_settle_as_failed_after_two_attempts_leaves_nothing_to_lift_contract_34(
+async def test_containments_that_both_failed_leave_nothing_to_lift_contract_34(
     database: Database,
 ) -> None:
+    """The one before is looked for again when the later has failed: both were sent."""
     site = Site(database)
-    await site.end(await site.take("first", "contained"), "requested")
+    first = await site.take("first", "contained")
+    await site.end(first, "requested")
     second = await site.take("second", "contained")
     await site.end(second, "requested")
     assert await site.looked_for() == ["second"]
-    await database.write(lambda connection: devices.settle(connection, second, reached=False))
+    await site.fail(second)
+    assert await site.looked_for() == ["first"]
+    assert await site.is_contained()
+    await site.fail(first)
     assert not await site.is_contained()
 
 

@@ -779,6 +779,106 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
     caplog.clear()  # uvicorn tells of the failure
 
 
+@pytest.mark.parametrize("cut", ["by_the_service", "by_the_client"])
+async def test_cut_off_while_requests_wait_for_their_turn_is_no_error(
+    cut: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer that is under way ends quietly, though a later request is uvicorn's newest."""
+
+    class Watched(WatchedProtocol):
+        closed = asyncio.Event()
+        answer_timeout_s = 0.05 if cut == "by_the_service" else 300.0
+        paused = asyncio.Event()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.paused.set()
+
+    finished = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await talkative(scope, receive, send)
+        assert (await receive())["type"] == "http.disconnect"
+        finished.set()
+
+    async with serving(app, Watched) as port:
+        async with connected(port) as (_, writer):
+            await send(writer, 3 * (POST + b"\r\n"))
+            await Watched.paused.wait()
+            if cut == "by_the_client":
+                writer.transport.abort()
+            await Watched.closed.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            await finished.wait()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_request_at_work_is_told_that_the_client_has_gone_while_others_wait() -> None:
+    started, told = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        started.set()
+        assert (await receive())["type"] == "http.disconnect"
+        told.set()
+
+    async with serving(app) as port:
+        async with connected(port) as (_, writer):
+            await send(writer, 2 * (POST + b"\r\n"))
+            await started.wait()
+            writer.transport.abort()
+        async with asyncio.timeout(PATIENCE_S):
+            await told.wait()
+
+
+async def test_answer_that_comes_after_a_look_is_watched_too() -> None:
+    """It is too little for the server to stop writing, and the request came long before it."""
+
+    class Hasty(WatchedProtocol):
+        closed = asyncio.Event()
+        looked = asyncio.Event()
+        answer_timeout_s = 0.05
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            super().connection_made(transport)
+
+        def _check_answer(self) -> None:
+            super()._check_answer()
+            self.looked.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Hasty.looked.wait()
+        await close_at_the_end(scope, receive, send)
+
+    async with serving(app, Hasty) as port:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, NEXT)
+            async with asyncio.timeout(PATIENCE_S):
+                await Hasty.closed.wait()
+
+
+async def test_connection_that_is_gone_leaves_no_timer() -> None:
+    """A timer would keep it in memory, and the private listener's runs for five minutes."""
+    timers: list[asyncio.TimerHandle | None] = []
+
+    class Watched(WatchedProtocol):
+        closed = asyncio.Event()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            timers.extend([self._answer_timer, self._timer])
+            super().connection_lost(exc)
+
+    async with serving(echo, Watched) as port:
+        assert len(await exchange(port, NEXT)) == 1
+        await Watched.closed.wait()
+    assert [timer is not None and timer.cancelled() for timer in timers] == [True, True]
+
+
 async def test_request_behind_a_late_body_is_not_idle() -> None:
     """Both come in one segment, and it is at work for longer than a connection may be idle."""
 

@@ -53,6 +53,7 @@ class _Due(msgspec.Struct, frozen=True):
     next_at: float
     until_at: float
     token: int
+    is_sent: bool | None
 
     def held(self) -> Held:
         return Held(
@@ -152,11 +153,13 @@ def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
     mine = sa.select(_c.entry_hash).where(_c.entry_hash == due.entry_hash, devices.is_latest())
     if connection.execute(mine).first() is None:
         return Outcome(False)
-    if settled.found == "confirmed":
-        devices.supersede(connection, due.held())
-    devices.forget(connection, due.entry_hash)
-    if settled.found != "outcome_unknown":
-        devices.settle(connection, due.held(), reached=settled.found == "confirmed")
+    match settled.found:
+        case "confirmed":
+            devices.confirm(connection, due.held(), is_sent=due.is_sent)
+        case "outcome_unknown":
+            devices.give_up(connection, due.held(), is_sent=due.is_sent)
+        case "failed":
+            devices.fail(connection, due.tenant_id, due.entry_hash)
     told = outcome_event(
         due.tenant_id,
         None,

@@ -7,6 +7,7 @@ whoever holds connections open without a request loses them to those who have on
 
 import asyncio
 import resource
+import socket
 from typing import ClassVar, Final
 
 from vyrox import log
@@ -17,6 +18,10 @@ RESERVED_FILES: Final = 512
 
 MAX_CONNECTIONS: Final = 10_000
 """However many files the process may open: each connection takes memory too."""
+
+MAX_UNSENT_BYTES: Final = 64 * 1024
+"""Of answers to one connection, in the system's buffer: on its own it grows to megabytes for each
+client that takes nothing. No answer to a stranger is longer than some hundred bytes."""
 
 ENOUGH_FILES: Final = 2 * MAX_CONNECTIONS
 
@@ -83,6 +88,8 @@ class LimitedHttpProtocol(BoundedHttpProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and close another where there are too many."""
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
         self.places.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,8 +2,9 @@
 
 A device is held by the action that is at it, with a lease, across containers. The token rises with
 each that gets it, so one whose lease has run out cannot write over its successor. What an action
-may have left behind stands in the database before the vendor is called: that the device may be
-contained, and that this is still to be confirmed.
+may have left behind stands in the database before the vendor is called, as a confirmation that is
+still to come: until then a containment is taken for Vyrox's own, afterwards where it succeeded, or
+where nobody knows.
 """
 
 from collections.abc import Sequence
@@ -113,12 +114,6 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
     if token is None:
         return Outcome(None)
     held = Held(hold.tenant_id, hold.vendor, hold.device.id, hold.entry_hash, hold.target, token)
-    if hold.target == "contained":
-        connection.execute(
-            devices.update()
-            .where(_is(held), _d.contained_entry.is_(None))
-            .values(contained_entry=hold.entry_hash)
-        )
     connection.execute(
         confirmations.insert().values(
             entry_hash=hold.entry_hash,
@@ -133,6 +128,7 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
             next_at=hold.lease_until,
             until_at=hold.lease_until + CONFIRM_FOR_S,
             token=token,
+            is_sent=None,
         )
     )
     return Outcome(held)
@@ -150,7 +146,7 @@ def _barred(connection: Connection, hold: Hold) -> Barred | None:
         _d.tenant_id == hold.tenant_id,
         _d.vendor == hold.vendor,
         _d.device_id == hold.device.id,
-        _d.contained_entry.is_not(None),
+        _is_vyroxs(),
     )
     found = connection.execute(contained).first()
     return Barred("Vyrox has not contained this device") if found is None else None
@@ -180,18 +176,9 @@ def end(
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
     is_mine = connection.execute(release).rowcount == 1
-    if changed and ended != "failed":
-        supersede(connection, held)
-        if is_mine and held.target == "contained":
-            # Not an earlier attempt's, which may yet come back and say that it has failed; and not
-            # for the second time, after it was settled.
-            not_settled = sa.exists().where(_c.entry_hash == held.entry_hash)
-            connection.execute(
-                devices.update()
-                .where(_is(held), not_settled)
-                .values(contained_entry=held.entry_hash)
-            )
-    if ended in {"requested", "outcome_unknown"}:
+    if ended == "failed":
+        fail(connection, held.tenant_id, held.entry_hash)
+    elif ended != "confirmed":
         connection.execute(
             confirmations.update()
             .where(_c.entry_hash == held.entry_hash)
@@ -199,63 +186,33 @@ def end(
                 reference=reference,
                 next_at=now + CONFIRM_FIRST_S,
                 until_at=now + CONFIRM_FOR_S,
+                is_sent=changed,
             )
         )
-        if not changed and held.target == "contained":
-            # Somebody else's is under way. Confirmed or not, it is not Vyrox's to lift.
-            settle(connection, held, reached=False)
-        return
-    if ended == "confirmed" and held.target == "lifted" and not is_mine:
-        # It comes back too late, and must not undo what a later action has noted. Where none
-        # stands before it, it is looked at.
-        return
-    reached = ended == "confirmed" and (changed or _is_at_rest(connection, held))
-    forget(connection, held.entry_hash)
-    settle(connection, held, reached=reached)
-
-
-def _is_at_rest(connection: Connection, held: Held) -> bool:
-    """Return whether a lift that had nothing to do has found the device so for good.
-
-    An earlier containment that is still looked for may yet begin; its own look settles it.
-    """
-    contained = sa.select(sa.literal(1)).where(
-        _c.tenant_id == held.tenant_id,
-        _c.vendor == held.vendor,
-        _c.device_id == held.device_id,
-        _c.target == "contained",
-        _c.token < held.token,
-    )
-    return held.target == "lifted" and connection.execute(contained).first() is None
+    elif is_mine or held.target != "lifted":
+        confirm(connection, held, is_sent=changed)
+    # Else a lift that comes back too late, which must not undo what a later action has noted.
+    # Where none stands before it, it is looked at.
 
 
 def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:
     """Undo what a `take` left behind whose commit was not seen: its attempt sent nothing."""
-    forget(connection, entry_hash)
-    mine = _d.tenant_id == tenant_id
+    fail(connection, tenant_id, entry_hash)
     connection.execute(
-        devices.update().where(mine, _d.contained_entry == entry_hash).values(contained_entry=None)
-    )
-    connection.execute(
-        devices.update().where(mine, _d.owner == owner).values(owner=None, lease_until=0.0)
+        devices.update()
+        .where(_d.tenant_id == tenant_id, _d.owner == owner)
+        .values(owner=None, lease_until=0.0)
     )
 
 
-def settle(connection: Connection, held: Held, *, reached: bool) -> None:
-    """Note whether Vyrox has the device contained, now that it is known what became of it."""
-    if held.target == "lifted" and reached:
-        connection.execute(devices.update().where(_is(held)).values(contained_entry=None))
-    elif held.target == "contained" and not reached:
-        connection.execute(
-            devices.update()
-            .where(_is(held), _d.contained_entry == held.entry_hash)
-            .values(contained_entry=None)
-        )
+def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
+    """Note that the device is in the state asked for, and look for it no longer.
 
-
-def supersede(connection: Connection, held: Held) -> None:
-    """Look no longer for what this action has undone or repeated."""
-    if held.target != "killed":
+    Args:
+        is_sent: Whether that is this action's doing; None where nobody knows, as the attempt has
+            not ended. Only where it is for sure does it take the place of earlier ones.
+    """
+    if is_sent and held.target != "killed":
         connection.execute(
             confirmations.delete().where(
                 _c.tenant_id == held.tenant_id,
@@ -265,6 +222,34 @@ def supersede(connection: Connection, held: Held) -> None:
                 _c.token < held.token,
             )
         )
+    if held.target == "lifted":
+        connection.execute(devices.update().where(_is(held)).values(contained_entry=None))
+    give_up(connection, held, is_sent=is_sent)
+
+
+def give_up(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
+    """Look for it no longer. What was, or may have been, sent to contain it may have done so."""
+    # None where a later action was confirmed meanwhile, or this was noted before.
+    was_looked_for = _forget(connection, held.entry_hash)
+    if was_looked_for and is_sent is not False and held.target == "contained":
+        mark = {"contained_entry": held.entry_hash}
+        connection.execute(devices.update().where(_is(held)).values(mark))
+
+
+def fail(connection: Connection, tenant_id: str, entry_hash: str) -> None:
+    """Note that the action of this entry has changed nothing, and look for it no longer."""
+    _forget(connection, entry_hash)
+    # It may have been taken for the one that did what was found.
+    connection.execute(
+        devices.update()
+        .where(_d.tenant_id == tenant_id, _d.contained_entry == entry_hash)
+        .values(contained_entry=None)
+    )
+
+
+def _forget(connection: Connection, entry_hash: str) -> bool:
+    forgotten = connection.execute(confirmations.delete().where(_c.entry_hash == entry_hash))
+    return forgotten.rowcount == 1
 
 
 def is_latest() -> sa.ColumnElement[bool]:
@@ -284,11 +269,6 @@ def is_latest() -> sa.ColumnElement[bool]:
     return sa.or_(_c.target == "killed", ~stands_before)
 
 
-def forget(connection: Connection, entry_hash: str) -> None:
-    """Look no longer for the effect of the action that this entry tells of."""
-    connection.execute(confirmations.delete().where(_c.entry_hash == entry_hash))
-
-
 def is_contained(
     connection: Connection, tenant_id: str, vendor: EdrVendor | None, host: str
 ) -> bool:
@@ -297,7 +277,7 @@ def is_contained(
     query = sa.select(sa.literal(1)).where(
         _d.tenant_id == tenant_id,
         _d.vendor == vendor,
-        _d.contained_entry.is_not(None),
+        _is_vyroxs(),
         sa.or_(_d.device_id == name, _d.hostname == name),
     )
     # PostgreSQL's text cannot hold a NUL, and no vendor's identifier has one.
@@ -322,6 +302,18 @@ def outcome_event(
         outcome=outcome,
         reason=reason,
     )
+
+
+def _is_vyroxs() -> sa.ColumnElement[bool]:
+    """Return the condition for devices that Vyrox has contained, or may have, or is containing."""
+    under_way = sa.exists().where(
+        _c.tenant_id == _d.tenant_id,
+        _c.vendor == _d.vendor,
+        _c.device_id == _d.device_id,
+        _c.target == "contained",
+        _c.is_sent.is_not(False),
+    )
+    return sa.or_(_d.contained_entry.is_not(None), under_way)
 
 
 def _is(held: Held) -> sa.ColumnElement[bool]:

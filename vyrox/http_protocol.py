@@ -16,8 +16,13 @@ from typing import Any, Final
 
 import httptools
 import msgspec
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from vyrox import log
@@ -123,6 +128,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._framing_bytes = 0  # fed to the parser since it last got on with the request
         self._field_count = 0
         self._unanswered = 0  # requests with a whole header and no whole answer
+        self._at_work: RequestResponseCycle | None = None  # uvicorn's `cycle` is the newest
         self._last_answer: bytes | None = None  # set by a refusal, sent after the answers due
         self._drained_bytes = 0
 
@@ -137,6 +143,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._cancel_timer()
         if self._answer_timer is not None:
             self._answer_timer.cancel()
+        if self._at_work is not None and not self._at_work.response_complete:
+            # uvicorn tells the newest request alone. This one would write to what is closed.
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -240,6 +250,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._last_answer is not None and not self._unanswered:
             self._part()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _feed(self, data: bytes) -> None:
         while data:
             room = MAX_HEADER_BYTES - self._framing_bytes
@@ -284,6 +298,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _check_answer(self) -> None:
         self._answer_timer = None
         if not self.transport.get_write_buffer_size():
+            if self._unanswered:
+                self._watch_answer()
             return
         before, unsent = self._unsent_bytes, self._count_unsent()
         # More may be written while it is neither paused nor closed, and as much be taken.

@@ -147,7 +147,8 @@ devices = Table(
     Column("owner", Text),
     Column("lease_until", Float, nullable=False),
     Column("token", BigInteger, nullable=False),
-    # The entry by which Vyrox contained it, or may have; NULL once that was lifted.
+    # The entry by which Vyrox has contained it, or where nobody found out, may have; NULL once that
+    # was lifted. What is still looked for stands in `confirmations` alone.
     Column("contained_entry", Text),
 )
 
@@ -165,6 +166,7 @@ confirmations = Table(
     Column("next_at", Float, nullable=False, index=True),
     Column("until_at", Float, nullable=False),
     Column("token", BigInteger, nullable=False),  # the device's; that of a later action is higher
+    Column("is_sent", Boolean),  # NULL until the attempt ends; False: others' is under way
 )
 
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))

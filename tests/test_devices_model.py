@@ -1,0 +1,194 @@
+"""Devices against a model of a vendor: what Vyrox contains can be lifted, whatever goes wrong.
+
+Attempts overtake each other, come back too late, die, and end twice; what they sent arrives later
+or never. Nobody else acts on the devices. Contract 34, 36 and 37.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from vyrox import confirmation, devices
+from vyrox.confirmation import _Due, _Settled
+from vyrox.db import tables
+from vyrox.devices import Barred, Ended, Held, Hold
+from vyrox.edr import Device, Target
+
+LEASE_S: Final = 70.0
+
+PLACES: Final = (("acme", "one"), ("acme", "two"), ("other", "one"))
+
+State = Literal["contained", "containing", "normal", "lifting"]
+
+REACHED: Final[dict[Target, State]] = {"contained": "contained", "lifted": "normal"}
+UNDER_WAY: Final[dict[Target, State]] = {"contained": "containing", "lifted": "lifting"}
+
+
+class Attempt(msgspec.Struct):
+    held: Held
+    place: tuple[str, str]
+    ended: Ended = "failed"
+    changed: bool = False
+    acted: bool = False
+
+
+class Site(RuleBasedStateMachine):
+    """Two devices of one tenant, and another tenant's of the same id."""
+
+    attempts = Bundle("attempts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = sa.create_engine("sqlite://")
+        tables.metadata.create_all(self.engine)
+        self.now = 1000.0
+        self.number = 0
+        self.states: dict[tuple[str, str], State] = dict.fromkeys(PLACES, "normal")
+        self.latest: dict[tuple[str, str], tuple[int, float]] = {}
+        self.settled: set[str] = set()
+        self.may_have_contained: set[tuple[tuple[str, str], str]] = set()
+
+    def teardown(self) -> None:
+        """Let time go by: in the end nothing is held or looked for, and what is told is true."""
+        self.now += LEASE_S
+        for place in PLACES:
+            self.arrive(place)
+        for _ in range(len(PLACES) * self.number + 1):
+            self.look(2 * devices.CONFIRM_FOR_S)
+        with self.engine.begin() as connection:
+            assert connection.execute(sa.select(tables.confirmations)).all() == []
+            for place in set(PLACES) - {place for place, _ in self.may_have_contained}:
+                assert not devices.is_contained(connection, place[0], "crowdstrike", place[1])
+        self.contained_can_be_lifted()
+        self.engine.dispose()
+
+    @rule(
+        target=attempts,
+        place=st.sampled_from(PLACES),
+        wanted=st.sampled_from(["contained", "contained", "lifted", "lifted", "killed"]),
+        force=st.booleans(),
+        after_the_lease=st.booleans(),
+    )
+    def take(
+        self, place: tuple[str, str], wanted: Target, *, force: bool, after_the_lease: bool
+    ) -> object:
+        self.now += LEASE_S if after_the_lease else 1.0
+        self.number += 1
+        name = f"{wanted}-{self.number}"
+        hold = Hold(
+            place[0],
+            "crowdstrike",
+            Device(place[1]),
+            name,
+            name,
+            name,
+            wanted,
+            self.now + LEASE_S,
+            self.now,
+            force,
+        )
+        with self.engine.begin() as connection:
+            [outcome] = devices.take(connection, [hold])
+        match outcome.result:
+            case Held() as held:
+                self.latest[place] = (held.token, hold.lease_until)
+                if wanted == "contained":
+                    self.may_have_contained.add((place, name))
+                return Attempt(held, place)
+            case Barred():
+                assert self.states[place] not in {"contained", "containing"}
+            case None:
+                assert self.latest[place][1] > self.now
+        return multiple()
+
+    @rule(
+        attempt=attempts,
+        tells=st.sampled_from(["confirmed", "requested", "outcome_unknown"]),
+        gets_there=st.booleans(),
+    )
+    def act(self, attempt: Attempt, tells: Ended, *, gets_there: bool) -> None:
+        token, lease_until = self.latest[attempt.place]
+        if attempt.acted or token != attempt.held.token or lease_until <= self.now:
+            return  # the deadline of an action ends before its lease
+        wanted = attempt.held.target
+        attempt.acted = True
+        state = self.states[attempt.place]
+        if wanted == "killed":
+            attempt.ended, attempt.changed = tells, True
+        elif state == REACHED[wanted]:
+            attempt.ended, attempt.changed = "confirmed", False
+        elif state == UNDER_WAY[wanted]:
+            attempt.ended, attempt.changed = "requested", False
+        else:
+            attempt.ended, attempt.changed = tells, True
+            if tells == "confirmed":
+                self.states[attempt.place] = REACHED[wanted]
+            elif tells == "requested" or gets_there:
+                self.states[attempt.place] = UNDER_WAY[wanted]
+
+    @rule(attempt=consumes(attempts), twice=st.booleans())
+    def end(self, attempt: Attempt, *, twice: bool) -> None:
+        if self.is_taken_for_anothers_deed(attempt):
+            return
+        if attempt.ended == "failed" or not attempt.changed:
+            self.may_have_contained.discard((attempt.place, attempt.held.entry_hash))
+        with self.engine.begin() as connection:
+            for _ in range(1 + twice):
+                devices.end(
+                    connection, attempt.held, attempt.ended, None, attempt.changed, self.now
+                )
+
+    @rule(attempt=consumes(attempts))
+    def die(self, attempt: Attempt) -> None:
+        """Its process is killed: nobody ever ends it."""
+
+    @rule(attempt=consumes(attempts))
+    def abandon(self, attempt: Attempt) -> None:
+        if not attempt.acted and not self.is_taken_for_anothers_deed(attempt):
+            name = attempt.held.entry_hash
+            self.may_have_contained.discard((attempt.place, name))
+            with self.engine.begin() as connection:
+                devices.abandon(connection, attempt.place[0], name, name)
+
+    def is_taken_for_anothers_deed(self, attempt: Attempt) -> bool:
+        """Return whether it did nothing, was overtaken, and then found to have contained.
+
+        When it comes back after all, the device is not Vyrox's to lift any more, without force.
+        """
+        return not attempt.changed and attempt.held.entry_hash in self.settled
+
+    @rule(place=st.sampled_from(PLACES))
+    def arrive(self, place: tuple[str, str]) -> None:
+        arrived: dict[State, State] = {"containing": "contained", "lifting": "normal"}
+        self.states[place] = arrived.get(self.states[place], self.states[place])
+
+    @rule(wait_s=st.sampled_from([1.0, LEASE_S, devices.CONFIRM_FOR_S]))
+    def look(self, wait_s: float) -> None:
+        self.now += wait_s
+        due = sa.select(tables.confirmations).where(
+            devices.is_latest(), tables.confirmations.c.next_at <= self.now
+        )
+        with self.engine.begin() as connection:
+            for row in connection.execute(due).all():
+                each = _Due(*row)
+                self.settled.add(each.entry_hash)
+                state = self.states[each.tenant_id, each.device_id]
+                if each.target == "killed" or state == REACHED[each.target]:
+                    confirmation.settle(connection, [_Settled(each, "confirmed", None)])
+                elif self.now >= each.until_at:
+                    confirmation.settle(connection, [_Settled(each, "outcome_unknown", None)])
+
+    @invariant()
+    def contained_can_be_lifted(self) -> None:
+        with self.engine.begin() as connection:
+            for (tenant_id, device_id), state in self.states.items():
+                if state in {"contained", "containing"}:
+                    assert devices.is_contained(connection, tenant_id, "crowdstrike", device_id)
+
+
+TestSite = Site.TestCase
+TestSite.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

@@ -1,0 +1,38 @@
+"""A containment that is still looked for is told from a containment that is known."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Add whether an action was sent; take the mark off devices whose containment is looked for.
+
+    Where nothing was sent, as others' containment was under way, the mark was off already. Of the
+    other rows nobody knows any more.
+    """
+    op.add_column("confirmations", sa.Column("is_sent", sa.Boolean))
+    devices = sa.table(
+        "devices",
+        *map(sa.column, ("tenant_id", "vendor", "device_id", "contained_entry")),
+    )
+    confirmations = sa.table(
+        "confirmations",
+        *map(sa.column, ("entry_hash", "tenant_id", "vendor", "device_id", "target", "is_sent")),
+    )
+    d, c = devices.c, confirmations.c
+    marked = sa.exists().where(
+        d.tenant_id == c.tenant_id,
+        d.vendor == c.vendor,
+        d.device_id == c.device_id,
+        d.contained_entry.is_not(None),
+    )
+    op.execute(
+        confirmations.update().where(c.target == "contained", ~marked).values(is_sent=sa.false())
+    )
+    looked_for = sa.select(c.entry_hash)
+    op.execute(
+        devices.update().where(d.contained_entry.in_(looked_for)).values(contained_entry=None)
+    )
