@@ -154,6 +154,56 @@ async def test_connection_that_was_answered_before_its_body_came_may_go() -> Non
         assert await reader.read() == b""
 
 
+async def test_connection_with_half_a_request_behind_an_answer_may_go() -> None:
+    gate, began = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        began.set()
+        await gate.wait()
+        await read_body(receive)
+        await answer(send, b"done")
+
+    async with serving(app, limited_to(1)) as port, connected(port) as (reader, writer):
+        await send(writer, GET + POST + b"Content-Length: 4\r\n\r\nbo")
+        await began.wait()
+        gate.set()
+        assert (await read_answer(reader)).body == b"done"
+        assert [found.status for found in await exchange(port, NEXT)] == [200]
+        assert await reader.read() == b""
+
+
+async def test_connection_that_takes_its_answer_again_stays() -> None:
+    paused, resumed, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Watched(limited_to(1)):  # type: ignore[misc]
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            paused.set()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            resumed.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        length = [(b"content-length", b"%d" % (TALK_BYTES + 4))]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        whole = b"x" * TALK_BYTES
+        await send({"type": "http.response.body", "body": whole, "more_body": True})
+        await gate.wait()
+        await send({"type": "http.response.body", "body": b"last"})
+
+    async with serving(app, Watched) as port, connected(port) as (reader, writer):
+        await send(writer, GET)
+        await paused.wait()
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(TALK_BYTES)
+        await resumed.wait()
+        async with connected(port) as (refused, _):
+            assert await refused.read() == b""
+        gate.set()
+        assert await reader.readexactly(4) == b"last"
+
+
 async def test_answers_that_are_not_taken_do_not_pile_up_in_the_system_either() -> None:
     """Left alone, it keeps megabytes of small answers for each connection."""
     answered = asyncio.Event()

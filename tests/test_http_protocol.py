@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from vyrox import log
+from vyrox.connection_limit import limited_to
 from vyrox.errors import MalformedRequestError
 from vyrox.http_protocol import (
     MAX_HEADER_BYTES,
@@ -767,14 +768,9 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
             Hasty.paused = True
 
     async with serving(app, Hasty) as port:
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(client, ("127.0.0.1", port))
-            await loop.sock_sendall(client, NEXT)
-            async with asyncio.timeout(PATIENCE_S):
-                await Hasty.closed.wait()
+        async with reading_little(port) as client:
+            await asyncio.get_running_loop().sock_sendall(client, NEXT)
+            await Hasty.closed.wait()
         assert not Hasty.paused
     caplog.clear()  # uvicorn tells of the failure
 
@@ -811,6 +807,98 @@ async def test_cut_off_while_requests_wait_for_their_turn_is_no_error(
         async with asyncio.timeout(PATIENCE_S):
             await finished.wait()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+class LookedAt(WatchedProtocol):
+    """Has small buffers, and is looked at when a test says so."""
+
+    newest: ClassVar["LookedAt"]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        super().connection_made(transport)
+        LookedAt.newest = self
+
+
+@contextlib.asynccontextmanager
+async def reading_little(port: int) -> AsyncIterator[socket.socket]:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+            yield client
+
+
+async def receive_bytes(client: socket.socket, count: int) -> None:
+    while count:
+        received = await asyncio.get_running_loop().sock_recv(client, count)
+        assert received != b""
+        count -= len(received)
+
+
+async def test_answer_that_is_still_being_made_is_not_given_up() -> None:
+    """More may be written while as much is taken, and what is unsent is bounded."""
+
+    class Watched(LookedAt):
+        closed = asyncio.Event()
+
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        length = [(b"content-length", b"60004")]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": b"x" * 60_000, "more_body": True})
+        began.set()
+        await gate.wait()
+        await send({"type": "http.response.body", "body": b"last"})
+
+    async with serving(app, Watched) as port, reading_little(port) as client:
+        await asyncio.get_running_loop().sock_sendall(client, NEXT)
+        await began.wait()
+        for _ in range(3):
+            LookedAt.newest._check_answer()
+        gate.set()
+        await receive_bytes(client, 60_004)  # and a head, but not the connection's end
+
+
+async def test_answer_that_follows_one_that_was_taken_is_not_given_up() -> None:
+    """As much is unsent as the last time, and it is another answer."""
+
+    class Watched(LookedAt):
+        closed = asyncio.Event()
+        answered = asyncio.Event()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self.answered.set()
+
+    sizes = iter([59_000, 60_000])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * next(sizes))
+
+    async with serving(app, Watched) as port, reading_little(port) as client:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, POST + b"\r\n")
+        await Watched.answered.wait()
+        connection = LookedAt.newest
+        connection._check_answer()
+        before = connection._count_unsent()
+        await receive_bytes(client, 58_000)
+        Watched.answered.clear()
+        await loop.sock_sendall(client, POST + b"\r\n")
+        await Watched.answered.wait()
+        assert connection._count_unsent() >= before
+        connection._check_answer()
+        assert not connection.transport.is_closing()
+        connection._check_answer()
+        await Watched.closed.wait()  # it is given up where nothing of it is taken
+
+
+def test_how_long_an_answer_may_wait_to_be_taken_contract_1() -> None:
+    assert 2 * limited_to(1).answer_timeout_s == 60
+    assert 2 * BoundedHttpProtocol.answer_timeout_s == 10 * 60
 
 
 async def test_request_at_work_is_told_that_the_client_has_gone_while_others_wait() -> None:
@@ -851,15 +939,9 @@ async def test_answer_that_comes_after_a_look_is_watched_too() -> None:
         await Hasty.looked.wait()
         await close_at_the_end(scope, receive, send)
 
-    async with serving(app, Hasty) as port:
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(client, ("127.0.0.1", port))
-            await loop.sock_sendall(client, NEXT)
-            async with asyncio.timeout(PATIENCE_S):
-                await Hasty.closed.wait()
+    async with serving(app, Hasty) as port, reading_little(port) as client:
+        await asyncio.get_running_loop().sock_sendall(client, NEXT)
+        await Hasty.closed.wait()
 
 
 async def test_connection_that_is_gone_leaves_no_timer() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -269,6 +269,37 @@ async def test_take_over_finds_what_is_idle_behind_much_that_is_not(
     await age(client, "busy", held[-1].entry_id)
     taken = await queue.take_over(TENANT, "alive", 60_000, NOW, count=1)
     assert [one.alert.id for one in taken] == ids[-1:]
+
+
+async def test_take_over_by_two_at_once_gives_each_alert_to_one(
+    queue: AlertQueue,
+    client: redis.asyncio.Redis,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both have seen the same ones idle before either of them takes one."""
+    ids = await put_new(queue, database, 4)
+    held = await queue.read(TENANT, "dead", 100)
+    await age(client, "dead", *(one.entry_id for one in held))
+    claim, both = queue._claim, asyncio.Barrier(2)
+
+    async def claim_together(
+        stream: str, consumer: str, min_idle_ms: int, entry_ids: Sequence[bytes]
+    ) -> object:
+        await both.wait()
+        return await claim(stream, consumer, min_idle_ms, entry_ids)
+
+    monkeypatch.setattr(queue, "_claim", claim_together)
+    taken = await asyncio.gather(
+        *(queue.take_over(TENANT, name, 60_000, NOW) for name in ("one", "two"))
+    )
+    assert sorted(one.alert.id for each in taken for one in each) == sorted(ids)
+
+
+async def test_take_over_of_none_takes_none(queue: AlertQueue, database: Database) -> None:
+    await put_new(queue, database, 1)
+    await queue.read(TENANT, "dead", 100)
+    assert await queue.take_over(TENANT, "alive", 0, NOW, count=0) == []
 
 
 async def test_take_over_gives_up_after_max_deliveries(
