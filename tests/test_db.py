@@ -24,6 +24,7 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
+from vyrox import devices
 from vyrox.db import Database, open_database, probe, sqlite
 from vyrox.db.postgres import execute_postgres, insert_postgres
 from vyrox.db.sqlite import ROWS_AT_ONCE, insert_sqlite
@@ -82,12 +83,30 @@ async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed
                 run,
                 "INSERT INTO confirmations (entry_hash, tenant_id, vendor, device_id, execution,"
                 " target, attempts, next_at, until_at) VALUES ('entry', 'acme-corp', 'crowdstrike',"
-                " 'device', '', 'contained', 0, 1.0, 2.0)",
+                " 'device', '', 'contained', 0, 1.0, 2.0), ('unsent', 'acme-corp', 'crowdstrike',"
+                " 'others', '', 'contained', 0, 1.0, 2.0), ('lift', 'acme-corp', 'crowdstrike',"
+                " 'lifted', '', 'lifted', 0, 1.0, 2.0)",
+            )
+            await database.write(
+                run,
+                "INSERT INTO devices (tenant_id, vendor, device_id, lease_until, token,"
+                " contained_entry) VALUES ('acme-corp', 'crowdstrike', 'device', 0.0, 1, 'entry'),"
+                " ('acme-corp', 'crowdstrike', 'others', 0.0, 1, NULL),"
+                " ('acme-corp', 'crowdstrike', 'lifted', 0.0, 1, 'earlier')",
             )
     async with open_database(database_url, data_dir) as database:
-        query = sa.select(confirmations.c.entry_hash, confirmations.c.token)
-        [found] = await database.read(lambda c: [tuple(row) for row in c.execute(query)])
-        assert found == ("entry", 0)
+        query = sa.select(confirmations.c.entry_hash, confirmations.c.token).order_by(
+            confirmations.c.entry_hash
+        )
+        found = await database.read(lambda c: [tuple(row) for row in c.execute(query)])
+        assert found == [("entry", 0), ("lift", 0), ("unsent", 0)]
+        contained = {
+            device: await database.read(devices.is_contained, "acme-corp", "crowdstrike", device)
+            for device in ("device", "others", "lifted")
+        }
+        assert contained == {"device": True, "others": False, "lifted": True}
+        await database.write(devices.fail, "acme-corp", "entry")
+        assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "device")
 
 
 @pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])
