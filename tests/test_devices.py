@@ -388,15 +388,18 @@ class Site:
     async def end(self, held: Held, ended: Ended, *, changed: bool = True) -> None:
         await self._database.write(devices.end, held, ended, None, changed, self.now)
 
+    async def due(self, name: str) -> confirmation._Due:
+        mine = tables.confirmations.c.entry_hash == name
+        rows = sa.select(*confirmation._COLUMNS).where(mine)
+        return await self._database.read(lambda c: confirmation._Due(*c.execute(rows).one()))
+
+    async def settle(self, due: confirmation._Due, found: Found) -> bool:
+        [outcome] = await self._database.write(confirmation.settle, [_Settled(due, found, None)])
+        return outcome.result
+
     async def look(self, name: str, found: Found) -> bool:
         """Have this found at the vendor; return whether it is told."""
-
-        def settle(connection: Connection) -> bool:
-            rows = sa.select(tables.confirmations).where(tables.confirmations.c.entry_hash == name)
-            due = confirmation._Due(*connection.execute(rows).one())
-            return confirmation.settle(connection, [_Settled(due, found, None)])[0].result
-
-        return await self._database.write(settle)
+        return await self.settle(await self.due(name), found)
 
     async def fail(self, held: Held) -> None:
         """Have it found at the vendor that `held` has failed."""
@@ -448,6 +451,41 @@ async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_one_sent_an
     assert await site.is_contained()
     assert await site.look("later", "confirmed")
     assert await site.is_contained()
+
+
+async def test_look_for_an_earlier_lift_leaves_a_later_containment_contract_34(
+    database: Database,
+) -> None:
+    """The vendor says of the very lift that it succeeded, whatever came afterwards."""
+    site = Site(database)
+    await site.end(await site.take("lift", "lifted"), "requested")
+    await site.end(await site.take("later", "contained"), "requested")
+    assert await site.look("later", "outcome_unknown")
+    assert await site.look("lift", "confirmed")
+    assert await site.is_contained()
+
+
+async def test_end_of_a_lift_for_the_second_time_leaves_what_was_found_meanwhile_contract_34(
+    database: Database,
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("first", "contained"), "outcome_unknown")
+    lift = await site.take("lift", "lifted")
+    await site.end(lift, "confirmed", changed=False)
+    assert await site.look("first", "confirmed")
+    await site.end(lift, "confirmed", changed=False)
+    assert await site.is_contained()
+
+
+async def test_look_that_began_before_the_end_knows_what_the_end_told_contract_34(
+    database: Database,
+) -> None:
+    site = Site(database)
+    held = await site.take("first", "contained")
+    due = await site.due("first")
+    await site.end(held, "requested", changed=False)
+    assert await site.settle(due, "confirmed")
+    assert not await site.is_contained()
 
 
 @pytest.mark.parametrize("found", ["failed", "outcome_unknown"])

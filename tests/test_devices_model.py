@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from vyrox import confirmation, devices
-from vyrox.confirmation import _Due, _Settled
+from vyrox.confirmation import _COLUMNS, _Due, _Settled
 from vyrox.db import tables
 from vyrox.devices import Barred, Ended, Held, Hold
 from vyrox.edr import Device, Target
@@ -40,6 +40,7 @@ class Site(RuleBasedStateMachine):
     """Two devices of one tenant, and another tenant's of the same id."""
 
     attempts = Bundle("attempts")
+    ended = Bundle("ended")
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +50,8 @@ class Site(RuleBasedStateMachine):
         self.number = 0
         self.states: dict[tuple[str, str], State] = dict.fromkeys(PLACES, "normal")
         self.latest: dict[tuple[str, str], tuple[int, float]] = {}
+        self.under_way: dict[tuple[str, str], str] = {}
+        self.succeeded: set[str] = set()
         self.settled: set[str] = set()
         self.may_have_contained: set[tuple[tuple[str, str], str]] = set()
 
@@ -58,7 +61,7 @@ class Site(RuleBasedStateMachine):
         for place in PLACES:
             self.arrive(place)
         for _ in range(len(PLACES) * self.number + 1):
-            self.look(2 * devices.CONFIRM_FOR_S)
+            self.look(2 * devices.CONFIRM_FOR_S, by_reference=False)
         with self.engine.begin() as connection:
             assert connection.execute(sa.select(tables.confirmations)).all() == []
         self.what_is_vyroxs_to_lift()
@@ -123,22 +126,26 @@ class Site(RuleBasedStateMachine):
             attempt.ended, attempt.changed = "requested", False
         else:
             attempt.ended, attempt.changed = tells, True
-            if tells == "confirmed":
-                self.states[attempt.place] = REACHED[wanted]
-            elif tells == "requested" or gets_there:
+            if tells != "outcome_unknown" or gets_there:
                 self.states[attempt.place] = UNDER_WAY[wanted]
+                self.under_way[attempt.place] = attempt.held.entry_hash
+            if tells == "confirmed":
+                self.arrive(attempt.place)
 
-    @rule(attempt=consumes(attempts), twice=st.booleans())
-    def end(self, attempt: Attempt, *, twice: bool) -> None:
+    @rule(target=ended, attempt=consumes(attempts))
+    def end(self, attempt: Attempt) -> Attempt:
+        self.end_again(attempt)
+        return attempt
+
+    @rule(attempt=ended)
+    def end_again(self, attempt: Attempt) -> None:
+        """Nobody has seen the commit."""
         if self.is_taken_for_anothers_deed(attempt):
             return
         if attempt.ended == "failed" or not attempt.changed:
             self.may_have_contained.discard((attempt.place, attempt.held.entry_hash))
         with self.engine.begin() as connection:
-            for _ in range(1 + twice):
-                devices.end(
-                    connection, attempt.held, attempt.ended, None, attempt.changed, self.now
-                )
+            devices.end(connection, attempt.held, attempt.ended, None, attempt.changed, self.now)
 
     @rule(attempt=consumes(attempts))
     def die(self, attempt: Attempt) -> None:
@@ -162,12 +169,15 @@ class Site(RuleBasedStateMachine):
     @rule(place=st.sampled_from(PLACES))
     def arrive(self, place: tuple[str, str]) -> None:
         arrived: dict[State, State] = {"containing": "contained", "lifting": "normal"}
-        self.states[place] = arrived.get(self.states[place], self.states[place])
+        if self.states[place] in arrived:
+            self.states[place] = arrived[self.states[place]]
+            self.succeeded.add(self.under_way[place])
 
-    @rule(wait_s=st.sampled_from([1.0, LEASE_S, devices.CONFIRM_FOR_S]))
-    def look(self, wait_s: float) -> None:
+    @rule(wait_s=st.sampled_from([1.0, LEASE_S, devices.CONFIRM_FOR_S]), by_reference=st.booleans())
+    def look(self, wait_s: float, *, by_reference: bool) -> None:
+        """Read the state, or what the vendor says of the very action, at any time after it."""
         self.now += wait_s
-        due = sa.select(tables.confirmations).where(
+        due = sa.select(*_COLUMNS).where(
             devices.is_latest(), tables.confirmations.c.next_at <= self.now
         )
         with self.engine.begin() as connection:
@@ -175,7 +185,12 @@ class Site(RuleBasedStateMachine):
                 each = _Due(*row)
                 self.settled.add(each.entry_hash)
                 state = self.states[each.tenant_id, each.device_id]
-                if each.target == "killed" or state == REACHED[each.target]:
+                found = (
+                    each.entry_hash in self.succeeded
+                    if by_reference
+                    else each.target == "killed" or state == REACHED[each.target]
+                )
+                if found:
                     confirmation.settle(connection, [_Settled(each, "confirmed", None)])
                 elif self.now >= each.until_at:
                     confirmation.settle(connection, [_Settled(each, "outcome_unknown", None)])

@@ -53,12 +53,14 @@ class _Due(msgspec.Struct, frozen=True):
     next_at: float
     until_at: float
     token: int
-    is_sent: bool | None
 
     def held(self) -> Held:
         return Held(
             self.tenant_id, self.vendor, self.device_id, self.entry_hash, self.target, self.token
         )
+
+
+_COLUMNS: Final = [_c[name] for name in _Due.__struct_fields__]
 
 
 class _Settled(msgspec.Struct, frozen=True):
@@ -150,14 +152,15 @@ def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[
 
 def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
     due = settled.due
-    mine = sa.select(_c.entry_hash).where(_c.entry_hash == due.entry_hash, devices.is_latest())
-    if connection.execute(mine).first() is None:
+    mine = sa.select(_c.is_sent).where(_c.entry_hash == due.entry_hash, devices.is_latest())
+    row = connection.execute(mine).first()
+    if row is None:
         return Outcome(False)
     match settled.found:
         case "confirmed":
-            devices.confirm(connection, due.held(), is_sent=due.is_sent)
+            devices.confirm(connection, due.held(), is_sent=row.is_sent)
         case "outcome_unknown":
-            devices.give_up(connection, due.held(), is_sent=due.is_sent)
+            devices.give_up(connection, due.held(), is_sent=row.is_sent)
         case "failed":
             devices.fail(connection, due.tenant_id, due.entry_hash)
     told = outcome_event(
@@ -179,7 +182,7 @@ def _any_due(connection: Connection, now: float) -> bool:
 def _take_due(connection: Connection, now: float) -> list[_Due]:
     devices.lock(connection)
     is_due = sa.and_(_c.next_at <= now, devices.is_latest())
-    query = sa.select(confirmations).where(is_due).order_by(_c.next_at).limit(AT_ONCE)
+    query = sa.select(*_COLUMNS).where(is_due).order_by(_c.next_at).limit(AT_ONCE)
     due = [_Due(*row) for row in connection.execute(query)]
     for each in due:
         _put_off(connection, each, now + TAKEN_FOR_S)

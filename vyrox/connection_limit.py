@@ -6,6 +6,7 @@ whoever holds connections open without a request loses them to those who have on
 """
 
 import asyncio
+import contextlib
 import resource
 import socket
 from typing import ClassVar, Final
@@ -88,9 +89,10 @@ class LimitedHttpProtocol(BoundedHttpProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and close another where there are too many."""
         super().connection_made(transport)
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
         self.places.add(self)
+        connection = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # some systems refuse it where the client has gone
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no longer."""

@@ -208,10 +208,14 @@ def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str)
 def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
     """Note that the device is in the state asked for, and look for it no longer.
 
+    Nothing where it is not looked for: it was noted before, or a later action was confirmed.
+
     Args:
         is_sent: Whether that is this action's doing; None where nobody knows, as the attempt has
             not ended. Only where it is for sure does it take the place of earlier ones.
     """
+    if not _forget(connection, held.entry_hash):
+        return
     if is_sent and held.target != "killed":
         connection.execute(
             confirmations.delete().where(
@@ -223,17 +227,25 @@ def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None
             )
         )
     if held.target == "lifted":
-        connection.execute(devices.update().where(_is(held)).values(contained_entry=None))
-    give_up(connection, held, is_sent=is_sent)
+        # An earlier lift is looked for after a later containment of which nobody knows.
+        is_later = sa.or_(_d.contained_token.is_(None), _d.contained_token < held.token)
+        lifted = devices.update().where(_is(held), is_later).values(contained_entry=None)
+        connection.execute(lifted)
+    elif is_sent is not False and held.target == "contained":
+        _mark(connection, held)
 
 
 def give_up(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
     """Look for it no longer. What was, or may have been, sent to contain it may have done so."""
-    # None where a later action was confirmed meanwhile, or this was noted before.
     was_looked_for = _forget(connection, held.entry_hash)
     if was_looked_for and is_sent is not False and held.target == "contained":
-        mark = {"contained_entry": held.entry_hash}
-        connection.execute(devices.update().where(_is(held)).values(mark))
+        _mark(connection, held)
+
+
+def _mark(connection: Connection, held: Held) -> None:
+    later = sa.case((_d.contained_token > held.token, _d.contained_token), else_=held.token)
+    mark = {"contained_entry": held.entry_hash, "contained_token": later}
+    connection.execute(devices.update().where(_is(held)).values(mark))
 
 
 def fail(connection: Connection, tenant_id: str, entry_hash: str) -> None:

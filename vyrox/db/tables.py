@@ -150,6 +150,7 @@ devices = Table(
     # The entry by which Vyrox has contained it, or where nobody found out, may have; NULL once that
     # was lifted. What is still looked for stands in `confirmations` alone.
     Column("contained_entry", Text),
+    Column("contained_token", BigInteger),  # the highest of all that have set it
 )
 
 confirmations = Table(
@@ -167,6 +168,12 @@ confirmations = Table(
     Column("until_at", Float, nullable=False),
     Column("token", BigInteger, nullable=False),  # the device's; that of a later action is higher
     Column("is_sent", Boolean),  # NULL until the attempt ends; False: others' is under way
+)
+Index(
+    "confirmations_device",
+    confirmations.c.tenant_id,
+    confirmations.c.vendor,
+    confirmations.c.device_id,
 )
 
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))

@@ -3,24 +3,29 @@
 import sqlalchemy as sa
 from alembic import op
 
+from vyrox.devices import lock
+
 revision = "0006"
 down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add whether an action was sent; take the mark off devices whose containment is looked for.
+    """Add whether an action was sent, and which of its actions have contained a device.
 
     Where nothing was sent, as others' containment was under way, the mark was off already. Of the
     other rows nobody knows any more.
     """
+    lock(op.get_bind())
     op.add_column("confirmations", sa.Column("is_sent", sa.Boolean))
+    op.add_column("devices", sa.Column("contained_token", sa.BigInteger))
+    op.create_index("confirmations_device", "confirmations", ["tenant_id", "vendor", "device_id"])
     devices = sa.table(
         "devices",
         *map(sa.column, ("tenant_id", "vendor", "device_id", "contained_entry")),
     )
     confirmations = sa.table(
         "confirmations",
-        *map(sa.column, ("entry_hash", "tenant_id", "vendor", "device_id", "target", "is_sent")),
+        *map(sa.column, ("tenant_id", "vendor", "device_id", "target", "is_sent")),
     )
     d, c = devices.c, confirmations.c
     marked = sa.exists().where(
@@ -31,8 +36,4 @@ def upgrade() -> None:
     )
     op.execute(
         confirmations.update().where(c.target == "contained", ~marked).values(is_sent=sa.false())
-    )
-    looked_for = sa.select(c.entry_hash)
-    op.execute(
-        devices.update().where(d.contained_entry.in_(looked_for)).values(contained_entry=None)
     )
