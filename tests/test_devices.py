@@ -570,7 +570,7 @@ async def test_containments_that_both_failed_leave_nothing_to_lift_contract_34(
     assert not await site.is_contained()
 
 
-@pytest.mark.parametrize("ended", ["confirmed", "requested", "outcome_unknown"])
+@pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
 async def test_end_of_a_lift_that_comes_too_late_is_looked_at_where_nothing_stands_before_it(
     database: Database, ended: Ended
 ) -> None:
@@ -581,6 +581,32 @@ async def test_end_of_a_lift_that_comes_too_late_is_looked_at_where_nothing_stan
     await site.end(late, ended)
     assert await site.is_contained()  # it may be
     assert await site.looked_for() == ["late"]
+
+
+async def test_end_of_a_lift_that_is_confirmed_too_late_has_lifted_contract_34(
+    database: Database,
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("contained", "contained"), "confirmed")
+    late = await site.take("late", "lifted")
+    await site.end(await site.take("killed", "killed"), "confirmed")
+    await site.end(late, "confirmed")
+    assert not await site.is_contained()
+    assert await site.looked_for() == []
+
+
+@pytest.mark.parametrize("found", ["confirmed", "outcome_unknown", None])
+async def test_end_of_a_lift_that_is_confirmed_too_late_leaves_a_later_containment_contract_34(
+    database: Database, found: Found | None
+) -> None:
+    """Whether it is still looked for or not."""
+    site = Site(database)
+    late = await site.take("late", "lifted")
+    await site.end(await site.take("later", "contained"), "requested")
+    if found:
+        assert await site.look("later", found)
+    await site.end(late, "confirmed")
+    assert await site.is_contained()
 
 
 async def test_take_after_the_clock_went_back_is_the_later_one_contract_37(

@@ -175,7 +175,7 @@ def end(
     """
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
-    is_mine = connection.execute(release).rowcount == 1
+    connection.execute(release)
     if ended == "failed":
         fail(connection, held.tenant_id, held.entry_hash)
     elif ended != "confirmed":
@@ -189,10 +189,8 @@ def end(
                 is_sent=changed,
             )
         )
-    elif is_mine or held.target != "lifted":
+    else:
         confirm(connection, held, is_sent=changed)
-    # Else a lift that comes back too late, which must not undo what a later action has noted.
-    # Where none stands before it, it is looked at.
 
 
 def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:
@@ -227,7 +225,7 @@ def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None
             )
         )
     if held.target == "lifted":
-        # An earlier lift is looked for after a later containment of which nobody knows.
+        # It may come back, or be looked for, after a later containment of which nobody knows.
         is_later = sa.or_(_d.contained_token.is_(None), _d.contained_token < held.token)
         lifted = devices.update().where(_is(held), is_later).values(contained_entry=None)
         connection.execute(lifted)
