@@ -441,6 +441,18 @@ async def test_look_that_finds_what_nobody_knows_to_be_sent_ends_no_other_contra
     assert await site.is_contained()
 
 
+@pytest.mark.parametrize("found", ["confirmed", "outcome_unknown"])
+async def test_look_that_finds_another_ones_deed_leaves_that_ones_mark_contract_34(
+    database: Database, found: Found
+) -> None:
+    site = Site(database)
+    await site.end(await site.take("first", "contained"), "confirmed")
+    second = await site.take("second", "contained")
+    assert await site.look("second", found)
+    await site.end(second, "failed")
+    assert await site.is_contained()
+
+
 async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_one_sent_and_died_contract_34(
     database: Database,
 ) -> None:
