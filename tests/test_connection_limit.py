@@ -9,7 +9,6 @@ from starlette.types import Receive, Scope, Send
 
 from tests.test_http_protocol import (
     NEXT,
-    PATIENCE_S,
     POST,
     TALK_BYTES,
     answer,
@@ -18,6 +17,7 @@ from tests.test_http_protocol import (
     exchange,
     read_answer,
     read_body,
+    reading_little,
     send,
     serving,
     talkative,
@@ -221,18 +221,23 @@ async def test_answers_that_are_not_taken_do_not_pile_up_in_the_system_either() 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"x" * 1000)
 
-    async with serving(app, Watched) as port:
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(client, ("127.0.0.1", port))
-            async with asyncio.timeout(PATIENCE_S):
-                while not unsent:
-                    answered.clear()
-                    await loop.sock_sendall(client, GET)
-                    await answered.wait()
+    async with serving(app, Watched) as port, reading_little(port) as client:
+        while not unsent:
+            answered.clear()
+            await asyncio.get_running_loop().sock_sendall(client, GET)
+            await answered.wait()
     assert 0 < unsent[0] < 4 * MAX_UNSENT_BYTES
+
+
+async def test_connection_whose_buffer_the_system_does_not_limit_is_served_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "SO_SNDBUF", 9999)  # no option of any system
+    async with serving(echo, limited_to(1)) as port, connected(port) as (reader, writer):
+        await send(writer, GET)
+        assert (await read_answer(reader)).status == 200
+        assert [found.status for found in await exchange(port, NEXT)] == [200]
+        assert await reader.read() == b""
 
 
 async def test_connection_that_does_not_take_its_answer_may_go() -> None:

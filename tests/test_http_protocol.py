@@ -737,6 +737,34 @@ async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
         assert len(await reader.readexactly(TALK_BYTES - taken)) > 0
 
 
+class LookedAt(WatchedProtocol):
+    """Has a small buffer, so that little of an answer stays unsent; `newest` can be looked at."""
+
+    newest: ClassVar["LookedAt"]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        super().connection_made(transport)
+        LookedAt.newest = self
+
+
+@contextlib.asynccontextmanager
+async def reading_little(port: int) -> AsyncIterator[socket.socket]:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+            yield client
+
+
+async def receive_bytes(client: socket.socket, count: int) -> None:
+    while count:
+        received = await asyncio.get_running_loop().sock_recv(client, count)
+        assert received != b""
+        count -= len(received)
+
+
 async def close_at_the_end(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"x" * 60_000)
 
@@ -754,14 +782,10 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
 ) -> None:
     """Also where it is too little for the server to stop writing."""
 
-    class Hasty(WatchedProtocol):
+    class Hasty(LookedAt):
         closed = asyncio.Event()
         paused = False
         answer_timeout_s = 0.05
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            super().connection_made(transport)
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -807,34 +831,6 @@ async def test_cut_off_while_requests_wait_for_their_turn_is_no_error(
         async with asyncio.timeout(PATIENCE_S):
             await finished.wait()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
-class LookedAt(WatchedProtocol):
-    """Has small buffers, and is looked at when a test says so."""
-
-    newest: ClassVar["LookedAt"]
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        super().connection_made(transport)
-        LookedAt.newest = self
-
-
-@contextlib.asynccontextmanager
-async def reading_little(port: int) -> AsyncIterator[socket.socket]:
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.setblocking(False)
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
-            yield client
-
-
-async def receive_bytes(client: socket.socket, count: int) -> None:
-    while count:
-        received = await asyncio.get_running_loop().sock_recv(client, count)
-        assert received != b""
-        count -= len(received)
 
 
 async def test_answer_that_is_still_being_made_is_not_given_up() -> None:
@@ -922,14 +918,10 @@ async def test_request_at_work_is_told_that_the_client_has_gone_while_others_wai
 async def test_answer_that_comes_after_a_look_is_watched_too() -> None:
     """It is too little for the server to stop writing, and the request came long before it."""
 
-    class Hasty(WatchedProtocol):
+    class Hasty(LookedAt):
         closed = asyncio.Event()
         looked = asyncio.Event()
         answer_timeout_s = 0.05
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            super().connection_made(transport)
 
         def _check_answer(self) -> None:
             super()._check_answer()

@@ -229,18 +229,19 @@ def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None
         is_later = sa.or_(_d.contained_token.is_(None), _d.contained_token < held.token)
         lifted = devices.update().where(_is(held), is_later).values(contained_entry=None)
         connection.execute(lifted)
-    elif is_sent is not False and held.target == "contained":
+    else:
         _mark(connection, held, is_sent=is_sent)
 
 
 def give_up(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
     """Look for it no longer. What was, or may have been, sent to contain it may have done so."""
-    was_looked_for = _forget(connection, held.entry_hash)
-    if was_looked_for and is_sent is not False and held.target == "contained":
+    if _forget(connection, held.entry_hash):
         _mark(connection, held, is_sent=is_sent)
 
 
 def _mark(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
+    if held.target != "contained" or is_sent is False:
+        return
     # What may be another's deed does not take that one's mark: it may yet say that it has failed.
     entry = held.entry_hash if is_sent else sa.func.coalesce(_d.contained_entry, held.entry_hash)
     later = sa.case((_d.contained_token > held.token, _d.contained_token), else_=held.token)
