@@ -35,7 +35,7 @@ ROWS: Final = (
     "edr.rate_limits",
     "edr.calls edr.locks edr.states",
     "edr",
-    "adapters.decoding adapters.timestamps chain.writer migrations.env",
+    "adapters.decoding adapters.timestamps chain.writer clock_guard migrations.env",
     "db",
     "db.postgres db.sqlite",
     "chain.entry data_dir embedded encryption group_commit joined_writes rate_limit"
