@@ -17,13 +17,14 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
-from vyrox import claims, data_dir, log
+from vyrox import claims, data_dir, guard_rails, log
 from vyrox.asgi import Endpoint, RequestContext, handle_http_exception
 from vyrox.background import every
 from vyrox.chain.writer import ChainWriter
-from vyrox.clock import wall_clock
+from vyrox.clock import monotonic_clock, wall_clock
+from vyrox.clock_guard import ClockGuard
 from vyrox.confirmation import Confirmation
-from vyrox.containment import Containment
+from vyrox.containment import Containment, lease_s
 from vyrox.db import open_database
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
@@ -48,9 +49,13 @@ TENANTS_INTERVAL_S = 0.5
 
 EVENTS_INTERVAL_S = 0.2
 CLAIMS_INTERVAL_S = 5.0
+CLOCKS_INTERVAL_S = 1.0
 CONFIRMATION_INTERVAL_S = 0.5
 REFILL_INTERVAL_S = 2.0
 RETENTION_INTERVAL_S = 3600.0
+RETENTION_FIRST_S = 600.0
+"""After the start. A machine that boots with a wrong clock has time to correct it first."""
+
 COUNTS_INTERVAL_S = 60.0
 
 _PROXY_POSTS: dict[str, Endpoint] = {"/execute": proxy.execute, "/lift": proxy.lift}
@@ -139,6 +144,14 @@ async def open_resources(
             require_onboarding=settings.require_onboarding,
         )
         await tenants.refresh()
+        # SQLite has no clock of its own, and one process.
+        clocks = ClockGuard(
+            None if settings.database_url is None else database,
+            wall_clock,
+            monotonic_clock,
+            lease_s(settings.edr_deadline_s),
+        )
+        await clocks.probe()
         writer = ChainWriter(database, wall_clock)
         events = AuditEvents(writer)
         intake = Intake(writer, settings.redelivery_window_s)
@@ -153,23 +166,27 @@ async def open_resources(
             log.event("edr.test_url", logging.WARNING, url=settings.edr_test_url)
         clients = EdrClients(vault, make)
         clients.report_undecryptable(await database.read(list_credentials))
-        confirmation = Confirmation(database, writer, clients, wall_clock)
+        confirmation = Confirmation(database, writer, clients, clocks.lease_time)
         containment = Containment(
             writer,
             clients,
-            wall_clock,
+            clocks.lease_time,
             dry_run=settings.dry_run,
             deadline_s=settings.edr_deadline_s,
         )
 
         async def settle_claims() -> None:
-            await writer.commit(claims.give_up_lapsed, wall_clock())
-            await database.write(claims.delete_expired, wall_clock())
+            clocks.check()
+            now = clocks.lease_time()
+            await writer.commit(claims.give_up_lapsed, now)
+            await database.write(claims.delete_expired, now)
+            await database.write(guard_rails.forget_begun, now)
 
         async def retain() -> None:
+            clocks.check()
             # What can still be redelivered is not forgotten, whatever the retention.
             kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
-            await delete_expired(database, kept_s, wall_clock())
+            await delete_expired(database, kept_s, clocks.lease_time())
 
         await health.probe()
         # Should one of these end, which only a bug can do, the group ends the service: a process
@@ -182,10 +199,11 @@ async def open_resources(
             every(TENANTS_INTERVAL_S, "tenants", tenants.refresh),
             every(HEALTH_INTERVAL_S, "health", health.probe),
             every(EVENTS_INTERVAL_S, "events", events.flush),
+            every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
             every(CLAIMS_INTERVAL_S, "claims", settle_claims),
             every(CONFIRMATION_INTERVAL_S, "confirmation", confirmation.run),
             every(REFILL_INTERVAL_S, "refill", refill.run_if_due),
-            every(RETENTION_INTERVAL_S, "retention", retain),
+            every(RETENTION_INTERVAL_S, "retention", retain, first_s=RETENTION_FIRST_S),
             every(COUNTS_INTERVAL_S, "counts", log.report_counts),
         ):
             tasks.append(group.create_task(work))
@@ -205,6 +223,7 @@ async def open_resources(
         )
         for_proxy = proxy.Proxy(
             clock=wall_clock,
+            clocks=clocks,
             secret=settings.require_hmac_secret(),
             database=database,
             containment=containment,

@@ -150,6 +150,7 @@ def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[Claim
         for each, who in zip(wanted, responsible, strict=True)
     ]
     _store(connection, before, rows)
+    rails.store_begun()
     return outcomes
 
 

@@ -47,6 +47,11 @@ GRACE_S: Final = 12.0
 end a Real Time Response session, and to take back a queued command, it has 5 s each."""
 
 
+def lease_s(deadline_s: float) -> float:
+    """Return how long the lease of a claim and of a device is; it outlasts `deadline_s`."""
+    return deadline_s + GRACE_S + claims.LEASE_MARGIN_S
+
+
 class Executed(msgspec.Struct, frozen=True):
     """The answer of `/execute` and `/lift`."""
 
@@ -66,7 +71,12 @@ class Containment:
         dry_run: bool,
         deadline_s: float,
     ) -> None:
-        """`deadline_s` is for one whole action at the vendor; the lease of a claim outlasts it."""
+        """Create it.
+
+        Args:
+            clock: The time by which leases are measured.
+            deadline_s: For one whole action at the vendor; the lease of a claim outlasts it.
+        """
         self._writer = writer
         self._clients = clients
         self._clock = clock
@@ -114,7 +124,7 @@ class Containment:
             owner=secrets.token_hex(16),
             trace_id=trace_id,
             dry_run=self._dry_run,
-            lease_s=self._deadline_s + GRACE_S + claims.LEASE_MARGIN_S,
+            lease_s=lease_s(self._deadline_s),
             now=self._clock(),
         )
         committed = await self._commit(claim)

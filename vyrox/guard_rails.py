@@ -14,13 +14,18 @@ from sqlalchemy import Connection
 
 from vyrox import devices
 from vyrox.chain.writer import append
-from vyrox.db.tables import audit_log, guard_rails
+from vyrox.db.postgres import insert_postgres
+from vyrox.db.sqlite import insert_sqlite
+from vyrox.db.tables import containments_begun, guard_rails
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
-from vyrox.models import ActionType
 
 HOUR_S: Final = 3600
+
+FUTURE_S: Final = 5.0
+"""A containment that was begun by so much later than now still counts: two containers measure the
+database's time with a small error. One from further in the future comes from a wrong clock."""
 
 MAX_RULES: Final = 1000
 """Of one tenant's never-contain list, which every containment of the tenant reads."""
@@ -31,17 +36,16 @@ _t: Final = guard_rails.c
 _FIND: Final = sa.select(guard_rails).where(
     _t.tenant_id.in_(sa.bindparam("tenants", expanding=True))
 )
-_NTH_NEWEST: Final = (
-    sa.select(audit_log.c.timestamp)
-    .where(
-        audit_log.c.tenant_id == sa.bindparam("tenant"),
-        audit_log.c.stream == "actions",
-        audit_log.c.kind.in_(get_args(ActionType)),
-    )
-    .order_by(audit_log.c.sequence.desc())
-    .limit(1)
-    .offset(sa.bindparam("skipped"))
+_b: Final = containments_begun.c
+_COUNT_BEGUN: Final = sa.select(sa.func.count()).where(
+    _b.tenant_id == sa.bindparam("tenant"),
+    _b.begun_at > sa.bindparam("after"),
+    _b.begun_at <= sa.bindparam("until"),
 )
+_INTO_BEGUN: Final = "containments_begun (tenant_id, begun_at)"
+_POSTGRES_BEGUN: Final = f"""
+INSERT INTO {_INTO_BEGUN} SELECT * FROM unnest($1::text[], $2::float8[])
+"""  # noqa: S608  (our own text)
 
 
 class Rails(msgspec.Struct, frozen=True):
@@ -90,16 +94,37 @@ class GuardRails:
         return None
 
     def note_begun(self, tenant_id: str) -> None:
-        """Count a containment whose entry is not in the log yet, but will be with this commit."""
+        """Count a containment that is begun with this transaction."""
         self._begun[tenant_id] += 1
 
+    def store_begun(self) -> None:
+        """Write down what `note_begun` has counted, so that it counts for an hour."""
+        rows: list[tuple[object, ...]] = [(each, self._now) for each in self._begun.elements()]
+        if not rows:
+            return
+        if self._connection.dialect.name == "postgresql":
+            insert_postgres(self._connection, _POSTGRES_BEGUN, rows)
+        else:
+            insert_sqlite(self._connection, _INTO_BEGUN, rows)
+
     def _is_used_up(self, tenant_id: str, per_hour: int) -> bool:
-        skipped = per_hour - 1 - self._begun[tenant_id]
-        if skipped < 0:
-            return True
-        parameters = {"tenant": tenant_id, "skipped": skipped}
-        nth_newest_at: int | None = self._connection.execute(_NTH_NEWEST, parameters).scalar()
-        return nth_newest_at is not None and nth_newest_at > self._now - HOUR_S
+        before = count_begun(self._connection, tenant_id, self._now)
+        return before + self._begun[tenant_id] >= per_hour
+
+
+def count_begun(connection: Connection, tenant_id: str, now: float) -> int:
+    """Return how many containments the tenant has begun in the hour before `now`.
+
+    Dry runs and failures count. The audit log is not asked: a chain's time never runs backwards, so
+    one entry from a clock far ahead would count for as long as the clock was ahead.
+    """
+    parameters = {"tenant": tenant_id, "after": now - HOUR_S, "until": now + FUTURE_S}
+    return connection.execute(_COUNT_BEGUN, parameters).scalar_one()
+
+
+def forget_begun(connection: Connection, now: float) -> None:
+    """Delete what counts for no limit any more."""
+    connection.execute(containments_begun.delete().where(_b.begun_at <= now - HOUR_S))
 
 
 def matches(rule: str, device: Device) -> bool:

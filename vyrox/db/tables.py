@@ -136,6 +136,17 @@ guard_rails = Table(
     Column("never_contain", Text, nullable=False),  # JSON
 )
 
+# What counts for a tenant's limit per hour. Claims are deleted too soon, and the time of an audit
+# entry depends on the entries before it.
+containments_begun = Table(
+    "containments_begun",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("begun_at", Float, nullable=False),  # in the time by which leases are measured
+)
+Index("containments_begun_tenant", containments_begun.c.tenant_id, containments_begun.c.begun_at)
+Index("containments_begun_at", containments_begun.c.begun_at)
+
 devices = Table(
     "devices",
     metadata,

@@ -17,6 +17,7 @@ from vyrox.asgi import Arriving, JsonResponse, header_values, read_body, request
 from vyrox.chain import export
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
+from vyrox.clock_guard import ClockGuard
 from vyrox.containment import Containment
 from vyrox.crypto import verify
 from vyrox.db import Database
@@ -87,6 +88,7 @@ class Proxy:
     """
 
     clock: Clock
+    clocks: ClockGuard
     secret: str
     database: Database
     containment: Containment
@@ -136,8 +138,10 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         raise
     try:
         # 4. The rate limit.
-        proxy.rate_limit.check(wanted.tenant_id, now)
-        # 5. The replay window.
+        proxy.rate_limit.check(wanted.tenant_id, proxy.clocks.lease_time())
+        # 5. The clocks, and the replay window, which rests on them.
+        with _no_503():
+            proxy.clocks.check()
         check_window(wanted.approved_at, now)
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
         with _no_503():
