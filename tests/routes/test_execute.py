@@ -43,6 +43,7 @@ from vyrox import containment
 from vyrox.asgi import MAX_ARRIVING_BYTES
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
+from vyrox.clock_guard import ClockGuard
 from vyrox.crypto import sign
 from vyrox.encryption import open_vault
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
@@ -797,7 +798,9 @@ async def test_execute_has_room_for_its_body_whatever_is_arriving_in_public_cont
 async def test_execute_limits_each_tenants_rate_contract_19(settings: Settings) -> None:
     async with proxied(replace(settings, execute_rate_per_minute=3)) as running:
         clock = Clock()
-        running.app.state.proxy = replace(running.proxy, clock=clock)
+        clocks = ClockGuard(None, clock, clock, 0.0)
+        await clocks.probe()
+        running.app.state.proxy = replace(running.proxy, clock=clock, clocks=clocks)
 
         async def execute(tenant_id: str) -> httpx.Response:
             return await running.execute(wanted(tenant_id=tenant_id, approved_at=int(clock.now)))
