@@ -28,6 +28,7 @@ PART_LIMITS_S: Final = {
     "stores": 120.0,
     "disk": 90.0,
     "shutdown": 150.0,
+    "clocks": 60.0,
     "flood": 120.0,
     "credentials": 60.0,
     "timing": 90.0,

@@ -19,7 +19,9 @@ from vyrox.cli import main
 
 PACKAGE: Final = str(Path(vyrox.__file__).parent)
 
-BESIDE: Final = ("background", "clock", "health", "log", "tenants", "refill", "confirmation")
+BESIDE: Final = frozenset(
+    ["background", "clock", "clock_guard", "confirmation", "health", "log", "refill", "tenants"]
+)
 """What runs by the clock, or tells what happened: its lines are no step of a request."""
 
 _lines = count(1)

@@ -1,0 +1,38 @@
+"""`vyrox serve` whose wall clock jumps: `python -m chaos.jumping_service`.
+
+At each SIGUSR1 the clock is off by as many seconds as the file CLOCK_FILE says. Leases are short
+here, and lapsed claims are looked for all the time.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from chaos.tell import tell
+from vyrox import app, claims, clock, containment
+from vyrox.cli import main
+
+_real: Final = clock.wall_clock
+_state: Final = {"by_s": 0.0}
+
+
+def _wall_clock() -> float:
+    return _real() + _state["by_s"]
+
+
+def _jump(_number: int, _frame: FrameType | None) -> None:
+    _state["by_s"] = float(Path(os.environ["CLOCK_FILE"]).read_text())
+    tell("chaos.jumped")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, _jump)
+    vars(app).update(wall_clock=_wall_clock, CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
+    vars(app).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
+    vars(containment)["GRACE_S"] = 1.0
+    vars(claims)["LEASE_MARGIN_S"] = 1.0
+    sys.argv = ["vyrox", "serve"]
+    main()
