@@ -256,7 +256,7 @@ async def test_freeze_stops_what_waits_for_its_device_contract_35(
 
 
 def freeze(connection: Connection) -> bool:
-    return guard_rails.freeze(connection, TENANT, NOW, frozen=True)
+    return guard_rails.freeze(connection, TENANT, NOW, frozen=True).changed
 
 
 async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contract_36(

@@ -294,7 +294,7 @@ async def test_frozen_tenant_has_nothing_done_contract_35(database: Database) ->
 
 
 def freeze(connection: Connection, frozen: bool) -> bool:
-    return guard_rails.freeze(connection, TENANT, NOW, frozen=frozen)
+    return guard_rails.freeze(connection, TENANT, NOW, frozen=frozen).changed
 
 
 async def test_no_guard_rails_by_default_contract_35(database: Database) -> None:

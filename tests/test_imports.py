@@ -16,7 +16,7 @@ ROWS: Final = (
     "cli.tenant demo mock_edr.app simulate.command",
     "cli.opened cli.output demo.containment mock_edr.control mock_edr.inventory routes.*"
     " simulate.request",
-    "asgi auth background confirmation containment demo.running health http_protocol"
+    "asgi auth background confirmation containers containment demo.running health http_protocol"
     " mock_edr.clouds quarantine refill simulate.scenarios",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
     " queue tenants",
@@ -35,13 +35,14 @@ ROWS: Final = (
     "edr.rate_limits",
     "edr.calls edr.locks edr.states",
     "edr",
-    "adapters.decoding adapters.timestamps chain.writer clock_guard migrations.env",
+    "adapters.decoding adapters.timestamps chain.writer clock_guard freezes known_tenants"
+    " migrations.env",
     "db",
     "db.postgres db.sqlite",
     "chain.entry data_dir embedded encryption group_commit joined_writes rate_limit"
     " redis_client replay",
     "clock crypto log settings tenant_id time_limit",
-    "db.errors db.tables edr.processes edr.reasons edr.urls new_id",
+    "db.errors db.precedence db.tables edr.processes edr.reasons edr.urls new_id",
     "chain.verify errors models",
 )
 """From top to bottom; modules of one row are strangers to each other. Packages without code and the

@@ -24,6 +24,7 @@ from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.clock_guard import ClockGuard
 from vyrox.confirmation import Confirmation
+from vyrox.containers import REPORT_INTERVAL_S, Container
 from vyrox.containment import Containment, lease_s
 from vyrox.db import open_database
 from vyrox.edr.calls import open_http
@@ -187,6 +188,9 @@ async def open_resources(
             kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
             await delete_expired(database, kept_s, clocks.lease_time())
 
+        container = Container(database, wall_clock)
+        await container.start()
+        stack.push_async_callback(container.leave)  # once the work below has ended
         await health.probe()
         # Should one of these end, which only a bug can do, the group ends the service: a process
         # that looks alive and accepts nothing would be worse.
@@ -197,6 +201,7 @@ async def open_resources(
             queue.run(),
             every(TENANTS_INTERVAL_S, "tenants", tenants.refresh),
             every(HEALTH_INTERVAL_S, "health", health.probe),
+            every(REPORT_INTERVAL_S, "container", container.report),
             every(EVENTS_INTERVAL_S, "events", events.flush),
             every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
             every(CLAIMS_INTERVAL_S, "claims", settle_claims),

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import Draft, Outcome
-from vyrox.db.tables import confirmations, devices, guard_rails
+from vyrox.db.tables import confirmations, devices
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
+from vyrox.freezes import frozen_since
 from vyrox.models import EdrVendor
 
 CONFIRM_FIRST_S: Final = 1.0
@@ -136,8 +137,7 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
 
 def _barred(connection: Connection, hold: Hold) -> Barred | None:
     """Return what has come to stand against it since it was claimed."""
-    frozen = sa.select(guard_rails.c.frozen_at).where(guard_rails.c.tenant_id == hold.tenant_id)
-    if connection.execute(frozen).scalar() is not None:
+    if frozen_since(connection, hold.tenant_id) is not None:
         return Barred("the tenant has been frozen")
     if hold.target != "lifted" or hold.lift_any:
         return None

@@ -23,11 +23,13 @@
     |  `- VendorLookUpError              nothing was claimed: it did not say which device it is
     |- UnavailableError             503  service unavailable (Retry-After: 5)
     |  |- DatabaseUnavailableError       the SQL store is away, full, read-only or too slow
+    |  |  `- DatabaseBusyError           it works on something else: a lock, or too slow
     |  |- QueueUnavailableError          Redis is away, refusing writes or too slow
     |  |- QueueFullError                 the tenant's queue holds QUEUE_MAX_ALERTS alerts
     |  `- OverloadedError                more callers are waiting than may wait
     |- SettingsError                     a setting is missing or bad; stops the start
     `- OperatorError                     a command cannot do what it was asked; said on stderr
+       `- MissingDatabaseError           there is no database, and the command makes none
 
 `detail` is all that a caller is told (contract 1). The text an error is raised with is for the
 operator: it goes to the log, never into an answer, and never holds a secret or a payload.
@@ -213,6 +215,10 @@ class DatabaseUnavailableError(UnavailableError):
     """The SQL store is away, full, read-only or too slow. The write may still have happened."""
 
 
+class DatabaseBusyError(DatabaseUnavailableError):
+    """The SQL store is there, and works on something else: it is worth trying again at once."""
+
+
 class QueueUnavailableError(UnavailableError):
     """Redis is away, loading, refusing writes or too slow. The write may still have happened."""
 
@@ -231,3 +237,7 @@ class SettingsError(VyroxError):
 
 class OperatorError(VyroxError):
     """A command cannot do what it was asked. Its text is the one line the operator reads."""
+
+
+class MissingDatabaseError(OperatorError):
+    """There is no database where the settings point, and this command does not make one."""

@@ -20,6 +20,7 @@ from vyrox.db.tables import containments_begun, guard_rails
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
+from vyrox.freezes import EVERY_TENANT
 
 HOUR_S: Final = 3600
 
@@ -36,6 +37,7 @@ _t: Final = guard_rails.c
 _FIND: Final = sa.select(guard_rails).where(
     _t.tenant_id.in_(sa.bindparam("tenants", expanding=True))
 )
+_NEWEST: Final = sa.select(sa.func.max(_t.version))
 _b: Final = containments_begun.c
 _COUNT_BEGUN: Final = sa.select(sa.func.count()).where(
     _b.tenant_id == sa.bindparam("tenant"),
@@ -52,6 +54,8 @@ class Rails(msgspec.Struct, frozen=True):
     """One tenant's guard rails.
 
     Attributes:
+        frozen_at: Of the tenant's own freeze.
+        all_frozen_at: Of the freeze of every tenant, which is not the tenant's to end.
         per_hour: Containments that may be begun in an hour; 0 is no limit.
         never_contain: `device:ID`, `host:PATTERN` or `tag:TAG`, as `check_rule` returns them.
     """
@@ -59,6 +63,12 @@ class Rails(msgspec.Struct, frozen=True):
     frozen_at: float | None = None
     per_hour: int = 0
     never_contain: tuple[str, ...] = ()
+    all_frozen_at: float | None = None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing may be carried out."""
+        return self.frozen_at is not None or self.all_frozen_at is not None
 
 
 NONE: Final = Rails()
@@ -75,16 +85,16 @@ class GuardRails:
 
     def protects_devices(self, tenant_id: str) -> bool:
         """Return whether there are devices that must not be contained."""
-        return bool(self._rails.get(tenant_id, NONE).never_contain)
+        return bool(self._rails[tenant_id].never_contain)
 
     def broken_by_lift(self, tenant_id: str) -> str | None:
         """Return the rule that stands against lifting anything, if one does."""
-        return "frozen" if self._rails.get(tenant_id, NONE).frozen_at is not None else None
+        return "frozen" if self._rails[tenant_id].is_frozen else None
 
     def broken_by(self, tenant_id: str, device: Device) -> str | None:
         """Return the rule that stands against acting on `device`, if one does."""
-        rails = self._rails.get(tenant_id, NONE)
-        if rails.frozen_at is not None:
+        rails = self._rails[tenant_id]
+        if rails.is_frozen:
             return "frozen"
         for rule in rails.never_contain:
             if matches(rule, device):
@@ -164,42 +174,72 @@ def check_rule(text: str) -> str:
 
 
 def find(connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Rails]:
-    """Return the guard rails of those tenants that have any."""
-    rows = connection.execute(_FIND, {"tenants": sorted(set(tenant_ids))})
-    return {
-        row.tenant_id: Rails(
-            row.frozen_at,
-            row.per_hour,
-            msgspec.json.decode(row.never_contain, type=tuple[str, ...]),
-        )
-        for row in rows
-    }
+    """Return the guard rails of each of the tenants."""
+    wanted = set(tenant_ids)
+    rows = connection.execute(_FIND, {"tenants": sorted({EVERY_TENANT, *wanted})})
+    return _in_force(rows, wanted)
 
 
-def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now: float) -> None:
-    """Make `rails` the tenant's guard rails, and tell what has changed.
+def list_all(connection: Connection) -> tuple[Rails, dict[str, Rails]]:
+    """Return the guard rails of a tenant that has none of its own, and those of all that have."""
+    stored = _in_force(connection.execute(sa.select(guard_rails)), {EVERY_TENANT})
+    return stored.pop(EVERY_TENANT), stored
+
+
+def _in_force(rows: Iterable[sa.Row[tuple[object, ...]]], wanted: set[str]) -> dict[str, Rails]:
+    by_tenant = {row.tenant_id: row for row in rows}
+    every = by_tenant.pop(EVERY_TENANT, None)
+    all_frozen_at = None if every is None else every.frozen_at
+    in_force = dict.fromkeys(wanted, Rails(all_frozen_at=all_frozen_at))
+    for tenant_id, row in by_tenant.items():
+        never_contain = msgspec.json.decode(row.never_contain, type=tuple[str, ...])
+        in_force[tenant_id] = Rails(row.frozen_at, row.per_hour, never_contain, all_frozen_at)
+    return in_force
+
+
+def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now: float) -> int:
+    """Make `rails` the tenant's guard rails, and record what has changed; return their version.
 
     The caller holds `devices.lock` since it read the ones before: no change is lost, and no claim
     that has read them commits later.
     """
+    newest = connection.execute(_NEWEST).scalar() or 0
+    values = {
+        "frozen_at": rails.frozen_at,
+        "per_hour": rails.per_hour,
+        "never_contain": msgspec.json.encode(rails.never_contain).decode(),
+        "version": newest + 1,
+    }
     connection.execute(guard_rails.delete().where(_t.tenant_id == tenant_id))
-    connection.execute(
-        guard_rails.insert().values(
-            tenant_id=tenant_id,
-            frozen_at=rails.frozen_at,
-            per_hour=rails.per_hour,
-            never_contain=msgspec.json.encode(rails.never_contain).decode(),
-        )
-    )
+    connection.execute(guard_rails.insert().values(tenant_id=tenant_id, **values))
     append(connection, [event("tenant.changed", tenant_id, None, source=None, change=change)], now)
+    return newest + 1
 
 
-def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> bool:
-    """Stop, or allow again, whatever acts for the tenant; return whether that is a change."""
+class Frozen(msgspec.Struct, frozen=True):
+    """What became of a freeze, or of its end.
+
+    Attributes:
+        changed: False where it was so before.
+        rails: In force from now on.
+        version: A container that has read this version has read the change.
+    """
+
+    changed: bool
+    rails: Rails
+    version: int
+
+
+def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> Frozen:
+    """Stop, or allow again, whatever acts for the tenant, or for EVERY_TENANT."""
     devices.lock(connection)
-    rails = find(connection, [tenant_id]).get(tenant_id, NONE)
-    if (rails.frozen_at is not None) == frozen:
-        return False
-    changed = msgspec.structs.replace(rails, frozen_at=now if frozen else None)
-    store(connection, tenant_id, changed, "frozen" if frozen else "unfrozen", now)
-    return True
+    before = find(connection, [tenant_id])[tenant_id]
+    if tenant_id == EVERY_TENANT:
+        before = Rails(frozen_at=before.all_frozen_at)
+    if (before.frozen_at is not None) == frozen:
+        return Frozen(False, before, connection.execute(_NEWEST).scalar() or 0)
+    after = msgspec.structs.replace(before, frozen_at=now if frozen else None)
+    change = "frozen" if frozen else "unfrozen"
+    if tenant_id == EVERY_TENANT:
+        change = f"every tenant {change}"
+    return Frozen(True, after, store(connection, tenant_id, after, change, now))

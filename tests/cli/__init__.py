@@ -47,6 +47,11 @@ class Vyrox:
             prog_name="vyrox",
         )
 
+    def migrated(self) -> "Vyrox":
+        """Make the database, which few commands do."""
+        succeeded(self("migrate"))
+        return self
+
     def write(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         """Return what `transaction` returns, run on the command's database."""
 

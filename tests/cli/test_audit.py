@@ -163,7 +163,7 @@ def test_events_take_a_time_in_iso_8601(on_sqlite: Vyrox) -> None:
     ],
 )
 def test_audit_refuses_wrong_usage(on_sqlite: Vyrox, args: list[str]) -> None:
-    result = on_sqlite("audit", *args)
+    result = on_sqlite.migrated()("audit", *args)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Usage: vyrox audit")
@@ -617,7 +617,7 @@ def test_export_holds_what_was_tampered_with_too(vyrox: Vyrox, out: Path) -> Non
 
 
 def test_export_of_no_entries_says_so(on_sqlite: Vyrox, out: Path) -> None:
-    printed = succeeded(on_sqlite("audit", "export", TENANT, "--out", str(out)))
+    printed = succeeded(on_sqlite.migrated()("audit", "export", TENANT, "--out", str(out)))
     assert printed.startswith(f"0 entries in {out}; ")
     assert list(files_of(out)) == ["verify_audit.py"]
     assert embedded(out).returncode == 2

@@ -24,7 +24,7 @@ CROWDSTRIKE: Final = ("--vendor", "crowdstrike", "--client-id", "client-1")
 
 @pytest.fixture
 def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
-    return Vyrox(data_dir, database_url)
+    return Vyrox(data_dir, database_url).migrated()
 
 
 def stored(vyrox: Vyrox) -> list[Stored]:
@@ -35,7 +35,9 @@ def stored(vyrox: Vyrox) -> list[Stored]:
 
 
 def set_(vyrox: Vyrox, *options: str, secret: str = SECRET, **env: str) -> Result:
-    return vyrox("tenant", "edr", "set", "acme", *options, stdin=secret.encode() + b"\n", env=env)
+    """Set the credentials of a tenant that need not be known (contract 39)."""
+    args = ("tenant", "edr", "set", "acme", "--new", *options)
+    return vyrox(*args, stdin=secret.encode() + b"\n", env=env)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ async def mocked(vyrox: Vyrox) -> AsyncIterator[tuple[MockEdr, str]]:
 
 
 async def test_check_tells_which_permissions_are_missing_contract_38(data_dir: Path) -> None:
-    vyrox = Vyrox(data_dir)
+    vyrox = await asyncio.to_thread(Vyrox(data_dir).migrated)
     async with mocked(vyrox) as (mock, url):
         [client] = mock.crowdstrike.clients.values()
         options: tuple[str, ...] = ("--vendor", "crowdstrike", "--client-id", client.client_id)
@@ -180,7 +182,7 @@ async def test_check_tells_which_permissions_are_missing_contract_38(data_dir: P
 
 
 def test_check_of_two_vendors_wants_to_know_which_contract_38(data_dir: Path) -> None:
-    vyrox = Vyrox(data_dir)
+    vyrox = Vyrox(data_dir).migrated()
     succeeded(set_(vyrox, *CROWDSTRIKE))
     succeeded(set_(vyrox, "--vendor", "sentinelone", "--base-url", "https://a.sentinelone.net"))
     line = refused(vyrox("tenant", "edr", "check", "acme"))

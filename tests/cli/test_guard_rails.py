@@ -1,31 +1,50 @@
-"""`vyrox tenant freeze`, `unfreeze` and `policy` (contract 35)."""
+"""`vyrox tenant freeze`, `unfreeze` and `policy` (contract 35 and 39)."""
 
 import asyncio
 import json
+import signal
+import sqlite3
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
+from typing import Any, cast
 
 import asyncpg
 import pytest
 from sqlalchemy import Connection
 
+from tests.alerts import NOW, WINDOW_S, new_delivery
 from tests.cli import Vyrox, refused, succeeded
 from tests.conftest import new_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
-from vyrox import devices, guard_rails
+from tests.service import running_service
+from vyrox import containers, devices, guard_rails
+from vyrox.chain.writer import append
+from vyrox.cli import guard_rails as cli_guard_rails
+from vyrox.cli import opened as cli_opened
+from vyrox.clock import wall_clock
+from vyrox.db import Database, open_database, sqlite
+from vyrox.freezes import frozen_since
 from vyrox.guard_rails import Rails
+from vyrox.intake import Arrival, Intake
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
 
 @pytest.fixture
 def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
-    return Vyrox(data_dir, database_url)
+    return known(Vyrox(data_dir, database_url))
+
+
+def known(vyrox: Vyrox) -> Vyrox:
+    """Make `acme` a known tenant, with a database if there is none."""
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "generic"))
+    return vyrox
 
 
 def rails(vyrox: Vyrox) -> Rails:
     def find(connection: Connection) -> Rails:
-        return guard_rails.find(connection, ["acme"]).get("acme", guard_rails.NONE)
+        return guard_rails.find(connection, ["acme"])["acme"]
 
     return vyrox.write(find)
 
@@ -47,9 +66,11 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
         "frozen_at": None,
         "per_hour": 0,
         "never_contain": ["host:dc-*"],
+        "all_frozen_at": None,
     }
     told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
     assert [json.loads(line)["change"] for line in told.splitlines()] == [
+        "added",
         "policy: per_hour 20, never_contain host:dc-*, never_contain tag:tier0",
         "policy: allow again tag:tier0",
         "policy: per_hour 0",
@@ -65,13 +86,180 @@ def test_policy_refuses_what_is_no_rule_contract_35(vyrox: Vyrox) -> None:
     assert rails(vyrox) == guard_rails.NONE
 
 
-def test_freeze_and_unfreeze_contract_35(vyrox: Vyrox) -> None:
-    assert succeeded(vyrox("tenant", "freeze", "acme")) == "acme is frozen\n"
-    assert succeeded(vyrox("tenant", "freeze", "acme")) == "acme is frozen, and was before\n"
+def change(vyrox: Vyrox, *args: str) -> str:
+    return succeeded(vyrox("tenant", *args))
+
+
+NOT_SERVED = "stored; no service is running on this data\n"
+
+
+def test_freeze_and_unfreeze_contract_35_and_39(vyrox: Vyrox) -> None:
+    assert change(vyrox, "freeze", "acme") == f"acme is frozen\n{NOT_SERVED}"
+    assert change(vyrox, "freeze", "acme") == f"acme is frozen, and was before\n{NOT_SERVED}"
     assert rails(vyrox).frozen_at is not None
-    assert "frozen         since 20" in succeeded(vyrox("tenant", "policy", "acme"))
-    assert succeeded(vyrox("tenant", "unfreeze", "acme")) == "acme is not frozen\n"
+    assert "frozen         since 20" in change(vyrox, "policy", "acme")
+    assert change(vyrox, "unfreeze", "acme") == "acme is not frozen\n"
+    assert change(vyrox, "unfreeze", "acme") == "acme is not frozen, and was not before\n"
     assert rails(vyrox).frozen_at is None
+
+
+def test_freeze_of_every_tenant_is_apart_from_a_tenants_own_contract_39(vyrox: Vyrox) -> None:
+    change(vyrox, "freeze", "acme")
+    assert change(vyrox, "freeze", "--all") == f"every tenant is frozen\n{NOT_SERVED}"
+    assert vyrox.write(frozen_since, "added-later") is not None
+    assert "every tenant is frozen" in change(vyrox, "unfreeze", "acme")
+    assert rails(vyrox).frozen_at is None
+    assert vyrox.write(frozen_since, "acme") is not None
+    assert change(vyrox, "policy", "acme").splitlines()[0].endswith("UTC, with every tenant")
+    change(vyrox, "freeze", "acme")
+    assert "not every tenant is frozen" in change(vyrox, "unfreeze", "--all")
+    assert rails(vyrox).is_frozen
+    assert vyrox.write(frozen_since, "added-later") is None
+    assert vyrox("tenant", "freeze").exit_code == 2
+    assert vyrox("tenant", "freeze", "acme", "--all").exit_code == 2
+    told = change(vyrox, "list", "--json")
+    assert json.loads(told)[0]["frozen_at"] == rails(vyrox).frozen_at
+
+
+def test_list_shows_freeze_and_limit_of_all_that_have_one_contract_39(vyrox: Vyrox) -> None:
+    change(vyrox, "policy", "acme", "--per-hour", "7")
+    change(vyrox, "policy", "not-onboarded", "--per-hour", "3", "--new")
+    change(vyrox, "freeze", "--all")
+    rows = json.loads(change(vyrox, "list", "--json"))
+    assert [(row["tenant_id"], row["vendor"], row["per_hour"]) for row in rows] == [
+        ("acme", "generic", 7),
+        ("not-onboarded", None, 3),
+    ]
+    assert None not in [row["frozen_at"] for row in rows]
+    table = change(vyrox, "list")
+    assert "FROZEN SINCE" in table
+    assert "PER HOUR" in table
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("freeze", "acmee"),
+        ("unfreeze", "acmee"),
+        ("policy", "acmee"),
+        ("policy", "acmee", "--per-hour", "3"),
+        ("edr", "set", "acmee", "--vendor", "crowdstrike", "--client-id", "id"),
+    ],
+)
+def test_unknown_tenant_is_an_error_that_names_the_nearest_contract_39(
+    data_dir: Path, command: tuple[str, ...]
+) -> None:
+    vyrox = known(Vyrox(data_dir))
+    line = refused(vyrox("tenant", *command, stdin=b"secret"))
+    assert line.startswith("there is no tenant acmee; did you mean acme?")
+    assert vyrox.write(guard_rails.list_all) == (guard_rails.NONE, {})
+    assert change(vyrox, "edr", "list", "--json") == "[]\n"
+
+
+def test_tenant_on_a_default_secret_is_known_by_its_alerts_contract_39(data_dir: Path) -> None:
+    vyrox = known(Vyrox(data_dir))
+
+    def accept(connection: Connection) -> None:
+        arrival = Arrival(new_delivery(b"{}", "by-default"), "request")
+        [outcome] = Intake(cast(Any, None), WINDOW_S)._store(connection, [arrival])
+        append(connection, outcome.drafts, NOW)
+
+    vyrox.write(accept)
+    assert change(vyrox, "freeze", "by-default").startswith("by-default is frozen\n")
+
+
+READING: tuple[tuple[str, ...], ...] = (
+    ("tenant", "freeze", "acme"),
+    ("tenant", "freeze", "--all"),
+    ("tenant", "policy", "acme", "--per-hour", "3", "--new"),
+    ("tenant", "list"),
+    ("tenant", "rotate", "acme"),
+    ("tenant", "edr", "list"),
+    ("queue", "stats"),
+    ("queue", "quarantine", "list", "acme"),
+    ("audit", "events"),
+)
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_only_some_commands_make_a_database_contract_39(
+    data_dir: Path, command: tuple[str, ...]
+) -> None:
+    elsewhere = data_dir / "elsewhere"
+    line = refused(Vyrox(elsewhere)(*command))
+    assert line.startswith(f"there is no database in {elsewhere}: ")
+    assert "vyrox tenant add" in line
+    elsewhere.mkdir()
+    assert refused(Vyrox(elsewhere)(*command)) == line
+    assert list(data_dir.rglob("*")) == [elsewhere]
+
+
+def test_tenant_add_makes_a_database_and_says_where_contract_39(
+    data_dir: Path, database_url: str | None
+) -> None:
+    elsewhere = data_dir / "elsewhere"
+    vyrox = Vyrox(elsewhere, database_url)
+    if database_url is not None:
+        assert "at DATABASE_URL is not Vyrox's yet" in refused(vyrox("tenant", "list"))
+    added = vyrox("tenant", "add", "acme", "--vendor", "defender")
+    succeeded(added)
+    where = f"in {elsewhere}" if database_url is None else "at DATABASE_URL"
+    assert added.stderr.splitlines()[0] == f"vyrox: there was no database {where}; it was made"
+    assert elsewhere.exists() == (database_url is None)
+    again = vyrox("tenant", "add", "acme", "--vendor", "generic")
+    assert "it was made" not in again.stderr
+
+
+def test_freeze_waits_for_every_container_contract_39(
+    vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reads the freeze while the command waits, and one does not."""
+    now = wall_clock()
+    vyrox.write(containers.report, "reads", now)
+    vyrox.write(containers.report, "does-not", now)
+    monkeypatch.setattr(cli_guard_rails, "TAKEN_OVER_S", 0.0)
+    line = refused(vyrox("tenant", "freeze", "acme"))
+    assert line.startswith("the freeze of acme is stored, but 2 of 2 containers have not confirmed")
+    vyrox.write(containers.report, "reads", now)
+    line = refused(vyrox("tenant", "freeze", "acme"))
+    assert "1 of 2 containers" in line
+    assert "does-not (last report " in line
+    vyrox.write(containers.report, "does-not", now)
+    told = change(vyrox, "freeze", "acme")
+    assert told.startswith("acme is frozen, and was before\nin force in 2 containers since 20")
+
+
+async def test_freeze_is_in_force_in_the_service_contract_39(data_dir: Path) -> None:
+    vyrox = await asyncio.to_thread(known, Vyrox(data_dir))
+    async with running_service(data_dir) as service:
+        told = await asyncio.to_thread(change, vyrox, "freeze", "acme")
+        assert told.startswith("acme is frozen\nin force in 1 container since 20")
+        service.signal(signal.SIGTERM)
+        await service.ended()
+    assert (await asyncio.to_thread(change, vyrox, "freeze", "acme")).endswith(NOT_SERVED)
+
+
+def test_freeze_tries_again_while_the_database_is_locked_contract_39(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vyrox = known(Vyrox(data_dir))
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
+    locked = closing(sqlite3.connect(data_dir / "vyrox.db", isolation_level=None))
+    opened: list[Path] = []
+
+    def opens_and_unlocks(
+        url: str | None, directory: Path, *, create: bool, urgent: bool
+    ) -> AbstractAsyncContextManager[Database]:
+        if len(opened) == 1:
+            other.execute("ROLLBACK")
+        opened.append(directory)
+        return open_database(url, directory, create=create, urgent=urgent)
+
+    with locked as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(cli_opened, "open_database", opens_and_unlocks)
+        assert change(vyrox, "freeze", "acme").startswith("acme is frozen\n")
+    assert len(opened) == 3  # refused once, written, and read back
 
 
 @pytest.mark.parametrize("command", [("freeze", "acme"), ("policy", "acme", "--per-hour", "3")])
@@ -81,7 +269,7 @@ async def test_change_waits_for_who_is_claiming_contract_35(
     """What has read the guard rails before is committed before, and no other change is lost."""
     url = await new_postgres_database(postgres)
     vyrox = Vyrox(data_dir, url)
-    succeeded(await asyncio.to_thread(vyrox, "tenant", "policy", "acme"))  # makes the tables
+    await asyncio.to_thread(known, vyrox)
     claiming = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
 

@@ -199,7 +199,7 @@ def test_a_data_directory_that_cannot_be_used_is_one_line(
 def test_a_damaged_key_file_is_one_line(vyrox: Vyrox, data_dir: Path) -> None:
     (data_dir / KEY_FILE).write_text("canary")
 
-    line = refused(vyrox("tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
+    line = refused(vyrox.migrated()("tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
 
     assert line == f"{data_dir / KEY_FILE} holds no encryption key; restore it from a backup"
 
@@ -227,7 +227,8 @@ def test_a_shell_sees_what_is_for_its_reader_apart_from_what_is_for_programs(
 
     assert added.returncode == 0
     assert msgspec.json.decode(added.stdout, type=dict[str, str])["tenant_id"] == "acme"
-    warning, hint = added.stderr.splitlines()
+    made, warning, hint = added.stderr.splitlines()
+    assert made == f"vyrox: there was no database in {data_dir}; it was made"
     assert warning.startswith("VYROX_ENCRYPTION_KEY is not set: a key was made in ")
     assert hint.startswith("No field map yet")
 

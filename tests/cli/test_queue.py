@@ -211,7 +211,7 @@ def test_peek_table_has_a_line_for_each_alert(on_sqlite: Vyrox) -> None:
 
 
 def test_peek_of_an_empty_queue_is_an_empty_array(on_sqlite: Vyrox) -> None:
-    assert succeeded(on_sqlite("queue", "peek", "nobody", "--json")) == "[]\n"
+    assert succeeded(on_sqlite.migrated()("queue", "peek", "nobody", "--json")) == "[]\n"
     assert columns(on_sqlite("queue", "peek", "nobody")) == []
 
 
@@ -250,7 +250,7 @@ def test_peek_beside_a_process_that_has_its_queue_elsewhere_asks_for_its_url(
     alone: Vyrox, data_dir: Path
 ) -> None:
     with data_dirs.owned(data_dir):
-        line = refused(alone("queue", "peek", "acme"))
+        line = refused(alone.migrated()("queue", "peek", "acme"))
 
     assert line.startswith(f"a vyrox process uses {data_dir.resolve()}, but no queue of its own")
     assert "REDIS_URL" in line
@@ -322,7 +322,7 @@ def _finish_two_and_give_up_one(vyrox: Vyrox) -> None:
 
 
 def test_stats_of_nothing_is_an_empty_array(on_sqlite: Vyrox) -> None:
-    assert succeeded(on_sqlite("queue", "stats", "--json")) == "[]\n"
+    assert succeeded(on_sqlite.migrated()("queue", "stats", "--json")) == "[]\n"
 
 
 def test_stats_shows_what_redis_has_lost(on_sqlite: Vyrox, redis_url: str) -> None:
@@ -373,7 +373,7 @@ def test_quarantine_list_table_has_a_line_for_each_payload(on_sqlite: Vyrox) -> 
 
 
 def test_quarantine_list_of_nothing_is_an_empty_array(alone: Vyrox) -> None:
-    assert succeeded(alone("queue", "quarantine", "list", "acme", "--json")) == "[]\n"
+    assert succeeded(alone.migrated()("queue", "quarantine", "list", "acme", "--json")) == "[]\n"
     assert columns(alone("queue", "quarantine", "list", "acme")) == []
 
 

@@ -26,7 +26,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except VyroxError as exc:
-            click.echo(f"vyrox: {_STORES.get(type(exc), '')}{exc}", err=True)
+            which = next((text for kind, text in _STORES.items() if isinstance(exc, kind)), "")
+            click.echo(f"vyrox: {which}{exc}", err=True)
             ctx.exit(1)
 
 
@@ -65,7 +66,7 @@ def migrate() -> None:
     from vyrox.cli.opened import opened_database
 
     async def run() -> None:
-        async with opened_database():
+        async with opened_database(create=True):
             pass
 
     asyncio.run(run())

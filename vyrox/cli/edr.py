@@ -5,11 +5,12 @@ from typing import Final
 
 import click
 import msgspec
+from sqlalchemy import Connection
 
 from vyrox import edr_credentials
 from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, print_table, printable
-from vyrox.cli.tenant import tenant_argument
+from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.edr import Deadline, Finding
 from vyrox.edr.calls import open_http
@@ -17,6 +18,7 @@ from vyrox.edr.clients import make_client
 from vyrox.edr.urls import check_base_url, default_base_url
 from vyrox.edr_credentials import EDR_VENDORS, EdrClients, Stored
 from vyrox.errors import OperatorError, VendorError
+from vyrox.known_tenants import require_known
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 
@@ -41,6 +43,7 @@ def edr() -> None:
 
 @edr.command("set")
 @tenant_argument
+@new_option
 @click.option("--vendor", required=True, type=_vendors, help="Whose hosts are acted on.")
 @click.option("--client-id", help="Of the API client (CrowdStrike) or the app (Defender).")
 @click.option("--azure-tenant", help="Directory (tenant) id of the app. For Defender.")
@@ -55,6 +58,7 @@ def set_(
     client_id: str | None,
     azure_tenant: str | None,
     base_url: str | None,
+    is_new: bool,
 ) -> None:
     """Store credentials, in the place of earlier ones. The secret is read from standard input."""
     given = {"--client-id": client_id, "--azure-tenant": azure_tenant, "--base-url": base_url}
@@ -68,6 +72,11 @@ def set_(
         raise click.UsageError(f"--base-url {exc}") from exc
     secret = _read_secret()
 
+    def store(connection: Connection, stored: Stored) -> None:
+        if not is_new:
+            require_known(connection, stored.tenant_id, NEW_HINT)
+        edr_credentials.set_credentials(connection, stored, wall_clock())
+
     async def run() -> None:
         async with opened_database() as opened:
             stored = Stored(
@@ -79,7 +88,7 @@ def set_(
                 secret=opened.open_vault().encrypt(secret).decode(),
                 version=edr_credentials.new_version(),
             )
-            await opened.database.write(edr_credentials.set_credentials, stored, wall_clock())
+            await opened.database.write(store, stored)
 
     asyncio.run(run())
     click.echo(f"{tenant_id} has credentials for {vendor} at {url}")

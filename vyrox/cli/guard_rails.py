@@ -1,6 +1,8 @@
 """`vyrox tenant freeze`, `unfreeze` and `policy`: what must not be done, whoever approves it."""
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import click
@@ -8,40 +10,108 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox import devices, guard_rails
-from vyrox.cli.opened import opened_database
+from vyrox.cli.opened import opened_database, write_urgently
 from vyrox.cli.output import as_time, json_option, print_json, printable
-from vyrox.cli.tenant import tenant_argument
+from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
+from vyrox.containers import Reported, running
+from vyrox.db import Database
 from vyrox.errors import OperatorError
-from vyrox.guard_rails import Rails
+from vyrox.freezes import EVERY_TENANT
+from vyrox.guard_rails import Frozen, Rails
+from vyrox.known_tenants import require_known
 
 MAX_PER_HOUR: Final = 1_000_000
 
+TAKEN_OVER_S: Final = 5.0
+"""How long `freeze` waits for the containers."""
+
+POLL_S: Final = 0.05
+
+
+_all_option: Final = click.option(
+    "--all", "every_tenant", is_flag=True, help="Every tenant, those added later too."
+)
+
 
 @click.command()
-@tenant_argument
-def freeze(tenant_id: str) -> None:
-    """Refuse everything that acts on a host of TENANT, until unfreeze."""
-    _freeze(tenant_id, frozen=True)
+@tenant_or_all
+@_all_option
+def freeze(tenant_id: str | None, every_tenant: bool) -> None:
+    """Refuse everything that acts on a host of TENANT, until unfreeze.
+
+    Waits until every running container has read it. Exits with 1 if one has not.
+    """
+    _freeze(_chosen(tenant_id, every_tenant))
 
 
 @click.command()
-@tenant_argument
-def unfreeze(tenant_id: str) -> None:
-    """Let approved actions on TENANT's hosts be carried out again."""
-    _freeze(tenant_id, frozen=False)
+@tenant_or_all
+@_all_option
+def unfreeze(tenant_id: str | None, every_tenant: bool) -> None:
+    """Let approved actions on TENANT's hosts be carried out again.
+
+    A tenant's own freeze outlives that of every tenant, and the other way round.
+    """
+    chosen = _chosen(tenant_id, every_tenant)
+    unfrozen = asyncio.run(write_urgently(partial(_change, chosen, frozen=False)))
+    before = "" if unfrozen.changed else ", and was not before"
+    if not every_tenant and unfrozen.rails.all_frozen_at is not None:
+        click.echo(
+            f"{chosen} has no freeze of its own{before}, but every tenant is frozen; "
+            "see: vyrox tenant unfreeze --all"
+        )
+    elif every_tenant:
+        click.echo(f"not every tenant is frozen{before}; see: vyrox tenant list")
+    else:
+        click.echo(f"{chosen} is not frozen{before}")
 
 
-def _freeze(tenant_id: str, *, frozen: bool) -> None:
-    def write(connection: Connection) -> bool:
-        return guard_rails.freeze(connection, tenant_id, wall_clock(), frozen=frozen)
+def _chosen(tenant_id: str | None, every_tenant: bool) -> str:
+    if every_tenant == (tenant_id is not None):
+        raise click.UsageError("Give either TENANT or --all.")
+    return EVERY_TENANT if tenant_id is None else tenant_id
 
-    async def run() -> bool:
+
+def _change(tenant_id: str, connection: Connection, *, frozen: bool) -> Frozen:
+    if tenant_id != EVERY_TENANT:
+        require_known(connection, tenant_id)
+    return guard_rails.freeze(connection, tenant_id, wall_clock(), frozen=frozen)
+
+
+def _freeze(tenant_id: str) -> None:
+    async def run() -> tuple[Frozen, Sequence[Reported]]:
+        frozen = await write_urgently(partial(_change, tenant_id, frozen=True))
         async with opened_database() as opened:
-            return await opened.database.write(write)
+            return frozen, await _until_read(opened.database, frozen.version)
 
-    state = "frozen" if frozen else "not frozen"
-    click.echo(f"{tenant_id} is {state}" + ("" if asyncio.run(run()) else ", and was before"))
+    frozen, containers = asyncio.run(run())
+    name = tenant_id or "every tenant"
+    if late := [each for each in containers if each.version < frozen.version]:
+        which = ", ".join(f"{each.id} (last report {each.age_s:.0f} s ago)" for each in late)
+        raise OperatorError(
+            f"the freeze of {name} is stored, but {len(late)} of {len(containers)} containers have "
+            f"not confirmed it within {TAKEN_OVER_S:.0f} s: {printable(which)}. They may still act:"
+            " stop them, or run this again"
+        )
+    click.echo(f"{name} is frozen" + ("" if frozen.changed else ", and was before"))
+    if not containers:
+        click.echo("stored; no service is running on this data")
+        return
+    since = max(each.seen_at for each in containers) if frozen.changed else frozen.rails.frozen_at
+    count = f"{len(containers)} container" + ("s" if len(containers) > 1 else "")
+    click.echo(f"in force in {count} since {as_time(since)} UTC")
+
+
+async def _until_read(database: Database, version: int) -> Sequence[Reported]:
+    """Return the containers that run, once all have read `version`, or after TAKEN_OVER_S."""
+    deadline = asyncio.get_running_loop().time() + TAKEN_OVER_S
+    while True:
+        found = await database.read(running, wall_clock())
+        late = any(each.version < version for each in found)
+        if not late or asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(POLL_S)
 
 
 def _check_rules(
@@ -76,19 +146,23 @@ def _check_rules(
     metavar="RULE",
     help="Take a rule back.",
 )
+@new_option
 @json_option
 def policy(
     tenant_id: str,
     per_hour: int | None,
     added: tuple[str, ...],
     removed: tuple[str, ...],
+    is_new: bool,
     as_json: bool,
 ) -> None:
     """Show TENANT's guard rails, after changing them where options say so."""
 
     def change(connection: Connection) -> Rails:
         devices.lock(connection)
-        before = guard_rails.find(connection, [tenant_id]).get(tenant_id, guard_rails.NONE)
+        if not is_new:
+            require_known(connection, tenant_id, NEW_HINT)
+        before = guard_rails.find(connection, [tenant_id])[tenant_id]
         if unknown := set(removed) - set(before.never_contain):
             raise OperatorError(f"no such rule: {printable(min(unknown))}")
         kept = set(before.never_contain) - set(removed)
@@ -108,15 +182,18 @@ def policy(
             )
         return after
 
-    async def run() -> Rails:
-        async with opened_database() as opened:
-            return await opened.database.write(change)
-
-    rails = asyncio.run(run())
+    rails = asyncio.run(write_urgently(change))
     if as_json:
         print_json(rails)
         return
-    frozen = "no" if rails.frozen_at is None else f"since {as_time(rails.frozen_at)} UTC"
-    click.echo(f"frozen         {frozen}")
+    click.echo(f"frozen         {_frozen_text(rails)}")
     click.echo(f"per hour       {rails.per_hour or 'no limit'}")
     click.echo(f"never contain  {printable(', '.join(rails.never_contain)) or '-'}")
+
+
+def _frozen_text(rails: Rails) -> str:
+    if rails.frozen_at is not None:
+        return f"since {as_time(rails.frozen_at)} UTC"
+    if rails.all_frozen_at is not None:
+        return f"since {as_time(rails.all_frozen_at)} UTC, with every tenant"
+    return "no"

@@ -1,19 +1,30 @@
 """What a command works with, opened for as long as it runs, beside a running service or alone."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
+import click
 from cryptography.fernet import MultiFernet
+from sqlalchemy import Connection
 
 from vyrox import data_dir, embedded
 from vyrox.db import Database, open_database
 from vyrox.encryption import open_vault
-from vyrox.errors import OperatorError
+from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
 from vyrox.queue import AlertQueue
 from vyrox.redis_client import connect
 from vyrox.settings import Settings
+
+T = TypeVar("T")
+
+URGENT_S: Final = 30.0
+"""How long an urgent write is tried while the database is locked."""
+
+RETRY_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,18 +40,73 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened_database() -> AsyncIterator[Opened]:
+async def opened_database(*, create: bool = False, urgent: bool = False) -> AsyncIterator[Opened]:
     """Open the database that the environment names, its schema up to date.
+
+    Args:
+        create: Make the data directory and the database where there are none, and say so.
+        urgent: Writes go before those of a running service.
 
     Raises:
         SettingsError: A setting is bad.
-        OperatorError: The data directory cannot be used.
+        OperatorError: The data directory cannot be used, or there is no database.
         DatabaseUnavailableError: The database cannot be opened.
     """
     settings = Settings.from_process()
-    directory = data_dir.prepare(settings.data_dir)
-    async with open_database(settings.database_url, directory) as database:
+    url, directory = settings.database_url, settings.data_dir
+    if url is None:
+        directory = _prepare(directory, create=create)
+    async with AsyncExitStack() as stack:
+        try:
+            database = await stack.enter_async_context(
+                open_database(url, directory, create=False, urgent=urgent)
+            )
+        except MissingDatabaseError as exc:
+            if not create:
+                raise _missing(None if url else directory) from exc
+            database = await stack.enter_async_context(open_database(url, directory))
+            where = "at DATABASE_URL" if url else f"in {directory}"
+            click.echo(f"vyrox: there was no database {where}; it was made", err=True)
         yield Opened(settings, database)
+
+
+async def write_urgently(transaction: Callable[[Connection], T]) -> T:
+    """Return what `transaction` returned, after a commit that no busy service can prevent.
+
+    It goes before the writes of a running service, and is tried again while the database is
+    locked. So it may run after it has happened already, and must bear that.
+
+    Raises:
+        DatabaseBusyError: The database was locked for URGENT_S.
+        VyroxError: As `opened_database` and `transaction`.
+    """
+    deadline = asyncio.get_running_loop().time() + URGENT_S
+    while True:
+        try:
+            async with opened_database(urgent=True) as opened:
+                return await opened.database.write(transaction)
+        except DatabaseBusyError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(RETRY_S)
+
+
+def _prepare(directory: Path, *, create: bool) -> Path:
+    if not (create or directory.exists()):
+        raise _missing(directory)
+    return data_dir.prepare(directory)
+
+
+def _missing(directory: Path | None) -> OperatorError:
+    make = "`vyrox serve`, `vyrox migrate` and `vyrox tenant add` make one"
+    if directory is None:
+        return OperatorError(
+            f"the database at DATABASE_URL is not Vyrox's yet: set it as the service has it; {make}"
+        )
+    return OperatorError(
+        f"there is no database in {directory.absolute()}: run this in the service's directory, or "
+        f"set VYROX_DATA_DIR or DATABASE_URL as the service has it; {make}"
+    )
 
 
 @asynccontextmanager
@@ -55,7 +121,10 @@ async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
             process that has its queue elsewhere.
     """
     settings = opened.settings
-    directory = data_dir.prepare(settings.data_dir)
+    # Only the embedded Valkey needs the directory; a service with REDIS_URL may have none.
+    directory = settings.data_dir
+    if settings.redis_url is None:
+        directory = _prepare(directory, create=False)
     async with AsyncExitStack() as stack:
         url = settings.redis_url
         if url is None and await embedded.is_running(directory):

@@ -7,8 +7,9 @@ from typing import Final, get_args
 
 import click
 import msgspec
+from sqlalchemy import Connection
 
-from vyrox import tenants
+from vyrox import guard_rails, tenants
 from vyrox.adapters.generic import check_field_map
 from vyrox.cli.opened import Opened, opened_database
 from vyrox.cli.output import as_time, json_option, print_json, print_table
@@ -33,13 +34,23 @@ class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_secret_expires_at: float | None = None
 
 
-def _check_tenant_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if not is_tenant_id(value):
+def _check_tenant_id(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and not is_tenant_id(value):
         raise click.BadParameter("takes 1 to 128 letters, digits, dots, underscores and hyphens")
     return value
 
 
 tenant_argument = click.argument("tenant_id", metavar="TENANT", callback=_check_tenant_id)
+tenant_or_all = click.argument(
+    "tenant_id", metavar="[TENANT]", required=False, callback=_check_tenant_id
+)
+new_option = click.option(
+    "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
+)
+NEW_HINT: Final = ". If the name is right, pass --new"
+_RAILS: Final = ("FROZEN SINCE", "PER HOUR")
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed where the tenant is onboarded for more than one."
@@ -82,7 +93,7 @@ def add(
     field_map = None if field_map_file is None else _read_field_map(field_map_file)
 
     async def run() -> _Webhook:
-        async with opened_database() as opened:
+        async with opened_database(create=True) as opened:
             made = secret or _make_secret()
             await opened.database.write(
                 tenants.add_tenant,
@@ -106,30 +117,67 @@ def add(
 @tenant.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List who is onboarded, and whether a previous secret is still in use."""
+    """List who is onboarded, previous secrets that are still in use, freezes and limits.
 
-    async def run() -> list[tenants.TenantRow]:
+    A tenant with guard rails alone, which is not onboarded, is listed without a vendor.
+    """
+
+    async def run() -> list[_Listed]:
         async with opened_database() as opened:
-            return await opened.database.read(tenants.list_tenants)
+            return await opened.database.read(_list)
 
     rows = asyncio.run(run())
     if as_json:
         print_json(rows)
         return
     print_table(
-        ("TENANT", "VENDOR", "STATE", "SINCE", "PREVIOUS SECRET UNTIL", "LAST USED"),
+        ("TENANT", "VENDOR", "STATE", "SINCE", "PREVIOUS SECRET UNTIL", "LAST USED", *_RAILS),
         (
             (
                 row.tenant_id,
                 row.vendor,
-                "enabled" if row.enabled else "removed",
+                {True: "enabled", False: "removed", None: "not onboarded"}[row.enabled],
                 as_time(row.created_at),
                 as_time(row.previous_expires_at),
                 as_time(row.previous_used_at),
+                as_time(row.frozen_at),
+                row.per_hour or "no limit",
             )
             for row in rows
         ),
     )
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    """One (tenant, vendor), or one tenant that is not onboarded. Times are Unix seconds.
+
+    `frozen_at` is of the tenant's own freeze, else of the freeze of every tenant.
+    """
+
+    tenant_id: str
+    vendor: Vendor | None = None
+    enabled: bool | None = None
+    created_at: float | None = None
+    previous_expires_at: float | None = None
+    previous_used_at: float | None = None
+    field_map: FieldMap | None = None
+    frozen_at: float | None = None
+    per_hour: int = 0
+
+
+def _list(connection: Connection) -> list[_Listed]:
+    rows = [_Listed(**msgspec.structs.asdict(row)) for row in tenants.list_tenants(connection)]
+    others, stored = guard_rails.list_all(connection)
+    rows += [_Listed(tenant_id) for tenant_id in stored.keys() - {row.tenant_id for row in rows}]
+    return [
+        msgspec.structs.replace(
+            row,
+            frozen_at=rails.all_frozen_at if rails.frozen_at is None else rails.frozen_at,
+            per_hour=rails.per_hour,
+        )
+        for row in sorted(rows, key=lambda row: (row.tenant_id, row.vendor or ""))
+        for rails in [stored.get(row.tenant_id, others)]
+    ]
 
 
 @tenant.command()

@@ -14,6 +14,8 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
@@ -21,10 +23,13 @@ from vyrox.db.errors import TRANSACTION_TIMEOUT_S
 from vyrox.db.postgres import Postgres
 from vyrox.db.sqlite import Sqlite
 from vyrox.db.tables import heartbeat
-from vyrox.errors import OperatorError
+from vyrox.errors import MissingDatabaseError, OperatorError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+SQLITE_FILE: Final = "vyrox.db"
+"""In the data directory."""
 
 MIGRATION_TIMEOUT_S: Final = 600.0
 """To bring the schema up to date; copying a table takes 10 s and more for each million rows."""
@@ -58,19 +63,31 @@ class Database(Protocol):
 
 
 @asynccontextmanager
-async def open_database(url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+async def open_database(
+    url: str | None, data_dir: Path, *, create: bool = True, urgent: bool = False
+) -> AsyncIterator[Database]:
     """Open the store, bring its schema up to date, and close it at the end.
 
     Args:
         url: A `postgresql+asyncpg://` URL, or None for SQLite in `data_dir`.
+        create: Make the database where there is none.
+        urgent: Its writes go before those of other processes (SQLite; PostgreSQL's locks queue).
 
     Raises:
         DatabaseUnavailableError: It cannot be reached or migrated.
+        MissingDatabaseError: There is none, and none is to be made.
         OperatorError: Its schema is that of a later version.
     """
-    database = Sqlite(data_dir / "vyrox.db") if url is None else Postgres(url)
+    file = data_dir / SQLITE_FILE
+    if url is None and not create and not file.exists():
+        raise MissingDatabaseError
+    database = Sqlite(file, urgent=urgent) if url is None else Postgres(url)
     try:
-        await database.write(_migrate, timeout_s=MIGRATION_TIMEOUT_S)
+        version = await database.read(_schema_version)
+        if version is None and not create:
+            raise MissingDatabaseError
+        if version != _newest_version():
+            await database.write(_migrate, timeout_s=MIGRATION_TIMEOUT_S)
         yield database
     finally:
         await database.close()
@@ -81,12 +98,37 @@ def probe(connection: Connection, now: float) -> None:
     connection.execute(heartbeat.update().values(at=now))
 
 
+def database_time(connection: Connection, now: float) -> float:
+    """Return Unix seconds by a clock that all who share the database share.
+
+    That is PostgreSQL's own; on SQLite it is the machine's, as `now`.
+    """
+    if connection.dialect.name != "postgresql":
+        return now
+    query = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
+    return float(connection.execute(query).scalar_one())
+
+
+def _schema_version(connection: Connection) -> str | None:
+    """Return the last migration that was run, or None for a database that is not Vyrox's yet."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _newest_version() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "vyrox:migrations")
+    return config
+
+
 def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Containers that start together take turns. The number is arbitrary and ours alone.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(7261946)"))
-    config = Config()
-    config.set_main_option("script_location", "vyrox:migrations")
+    config = _config()
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")

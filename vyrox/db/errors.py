@@ -8,10 +8,14 @@ from typing import Final
 import asyncpg
 import sqlalchemy as sa
 
-from vyrox.errors import DatabaseUnavailableError
+from vyrox.errors import DatabaseBusyError, DatabaseUnavailableError
 
 TRANSACTION_TIMEOUT_S: Final = 5.0
 """Longest that one transaction may keep its caller; a webhook's own limit (1 s) is its route's."""
+
+_BUSY_STATES: Final = frozenset({"40001", "40P01", "53300", "55P03", "57014", "25P03"})
+"""PostgreSQL: a conflict, a deadlock, too many connections, a lock that was not available, a
+transaction that was cancelled or idle for too long."""
 
 
 @contextmanager
@@ -33,7 +37,17 @@ def translated_errors() -> Iterator[None]:
         if mistake or not unavailable:
             raise
         reason = str(cause).partition("\n")[0]
-        raise DatabaseUnavailableError(f"{type(cause).__name__}: {reason}") from exc
+        kind = DatabaseBusyError if _is_busy(cause) else DatabaseUnavailableError
+        raise kind(f"{type(cause).__name__}: {reason}") from exc
+
+
+def _is_busy(cause: BaseException | None) -> bool:
+    # The extended code of SQLite has the plain one in its lowest byte.
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return True
+    sqlstate = getattr(cause, "sqlstate", None)
+    return sqlstate in _BUSY_STATES or isinstance(cause, TimeoutError | sa.exc.TimeoutError)
 
 
 def forget_values(exc: BaseException) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.db.errors import TRANSACTION_TIMEOUT_S, translated_errors
+from vyrox.db.precedence import PRECEDENCE_FILE, Precedence
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,7 +38,9 @@ which is prepared once and kept."""
 class Sqlite:
     """SQLite: one writer thread, so that writes never wait for each other's locks."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, urgent: bool = False) -> None:
+        """Open the file; the writes of one that is `urgent` go before other processes' writes."""
+        self._precedence = Precedence(path.parent / PRECEDENCE_FILE, urgent=urgent)
         # No busy timeout before `_configure_sqlite` sets it: it would not help the switch to WAL.
         self._engine = sa.create_engine(
             f"sqlite:///{path}",
@@ -74,6 +77,7 @@ class Sqlite:
         # In the writer's thread, which keeps its connection: to take one from the pool, and to hand
         # it back, costs as much as the statements of a small transaction.
         try:
+            self._precedence.take_or_give()
             if self._connection is None:
                 self._connection = self._writing_engine.connect()
             with self._connection.begin():
@@ -108,6 +112,7 @@ class Sqlite:
         self._writer.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
+        self._precedence.close()
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -134,6 +134,16 @@ guard_rails = Table(
     Column("frozen_at", Float),
     Column("per_hour", Integer, nullable=False),  # 0 is no limit
     Column("never_contain", Text, nullable=False),  # JSON
+    # Rises with every change in the table, in commit order: containers report the newest they read.
+    Column("version", BigInteger, nullable=False, server_default="0"),
+)
+
+containers = Table(
+    "containers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("seen_at", Float, nullable=False),  # by the database's time
+    Column("version", BigInteger, nullable=False),  # the newest of `guard_rails` that it has read
 )
 
 # What counts for a tenant's limit per hour. Claims are deleted too soon, and the time of an audit

@@ -1,0 +1,67 @@
+"""A service's transactions on SQLite let an urgent command go first (contract 39)."""
+
+import asyncio
+import fcntl
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.db import open_database, precedence, probe
+from vyrox.db.precedence import PRECEDENCE_FILE
+from vyrox.db.tables import heartbeat
+
+
+def beat(connection: Connection) -> float:
+    return float(connection.execute(sa.select(heartbeat.c.at)).scalar_one())
+
+
+async def test_transaction_waits_for_an_urgent_one_contract_39(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop does not wait: it runs on while the writer's thread does."""
+    waits = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with open_database(None, data_dir) as database:
+        await database.write(probe, 1.0)
+        with (data_dir / PRECEDENCE_FILE).open("r+") as urgent:
+            fcntl.flock(urgent, fcntl.LOCK_EX)
+            monkeypatch.setattr(precedence, "GIVE_S", 60.0)
+            monkeypatch.setattr(
+                "vyrox.db.precedence.time.sleep", lambda _s: loop.call_soon_threadsafe(waits.set)
+            )
+            writing = asyncio.create_task(database.write(probe, 2.0))
+            async with asyncio.timeout(10):
+                await waits.wait()
+            assert await database.read(beat) == 1.0
+        await writing
+        assert await database.read(beat) == 2.0
+
+
+async def test_urgent_command_that_hangs_is_waited_for_once_contract_39(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precedence, "GIVE_S", 0.01)
+    async with open_database(None, data_dir) as database:
+        await database.write(probe, 1.0)
+        with (data_dir / PRECEDENCE_FILE).open("r+") as hangs:
+            fcntl.flock(hangs, fcntl.LOCK_EX)
+            await database.write(probe, 2.0)
+            # From here on, to wait once more would be to wait for ever.
+            monkeypatch.setattr(precedence, "GIVE_S", 1e9)
+            await database.write(probe, 3.0)
+        assert await database.read(beat) == 3.0
+
+
+async def test_urgent_database_has_precedence_until_it_is_closed_contract_39(
+    data_dir: Path,
+) -> None:
+    async with open_database(None, data_dir):
+        pass
+    with (data_dir / PRECEDENCE_FILE).open("r+") as other:
+        async with open_database(None, data_dir, urgent=True) as urgent:
+            await urgent.write(probe, 1.0)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
