@@ -123,6 +123,20 @@ MUTANTS: Final = (
         "GRACE_S: Final = 0\n",
         ("shutdown", SERVE),
     ),
+    Mutant(
+        "leases measured by the wall clock",
+        "vyrox/clock_guard.py",
+        "return self._monotonic() + self._shared.trusted",
+        "return self._wall()",
+        ("tests/test_clock_guard.py",),
+    ),
+    Mutant(
+        "actions carried out on a clock that has jumped",
+        "vyrox/routes/proxy.py",
+        "            proxy.clocks.check()\n",
+        "            pass\n",
+        ("tests/test_clocks.py",),
+    ),
 )
 
 

@@ -76,3 +76,18 @@ async def test_every_cancelled_while_it_works_ends() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_every_waits_before_the_first_time_contract_40() -> None:
+    done = 0
+
+    async def work() -> None:
+        nonlocal done
+        done += 1
+
+    task = asyncio.create_task(every(0.0, "test", work, first_s=3600.0))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert done == 0
+    task.cancel()
+    await asyncio.wait([task])
