@@ -30,6 +30,7 @@ from vyrox.quarantine import (
     read_quarantined,
     replay,
 )
+from vyrox.tolerant_json import tolerant
 
 
 async def kept(database: Database, tenant_id: str = TENANT) -> list[Quarantined]:
@@ -109,7 +110,9 @@ async def test_keep_takes_the_reason_of_whatever_a_sender_signs_contract_16(
     await database.write(lambda connection: connection.execute(quarantine.delete()).rowcount)
     for vendor, adapter in ADAPTERS.items():
         with pytest.raises(NormalizationError) as caught:
-            adapter.normalize(body, Tenant(TENANT, {"raw_id": "id", "hostname": "id"}), NOW)
+            adapter.normalize(
+                tolerant(body), Tenant(TENANT, {"raw_id": "id", "hostname": "id"}), NOW
+            )
         await database.write(keep, TENANT, vendor, body, str(caught.value), NOW)
     assert len(await kept(database)) == len(ADAPTERS)
 

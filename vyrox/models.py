@@ -63,6 +63,8 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: Unix seconds, UTC.
         device_id: The vendor's own identifier of the host: what `/execute` takes as `host`.
         vendor_severity: As the vendor puts it, in upper case.
+        notes: What was replaced in order to read it (contract 44); alerts of earlier versions have
+            no such member.
     """
 
     id: str
@@ -79,3 +81,4 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
     tactic: str | None = None
     technique: str | None = None
     vendor_severity: str | None = None
+    notes: tuple[str, ...] = ()

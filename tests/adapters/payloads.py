@@ -7,6 +7,7 @@ import msgspec
 from vyrox.adapters import ADAPTERS
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
+from vyrox.tolerant_json import tolerant
 
 RECEIVED_AT = 1_700_000_000.25
 YEAR_10000 = 253_402_300_800
@@ -107,6 +108,8 @@ TENANT = Tenant("verified-tenant", FIELD_MAP)
 
 REMOVED = object()
 
+LACKING = (None, ())
+
 
 def changed(body: bytes, path: str, value: object) -> bytes:
     """Return `body` with the member at the dotted `path` set to `value`, or taken out (REMOVED).
@@ -126,19 +129,19 @@ def changed(body: bytes, path: str, value: object) -> bytes:
 
 
 def normalize(vendor: Vendor, body: bytes, tenant: Tenant = TENANT) -> NormalizedAlert:
-    return ADAPTERS[vendor].normalize(body, tenant, RECEIVED_AT)
+    return ADAPTERS[vendor].normalize(tolerant(body), tenant, RECEIVED_AT)
 
 
 def preview(vendor: Vendor) -> Callable[[bytes], str]:
     unverified_tenant_id = ADAPTERS[vendor].unverified_tenant_id
     assert unverified_tenant_id is not None
-    return unverified_tenant_id
+    return lambda body: unverified_tenant_id(tolerant(body))
 
 
 def without_id(alert: NormalizedAlert) -> dict[str, object]:
     """Return what `alert` says, apart from the id, which is new each time, and what it lacks."""
     fields = msgspec.structs.asdict(alert)
-    return {name: value for name, value in fields.items() if name != "id" and value is not None}
+    return {name: value for name, value in fields.items() if name != "id" and value not in LACKING}
 
 
 def normalize_or_refuse(

@@ -1,5 +1,7 @@
 """Defender alerts become alerts of ours (contract 11 to 13 and 18)."""
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from tests.adapters.payloads import (
     normalize,
     without_id,
 )
+from vyrox.adapters.defender import MAX_EVIDENCE
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert
 
@@ -174,8 +177,8 @@ def test_normalize_passes_over_parts_of_other_shapes_contract_18(name: str, part
 
 @pytest.mark.parametrize(
     "raw",
-    [b"1e400", b"9" * 5000, b'"\xff"', b'{"deviceDnsName": "\xff"}'],
-    ids=["1e400", "digits", "utf8", "utf8_inside"],
+    [b"1e400", b"9" * 5000, b'{"deviceDnsName": 5}'],
+    ids=["1e400", "digits", "object"],
 )
 def test_normalize_passes_over_what_cannot_be_decoded_in_evidence(raw: bytes) -> None:
     alert = from_evidence(
@@ -190,47 +193,79 @@ def test_normalize_too_deep_nesting_in_evidence_is_refused() -> None:
         from_evidence({"deviceDnsName": "host", "novel": deep})
 
 
-Device = tuple[str | None, str | None]
-"""Host name and machine id of one element of evidence."""
+UNREADABLE = msgspec.Raw(b"1e400")
+"""No shape at all: a parser refuses to convert it."""
+
+NO_TEXT: list[object] = [REMOVED, None, ""]
+NOT_TEXT: list[object] = [5, True, ["x"], {"x": "y"}, UNREADABLE]
+NAMES: list[object] = ["a", "b", *NO_TEXT, *NOT_TEXT]
+IDS: list[object] = ["1", "2", *NO_TEXT, *NOT_TEXT]
 
 
-def paired(*devices: Device) -> tuple[str | None, str | None]:
-    alert = from_evidence(
-        *[{"deviceDnsName": host, "mdeDeviceId": device_id} for host, device_id in devices]
-    )
+def element(name: object, device_id: object) -> dict[str, object]:
+    """Return an element of evidence; REMOVED leaves the member out."""
+    members = {"deviceDnsName": name, "mdeDeviceId": device_id}
+    return {key: value for key, value in members.items() if value is not REMOVED}
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def named_machine(elements: list[tuple[object, object]]) -> tuple[object, object]:
+    """Return the host name and the id that contract 18 gives for these elements."""
+    for name, device_id in elements:
+        if is_text(name):
+            return name, device_id if is_text(device_id) else None
+    ids = {device_id for _, device_id in elements if is_text(device_id)}
+    unread = [value for pair in elements for value in pair if value in NOT_TEXT]
+    return None, ids.pop() if len(ids) == 1 and not unread else None
+
+
+def machine(*elements: object) -> tuple[str | None, str | None]:
+    alert = from_evidence(*elements)
     return alert.hostname, alert.device_id
 
 
+def test_normalize_device_id_is_the_hosts_and_no_others_contract_18() -> None:
+    """Every combination of what two elements can hold as a name and as an id, in both orders."""
+    pairs = list(itertools.product(NAMES, IDS))
+    for first, second in itertools.product([None, *pairs], pairs):
+        elements = [pair for pair in (first, second) if pair is not None]
+        assert machine(*(element(*pair) for pair in elements)) == named_machine(elements), elements
+
+
 @pytest.mark.parametrize(
-    ("devices", "expected"),
+    ("elements", "expected"),
     [
-        pytest.param([("a", "1")], "1", id="allow_beside_the_name"),
-        pytest.param([("a", "1"), ("b", "2")], "1", id="allow_beside_the_first_name"),
-        pytest.param([(None, "2"), ("a", "1")], "1", id="allow_beside_the_name_not_before_it"),
-        pytest.param([("a", None), (None, "1")], "1", id="allow_only_id_of_only_host"),
-        pytest.param([("a", None), (None, "1"), (None, "1")], "1", id="allow_same_id_twice"),
-        pytest.param([("a", None), ("a", "1")], "1", id="allow_same_host_twice"),
-        pytest.param([(None, "1")], "1", id="allow_only_id_without_host"),
-        pytest.param([("a", "")], None, id="reject_empty_id"),
-        pytest.param([("a", None)], None, id="reject_no_id"),
-        pytest.param([("a", None), ("b", "2")], None, id="reject_id_of_another_host"),
-        pytest.param([("a", None), ("b", None), (None, "2")], None, id="reject_id_of_either_host"),
-        pytest.param([("a", None), (None, "1"), (None, "2")], None, id="reject_two_ids"),
-        pytest.param([("a", None), ("a", "1"), (None, "2")], None, id="reject_second_machine"),
-        pytest.param([(None, "1"), (None, "2")], None, id="reject_two_ids_without_host"),
-        pytest.param([], None, id="reject_nothing"),
+        pytest.param(
+            [
+                {"@odata.type": "#microsoft.graph.security.deviceEvidence"}
+                | element("printer-07", None),
+                {"@odata.type": "#microsoft.graph.security.processEvidence"}
+                | element(REMOVED, "of-another-machine"),
+            ],
+            ("printer-07", None),
+            id="reject_id_of_another_element",
+        ),
+        pytest.param([element("", "1"), element("a", REMOVED)], ("a", None), id="reject_nameless"),
+        pytest.param([element("a", None), element("a", "1")], ("a", None), id="reject_same_name"),
+        pytest.param([element(None, "1"), element(5, None)], (None, None), id="reject_odd_name"),
+        pytest.param([element(None, "1"), None], (None, None), id="reject_unread_element"),
+        pytest.param([element(None, "1"), {"ipAddress": "::1"}], (None, "1"), id="allow_only_id"),
+        pytest.param(
+            [element(None, "1"), {}] + [{}] * MAX_EVIDENCE, (None, None), id="reject_unread_rest"
+        ),
     ],
 )
-def test_normalize_device_id_never_names_another_host(
-    devices: list[Device], expected: str | None
+def test_normalize_device_id_of_evidence_contract_18(
+    elements: list[object], expected: tuple[str | None, str | None]
 ) -> None:
-    assert paired(*devices)[1] == expected
+    assert machine(*elements) == expected
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["1", "2", None]))))
-def test_normalize_device_id_is_not_one_that_stands_only_with_another_host(
-    devices: list[Device],
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(IDS)), max_size=6))
+def test_normalize_device_id_of_any_evidence_contract_18(
+    elements: list[tuple[object, object]],
 ) -> None:
-    hostname, device_id = paired(*devices)
-    names = {host for host, other_id in devices if other_id == device_id and host}
-    assert device_id is None or hostname in names or not names
+    assert machine(*(element(*pair) for pair in elements)) == named_machine(elements)

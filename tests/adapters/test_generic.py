@@ -162,14 +162,14 @@ def test_normalize_wrong_type_names_the_field_contract_11(field: str, value: obj
         normalize("generic", changed(GENERIC, FIELD_MAP[field], value))
 
 
-@pytest.mark.parametrize("raw", [b"1e400", b"9" * 5000, b'"\xff"'], ids=["1e400", "digits", "utf8"])
+@pytest.mark.parametrize("raw", [b"1e400", b"9" * 5000], ids=["1e400", "digits"])
 @pytest.mark.parametrize("field", FIELD_MAP)
 def test_normalize_undecodable_value_names_the_field_contract_11(field: str, raw: bytes) -> None:
     with pytest.raises(NormalizationError, match=f"^{field}: "):
         normalize("generic", changed(GENERIC, FIELD_MAP[field], msgspec.Raw(raw)))
 
 
-@pytest.mark.parametrize("raw", [b"1e400", b"9" * 5000, b'"\xff"'], ids=["1e400", "digits", "utf8"])
+@pytest.mark.parametrize("raw", [b"1e400", b"9" * 5000], ids=["1e400", "digits"])
 def test_normalize_ignores_fields_outside_the_map_contract_11(raw: bytes) -> None:
     expected = without_id(normalize("generic", GENERIC))
     for path in ("other", "event.other"):

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from tests.adapters.payloads import (
     DOCUMENTED,
     FIELD_MAP,
+    RECEIVED_AT,
     changed,
     normalize,
     normalize_or_refuse,
+    preview,
     without_id,
 )
 from vyrox.adapters import ADAPTERS
@@ -70,7 +72,8 @@ def test_normalize_refuses_what_is_no_payload(vendor: Vendor, body: bytes) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(lambda body: b"\xef\xbb\xbf" + body, id="reject_bom"),
+        pytest.param(lambda body: b"\xef\xbb\xbf" * 2 + body, id="reject_two_boms"),
+        pytest.param(lambda body: b" \xef\xbb\xbf" + body, id="reject_bom_behind_a_space"),
         pytest.param(lambda body: body.decode().encode("utf-16"), id="reject_utf_16"),
         pytest.param(lambda body: body.decode().encode("utf-32"), id="reject_utf_32"),
         pytest.param(lambda body: body[:-1], id="reject_truncated"),
@@ -78,9 +81,8 @@ def test_normalize_refuses_what_is_no_payload(vendor: Vendor, body: bytes) -> No
         pytest.param(lambda body: b"[" + body + b"]", id="reject_batch"),
         pytest.param(lambda body: body.replace(b'"', b"'"), id="reject_single_quotes"),
         pytest.param(lambda body: body.replace(b"{", b'{"z": NaN,', 1), id="reject_nan_elsewhere"),
-        pytest.param(
-            lambda body: body.replace(b"{", b'{"z": "\\ud800",', 1), id="reject_surrogate_elsewhere"
-        ),
+        pytest.param(lambda body: b"\xff" + body, id="reject_invalid_utf_8_outside_text"),
+        pytest.param(lambda body: b"\\ud800" + body, id="reject_surrogate_outside_text"),
         pytest.param(
             lambda body: body.replace(b"{", b'{"z": ' + DEEP + b",", 1), id="reject_deep_elsewhere"
         ),
@@ -100,9 +102,6 @@ def test_normalize_refuses_what_is_no_json(
         pytest.param(b"NaN", id="reject_nan"),
         pytest.param(b"-Infinity", id="reject_infinity"),
         pytest.param(b"1e400", id="reject_1e400"),
-        pytest.param(b"-1", id="reject_negative"),
-        pytest.param(b"9" * 400, id="reject_400_digits"),
-        pytest.param(b"9" * 4300, id="reject_4300_digits"),
         pytest.param(b"9" * 5000, id="reject_5000_digits"),
         pytest.param(b'"nan"', id="reject_text_nan"),
         pytest.param(b'"\\ud800"', id="reject_lone_surrogate"),
@@ -126,6 +125,10 @@ def test_normalize_refuses_timestamps_contract_13(vendor: Vendor, raw: bytes) ->
         pytest.param(b'"2024-01-01T00:00:00.5000000Z"', 1704067200.5, id="allow_iso"),
         pytest.param(b"1e-400", 0.0, id="allow_1e_minus_400"),
         pytest.param(b"-0", 0.0, id="allow_minus_zero"),
+        pytest.param(b'""', RECEIVED_AT, id="allow_empty_as_missing"),
+        pytest.param(b"-1", RECEIVED_AT, id="allow_negative_as_receipt"),
+        pytest.param(b"9" * 400, RECEIVED_AT, id="allow_400_digits_as_receipt"),
+        pytest.param(b"9" * 4300, RECEIVED_AT, id="allow_4300_digits_as_receipt"),
     ],
 )
 def test_normalize_takes_timestamps_contract_13(
@@ -134,6 +137,7 @@ def test_normalize_takes_timestamps_contract_13(
     alert = normalize_or_refuse(vendor, changed(DOCUMENTED[vendor], TIME[vendor], msgspec.Raw(raw)))
     assert alert is not None
     assert alert.timestamp == expected
+    assert len(alert.notes) == (expected == RECEIVED_AT and raw != b'""')
 
 
 @every_vendor
@@ -156,13 +160,23 @@ def test_normalize_carries_any_text_unchanged(vendor: Vendor, text: str) -> None
 
 @every_vendor
 @pytest.mark.parametrize(
-    "raw",
-    [b'"\\ud800"', b'"\\udc00\\ud800"', b'"\xed\xa0\x80"', b'"\xc0\x80"', b'"\xff"', b'"\n"'],
-    ids=["high", "swapped", "cesu", "overlong", "invalid", "raw_newline"],
+    ("raw", "expected"),
+    [
+        pytest.param(rb'"\ud800"', "\ufffd", id="allow_high"),
+        pytest.param(rb'"a\udc00\ud800b"', "a\ufffd\ufffdb", id="allow_swapped"),
+        pytest.param(b'"\xed\xa0\x80"', "\ufffd" * 3, id="allow_encoded_surrogate"),
+        pytest.param(b'"\xc0\x80"', "\ufffd" * 2, id="allow_overlong"),
+        pytest.param(b'"a\xffb"', "a\ufffdb", id="allow_invalid"),
+        pytest.param(b'"\n"', None, id="reject_raw_newline"),
+    ],
 )
-def test_normalize_refuses_text_that_is_no_unicode(vendor: Vendor, raw: bytes) -> None:
+def test_normalize_reads_text_that_is_no_unicode_contract_44(
+    vendor: Vendor, raw: bytes, expected: str | None
+) -> None:
     body = changed(DOCUMENTED[vendor], RAW_ID[vendor], msgspec.Raw(raw))
-    assert normalize_or_refuse(vendor, body) is None
+    alert = normalize_or_refuse(vendor, body)
+    assert (alert and alert.raw_id) == expected
+    assert alert is None or len(alert.notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,6 +193,28 @@ def test_normalize_takes_the_last_of_duplicate_keys(vendor: Vendor, body: bytes)
     alert = normalize_or_refuse(vendor, body)
     assert alert is not None
     assert alert.raw_id == "2"
+
+
+SKIPPED_IN = ('{"unread": %s,', '{"unread": {"a": [%s]},', "{%s: 1,")
+"""Places that no adapter reads: a value, a nested value, a key."""
+
+
+@every_vendor
+@pytest.mark.parametrize("place", SKIPPED_IN)
+@pytest.mark.parametrize("bad", [rb"\ud83d", rb"\ude00x", b"\xff", b"\xed\xa0\xbd"])
+def test_normalize_takes_what_is_no_unicode_where_nothing_is_read_contract_44(
+    vendor: Vendor, place: str, bad: bytes
+) -> None:
+    """What a parser skips, it checks for one kind and not for the other."""
+    start = place.encode() % (b'"' + bad + b'"')
+    body = DOCUMENTED[vendor].replace(b"{", start, 1)
+    alert = normalize_or_refuse(vendor, body)
+    assert alert is not None
+    documented = without_id(normalize(vendor, DOCUMENTED[vendor]))
+    assert without_id(alert) == {**documented, "notes": alert.notes}
+    assert len(alert.notes) == 1
+    if vendor != "generic":
+        assert preview(vendor)(body) == preview(vendor)(DOCUMENTED[vendor])
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=10)

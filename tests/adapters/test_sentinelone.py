@@ -123,7 +123,7 @@ def test_normalize_takes_the_tenant_from_the_credential_contract_7(value: object
     assert alert.tenant_id == TENANT.tenant_id
 
 
-@pytest.mark.parametrize("raw", [b"9" * 5000, b"1e400", b'"\xff"'], ids=["digits", "1e400", "utf8"])
+@pytest.mark.parametrize("raw", [b"9" * 5000, b"1e400"], ids=["digits", "1e400"])
 def test_normalize_ignores_undeclared_fields_contract_11(raw: bytes) -> None:
     expected = without_id(normalize("sentinelone", SENTINELONE))
     for path in ("threatInfo", "agentRealtimeInfo.agentUuid"):

@@ -462,6 +462,18 @@ def test_replay_through_a_changed_field_map_queues_the_alert_contract_16(vyrox: 
     assert replay(vyrox) == []
 
 
+def test_replay_reads_what_an_earlier_version_refused_contract_44(on_sqlite: Vyrox) -> None:
+    onboard(on_sqlite, FIELD_MAP)
+    raw = GOOD.replace(b"{", rb'{"unread":"\ud83d",', 1)
+    quarantine(on_sqlite, raw)
+
+    [done] = replay(on_sqlite)
+
+    assert done.status == "queued"
+    [queued] = peeked(on_sqlite)
+    assert queued.notes == ("1 x lone UTF-16 surrogate replaced by U+FFFD",)
+
+
 def test_replay_table_has_a_line_for_each_payload_and_exits_with_1_if_one_is_refused(
     on_sqlite: Vyrox,
 ) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -468,3 +469,11 @@ def test_call_and_answer_show_nothing_of_what_they_hold() -> None:
     call = Call(name="token", method="POST", url="https://v.example/", body=SECRET.encode())
     answer = Answer(call=call, status=200, headers=httpx.Headers(), body=SECRET.encode())
     assert SECRET not in f"{call!r} {answer!r} {answer.unusable('odd')} {answer.refusal()}"
+
+
+async def test_answer_with_a_name_that_is_not_unicode_can_be_read_contract_44() -> None:
+    """A host chooses its name and those of its processes; none may keep it from being contained."""
+    call = Call(name="devices", method="GET", url="https://v.example/")
+    body = rb'["\ud83d", "' + b'\xff"]'
+    answer = Answer(call=call, status=200, headers=httpx.Headers(), body=body)
+    assert answer.decode(msgspec.json.Decoder(list[str])) == ["\ufffd", "\ufffd"]

@@ -120,6 +120,26 @@ def faulty(vendor: Vendor, faults: tuple[str, ...]) -> Webhook:
     return webhook(vendor, body, secret=OTHER_SECRET if "bad_credential" in faults else SECRET)
 
 
+@every_vendor
+async def test_receive_alert_keeps_what_is_not_unicode_as_received_contract_44(
+    application_on_each: Application, vendor: Vendor
+) -> None:
+    """Signed, compared, deduplicated and stored are the bytes as received, decoded is a copy."""
+    body = DOCUMENTED[vendor].replace(b'.exe"', rb'\ud83d.exe"').replace(b"{", b'{"x":"\xff",', 1)
+    sent = webhook(vendor, b"\xef\xbb\xbf" + body)
+    answers = [await application_on_each.post(sent) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    (alert_id,) = {answer.json()["alert_id"] for answer in answers}
+    [entry] = await application_on_each.entries(TENANTS[vendor])
+    assert entry[b"raw"] == sent.body
+    alert = msgspec.json.decode(entry[b"alert"], type=NormalizedAlert)
+    assert alert.id == alert_id
+    assert (alert.process_name or "").endswith("\ufffd.exe")
+    assert len(alert.notes) == 2
+    cleaned = webhook(vendor, body.replace(rb"\ud83d", "\ufffd".encode()))
+    assert (await application_on_each.post(cleaned)).json()["alert_id"] != alert_id
+
+
 async def test_receive_alert_answers_a_redelivery_with_the_first_id_contract_14(
     application_on_each: Application,
 ) -> None:

@@ -11,6 +11,7 @@ from vyrox.adapters import ADAPTERS
 from vyrox.models import Tenant
 from vyrox.simulate.request import GENERIC_FIELD_MAP, build_request
 from vyrox.simulate.scenarios import SCENARIOS, Scenario
+from vyrox.tolerant_json import tolerant
 
 NOW = 1_767_225_600
 NEW_ID = UUID("3f2a9c1e-5b7d-4e80-9a64-c1d2e3f40516")
@@ -29,7 +30,7 @@ def test_scenario_normalizes_to_what_the_stage_says(scenario: Scenario, number: 
     )
 
     alert = ADAPTERS[scenario.vendor].normalize(
-        request.body, Tenant("acme-corp", GENERIC_FIELD_MAP), NOW + 5
+        tolerant(request.body), Tenant("acme-corp", GENERIC_FIELD_MAP), NOW + 5
     )
 
     stage = scenario.stages[number - 1]
@@ -52,7 +53,7 @@ def test_scenario_names_its_tenant_in_the_body(scenario: Scenario) -> None:
 
     unverified_tenant_id = ADAPTERS[scenario.vendor].unverified_tenant_id
     assert unverified_tenant_id is not None
-    assert unverified_tenant_id(request.body) == "acme-corp"
+    assert unverified_tenant_id(tolerant(request.body)) == "acme-corp"
 
 
 @pytest.mark.parametrize(("scenario", "number"), STAGES)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from vyrox.adapters import crowdstrike, defender, generic, sentinelone
 from vyrox.models import NormalizedAlert, Tenant, Vendor
+from vyrox.tolerant_json import JsonText
 
 
 class Adapter(NamedTuple):
@@ -12,13 +13,13 @@ class Adapter(NamedTuple):
 
     Attributes:
         normalize: Body, verified tenant and receive time in Unix seconds -> alert; raises
-            NormalizationError and nothing else.
+            NormalizationError and nothing else. The body is `tolerant_json.tolerant`'s.
         unverified_tenant_id: Body -> the tenant it claims to be from; raises MissingTenantError and
             nothing else. None where the tenant stands in the path.
     """
 
-    normalize: Callable[[bytes, Tenant, float], NormalizedAlert]
-    unverified_tenant_id: Callable[[bytes], str] | None = None
+    normalize: Callable[[JsonText, Tenant, float], NormalizedAlert]
+    unverified_tenant_id: Callable[[JsonText], str] | None = None
 
 
 ADAPTERS: Mapping[Vendor, Adapter] = {

@@ -10,6 +10,7 @@ from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.errors import MissingTenantError, NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 from vyrox.new_id import new_id
+from vyrox.tolerant_json import JsonText
 
 
 class _Preview(msgspec.Struct, frozen=True):
@@ -42,16 +43,16 @@ _PREVIEW = msgspec.json.Decoder(_Preview)
 _DETECTION = msgspec.json.Decoder(_Detection)
 
 
-def unverified_tenant_id(body: bytes) -> str:
+def unverified_tenant_id(body: JsonText) -> str:
     """Return the tenant that `body` claims to be from, which nothing has proved yet.
 
     Raises:
         MissingTenantError: The body is no JSON object with a tenant identifier in `customer_id`.
     """
-    return decode_tenant_id(decode(_PREVIEW, body, MissingTenantError).customer_id)
+    return decode_tenant_id(decode(_PREVIEW, body.content, MissingTenantError).customer_id)
 
 
-def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
     """Return the alert that the detection in `body` makes.
 
     Args:
@@ -62,15 +63,16 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     Raises:
         NormalizationError: The body is no detection of the documented form.
     """
-    detection = decode(_DETECTION, body, NormalizationError)
+    detection = decode(_DETECTION, body.content, NormalizationError)
     sensor = detection.sensor or _Sensor()
     process = detection.process or _Process()
+    time = parse_timestamp(detection.timestamp, received_at)
     return NormalizedAlert(
         id=new_id(),
         tenant_id=tenant.tenant_id,
         source="crowdstrike",
         raw_id=detection.detect_id,
-        timestamp=parse_timestamp(detection.timestamp, received_at),
+        timestamp=time.seconds,
         hostname=sensor.hostname or None,
         device_id=sensor.agent_id or None,
         username=process.user_name or None,
@@ -80,4 +82,5 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
         tactic=detection.tactic or None,
         technique=detection.technique or None,
         vendor_severity=detection.severity.upper() if detection.severity else None,
+        notes=(*body.notes, *time.notes),
     )

@@ -14,6 +14,7 @@ from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.errors import MissingTenantError, NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 from vyrox.new_id import new_id
+from vyrox.tolerant_json import JsonText
 
 T = TypeVar("T")
 
@@ -65,20 +66,21 @@ _FILE = msgspec.json.Decoder(_File)
 _TEXT = msgspec.json.Decoder(str)
 
 
-def unverified_tenant_id(body: bytes) -> str:
+def unverified_tenant_id(body: JsonText) -> str:
     """Return the tenant that `body` claims to be from, which nothing has proved yet.
 
     Raises:
         MissingTenantError: The body is no JSON object with a tenant identifier in `tenantId`.
     """
-    return decode_tenant_id(decode(_PREVIEW, body, MissingTenantError).tenant_id)
+    return decode_tenant_id(decode(_PREVIEW, body.content, MissingTenantError).tenant_id)
 
 
-def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
     """Return the alert that the Defender alert in `body` makes.
 
     Host, user, process and hash are each the first that the evidence holds, whichever element that
-    stands in. Evidence of kinds or shapes not known here is passed over.
+    stands in. The device id is that of the host (see `_device_id`). Evidence of kinds or shapes not
+    known here is passed over.
 
     Args:
         body: The bytes that came with the token.
@@ -88,20 +90,20 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     Raises:
         NormalizationError: The body is no alert of the documented form.
     """
-    alert = decode(_ALERT, body, NormalizationError)
-    evidence = _read_all(_EVIDENCE, (alert.evidence or ())[:MAX_EVIDENCE])
-    hosts = [_text(item.device_dns_name) for item in evidence]
-    device_ids = [_text(item.mde_device_id) for item in evidence]
+    alert = decode(_ALERT, body.content, NormalizationError)
+    elements = alert.evidence or ()
+    evidence = _read_all(_EVIDENCE, elements[:MAX_EVIDENCE])
     images = _read_all(_FILE, (item.image_file for item in evidence))
     files = _read_all(_FILE, (item.file_details for item in evidence))
+    time = parse_timestamp(alert.created_date_time, received_at)
     return NormalizedAlert(
         id=new_id(),
         tenant_id=tenant.tenant_id,
         source="defender",
         raw_id=alert.id,
-        timestamp=parse_timestamp(alert.created_date_time, received_at),
-        hostname=_first(hosts),
-        device_id=_device_id(hosts, device_ids),
+        timestamp=time.seconds,
+        hostname=_first(_text(item.device_dns_name) for item in evidence),
+        device_id=_device_id(evidence, len(elements)),
         username=_username(_read_all(_ACCOUNT, (item.user_account for item in evidence))),
         process_name=_first(_text(image.file_name) for image in images),
         process_cmdline=_first(_text(item.process_command_line) for item in evidence),
@@ -109,22 +111,28 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
         tactic=alert.category or None,
         technique=_first(alert.mitre_techniques or ()),
         vendor_severity=alert.severity.upper() if alert.severity else None,
+        notes=(*body.notes, *time.notes),
     )
 
 
-def _device_id(hosts: list[str | None], device_ids: list[str | None]) -> str | None:
-    """Return the id of the first host, the one the alert names; None where that is not certain.
+def _device_id(evidence: list[_Evidence], elements: int) -> str | None:
+    """Return the id of the machine that the alert names; None where that is not certain.
 
-    The lists run parallel, an entry for each element of evidence.
+    Args:
+        evidence: The elements that are objects, out of the first 1000.
+        elements: How many elements the alert has.
     """
     # `/execute` isolates the machine with this id, while the human who approves reads the host
-    # name. An alert may name several machines, so an id from another element than the name may be
-    # taken only where the evidence as a whole leaves no second machine that it could belong to.
-    beside_name = next((i for host, i in zip(hosts, device_ids, strict=True) if host), None)
-    if beside_name:
-        return beside_name
-    named, known = set(filter(None, hosts)), set(filter(None, device_ids))
-    return known.pop() if len(named) <= 1 and len(known) == 1 else None
+    # name. So beside a name only the id in the same element counts: another element can be of
+    # another machine, and the alert does not say whether it is.
+    for item in evidence:
+        if _text(item.device_dns_name):
+            return _text(item.mde_device_id)
+    known = {device_id for item in evidence if (device_id := _text(item.mde_device_id))}
+    all_read = len(evidence) == elements and all(
+        _is_text(raw) for item in evidence for raw in (item.device_dns_name, item.mde_device_id)
+    )
+    return known.pop() if all_read and len(known) == 1 else None
 
 
 def _username(accounts: list[_Account]) -> str | None:
@@ -144,6 +152,11 @@ def _first(texts: Iterable[str | None]) -> str | None:
 
 def _text(raw: msgspec.Raw) -> str | None:
     return _read(_TEXT, raw) or None
+
+
+def _is_text(raw: msgspec.Raw) -> bool:
+    """Return whether `raw` is text, or null as a member is that is missing."""
+    return bytes(raw) == b"null" or _read(_TEXT, raw) is not None
 
 
 def _read_all(decoder: msgspec.json.Decoder[T], raws: Iterable[msgspec.Raw]) -> list[T]:

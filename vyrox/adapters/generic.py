@@ -15,6 +15,7 @@ from vyrox.adapters.timestamps import parse_timestamp
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import FieldMap, NormalizedAlert, Tenant
 from vyrox.new_id import new_id
+from vyrox.tolerant_json import JsonText
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
@@ -63,7 +64,7 @@ def check_field_map(value: object) -> FieldMap:
     return field_map
 
 
-def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
     """Return the alert that the tenant's field map finds in `body`.
 
     Args:
@@ -77,22 +78,22 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     """
     if tenant.field_map is None:
         raise NormalizationError("the tenant has no field map")
-    levels = {"": decode(_LEVEL, body, NormalizationError)}
+    levels = {"": decode(_LEVEL, body.content, NormalizationError)}
     found = {
         field: _find(field, path, levels)
         for field, path in tenant.field_map.items()
         if field in _FieldMap.__struct_fields__
     }
-    time = found.get("timestamp")
+    at = found.get("timestamp")
+    time = parse_timestamp(
+        None if at is None else decode(_LEVEL, at, NormalizationError, "timestamp"), received_at
+    )
     return NormalizedAlert(
         id=new_id(),
         tenant_id=tenant.tenant_id,
         source="generic",
         raw_id=_required_text("raw_id", found),
-        timestamp=parse_timestamp(
-            None if time is None else decode(_LEVEL, time, NormalizationError, "timestamp"),
-            received_at,
-        ),
+        timestamp=time.seconds,
         hostname=_required_text("hostname", found),
         device_id=_text("device_id", found),
         username=_text("username", found),
@@ -102,6 +103,7 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
         tactic=_text("tactic", found),
         technique=_text("technique", found),
         vendor_severity=_required_text("vendor_severity", found).upper(),
+        notes=(*body.notes, *time.notes),
     )
 
 

@@ -12,6 +12,7 @@ from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.errors import MissingTenantError, NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 from vyrox.new_id import new_id
+from vyrox.tolerant_json import JsonText
 
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -42,16 +43,16 @@ _PREVIEW = msgspec.json.Decoder(_Preview)
 _THREAT = msgspec.json.Decoder(_Threat)
 
 
-def unverified_tenant_id(body: bytes) -> str:
+def unverified_tenant_id(body: JsonText) -> str:
     """Return the tenant that `body` claims to be from, which nothing has proved yet.
 
     Raises:
         MissingTenantError: The body is no JSON object with a tenant identifier in `accountId`.
     """
-    return decode_tenant_id(decode(_PREVIEW, body, MissingTenantError).account_id)
+    return decode_tenant_id(decode(_PREVIEW, body.content, MissingTenantError).account_id)
 
 
-def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAlert:
+def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
     """Return the alert that the threat in `body` makes. Its `username` is always None.
 
     Args:
@@ -62,14 +63,15 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
     Raises:
         NormalizationError: The body is no threat of the documented form.
     """
-    threat = decode(_THREAT, body, NormalizationError)
+    threat = decode(_THREAT, body.content, NormalizationError)
     agent = threat.agent_realtime_info or _Agent()
+    time = parse_timestamp(threat.created_at, received_at)
     return NormalizedAlert(
         id=new_id(),
         tenant_id=tenant.tenant_id,
         source="sentinelone",
         raw_id=threat.id,
-        timestamp=parse_timestamp(threat.created_at, received_at),
+        timestamp=time.seconds,
         hostname=agent.computer_name or None,
         device_id=agent.agent_id or None,
         process_name=threat.file_name or threat.process_name or None,
@@ -78,6 +80,7 @@ def normalize(body: bytes, tenant: Tenant, received_at: float) -> NormalizedAler
         tactic=threat.mitre_tactic or None,
         technique=threat.mitre_technique or None,
         vendor_severity=threat.severity.upper() if threat.severity else None,
+        notes=(*body.notes, *time.notes),
     )
 
 

@@ -16,6 +16,7 @@ from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant
+from vyrox.tolerant_json import tolerant
 
 
 class _TenantStats(msgspec.Struct, frozen=True):
@@ -235,7 +236,7 @@ async def _replay(
     now = wall_clock()
     try:
         alert = ADAPTERS[row.source].normalize(
-            raw, Tenant(tenant_id, field_map), row.first_received_at
+            tolerant(raw), Tenant(tenant_id, field_map), row.first_received_at
         )
     except NormalizationError as exc:
         return _Replayed(quarantine_id, "refused", reason=str(exc))

@@ -19,6 +19,7 @@ import msgspec
 from vyrox.edr import Deadline
 from vyrox.edr.reasons import reason
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.tolerant_json import tolerant
 
 T = TypeVar("T")
 
@@ -125,7 +126,8 @@ class Answer:
         if not self.succeeded:
             raise self.refusal()
         try:
-            return decoder.decode(self.body)
+            # Host and process names in it come from the host that is to be contained.
+            return decoder.decode(tolerant(self.body).content)
         except (ValueError, RecursionError) as exc:
             raise self.unusable("the answer cannot be read") from exc
 

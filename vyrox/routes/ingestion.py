@@ -28,6 +28,7 @@ from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants import Credentials, TenantDirectory
 from vyrox.time_limit import TimeLimit
+from vyrox.tolerant_json import tolerant
 
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""
@@ -77,15 +78,16 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     body = await read_body(request, ingestion.max_body_bytes, _arriving)
     now = ingestion.clock()
     # 2. Whom it claims to be from. Nothing else is read before the credential has verified.
+    payload = tolerant(body)
     if adapter.unverified_tenant_id is not None:
-        claimed = adapter.unverified_tenant_id(body)
+        claimed = adapter.unverified_tenant_id(payload)
     else:
         claimed = request.path_params["tenant_id"]
     # 3. The credential. From here on, the tenant is the one whose secret verified.
     tenant = _authenticate(ingestion, request, body, claimed, vendor, now)
     # 4. The payload becomes an alert, or is kept until it can.
     try:
-        alert = adapter.normalize(body, tenant, now)
+        alert = adapter.normalize(payload, tenant, now)
     except NormalizationError as exc:
         with _store_time:
             await ingestion.database.write(keep, tenant.tenant_id, vendor, body, str(exc), now)

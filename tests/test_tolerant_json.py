@@ -1,0 +1,126 @@
+r"""Text that is not Unicode is made decodable, and nothing else is changed (contract 44)."""
+
+import json
+import re
+from typing import Final
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.adapters.payloads import DOCUMENTED, normalize_or_refuse, without_id
+from vyrox.models import Vendor
+from vyrox.tolerant_json import JsonText, tolerant
+
+INVALID: Final = "{} x invalid UTF-8 replaced by U+FFFD"
+LONE: Final = "{} x lone UTF-16 surrogate replaced by U+FFFD"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"a": "\xc3\xa9\xf0\x9f\x98\x80\xef\xbf\xbd"}',
+        rb'{"a": "\ud83d\ude00 \uD83D\uDE00 \u0041 \ufffd"}',
+        rb'{"a": "\\ud83d \\\\ud83d C:\\users\\ud83d"}',
+        b'{"a": 1e400, "b": NaN}',
+        b"\\",
+        b"\x00",
+    ],
+    ids=lambda body: body.decode("latin-1"),
+)
+def test_tolerant_leaves_valid_text_alone_contract_44(body: bytes) -> None:
+    assert tolerant(body) == JsonText(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "notes"),
+    [
+        pytest.param(rb'"\ud83d"', "\ufffd", [LONE.format(1)], id="high"),
+        pytest.param(rb'"\uDE00"', "\ufffd", [LONE.format(1)], id="low"),
+        pytest.param(rb'"\ud83dx\ude00"', "\ufffdx\ufffd", [LONE.format(2)], id="parted"),
+        pytest.param(rb'"\ude00\ud83d"', "\ufffd\ufffd", [LONE.format(2)], id="swapped"),
+        pytest.param(rb'"\ud83d\ud83d\ude00"', "\ufffd😀", [LONE.format(1)], id="behind_a_high"),
+        pytest.param(rb'"\ud83d\ude00\ude00"', "😀\ufffd", [LONE.format(1)], id="behind_a_pair"),
+        pytest.param(rb'"\\\ud83d"', "\\\ufffd", [LONE.format(1)], id="behind_a_backslash"),
+        pytest.param(rb'"\\ud83d\ude00"', "\\ud83d\ufffd", [LONE.format(1)], id="behind_text"),
+        pytest.param(rb'"\ud83d\\ude00"', "\ufffd\\ude00", [LONE.format(1)], id="before_text"),
+        pytest.param(rb'"\ud83d\n"', "\ufffd\n", [LONE.format(1)], id="before_an_escape"),
+        pytest.param(rb'"\ud83d\u0041"', "\ufffdA", [LONE.format(1)], id="before_a_letter"),
+        pytest.param(b'"\xff"', "\ufffd", [INVALID.format(1)], id="invalid_byte"),
+        pytest.param(b'"\xe2\x82"', "\ufffd", [INVALID.format(1)], id="cut_short"),
+        pytest.param(b'"\xef\xbf\xbd\xff"', "\ufffd\ufffd", [INVALID.format(1)], id="own_fffd"),
+        pytest.param(
+            b'"\xff\\ud83d"', "\ufffd\ufffd", [INVALID.format(1), LONE.format(1)], id="both"
+        ),
+        pytest.param(b'\xef\xbb\xbf"a"', "a", [], id="byte_order_mark"),
+        pytest.param(b'\xef\xbb\xbf"\xef\xbb\xbf"', "\ufeff", [], id="one_mark_alone"),
+    ],
+)
+def test_tolerant_replaces_what_is_not_unicode_contract_44(
+    body: bytes, text: str, notes: list[str]
+) -> None:
+    read = tolerant(body)
+    assert msgspec.json.decode(read.content) == text
+    assert list(read.notes) == notes
+
+
+ESCAPES: Final = (rb"\ud83d", rb"\ude00", rb"\uDBFF", rb"\\", rb"\n", rb"\"", rb"\u0041")
+RAW: Final = (b"\xc3\xa9", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xef\xbf\xbd", b"u", b"d83d")
+PIECES: Final = st.lists(st.sampled_from(ESCAPES + RAW), max_size=8)
+"""Parts of a JSON text's inside, each of which leaves no escape open."""
+
+
+def replaced_by_hand(inside: bytes) -> str:
+    """Return the text as Python reads it: UTF-8 first, then JSON, then pairs, then what is left."""
+    text: str = json.loads('"' + inside.decode("utf-8", "replace") + '"')
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+@given(PIECES.map(b"".join))
+def test_tolerant_agrees_with_another_parser_contract_44(inside: bytes) -> None:
+    """Python's own parser takes lone surrogates."""
+    assert msgspec.json.decode(tolerant(b'"' + inside + b'"').content) == replaced_by_hand(inside)
+
+
+@given(PIECES.map(b"".join))
+def test_tolerant_of_what_it_returned_changes_nothing_contract_44(inside: bytes) -> None:
+    once = tolerant(b'"' + inside + b'"').content
+    assert tolerant(once) == JsonText(once)
+
+
+@pytest.mark.parametrize("vendor", DOCUMENTED)
+@given(pieces=PIECES, at=st.integers(0, 10_000))
+@example(pieces=[rb"\ud83d"], at=5)
+def test_normalize_is_as_for_the_cleaned_body_contract_44(
+    vendor: Vendor, pieces: list[bytes], at: int
+) -> None:
+    """In any place, inside or outside of a text: accepted if, and only if, the cleaned one is."""
+    body = DOCUMENTED[vendor]
+    at %= len(body)
+    body = body[:at] + b"".join(pieces) + body[at:]
+    # Cleaned in another way: by Python's parser, where it takes the body.
+    try:
+        loaded = json.loads(body.decode("utf-8", "replace"))
+    except ValueError:
+        assert normalize_or_refuse(vendor, body) is None
+        return
+    cleaned = json.dumps(_cleaned(loaded))
+    expected = normalize_or_refuse(vendor, cleaned.encode())
+    alert = normalize_or_refuse(vendor, body)
+    assert (alert is None) == (expected is None)
+    if alert is not None and expected is not None:
+        assert {**without_id(alert), "notes": ()} == {**without_id(expected), "notes": ()}
+
+
+def _cleaned(value: object) -> object:
+    """Return `value` with U+FFFD for each surrogate, which after parsing is a lone one."""
+    if isinstance(value, str):
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    return value
