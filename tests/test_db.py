@@ -102,14 +102,17 @@ async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed
             confirmations.c.entry_hash
         )
         found = await database.read(lambda c: [tuple(row) for row in c.execute(query)])
-        assert found == [("entry", 0), ("lift", 0), ("unsent", 0)]
+        assert found == [("earlier", -1), ("entry", 0), ("lift", 0), ("unsent", 0)]
         contained = {
             device: await database.read(devices.is_contained, "acme-corp", "crowdstrike", device)
             for device in ("device", "others", "lifted")
         }
         assert contained == {"device": True, "others": False, "lifted": True}
-        await database.write(devices.fail, "acme-corp", "entry")
+        await database.write(devices.fail, "entry")
         assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "device")
+        lift = devices.Held("acme-corp", "crowdstrike", "lifted", "lift", "lifted", token=0)
+        await database.write(lambda c: devices.confirm(c, lift, is_sent=None))
+        assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "lifted")
 
 
 @pytest.mark.parametrize("count", [1, ROWS_AT_ONCE - 1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 1])

@@ -403,7 +403,7 @@ class Site:
 
     async def fail(self, held: Held) -> None:
         """Have it found at the vendor that `held` has failed."""
-        await self._database.write(devices.fail, TENANT, held.entry_hash)
+        await self._database.write(devices.fail, held.entry_hash)
 
     async def is_contained(self) -> bool:
         return await self._database.read(devices.is_contained, TENANT, "crowdstrike", AID)

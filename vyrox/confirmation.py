@@ -162,7 +162,7 @@ def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
         case "outcome_unknown":
             devices.give_up(connection, due.held(), is_sent=row.is_sent)
         case "failed":
-            devices.fail(connection, due.tenant_id, due.entry_hash)
+            devices.fail(connection, due.entry_hash)
     told = outcome_event(
         due.tenant_id,
         None,

@@ -1,10 +1,10 @@
 """Devices at the vendors: one action at a time, and whether Vyrox has contained them (contract 36).
 
-A device is held by the action that is at it, with a lease, across containers. The token rises with
-each that gets it, so one whose lease has run out cannot write over its successor. What an action
-may have left behind stands in the database before the vendor is called, as a confirmation that is
-still to come: until then a containment is taken for Vyrox's own, afterwards where it succeeded, or
-where nobody knows.
+Only one action per device runs at a time, in any container: it leases the device's row. Each lease
+gets a higher fencing token, so an attempt whose lease has expired cannot write over its successor.
+Before the vendor is called, the action's row in `confirmations` is stored. The row of a containment
+that was sent, or may have been, stays when it is settled, until the device is lifted: these rows
+say which devices Vyrox has contained. The row of any other action goes when it has ended.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,9 @@ Ended = Literal["confirmed", "requested", "failed", "outcome_unknown"]
 
 _d: Final = devices.c
 _c: Final = confirmations.c
+
+_IS_CONTAINMENT: Final = sa.and_(_c.target == "contained", _c.is_sent.is_not(False))
+"""For the rows of actions that have contained their device, or may have, or are doing it now."""
 
 _TAKE: Final = """
 INSERT INTO devices (tenant_id, vendor, device_id, hostname, owner, lease_until, token)
@@ -130,6 +133,7 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
             until_at=hold.lease_until + CONFIRM_FOR_S,
             token=token,
             is_sent=None,
+            is_settled=False,
         )
     )
     return Outcome(held)
@@ -143,10 +147,10 @@ def _barred(connection: Connection, hold: Hold) -> Barred | None:
         return None
     # It was claimed by a name, which may have become another device's.
     contained = sa.select(sa.literal(1)).where(
-        _d.tenant_id == hold.tenant_id,
-        _d.vendor == hold.vendor,
-        _d.device_id == hold.device.id,
-        _is_vyroxs(),
+        _c.tenant_id == hold.tenant_id,
+        _c.vendor == hold.vendor,
+        _c.device_id == hold.device.id,
+        _IS_CONTAINMENT,
     )
     found = connection.execute(contained).first()
     return Barred("Vyrox has not contained this device") if found is None else None
@@ -177,11 +181,11 @@ def end(
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
     connection.execute(release)
     if ended == "failed":
-        fail(connection, held.tenant_id, held.entry_hash)
+        fail(connection, held.entry_hash)
     elif ended != "confirmed":
         connection.execute(
             confirmations.update()
-            .where(_c.entry_hash == held.entry_hash)
+            .where(_c.entry_hash == held.entry_hash, ~_c.is_settled)
             .values(
                 reference=reference,
                 next_at=now + CONFIRM_FIRST_S,
@@ -195,7 +199,7 @@ def end(
 
 def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:
     """Undo what a `take` left behind whose commit was not seen: its attempt sent nothing."""
-    fail(connection, tenant_id, entry_hash)
+    fail(connection, entry_hash)
     connection.execute(
         devices.update()
         .where(_d.tenant_id == tenant_id, _d.owner == owner)
@@ -204,82 +208,70 @@ def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str)
 
 
 def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
-    """Note that the device is in the state asked for, and look for it no longer.
+    """Store that the device is in the target state, and stop checking.
 
-    Nothing where it is not looked for: it was noted before, or a later action was confirmed.
+    Nothing is changed if the action is settled: it was confirmed before, or a later action was.
 
     Args:
-        is_sent: Whether that is this action's doing; None where nobody knows, as the attempt has
-            not ended. Only where it is for sure does it take the place of earlier ones.
+        is_sent: Whether this action was sent; None if that is not known, as its attempt has not
+            ended. An action that was certainly sent replaces the earlier ones on its device.
     """
-    if not _forget(connection, held.entry_hash):
+    if not _settle(connection, held, is_sent=is_sent) or held.target == "killed":
         return
-    if is_sent and held.target != "killed":
-        connection.execute(
-            confirmations.delete().where(
-                _c.tenant_id == held.tenant_id,
-                _c.vendor == held.vendor,
-                _c.device_id == held.device_id,
-                _c.target != "killed",
-                _c.token < held.token,
-            )
-        )
-    if held.target == "lifted":
-        # It may come back, or be looked for, after a later containment of which nobody knows.
-        is_later = sa.or_(_d.contained_token.is_(None), _d.contained_token < held.token)
-        lifted = devices.update().where(_is(held), is_later).values(contained_entry=None)
-        connection.execute(lifted)
+    if is_sent:
+        replaced: sa.ColumnElement[bool] = sa.true()
+    elif held.target == "lifted":
+        # An earlier containment that is pending may yet arrive.
+        replaced = _c.is_settled
     else:
-        _mark(connection, held, is_sent=is_sent)
-
-
-def give_up(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
-    """Look for it no longer. What was, or may have been, sent to contain it may have done so."""
-    if _forget(connection, held.entry_hash):
-        _mark(connection, held, is_sent=is_sent)
-
-
-def _mark(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
-    if held.target != "contained" or is_sent is False:
         return
-    # What may be another's deed does not take that one's mark: it may yet say that it has failed.
-    entry = held.entry_hash if is_sent else sa.func.coalesce(_d.contained_entry, held.entry_hash)
-    later = sa.case((_d.contained_token > held.token, _d.contained_token), else_=held.token)
-    mark = {"contained_entry": entry, "contained_token": later}
-    connection.execute(devices.update().where(_is(held)).values(mark))
-
-
-def fail(connection: Connection, tenant_id: str, entry_hash: str) -> None:
-    """Note that the action of this entry has changed nothing, and look for it no longer."""
-    _forget(connection, entry_hash)
-    # It may have been taken for the one that did what was found.
     connection.execute(
-        devices.update()
-        .where(_d.tenant_id == tenant_id, _d.contained_entry == entry_hash)
-        .values(contained_entry=None)
+        confirmations.delete().where(
+            _c.tenant_id == held.tenant_id,
+            _c.vendor == held.vendor,
+            _c.device_id == held.device_id,
+            _c.target != "killed",
+            _c.token < held.token,
+            replaced,
+        )
     )
 
 
-def _forget(connection: Connection, entry_hash: str) -> bool:
-    forgotten = connection.execute(confirmations.delete().where(_c.entry_hash == entry_hash))
-    return forgotten.rowcount == 1
+def give_up(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
+    """Stop checking. A containment that was sent, or may have been, may have succeeded."""
+    _settle(connection, held, is_sent=is_sent)
+
+
+def _settle(connection: Connection, held: Held, *, is_sent: bool | None) -> bool:
+    """Stop checking an action; return False if it is settled already."""
+    is_pending = sa.and_(_c.entry_hash == held.entry_hash, ~_c.is_settled)
+    if held.target == "contained" and is_sent is not False:
+        keep = confirmations.update().where(is_pending).values(is_settled=True, is_sent=is_sent)
+        return connection.execute(keep).rowcount == 1
+    return connection.execute(confirmations.delete().where(is_pending)).rowcount == 1
+
+
+def fail(connection: Connection, entry_hash: str) -> None:
+    """Delete the row of an action that has changed nothing, even if a check has settled it."""
+    connection.execute(confirmations.delete().where(_c.entry_hash == entry_hash))
 
 
 def is_latest() -> sa.ColumnElement[bool]:
-    """Return the condition for confirmations that no later action on the device stands before.
+    """Return the condition for pending actions without a later pending one on the device.
 
-    While the later one is at work, and until it is known what became of it, the device's state says
-    nothing of the earlier. Should it fail, the earlier is looked for again.
+    While the later action is in progress or pending, the state of the device says nothing about the
+    earlier one. If the later one fails, the earlier one is checked again.
     """
     later = confirmations.alias("later")
-    stands_before = sa.exists().where(
+    has_later = sa.exists().where(
         later.c.tenant_id == _c.tenant_id,
         later.c.vendor == _c.vendor,
         later.c.device_id == _c.device_id,
         later.c.target != "killed",
         later.c.token > _c.token,
+        ~later.c.is_settled,
     )
-    return sa.or_(_c.target == "killed", ~stands_before)
+    return sa.and_(~_c.is_settled, sa.or_(_c.target == "killed", ~has_later))
 
 
 def is_contained(
@@ -290,8 +282,13 @@ def is_contained(
     query = sa.select(sa.literal(1)).where(
         _d.tenant_id == tenant_id,
         _d.vendor == vendor,
-        _is_vyroxs(),
         sa.or_(_d.device_id == name, _d.hostname == name),
+        sa.exists().where(
+            _c.tenant_id == _d.tenant_id,
+            _c.vendor == _d.vendor,
+            _c.device_id == _d.device_id,
+            _IS_CONTAINMENT,
+        ),
     )
     # PostgreSQL's text cannot hold a NUL, and no vendor's identifier has one.
     return "\0" not in host and connection.execute(query).first() is not None
@@ -315,18 +312,6 @@ def outcome_event(
         outcome=outcome,
         reason=reason,
     )
-
-
-def _is_vyroxs() -> sa.ColumnElement[bool]:
-    """Return the condition for devices that Vyrox has contained, or may have, or is containing."""
-    under_way = sa.exists().where(
-        _c.tenant_id == _d.tenant_id,
-        _c.vendor == _d.vendor,
-        _c.device_id == _d.device_id,
-        _c.target == "contained",
-        _c.is_sent.is_not(False),
-    )
-    return sa.or_(_d.contained_entry.is_not(None), under_way)
 
 
 def _is(held: Held) -> sa.ColumnElement[bool]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    not_,
 )
 
 metadata = MetaData()
@@ -168,12 +169,9 @@ devices = Table(
     Column("owner", Text),
     Column("lease_until", Float, nullable=False),
     Column("token", BigInteger, nullable=False),
-    # The entry by which Vyrox has contained it, or where nobody found out, may have; NULL once that
-    # was lifted. What is still looked for stands in `confirmations` alone.
-    Column("contained_entry", Text),
-    Column("contained_token", BigInteger),  # the highest of all that have set it
 )
 
+# Actions that are pending, and settled containments that Vyrox may lift.
 confirmations = Table(
     "confirmations",
     metadata,
@@ -185,16 +183,24 @@ confirmations = Table(
     Column("target", Text, nullable=False),
     Column("reference", Text),
     Column("attempts", Integer, nullable=False),
-    Column("next_at", Float, nullable=False, index=True),
+    Column("next_at", Float, nullable=False),
     Column("until_at", Float, nullable=False),
     Column("token", BigInteger, nullable=False),  # the device's; that of a later action is higher
     Column("is_sent", Boolean),  # NULL until the attempt ends; False: others' is under way
+    Column("is_settled", Boolean, nullable=False),  # a containment of Vyrox's; not checked again
 )
 Index(
     "confirmations_device",
     confirmations.c.tenant_id,
     confirmations.c.vendor,
     confirmations.c.device_id,
+)
+
+Index(
+    "confirmations_pending",
+    confirmations.c.next_at,
+    sqlite_where=not_(confirmations.c.is_settled),
+    postgresql_where=not_(confirmations.c.is_settled),
 )
 
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))

@@ -3,10 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
-from vyrox.devices import lock
-
 revision = "0006"
 down_revision = "0005"
+
+# The lock that every transaction takes which changes claims, devices or confirmations.
+_LOCK = "SELECT pg_advisory_xact_lock(7261947)"
 
 
 def upgrade() -> None:
@@ -15,7 +16,9 @@ def upgrade() -> None:
     Where nothing was sent, as others' containment was under way, the mark was off already. Of the
     other rows nobody knows any more.
     """
-    lock(op.get_bind())
+    connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(_LOCK)
     op.add_column("confirmations", sa.Column("is_sent", sa.Boolean))
     op.add_column("devices", sa.Column("contained_token", sa.BigInteger))
     op.create_index("confirmations_device", "confirmations", ["tenant_id", "vendor", "device_id"])
