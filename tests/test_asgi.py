@@ -20,14 +20,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tests.service import HMAC_SECRET
 from tests.test_http_protocol import Answer, exchange, serving
+from vyrox import asgi, log
 from vyrox.app import create_app
 from vyrox.asgi import (
+    Arriving,
     JsonResponse,
     RequestContext,
     error_response,
     handle_http_exception,
+    read_body,
 )
-from vyrox.errors import UnauthorizedError, VyroxError
+from vyrox.errors import RequestTimeoutError, UnauthorizedError, VyroxError
 from vyrox.settings import Settings
 
 CANARY: Final = "canary-0b5d1f"
@@ -256,7 +259,9 @@ async def ask(app: Starlette, method: str, path: str) -> Answer:
         "/webhook",
         "/webhook/",
         "/webhook/unknown",
-        "/webhook/crowdstrike/",
+        "/webhook/crowdstrike//",
+        "/webhook/generic//",
+        "/webhook/generic/acme-corp//",
         "/webhook/crowdstrike/x",
         "//webhook/crowdstrike",
         "/webhook//crowdstrike",
@@ -265,7 +270,6 @@ async def ask(app: Starlette, method: str, path: str) -> Answer:
         "/webhook/Crowdstrike",
         "/webhook/crowdstrike;x=1",
         "/webhook/crowdstrike%00",
-        "/webhook/crowdstrike%2F",
         "/webhook/generic",
         "/webhook/generic/",
         "/webhook/generic/a/b",
@@ -287,6 +291,46 @@ async def test_unknown_path_is_404_without_a_redirect_contract_1(
 ) -> None:
     answer = await ask(ingestion_app, method, path)
     assert (answer.status, answer.body) == (404, b'{"detail":"not found"}')
+
+
+@pytest.mark.parametrize("path", ["/execute/", "/lift/", "/audit/export/", "/health/"])
+async def test_paths_of_the_private_listener_are_exact_contract_1(
+    data_dir: Path, path: str
+) -> None:
+    whole = create_app(Settings(hmac_secret=HMAC_SECRET, data_dir=data_dir))
+    assert (await ask(whole.state.proxy_app, "POST", path)).status == 404
+
+
+async def test_unserved_requests_are_logged_once_then_by_number_contract_1(
+    ingestion_app: Starlette, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the client chose is escaped and bounded, and a flood makes one line a minute."""
+    monkeypatch.setattr(log, "_paced", {})
+    name = "request.refused.404"
+    before = log.counts[name]
+    await ask(ingestion_app, "GET", "/a%0a%1b[31m%e2%80%a8?token=" + CANARY)
+    for number in range(3):
+        await ask(ingestion_app, "POST", f"/{number}" + "%f0%9f%92%a9" * 100)
+    fields = logged(caplog, name)
+    assert (fields["method"], fields["path"]) == ("GET", r"/a\n\x1b[31m\u2028")
+    assert log.counts[name] == before + 4
+
+    caplog.clear()
+    log.report_paced()
+    fields = logged(caplog, name)
+    assert (fields["method"], fields["number"]) == ("POST", 3)
+    path = fields["path"]
+    assert isinstance(path, str)
+    assert path.startswith(r"/2\U0001f4a9")
+    assert len(path) == 128
+
+    caplog.clear()
+    log.report_paced()
+    assert caplog.records == []
+    await ask(ingestion_app, "PUT", "/webhook/crowdstrike")
+    assert logged(caplog, "request.refused.405")["path"] == "/webhook/crowdstrike"
+    await ask(ingestion_app, "GET", "/after-a-quiet-minute")
+    assert logged(caplog, name)["path"] == "/after-a-quiet-minute"
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
@@ -324,3 +368,52 @@ async def test_head_has_no_body_contract_1(
 ) -> None:
     answer = await ask(ingestion_app, "HEAD", path)
     assert (answer.status, answer.body) == (status, b"")
+
+
+class Sending:
+    """A body that arrives piece by piece, and what came of reading it."""
+
+    def __init__(self, arriving: Arriving) -> None:
+        self._messages = asyncio.Queue[Message]()
+        scope: Scope = {"type": "http", "headers": []}
+        request = Request(scope, self._messages.get)
+        self.read = asyncio.create_task(read_body(request, 100, arriving))
+
+    async def send(self, size_bytes: int, *, more: bool = True) -> None:
+        body = b"x" * size_bytes
+        await self._messages.put({"type": "http.request", "body": body, "more_body": more})
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_read_body_drops_the_body_that_has_been_arriving_longest_contract_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not the newcomer: unfinished bodies of unauthenticated clients must not keep alerts out."""
+    monkeypatch.setattr(asgi, "MAX_ARRIVING_BYTES", 100)
+    arriving = Arriving()
+    first, second, third = (Sending(arriving) for _ in range(3))
+    for body in (first, second):
+        await body.send(45)
+    await first.send(5)
+    await third.send(45)
+    with pytest.raises(RequestTimeoutError):
+        await first.read
+    await third.send(5, more=False)
+    assert await third.read == b"x" * 50
+    await second.send(5, more=False)
+    assert await second.read == b"x" * 50
+    assert arriving.size_bytes == 0
+
+
+async def test_read_body_drops_itself_where_it_is_the_oldest_contract_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asgi, "MAX_ARRIVING_BYTES", 50)
+    arriving = Arriving()
+    body = Sending(arriving)
+    await body.send(30)
+    await body.send(30)
+    with pytest.raises(RequestTimeoutError):
+        await body.read
+    assert arriving.size_bytes == 0

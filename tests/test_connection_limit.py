@@ -26,10 +26,12 @@ from vyrox import log
 from vyrox.connection_limit import (
     ENOUGH_FILES,
     MAX_CONNECTIONS,
+    MAX_PRIVATE_CONNECTIONS,
     MAX_UNSENT_BYTES,
     backlog,
     limited_to,
     max_connections,
+    max_private_connections,
     raise_file_limit,
 )
 
@@ -37,21 +39,22 @@ GET = b"GET /first HTTP/1.1\r\nHost: vyrox\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("files", "connections", "waiting"),
+    ("files", "connections", "private", "waiting"),
     [
-        (128, 64, 32),
-        (256, 128, 64),
-        (1024, 512, 256),
-        (4096, 3584, 256),
-        (20_000, MAX_CONNECTIONS, 2048),
-        (1_000_000, MAX_CONNECTIONS, 2048),
+        (128, 64, 16, 16),
+        (256, 128, 32, 32),
+        (1024, 512, 128, 128),
+        (4096, 3584, 128, 128),
+        (20_000, MAX_CONNECTIONS, MAX_PRIVATE_CONNECTIONS, 2048),
+        (1_000_000, MAX_CONNECTIONS, MAX_PRIVATE_CONNECTIONS, 2048),
     ],
 )
-def test_strangers_leave_files_for_everything_else(
-    files: int, connections: int, waiting: int
+def test_the_listeners_leave_files_for_everything_else(
+    files: int, connections: int, private: int, waiting: int
 ) -> None:
-    assert (max_connections(files), backlog(files)) == (connections, waiting)
-    assert connections + waiting < files
+    found = (max_connections(files), max_private_connections(files), backlog(files))
+    assert found == (connections, private, waiting)
+    assert connections + private + 2 * waiting < files
 
 
 @pytest.mark.parametrize(

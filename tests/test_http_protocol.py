@@ -1150,6 +1150,14 @@ async def test_expectation_is_met_once_the_body_is_read() -> None:
         assert (await read_answer(reader)).body == b"POST /first body"
 
 
+async def test_expectation_of_http_1_0_is_ignored() -> None:
+    version_1_0 = POST.replace(b"HTTP/1.1", b"HTTP/1.0")
+    head = version_1_0 + b"Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    async with serving() as port:
+        (found,) = await exchange(port, head + b"body")
+    assert (found.status, found.body) == (200, b"POST /first body")
+
+
 async def test_expectation_is_not_met_after_a_refusal() -> None:
     head = POST + b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
     async with serving() as port:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +35,9 @@ main()
 """`vyrox` with little patience for requests in flight at the end."""
 
 every_signal = pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"]
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 
 
@@ -86,6 +88,53 @@ async def test_serve_ends_when_it_is_told_to(data_dir: Path, number: signal.Sign
     assert await is_refused(port_of(service.ingestion_url))
     assert await is_refused(port_of(service.proxy_url))
     assert not await is_running(data_dir)
+
+
+FEW_FILES: Final = """
+import resource
+from vyrox.cli import main
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+main()
+"""
+"""`vyrox` in a process that may open few files."""
+
+
+async def test_serve_survives_idle_connections_to_the_private_listener_contract_29(
+    data_dir: Path,
+) -> None:
+    """More of them than the process may open files reset none of the public listener's."""
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(
+            running_service(data_dir, "-c", FEW_FILES, "serve", **DEFAULTS)
+        )
+        public = port_of(service.ingestion_url)
+        reader, writer = await stack.enter_async_context(connected(public))
+        await send(writer, webhook("crowdstrike").raw()[:-10])
+        for _ in range(300):
+            await stack.enter_async_context(connected(port_of(service.proxy_url)))
+        for url in (service.ingestion_url, service.proxy_url):
+            async with httpx.AsyncClient(base_url=url) as client:
+                assert (await client.get("/health")).status_code == 200
+        await send(writer, webhook("crowdstrike").raw()[-10:])
+        (answer,) = await read_answers(reader)
+        assert answer.status == 202
+
+
+NOHUP: Final = """
+import signal
+from vyrox.cli import main
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+main()
+"""
+
+
+async def test_serve_under_nohup_goes_on_after_sighup(data_dir: Path) -> None:
+    async with running_service(data_dir, "-c", NOHUP, "serve") as service:
+        service.signal(signal.SIGHUP)
+        await answered_elsewhere(service)
+        service.signal(signal.SIGTERM)
+        assert await service.ended() == 0
+    assert service.lines[-1]["event"] == "stopped"
 
 
 async def test_serve_lets_requests_in_flight_end(data_dir: Path) -> None:

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vyrox import log
 from vyrox.errors import (
     BodyTooLargeError,
-    OverloadedError,
     RequestTimeoutError,
     UnavailableError,
     UnsupportedEncodingError,
@@ -28,13 +27,16 @@ BODY_TIMEOUT_S: Final = 30.0
 """For the whole body to arrive."""
 
 MAX_ARRIVING_BYTES: Final = 128 * 1024 * 1024
-"""Of bodies that have not arrived to the end, over all connections of a listener. Whoever sends
-them has proved nothing yet, and must not decide how much memory the service takes."""
+"""Total size of partly received bodies on one listener. The senders are not authenticated yet, so
+this memory must be bounded."""
 
 DRAINED_BYTES: Final = 4 * 1024 * 1024
 DRAINED_S: Final = 2.0
 """How much, and for how long, a body that is too large is read on, so that its sender gets to
 reading the answer (contract, MAX_BODY_BYTES)."""
+
+MAX_LOGGED: Final = 128
+"""Characters of the method or the path of a request that no route serves."""
 
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -164,9 +166,36 @@ def header_values(request: Request, name: bytes) -> list[bytes]:
 
 
 class Arriving:
-    """How much of unfinished bodies is held, over all connections of one listener."""
+    """The partly received bodies of one listener, bounded by MAX_ARRIVING_BYTES.
 
-    size_bytes = 0
+    Beyond the limit, the body that has been arriving longest is dropped. An unauthenticated client
+    that keeps its bodies unfinished loses them; a body that arrives at a normal pace is accepted.
+    """
+
+    def __init__(self) -> None:
+        """Start with no bodies."""
+        self.size_bytes = 0
+        self._sizes: dict[asyncio.Task[object], int] = {}  # the oldest body first
+
+    def add(self, task: asyncio.Task[object], size_bytes: int) -> None:
+        """Count `size_bytes` more of the body that `task` reads; drop others if needed.
+
+        Raises:
+            RequestTimeoutError: This body itself has been arriving longest.
+        """
+        self._sizes[task] = self._sizes.get(task, 0) + size_bytes
+        self.size_bytes += size_bytes
+        while self.size_bytes > MAX_ARRIVING_BYTES:
+            oldest = next(iter(self._sizes))
+            self.remove(oldest)
+            log.counts["http.body_dropped"] += 1
+            if oldest is task:
+                raise RequestTimeoutError(f"more than {MAX_ARRIVING_BYTES} bytes are arriving")
+            _body_time.end(oldest)
+
+    def remove(self, task: asyncio.Task[object]) -> None:
+        """Stop counting the body that `task` reads."""
+        self.size_bytes -= self._sizes.pop(task, 0)
 
 
 async def read_body(request: Request, limit: int, arriving: Arriving) -> bytes:
@@ -175,8 +204,8 @@ async def read_body(request: Request, limit: int, arriving: Arriving) -> bytes:
     Raises:
         UnsupportedEncodingError: It is compressed.
         BodyTooLargeError: It is, or says it is, larger.
-        OverloadedError: All bodies that are `arriving` come to more than MAX_ARRIVING_BYTES.
-        RequestTimeoutError: It did not arrive within BODY_TIMEOUT_S.
+        RequestTimeoutError: It did not arrive within BODY_TIMEOUT_S, or bodies that began to arrive
+            later needed its memory.
         ClientDisconnect: The sender hung up.
     """
     for name, value in request.scope["headers"]:
@@ -195,6 +224,8 @@ async def read_body(request: Request, limit: int, arriving: Arriving) -> bytes:
 
 
 async def _read_chunks(message: Message, receive: Receive, limit: int, arriving: Arriving) -> bytes:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (a coroutine runs in a task)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -203,21 +234,20 @@ async def _read_chunks(message: Message, receive: Receive, limit: int, arriving:
                 raise ClientDisconnect
             chunk: bytes = message.get("body", b"")
             size += len(chunk)
-            arriving.size_bytes += len(chunk)
             if size > limit:
                 raise BodyTooLargeError(f"more than {limit} bytes")
-            if arriving.size_bytes > MAX_ARRIVING_BYTES:
-                raise OverloadedError(f"{arriving.size_bytes} bytes of bodies are arriving")
+            arriving.add(task, len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
             message = await receive()
     finally:
-        arriving.size_bytes -= size
+        arriving.remove(task)
 
 
 _body_time: Final = TimeLimit(
-    BODY_TIMEOUT_S, lambda: RequestTimeoutError(f"not there after {BODY_TIMEOUT_S} s")
+    BODY_TIMEOUT_S,
+    lambda: RequestTimeoutError(f"not there after {BODY_TIMEOUT_S} s, or memory was needed"),
 )
 
 
@@ -251,8 +281,19 @@ class _DrainingResponse(JsonResponse):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def handle_http_exception(_request: Request, error: Exception) -> Response:
-    """Return the JSON form of what Starlette itself refuses: 404 and 405."""
+async def handle_http_exception(request: Request, error: Exception) -> Response:
+    """Return the JSON form of what Starlette itself refuses, and log it: 404 and 405."""
     assert isinstance(error, HTTPException)  # noqa: S101  (registered for this class alone)
+    log.paced_event(
+        f"request.refused.{error.status_code}",
+        request_id=request_id_of(request),
+        method=_escaped(request.scope["method"]),
+        path=_escaped(request.scope["path"]),
+    )
     detail = _DETAILS.get(error.status_code, "bad request")
     return JsonResponse({"detail": detail}, error.status_code, error.headers)
+
+
+def _escaped(text: str) -> str:
+    """Return at most MAX_LOGGED characters of printable ASCII: the client chose `text`."""
+    return ascii(text[:MAX_LOGGED])[1:-1][:MAX_LOGGED]

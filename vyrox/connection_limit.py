@@ -1,8 +1,8 @@
-"""A limit on the connections of a listener: strangers' must not use up the file descriptors.
+"""A limit on the connections of each listener: clients must not use up the file descriptors.
 
-The private listener, the databases and Redis take theirs from the same process. Over the limit the
-connection that has kept the service waiting longest is closed, so that a new one always gets in:
-whoever holds connections open without a request loses them to those who have one.
+Both listeners, the databases and Redis share the descriptors of one process. Over the limit, the
+connection that has been idle longest is closed, so that a new one always gets in: a client that
+holds connections open without a request loses them to those that have one.
 """
 
 import asyncio
@@ -19,6 +19,9 @@ RESERVED_FILES: Final = 512
 
 MAX_CONNECTIONS: Final = 10_000
 """However many files the process may open: each connection takes memory too."""
+
+MAX_PRIVATE_CONNECTIONS: Final = 256
+"""Of the private listener, which a few programs call."""
 
 MAX_UNSENT_BYTES: Final = 64 * 1024
 """Of answers to one connection, in the system's buffer: on its own it grows to megabytes for each
@@ -47,7 +50,19 @@ def backlog(files: int) -> int:
 
     What arrives beyond it is dropped, and its sender's system tries again after a second or more.
     """
-    return min(2048, (files - max_connections(files)) // 2)
+    return min(2048, _spare_files(files) // 4)
+
+
+def max_private_connections(files: int) -> int:
+    """Return how many connections the private listener may have.
+
+    With the two backlogs, that leaves the stores a quarter of what the public listener leaves.
+    """
+    return min(MAX_PRIVATE_CONNECTIONS, _spare_files(files) // 4)
+
+
+def _spare_files(files: int) -> int:
+    return files - max_connections(files)
 
 
 class _Connections:
@@ -84,15 +99,11 @@ class LimitedHttpProtocol(BoundedHttpProtocol):
     """One connection out of those that a listener may have."""
 
     places: ClassVar[_Connections]
-    answer_timeout_s = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and close another where there are too many."""
         super().connection_made(transport)
         self.places.add(self)
-        connection = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # some systems refuse it where the client has gone
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no longer."""
@@ -131,10 +142,30 @@ class LimitedHttpProtocol(BoundedHttpProtocol):
         self.places.note(self, waiting=lost or not at_work)
 
 
-def limited_to(limit: int) -> type[LimitedHttpProtocol]:
+class PublicHttpProtocol(LimitedHttpProtocol):
+    """A connection of an unauthenticated client: it must take its answers within a short time."""
+
+    answer_timeout_s = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Bound what the system stores for a client that does not read."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # some systems refuse it where the client has gone
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
+
+
+def limited_to(
+    limit: int, base: type[LimitedHttpProtocol] = PublicHttpProtocol
+) -> type[LimitedHttpProtocol]:
     """Return the protocol of one listener that keeps at most `limit` connections open.
 
-    A connection whose request is at work is never closed for another: where all are, it is the new
-    one that goes. A client that does not take its answers is not waited for.
+    A connection with a request in progress is never closed to make room. If all are busy, the new
+    connection is closed. A client that does not take its answers is not waited for.
     """
-    return type("Limited", (LimitedHttpProtocol,), {"places": _Connections(limit)})
+    return type("Limited", (base,), {"places": _Connections(limit)})
+
+
+def private_protocol(files: int) -> type[LimitedHttpProtocol]:
+    """Return the protocol of the private listener where the process may open `files`."""
+    return limited_to(max_private_connections(files), LimitedHttpProtocol)

@@ -50,6 +50,8 @@ _WRITTEN_AS_THEY_ARE: Final = (int, float, dict)
 _PRINTABLE: Final = re.compile(rb"[ -~]*")
 
 counts: Final[Counter[str]] = Counter()
+_paced: dict[str, tuple[int, Mapping[str, object]]] = {}
+"""By name: how many were not logged since the last line, and the fields of the latest."""
 _lines_in_second: dict[str, tuple[int, int]] = {}
 
 
@@ -71,6 +73,29 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
         _lines.put(_encode(time.time(), level, name, fields))  # noqa: TID251  (as `logging` does)
     else:
         logger.log(level, name, extra={"fields": fields})
+
+
+def paced_event(name: str, **fields: object) -> None:
+    """Count `name`; log the first at once as a warning, later ones once a minute as a number.
+
+    For what anybody can cause. After a minute without one, the next is logged at once again.
+    """
+    if name in _paced:
+        counts[name] += 1
+        _paced[name] = (_paced[name][0] + 1, fields)
+    else:
+        _paced[name] = (0, {})
+        event(name, logging.WARNING, **fields)
+
+
+def report_paced() -> None:
+    """Log what `paced_event` has only counted; call it once a minute."""
+    for name, (number, fields) in list(_paced.items()):
+        if number:
+            _paced[name] = (0, {})
+            logger.warning(name, extra={"fields": {**fields, "number": number}})
+        else:
+            del _paced[name]
 
 
 def _may_write(name: str) -> bool:
@@ -223,6 +248,7 @@ def configured(level: int = logging.INFO) -> Iterator[None]:
 
 
 async def report_counts() -> None:
-    """Log how often each event has happened since the start."""
+    """Log how often each event has happened since the start, and what was paced."""
+    report_paced()
     if counts:
         event("counts", totals=dict(sorted(counts.items())))

@@ -15,7 +15,13 @@ from starlette.applications import Starlette
 
 from vyrox import log
 from vyrox.app import create_app
-from vyrox.connection_limit import backlog, limited_to, max_connections, raise_file_limit
+from vyrox.connection_limit import (
+    backlog,
+    limited_to,
+    max_connections,
+    private_protocol,
+    raise_file_limit,
+)
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.http_protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
@@ -41,7 +47,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is in flight and return.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then finish what is in flight and return.
 
     Raises:
         SettingsError: A required setting is missing, or the ports are the same.
@@ -60,12 +66,12 @@ async def serve(settings: Settings) -> None:
     ):
         async with app.router.lifespan_context(app):
             files = raise_file_limit()
-            strangers = limited_to(max_connections(files))
+            limit = max_connections(files)
             _settle_interpreter()
             await _serve_both(
                 {
-                    _server(app.state.ingestion_app, strangers, backlog(files)): public,
-                    _server(app.state.proxy_app, BoundedHttpProtocol, backlog(files)): private,
+                    _server(app.state.ingestion_app, limited_to(limit), backlog(files)): public,
+                    _server(app.state.proxy_app, private_protocol(files), backlog(files)): private,
                 }
             )
     log.event("stopped")
@@ -106,8 +112,9 @@ def _stop(servers: dict[_Server, socket.socket]) -> None:
 
 def _on_signal(callback: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, callback)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does with SIGHUP
+            loop.add_signal_handler(number, callback)
 
 
 def _server(app: Starlette, protocol: type[BoundedHttpProtocol], waiting: int) -> _Server:

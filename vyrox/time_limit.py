@@ -52,6 +52,12 @@ class TimeLimit:
             if task.uncancel() <= cancelled_before and exc_type is asyncio.CancelledError:
                 raise self._error() from exc
 
+    def end(self, task: asyncio.Task[object]) -> None:
+        """End the time of `task` now; nothing happens if it is not inside."""
+        if task in self._inside and task not in self._expired:
+            self._expired.add(task)
+            task.cancel()
+
     def _expire(self) -> None:
         assert self._loop is not None  # noqa: S101  (it called)
         self._timer = None
@@ -60,6 +66,4 @@ class TimeLimit:
             if deadline > now:
                 self._timer = self._loop.call_at(deadline, self._expire)
                 return
-            if task not in self._expired:
-                self._expired.add(task)
-                task.cancel()
+            self.end(task)

@@ -780,11 +780,11 @@ async def test_execute_cut_short_by_shutdown_goes_on_and_is_never_503_contract_1
     assert len(vendor.asked) == 1
 
 
-async def test_execute_without_room_for_its_body_is_no_503_either_contract_19(
+async def test_execute_without_room_for_its_body_is_408_contract_19(
     dry: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vyrox.asgi.MAX_ARRIVING_BYTES", 0)
-    check(await dry.execute(wanted()), 500, refusal("internal error"))
+    check(await dry.execute(wanted()), 408, refusal("request timed out"))
     assert not await dry.has_acted()
 
 

@@ -58,9 +58,9 @@ class Ingestion:
 def create_routes() -> list[BaseRoute]:
     """Return the routes of the public listener."""
     generic = partial(receive_alert, vendor="generic")
+    posts = {**POSTS, **_with_slash({"/webhook/generic/{tenant_id}": generic})}
     return [
-        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in POSTS.items()),
-        Route("/webhook/generic/{tenant_id}", generic, methods=["POST"]),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
         Route("/health", report_health, methods=["GET"]),
     ]
 
@@ -116,11 +116,18 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     return JsonResponse({"status": "queued", "alert_id": stored.alert_id}, 202)
 
 
-POSTS: Final[dict[str, Endpoint]] = {
-    "/webhook/crowdstrike": partial(receive_alert, vendor="crowdstrike"),
-    "/webhook/sentinelone": partial(receive_alert, vendor="sentinelone"),
-    "/webhook/defender": partial(receive_alert, vendor="defender"),
-}
+def _with_slash(posts: dict[str, Endpoint]) -> dict[str, Endpoint]:
+    """Return `posts` with each path twice: one slash at its end is accepted (contract 1)."""
+    return {path + end: endpoint for path, endpoint in posts.items() for end in ("", "/")}
+
+
+POSTS: Final[dict[str, Endpoint]] = _with_slash(
+    {
+        "/webhook/crowdstrike": partial(receive_alert, vendor="crowdstrike"),
+        "/webhook/sentinelone": partial(receive_alert, vendor="sentinelone"),
+        "/webhook/defender": partial(receive_alert, vendor="defender"),
+    }
+)
 """The routes with a path of their own, by it. The generic vendor's has the tenant in it."""
 
 
