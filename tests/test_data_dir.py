@@ -1,9 +1,13 @@
 """The data directory: made private, and owned by one process at a time."""
 
+import os
+import pwd
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -16,21 +20,102 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
 
-def test_prepare_makes_a_directory_for_its_owner_alone(data_dir: Path) -> None:
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """One that hides nothing, until `prepare` sets its own; and this process's afterwards."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Make `path` another user's than the running one's; return the number of its owner."""
+    user = os.geteuid()
+    if user == 0:
+        os.chown(path, OTHER_USER, -1, follow_symlinks=False)
+        return OTHER_USER
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER_USER)
+    return user
+
+
+OTHER_USER: Final = 47_110
+
+
+def test_prepare_makes_a_directory_for_its_owner_alone_contract_48(data_dir: Path) -> None:
     path = prepare(data_dir / "a" / "b")
 
     assert path == (data_dir / "a" / "b").resolve()
-    assert mode(path) == 0o700
+    assert (mode(path), mode(path.parent)) == (0o700, 0o700)
 
 
-def test_prepare_closes_a_directory_that_others_could_enter_and_keeps_what_is_in_it(
+def test_prepare_leaves_the_mode_of_a_directory_and_hides_what_is_made_contract_48(
     data_dir: Path,
 ) -> None:
-    data_dir.chmod(0o777)
+    """A mounted volume has the mode that its platform gives it."""
+    data_dir.chmod(0o775)
     (data_dir / "vyrox.db").write_bytes(b"kept")
 
-    assert mode(prepare(data_dir)) == 0o700
+    assert mode(prepare(data_dir)) == 0o775
     assert (data_dir / "vyrox.db").read_bytes() == b"kept"
+    (data_dir / "file").touch()
+    (data_dir / "directory").mkdir()
+    with owned(data_dir):
+        found = [mode(data_dir / name) for name in ("file", LOCK_FILE, "directory")]
+    assert found == [0o600, 0o600, 0o700]
+
+
+def test_prepare_refuses_what_belongs_to_another_user_contract_48(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = give_away(data_dir, monkeypatch)
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"user {owner}"
+    said = rf"^VYROX_DATA_DIR: {data_dir} belongs to {name}: run vyrox as that user, not as "
+    with pytest.raises(OperatorError, match=said):
+        prepare(data_dir)
+
+
+def test_prepare_refuses_a_file_of_another_user_in_it_contract_48(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who runs Vyrox as root once would else find its database closed to the service."""
+    (data_dir / "vyrox.db").touch()
+    give_away(data_dir / "vyrox.db", monkeypatch)
+    with pytest.raises(OperatorError, match=" belongs to "):
+        prepare(data_dir)
+
+
+def test_prepare_takes_a_directory_of_roots_if_it_may_write_contract_48(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As platforms mount a volume for a group: `/` stands for it."""
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER_USER)
+    monkeypatch.setattr(Path, "iterdir", lambda _path: [])
+    monkeypatch.setattr(os, "access", lambda _path, _wanted: True)
+    assert prepare(Path("/")) == Path("/")
+    monkeypatch.setattr(os, "access", lambda _path, _wanted: False)
+    said = rf"^VYROX_DATA_DIR /: user {OTHER_USER} may not write to it$"
+    with pytest.raises(OperatorError, match=said):
+        prepare(Path("/"))
+
+
+def test_prepare_refuses_a_link_contract_48(data_dir: Path) -> None:
+    link = data_dir / "link"
+    link.symlink_to(data_dir)
+    said = rf"^VYROX_DATA_DIR {link} is a link: name the directory itself$"
+    with pytest.raises(OperatorError, match=said):
+        prepare(link)
+
+
+def test_owned_follows_no_link_contract_48(data_dir: Path) -> None:
+    target = data_dir / "target"
+    target.write_bytes(b"kept")
+    (data_dir / LOCK_FILE).symlink_to(target)
+    with pytest.raises(OperatorError), owned(data_dir):
+        pass
+    assert target.read_bytes() == b"kept"
 
 
 def test_prepare_gives_an_absolute_path(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -311,6 +311,21 @@ async def test_postgres_commits_wait_for_the_disk_and_locks_do_not_outlive_a_fro
         assert await database.write(settings) == ["on", "5s"]
 
 
+@pytest.mark.parametrize("level", ["serializable", "repeatable read"])
+async def test_postgres_isolation_level_is_set_not_inherited_contract_48(
+    postgres: Postgres, data_dir: Path, level: str
+) -> None:
+    url = await new_postgres_database(postgres)
+    name = sa.make_url(url).database
+    async with raw_connection(url) as connection:
+        statement = f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'"
+        await connection.execute(sa.text(statement))
+        await connection.commit()
+    async with open_database(url, data_dir) as database:
+        assert await database.read(run, "SHOW default_transaction_isolation") == level
+        assert await database.read(run, "SHOW transaction_isolation") == "read committed"
+
+
 async def test_write_is_committed_when_it_returns(database_url: str | None, data_dir: Path) -> None:
     async with (
         open_database(database_url, data_dir) as database,

@@ -4,25 +4,34 @@ import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
 from vyrox.edr_credentials import EdrClients, Stored
+from vyrox.encryption import encrypt_secret
+from vyrox.errors import VendorError
 
 
 def test_secret_that_no_key_decrypts_is_told_before_an_action_needs_it_contract_38(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     vault, gone = (MultiFernet([Fernet(Fernet.generate_key())]) for _ in range(2))
-    known, forgotten = (
+    exchanged = encrypt_secret(vault, b"secret", "acme-corp", "crowdstrike", "vendor")
+    known, forgotten, misplaced = (
         Stored(tenant, "crowdstrike", "id", None, "https://api.crowdstrike.com", secret, "1")
         for tenant, secret in (
             ("acme-corp", vault.encrypt(b"secret").decode()),
             ("initech", gone.encrypt(b"secret").decode()),
+            ("exchanged", exchanged),
         )
     )
 
     def make(_credentials: object) -> None:
         raise AssertionError
 
-    EdrClients(vault, make).report_undecryptable([known, forgotten])  # type: ignore[arg-type]
-    [record] = caplog.records
+    clients = EdrClients(vault, make)  # type: ignore[arg-type]
+    clients.report_undecryptable([known, forgotten, misplaced])
+    with pytest.raises(VendorError, match="of another tenant"):
+        clients.client(misplaced)
+    [record, of_another] = caplog.records
+    assert of_another.getMessage() == "tenant.secret_misplaced"
+    assert vars(of_another)["fields"]["tenant"] == "exchanged"
     assert record.getMessage() == "tenant.undecryptable"
     assert vars(record)["fields"] == {
         "tenant": "initech",

@@ -12,8 +12,17 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from tests.service import ROOT
-from vyrox.encryption import KEY_FILE, open_vault
+from vyrox.encryption import (
+    KEY_FILE,
+    Kind,
+    MisplacedSecretError,
+    bind_secret,
+    decrypt_secret,
+    encrypt_secret,
+    open_vault,
+)
 from vyrox.errors import OperatorError
+from vyrox.models import Vendor
 from vyrox.settings import Settings
 
 SECRET = b"a tenant's secret"
@@ -157,3 +166,44 @@ def test_open_vault_in_processes_that_race_gives_one_key(data_dir: Path) -> None
         assert read == [SECRET] * ROUNDS
     warnings = "".join(warned for _, warned in outputs)
     assert warnings.count("a key was made") == ROUNDS
+
+
+def test_open_vault_follows_no_link_contract_48(data_dir: Path) -> None:
+    (data_dir / "elsewhere").write_bytes(OLD_KEY.encode())
+    (data_dir / KEY_FILE).symlink_to(data_dir / "elsewhere")
+
+    with pytest.raises(OperatorError, match=rf"^{data_dir / KEY_FILE}: "):
+        open_vault(Settings(data_dir=data_dir))
+
+
+@pytest.mark.parametrize(
+    ("tenant_id", "vendor", "kind"),
+    [
+        pytest.param("initech", "defender", "webhook", id="reject_other_tenant"),
+        pytest.param("acme", "sentinelone", "webhook", id="reject_other_vendor"),
+        pytest.param("acme", "defender", "vendor", id="reject_other_kind"),
+        pytest.param("acm", "defender", "webhook", id="reject_part_of_the_name"),
+    ],
+)
+def test_secret_is_bound_to_its_place_contract_38(
+    tenant_id: str, vendor: Vendor, kind: Kind
+) -> None:
+    vault = open_vault(Settings(encryption_keys=(NEW_KEY,)))
+    encrypted = encrypt_secret(vault, SECRET, "acme", "defender", "webhook")
+
+    assert decrypt_secret(vault, encrypted, "acme", "defender", "webhook") == SECRET
+    with pytest.raises(MisplacedSecretError):
+        decrypt_secret(vault, encrypted, tenant_id, vendor, kind)
+    # What cannot be read is left as it is.
+    assert bind_secret(vault, tenant_id, vendor, kind, encrypted) == encrypted
+
+
+def test_secret_of_an_earlier_version_is_read_and_can_be_bound_contract_38() -> None:
+    vault = open_vault(Settings(encryption_keys=(NEW_KEY,)))
+    old = vault.encrypt(SECRET).decode()
+
+    assert decrypt_secret(vault, old, "acme", "defender", "webhook") == SECRET
+    bound = bind_secret(vault, "acme", "defender", "webhook", old)
+    assert decrypt_secret(vault, bound, "acme", "defender", "webhook") == SECRET
+    with pytest.raises(MisplacedSecretError):
+        decrypt_secret(vault, bound, "initech", "defender", "webhook")

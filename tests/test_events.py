@@ -15,7 +15,16 @@ from vyrox.chain.entry import GENESIS, seal
 from vyrox.chain.writer import SERVICE, Draft
 from vyrox.db import Database
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.events import MAX_TEXT, PER_SECOND, AuditEvents, event, write_events
+from vyrox.events import (
+    MAX_TEXT,
+    PER_SECOND,
+    SUMMED_UP,
+    SUMS_INTERVAL_S,
+    AuditEvents,
+    Budget,
+    event,
+    write_events,
+)
 
 
 def summary(entries: list[Entry]) -> list[object]:
@@ -167,6 +176,75 @@ async def test_note_beyond_what_memory_may_hold_is_told_as_a_number(
         await noting.close()
     assert summary(await events(database)) == ["0", "1", "2", "3", 4]
     assert summary(await events(database, "other-corp")) == ["0", "1", 2]
+
+
+def fail(noting: AuditEvents, tenant_id: str | None, count: int) -> None:
+    for _ in range(count):
+        noting.note_unauthenticated("auth.failed", tenant_id, "r", claimed_tenant=tenant_id)
+
+
+def numbers(entries: list[Entry]) -> list[tuple[object, object]]:
+    """Return whom each event names, and for how many it stands."""
+    return [(entry["resolved_tenant"], entry.get("not_written", 1)) for entry in entries]
+
+
+async def test_events_without_a_credential_share_one_budget_contract_47(
+    database: Database,
+) -> None:
+    """Whichever tenants they name: in the service's chain, and a sum for each once a minute."""
+    clock = Clock(1000.0)
+    async with running_writer(database) as writer:
+        noting = AuditEvents(writer, clock, Budget(per_second=3))
+        fail(noting, "known", 2)
+        fail(noting, None, 2)
+        fail(noting, "other", 5)
+        note(noting, range(PER_SECOND))
+        clock.now += 1
+        fail(noting, "known", 1)
+        await noting.flush()
+        written = [("known", 1), ("known", 1), (None, 1), ("known", 1)]
+        assert numbers(await events(database, SERVICE)) == written
+        clock.now += SUMS_INTERVAL_S - 1
+        await noting.flush()
+    assert numbers(await events(database, SERVICE)) == [*written, ("other", 5), (None, 1)]
+    assert await events(database, "known") == []
+    assert len(await events(database)) == PER_SECOND
+
+
+async def test_events_without_a_credential_take_so_many_bytes_a_day_contract_47(
+    database: Database,
+) -> None:
+    """And the sums of many tenants are few: their names are an attacker's to choose from."""
+    clock = Clock(0.0)
+    async with running_writer(database) as writer:
+        noting = AuditEvents(writer, clock, Budget(1000, bytes_per_day=3000))
+        fail(noting, "known", 100)
+        for number in range(SUMMED_UP + 9):
+            fail(noting, f"tenant-{number}", 1)
+        await noting.close()
+        first_day = await events(database, SERVICE)
+        clock.now += 86_400
+        fail(noting, "known", 1)
+        await noting.close()
+    single = [entry for entry in first_day if "not_written" not in entry]
+    sums = [entry for entry in first_day if "not_written" in entry]
+    assert 1 < len(single) < 5
+    assert sum(int(str(entry["not_written"])) for entry in sums) == 109 + SUMMED_UP - len(single)
+    assert numbers(sums)[0] == ("known", 100 - len(single))
+    assert len(sums) == SUMMED_UP + 1
+    assert (numbers(sums)[-1], sums[-1]["tenants"]) == ((None, 10), 10)
+    assert numbers(await events(database, SERVICE))[-1] == ("known", 1)
+
+
+async def test_events_without_a_credential_beyond_memory_are_summed_up_contract_47(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_events, "MAX_NOTED", 2)
+    async with running_writer(database) as writer:
+        noting = AuditEvents(writer, Clock())
+        fail(noting, None, 5)
+        await noting.close()
+    assert numbers(await events(database, SERVICE)) == [(None, 1), (None, 1), (None, 3)]
 
 
 _examples = itertools.count()

@@ -16,6 +16,7 @@ from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from vyrox.db import Database, open_database
 from vyrox.db.tables import tenant_credentials
+from vyrox.encryption import encrypt_secret
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.models import FieldMap, Vendor
 from vyrox.tenants import (
@@ -416,6 +417,36 @@ async def test_refresh_shuts_out_only_the_tenant_whose_secret_cannot_be_decrypte
     # With the key it works again; nothing was given up.
     tenants = await refreshed(database, MultiFernet([NEW_KEY, OLD_KEY]))
     assert tenants.look_up("lost", "crowdstrike", NOW).secrets == (b"lost-c",)
+
+
+def exchange_secrets(connection: Connection) -> None:
+    """Give each of two tenants the secret of the other, as a user of the database can."""
+    rows = connection.execute(sa.select(tenant_credentials)).all()
+    for row, other in zip(rows, reversed(rows), strict=True):
+        connection.execute(
+            tenant_credentials.update()
+            .where(tenant_credentials.c.tenant_id == row.tenant_id)
+            .values(secret=other.secret)
+        )
+
+
+async def test_refresh_takes_no_secret_of_another_tenants_row_contract_38(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would let the one send alerts as the other."""
+    for name in ("acme", "initech"):
+        encrypted = encrypt_secret(VAULT, name.encode(), name, "crowdstrike", "webhook")
+        await database.write(add_tenant, name, "crowdstrike", encrypted, None, NOW)
+    assert (await refreshed(database)).look_up("acme", "crowdstrike", NOW).secrets == (b"acme",)
+    await database.write(exchange_secrets)
+
+    tenants = await refreshed(database)
+
+    for name in ("acme", "initech"):
+        assert tenants.look_up(name, "crowdstrike", NOW) == Credentials(name, (), onboarded=True)
+    records = [r for r in caplog.records if r.getMessage() == "tenant.secret_misplaced"]
+    assert [record.levelno for record in records] == [logging.ERROR] * 2
+    assert records[0].__dict__["fields"]["column"] == "secret"
 
 
 async def test_refresh_does_without_a_previous_secret_whose_key_was_retired(

@@ -33,7 +33,7 @@ from vyrox.edr_credentials import EdrClients, MakeClient, list_credentials
 from vyrox.embedded import embedded_valkey
 from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
-from vyrox.events import AuditEvents
+from vyrox.events import AuditEvents, Budget
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
 from vyrox.intake import Intake, delete_expired
@@ -154,7 +154,11 @@ async def open_resources(
         )
         await clocks.probe()
         writer = ChainWriter(database, wall_clock)
-        events = AuditEvents(writer)
+        budget = Budget(
+            settings.unauthenticated_events_per_second,
+            settings.unauthenticated_event_bytes_per_day,
+        )
+        events = AuditEvents(writer, budget=budget)
         intake = Intake(writer, settings.redelivery_window_s)
         queue = AlertQueue(client, database, settings.queue_max_alerts)
         health = Health(database, queue, wall_clock)

@@ -1,29 +1,79 @@
 """The one directory the service writes to, and who owns it at the moment."""
 
 import fcntl
+import os
+import pwd
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from vyrox.errors import OperatorError
 
 LOCK_FILE = "serve.lock"
 
 
+_ROOT: Final = 0
+
+PRIVATE: Final = 0o077
+"""The umask: files are 0600 and directories 0700."""
+
+
 def prepare(path: Path) -> Path:
-    """Return `path` as an absolute directory that only its owner can enter (0700), made if needed.
+    """Return `path` as an absolute directory, made if needed.
+
+    From here on, everything that this process and its children make is private to the user (0600,
+    0700). The mode of a directory that existed is not changed: it may be a mounted volume.
 
     Raises:
-        OperatorError: It cannot be made, or belongs to somebody else.
+        OperatorError: It cannot be made or written, is a link, or it or something in it belongs to
+            another user.
     """
+    os.umask(PRIVATE)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
+        if path.is_symlink():
+            raise OperatorError(f"VYROX_DATA_DIR {path} is a link: name the directory itself")
+        path.mkdir(parents=True, exist_ok=True)
+        _check_owners(path)
     except FileExistsError as exc:
         raise OperatorError(f"VYROX_DATA_DIR {path}: Not a directory") from exc
     except OSError as exc:
         raise OperatorError(f"VYROX_DATA_DIR {path}: {exc.strerror}") from exc
     return path.resolve()
+
+
+def _check_owners(path: Path) -> None:
+    _check_owner(path, path.lstat().st_uid)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OperatorError(f"VYROX_DATA_DIR {path}: {_user(os.geteuid())} may not write to it")
+    # In a directory that others may write to, a file of theirs could be taken for Vyrox's.
+    for file in path.iterdir():
+        with suppress(FileNotFoundError):  # one of a running Valkey's
+            _check_owner(file, file.lstat().st_uid)
+
+
+def _check_owner(path: Path, owner: int) -> None:
+    if owner not in {os.geteuid(), _ROOT}:
+        raise OperatorError(
+            f"VYROX_DATA_DIR: {path} belongs to {_user(owner)}: run vyrox as that user, not as "
+            f"{_user(os.geteuid())}"
+        )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Return a descriptor of `path`, which may be no link; a new file is 0600.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 @contextmanager
@@ -36,10 +86,10 @@ def owned(path: Path) -> Iterator[None]:
         OperatorError: Another process holds it, or the lock file cannot be opened.
     """
     try:
-        opened = (path / LOCK_FILE).open("w")
+        descriptor = open_private(path / LOCK_FILE, os.O_WRONLY | os.O_CREAT)
     except OSError as exc:
         raise OperatorError(f"{path / LOCK_FILE}: {exc.strerror}") from exc
-    with opened as lock:
+    with os.fdopen(descriptor, "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

@@ -16,6 +16,7 @@ from vyrox.chain.writer import append
 from vyrox.db.tables import alerts, edr_credentials
 from vyrox.edr import VendorClient
 from vyrox.edr.clients import Credentials
+from vyrox.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.errors import OperatorError, VendorError
 from vyrox.events import event
 from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
@@ -121,9 +122,10 @@ class EdrClients:
         for stored in all_stored:
             try:
                 self._decrypt(stored)
-            except VendorError:
+            except VendorError as exc:
+                misplaced = isinstance(exc.__cause__, MisplacedSecretError)
                 log.event(
-                    "tenant.undecryptable",
+                    "tenant.secret_misplaced" if misplaced else "tenant.undecryptable",
                     logging.ERROR,
                     tenant=stored.tenant_id,
                     vendor=stored.vendor,
@@ -132,7 +134,11 @@ class EdrClients:
 
     def _decrypt(self, stored: Stored) -> str:
         try:
-            return self._vault.decrypt(stored.secret).decode()
+            return decrypt_secret(
+                self._vault, stored.secret, stored.tenant_id, stored.vendor, "vendor"
+            ).decode()
+        except MisplacedSecretError as exc:
+            raise VendorError("the stored secret is of another tenant, vendor or kind") from exc
         except InvalidToken as exc:
             raise VendorError("the key that encrypted the vendor's secret is gone") from exc
 

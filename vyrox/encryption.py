@@ -1,16 +1,74 @@
-"""Encryption of stored secrets: Fernet, several keys for rotation."""
+"""Encryption of stored secrets: Fernet, several keys for rotation, each secret bound to its place.
+
+A database user without the key must not be able to give one tenant's secret to another by copying
+its row. So the plaintext names the tenant, the vendor and the kind of the secret.
+"""
 
 import fcntl
 import logging
 import os
 from pathlib import Path
+from typing import Final, Literal
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from vyrox.errors import OperatorError
+from vyrox.models import Vendor
 from vyrox.settings import Settings
 
 KEY_FILE = "encryption.key"
+
+Kind = Literal["webhook", "vendor"]
+"""What a stored secret is for: a webhook's credential, or Vyrox's own at the vendor."""
+
+_BOUND: Final = b"vyrox secret 1"
+"""Begins the plaintext of a bound secret. Earlier versions stored the secret alone."""
+
+
+class MisplacedSecretError(InvalidToken):
+    """The secret was encrypted for another tenant, vendor or kind: its row was exchanged."""
+
+
+def encrypt_secret(
+    vault: MultiFernet, secret: bytes, tenant_id: str, vendor: Vendor, kind: Kind
+) -> str:
+    """Return `secret` encrypted, and bound to its place: in another it is not decrypted."""
+    return vault.encrypt(_place(tenant_id, vendor, kind) + secret).decode()
+
+
+def decrypt_secret(
+    vault: MultiFernet, encrypted: str, tenant_id: str, vendor: Vendor, kind: Kind
+) -> bytes:
+    """Return the secret. One that was stored before secrets were bound is accepted anywhere.
+
+    Raises:
+        MisplacedSecretError: It is bound to another place.
+        InvalidToken: No key decrypts it.
+    """
+    plain = vault.decrypt(encrypted)
+    if not plain.startswith(_BOUND):
+        return plain
+    place = _place(tenant_id, vendor, kind)
+    if not plain.startswith(place):
+        raise MisplacedSecretError
+    return plain[len(place) :]
+
+
+def bind_secret(
+    vault: MultiFernet, tenant_id: str, vendor: Vendor, kind: Kind, encrypted: str
+) -> str:
+    """Return `encrypted` bound to its place; as it is if it cannot be decrypted there."""
+    try:
+        secret = decrypt_secret(vault, encrypted, tenant_id, vendor, kind)
+    except InvalidToken:
+        return encrypted
+    return encrypt_secret(vault, secret, tenant_id, vendor, kind)
+
+
+def _place(tenant_id: str, vendor: Vendor, kind: Kind) -> bytes:
+    # None of the three can hold a NUL (contract 7).
+    return b"\0".join((_BOUND, tenant_id.encode(), vendor.encode(), kind.encode(), b""))
+
 
 logger = logging.getLogger("vyrox.encryption")
 
@@ -36,7 +94,7 @@ def open_vault(settings: Settings) -> MultiFernet:
 
 
 def _key_file(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
         # Of two processes that start together, one makes the key and the other waits for it. One
         # that is killed here leaves an empty file, in which the next makes its own.

@@ -4,20 +4,27 @@ They are noted at once, without waiting, and written a moment later to the tenan
 A flood cannot fill the disk, nor the memory: of one kind and tenant, what goes beyond PER_SECOND in
 a second is only counted, and so is everything beyond MAX_NOTED while the database is away; one
 event for each kind and tenant then tells how many there were.
+
+Anybody can cause an event without a credential, and can name tenants. So all of these share one
+budget, of the whole process, and are in the service's own chain, whichever tenant they name
+(contract 47). A budget for each tenant would multiply what is written by the names that are tried,
+and would show in the load which of them exist (contract 3).
 """
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.chain.entry import Scalar
-from vyrox.chain.writer import ChainWriter, Draft, Outcome
+from vyrox.chain.writer import SERVICE, ChainWriter, Draft, Outcome
 from vyrox.errors import UnavailableError
 
 PER_SECOND: Final = 10
@@ -33,15 +40,97 @@ MAX_TEXT: Final = 256
 """Characters of one member; a vendor or a stranger chooses some of them."""
 
 
+ENTRY_BYTES: Final = 512
+"""What an entry takes in the database beside the JSON of its members: hashes, columns, indexes."""
+
+SUMMED_UP: Final = 16
+"""Tenants that have a sum of their own each minute; all others share one."""
+
+SUMS_INTERVAL_S: Final = 60.0
+
+_DAY_S: Final = 86_400
+
+_json: Final = msgspec.json.Encoder()
+
+
+class Budget:
+    """How many events without a credential are written; those beyond it are counted.
+
+    The steps are the same for every event, whichever tenant it names (contract 3).
+    """
+
+    def __init__(self, per_second: int = 10, bytes_per_day: int = 20_000_000) -> None:
+        self._per_second = per_second
+        self._bytes_per_day = bytes_per_day
+        self._second = self._day = 0
+        self._written = 0  # in this second
+        self._written_bytes = 0  # on this day
+        self._counted: Counter[tuple[str, str | None]] = Counter()  # by kind and tenant
+        self._counted_since = 0.0
+
+    def allows(self, size_bytes: int, now: float) -> bool:
+        """Return whether an event may be written, and take it from the budget."""
+        if self._second != int(now):
+            self._second, self._written = int(now), 0
+        if self._day != int(now) // _DAY_S:
+            self._day, self._written_bytes = int(now) // _DAY_S, 0
+        allowed = (
+            self._written < self._per_second
+            and self._written_bytes + size_bytes <= self._bytes_per_day
+        )
+        self._written += allowed
+        self._written_bytes += allowed * size_bytes
+        return allowed
+
+    def count(self, kind: str, tenant_id: str | None, now: float) -> None:
+        """Count an event that is not written."""
+        if not self._counted:
+            self._counted_since = now
+        self._counted[kind, tenant_id] += 1
+
+    def take_sums(self, now: float) -> list[Draft]:
+        """Return an event for each kind and tenant, a minute after the first was counted.
+
+        The tenants with the highest numbers have one each. The others share one, so that sums
+        cannot fill the disk either.
+        """
+        if not self._counted or now < self._counted_since + SUMS_INTERVAL_S:
+            return []
+        ordered = self._counted.most_common()
+        self._counted.clear()
+        rest: Counter[str] = Counter()
+        tenants: Counter[str] = Counter()
+        for (kind, _), number in ordered[SUMMED_UP:]:
+            rest[kind] += number
+            tenants[kind] += 1
+        return [
+            *(_sum(kind, number, resolved_tenant=of) for (kind, of), number in ordered[:SUMMED_UP]),
+            *(_sum(kind, rest[kind], resolved_tenant=None, tenants=tenants[kind]) for kind in rest),
+        ]
+
+
+def _sum(kind: str, number: int, **members: Scalar) -> Draft:
+    return event(kind, SERVICE, None, **members, not_written=number)
+
+
 class AuditEvents:
     """Events waiting to be written; `flush` must be called often, and at the end."""
 
     def __init__(
-        self, writer: ChainWriter, monotonic: Callable[[], float] = time.monotonic
+        self,
+        writer: ChainWriter,
+        monotonic: Callable[[], float] = time.monotonic,
+        budget: Budget | None = None,
     ) -> None:
-        """`monotonic` returns seconds; it says which events fall into one second."""
+        """Note nothing yet.
+
+        Args:
+            monotonic: Returns seconds; it says which events fall into one second.
+            budget: For the events without a credential.
+        """
         self._writer = writer
         self._monotonic = monotonic
+        self._budget = budget or Budget()
         self._noted: list[Draft] = []
         self._second = 0
         self._in_second: Counter[tuple[str, str]] = Counter()
@@ -67,6 +156,22 @@ class AuditEvents:
         else:
             self._left_out[key] += 1
 
+    def note_unauthenticated(
+        self, kind: str, tenant_id: str | None, request_id: str | None, **members: Scalar
+    ) -> None:
+        """Note an event that no credential stands behind (contract 47).
+
+        Args:
+            tenant_id: That the request names, where it is known to exist; a member of the event.
+        """
+        draft = event(kind, SERVICE, request_id, **members, resolved_tenant=tenant_id)
+        size_bytes = len(_json.encode(draft.members)) + ENTRY_BYTES
+        now = self._monotonic()
+        if len(self._noted) < MAX_NOTED and self._budget.allows(size_bytes, now):
+            self._noted.append(draft)
+        else:
+            self._budget.count(kind, tenant_id, now)
+
     def _end_second(self, second: int) -> None:
         self._second = second
         self._in_second.clear()
@@ -76,6 +181,7 @@ class AuditEvents:
     async def close(self) -> None:
         """Write what was noted and what was left out up to now. Raises as `flush`."""
         self._end_second(self._second)
+        self._noted += self._budget.take_sums(math.inf)
         await self.flush()
 
     async def flush(self) -> None:
@@ -87,6 +193,8 @@ class AuditEvents:
             UnavailableError: Some could not be written, or are not known to be. They are kept for
                 the next call, so one whose commit was not seen may be written twice.
         """
+        if len(self._noted) < MAX_NOTED:
+            self._noted += self._budget.take_sums(self._monotonic())
         while True:
             if (second := int(self._monotonic())) != self._second:
                 self._end_second(second)

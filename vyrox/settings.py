@@ -56,6 +56,8 @@ class Settings:
         redelivery_window_s: See contract 14.
         execute_rate_per_minute: Per tenant; 0 is no limit.
         edr_deadline_s: For one whole action at the vendor.
+        unauthenticated_events_per_second: Audit events without a credential; what is beyond it, or
+            beyond `unauthenticated_event_bytes_per_day`, is summed up (contract 47).
         edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
     """
 
@@ -79,6 +81,8 @@ class Settings:
     edr_deadline_s: int = 30
     edr_test_url: str | None = None
     retention_days: int = 90
+    unauthenticated_events_per_second: int = 10
+    unauthenticated_event_bytes_per_day: int = 20_000_000
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -130,6 +134,16 @@ class Settings:
             edr_deadline_s=read.value("EDR_DEADLINE_SECONDS", cls.edr_deadline_s, _integer(1, 300)),
             edr_test_url=read.value("EDR_TEST_URL", None, _public_url),
             retention_days=read.value("RETENTION_DAYS", cls.retention_days, _integer(1, 36_500)),
+            unauthenticated_events_per_second=read.value(
+                "UNAUTHENTICATED_EVENTS_PER_SECOND",
+                cls.unauthenticated_events_per_second,
+                _integer(0, 10_000),
+            ),
+            unauthenticated_event_bytes_per_day=read.value(
+                "UNAUTHENTICATED_EVENT_BYTES_PER_DAY",
+                cls.unauthenticated_event_bytes_per_day,
+                _integer(0, 1_000_000_000_000),
+            ),
         )
 
     @classmethod

@@ -7,7 +7,7 @@ and a stranger's invented names are stored nowhere.
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from vyrox import log
 from vyrox.chain.writer import append
 from vyrox.db import Database
 from vyrox.db.tables import tenant_credentials
+from vyrox.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.errors import OperatorError
 from vyrox.events import event
 from vyrox.models import FieldMap, Vendor
@@ -137,7 +138,17 @@ class TenantDirectory:
         if encrypted is None:
             return None
         try:
-            return self._vault.decrypt(encrypted)
+            return decrypt_secret(self._vault, encrypted, row.tenant_id, row.vendor, "webhook")
+        except MisplacedSecretError:
+            # Fail closed: it is a secret that another tenant knows.
+            log.event(
+                "tenant.secret_misplaced",
+                logging.ERROR,
+                tenant=row.tenant_id,
+                vendor=row.vendor,
+                column=column,
+            )
+            return None
         except InvalidToken:
             # Fail closed for this secret alone, and say so: the key that encrypted it is gone.
             log.event(
@@ -197,8 +208,12 @@ def rotate_tenant(
     overlap_s: int,
     now: float,
     force: bool,
+    bind: Callable[[str], str] = str,
 ) -> None:
     """Make `encrypted_secret` the tenant's secret; the present one stays valid for `overlap_s`.
+
+    Args:
+        bind: Gives the present one, encrypted, the form in which secrets are stored now.
 
     Raises:
         OperatorError: Not onboarded; or an earlier rotation's overlap still runs and not `force`
@@ -215,7 +230,7 @@ def rotate_tenant(
         .where(_is(tenant_id, vendor))
         .values(
             secret=encrypted_secret,
-            previous_secret=row.secret,
+            previous_secret=bind(row.secret),
             previous_expires_at=now + overlap_s,
             previous_used_at=None,
             version=_next_version(connection),

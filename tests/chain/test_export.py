@@ -133,25 +133,28 @@ async def test_events_of_all_chains_come_in_order_of_time_and_no_actions_among_t
 
 
 WANTED = {
-    "allow_all": (EVERYTHING, ["1", "2", "3", "4"]),
-    "allow_tenant": (Wanted(TENANT, None, 0), ["1", "3"]),
-    "allow_the_service": (Wanted(SERVICE, None, 0), ["2"]),
+    "allow_all": (EVERYTHING, ["1", "2", "3", "4", "5"]),
+    "allow_tenant": (Wanted(TENANT, None, 0), ["1", "3", "5"]),
+    "allow_the_service": (Wanted(SERVICE, None, 0), ["2", "5"]),
     "reject_tenant_without_events": (Wanted("acme", None, 0), []),
-    "allow_kind": (Wanted(None, "auth.failed", 0), ["2", "3"]),
+    "allow_kind": (Wanted(None, "auth.failed", 0), ["2", "3", "5"]),
     "reject_part_of_a_kind": (Wanted(None, "auth", 0), []),
-    "allow_tenant_and_kind": (Wanted(TENANT, "auth.failed", 0), ["3"]),
-    "allow_since": (Wanted(None, None, int(NOW) + 1), ["2", "3", "4"]),
-    "reject_before_since": (Wanted(None, None, int(NOW) + 2), ["3", "4"]),
+    "allow_tenant_and_kind": (Wanted(TENANT, "auth.failed", 0), ["3", "5"]),
+    "allow_since": (Wanted(None, None, int(NOW) + 1), ["2", "3", "4", "5"]),
+    "reject_before_since": (Wanted(None, None, int(NOW) + 2), ["3", "4", "5"]),
     "reject_all_before_since": (Wanted(None, None, int(NOW) + 9), []),
     "reject_other_kind": (Wanted("x", "auth.failed", int(NOW) + 3), []),
 }
 
 
-async def test_events_are_those_wanted(database: Database) -> None:
+async def test_events_are_those_wanted_contract_47(database: Database) -> None:
+    """A tenant's are its own, and those of the service's that name it."""
     await add(database, tell("1"), now=NOW)
     await add(database, tell("2", SERVICE, "auth.failed"), now=NOW + 1)
     await add(database, tell("3", TENANT, "auth.failed"), now=NOW + 2)
     await add(database, tell("4", "x"), now=NOW + 3)
+    failed = event("auth.failed", SERVICE, "5", resolved_tenant=TENANT)
+    await add(database, failed, now=NOW + 4)
     for name, (wanted, expected) in WANTED.items():
         assert await told(database, wanted) == expected, name
 

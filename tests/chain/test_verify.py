@@ -4,6 +4,7 @@ import ast
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -820,3 +821,37 @@ def test_verify_audit_is_one_file_for_python_3_9_and_its_standard_library() -> N
             assert node.level == 0
             imported.add(node.module or "")
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", ["fifo", "audit-2024-01-06.jsonl"])
+def test_verify_audit_reads_no_pipe_contract_48(tmp_path: Path, name: str) -> None:
+    """It would wait for a writer, and one that never ends would be read for ever."""
+    path = write_days(tmp_path, DAYS)
+    os.mkfifo(tmp_path / name)
+    done = run_process(str(tmp_path / name) if name == "fifo" else path)
+    assert done.returncode == (2 if name == "fifo" else 1)
+    assert b"not a regular file" in done.stdout + done.stderr
+
+
+def test_verify_audit_follows_no_link_among_daily_files_contract_48(tmp_path: Path) -> None:
+    path = write_days(tmp_path, DAYS)
+    last = tmp_path / "audit-2024-01-05.jsonl"
+    moved = tmp_path / "moved"
+    last.rename(moved)
+    last.symlink_to(moved)
+    assert run_process(path).returncode == 1
+
+
+@pytest.mark.parametrize("flags", [["-I"], [], ["-P"]], ids=["isolated", "plain", "safe_path"])
+def test_verify_audit_imports_nothing_that_lies_beside_it_contract_48(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    path = write_days(tmp_path, {**DAYS, "2024-01-01": b""})
+    verifier = tmp_path / "verify_audit.py"
+    verifier.write_bytes(VERIFIER.read_bytes())
+    for name in ("argparse", "calendar", "hashlib", "json", "typing", "errno"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(0)")
+    command = [sys.executable, *flags, str(verifier), "--links-only", path]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert b"TAMPERED" in done.stdout

@@ -529,7 +529,7 @@ def test_export_is_daily_files_and_a_verifier_contract_30(vyrox: Vyrox, out: Pat
     fill(vyrox)
     fill(vyrox, tenant_id="initech")
     printed = succeeded(vyrox("audit", "export", TENANT, "--out", str(out)))
-    assert printed == f"12 entries in {out}; verify with: python3 {out}/verify_audit.py {out}\n"
+    assert printed == f"12 entries in {out}; verify with: python3 -I {out}/verify_audit.py {out}\n"
     written = files_of(out)
     assert sorted(written) == [*DAILY, "verify_audit.py"]
     previous_hash = "0" * 64
@@ -540,7 +540,12 @@ def test_export_is_daily_files_and_a_verifier_contract_30(vyrox: Vyrox, out: Pat
         assert entries[0]["previous_hash"] == previous_hash
         previous_hash = entries[-1]["hash"]
     assert written["verify_audit.py"] == (ROOT / "verify_audit.py").read_bytes()
-    assert os.access(out / "verify_audit.py", os.X_OK)
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (out, *out.iterdir())}
+    assert modes == {
+        out.name: 0o700,
+        "verify_audit.py": 0o700,
+        **dict.fromkeys(DAILY, 0o600),
+    }
     assert embedded(out).returncode == 3
     assert embedded(out, "--links-only").returncode == 0
 
@@ -550,6 +555,22 @@ def test_export_is_daily_files_and_a_verifier_contract_30(vyrox: Vyrox, out: Pat
     assert b"at entry 7 (audit-2024-01-03.jsonl, line 3)" in found.stdout
     (out / DAILY[1]).unlink()
     assert embedded(out, "--links-only").returncode == 1
+
+
+@pytest.mark.parametrize("name", ["verify_audit.py", DAILY[1]])
+def test_export_follows_no_link_contract_48(on_sqlite: Vyrox, exported: Path, name: str) -> None:
+    """Who may write to the directory must not choose what is overwritten, or read."""
+    target = exported.parent / "target"
+    (exported / name).rename(target)
+    before = target.read_bytes()
+    (exported / name).symlink_to(target)
+    result = on_sqlite("audit", "export", TENANT, "--out", str(exported))
+    assert target.read_bytes() == before
+    if name == "verify_audit.py":
+        succeeded(result)
+        assert not (exported / name).is_symlink()
+    else:
+        assert str(exported / name) in refused(result)
 
 
 def test_export_adds_to_an_earlier_one_contract_30(on_sqlite: Vyrox, out: Path) -> None:
@@ -628,7 +649,7 @@ def test_export_of_one_entry_says_so(on_sqlite: Vyrox, data_dir: Path) -> None:
     on_sqlite.write(append, [action("host")], MIDNIGHT)
     printed = succeeded(on_sqlite("audit", "export", TENANT, "--out", str(directory)))
     assert printed.startswith(f"1 entry in {directory}; ")
-    assert printed.endswith(f"python3 '{directory}/verify_audit.py' '{directory}'\n")
+    assert printed.endswith(f"python3 -I '{directory}/verify_audit.py' '{directory}'\n")
 
 
 def test_export_that_cannot_write_is_one_line(on_sqlite: Vyrox, data_dir: Path) -> None:

@@ -118,6 +118,35 @@ async def test_execute_sends_the_id_and_the_time_that_it_is_given(vyrox: Vyrox) 
     assert [fields["approved_at"] for fields in sent] == [1704067200, 1704067200]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104  (it is not bound)
+@pytest.mark.parametrize("name", ["execute", "lift"])
+async def test_execute_goes_to_the_proxy_of_its_environment(
+    vyrox: Vyrox, host: str, name: str
+) -> None:
+    async with listening(answer(200, DRY_RUN)) as listener:
+        port = listener.url.rpartition(":")[2]
+        args = command(listener.url)
+        args[args.index("--url") : args.index("--url") + 2] = []
+        if name == "lift":
+            args[0] = name
+            args[args.index("HOST_ISOLATION")] = "LIFT_HOST_ISOLATION"
+        succeeded(await run(vyrox, *args, PROXY_HOST=host, PROXY_PORT=port))
+    assert len(listener.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"PROXY_HOST": "::", "PROXY_PORT": "1"}, "http://[::1]:1: "),
+        ({"PROXY_PORT": "0"}, "PROXY_PORT is 0, any free port: pass --url"),
+    ],
+)
+def test_execute_says_where_it_has_looked(vyrox: Vyrox, env: dict[str, str], said: str) -> None:
+    args = command("")
+    args[args.index("--url") : args.index("--url") + 2] = []
+    assert refused(vyrox(*args, env=env)).startswith(said)
+
+
 async def test_execute_prints_the_answer_alone_with_json(vyrox: Vyrox) -> None:
     async with listening(answer(200, DRY_RUN)) as listener:
         result = await run(vyrox, *command(listener.url), "--json")

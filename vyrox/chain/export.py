@@ -7,12 +7,19 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.chain.writer import Stream
+from vyrox.chain.writer import SERVICE, Stream
 from vyrox.db import Database
 from vyrox.db.tables import audit_log
 
 PAGE: Final = 1000
 """Entries read by one short transaction, so that a slow reader holds none open."""
+
+
+class _Naming(msgspec.Struct):
+    resolved_tenant: str | None = None
+
+
+_naming_decoder: Final = msgspec.json.Decoder(_Naming)
 
 # From tenant to tenant along the key, whatever the number of entries.
 _LAST_EVENTS: Final = sa.text("""
@@ -63,7 +70,11 @@ def _page(
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which events; None is any. `since` is Unix seconds."""
+    """Which events; None is any. `since` is Unix seconds.
+
+    The events of a tenant are those of its chain, and those of the service's that name it as their
+    `resolved_tenant` (contract 47).
+    """
 
     tenant_id: str | None
     kind: str | None
@@ -88,8 +99,17 @@ async def events(
     while page := await database.read(_events_after, wanted, after, until):
         after = page[-1][:3]
         new = [row for row in page if seen.get(row[1], 0) < row[2] <= last.get(row[1], 0)]
-        yield [entry for *_, entry in new]
+        yield [entry for _, chain, _, entry in new if _concerns(entry, chain, wanted.tenant_id)]
         seen.update((tenant_id, sequence) for _, tenant_id, sequence, _ in new)
+
+
+def _concerns(entry: bytes, chain: str, tenant_id: str | None) -> bool:
+    if tenant_id is None or chain == tenant_id:
+        return True
+    try:
+        return _naming_decoder.decode(entry).resolved_tenant == tenant_id
+    except ValueError:
+        return True  # it was changed; whoever reads it must be told
 
 
 def _last_events(connection: Connection) -> tuple[dict[str, int], int]:
@@ -109,7 +129,7 @@ def _events_after(
         sa.tuple_(c.timestamp, c.tenant_id, c.sequence) > after,
     )
     if wanted.tenant_id is not None:
-        query = query.where(c.tenant_id == wanted.tenant_id)
+        query = query.where(c.tenant_id.in_({wanted.tenant_id, SERVICE}))
     if wanted.kind is not None:
         query = query.where(c.kind == wanted.kind)
     rows = connection.execute(query.order_by(c.timestamp, c.tenant_id, c.sequence).limit(PAGE))

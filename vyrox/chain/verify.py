@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Verify a Vyrox audit export with nothing of Vyrox: one file, standard library, Python 3.9+.
 
-    python3 verify_audit.py [--links-only] [--json] FILE|DIR|-
+    python3 -I verify_audit.py [--links-only] [--json] FILE|DIR|-
+
+With `-I`, and without it too, no file that lies beside this one is imported.
 
 FILE is what `/audit/export` answered (a JSON array, or lines), `-` the same on standard input, and
 DIR holds daily files, `audit-YYYY-MM-DD.jsonl`, through which one chain runs. For every entry, in
@@ -25,14 +27,21 @@ code, so that a mistake in one is not repeated in the other.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    # The directory of this file is that of an export, where a json.py could be put beside it.
+    del sys.path[0]
+
 import argparse
 import calendar
 import codecs
+import errno
 import hashlib
 import json
 import os
 import re
-import sys
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -462,11 +471,29 @@ def verify_path(path: str) -> Report:
             for name, day in _daily_files(path):
                 _verify_daily_file(chain, path, name, day)
         else:
-            with open(path, "rb") as file:
+            with open_regular(path, follow=True) as file:
                 _verify_file(chain, file, path)
     except (OSError, ValueError) as exc:
         raise NothingToCheckError(f"cannot open {path!a}: {_why(exc)}") from None
     return chain.report()
+
+
+def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
+    """Open a regular file to be read: a pipe or a device could wait, or never end.
+
+    Args:
+        follow: Whether `path` may be a link.
+
+    Raises:
+        OSError: It is no regular file, or cannot be opened.
+    """
+    # Systems that lack these have no such files.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def _verify_standard_input(chain: Chain) -> None:
@@ -495,7 +522,7 @@ def _daily_files(directory: str) -> list[tuple[str, range]]:
 def _verify_daily_file(chain: Chain, directory: str, name: str, day: range) -> None:
     before = chain.entries
     try:
-        with open(os.path.join(directory, name), "rb") as file:
+        with open_regular(os.path.join(directory, name)) as file:
             _verify_file(chain, file, name, day)
     except OSError as exc:
         raise TamperedError(before + 1, f"it cannot be read: {_why(exc)}", name, 1) from None

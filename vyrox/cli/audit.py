@@ -78,7 +78,8 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str
     "--tenant",
     "tenant_id",
     callback=_check_chain,
-    help="Of one tenant; '' is the service's own chain.",
+    help="Of one tenant, failed authentications that name it included; '' is the service's own"
+    " chain.",
 )
 @click.option("--kind", callback=_check_kind, help="Of one kind, such as auth.failed.")
 @click.option("--since", callback=_parse_since, help="An age (90s, 30m, 12h, 7d) or ISO 8601.")

@@ -1,6 +1,7 @@
 """`vyrox audit export`: a tenant's actions as daily files, and a verifier that needs no Vyrox."""
 
 import asyncio
+import os
 import shlex
 import tempfile
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from vyrox.cli.opened import opened_database
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
+from vyrox.data_dir import open_private
 from vyrox.errors import OperatorError
 from vyrox.settings import Settings
 
@@ -59,19 +61,23 @@ def export(tenant_id: str, directory: Path, url: str | None) -> None:
     written: they may be all that shows that the log was changed since.
     """
     lines = _from_database(tenant_id) if url is None else _from_proxy(tenant_id, url)
-    verifier_file = directory / VERIFIER_NAME
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
             count = asyncio.run(_write_daily_files(lines, Path(fresh)))
             _take_over(Path(fresh), directory)
-        verifier_file.write_bytes(files("vyrox.chain").joinpath("verify.py").read_bytes())
-        verifier_file.chmod(0o755)
+            _write_verifier(Path(fresh) / VERIFIER_NAME)
+            (Path(fresh) / VERIFIER_NAME).replace(directory / VERIFIER_NAME)
     except OSError as exc:
         raise OperatorError(f"{exc.filename or directory}: {exc.strerror}") from exc
     noun = "entry" if count == 1 else "entries"
-    command = shlex.join(["python3", str(verifier_file), str(directory)])
+    command = shlex.join(["python3", "-I", str(directory / VERIFIER_NAME), str(directory)])
     click.echo(f"{count} {noun} in {directory}; verify with: {command}")
+
+
+def _write_verifier(path: Path) -> None:
+    path.write_bytes(files("vyrox.chain").joinpath("verify.py").read_bytes())
+    path.chmod(0o700)
 
 
 def _take_over(fresh: Path, directory: Path) -> None:
@@ -94,7 +100,7 @@ def _take_over(fresh: Path, directory: Path) -> None:
 def _begins_with(file: Path, beginning: Path) -> bool:
     if not file.exists():
         return False
-    with file.open("rb") as whole, beginning.open("rb") as part:
+    with file.open("rb") as whole, verifier.open_regular(beginning) as part:
         while chunk := part.read(verifier.CHUNK_BYTES):
             if whole.read(len(chunk)) != chunk:
                 return False
@@ -163,13 +169,17 @@ async def _write_daily_files(lines: AsyncIterator[bytes], directory: Path) -> in
                 if file is not None:
                     file.close()
                 day = of_line
-                file = (directory / f"audit-{day}.jsonl").open("ab")
+                file = _new_file(directory / f"audit-{day}.jsonl")
             file.write(line + b"\n")
             count += 1
     finally:
         if file is not None:
             file.close()
     return count
+
+
+def _new_file(path: Path) -> BinaryIO:
+    return os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
 
 
 def _day(line: bytes) -> str | None:

@@ -17,6 +17,7 @@ from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
 from vyrox.edr.urls import check_base_url, default_base_url
 from vyrox.edr_credentials import EDR_VENDORS, EdrClients, Stored
+from vyrox.encryption import encrypt_secret
 from vyrox.errors import OperatorError, VendorError
 from vyrox.known_tenants import require_known
 from vyrox.models import EdrVendor
@@ -85,7 +86,7 @@ def set_(
                 client_id=client_id,
                 azure_tenant=azure_tenant,
                 base_url=url,
-                secret=opened.open_vault().encrypt(secret).decode(),
+                secret=encrypt_secret(opened.open_vault(), secret, tenant_id, vendor, "vendor"),
                 version=edr_credentials.new_version(),
             )
             await opened.database.write(store, stored)

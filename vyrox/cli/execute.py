@@ -23,6 +23,9 @@ ANSWER_TIMEOUT_S: Final = 330.0
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
 
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (looked for, not bound)
+"""What listens on all addresses is reached on this one."""
+
 _NOT_SENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -61,9 +64,7 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
             metavar="SECONDS",
             help="Unix seconds.  [default: now]",
         ),
-        click.option(
-            "--url", default="http://127.0.0.1:3000", show_default=True, help="Proxy listener."
-        ),
+        click.option("--url", help="Proxy listener.  [default: that of PROXY_HOST and PROXY_PORT]"),
         json_option,
     )
 
@@ -85,7 +86,7 @@ def execute(
     approved_by: str,
     request_id: str | None,
     approved_at: int | None,
-    url: str,
+    url: str | None,
     as_json: bool,
 ) -> None:
     """Have a containment carried out. Signed with VYROX_HMAC_SECRET.
@@ -115,7 +116,7 @@ def lift(
     approved_by: str,
     request_id: str | None,
     approved_at: int | None,
-    url: str,
+    url: str | None,
     as_json: bool,
     force: bool,
 ) -> None:
@@ -136,12 +137,28 @@ def lift(
     _send(request, url, "lift", as_json)
 
 
-def _send(request: ContainmentRequest, url: str, route: str, as_json: bool) -> None:
-    answer = _post(request, url, route)
+def _send(request: ContainmentRequest, url: str | None, route: str, as_json: bool) -> None:
+    answer = _post(request, _proxy_url(Settings.from_process()) if url is None else url, route)
     click.echo(f"request {printable(request.request_id)}", err=as_json)
     click.echo(printable(answer.text if as_json else f"{answer.status_code} {answer.text}"))
     if answer.status_code != httpx.codes.OK:
         raise click.exceptions.Exit(1)
+
+
+def _proxy_url(settings: Settings) -> str:
+    """Return where a service with `settings` is reached from this machine.
+
+    Raises:
+        OperatorError: Its port is not known beforehand.
+    """
+    if settings.proxy_port == 0:
+        raise OperatorError("PROXY_PORT is 0, any free port: pass --url")
+    host = _LOOPBACK.get(settings.proxy_host, settings.proxy_host)
+    return (
+        f"http://[{host}]:{settings.proxy_port}"
+        if ":" in host
+        else (f"http://{host}:{settings.proxy_port}")
+    )
 
 
 def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:

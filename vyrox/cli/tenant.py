@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Final, get_args
 
@@ -14,6 +15,7 @@ from vyrox.adapters.generic import check_field_map
 from vyrox.cli.opened import Opened, opened_database
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.clock import wall_clock
+from vyrox.encryption import bind_secret, encrypt_secret
 from vyrox.errors import OperatorError
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
@@ -99,7 +101,7 @@ def add(
                 tenants.add_tenant,
                 tenant_id,
                 vendor,
-                opened.open_vault().encrypt(made).decode(),
+                encrypt_secret(opened.open_vault(), made, tenant_id, vendor, "webhook"),
                 field_map,
                 wall_clock(),
             )
@@ -214,14 +216,16 @@ def rotate(
             secret = _read_secret(chosen) if secret_stdin else None
             made = secret or _make_secret()
             now = wall_clock()
+            vault = opened.open_vault()
             await opened.database.write(
                 tenants.rotate_tenant,
                 tenant_id,
                 chosen,
-                opened.open_vault().encrypt(made).decode(),
+                encrypt_secret(vault, made, tenant_id, chosen, "webhook"),
                 overlap_s,
                 now,
                 force,
+                partial(bind_secret, vault, tenant_id, chosen, "webhook"),
             )
             webhook = _webhook(opened.settings, tenant_id, chosen, None if secret else made)
             return msgspec.structs.replace(webhook, previous_secret_expires_at=now + overlap_s)

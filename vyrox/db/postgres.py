@@ -89,7 +89,8 @@ def _in_postgres_transaction(
     driver = cast(_Asyncpg, connection.connection.driver_connection)
     ended = False
     try:
-        _tell_postgres(connection, "BEGIN")
+        # Set, not inherited: a server's default may be another, and other locks go with it.
+        _tell_postgres(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
         try:
             result = transaction(connection, *args)
         except Exception:

@@ -15,7 +15,6 @@ from vyrox import log
 from vyrox.adapters import ADAPTERS
 from vyrox.asgi import Arriving, Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
-from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
 from vyrox.db import Database
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
@@ -152,13 +151,12 @@ def _authenticate(
             tenant, slot = authenticate_signature(body, signatures, credentials)
     except UnauthorizedError as exc:
         resolved = credentials.tenant_id if credentials.onboarded else None
-        ingestion.events.note(
+        ingestion.events.note_unauthenticated(
             "auth.failed",
-            resolved or SERVICE,
+            resolved,
             request_id_of(request),
             source=vendor,
             claimed_tenant=credentials.tenant_id or None,
-            resolved_tenant=resolved,
             failure=exc.kind,
         )
         raise

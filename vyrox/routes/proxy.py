@@ -188,13 +188,12 @@ def _authenticate(proxy: Proxy, request: Request, message: bytes, claimed: str |
 def _refuse_credential(
     proxy: Proxy, request: Request, failure: str, claimed: str | None
 ) -> NoReturn:
-    proxy.events.note(
+    proxy.events.note_unauthenticated(
         "auth.failed",
-        SERVICE,
+        None,
         request_id_of(request),
         route=request.scope["path"],
         claimed_tenant=claimed,
-        resolved_tenant=None,
         failure=failure,
     )
     raise UnauthorizedError(failure, claimed)
