@@ -46,6 +46,8 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "edr_deadline_s": 30,
         "edr_test_url": None,
         "retention_days": 90,
+        "unauthenticated_events_per_second": 10,
+        "unauthenticated_event_bytes_per_day": 20_000_000,
     }
 
 
@@ -145,6 +147,8 @@ def test_from_env_refuses_what_is_neither_true_nor_false(name: str, field: str, 
         ("EXECUTE_RATE_PER_MINUTE", 0, 1000000),
         ("EDR_DEADLINE_SECONDS", 1, 300),
         ("RETENTION_DAYS", 1, 36500),
+        ("UNAUTHENTICATED_EVENTS_PER_SECOND", 0, 10_000),
+        ("UNAUTHENTICATED_EVENT_BYTES_PER_DAY", 0, 1_000_000_000_000),
     ],
 )
 def test_from_env_refuses_what_is_no_whole_number_in_range(name: str, low: int, high: int) -> None:
@@ -360,6 +364,8 @@ NAMES = [
     "EXECUTE_RATE_PER_MINUTE",
     "EDR_DEADLINE_SECONDS",
     "RETENTION_DAYS",
+    "UNAUTHENTICATED_EVENTS_PER_SECOND",
+    "UNAUTHENTICATED_EVENT_BYTES_PER_DAY",
 ]
 
 VALUE = st.text(st.characters(exclude_categories=())).map(lambda text: "canary" + text) | (

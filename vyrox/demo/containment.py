@@ -129,7 +129,7 @@ def _verify_the_log(env: Environment, url: str, export: Path) -> None:
 
 
 def _run_verifier(export: Path, expected: int) -> None:
-    click.echo(f"$ python3 {export / 'verify_audit.py'} {export}")
+    click.echo(f"$ python3 -I {export / 'verify_audit.py'} {export}")
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-I", str(export / "verify_audit.py"), str(export)],
         capture_output=True,
