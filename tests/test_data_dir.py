@@ -88,17 +88,17 @@ def test_prepare_refuses_a_file_of_another_user_in_it_contract_48(
 
 
 def test_prepare_takes_a_directory_of_roots_if_it_may_write_contract_48(
-    monkeypatch: pytest.MonkeyPatch,
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As platforms mount a volume for a group: `/` stands for it."""
+    """As platforms mount a volume for a group."""
+    of_root = os.lstat("/")
+    monkeypatch.setattr(Path, "lstat", lambda _path: of_root)
     monkeypatch.setattr(os, "geteuid", lambda: OTHER_USER)
-    monkeypatch.setattr(Path, "iterdir", lambda _path: [])
-    monkeypatch.setattr(os, "access", lambda _path, _wanted: True)
-    assert prepare(Path("/")) == Path("/")
+    assert prepare(data_dir) == data_dir.resolve()
     monkeypatch.setattr(os, "access", lambda _path, _wanted: False)
-    said = rf"^VYROX_DATA_DIR /: user {OTHER_USER} may not write to it$"
+    said = rf"^VYROX_DATA_DIR {data_dir}: user {OTHER_USER} may not write to it$"
     with pytest.raises(OperatorError, match=said):
-        prepare(Path("/"))
+        prepare(data_dir)
 
 
 def test_prepare_refuses_a_link_contract_48(data_dir: Path) -> None:

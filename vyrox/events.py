@@ -48,6 +48,9 @@ SUMMED_UP: Final = 16
 
 SUMS_INTERVAL_S: Final = 60.0
 
+COUNTED_AT_ONCE: Final = 1000
+"""Events beyond the budget that wait in memory to be counted."""
+
 _DAY_S: Final = 86_400
 
 _json: Final = msgspec.json.Encoder()
@@ -65,7 +68,8 @@ class Budget:
         self._second = self._day = 0
         self._written = 0  # in this second
         self._written_bytes = 0  # on this day
-        self._counted: Counter[tuple[str, str | None]] = Counter()  # by kind and tenant
+        self._beyond: list[tuple[str, str | None]] = []  # kind and tenant of each, to be counted
+        self._counted: Counter[tuple[str, str | None]] = Counter()
         self._counted_since = 0.0
 
     def allows(self, size_bytes: int, now: float) -> bool:
@@ -84,9 +88,16 @@ class Budget:
 
     def count(self, kind: str, tenant_id: str | None, now: float) -> None:
         """Count an event that is not written."""
-        if not self._counted:
+        # Only noted here: a look-up would take longer for one tenant than for another.
+        self._beyond.append((kind, tenant_id))
+        if len(self._beyond) >= COUNTED_AT_ONCE:
+            self._count_noted(now)
+
+    def _count_noted(self, now: float) -> None:
+        if self._beyond and not self._counted:
             self._counted_since = now
-        self._counted[kind, tenant_id] += 1
+        self._counted.update(self._beyond)
+        self._beyond.clear()
 
     def take_sums(self, now: float) -> list[Draft]:
         """Return an event for each kind and tenant, a minute after the first was counted.
@@ -94,6 +105,7 @@ class Budget:
         The tenants with the highest numbers have one each. The others share one, so that sums
         cannot fill the disk either.
         """
+        self._count_noted(now)
         if not self._counted or now < self._counted_since + SUMS_INTERVAL_S:
             return []
         ordered = self._counted.most_common()

@@ -211,7 +211,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise MalformedRequestError("upgrade or CONNECT")
         if self._unanswered >= MAX_UNANSWERED_REQUESTS:
             raise OverloadedError("unanswered requests on one connection")
-        if self.parser.get_http_version() == "1.0":
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # RFC 9110, 10.1.1: it must be ignored
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":
