@@ -54,14 +54,17 @@ async def test_urgent_command_that_hangs_is_waited_for_once_contract_39(
         assert await database.read(beat) == 3.0
 
 
-async def test_urgent_database_has_precedence_until_it_is_closed_contract_39(
-    data_dir: Path,
-) -> None:
-    async with open_database(None, data_dir):
-        pass
-    with (data_dir / PRECEDENCE_FILE).open("r+") as other:
-        async with open_database(None, data_dir, urgent=True) as urgent:
-            await urgent.write(probe, 1.0)
-            with pytest.raises(BlockingIOError):
+async def test_urgent_transaction_has_precedence_contract_39(data_dir: Path) -> None:
+    def is_taken(_connection: Connection | None) -> bool:
+        with (data_dir / PRECEDENCE_FILE).open("r+") as other:
+            try:
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    async with open_database(None, data_dir) as database:
+        assert not await database.write(is_taken)
+        async with open_database(None, data_dir, urgent=True) as urgent:
+            assert await urgent.write(is_taken)
+            assert not is_taken(None)

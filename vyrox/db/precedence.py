@@ -8,13 +8,15 @@ else looks at that lock before a transaction begins. The kernel frees it when th
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 PRECEDENCE_FILE: Final = "urgent.lock"
 """In the data directory, beside the database."""
 
-GIVE_S: Final = 0.5
+GIVE_S: Final = 0.25
 """How long a transaction waits for an urgent one, at most: less than an alert may take. One that
 was waited for in vain is not waited for again before it has ended."""
 
@@ -31,13 +33,13 @@ class Precedence:
         self._file = file
         self._descriptor: int | None = None
         self._urgent = urgent
-        self._taken = False
         self._was_in_vain = False
 
-    def take_or_give(self) -> None:
-        """Take precedence, which `close` ends, or let an urgent command go first.
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the turn of one transaction; the block is the transaction.
 
-        It is called in the thread that writes, never in the event loop.
+        It is entered in the thread that writes, never in the event loop.
 
         Raises:
             OSError: The file cannot be opened.
@@ -45,21 +47,25 @@ class Precedence:
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._file, flags, 0o600)
-        if not self._urgent:
+        if self._urgent:
+            _lock(self._descriptor, fcntl.LOCK_EX, TAKE_S)
+        else:
             wait_s = 0.0 if self._was_in_vain else GIVE_S
-            self._was_in_vain = not _wait_for(self._descriptor, fcntl.LOCK_SH, wait_s)
-            if not self._was_in_vain:
+            self._was_in_vain = not _lock(self._descriptor, fcntl.LOCK_SH, wait_s)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            if self._urgent:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        elif not self._taken:
-            self._taken = _wait_for(self._descriptor, fcntl.LOCK_EX, TAKE_S)
 
     def close(self) -> None:
-        """Give up what was taken, and close the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
 
 
-def _wait_for(descriptor: int, kind: int, wait_s: float) -> bool:
+def _lock(descriptor: int, kind: int, wait_s: float) -> bool:
     deadline = time.monotonic() + wait_s
     while True:
         try:

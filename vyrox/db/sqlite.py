@@ -77,10 +77,9 @@ class Sqlite:
         # In the writer's thread, which keeps its connection: to take one from the pool, and to hand
         # it back, costs as much as the statements of a small transaction.
         try:
-            self._precedence.take_or_give()
             if self._connection is None:
                 self._connection = self._writing_engine.connect()
-            with self._connection.begin():
+            with self._precedence.turn(), self._connection.begin():
                 result = transaction(self._connection, *args)
                 executed.set()
                 return result
