@@ -48,7 +48,7 @@ MUTANTS: Final = (
     Mutant(
         "acknowledged, and the vendor called, before the commit",
         "vyrox/db/sqlite.py",
-        "            with self._connection.begin():\n"
+        "            with self._precedence.turn(), self._connection.begin():\n"
         "                result = transaction(self._connection, *args)\n"
         "                executed.set()\n"
         "                return result\n",
@@ -136,6 +136,20 @@ MUTANTS: Final = (
         "            proxy.clocks.check()\n",
         "            pass\n",
         ("tests/test_clocks.py",),
+    ),
+    Mutant(
+        "a freeze of every tenant is read for no tenant",
+        "vyrox/freezes.py",
+        '(EVERY_TENANT, sa.bindparam("tenant"))',
+        '(sa.bindparam("tenant"),)',
+        ("tests/cli/test_guard_rails.py",),
+    ),
+    Mutant(
+        "freeze does not wait for the containers",
+        "vyrox/cli/guard_rails.py",
+        "late := [each for each in containers if each.version < frozen.version]",
+        "late := [each for each in containers if each.version < 0]",
+        ("tests/cli/test_guard_rails.py",),
     ),
 )
 
