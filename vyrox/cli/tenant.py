@@ -51,7 +51,7 @@ tenant_or_all = click.argument(
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
 )
-NEW_HINT: Final = ". If the name is right, pass --new"
+NEW_HINT: Final = " (if the name is right: --new)"
 _RAILS: Final = ("FROZEN SINCE", "PER HOUR")
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
