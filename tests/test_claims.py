@@ -355,6 +355,7 @@ async def test_give_up_lapsed_tells_of_each_orphan_once_contract_22(database: Da
             if number >= 2 and number % 2 == tenant
         )
         assert {entry["request_id"] for entry in unknown} == {None}
+        assert {(entry["alert_id"], entry["force"]) for entry in unknown} == {("alt_abc123", False)}
 
 
 async def test_delete_expired_forgets_what_stands_for_nothing_any_more(

@@ -9,15 +9,15 @@ from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, action, entries, events
 from tests.test_containment import EXECUTED, ISOLATION, REPLAYED, Proxy, running
-from tests.vendor import AID, add_alert
-from vyrox import claims, guard_rails
+from tests.vendor import AID, add_alert, take_credentials
+from vyrox import claims, guard_rails, tenants
 from vyrox.chain.writer import append
 from vyrox.containment import Executed
 from vyrox.db import Database
 from vyrox.edr import Device
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
-from vyrox.guard_rails import Rails, check_rule, matches
-from vyrox.models import ContainmentRequest
+from vyrox.guard_rails import Rails, check_rule, is_of_alert, matches
+from vyrox.models import ContainmentRequest, NormalizedAlert
 
 DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office"))
 
@@ -301,3 +301,151 @@ async def test_no_guard_rails_by_default_contract_35(database: Database) -> None
     async with running(database) as proxy:
         for number in range(20):
             assert await proxy.execute(wanted(str(number))) == EXECUTED
+
+
+@pytest.mark.parametrize(
+    ("device_id", "hostname", "found", "named"),
+    [
+        pytest.param(AID, None, Device(AID, "any"), True, id="id"),
+        pytest.param("12345678-1234-1234-1234-123456789ABC", None, Device(AID), True, id="uuid"),
+        pytest.param(AID, "ws-01", Device("b" * 32, "srv-02"), False, id="neither"),
+        pytest.param(AID, "ws-01", Device("b" * 32, "WS-01.acme.local"), True, id="name"),
+        pytest.param(None, "ws-01.acme.local", Device("b" * 32, "ws-01"), True, id="no_domain"),
+        pytest.param(None, "ws-01.a.local", Device("b" * 32, "ws-01.b.local"), False, id="domain"),
+        pytest.param(None, "ws-01", Device("b" * 32, "ws-011"), False, id="part_of_a_name"),
+        pytest.param(None, "ws-01", Device("b" * 32), False, id="vendor_tells_no_name"),
+        pytest.param(AID, None, Device("b" * 32, AID), False, id="name_that_is_the_id"),
+    ],
+)
+def test_is_of_alert_goes_by_id_or_name_contract_35(
+    device_id: str | None, hostname: str | None, found: Device, named: bool
+) -> None:
+    alert = NormalizedAlert(
+        id="1",
+        tenant_id=TENANT,
+        source="crowdstrike",
+        raw_id="1",
+        timestamp=0.0,
+        device_id=device_id,
+        hostname=hostname,
+    )
+    assert is_of_alert(found, alert) is named
+
+
+async def test_other_host_than_the_alerts_is_refused_contract_35(database: Database) -> None:
+    """The device that the vendor finds is compared, whatever the request calls it."""
+    async with running(database) as proxy:
+        await add_alert(database, TENANT, "alt_ws", device_id=AID, hostname="workstation-01")
+        await add_alert(database, TENANT, "alt_bare", device_id=None, hostname=None)
+        proxy.acting.devices = {
+            "workstation-01": Device(AID, "WORKSTATION-01"),
+            "file-srv-02": Device("b" * 32, "file-srv-02"),
+            "lying": Device("b" * 32, "workstation-02"),
+        }
+        other = wanted("1", alert_id="alt_ws", host="file-srv-02")
+        assert await proxy.execute(other) == EXECUTED  # off by default
+        await set_rails(database, Rails(other_hosts="refuse"))
+        for number, host in enumerate(("file-srv-02", "lying")):
+            refused = await refused_by(proxy, wanted(f"2{number}", alert_id="alt_ws", host=host))
+            assert refused == "host is not the alert's"
+        # The alert's own host, an alert that names no host, and an unknown alert.
+        assert await proxy.execute(wanted("3", alert_id="alt_ws", host="workstation-01"))
+        assert await proxy.execute(wanted("4", alert_id="alt_bare", host="file-srv-02"))
+        assert await proxy.execute(wanted("5", alert_id="alt_none", host="file-srv-02"))
+        lift = wanted("6", alert_id="alt_ws", host="file-srv-02", action_type="LIFT_HOST_ISOLATION")
+        proxy.acting.devices["file-srv-02"] = Device("b" * 32, "file-srv-02")
+        assert await proxy.execute(lift) == EXECUTED
+    assert [device for _, device in proxy.acting.did] == ["b" * 32, AID, *["b" * 32] * 3]
+
+
+async def test_other_host_is_refused_in_a_dry_run_contract_35(database: Database) -> None:
+    async with running(database, dry_run=True) as proxy:
+        await add_alert(database, TENANT, "alt_ws", device_id=AID, hostname="ws-01")
+        await set_rails(database, Rails(other_hosts="refuse"))
+        for number, host in enumerate((AID, "ws-01", "WS-01.acme.local")):
+            request = wanted(str(number), alert_id="alt_ws", host=host)
+            assert await proxy.execute(request) == Executed("dry_run", True)
+        refused = await refused_by(proxy, wanted("x", alert_id="alt_ws", host="file-srv-02"))
+        assert refused == "host is not the alert's"
+    assert proxy.acting.looking.is_set() is False
+
+
+async def test_known_alerts_only_contract_35(database: Database) -> None:
+    async with running(database) as proxy:
+        assert await proxy.execute(wanted("1", alert_id="alt_none")) == EXECUTED
+        await set_rails(database, Rails(known_alerts_only=True))
+        refused = await refused_by(proxy, wanted("2", alert_id="alt_none"))
+        assert refused == "the alert is not known"
+        assert await proxy.execute(wanted("3")) == EXECUTED
+        lift = wanted("4", host="host-3", alert_id="none", action_type="LIFT_HOST_ISOLATION")
+        assert await proxy.execute(lift) == EXECUTED
+
+
+async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
+    database: Database,
+) -> None:
+    for vendor in ("crowdstrike", "generic"):
+        assert await database.write(tenants.add_tenant, TENANT, vendor, "secret", None, NOW) is (
+            vendor == "crowdstrike"
+        )
+    async with running(database) as proxy:
+        await database.write(tenants.remove_tenant, TENANT, "generic", NOW)
+        assert await proxy.execute(wanted("1", host=AID)) == EXECUTED
+        remains = await database.write(tenants.remove_tenant, TENANT, "crowdstrike", NOW)
+        assert remains.contained == (("crowdstrike", AID, AID),)
+        assert remains.edr_vendors == ("crowdstrike",)
+        assert await refused_by(proxy, wanted("2", host=AID)) == "the tenant is removed"
+        assert await proxy.execute(wanted("1", host=AID)) == REPLAYED
+        lift = wanted("3", host=AID, action_type="LIFT_HOST_ISOLATION")
+        assert await proxy.execute(lift) == EXECUTED
+
+
+async def test_dry_run_records_what_is_known_without_the_vendor_contract_43(
+    database: Database,
+) -> None:
+    known = {
+        "alert_known": True,
+        "alert_device": AID,
+        "alert_host": "dc-01",
+        "per_hour": 2,
+        "vendor": "crowdstrike",
+        "credentials_stored": True,
+    }
+    unknown = {"alert_known": False, "alert_device": None, "alert_host": None}
+    async with running(database, dry_run=True) as proxy:
+        await add_alert(database, TENANT, "alt_dc", device_id=AID, hostname="dc-01")
+        await set_rails(database, Rails(per_hour=2, never_contain=("host:dc-*", "tag:tier0")))
+        other = wanted("1", alert_id="alt_dc", host="file-srv-02")
+        assert await proxy.execute(other) == Executed("dry_run", True)
+        await refused_by(proxy, wanted("2", alert_id="alt_dc", host=AID))
+        await take_credentials(database, TENANT)
+        await proxy.execute(wanted("3", alert_id="alt_none"))
+        await refused_by(proxy, wanted("4"))
+        first, last = await events(database, kind="execute.outcome")
+        refusals = await events(database, kind="execute.refused")
+    protected = "never_contain host:dc-*"
+    tags = "allowed, if its tags at the vendor are not in the list"
+    assert first.items() >= {**known, "guard_rails": protected, "begun_in_hour": 0}.items()
+    assert refusals[0].items() >= {**known, "guard_rails": protected, "begun_in_hour": 1}.items()
+    assert last.items() >= {**unknown, "guard_rails": tags, "begun_in_hour": 1}.items()
+    assert (last["vendor"], last["credentials_stored"]) == (None, False)
+    assert (refusals[1]["rule"], refusals[1]["begun_in_hour"]) == ("per_hour 2", 2)
+    assert proxy.acting.looking.is_set() is False
+
+
+async def test_events_name_the_alert_and_the_force_contract_27(database: Database) -> None:
+    async with running(database) as proxy:
+        lift = wanted("1", action_type="LIFT_HOST_ISOLATION")
+        await refused_by(proxy, lift)
+        forced = msgspec.structs.replace(lift, force=True)
+        assert await proxy.execute(forced) == EXECUTED
+        [refused] = await events(database, kind="execute.refused")
+        [outcome] = await events(database, kind="execute.outcome")
+        [entry] = await entries(database)
+    assert (refused["alert_id"], refused["force"]) == ("alt_abc123", False)
+    assert (outcome["alert_id"], outcome["force"]) == ("alt_abc123", True)
+    assert entry.keys() == {
+        *("timestamp", "tenant_id", "action_type", "host"),
+        *("approved_by", "dry_run", "previous_hash", "hash"),
+    }
+    assert "alert_known" not in outcome

@@ -1,6 +1,7 @@
-"""Whether a request whose id is free may be carried out (contract 25, 34 and 35).
+"""Whether a request whose id is free may be carried out (contract 25, 34, 35 and 43).
 
 The vendor's ability comes first, then the tenant's guard rails, in the transaction that claims.
+Nothing here writes, so a preview goes through the same steps.
 """
 
 from typing import Final, get_args
@@ -10,22 +11,52 @@ from sqlalchemy import Connection
 
 from vyrox import devices
 from vyrox.edr import Device
-from vyrox.edr.actions import is_supported, normal_host
+from vyrox.edr.actions import is_supported
 from vyrox.edr_credentials import Responsible
-from vyrox.guard_rails import GuardRails
-from vyrox.models import ContainmentRequest, LiftType
+from vyrox.guard_rails import GuardRails, is_of_alert
+from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
 
 _LIFTS: Final = frozenset(get_args(LiftType))
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What Vyrox knows about a request without having asked the vendor (contract 43).
+
+    The names are those of the members of a dry run's event.
+
+    Attributes:
+        alert_device: The device that the alert names.
+        alert_host: The host name that the alert gives.
+        guard_rails: What they say to both, or to the request's host if the alert names neither.
+        per_hour: The tenant's limit; 0 is no limit.
+        begun_in_hour: How much of it is used without this request; None without a limit.
+        vendor: Whose host it is.
+        credentials_stored: Whether the tenant has credentials at this vendor.
+    """
+
+    alert_known: bool
+    alert_device: str | None
+    alert_host: str | None
+    guard_rails: str
+    per_hour: int
+    begun_in_hour: int | None
+    vendor: EdrVendor | None
+    credentials_stored: bool
+
+
 class Claimed(msgspec.Struct, frozen=True):
-    """The containment is this attempt's to carry out, by whoever is responsible."""
+    """The containment is this attempt's to carry out, by whoever is responsible.
+
+    Attributes:
+        known: In a dry run.
+    """
 
     responsible: Responsible = Responsible()
+    known: Known | None = None
 
 
 class NeedsDevice(msgspec.Struct, frozen=True):
-    """Nothing is claimed: some devices are not to be contained, and is this one of them?
+    """Nothing is claimed: a guard rail depends on the device that `host` is at the vendor.
 
     The vendor is to be asked which device it is, and then the claim is to be made again with it.
     """
@@ -34,9 +65,14 @@ class NeedsDevice(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Nothing is claimed: a guard rail stands against it."""
+    """Nothing is claimed: a guard rail stands against it.
+
+    Attributes:
+        known: In a dry run.
+    """
 
     rule: str
+    known: Known | None = None
 
 
 class NotSupported(msgspec.Struct, frozen=True):
@@ -62,32 +98,78 @@ def admit(
     """
     if who.vendor is not None and not is_supported(who.vendor, request.action_type, who.alert):
         return NotSupported()
+    known = know(rails, request, who) if dry_run else None
     if request.action_type in _LIFTS:
-        rule = rails.broken_by_lift(request.tenant_id)
-        if rule is None and not (dry_run or request.force):
-            contained = devices.is_contained(
-                connection, request.tenant_id, who.vendor, request.host
-            )
-            rule = None if contained else "not contained by vyrox"
-    else:
-        ask = device is None and not dry_run and who.credentials is not None
-        if ask and rails.protects_devices(request.tenant_id):
-            return NeedsDevice(who)
-        rule = rails.broken_by(request.tenant_id, device or _as_far_as_known(request, who))
+        rule = _broken_by_lift(connection, rails, request, who, dry_run=dry_run)
+        return Claimed(who, known) if rule is None else Refused(rule, known)
+    tenant_id = request.tenant_id
+    if rule := rails.broken_by_request(tenant_id, who.alert):
+        return Refused(rule, known)
+    can_ask = device is None and not dry_run and who.credentials is not None
+    if can_ask and rails.needs_device(tenant_id, who.alert):
+        return NeedsDevice(who)
+    meant = device or _as_far_as_known(request.host, who.alert)
+    rule = rails.broken_by_device(tenant_id, meant, who.alert) or rails.broken_by_limit(tenant_id)
     if rule is not None:
-        return Refused(rule)
-    if request.action_type not in _LIFTS:
-        rails.note_begun(request.tenant_id)
-    return Claimed(who)
+        return Refused(rule, known)
+    rails.note_begun(tenant_id)
+    return Claimed(who, known)
 
 
-def _as_far_as_known(request: ContainmentRequest, who: Responsible) -> Device:
-    """Return the device that the request means, without having asked the vendor."""
-    alert = who.alert
-    same = (
-        alert is not None
-        and alert.device_id is not None
-        and normal_host(alert.device_id) == normal_host(request.host)
+def know(rails: GuardRails, request: ContainmentRequest, who: Responsible) -> Known:
+    """Return what Vyrox knows about `request` without asking the vendor."""
+    tenant_id, alert = request.tenant_id, who.alert
+    per_hour = rails.of(tenant_id).per_hour
+    return Known(
+        alert_known=alert is not None,
+        alert_device=None if alert is None else alert.device_id,
+        alert_host=None if alert is None else alert.hostname,
+        guard_rails=_say(rails, request, alert),
+        per_hour=per_hour,
+        begun_in_hour=rails.begun_in_hour(tenant_id) if per_hour else None,
+        vendor=who.vendor,
+        credentials_stored=who.credentials is not None,
     )
-    named = alert.hostname if alert is not None and same else None
-    return Device(request.host, named or request.host)
+
+
+def _say(rails: GuardRails, request: ContainmentRequest, alert: NormalizedAlert | None) -> str:
+    """Return the rule against the alert's own host, or that there is none."""
+    tenant_id = request.tenant_id
+    if request.action_type in _LIFTS:
+        return rails.broken_by_lift(tenant_id) or "allowed"
+    rule = rails.broken_by_request(tenant_id, alert) or rails.broken_by_device(
+        tenant_id, _named_by(alert, request.host), alert
+    )
+    if rule is not None:
+        return rule
+    has_tags = any(rule.startswith("tag:") for rule in rails.of(tenant_id).never_contain)
+    return "allowed, if its tags at the vendor are not in the list" if has_tags else "allowed"
+
+
+def _broken_by_lift(
+    connection: Connection,
+    rails: GuardRails,
+    request: ContainmentRequest,
+    who: Responsible,
+    *,
+    dry_run: bool,
+) -> str | None:
+    rule = rails.broken_by_lift(request.tenant_id)
+    if rule is not None or dry_run or request.force:
+        return rule
+    contained = devices.is_contained(connection, request.tenant_id, who.vendor, request.host)
+    return None if contained else "not contained by vyrox"
+
+
+def _as_far_as_known(host: str, alert: NormalizedAlert | None) -> Device:
+    """Return the device that `host` means, without having asked the vendor."""
+    device = Device(host, host)
+    return _named_by(alert, host) if is_of_alert(device, alert) else device
+
+
+def _named_by(alert: NormalizedAlert | None, host: str) -> Device:
+    """Return the device that `alert` names, with `host` for what the alert does not give."""
+    if alert is None:
+        return Device(host, host)
+    device_id = alert.device_id or alert.hostname or host
+    return Device(device_id, alert.hostname or device_id)

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import devices, guard_rails
-from vyrox.admission import Admission, Claimed, Refused, admit
+from vyrox.admission import Admission, Claimed, Known, Refused, admit
+from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.db.tables import claims
 from vyrox.devices import Held, outcome_event
@@ -75,6 +76,7 @@ class Answer(msgspec.Struct, frozen=True):
         held: The device that was acted on, where it came to that.
         reference: What the vendor calls the action.
         changed: Whether anything was sent to the vendor.
+        known: What Vyrox knows by itself, for the event of a dry run.
     """
 
     claim: Claim
@@ -85,6 +87,7 @@ class Answer(msgspec.Struct, frozen=True):
     held: Held | None = None
     reference: str | None = None
     changed: bool = True
+    known: Known | None = None
 
 
 class InFlight(msgspec.Struct, frozen=True):
@@ -115,6 +118,8 @@ class _Row(msgspec.Struct, frozen=True):
     expires_at: float
     dry_run: bool
     entry_hash: str | None
+    alert_id: bytes | None
+    force: bool | None
 
 
 _Rows = dict[bytes, _Row]
@@ -249,7 +254,7 @@ def _claim(
         connection, rails, wanted.request, who, wanted.device, dry_run=wanted.dry_run
     )
     if isinstance(result, Refused):
-        return Outcome(result, (_refusal(wanted, result.rule),))
+        return Outcome(result, (_refusal(wanted, result),))
     if not isinstance(result, Claimed):
         return Outcome(result)
     drafts = [_entry(wanted)]
@@ -267,6 +272,8 @@ def _claim(
         expires_at=lease_until + KEPT_S,
         dry_run=wanted.dry_run,
         entry_hash=None,
+        alert_id=wanted.request.alert_id.encode(),
+        force=wanted.request.force,
     )
     return Outcome(result, tuple(drafts), partial(_remember_entry, key))
 
@@ -323,7 +330,7 @@ def _entry(wanted: Claim) -> Draft:
     )
 
 
-def _refusal(wanted: Claim, rule: str) -> Draft:
+def _refusal(wanted: Claim, refused: Refused) -> Draft:
     request = wanted.request
     return event(
         "execute.refused",
@@ -332,9 +339,12 @@ def _refusal(wanted: Claim, rule: str) -> Draft:
         execution=request.request_id,
         status=RefusedByPolicyError.status,
         reason=RefusedByPolicyError.detail,
-        rule=rule,
+        rule=refused.rule,
         action_type=request.action_type,
         host=request.host,
+        alert_id=request.alert_id,
+        force=request.force,
+        **_members(refused.known),
     )
 
 
@@ -350,8 +360,15 @@ def _outcome_events(answer: Answer, entry_hash: str | None) -> tuple[Draft, ...]
             entry_hash,
             answer.outcome,
             answer.reason,
+            alert_id=request.alert_id,
+            force=request.force,
+            **_members(answer.known),
         ),
     )
+
+
+def _members(known: Known | None) -> dict[str, Scalar]:
+    return {} if known is None else msgspec.structs.asdict(known)
 
 
 def _unknown_event(row: _Row) -> Draft:
@@ -362,4 +379,6 @@ def _unknown_event(row: _Row) -> Draft:
         row.entry_hash,
         "outcome_unknown",
         "the lease ended without an answer",
+        alert_id=None if row.alert_id is None else row.alert_id.decode(),
+        force=row.force,
     )

@@ -138,7 +138,9 @@ class Containment:
         receipt = committed.receipts[0]
         # 2. The vendor, or a dry run.
         if self._dry_run:
-            answer, error = Answer(claim, receipt.hash, "dry_run", self._clock()), None
+            known = committed.result.known
+            answer = Answer(claim, receipt.hash, "dry_run", self._clock(), known=known)
+            error = None
         else:
             answer, error = await self._act(claim, committed.result.responsible, receipt, deadline)
         # 3. What came of it.

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Draft, Outcome
 from vyrox.db.tables import confirmations, devices
 from vyrox.edr import Device, Target
@@ -294,6 +295,16 @@ def is_contained(
     return "\0" not in host and connection.execute(query).first() is not None
 
 
+def list_contained(connection: Connection, tenant_id: str) -> list[tuple[str, str, str | None]]:
+    """Return (vendor, device id, host name) of all that Vyrox has contained, or may have."""
+    query = (
+        sa.select(_d.vendor, _d.device_id, _d.hostname)
+        .where(_d.tenant_id == tenant_id, _is_vyroxs())
+        .order_by(_d.vendor, _d.device_id)
+    )
+    return [(row.vendor, row.device_id, row.hostname) for row in connection.execute(query)]
+
+
 def outcome_event(
     tenant_id: str,
     trace_id: str | None,
@@ -301,6 +312,7 @@ def outcome_event(
     entry_hash: str | None,
     outcome: str,
     reason: str | None,
+    **members: Scalar,
 ) -> Draft:
     """Return the event that tells what became of an entry's action."""
     return event(
@@ -311,6 +323,7 @@ def outcome_event(
         entry=entry_hash,
         outcome=outcome,
         reason=reason,
+        **members,
     )
 
 

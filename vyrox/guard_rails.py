@@ -16,11 +16,12 @@ from vyrox import devices
 from vyrox.chain.writer import append
 from vyrox.db.postgres import insert_postgres
 from vyrox.db.sqlite import insert_sqlite
-from vyrox.db.tables import containments_begun, guard_rails
+from vyrox.db.tables import containments_begun, guard_rails, tenant_credentials
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
 from vyrox.freezes import EVERY_TENANT
+from vyrox.models import NormalizedAlert
 
 HOUR_S: Final = 3600
 
@@ -33,11 +34,20 @@ MAX_RULES: Final = 1000
 
 RuleKind = Literal["device", "host", "tag"]
 
+OtherHosts = Literal["refuse", "allow"]
+"""Whether a host that the alert does not name may be contained."""
+
 _t: Final = guard_rails.c
 _FIND: Final = sa.select(guard_rails).where(
     _t.tenant_id.in_(sa.bindparam("tenants", expanding=True))
 )
 _NEWEST: Final = sa.select(sa.func.max(_t.version))
+_REMOVED: Final = (
+    sa.select(tenant_credentials.c.tenant_id)
+    .where(tenant_credentials.c.tenant_id.in_(sa.bindparam("tenants", expanding=True)))
+    .group_by(tenant_credentials.c.tenant_id)
+    .having(sa.func.count() == sa.func.count(tenant_credentials.c.disabled_at))
+)
 _b: Final = containments_begun.c
 _COUNT_BEGUN: Final = sa.select(sa.func.count()).where(
     _b.tenant_id == sa.bindparam("tenant"),
@@ -58,12 +68,15 @@ class Rails(msgspec.Struct, frozen=True):
         all_frozen_at: Of the freeze of every tenant, which is not the tenant's to end.
         per_hour: Containments that may be begun in an hour; 0 is no limit.
         never_contain: `device:ID`, `host:PATTERN` or `tag:TAG`, as `check_rule` returns them.
+        known_alerts_only: Whether a containment must name an alert that is stored.
     """
 
     frozen_at: float | None = None
     per_hour: int = 0
     never_contain: tuple[str, ...] = ()
     all_frozen_at: float | None = None
+    other_hosts: OtherHosts = "allow"
+    known_alerts_only: bool = False
 
     @property
     def is_frozen(self) -> bool:
@@ -78,30 +91,69 @@ class GuardRails:
     """The guard rails of some tenants, in one transaction that claims for them."""
 
     def __init__(self, connection: Connection, tenant_ids: Iterable[str], now: float) -> None:
+        tenants = sorted(set(tenant_ids))
         self._connection = connection
         self._now = now
-        self._rails = find(connection, tenant_ids)
-        self._begun: Counter[str] = Counter()
+        self._rails = find(connection, tenants)
+        self._removed = set(connection.execute(_REMOVED, {"tenants": tenants}).scalars())
+        self._begun: Counter[str] = Counter()  # in this transaction
+        self._begun_before: dict[str, int] = {}
 
-    def protects_devices(self, tenant_id: str) -> bool:
-        """Return whether there are devices that must not be contained."""
-        return bool(self._rails[tenant_id].never_contain)
+    def of(self, tenant_id: str) -> Rails:
+        """Return the tenant's guard rails."""
+        return self._rails[tenant_id]
 
     def broken_by_lift(self, tenant_id: str) -> str | None:
-        """Return the rule that stands against lifting anything, if one does."""
-        return "frozen" if self._rails[tenant_id].is_frozen else None
+        """Return the rule against lifting anything, or None.
 
-    def broken_by(self, tenant_id: str, device: Device) -> str | None:
-        """Return the rule that stands against acting on `device`, if one does."""
-        rails = self._rails[tenant_id]
-        if rails.is_frozen:
+        Lifting goes on for a removed tenant: its hosts must not stay contained for ever.
+        """
+        return "frozen" if self.of(tenant_id).is_frozen else None
+
+    def broken_by_request(self, tenant_id: str, alert: NormalizedAlert | None) -> str | None:
+        """Return the rule against containing anything because of `alert`, or None.
+
+        Args:
+            alert: None if the request names no alert that is stored.
+        """
+        if self.of(tenant_id).is_frozen:
             return "frozen"
+        if tenant_id in self._removed:
+            return "the tenant is removed"
+        if alert is None and self.of(tenant_id).known_alerts_only:
+            return "the alert is not known"
+        return None
+
+    def needs_device(self, tenant_id: str, alert: NormalizedAlert | None) -> bool:
+        """Return whether the rules depend on which device the vendor finds."""
+        rails = self.of(tenant_id)
+        return bool(rails.never_contain) or (rails.other_hosts == "refuse" and _names_host(alert))
+
+    def broken_by_device(
+        self, tenant_id: str, device: Device, alert: NormalizedAlert | None
+    ) -> str | None:
+        """Return the rule against containing `device` because of `alert`, or None."""
+        rails = self.of(tenant_id)
+        other = rails.other_hosts == "refuse" and _names_host(alert)
+        if other and not is_of_alert(device, alert):
+            return "host is not the alert's"
         for rule in rails.never_contain:
             if matches(rule, device):
                 return f"never_contain {rule}"
-        if rails.per_hour and self._is_used_up(tenant_id, rails.per_hour):
-            return f"per_hour {rails.per_hour}"
         return None
+
+    def broken_by_limit(self, tenant_id: str) -> str | None:
+        """Return the limit that is used up, or None."""
+        per_hour = self.of(tenant_id).per_hour
+        used_up = per_hour and self.begun_in_hour(tenant_id) >= per_hour
+        return f"per_hour {per_hour}" if used_up else None
+
+    def begun_in_hour(self, tenant_id: str) -> int:
+        """Return how many containments of the tenant count for its limit."""
+        if tenant_id not in self._begun_before:
+            before = count_begun(self._connection, tenant_id, self._now)
+            self._begun_before[tenant_id] = before
+        return self._begun_before[tenant_id] + self._begun[tenant_id]
 
     def note_begun(self, tenant_id: str) -> None:
         """Count a containment that is begun with this transaction."""
@@ -117,10 +169,6 @@ class GuardRails:
         else:
             insert_sqlite(self._connection, _INTO_BEGUN, rows)
 
-    def _is_used_up(self, tenant_id: str, per_hour: int) -> bool:
-        before = count_begun(self._connection, tenant_id, self._now)
-        return before + self._begun[tenant_id] >= per_hour
-
 
 def count_begun(connection: Connection, tenant_id: str, now: float) -> int:
     """Return how many containments the tenant has begun in the hour before `now`.
@@ -135,6 +183,28 @@ def count_begun(connection: Connection, tenant_id: str, now: float) -> int:
 def forget_begun(connection: Connection, now: float) -> None:
     """Delete what counts for no limit any more."""
     connection.execute(containments_begun.delete().where(_b.begun_at <= now - HOUR_S))
+
+
+def is_of_alert(device: Device, alert: NormalizedAlert | None) -> bool:
+    """Return whether `alert` names `device`: by its id or, in either spelling, by its host name."""
+    if alert is None:
+        return False
+    if alert.device_id and normal_host(alert.device_id) == normal_host(device.id):
+        return True
+    if not alert.hostname or not device.hostname:
+        return False
+    return _is_same_name(alert.hostname, device.hostname)
+
+
+def _names_host(alert: NormalizedAlert | None) -> bool:
+    return alert is not None and bool(alert.device_id or alert.hostname)
+
+
+def _is_same_name(one: str, other: str) -> bool:
+    """Return whether both are one host's name; either may leave out the domain."""
+    host, _, domain = one.lower().partition(".")
+    other_host, _, other_domain = other.lower().partition(".")
+    return host == other_host and (domain == other_domain or not (domain and other_domain))
 
 
 def matches(rule: str, device: Device) -> bool:
@@ -192,8 +262,14 @@ def _in_force(rows: Iterable[sa.Row[tuple[object, ...]]], wanted: set[str]) -> d
     all_frozen_at = None if every is None else every.frozen_at
     in_force = dict.fromkeys(wanted, Rails(all_frozen_at=all_frozen_at))
     for tenant_id, row in by_tenant.items():
-        never_contain = msgspec.json.decode(row.never_contain, type=tuple[str, ...])
-        in_force[tenant_id] = Rails(row.frozen_at, row.per_hour, never_contain, all_frozen_at)
+        in_force[tenant_id] = Rails(
+            frozen_at=row.frozen_at,
+            per_hour=row.per_hour,
+            never_contain=msgspec.json.decode(row.never_contain, type=tuple[str, ...]),
+            all_frozen_at=all_frozen_at,
+            other_hosts=row.other_hosts,
+            known_alerts_only=row.known_alerts_only,
+        )
     return in_force
 
 
@@ -208,6 +284,8 @@ def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now
         "frozen_at": rails.frozen_at,
         "per_hour": rails.per_hour,
         "never_contain": msgspec.json.encode(rails.never_contain).decode(),
+        "other_hosts": rails.other_hosts,
+        "known_alerts_only": rails.known_alerts_only,
         "version": newest + 1,
     }
     connection.execute(guard_rails.delete().where(_t.tenant_id == tenant_id))
@@ -243,3 +321,12 @@ def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) 
     if tenant_id == EVERY_TENANT:
         change = f"every tenant {change}"
     return Frozen(True, after, store(connection, tenant_id, after, change, now))
+
+
+def refuse_other_hosts(connection: Connection, tenant_id: str, now: float) -> None:
+    """Refuse hosts that the alert does not name, from now on: the default of a new tenant."""
+    devices.lock(connection)
+    rails = find(connection, [tenant_id])[tenant_id]
+    if rails.other_hosts != "refuse":
+        changed = msgspec.structs.replace(rails, other_hosts="refuse")
+        store(connection, tenant_id, changed, "policy: other_hosts refuse", now)

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
-from vyrox import log
+from vyrox import devices, guard_rails, log
 from vyrox.chain.writer import append
 from vyrox.db import Database
-from vyrox.db.tables import tenant_credentials
+from vyrox.db.tables import alerts, edr_credentials, quarantine, tenant_credentials
 from vyrox.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.errors import OperatorError
 from vyrox.events import event
@@ -168,8 +168,13 @@ def add_tenant(
     encrypted_secret: str,
     field_map: FieldMap | None,
     now: float,
-) -> None:
+) -> bool:
     """Onboard `tenant_id` at `vendor`, or enable again what `remove_tenant` disabled.
+
+    A new tenant begins with the guard rail that refuses other hosts than the alert's (contract 35).
+
+    Returns:
+        Whether the tenant is new: it had no row for any vendor.
 
     Raises:
         OperatorError: It is onboarded and enabled already.
@@ -190,6 +195,7 @@ def add_tenant(
         "disabled_at": None,
         "version": _next_version(connection),
     }
+    is_new = _has_no_row(connection, tenant_id)
     if present is None:
         insert = tenant_credentials.insert().values(tenant_id=tenant_id, vendor=vendor, **values)
         connection.execute(insert)
@@ -198,6 +204,9 @@ def add_tenant(
             tenant_credentials.update().where(_is(tenant_id, vendor)).values(**values)
         )
     _tell(connection, tenant_id, vendor, "added", now)
+    if is_new:
+        guard_rails.refuse_other_hosts(connection, tenant_id, now)
+    return is_new
 
 
 def rotate_tenant(
@@ -239,12 +248,35 @@ def rotate_tenant(
     _tell(connection, tenant_id, vendor, "rotated", now)
 
 
-def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> None:
-    """Disable the tenant at `vendor` and forget its secrets. The row stays (contract 8).
+class Remains(msgspec.Struct, frozen=True):
+    """What is left of a tenant whose row for one vendor was disabled.
+
+    Attributes:
+        vendors: At which it is still onboarded.
+        contained: (vendor, device id, host name) of what Vyrox has contained, or may have.
+        edr_vendors: At which it has credentials.
+        unfinished: Alerts that no consumer has finished.
+        quarantined: Payloads in quarantine that were not replayed.
+    """
+
+    vendors: tuple[str, ...]
+    contained: tuple[tuple[str, str, str | None], ...]
+    edr_vendors: tuple[str, ...]
+    unfinished: int
+    quarantined: int
+
+
+def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> Remains:
+    """Disable the tenant at `vendor`, forget its secrets, and return what remains.
+
+    The row stays (contract 8); without another one that is enabled, no new action is carried out
+    for the tenant (contract 35).
 
     Raises:
         OperatorError: Not onboarded.
     """
+    # So no claim that has seen the row enabled commits later.
+    devices.lock(connection)
     _enabled(connection, tenant_id, vendor)
     connection.execute(
         tenant_credentials.update()
@@ -257,6 +289,26 @@ def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: f
         )
     )
     _tell(connection, tenant_id, vendor, "removed", now)
+    return _remains(connection, tenant_id)
+
+
+def _remains(connection: Connection, tenant_id: str) -> Remains:
+    def texts(column: sa.Column[str], *conditions: sa.ColumnElement[bool]) -> tuple[str, ...]:
+        query = sa.select(column).where(*conditions).order_by(column)
+        return tuple(connection.execute(query).scalars())
+
+    def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(table).where(*conditions)
+        return connection.execute(query).scalar_one()
+
+    a, q, e = alerts.c, quarantine.c, edr_credentials.c
+    return Remains(
+        vendors=texts(_table.vendor, _table.tenant_id == tenant_id, _table.disabled_at.is_(None)),
+        contained=tuple(devices.list_contained(connection, tenant_id)),
+        edr_vendors=texts(e.vendor, e.tenant_id == tenant_id),
+        unfinished=count(alerts, a.tenant_id == tenant_id, a.finished_at.is_(None)),
+        quarantined=count(quarantine, q.tenant_id == tenant_id, q.replayed_at.is_(None)),
+    )
 
 
 def set_field_map(
@@ -315,6 +367,11 @@ def _find(
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     query = sa.select(tenant_credentials).where(_is(tenant_id, vendor))
     return connection.execute(query).one_or_none()
+
+
+def _has_no_row(connection: Connection, tenant_id: str) -> bool:
+    query = sa.select(sa.literal(1)).where(_table.tenant_id == tenant_id).limit(1)
+    return connection.execute(query).first() is None
 
 
 def _enabled(connection: Connection, tenant_id: str, vendor: Vendor) -> sa.Row[tuple[object, ...]]:

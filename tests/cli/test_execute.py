@@ -1,6 +1,7 @@
 """`vyrox execute`: what it signs and sends, and what its exit code and its words say."""
 
 import asyncio
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, running_service
 from vyrox.clock import wall_clock
 from vyrox.crypto import verify
+from vyrox.mock_edr.app import MockEdr
+from vyrox.mock_edr.serve import serving
 
 WANTED: Final = {
     "--tenant": TENANT,
@@ -289,3 +292,43 @@ def test_lift_takes_no_containment_contract_34(vyrox: Vyrox) -> None:
     result = vyrox("lift", *command("http://127.0.0.1:9")[1:])
     assert result.exit_code == 2
     assert "LIFT_HOST_ISOLATION" in result.stderr
+
+
+async def test_preview_reads_the_device_and_writes_nothing_contract_43(data_dir: Path) -> None:
+    vyrox = Vyrox(data_dir)
+    mock = MockEdr(wall_clock)
+    async with serving(mock) as url:
+        vyrox.env["EDR_TEST_URL"] = url
+        [client] = mock.crowdstrike.clients.values()
+        options = ("--client-id", client.client_id, "--base-url", f"{url}/crowdstrike")
+        credentials = ("tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *options)
+        await asyncio.to_thread(vyrox, *credentials, stdin=client.client_secret.encode())
+
+        async def preview(host: str, *more: str) -> Result:
+            shown = ("--tenant", TENANT, "--alert", "alt_abc123", "--action", "HOST_ISOLATION")
+            return await run(vyrox, "execute", *shown, "--host", host, "--preview", *more)
+
+        [device_id] = [
+            each.device_id
+            for each in mock.crowdstrike.devices.values()
+            if each.hostname == "file-srv-02"
+        ]
+        assert succeeded(await preview("FILE-SRV-02")) == (
+            f"vendor        crowdstrike\ndevice        {device_id}\nhost name     file-srv-02\n"
+        )
+        succeeded(await run(vyrox, "tenant", "policy", TENANT, "--never-contain", "host:file-*"))
+        found = await preview(device_id, "--json")
+        assert found.exit_code == 1
+        assert json.loads(found.stdout) == {}
+        assert refused(await preview("no-such-host")).startswith("the vendor named no device: ")
+        assert mock.effects == []
+        assert mock.violations == []
+    events = succeeded(await run(vyrox, "audit", "events", "--tenant", TENANT, "--json"))
+    assert {json.loads(line)["kind"] for line in events.splitlines()} == {"tenant.changed"}
+
+
+def test_execute_needs_an_approval_but_a_preview_does_not_contract_43(vyrox: Vyrox) -> None:
+    words = [word for option in WANTED.items() if option[0] != "--approved-by" for word in option]
+    result = vyrox("execute", *words)
+    assert (result.exit_code, "--approved-by" in result.stderr) == (2, True)
+    assert "has no credentials" in refused(vyrox("execute", *words, "--preview"))

@@ -50,7 +50,10 @@ def rails(vyrox: Vyrox) -> Rails:
 
 
 def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
-    shown = "frozen         no\nper hour       no limit\nnever contain  -\n"
+    shown = (
+        "frozen         no\nper hour       no limit\nnever contain  -\n"
+        "other hosts    allow\nalerts         any\n"
+    )
     assert succeeded(vyrox("tenant", "policy", "acme")) == shown
     changed = vyrox(
         *("tenant", "policy", "acme", "--per-hour", "20"),
@@ -58,6 +61,7 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
     )
     assert succeeded(changed) == (
         "frozen         no\nper hour       20\nnever contain  host:dc-*, tag:tier0\n"
+        "other hosts    allow\nalerts         any\n"
     )
     assert rails(vyrox) == Rails(None, 20, ("host:dc-*", "tag:tier0"))
     succeeded(vyrox("tenant", "policy", "acme", "--allow-again", "tag:TIER0"))
@@ -67,6 +71,8 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
         "per_hour": 0,
         "never_contain": ["host:dc-*"],
         "all_frozen_at": None,
+        "other_hosts": "allow",
+        "known_alerts_only": False,
     }
     told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
     assert [json.loads(line)["change"] for line in told.splitlines()] == [
@@ -74,6 +80,33 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
         "policy: per_hour 20, never_contain host:dc-*, never_contain tag:tier0",
         "policy: allow again tag:tier0",
         "policy: per_hour 0",
+    ]
+
+
+def test_policy_about_hosts_and_alerts_contract_35(vyrox: Vyrox) -> None:
+    """On for a tenant that is added now; off for one without a row, until it is set."""
+    added = vyrox("tenant", "add", "acme", "--vendor", "crowdstrike")
+    assert "vyrox tenant policy acme --other-hosts allow" in added.stderr
+    assert rails(vyrox) == Rails(other_hosts="refuse")
+    shown = succeeded(
+        vyrox("tenant", "policy", "acme", "--other-hosts", "allow", "--known-alerts-only")
+    )
+    assert shown.splitlines()[-2:] == ["other hosts    allow", "alerts         known ones only"]
+    assert rails(vyrox) == Rails(known_alerts_only=True)
+    # Another vendor's row, or the same one again, changes no setting.
+    again = vyrox("tenant", "add", "acme", "--vendor", "defender")
+    assert "--other-hosts" not in again.stderr
+    succeeded(vyrox("tenant", "remove", "acme", "--vendor", "defender"))
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "defender"))
+    assert rails(vyrox) == Rails(known_alerts_only=True)
+    succeeded(vyrox("tenant", "policy", "acme", "--any-alert"))
+    assert rails(vyrox) == guard_rails.NONE
+    told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
+    changes = [json.loads(line)["change"] for line in told.splitlines()]
+    assert [change for change in changes if change.startswith("policy")] == [
+        "policy: other_hosts refuse",
+        "policy: other_hosts allow, known_alerts_only true",
+        "policy: known_alerts_only false",
     ]
 
 

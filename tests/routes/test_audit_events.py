@@ -280,6 +280,8 @@ async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -
             "execution": fields["request_id"],
             "status": status,
             "reason": reason,
+            "alert_id": fields["alert_id"],
+            "force": False,
         }
         for status, fields, reason in refused[:-1]
     ]
@@ -290,6 +292,8 @@ async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -
             "execution": None,
             "status": 400,
             "reason": "invalid request",
+            "alert_id": None,
+            "force": None,
         }
     ]
 
@@ -309,6 +313,16 @@ async def test_outcome_of_an_execution_names_its_entry_contract_27(proxy: Proxie
             "entry": entry["hash"],
             "outcome": "dry_run",
             "reason": None,
+            "alert_id": fields["alert_id"],
+            "force": False,
+            "alert_known": False,
+            "alert_device": None,
+            "alert_host": None,
+            "guard_rails": "allowed",
+            "per_hour": 0,
+            "begun_in_hour": None,
+            "vendor": None,
+            "credentials_stored": False,
         }
     ]
 

@@ -1,6 +1,8 @@
 """`vyrox execute` and `vyrox lift`: sign and send one request, for operators and scripts."""
 
+import asyncio
 import shlex
+import textwrap
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, get_args
 from uuid import uuid4
@@ -9,16 +11,27 @@ import click
 import httpx
 import msgspec
 
-from vyrox.cli.output import json_option, printable
+from vyrox.cli.opened import opened_database
+from vyrox.cli.output import json_option, print_json, printable
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.errors import OperatorError
+from vyrox.edr import Deadline
+from vyrox.edr.calls import open_http
+from vyrox.edr.clients import make_client
+from vyrox.edr_credentials import EdrClients
+from vyrox.errors import OperatorError, VendorError
 from vyrox.models import ActionType, ContainmentRequest, LiftType
+from vyrox.preview import Preview, preview
 from vyrox.settings import Settings
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 330.0
 """Longer than the proxy takes with the largest EDR_DEADLINE_SECONDS, its commits included."""
+
+PREVIEW_DEADLINE_S: Final = 60.0
+
+COLUMNS: Final = 80
+"""Of a terminal, into which a preview fits."""
 
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
@@ -53,7 +66,7 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
             required=True,
             help="The vendor's identifier of the host, or a name that one host alone has.",
         ),
-        click.option("--approved-by", required=True, help="Who approved it."),
+        click.option("--approved-by", help="Who approved it."),
         click.option(
             "--request-id",
             help="Idempotency key: the same one again is carried out once.  [default: a new UUID]",
@@ -78,20 +91,29 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
 
 @click.command()
 @_request_options(get_args(ActionType))
+@click.option(
+    "--preview",
+    "only_preview",
+    is_flag=True,
+    help="Send nothing: read at the vendor which device it would be, its state, and whether a "
+    "guard rail is against it. Needs the service's database and key, and no approval.",
+)
 def execute(
     tenant_id: str,
     alert_id: str,
     action: ActionType,
     host: str,
-    approved_by: str,
+    approved_by: str | None,
     request_id: str | None,
     approved_at: int | None,
     url: str | None,
     as_json: bool,
+    only_preview: bool,
 ) -> None:
     """Have a containment carried out. Signed with VYROX_HMAC_SECRET.
 
-    Exits with 0 where it was executed, replayed or a dry run, else with 1.
+    Exits with 0 where it was executed, replayed or a dry run, else with 1. A preview exits with 0
+    if nothing is against the containment.
     """
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
@@ -99,10 +121,13 @@ def execute(
         alert_id=alert_id,
         action_type=action,
         host=host,
-        approved_by=approved_by,
+        approved_by="preview" if only_preview else _required(approved_by),
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
     )
-    _send(request, url, "execute", as_json)
+    if only_preview:
+        _preview(request, as_json)
+    else:
+        _send(request, url, "execute", as_json)
 
 
 @click.command()
@@ -113,7 +138,7 @@ def lift(
     alert_id: str,
     action: LiftType,
     host: str,
-    approved_by: str,
+    approved_by: str | None,
     request_id: str | None,
     approved_at: int | None,
     url: str | None,
@@ -130,11 +155,63 @@ def lift(
         alert_id=alert_id,
         action_type=action,
         host=host,
-        approved_by=approved_by,
+        approved_by=_required(approved_by),
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
         force=force,
     )
     _send(request, url, "lift", as_json)
+
+
+def _required(approved_by: str | None) -> str:
+    if approved_by is None:
+        raise click.UsageError("Missing option '--approved-by'.")
+    return approved_by
+
+
+def _preview(request: ContainmentRequest, as_json: bool) -> None:
+    _encoded(request)
+
+    async def run() -> Preview:
+        async with opened_database() as opened, open_http() as http:
+            clients = EdrClients(
+                opened.open_vault(),
+                lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),
+            )
+            deadline = Deadline(PREVIEW_DEADLINE_S)
+            return await preview(opened.database, clients, request, wall_clock(), deadline)
+
+    try:
+        found = asyncio.run(run())
+    except VendorError as exc:
+        raise OperatorError(f"the vendor named no device: {printable(str(exc))}") from exc
+    if as_json:
+        print_json(found)
+    else:
+        _print_preview(found)
+    if found.refused_by is not None:
+        raise click.exceptions.Exit(1)
+
+
+def _print_preview(found: Preview) -> None:
+    alert = "known" if found.alert_known else "not known"
+    names = ", ".join(name for name in (found.alert_host, found.alert_device) if name)
+    used = "no limit" if not found.per_hour else f"{found.begun_in_hour} of {found.per_hour}"
+    fields = {
+        "vendor": found.vendor,
+        "device": found.device_id,
+        "host name": found.hostname or "-",
+        "tags": ", ".join(found.tags) or "-",
+        "state": found.state,
+        "alert": f"{alert}, names {names}" if names else alert,
+        "used in hour": used,
+        "would be": "sent" if found.refused_by is None else f"refused: {found.refused_by}",
+    }
+    width = max(map(len, fields)) + 2
+    for name, value in fields.items():
+        lines = textwrap.wrap(printable(value), COLUMNS - width) or [""]
+        click.echo(f"{name:{width}}{lines[0]}")
+        for line in lines[1:]:
+            click.echo(f"{'':{width}}{line}")
 
 
 def _send(request: ContainmentRequest, url: str | None, route: str, as_json: bool) -> None:
@@ -162,10 +239,7 @@ def _proxy_url(settings: Settings) -> str:
 
 
 def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:
-    try:
-        body = msgspec.json.encode(request)
-    except UnicodeEncodeError as exc:
-        raise click.UsageError("The options' values must be UTF-8.") from exc
+    body = _encoded(request)
     headers = {
         "content-type": "application/json",
         "x-vyrox-signature": sign(body, Settings.from_process().require_hmac_secret()),
@@ -185,3 +259,10 @@ def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:
             f"{url}: {type(exc).__name__} {exc}. It may have been carried out; ask again with "
             f"--request-id {shlex.quote(request.request_id)}"
         ) from exc
+
+
+def _encoded(request: ContainmentRequest) -> bytes:
+    try:
+        return msgspec.json.encode(request)
+    except UnicodeEncodeError as exc:
+        raise click.UsageError("The options' values must be UTF-8.") from exc

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 
 import click
 import msgspec
@@ -18,7 +18,7 @@ from vyrox.containers import Reported, running
 from vyrox.db import Database
 from vyrox.errors import OperatorError
 from vyrox.freezes import EVERY_TENANT
-from vyrox.guard_rails import Frozen, Rails
+from vyrox.guard_rails import Frozen, OtherHosts, Rails
 from vyrox.known_tenants import require_known
 
 MAX_PER_HOUR: Final = 1_000_000
@@ -146,6 +146,16 @@ def _check_rules(
     metavar="RULE",
     help="Take a rule back.",
 )
+@click.option(
+    "--other-hosts",
+    type=click.Choice(get_args(OtherHosts)),
+    help="Whether a host that the alert does not name may be contained.",
+)
+@click.option(
+    "--known-alerts-only/--any-alert",
+    default=None,
+    help="Refuse a containment whose alert id names no stored alert, or allow it again.",
+)
 @new_option
 @json_option
 def policy(
@@ -153,6 +163,8 @@ def policy(
     per_hour: int | None,
     added: tuple[str, ...],
     removed: tuple[str, ...],
+    other_hosts: OtherHosts | None,
+    known_alerts_only: bool | None,
     is_new: bool,
     as_json: bool,
 ) -> None:
@@ -170,11 +182,15 @@ def policy(
             before,
             per_hour=before.per_hour if per_hour is None else per_hour,
             never_contain=tuple(sorted(kept | set(added))),
+            other_hosts=other_hosts or before.other_hosts,
+            known_alerts_only=(
+                before.known_alerts_only if known_alerts_only is None else known_alerts_only
+            ),
         )
         if len(after.never_contain) > guard_rails.MAX_RULES:
             raise OperatorError(f"at most {guard_rails.MAX_RULES} rules")
         if after != before:
-            changes = [f"per_hour {after.per_hour}"] if after.per_hour != before.per_hour else []
+            changes = _changed_settings(before, after)
             changes += [f"never_contain {rule}" for rule in added]
             changes += [f"allow again {rule}" for rule in removed]
             guard_rails.store(
@@ -189,6 +205,8 @@ def policy(
     click.echo(f"frozen         {_frozen_text(rails)}")
     click.echo(f"per hour       {rails.per_hour or 'no limit'}")
     click.echo(f"never contain  {printable(', '.join(rails.never_contain)) or '-'}")
+    click.echo(f"other hosts    {rails.other_hosts}")
+    click.echo(f"alerts         {'known ones only' if rails.known_alerts_only else 'any'}")
 
 
 def _frozen_text(rails: Rails) -> str:
@@ -197,3 +215,13 @@ def _frozen_text(rails: Rails) -> str:
     if rails.all_frozen_at is not None:
         return f"since {as_time(rails.all_frozen_at)} UTC, with every tenant"
     return "no"
+
+
+def _changed_settings(before: Rails, after: Rails) -> list[str]:
+    """Return each setting with one value that has changed, as the event records it."""
+    names = ("per_hour", "other_hosts", "known_alerts_only")
+    return [
+        f"{name} {value}".lower()
+        for name in names
+        if (value := getattr(after, name)) != getattr(before, name)
+    ]

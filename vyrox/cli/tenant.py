@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from vyrox import guard_rails, tenants
 from vyrox.adapters.generic import check_field_map
 from vyrox.cli.opened import Opened, opened_database
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.clock import wall_clock
 from vyrox.encryption import bind_secret, encrypt_secret
 from vyrox.errors import OperatorError
@@ -23,6 +23,9 @@ from vyrox.tenant_id import is_tenant_id
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
+
+MAX_CONTAINED_SHOWN: Final = 50
+"""Contained hosts that `remove` prints one by one."""
 
 
 class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,10 +97,10 @@ def add(
     secret = _read_secret(vendor) if secret_stdin else None
     field_map = None if field_map_file is None else _read_field_map(field_map_file)
 
-    async def run() -> _Webhook:
+    async def run() -> tuple[_Webhook, bool]:
         async with opened_database(create=True) as opened:
             made = secret or _make_secret()
-            await opened.database.write(
+            is_new = await opened.database.write(
                 tenants.add_tenant,
                 tenant_id,
                 vendor,
@@ -105,9 +108,17 @@ def add(
                 field_map,
                 wall_clock(),
             )
-            return _webhook(opened.settings, tenant_id, vendor, None if secret else made)
+            shown = None if secret else made
+            return _webhook(opened.settings, tenant_id, vendor, shown), is_new
 
-    _print_webhook(asyncio.run(run()), as_json)
+    webhook, is_new = asyncio.run(run())
+    _print_webhook(webhook, as_json)
+    if is_new:
+        click.echo(
+            "Containing another host than the alert's is refused; to allow it: "
+            f"vyrox tenant policy {tenant_id} --other-hosts allow",
+            err=True,
+        )
     if vendor == "generic" and field_map is None:
         click.echo(
             "No field map yet: alerts are answered 422 and kept in quarantine until there is one; "
@@ -237,15 +248,40 @@ def rotate(
 @tenant_argument
 @_only_vendor_option
 def remove(tenant_id: str, vendor: Vendor | None) -> None:
-    """Stop accepting TENANT's alerts from a vendor. Its queued alerts stay."""
+    """Stop accepting TENANT's alerts from a vendor, and print what remains of the tenant.
 
-    async def run() -> Vendor:
+    After the last vendor, new actions are refused. Lifts of contained hosts go on.
+    """
+
+    async def run() -> tuple[Vendor, tenants.Remains]:
         async with opened_database() as opened:
             chosen = vendor or await _only_vendor(opened, tenant_id)
-            await opened.database.write(tenants.remove_tenant, tenant_id, chosen, wall_clock())
-            return chosen
+            remains = await opened.database.write(
+                tenants.remove_tenant, tenant_id, chosen, wall_clock()
+            )
+            return chosen, remains
 
-    click.echo(f"{tenant_id} removed for {asyncio.run(run())}")
+    chosen, remains = asyncio.run(run())
+    click.echo(f"{tenant_id} removed for {chosen}")
+    _print_remains(tenant_id, remains)
+
+
+def _print_remains(tenant_id: str, remains: tenants.Remains) -> None:
+    if remains.vendors:
+        click.echo(f"still onboarded for {', '.join(remains.vendors)}")
+    else:
+        click.echo("new actions are refused; lifts of contained hosts go on")
+    for vendor, device_id, hostname in remains.contained[:MAX_CONTAINED_SHOWN]:
+        name = "" if hostname is None else f" ({hostname})"
+        click.echo(f"still contained at {vendor}: {printable(device_id + name)}")
+    if (more := len(remains.contained) - MAX_CONTAINED_SHOWN) > 0:
+        click.echo(f"still contained: {more} more hosts")
+    for vendor in remains.edr_vendors:
+        click.echo(f"credentials remain: vyrox tenant edr remove {tenant_id} --vendor {vendor}")
+    if remains.unfinished:
+        click.echo(f"alerts that no consumer has finished: {remains.unfinished}")
+    if remains.quarantined:
+        click.echo(f"payloads in quarantine: {remains.quarantined}")
 
 
 @tenant.command("field-map")

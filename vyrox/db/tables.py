@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     not_,
 )
 
@@ -113,6 +114,9 @@ claims = Table(
     Column("expires_at", Float, nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("entry_hash", Text),
+    # For the event of a claim whose owner died; NULL in claims of an earlier version.
+    Column("alert_id", LargeBinary),  # UTF-8
+    Column("force", Boolean),
 )
 Index("claims_expire", claims.c.expires_at)
 
@@ -137,6 +141,9 @@ guard_rails = Table(
     Column("never_contain", Text, nullable=False),  # JSON
     # Rises with every change in the table, in commit order: containers report the newest they read.
     Column("version", BigInteger, nullable=False, server_default="0"),
+    # "refuse" or "allow" hosts that the alert does not name.
+    Column("other_hosts", Text, nullable=False, server_default="allow"),
+    Column("known_alerts_only", Boolean, nullable=False, server_default=false()),
 )
 
 containers = Table(

@@ -134,7 +134,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     try:
         wanted = _decode(body, decoder)
     except InvalidRequestError as exc:
-        _note_refusal(proxy, request, SERVICE, None, exc)
+        _note_refusal(proxy, request, None, exc)
         raise
     try:
         # 4. The rate limit.
@@ -152,10 +152,10 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     except (VendorError, RefusedByPolicyError) as exc:
         # Told already, in the transaction that released the claim or refused it; but for one.
         if isinstance(exc, VendorLookUpError):
-            _note_refusal(proxy, request, wanted.tenant_id, wanted.request_id, exc, str(exc))
+            _note_refusal(proxy, request, wanted, exc, str(exc))
         raise
     except VyroxError as exc:
-        _note_refusal(proxy, request, wanted.tenant_id, wanted.request_id, exc)
+        _note_refusal(proxy, request, wanted, exc)
         raise
     log.event(
         f"execute.{executed.status}",
@@ -202,18 +202,19 @@ def _refuse_credential(
 def _note_refusal(
     proxy: Proxy,
     request: Request,
-    tenant_id: str,
-    execution: str | None,
+    wanted: ContainmentRequest | None,
     error: VyroxError,
     reason: str | None = None,
 ) -> None:
     proxy.events.note(
         "execute.refused",
-        tenant_id,
+        SERVICE if wanted is None else wanted.tenant_id,
         request_id_of(request),
-        execution=execution,
+        execution=None if wanted is None else wanted.request_id,
         status=error.status,
         reason=reason or error.detail,
+        alert_id=None if wanted is None else wanted.alert_id,
+        force=None if wanted is None else wanted.force,
     )
 
 

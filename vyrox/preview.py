@@ -1,0 +1,105 @@
+"""Which device a containment would reach, without a change anywhere (contract 43)."""
+
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from vyrox.admission import Known, NotSupported, Refused, admit, know
+from vyrox.db import Database
+from vyrox.edr import Deadline, Device, VendorClient
+from vyrox.edr_credentials import EdrClients, Responsible, responsible_for
+from vyrox.errors import OperatorError
+from vyrox.guard_rails import GuardRails
+from vyrox.models import ContainmentRequest, EdrVendor
+
+State = Literal["contained", "not contained", "cannot be told"]
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What the vendor and Vyrox know about a containment that was not asked for yet.
+
+    Attributes:
+        device_id: The device that the request's `host` is, as the vendor says now.
+        state: As the vendor shows it now; a change in progress cannot be told from its end.
+        refused_by: The rule that would refuse the request, or None.
+        alert_known: See Known, as for the members that follow.
+    """
+
+    vendor: EdrVendor
+    device_id: str
+    hostname: str | None
+    tags: tuple[str, ...]
+    state: State
+    refused_by: str | None
+    alert_known: bool
+    alert_device: str | None
+    alert_host: str | None
+    per_hour: int
+    begun_in_hour: int | None
+
+
+async def preview(
+    database: Database,
+    clients: EdrClients,
+    request: ContainmentRequest,
+    now: float,
+    deadline: Deadline,
+) -> Preview:
+    """Read at the vendor and in the database what `request` would come to; write nothing.
+
+    Raises:
+        OperatorError: The tenant has no credentials for the vendor.
+        VendorError: The vendor refused, or did not say which device it is.
+    """
+    who = await database.read(_who_acts, request)
+    if who.vendor is None or who.credentials is None:
+        raise OperatorError(
+            f"{request.tenant_id} has no credentials for {who.vendor or 'just one vendor'}; "
+            "see: vyrox tenant edr list"
+        )
+    client = clients.client(who.credentials)
+    device = await client.find_device(request.host, deadline)
+    state = await _read_state(client, device.id, deadline)
+    refused_by, known = await database.read(_decide, request, device, now)
+    return Preview(
+        vendor=who.vendor,
+        device_id=device.id,
+        hostname=device.hostname,
+        tags=device.tags,
+        state=state,
+        refused_by=refused_by,
+        alert_known=known.alert_known,
+        alert_device=known.alert_device,
+        alert_host=known.alert_host,
+        per_hour=known.per_hour,
+        begun_in_hour=known.begun_in_hour,
+    )
+
+
+def _who_acts(connection: Connection, request: ContainmentRequest) -> Responsible:
+    [who] = responsible_for(connection, [request])
+    return who
+
+
+async def _read_state(client: VendorClient, device_id: str, deadline: Deadline) -> State:
+    if await client.read_progress(device_id, "contained", None, deadline) == "reached":
+        return "contained"
+    lifted = await client.read_progress(device_id, "lifted", None, deadline)
+    return "not contained" if lifted == "reached" else "cannot be told"
+
+
+def _decide(
+    connection: Connection, request: ContainmentRequest, device: Device, now: float
+) -> tuple[str | None, Known]:
+    who = _who_acts(connection, request)
+    rails = GuardRails(connection, [request.tenant_id], now)
+    known = know(rails, request, who)
+    admitted = admit(connection, rails, request, who, device, dry_run=False)
+    match admitted:
+        case NotSupported():
+            return "the vendor cannot do this action", known
+        case Refused(rule=rule):
+            return rule, known
+        case _:
+            return None, known
