@@ -305,21 +305,46 @@ async def test_preview_reads_the_device_and_writes_nothing_contract_43(data_dir:
         await asyncio.to_thread(vyrox, *credentials, stdin=client.client_secret.encode())
 
         async def preview(host: str, *more: str) -> Result:
-            shown = ("--tenant", TENANT, "--alert", "alt_abc123", "--action", "HOST_ISOLATION")
-            return await run(vyrox, "execute", *shown, "--host", host, "--preview", *more)
+            words = ("--tenant", TENANT, "--alert", "alt_abc123", "--action", "HOST_ISOLATION")
+            return await run(vyrox, "execute", *words, "--host", host, "--preview", *more)
 
-        [device_id] = [
-            each.device_id
-            for each in mock.crowdstrike.devices.values()
-            if each.hostname == "file-srv-02"
+        [device] = [
+            each for each in mock.crowdstrike.devices.values() if each.hostname == "file-srv-02"
         ]
-        assert succeeded(await preview("FILE-SRV-02")) == (
-            f"vendor        crowdstrike\ndevice        {device_id}\nhost name     file-srv-02\n"
+        shown = succeeded(await preview("FILE-SRV-02"))
+        assert shown == (
+            "vendor        crowdstrike\n"
+            f"device        {device.device_id}\n"
+            "host name     file-srv-02\n"
+            "tags          -\n"
+            "state         not contained\n"
+            "alert         not known\n"
+            "used in hour  no limit\n"
+            "would be      sent\n"
         )
-        succeeded(await run(vyrox, "tenant", "policy", TENANT, "--never-contain", "host:file-*"))
-        found = await preview(device_id, "--json")
+        rule = "host:file-*"
+        policy = ("--never-contain", rule, "--per-hour", "3")
+        succeeded(await run(vyrox, "tenant", "policy", TENANT, *policy))
+        device.status = "contained"
+        device.tags = [f"FalconGroupingTags/{number:040}" for number in range(3)]
+        found = await preview(device.device_id, "--json")
         assert found.exit_code == 1
-        assert json.loads(found.stdout) == {}
+        assert json.loads(found.stdout) == {
+            "vendor": "crowdstrike",
+            "device_id": device.device_id,
+            "hostname": "file-srv-02",
+            "tags": device.tags,
+            "state": "contained",
+            "refused_by": f"never_contain {rule}",
+            "alert_known": False,
+            "alert_device": None,
+            "alert_host": None,
+            "per_hour": 3,
+            "begun_in_hour": 0,
+        }
+        folded = await preview(device.device_id)
+        assert f"would be      refused: never_contain {rule}\n" in folded.stdout
+        assert max(map(len, folded.stdout.splitlines())) <= 80
         assert refused(await preview("no-such-host")).startswith("the vendor named no device: ")
         assert mock.effects == []
         assert mock.violations == []

@@ -208,7 +208,7 @@ def _print_preview(found: Preview) -> None:
     }
     width = max(map(len, fields)) + 2
     for name, value in fields.items():
-        lines = textwrap.wrap(printable(value), COLUMNS - width) or [""]
+        lines = textwrap.wrap(printable(value), COLUMNS - width, break_on_hyphens=False) or [""]
         click.echo(f"{name:{width}}{lines[0]}")
         for line in lines[1:]:
             click.echo(f"{'':{width}}{line}")
