@@ -227,9 +227,10 @@ def test_a_shell_sees_what_is_for_its_reader_apart_from_what_is_for_programs(
 
     assert added.returncode == 0
     assert msgspec.json.decode(added.stdout, type=dict[str, str])["tenant_id"] == "acme"
-    made, warning, hint = added.stderr.splitlines()
+    made, warning, rail, hint = added.stderr.splitlines()
     assert made == f"vyrox: there was no database in {data_dir}; it was made"
     assert warning.startswith("VYROX_ENCRYPTION_KEY is not set: a key was made in ")
+    assert rail.startswith("Containing another host than the alert's is refused")
     assert hint.startswith("No field map yet")
 
 
