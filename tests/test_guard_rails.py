@@ -349,9 +349,11 @@ async def test_other_host_than_the_alerts_is_refused_contract_35(database: Datab
             refused = await refused_by(proxy, wanted(f"2{number}", alert_id="alt_ws", host=host))
             assert refused == "host is not the alert's"
         # The alert's own host, an alert that names no host, and an unknown alert.
-        assert await proxy.execute(wanted("3", alert_id="alt_ws", host="workstation-01"))
-        assert await proxy.execute(wanted("4", alert_id="alt_bare", host="file-srv-02"))
-        assert await proxy.execute(wanted("5", alert_id="alt_none", host="file-srv-02"))
+        assert (
+            await proxy.execute(wanted("3", alert_id="alt_ws", host="workstation-01")) == EXECUTED
+        )
+        assert await proxy.execute(wanted("4", alert_id="alt_bare", host="file-srv-02")) == EXECUTED
+        assert await proxy.execute(wanted("5", alert_id="alt_none", host="file-srv-02")) == EXECUTED
         lift = wanted("6", alert_id="alt_ws", host="file-srv-02", action_type="LIFT_HOST_ISOLATION")
         proxy.acting.devices["file-srv-02"] = Device("b" * 32, "file-srv-02")
         assert await proxy.execute(lift) == EXECUTED

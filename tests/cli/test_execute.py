@@ -295,13 +295,13 @@ def test_lift_takes_no_containment_contract_34(vyrox: Vyrox) -> None:
 
 
 async def test_preview_reads_the_device_and_writes_nothing_contract_43(data_dir: Path) -> None:
-    vyrox = Vyrox(data_dir)
+    vyrox = await asyncio.to_thread(Vyrox(data_dir).migrated)
     mock = MockEdr(wall_clock)
     async with serving(mock) as url:
         vyrox.env["EDR_TEST_URL"] = url
         [client] = mock.crowdstrike.clients.values()
         options = ("--client-id", client.client_id, "--base-url", f"{url}/crowdstrike")
-        credentials = ("tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *options)
+        credentials = ("tenant", "edr", "set", TENANT, "--new", "--vendor", "crowdstrike", *options)
         await asyncio.to_thread(vyrox, *credentials, stdin=client.client_secret.encode())
 
         async def preview(host: str, *more: str) -> Result:
@@ -353,6 +353,7 @@ async def test_preview_reads_the_device_and_writes_nothing_contract_43(data_dir:
 
 
 def test_execute_needs_an_approval_but_a_preview_does_not_contract_43(vyrox: Vyrox) -> None:
+    vyrox.migrated()
     words = [word for option in WANTED.items() if option[0] != "--approved-by" for word in option]
     result = vyrox("execute", *words)
     assert (result.exit_code, "--approved-by" in result.stderr) == (2, True)

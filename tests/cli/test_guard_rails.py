@@ -6,9 +6,10 @@ import signal
 import sqlite3
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import asyncpg
+import msgspec
 import pytest
 from sqlalchemy import Connection
 
@@ -23,10 +24,13 @@ from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import opened as cli_opened
 from vyrox.clock import wall_clock
-from vyrox.db import Database, open_database, sqlite
+from vyrox.db import Database, open_database, sqlite, tables
 from vyrox.freezes import frozen_since
 from vyrox.guard_rails import Rails
 from vyrox.intake import Arrival, Intake
+
+ADDED: Final = Rails(other_hosts="refuse")
+"""The guard rails of a tenant that was added, and no more."""
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
@@ -52,7 +56,7 @@ def rails(vyrox: Vyrox) -> Rails:
 def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
     shown = (
         "frozen         no\nper hour       no limit\nnever contain  -\n"
-        "other hosts    allow\nalerts         any\n"
+        "other hosts    refuse\nalerts         any\n"
     )
     assert succeeded(vyrox("tenant", "policy", "acme")) == shown
     changed = vyrox(
@@ -61,9 +65,11 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
     )
     assert succeeded(changed) == (
         "frozen         no\nper hour       20\nnever contain  host:dc-*, tag:tier0\n"
-        "other hosts    allow\nalerts         any\n"
+        "other hosts    refuse\nalerts         any\n"
     )
-    assert rails(vyrox) == Rails(None, 20, ("host:dc-*", "tag:tier0"))
+    assert rails(vyrox) == msgspec.structs.replace(
+        ADDED, per_hour=20, never_contain=("host:dc-*", "tag:tier0")
+    )
     succeeded(vyrox("tenant", "policy", "acme", "--allow-again", "tag:TIER0"))
     printed = succeeded(vyrox("tenant", "policy", "acme", "--per-hour", "0", "--json"))
     assert json.loads(printed) == {
@@ -71,12 +77,13 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
         "per_hour": 0,
         "never_contain": ["host:dc-*"],
         "all_frozen_at": None,
-        "other_hosts": "allow",
+        "other_hosts": "refuse",
         "known_alerts_only": False,
     }
     told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
     assert [json.loads(line)["change"] for line in told.splitlines()] == [
         "added",
+        "policy: other_hosts refuse",
         "policy: per_hour 20, never_contain host:dc-*, never_contain tag:tier0",
         "policy: allow again tag:tier0",
         "policy: per_hour 0",
@@ -84,30 +91,30 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
 
 
 def test_policy_about_hosts_and_alerts_contract_35(vyrox: Vyrox) -> None:
-    """On for a tenant that is added now; off for one without a row, until it is set."""
-    added = vyrox("tenant", "add", "acme", "--vendor", "crowdstrike")
-    assert "vyrox tenant policy acme --other-hosts allow" in added.stderr
-    assert rails(vyrox) == Rails(other_hosts="refuse")
-    shown = succeeded(
-        vyrox("tenant", "policy", "acme", "--other-hosts", "allow", "--known-alerts-only")
-    )
-    assert shown.splitlines()[-2:] == ["other hosts    allow", "alerts         known ones only"]
-    assert rails(vyrox) == Rails(known_alerts_only=True)
-    # Another vendor's row, or the same one again, changes no setting.
-    again = vyrox("tenant", "add", "acme", "--vendor", "defender")
-    assert "--other-hosts" not in again.stderr
-    succeeded(vyrox("tenant", "remove", "acme", "--vendor", "defender"))
+    """On for a tenant that is added; one that was here before has no row, and is not changed."""
+    assert rails(vyrox) == ADDED
+    vyrox.write(forget_rails)
     succeeded(vyrox("tenant", "add", "acme", "--vendor", "defender"))
-    assert rails(vyrox) == Rails(known_alerts_only=True)
-    succeeded(vyrox("tenant", "policy", "acme", "--any-alert"))
+    succeeded(vyrox("tenant", "remove", "acme", "--vendor", "generic"))
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "generic"))
+    assert rails(vyrox) == guard_rails.NONE
+    policy = ("tenant", "policy", "acme")
+    shown = succeeded(vyrox(*policy, "--other-hosts", "refuse", "--known-alerts-only"))
+    assert shown.endswith("\nother hosts    refuse\nalerts         known ones only\n")
+    assert rails(vyrox) == Rails(other_hosts="refuse", known_alerts_only=True)
+    succeeded(vyrox(*policy, "--other-hosts", "allow", "--any-alert"))
     assert rails(vyrox) == guard_rails.NONE
     told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
     changes = [json.loads(line)["change"] for line in told.splitlines()]
     assert [change for change in changes if change.startswith("policy")] == [
         "policy: other_hosts refuse",
-        "policy: other_hosts allow, known_alerts_only true",
-        "policy: known_alerts_only false",
+        "policy: other_hosts refuse, known_alerts_only true",
+        "policy: other_hosts allow, known_alerts_only false",
     ]
+
+
+def forget_rails(connection: Connection) -> None:
+    connection.execute(tables.guard_rails.delete())
 
 
 def test_policy_refuses_what_is_no_rule_contract_35(vyrox: Vyrox) -> None:
@@ -116,7 +123,7 @@ def test_policy_refuses_what_is_no_rule_contract_35(vyrox: Vyrox) -> None:
     assert "device:ID, host:PATTERN or tag:TAG" in bad.stderr
     unknown = vyrox("tenant", "policy", "acme", "--allow-again", "host:dc-01")
     assert refused(unknown) == "no such rule: host:dc-01"
-    assert rails(vyrox) == guard_rails.NONE
+    assert rails(vyrox) == ADDED
 
 
 def change(vyrox: Vyrox, *args: str) -> str:
@@ -185,7 +192,7 @@ def test_unknown_tenant_is_an_error_that_names_the_nearest_contract_39(
     vyrox = known(Vyrox(data_dir))
     line = refused(vyrox("tenant", *command, stdin=b"secret"))
     assert line.startswith("there is no tenant acmee; did you mean acme?")
-    assert vyrox.write(guard_rails.list_all) == (guard_rails.NONE, {})
+    assert vyrox.write(guard_rails.list_all) == (guard_rails.NONE, {"acme": ADDED})
     assert change(vyrox, "edr", "list", "--json") == "[]\n"
 
 
