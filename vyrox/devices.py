@@ -284,12 +284,7 @@ def is_contained(
         _d.tenant_id == tenant_id,
         _d.vendor == vendor,
         sa.or_(_d.device_id == name, _d.hostname == name),
-        sa.exists().where(
-            _c.tenant_id == _d.tenant_id,
-            _c.vendor == _d.vendor,
-            _c.device_id == _d.device_id,
-            _IS_CONTAINMENT,
-        ),
+        _has_containment(),
     )
     # PostgreSQL's text cannot hold a NUL, and no vendor's identifier has one.
     return "\0" not in host and connection.execute(query).first() is not None
@@ -299,10 +294,19 @@ def list_contained(connection: Connection, tenant_id: str) -> list[tuple[str, st
     """Return (vendor, device id, host name) of all that Vyrox has contained, or may have."""
     query = (
         sa.select(_d.vendor, _d.device_id, _d.hostname)
-        .where(_d.tenant_id == tenant_id, _is_vyroxs())
+        .where(_d.tenant_id == tenant_id, _has_containment())
         .order_by(_d.vendor, _d.device_id)
     )
     return [(row.vendor, row.device_id, row.hostname) for row in connection.execute(query)]
+
+
+def _has_containment() -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        _c.tenant_id == _d.tenant_id,
+        _c.vendor == _d.vendor,
+        _c.device_id == _d.device_id,
+        _IS_CONTAINMENT,
+    )
 
 
 def outcome_event(
