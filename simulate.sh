@@ -25,8 +25,10 @@ Options:
   --help         Show this message and exit.
 
   The HMAC secret is taken from CROWDSTRIKE_WEBHOOK_SECRET or, where that is not
-  set, from VYROX_HMAC_SECRET. There is no option for it: other users of the
-  machine can read a command line.
+  set, from VYROX_HMAC_SECRET. It signs the body, and is not sent. There is no
+  option for it: other users of the machine can read a command line.
+
+  A proxy of the environment is not used for a URL of this machine (localhost).
 
   Exits 0 if every detection was answered 202, 1 if not, 2 for a usage error.
 END
@@ -176,7 +178,8 @@ build_body() {
 # Posts `body` and says what became of it. Fails unless the answer is a documented 202.
 send() {
   local answer status pattern='"(alert_id|detail)": ?"([^"]*)"' text=''
-  answer=$(printf '%s' "$body" | curl -sS --max-time 10 -H 'Content-Type: application/json' \
+  answer=$(printf '%s' "$body" | curl -sS --max-time 10 ${direct:+--noproxy "$direct"} \
+    -H 'Content-Type: application/json' \
     -H "X-Vyrox-Signature: $signature" --data-binary @- -w '\n%{http_code}' "$url") || return 1
   status=${answer##*$'\n'}
   if [[ ${answer%$'\n'*} =~ $pattern ]]; then
@@ -227,6 +230,8 @@ stages=$((${#fields[@]} / 6))
 ((stages > 0)) || fail_usage "'$chosen' is not one of: ${names[*]}"
 [[ $url =~ ^https?://[^/?#@[:space:]]+(/[^?#[:space:]]*)?$ ]] ||
   fail_usage '--url (VYROX_URL) takes an http:// or https:// URL, the part before /crowdstrike'
+direct='' loopback='^https?://(([^/:]+\.)?localhost|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/]|$)'
+if [[ $url =~ $loopback ]]; then direct='*'; fi # no proxy, for any host
 url=${url%/}/crowdstrike
 [[ $tenant =~ ^[A-Za-z0-9._-]{1,128}$ && $tenant != . && $tenant != .. ]] || fail_usage \
   '--tenant (VYROX_TENANT_ID) takes 1 to 128 letters, digits, dots, underscores and hyphens'
@@ -239,8 +244,11 @@ fi
 for tool in openssl curl; do
   command -v "$tool" >/dev/null || { echo "Error: needs $tool" >&2 && exit 1; }
 done
+# Only for scenarios that are signed, as all here are: never as a bearer token.
 secret=${CROWDSTRIKE_WEBHOOK_SECRET:-${VYROX_HMAC_SECRET:-}}
 [[ -n $secret ]] || fail_usage 'no secret: set CROWDSTRIKE_WEBHOOK_SECRET or VYROX_HMAC_SECRET'
+[[ $secret != [[:space:]]* && $secret != *[[:space:]] ]] || fail_usage \
+  'CROWDSTRIKE_WEBHOOK_SECRET or VYROX_HMAC_SECRET must not begin or end with white space'
 
 first=${number:-1} last=${number:-1}
 if $all; then last=$stages; fi

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 _secret: Final = os.environ["BENCH_SECRET"].encode()
+_hmac_secret: Final = os.environ["BENCH_HMAC_SECRET"].encode()
 _redis: Final = redis.asyncio.Redis(
     connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
         os.environ["BENCH_REDIS_URL"], max_connections=32, timeout=None
@@ -32,7 +33,7 @@ async def receive(request: Request) -> JSONResponse:
     """Take one webhook in."""
     body = await request.body()
     payload = json.loads(body)
-    if not _is_signed(request, body):
+    if not _is_signed(request, body, _secret):
         return _UNAUTHORIZED
     alert = {
         "id": str(uuid.uuid4()),
@@ -58,7 +59,7 @@ async def receive(request: Request) -> JSONResponse:
 async def execute(request: Request) -> JSONResponse:
     """Carry one containment out, in dry run."""
     body = await request.body()
-    if not _is_signed(request, body):
+    if not _is_signed(request, body, _hmac_secret):
         return _UNAUTHORIZED
     wanted = json.loads(body)
     if abs(time.time() - wanted["approved_at"]) > 30:
@@ -71,8 +72,8 @@ async def execute(request: Request) -> JSONResponse:
     return JSONResponse({"status": "dry_run", "dry_run": True})
 
 
-def _is_signed(request: Request, body: bytes) -> bool:
-    expected = "sha256=" + hmac.new(_secret, body, hashlib.sha256).hexdigest()
+def _is_signed(request: Request, body: bytes, secret: bytes) -> bool:
+    expected = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected, request.headers.get("x-vyrox-signature", ""))
 
 

@@ -8,11 +8,15 @@ from typing import Final, Literal
 import msgspec
 
 SECRET: Final = "benchmark-secret-0123456789-0123456789"
-"""Of every tenant, and of the private listener."""
+"""Of every tenant."""
+
+HMAC_SECRET: Final = f"hmac-{SECRET}"
+"""Of the private listener."""
 
 Kind = Literal["webhook", "execute"]
 
 PATHS: Final[dict[Kind, str]] = {"webhook": "/webhook/crowdstrike", "execute": "/execute"}
+SECRETS: Final[dict[Kind, str]] = {"webhook": SECRET, "execute": HMAC_SECRET}
 
 _SCRIPT: Final = Path(__file__).with_name("signed.lua")
 
@@ -59,7 +63,7 @@ def drive(kind: Kind, address: str, connections: int, seconds: int, tenants: int
     """
     wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", str(_SCRIPT)]
     run = uuid.uuid4().hex[:12]
-    arguments = [kind, run, str(tenants), SECRET]
+    arguments = [kind, run, str(tenants), SECRETS[kind]]
     printed = subprocess.run(
         [*wrk, f"http://{address}{PATHS[kind]}", "--", *arguments],
         check=True,

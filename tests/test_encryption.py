@@ -116,6 +116,22 @@ def test_open_vault_says_why_it_cannot_read_its_key_file(data_dir: Path) -> None
         open_vault(Settings(data_dir=data_dir))
 
 
+@pytest.mark.parametrize("is_empty", [False, True], ids=["missing", "empty"])
+def test_open_vault_makes_no_new_key_over_old_secrets_contract_45(
+    data_dir: Path, is_empty: bool
+) -> None:
+    path = data_dir / KEY_FILE
+    if is_empty:
+        path.touch(0o600)
+
+    with pytest.raises(OperatorError, match="is missing, and the database holds secrets"):
+        open_vault(Settings(data_dir=data_dir), is_key_in_use=True)
+
+    assert [file.stat().st_size for file in data_dir.iterdir()] == [0] * is_empty
+    elsewhere = Settings(data_dir=data_dir, encryption_keys=(NEW_KEY,))
+    open_vault(elsewhere, is_key_in_use=True)
+
+
 ROUNDS = 40
 
 _RACER = f"""

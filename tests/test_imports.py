@@ -14,8 +14,8 @@ ROWS: Final = (
     "cli.audit cli.edr cli.execute cli.guard_rails cli.mock_edr cli.queue serve",
     "app cli.audit_export connection_limit mock_edr.serve",
     "cli.tenant demo mock_edr.app simulate.command",
-    "cli.opened cli.output demo.containment mock_edr.control mock_edr.inventory routes.*"
-    " simulate.request",
+    "cli.opened cli.output cli.secret_input demo.containment mock_edr.control mock_edr.inventory"
+    " routes.* simulate.request",
     "asgi auth background confirmation containers containment demo.running health http_protocol"
     " mock_edr.clouds preview quarantine refill simulate.scenarios",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"

@@ -43,7 +43,7 @@ from vyrox.redis_client import connect
 from vyrox.refill import Refill
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
-from vyrox.tenants import TenantDirectory
+from vyrox.tenants import TenantDirectory, holds_secrets
 
 TENANTS_INTERVAL_S = 0.5
 """A change of a tenant is in force within a second."""
@@ -137,7 +137,7 @@ async def open_resources(
         if redis_url is None:
             redis_url = await stack.enter_async_context(embedded_valkey(directory))
         client = await stack.enter_async_context(connect(redis_url))
-        vault = open_vault(settings)
+        vault = open_vault(settings, await database.read(holds_secrets))
         tenants = TenantDirectory(
             database,
             vault,
@@ -145,6 +145,7 @@ async def open_resources(
             require_onboarding=settings.require_onboarding,
         )
         await tenants.refresh()
+        tenants.refuse_secret(settings.require_hmac_secret().encode(), wall_clock())
         # SQLite has no clock of its own, and one process.
         clocks = ClockGuard(
             None if settings.database_url is None else database,

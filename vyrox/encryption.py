@@ -73,28 +73,41 @@ def _place(tenant_id: str, vendor: Vendor, kind: Kind) -> bytes:
 logger = logging.getLogger("vyrox.encryption")
 
 
-def open_vault(settings: Settings) -> MultiFernet:
+def open_vault(settings: Settings, is_key_in_use: bool = False) -> MultiFernet:
     """Return what encrypts and decrypts stored secrets.
 
     The keys are those of VYROX_ENCRYPTION_KEY (the first encrypts, all decrypt), else the one in
     the data directory's key file, which is made on first use.
 
+    Args:
+        settings: Where the keys are.
+        is_key_in_use: The database holds secrets already, so a new key could not decrypt them: a
+            missing key file is an error.
+
     Raises:
-        OperatorError: The key file cannot be read or made, or holds no key. It is left as it is.
+        OperatorError: The key file cannot be read or made, is missing, or holds no key. It is left
+            as it is.
     """
     if settings.encryption_keys:
         return MultiFernet([Fernet(key) for key in settings.encryption_keys])
     path = settings.data_dir / KEY_FILE
     try:
-        return MultiFernet([Fernet(_key_file(path))])
+        return MultiFernet([Fernet(_key_file(path, may_make=not is_key_in_use))])
+    except FileNotFoundError as exc:
+        raise OperatorError(
+            f"{path} is missing, and the database holds secrets that its key has encrypted: "
+            "restore it from a backup. If it is lost, set VYROX_ENCRYPTION_KEY to a new key "
+            "and set every secret again"
+        ) from exc
     except OSError as exc:
         raise OperatorError(f"{path}: {exc.strerror}") from exc
     except ValueError as exc:
         raise OperatorError(f"{path} holds no encryption key; restore it from a backup") from exc
 
 
-def _key_file(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _key_file(path: Path, *, may_make: bool) -> bytes:
+    flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if may_make else 0)
+    descriptor = os.open(path, flags, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
         # Of two processes that start together, one makes the key and the other waits for it. One
         # that is killed here leaves an empty file, in which the next makes its own.
@@ -102,6 +115,8 @@ def _key_file(path: Path) -> bytes:
         key = file.read()
         if key:
             return key
+        if not may_make:
+            raise FileNotFoundError(path)
         key = Fernet.generate_key()
         file.write(key)
         file.flush()

@@ -99,14 +99,16 @@ class Settings:
                 "VYROX_ENCRYPTION_KEY is required with DATABASE_URL: a key file would be lost with "
                 "the container's disk. Make one with: vyrox generate-key"
             )
+        hmac_secret = read.value("VYROX_HMAC_SECRET", None, _secret)
         secrets = {
             vendor: secret
             for vendor, name in DEFAULT_SECRET_VARIABLES.items()
-            if (secret := read.value(name, None, partial(_webhook_secret, vendor))) is not None
+            if (secret := read.value(name, None, partial(_webhook_secret, vendor, hmac_secret)))
+            is not None
         }
         port = read.value("INGESTION_PORT", cls.ingestion_port, _integer(0, 65535))
         return cls(
-            hmac_secret=read.value("VYROX_HMAC_SECRET", None, _secret),
+            hmac_secret=hmac_secret,
             default_secrets=secrets,
             redis_url=read.value("REDIS_URL", None, _redis_url),
             database_url=database_url,
@@ -183,26 +185,44 @@ class _Reader:
             raise SettingsError(f"{name} {exc}") from None
 
 
-def check_webhook_secret(vendor: Vendor, secret: bytes) -> None:
+def check_webhook_secret(vendor: Vendor, secret: bytes, hmac_secret: str | None) -> None:
     """Return if `secret` can be the secret of a webhook of `vendor`.
 
     Raises:
         ValueError: It cannot; the text says what it must be and holds nothing of it.
     """
+    if hmac_secret is not None and secret == hmac_secret.encode():
+        # Senders of alerts know it, and some send it as it is: they could contain any host.
+        raise ValueError("must not be VYROX_HMAC_SECRET, which signs containment")
     if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
         raise ValueError(f"must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
     if vendor in BEARER_VENDORS and _BEARER_TOKEN.fullmatch(secret) is None:
         raise ValueError("must be printable ASCII without spaces: it is a bearer token")
 
 
-def _webhook_secret(vendor: Vendor, text: str) -> bytes:
+def check_ends(secret: str) -> None:
+    """Return if no white space is at an end of `secret`.
+
+    It is there by mistake, as a line end out of a file, and the other side signs without it.
+
+    Raises:
+        ValueError: White space is there.
+    """
+    if secret != secret.strip():
+        raise ValueError("must not begin or end with white space")
+
+
+def _webhook_secret(vendor: Vendor, hmac_secret: str | None, text: str) -> bytes:
     secret = _utf8(text)
-    check_webhook_secret(vendor, secret)
+    check_ends(text)
+    check_webhook_secret(vendor, secret, hmac_secret)
     return secret
 
 
 def _secret(text: str) -> str:
-    if len(_utf8(text)) < MIN_SECRET_BYTES:
+    secret = _utf8(text)
+    check_ends(text)
+    if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
     return text
 
@@ -294,12 +314,16 @@ def _encryption_keys(text: str) -> tuple[str, ...]:
 
 
 def _public_url(text: str) -> str:
-    refused = ValueError("must be an http:// or https:// URL with a host and without a query")
+    # A password in it would be printed and logged.
+    refused = ValueError(
+        "must be an http:// or https:// URL with a host, and without user info or a query"
+    )
     try:
         parts = urlsplit(text)
         _ = parts.port  # read for its check: a port that is none raises
     except ValueError:
         raise refused from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    unwanted = "@" in parts.netloc or parts.query or parts.fragment
+    if parts.scheme not in {"http", "https"} or not parts.hostname or unwanted:
         raise refused
     return text.rstrip("/")

@@ -101,6 +101,21 @@ class TenantDirectory:
         secrets = row.overlapping if now < row.overlap_until else row.secrets
         return Credentials(tenant_id, secrets, rows is not self._not_onboarded, row.field_map)
 
+    def refuse_secret(self, secret: bytes, now: float) -> None:
+        """Return if `secret` proves to be no onboarded tenant.
+
+        Raises:
+            OperatorError: It does; the text names the tenant, and how to change that.
+        """
+        for tenant_id, rows in self._rows.items():
+            for vendor, row in rows.items():
+                if secret in (row.overlapping if now < row.overlap_until else row.secrets):
+                    raise OperatorError(
+                        f"the secret of {tenant_id} for {vendor} is VYROX_HMAC_SECRET, which signs "
+                        f"containment: vyrox tenant rotate {tenant_id} --vendor {vendor} "
+                        "--overlap 0"
+                    )
+
     def note_previous_used(self, tenant_id: str, vendor: Vendor, now: float) -> None:
         """Remember that the previous secret still works for somebody; `refresh` writes it down."""
         self._previous_used[tenant_id, vendor] = now
@@ -349,6 +364,13 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
         )
         for row in connection.execute(query)
     ]
+
+
+def holds_secrets(connection: Connection) -> bool:
+    """Return whether the database holds a webhook's or a vendor's secret, which a key encrypts."""
+    kept = sa.or_(_table.secret.is_not(None), _table.previous_secret.is_not(None))
+    query = sa.select(sa.or_(sa.exists().where(kept), sa.exists().select_from(edr_credentials)))
+    return bool(connection.execute(query).scalar())
 
 
 def _tell(connection: Connection, tenant_id: str, vendor: Vendor, change: str, now: float) -> None:

@@ -132,6 +132,14 @@ def test_set_refuses_what_the_vendor_does_not_take_contract_38(
     assert SECRET not in result.output
 
 
+@pytest.mark.parametrize("secret", [f" {SECRET}", f"{SECRET}\n\n", f"{SECRET} \n"])
+def test_set_refuses_white_space_at_the_ends_of_a_secret_contract_45(
+    data_dir: Path, secret: str
+) -> None:
+    line = refused(set_(Vyrox(data_dir), *CROWDSTRIKE, secret=secret))
+    assert line == "the secret must not begin or end with white space"
+
+
 @pytest.mark.parametrize("secret", ["", "with space", "with\x00nul", "größe", "x" * 4097])
 def test_set_refuses_a_secret_that_no_header_can_carry_contract_38(
     data_dir: Path, secret: str

@@ -14,12 +14,14 @@ from tests.cli import Vyrox, refused, succeeded
 from tests.polling import until
 from tests.service import running_service
 from vyrox.crypto import sign
+from vyrox.encryption import KEY_FILE
 from vyrox.models import FieldMap, Vendor
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
 SECRET = b"brought-secret-0123456789-0123456789"
+HMAC_CANARY = b"canary-hmac-0123456789-0123456789-0123"
 FIELD_MAP = {"raw_id": "event.id", "hostname": "device.name", "vendor_severity": "level"}
 VENDORS: list[Vendor] = ["crowdstrike", "sentinelone", "defender", "generic"]
 SIGNATURE = "X-Vyrox-Signature: sha256=<hex HMAC-SHA256 of the raw body with the secret>"
@@ -179,7 +181,7 @@ def test_add_secret_stdin_json_has_no_secret(on_sqlite: Vyrox) -> None:
 
 
 def test_add_secret_stdin_takes_any_bytes_for_a_signature(on_sqlite: Vyrox) -> None:
-    secret = b"\x00\xff spaces and \xc3\xa9 \n" * 4
+    secret = b"\x00\xff spaces and \n \xc3\xa9" * 4
 
     add(on_sqlite, "acme", "crowdstrike", "--secret-stdin", stdin=secret + b"\n")
 
@@ -192,26 +194,32 @@ def test_add_secret_stdin_takes_any_bytes_for_a_signature(on_sqlite: Vyrox) -> N
     [
         pytest.param("crowdstrike", b"", "32 to 1024 bytes", id="reject_nothing"),
         pytest.param("crowdstrike", b"\n", "32 to 1024 bytes", id="reject_line_end_alone"),
+        pytest.param("crowdstrike", b"canary" * 6 + b"\n\n", "white space", id="reject_two_lines"),
+        pytest.param("crowdstrike", b" " + b"canary" * 6, "white space", id="reject_leading_space"),
+        pytest.param("generic", b"canary" * 6 + b"\t\n", "white space", id="reject_tab"),
+        pytest.param("crowdstrike", HMAC_CANARY, "must not be VYROX_HMAC_SECRET", id="reject_hmac"),
+        pytest.param("defender", HMAC_CANARY + b"\n", "must not be VYROX_HMAC", id="reject_hmac_b"),
         pytest.param("crowdstrike", b"canary" * 5 + b"x\n", "32 to 1024", id="reject_31_bytes"),
         pytest.param("generic", b"canary" + b"x" * 1019, "32 to 1024", id="reject_1025_bytes"),
         pytest.param("generic", b"canary" * 9999, "32 to 1024", id="reject_very_long"),
         pytest.param("sentinelone", b"canary" * 5, "32 to 1024", id="reject_short_bearer"),
-        pytest.param("sentinelone", b"canary " * 5, "printable ASCII", id="reject_bearer_space"),
+        pytest.param("sentinelone", b"can ary" * 5, "printable ASCII", id="reject_bearer_space"),
         pytest.param("defender", b"canary" * 6 + b"\xff", "printable ASCII", id="reject_bearer_ff"),
-        pytest.param("defender", b"canary" * 6 + b"\n\n", "printable", id="reject_bearer_lines"),
+        pytest.param("defender", b"canary" * 6 + b"\n\n", "white space", id="reject_bearer_lines"),
         pytest.param("defender", b"canary" * 6 + b"\x00", "printable", id="reject_bearer_nul"),
         pytest.param("defender", b"canary" * 6 + b"\x7f", "printable", id="reject_bearer_del"),
     ],
 )
-def test_secret_stdin_refuses_a_bad_secret_in_a_line_without_it(
+def test_secret_stdin_refuses_a_bad_secret_in_a_line_without_it_contract_45(
     on_sqlite: Vyrox, command: Literal["add", "rotate"], vendor: Vendor, sent: bytes, said: str
 ) -> None:
     before = () if command == "add" else (add(on_sqlite, "acme", vendor).secret or "",)
 
-    result = on_sqlite("tenant", command, "acme", "--vendor", vendor, "--secret-stdin", stdin=sent)
+    args = ("tenant", command, "acme", "--vendor", vendor, "--secret-stdin")
+    result = on_sqlite(*args, stdin=sent, env={"VYROX_HMAC_SECRET": HMAC_CANARY.decode()})
 
     line = refused(result)
-    assert line.startswith("the secret must be ")
+    assert line.startswith(("the secret must be ", "the secret must not "))
     assert said in line
     assert "canary" not in line
     held = secrets(on_sqlite, "acme", vendor, time.time())
@@ -498,6 +506,20 @@ def test_add_after_remove_has_the_new_secret_alone(vyrox: Vyrox) -> None:
     [row] = rows(vyrox)
     assert row.enabled
     assert row.previous_expires_at is None
+
+
+@pytest.mark.parametrize("command", ["add", "rotate"])
+def test_no_new_key_is_made_over_old_secrets_contract_45(
+    on_sqlite: Vyrox, data_dir: Path, command: str
+) -> None:
+    add(on_sqlite, "acme", "crowdstrike")
+    (data_dir / KEY_FILE).unlink()
+    tenant_id = "beta" if command == "add" else "acme"
+
+    line = refused(on_sqlite("tenant", command, tenant_id, "--vendor", "crowdstrike"))
+
+    assert line.startswith(f"{data_dir / KEY_FILE} is missing, and the database holds secrets")
+    assert not (data_dir / KEY_FILE).exists()
 
 
 def test_no_file_holds_a_secret_that_can_be_read(on_sqlite: Vyrox, data_dir: Path) -> None:

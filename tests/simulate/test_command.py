@@ -72,12 +72,62 @@ def test_simulate_says_what_is_wrong_with_its_usage(args: list[str], said: str) 
 
 
 @pytest.mark.parametrize("name", ONE_PER_VENDOR)
-def test_simulate_without_a_secret_names_the_variables(name: str) -> None:
-    result = run(name)
+def test_simulate_never_reads_the_secret_of_containment_contract_45(
+    name: str, recorder: Recorder
+) -> None:
+    """It would go to the vendor's webhook in clear: the vendors' tokens are sent as they are."""
+    result = run(name, "--url", recorder.url, VYROX_HMAC_SECRET=TOKEN)
 
     assert result.exit_code == 2
-    assert f"{SCENARIOS[name].vendor.upper()}_WEBHOOK_SECRET or VYROX_HMAC_SECRET" in result.stderr
-    assert "--secret" in result.stderr
+    variable = f"{SCENARIOS[name].vendor.upper()}_WEBHOOK_SECRET"
+    assert f"No secret: set {variable}, or give --secret." in result.stderr
+    assert "VYROX_HMAC_SECRET" not in run("--help").stdout
+    assert recorder.received == []
+
+
+@pytest.mark.parametrize("name", ["mimikatz", "psexec"])
+@pytest.mark.parametrize("secret", [f" {TOKEN}", f"{TOKEN}\n", f"{TOKEN}\u00a0"])
+def test_simulate_refuses_white_space_at_the_ends_of_a_secret_contract_45(
+    name: str, secret: str
+) -> None:
+    variable = f"{SCENARIOS[name].vendor.upper()}_WEBHOOK_SECRET"
+    result = run(name, "--dry-run", **{variable: secret})
+
+    assert result.exit_code == 2
+    assert f"{variable}) must not begin or end with white space" in result.stderr
+    assert TOKEN not in result.output
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_simulate_takes_no_proxy_of_the_environment_for_loopback_contract_45(
+    recorder: Recorder, unused_url: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), unused_url)
+    url = recorder.url.replace("127.0.0.1", host)
+    result = run("psexec", "--stage", "1", "--url", url, "--secret", TOKEN, **proxy)
+
+    assert (result.exit_code, len(recorder.received)) == (0, 1)
+
+
+def test_simulate_takes_the_proxy_of_the_environment_for_other_hosts(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    url = "http://vyrox.invalid/webhook"
+    result = run("mimikatz", "--url", url, "--secret", SECRET, http_proxy=recorder.url)
+
+    assert (result.exit_code, len(recorder.received)) == (0, 1)
+
+
+def test_simulate_escapes_the_alert_id_of_a_server(recorder: Recorder) -> None:
+    recorder.answers = [(202, rb'{"status":"queued","alert_id":"\u001b[2J\u202e"}')]
+
+    result = run("mimikatz", "--url", recorder.url, "--secret", SECRET)
+
+    assert result.stdout == "stage 1: 202 queued ?[2J?\n"
 
 
 @pytest.mark.parametrize("name", ["mimikatz", "backup"])
@@ -94,7 +144,7 @@ def test_dry_run_prints_a_signature_that_openssl_reproduces(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "path"), [("psexec", "sentinelone"), ("lsass-dump", "defender")])
 def test_dry_run_prints_the_whole_bearer_request(name: str, path: str) -> None:
-    result = run(name, "--dry-run", "--stage", "1", VYROX_HMAC_SECRET=TOKEN)
+    result = run(name, "--dry-run", "--stage", "1", **{f"{path.upper()}_WEBHOOK_SECRET": TOKEN})
 
     assert result.stdout.splitlines()[:4] == [
         f"POST http://localhost:8001/webhook/{path}",
@@ -179,8 +229,8 @@ def test_simulate_sends_all_stages_in_order(recorder: Recorder) -> None:
 
 
 def test_simulate_takes_everything_from_the_environment(recorder: Recorder) -> None:
-    env = {"VYROX_URL": recorder.url, "VYROX_TENANT_ID": "t-2", "VYROX_HMAC_SECRET": SECRET}
-    assert run("mimikatz", **env).exit_code == 0
+    env = {"VYROX_URL": recorder.url, "VYROX_TENANT_ID": "t-2"}
+    assert run("mimikatz", **env, CROWDSTRIKE_WEBHOOK_SECRET=SECRET).exit_code == 0
 
     [received] = recorder.received
     assert decode(received.body)["customer_id"] == "t-2"
@@ -189,13 +239,10 @@ def test_simulate_takes_everything_from_the_environment(recorder: Recorder) -> N
 
 @pytest.mark.parametrize("name", ONE_PER_VENDOR)
 @pytest.mark.parametrize("on_command_line", [False, True])
-def test_vendors_variable_wins_over_the_common_one_and_the_option_over_both(
+def test_option_wins_over_the_vendors_variable(
     recorder: Recorder, name: str, on_command_line: bool
 ) -> None:
-    env = {
-        f"{SCENARIOS[name].vendor.upper()}_WEBHOOK_SECRET": "vendors",
-        "VYROX_HMAC_SECRET": "common",
-    }
+    env = {f"{SCENARIOS[name].vendor.upper()}_WEBHOOK_SECRET": "vendors"}
     args = ["--secret", "option"] if on_command_line else []
 
     assert run(name, "--url", recorder.url, *args, **env).exit_code == 0

@@ -79,7 +79,7 @@ def test_script_signs_as_openssl_does_for_keys_of_every_length(length: int) -> N
     assert signature == f"X-Vyrox-Signature: sha256={digest[:64].decode()}"
 
 
-@pytest.mark.parametrize("secret", ["".join(map(chr, range(1, 40))), "ключ-é-鍵", " \t\n a\n\n"])
+@pytest.mark.parametrize("secret", ["".join(map(chr, range(1, 40))), "ключ-é-鍵", "a \t\n a\n\nb"])
 def test_script_signs_with_any_bytes_as_key(secret: str) -> None:
     *_, signature, _, body = run("mimikatz", "--dry-run", secret=secret).stdout.splitlines()
 
@@ -104,6 +104,43 @@ def test_script_keeps_the_secret_out_of_every_command_line(
     assert {"openssl", "curl"} <= {Path(line).name for line in seen.splitlines()}
     assert SECRET not in seen
     assert SECRET.encode().hex() not in seen
+
+
+def test_script_never_sends_the_secret_contract_45(recorder: Recorder) -> None:
+    """It takes VYROX_HMAC_SECRET, and all its scenarios are signed."""
+    secret = "0123456789-secret-0123456789-secret"
+    run("lateral-movement", "--all-stages", "--url", recorder.url, secret=secret)
+
+    assert len(recorder.received) == 8
+    for received in recorder.received:
+        assert secret not in f"{received.headers}{received.path}{received.body!r}"
+        assert verify(received.body, received.headers["X-Vyrox-Signature"], secret)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_script_takes_no_proxy_of_the_environment_for_loopback_contract_45(
+    recorder: Recorder, unused_url: str, host: str
+) -> None:
+    proxy = dict.fromkeys(("http_proxy", "ALL_PROXY", "all_proxy"), unused_url)
+    url = recorder.url.replace("127.0.0.1", host)
+    result = run("mimikatz", "--url", url, no_proxy="", NO_PROXY="", **proxy)
+
+    assert (result.returncode, len(recorder.received)) == (0, 1)
+
+
+def test_script_takes_the_proxy_of_the_environment_for_other_hosts(recorder: Recorder) -> None:
+    proxy = {"http_proxy": recorder.url, "no_proxy": "", "NO_PROXY": ""}
+    result = run("mimikatz", "--url", "http://localhost.invalid/webhook", **proxy)
+
+    assert (result.returncode, len(recorder.received)) == (0, 1)
+
+
+@pytest.mark.parametrize("secret", [f" {SECRET}", f"{SECRET}\t"])
+def test_script_refuses_white_space_at_the_ends_of_a_secret_contract_45(secret: str) -> None:
+    result = run("mimikatz", "--dry-run", secret=secret)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "VYROX_HMAC_SECRET must not begin or end with white space" in result.stderr
 
 
 def test_script_sends_bytes_that_verify(recorder: Recorder) -> None:

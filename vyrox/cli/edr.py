@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from vyrox import edr_credentials
 from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, print_table, printable
+from vyrox.cli.secret_input import read_secret
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.edr import Deadline, Finding
@@ -71,7 +72,7 @@ def set_(
         )
     except ValueError as exc:
         raise click.UsageError(f"--base-url {exc}") from exc
-    secret = _read_secret()
+    secret = _read_vendor_secret()
 
     def store(connection: Connection, stored: Stored) -> None:
         if not is_new:
@@ -86,7 +87,9 @@ def set_(
                 client_id=client_id,
                 azure_tenant=azure_tenant,
                 base_url=url,
-                secret=encrypt_secret(opened.open_vault(), secret, tenant_id, vendor, "vendor"),
+                secret=encrypt_secret(
+                    await opened.open_vault(), secret, tenant_id, vendor, "vendor"
+                ),
                 version=edr_credentials.new_version(),
             )
             await opened.database.write(store, stored)
@@ -104,10 +107,8 @@ def _check_options(vendor: EdrVendor, given: set[str]) -> None:
         raise click.UsageError(f"{foreign[0]} is not for --vendor {vendor}.")
 
 
-def _read_secret() -> bytes:
-    with click.open_file("-", "rb") as stdin:
-        secret: bytes = stdin.read(MAX_SECRET_BYTES + 3)
-    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+def _read_vendor_secret() -> bytes:
+    secret = read_secret(MAX_SECRET_BYTES)
     if not 1 <= len(secret) <= MAX_SECRET_BYTES:
         raise OperatorError(f"the secret must be 1 to {MAX_SECRET_BYTES} bytes")
     if not secret.isascii() or not secret.decode("ascii").isprintable() or b" " in secret:
@@ -171,7 +172,7 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
         async with opened_database() as opened, open_http() as http:
             rows = await opened.database.read(edr_credentials.list_credentials, tenant_id)
             clients = EdrClients(
-                opened.open_vault(),
+                await opened.open_vault(),
                 lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),
             )
             client = clients.client(_only(rows, tenant_id, vendor))

@@ -18,6 +18,7 @@ from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
 from vyrox.queue import AlertQueue
 from vyrox.redis_client import connect
 from vyrox.settings import Settings
+from vyrox.tenants import holds_secrets
 
 T = TypeVar("T")
 
@@ -34,9 +35,9 @@ class Opened:
     settings: Settings
     database: Database
 
-    def open_vault(self) -> MultiFernet:
+    async def open_vault(self) -> MultiFernet:
         """Return what encrypts secrets. Only on demand: it may make the key file."""
-        return open_vault(self.settings)
+        return open_vault(self.settings, await self.database.read(holds_secrets))
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from vyrox import guard_rails, tenants
 from vyrox.adapters.generic import check_field_map
 from vyrox.cli.opened import Opened, opened_database
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
+from vyrox.cli.secret_input import read_secret
 from vyrox.clock import wall_clock
 from vyrox.encryption import bind_secret, encrypt_secret
 from vyrox.errors import OperatorError
@@ -64,7 +65,7 @@ _secret_stdin_option = click.option(
     "--secret-stdin",
     is_flag=True,
     help=f"Read the secret from standard input, at least {MIN_SECRET_BYTES} bytes, instead of "
-    "making one; a line end behind it is dropped.",
+    "making one. One line end is removed; other white space at the ends is refused.",
 )
 
 
@@ -94,7 +95,7 @@ def add(
     """Onboard TENANT for a vendor; print what to configure there, and the secret this once."""
     if field_map_file is not None and vendor != "generic":
         raise click.UsageError("--field-map goes with --vendor generic alone.")
-    secret = _read_secret(vendor) if secret_stdin else None
+    secret = _read_webhook_secret(vendor) if secret_stdin else None
     field_map = None if field_map_file is None else _read_field_map(field_map_file)
 
     async def run() -> tuple[_Webhook, bool]:
@@ -104,7 +105,7 @@ def add(
                 tenants.add_tenant,
                 tenant_id,
                 vendor,
-                encrypt_secret(opened.open_vault(), made, tenant_id, vendor, "webhook"),
+                encrypt_secret(await opened.open_vault(), made, tenant_id, vendor, "webhook"),
                 field_map,
                 wall_clock(),
             )
@@ -224,10 +225,10 @@ def rotate(
     async def run() -> _Webhook:
         async with opened_database() as opened:
             chosen = vendor or await _only_vendor(opened, tenant_id)
-            secret = _read_secret(chosen) if secret_stdin else None
+            secret = _read_webhook_secret(chosen) if secret_stdin else None
             made = secret or _make_secret()
             now = wall_clock()
-            vault = opened.open_vault()
+            vault = await opened.open_vault()
             await opened.database.write(
                 tenants.rotate_tenant,
                 tenant_id,
@@ -305,12 +306,10 @@ def _make_secret() -> bytes:
     return secrets.token_hex(32).encode()
 
 
-def _read_secret(vendor: Vendor) -> bytes:
-    with click.open_file("-", "rb") as stdin:
-        secret: bytes = stdin.read(MAX_SECRET_BYTES + 3)
-    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+def _read_webhook_secret(vendor: Vendor) -> bytes:
+    secret = read_secret(MAX_SECRET_BYTES)
     try:
-        check_webhook_secret(vendor, secret)
+        check_webhook_secret(vendor, secret, Settings.from_process().hmac_secret)
     except ValueError as exc:
         raise OperatorError(f"the secret {exc}") from exc
     return secret

@@ -1,5 +1,6 @@
 """The `vyrox simulate` command: send, or only show, signed detections."""
 
+import ipaddress
 import re
 from typing import Final
 from uuid import uuid4
@@ -93,8 +94,7 @@ def _check_tenant(_: click.Context, __: click.Parameter, tenant_id: str) -> str:
 @click.option(
     "--secret",
     help="HMAC secret or bearer token. Better set in the environment, where other users cannot"
-    " read it: the vendor's own variable, such as CROWDSTRIKE_WEBHOOK_SECRET, or"
-    " VYROX_HMAC_SECRET.",
+    " read it: the vendor's own variable, such as CROWDSTRIKE_WEBHOOK_SECRET.",
 )
 @click.option("--stage", type=click.IntRange(min=1), help="Send this stage alone.  [default: 1]")
 @click.option("--all-stages", is_flag=True, help="Send every stage, in order.")
@@ -124,7 +124,7 @@ def simulate(
     scenario = SCENARIOS[scenario_name]
     stages = _chosen_stages(scenario, stage, all_stages)
     secret = _checked_secret(ctx, scenario.vendor, secret)
-    with httpx.Client(timeout=TIMEOUT_S) as client:
+    with _client(url) as client:
         for number in stages:
             request = build_request(
                 scenario, number, tenant, secret, url, now=wall_clock(), new_id=uuid4()
@@ -141,6 +141,20 @@ def simulate(
         )
 
 
+def _client(url: str) -> httpx.Client:
+    """Return a client that takes a proxy from the environment only if `url` is of another host."""
+    transport = httpx.HTTPTransport() if _is_loopback(httpx.URL(url).host) else None
+    return httpx.Client(timeout=TIMEOUT_S, transport=transport)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
+
+
 def _chosen_stages(scenario: Scenario, stage: int | None, all_stages: bool) -> range:
     count = len(scenario.stages)
     if stage is not None and all_stages:
@@ -153,13 +167,18 @@ def _chosen_stages(scenario: Scenario, stage: int | None, all_stages: bool) -> r
 
 
 def _checked_secret(ctx: click.Context, vendor: Vendor, secret: str | None) -> str:
-    """Return the secret from the command line, else from the vendor's variable, else the common."""
-    variables = [f"{vendor.upper()}_WEBHOOK_SECRET", "VYROX_HMAC_SECRET"]
+    """Return the secret from the command line, else from the vendor's variable.
+
+    Never from VYROX_HMAC_SECRET: it signs containment, and a bearer token is sent as it is.
+    """
+    variable = f"{vendor.upper()}_WEBHOOK_SECRET"
     if secret is None:
-        # Which variables count depends on the scenario, so the option is asked only here.
-        secret = click.Option(["--secret"], envvar=variables).resolve_envvar_value(ctx)
+        # Which variable counts depends on the scenario, so the option is asked only here.
+        secret = click.Option(["--secret"], envvar=variable).resolve_envvar_value(ctx)
     if not secret:
-        raise click.UsageError(f"No secret: set {' or '.join(variables)}, or give --secret.")
+        raise click.UsageError(f"No secret: set {variable}, or give --secret.")
+    if secret != secret.strip():
+        raise click.UsageError(f"--secret ({variable}) must not begin or end with white space.")
     if vendor in BEARER_VENDORS and _BEARER_SECRET.fullmatch(secret) is None:
         raise click.UsageError("The secret is a bearer token: printable ASCII without spaces.")
     return secret
@@ -185,14 +204,17 @@ def _send(client: httpx.Client, request: SignedRequest, number: int) -> str:
             request.method, request.url, headers=request.headers, content=request.body
         )
     except httpx.HTTPError as exc:
-        reason = str(exc) or type(exc).__name__
+        reason = _shown(str(exc)) or type(exc).__name__
         raise click.ClickException(f"stage {number}: {request.url}: {reason}") from exc
     try:
         if response.status_code == httpx.codes.ACCEPTED:
-            return _queued_decoder.decode(response.content).alert_id
+            return _shown(_queued_decoder.decode(response.content).alert_id)
         detail = _refused_decoder.decode(response.content).detail
     except (ValueError, RecursionError):
         detail = "not a Vyrox answer; is the URL the webhook base?"
-    # Whatever answers there is not trusted with the terminal.
-    detail = "".join(c if c.isprintable() else "?" for c in detail)
-    raise click.ClickException(f"stage {number}: {response.status_code} {detail}")
+    raise click.ClickException(f"stage {number}: {response.status_code} {_shown(detail)}")
+
+
+def _shown(text: str) -> str:
+    """Return `text` from a server as the terminal may get it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
