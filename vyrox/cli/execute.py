@@ -174,7 +174,7 @@ def _preview(request: ContainmentRequest, as_json: bool) -> None:
     async def run() -> Preview:
         async with opened_database() as opened, open_http() as http:
             clients = EdrClients(
-                opened.open_vault(),
+                await opened.open_vault(),
                 lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),
             )
             deadline = Deadline(PREVIEW_DEADLINE_S)
