@@ -4,6 +4,8 @@ Contract 34 and 36.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -12,8 +14,17 @@ from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, entries, events
 from tests.polling import until
-from tests.test_containment import EXECUTED, ISOLATION, KILL, LEASE_S, hashes, outcomes, running
-from tests.vendor import AID
+from tests.test_containment import (
+    EXECUTED,
+    ISOLATION,
+    KILL,
+    LEASE_S,
+    Proxy,
+    hashes,
+    outcomes,
+    running,
+)
+from tests.vendor import AID, add_alert, give_credentials
 from vyrox import claims, confirmation, containment, devices, guard_rails
 from vyrox.claims import Answer, Claim
 from vyrox.confirmation import Found, _Settled
@@ -24,6 +35,7 @@ from vyrox.errors import (
     RefusedByPolicyError,
     UnavailableError,
     VendorError,
+    VendorLookUpError,
     VendorOutcomeUnknownError,
 )
 from vyrox.models import ContainmentRequest
@@ -216,6 +228,84 @@ async def test_lift_of_what_others_contain_is_refused_contract_34(
         assert await proxy.execute() == EXECUTED
         with pytest.raises(RefusedByPolicyError):
             await proxy.execute(LIFT)
+
+
+DEFENDED = msgspec.structs.replace(ISOLATION, alert_id="alt_mde")
+RELEASE = msgspec.structs.replace(LIFT, alert_id="alt_mde")
+
+
+@asynccontextmanager
+async def defending(database: Database) -> AsyncIterator[Proxy]:
+    """A vendor whose record says what contains a device, as Defender's does."""
+    async with running(database) as proxy:
+        await give_credentials(database, [TENANT], "defender")
+        await add_alert(database, TENANT, "alt_mde", source="defender")
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("contained_by", "may_lift"),
+    [
+        pytest.param(("vyrox-1",), True, id="allow_vyroxs"),
+        pytest.param((), True, id="allow_what_the_record_does_not_tell"),
+        pytest.param(("analyst-1",), False, id="reject_what_was_isolated_again"),
+        pytest.param(("analyst-1", "vyrox-1"), False, id="reject_what_was_isolated_on_top"),
+    ],
+)
+async def test_lift_of_what_others_have_contained_again_is_refused_contract_34(
+    database: Database, contained_by: tuple[str, ...], may_lift: bool
+) -> None:
+    """Vyrox's isolation was released by an analyst, who isolated the host again later."""
+    async with defending(database) as proxy:
+        proxy.acting.answer = Done(confirmed=True, reference="vyrox-1")
+        assert await proxy.execute(DEFENDED) == EXECUTED
+        proxy.acting.contained_by = contained_by
+        if may_lift:
+            assert await proxy.execute(RELEASE) == EXECUTED
+            return
+        with pytest.raises(RefusedByPolicyError, match="contained by others"):
+            await proxy.execute(RELEASE)
+        assert len(await entries(database)) == 1
+        forced = msgspec.structs.replace(RELEASE, request_id="forced", force=True)
+        assert await proxy.execute(forced) == EXECUTED
+
+
+async def test_lift_of_what_vyrox_contained_twice_is_vyroxs_contract_34(
+    database: Database,
+) -> None:
+    """The isolation was repeated when its last action was old, and both are in the record."""
+    async with defending(database) as proxy:
+        for number in range(2):
+            confirmed = number == 1  # which also ends the check of the first
+            proxy.acting.answer = Done(confirmed=confirmed, reference=f"vyrox-{number}")
+            assert await proxy.execute(other(DEFENDED, f"{number}")) == EXECUTED
+        proxy.acting.contained_by = ("vyrox-1", "vyrox-0")
+        assert await proxy.execute(RELEASE) == EXECUTED
+        with pytest.raises(RefusedByPolicyError, match="not contained by vyrox"):
+            await proxy.execute(other(RELEASE, "again"))
+
+
+async def test_lift_on_top_of_another_ones_old_isolation_is_refused_contract_34(
+    database: Database,
+) -> None:
+    """Vyrox asked for it again, as the last action was old; the host stays the analyst's."""
+    async with defending(database) as proxy:
+        proxy.acting.answer = Done(confirmed=True, reference="vyrox-1")
+        assert await proxy.execute(DEFENDED) == EXECUTED
+        proxy.acting.contained_by = ("vyrox-1", "analyst-1")
+        with pytest.raises(RefusedByPolicyError, match="contained by others"):
+            await proxy.execute(RELEASE)
+
+
+async def test_lift_whose_record_cannot_be_read_is_502_and_claims_nothing_contract_34(
+    database: Database,
+) -> None:
+    async with defending(database) as proxy:
+        assert await proxy.execute(DEFENDED) == EXECUTED
+        proxy.acting.lost = VendorError("away")
+        with pytest.raises(VendorLookUpError):
+            await proxy.execute(RELEASE)
+        assert len(await entries(database)) == 1
 
 
 async def test_lift_by_a_name_that_is_another_devices_by_now_sends_nothing_contract_34(

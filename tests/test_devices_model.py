@@ -52,7 +52,6 @@ class Site(RuleBasedStateMachine):
         self.latest: dict[tuple[str, str], tuple[int, float]] = {}
         self.under_way: dict[tuple[str, str], str] = {}
         self.succeeded: set[str] = set()
-        self.settled: set[str] = set()
         self.may_have_contained: set[tuple[tuple[str, str], str]] = set()
 
     def teardown(self) -> None:
@@ -141,8 +140,6 @@ class Site(RuleBasedStateMachine):
     @rule(attempt=ended)
     def end_again(self, attempt: Attempt) -> None:
         """Nobody has seen the commit."""
-        if self.is_taken_for_anothers_deed(attempt):
-            return
         if attempt.ended == "failed" or not attempt.changed:
             self.may_have_contained.discard((attempt.place, attempt.held.entry_hash))
         with self.engine.begin() as connection:
@@ -154,18 +151,11 @@ class Site(RuleBasedStateMachine):
 
     @rule(attempt=consumes(attempts))
     def abandon(self, attempt: Attempt) -> None:
-        if not attempt.acted and not self.is_taken_for_anothers_deed(attempt):
+        if not attempt.acted:
             name = attempt.held.entry_hash
             self.may_have_contained.discard((attempt.place, name))
             with self.engine.begin() as connection:
                 devices.abandon(connection, attempt.place[0], name, name)
-
-    def is_taken_for_anothers_deed(self, attempt: Attempt) -> bool:
-        """Return whether it did nothing, was overtaken, and then found to have contained.
-
-        When it comes back after all, the device is not Vyrox's to lift any more, without force.
-        """
-        return not attempt.changed and attempt.held.entry_hash in self.settled
 
     @rule(place=st.sampled_from(PLACES))
     def arrive(self, place: tuple[str, str]) -> None:
@@ -184,7 +174,6 @@ class Site(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             for row in connection.execute(due).all():
                 each = _Due(*row)
-                self.settled.add(each.entry_hash)
                 state = self.states[each.tenant_id, each.device_id]
                 found = (
                     each.entry_hash in self.succeeded

@@ -38,6 +38,7 @@ class FakeVendor:
         acting: Called in the middle of each action.
         answer: What an action comes to.
         devices: What a host is; one that is not here has its own name, and that as its id.
+        contained_by: What contains every device.
         looked: Set by each look at an action that was sent, before it waits for `read`.
         progress: What a look at an action that was sent finds, or fails with.
     """
@@ -59,6 +60,7 @@ class FakeVendor:
         self.devices: dict[str, Device] = {}
         self.progress: Progress | Exception = "pending"
         self.looks: list[tuple[str, Target, str | None]] = []
+        self.contained_by: tuple[str, ...] = ()
         self.looked = asyncio.Event()
         self.read = asyncio.Event()
         self.read.set()
@@ -117,6 +119,9 @@ class FakeVendor:
         if isinstance(self.progress, Exception):
             raise self.progress
         return self.progress
+
+    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[str, ...]:
+        return self.contained_by
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
         return ()

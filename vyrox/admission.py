@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from vyrox import devices
 from vyrox.edr import Device
-from vyrox.edr.actions import is_supported
+from vyrox.edr.actions import is_supported, records_containment
 from vyrox.edr_credentials import Responsible
 from vyrox.guard_rails import GuardRails, is_of_alert
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
@@ -56,7 +56,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class NeedsDevice(msgspec.Struct, frozen=True):
-    """Nothing is claimed: a guard rail depends on the device that `host` is at the vendor.
+    """Nothing is claimed: it depends on the device that `host` is at the vendor.
 
     The vendor is to be asked which device it is, and then the claim is to be made again with it.
     """
@@ -100,8 +100,11 @@ def admit(
         return NotSupported()
     known = know(rails, request, who) if dry_run else None
     if request.action_type in _LIFTS:
-        rule = _broken_by_lift(connection, rails, request, who, dry_run=dry_run)
-        return Claimed(who, known) if rule is None else Refused(rule, known)
+        rule = _broken_by_lift(connection, rails, request, who, device, dry_run=dry_run)
+        if rule is not None:
+            return Refused(rule, known)
+        is_free = dry_run or request.force or device is not None
+        return Claimed(who, known) if is_free or not _has_record(who) else NeedsDevice(who)
     tenant_id = request.tenant_id
     if rule := rails.broken_by_request(tenant_id, who.alert):
         return Refused(rule, known)
@@ -151,14 +154,23 @@ def _broken_by_lift(
     rails: GuardRails,
     request: ContainmentRequest,
     who: Responsible,
+    device: Device | None,
     *,
     dry_run: bool,
 ) -> str | None:
     rule = rails.broken_by_lift(request.tenant_id)
     if rule is not None or dry_run or request.force:
         return rule
-    contained = devices.is_contained(connection, request.tenant_id, who.vendor, request.host)
-    return None if contained else "not contained by vyrox"
+    if not devices.is_contained(connection, request.tenant_id, who.vendor, request.host):
+        return "not contained by vyrox"
+    if device is not None and devices.is_others(connection, request.tenant_id, who.vendor, device):
+        return "contained by others"
+    return None
+
+
+def _has_record(who: Responsible) -> bool:
+    """Return whether the vendor can be asked who has contained a device."""
+    return who.credentials is not None and records_containment(who.credentials.vendor)
 
 
 def _as_far_as_known(host: str, alert: NormalizedAlert | None) -> Device:

@@ -152,15 +152,17 @@ def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[
 
 def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
     due = settled.due
-    mine = sa.select(_c.is_sent).where(_c.entry_hash == due.entry_hash, devices.is_latest())
+    mine = sa.select(_c.is_sent, _c.reference).where(
+        _c.entry_hash == due.entry_hash, devices.is_latest()
+    )
     row = connection.execute(mine).first()
     if row is None:
         return Outcome(False)
     match settled.found:
         case "confirmed":
-            devices.confirm(connection, due.held(), is_sent=row.is_sent)
+            devices.confirm(connection, due.held(), is_sent=row.is_sent, reference=row.reference)
         case "outcome_unknown":
-            devices.give_up(connection, due.held(), is_sent=row.is_sent)
+            devices.give_up(connection, due.held(), is_sent=row.is_sent, reference=row.reference)
         case "failed":
             devices.fail(connection, due.entry_hash)
     told = outcome_event(

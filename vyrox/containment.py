@@ -47,6 +47,13 @@ GRACE_S: Final = 12.0
 end a Real Time Response session, and to take back a queued command, it has 5 s each."""
 
 
+_UNCHANGED: Final = {
+    True: "the device was in this state already; nothing was sent",
+    False: "the vendor had this in progress already; nothing was changed",
+}
+"""By whether the device is in the state that was asked for: why nothing was changed."""
+
+
 def lease_s(deadline_s: float) -> float:
     """Return how long the lease of a claim and of a device is; it outlasts `deadline_s`."""
     return deadline_s + GRACE_S + claims.LEASE_MARGIN_S
@@ -130,7 +137,7 @@ class Containment:
         committed = await self._commit(claim)
         deadline = Deadline(self._deadline_s)
         if isinstance(committed.result, admission.NeedsDevice):
-            device = await self._look_up(committed.result.responsible, request.host, deadline)
+            device = await self._look_up(committed.result.responsible, request, deadline)
             claim = msgspec.structs.replace(claim, device=device, now=self._clock())
             committed = await self._commit(claim)
         if not isinstance(committed.result, admission.Claimed):
@@ -161,12 +168,25 @@ class Containment:
             self._record_later(Answer(claim, None, "failed", self._clock(), reason))
             raise UnavailableError(reason) from exc
 
-    async def _look_up(self, who: Responsible, host: str, deadline: Deadline) -> Device:
-        """Ask the vendor which device `host` names, before anything is claimed."""
+    async def _look_up(
+        self, who: Responsible, request: ContainmentRequest, deadline: Deadline
+    ) -> Device:
+        """Ask the vendor which device it is, before anything is claimed.
+
+        And for a lift, which actions contain the device.
+        """
         try:
-            return await self._find_device(self._client(who), host, deadline)
+            client = self._client(who)
+            device = await self._find_device(client, request.host, deadline)
+            if target_of(request.action_type) != "lifted":
+                return device
+            async with asyncio.timeout(deadline.remaining_s() + GRACE_S):
+                contained_by = await client.read_containment(device.id, deadline)
+            return msgspec.structs.replace(device, contained_by=contained_by)
         except VendorError as exc:
             raise VendorLookUpError(str(exc)) from exc
+        except TimeoutError as exc:
+            raise VendorLookUpError("no answer in time about the containment") from exc
 
     async def _act(
         self, claim: Claim, who: Responsible, receipt: Receipt, deadline: Deadline
@@ -202,7 +222,7 @@ class Containment:
             receipt.hash,
             "confirmed" if done.confirmed else "requested",
             self._clock(),
-            None if done.changed else "the device was in this state already; nothing was sent",
+            None if done.changed else _UNCHANGED[done.confirmed],
             held,
             done.reference,
             done.changed,

@@ -181,6 +181,10 @@ def end(
     values: dict[str, object] = {"owner": None, "lease_until": 0.0}
     release = devices.update().where(_is(held), _d.token == held.token).values(**values)
     connection.execute(release)
+    if not changed:
+        # A check may have taken it for the action that contained the device.
+        mine = sa.and_(_c.entry_hash == held.entry_hash, _c.is_settled)
+        connection.execute(confirmations.delete().where(mine))
     if ended == "failed":
         fail(connection, held.entry_hash)
     elif ended != "confirmed":
@@ -195,7 +199,7 @@ def end(
             )
         )
     else:
-        confirm(connection, held, is_sent=changed)
+        confirm(connection, held, is_sent=changed, reference=reference)
 
 
 def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str) -> None:
@@ -208,46 +212,53 @@ def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str)
     )
 
 
-def confirm(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
+def confirm(
+    connection: Connection, held: Held, *, is_sent: bool | None, reference: str | None
+) -> None:
     """Store that the device is in the target state, and stop checking.
 
     Nothing is changed if the action is settled: it was confirmed before, or a later action was.
 
     Args:
         is_sent: Whether this action was sent; None if that is not known, as its attempt has not
-            ended. An action that was certainly sent replaces the earlier ones on its device.
+            ended. An action that was certainly sent ends the checks of the earlier ones.
+        reference: What the vendor calls the action.
     """
-    if not _settle(connection, held, is_sent=is_sent) or held.target == "killed":
+    if not _settle(connection, held, is_sent, reference) or held.target == "killed":
         return
-    if is_sent:
-        replaced: sa.ColumnElement[bool] = sa.true()
-    elif held.target == "lifted":
-        # An earlier containment that is pending may yet arrive.
-        replaced = _c.is_settled
-    else:
-        return
-    connection.execute(
-        confirmations.delete().where(
-            _c.tenant_id == held.tenant_id,
-            _c.vendor == held.vendor,
-            _c.device_id == held.device_id,
-            _c.target != "killed",
-            _c.token < held.token,
-            replaced,
-        )
+    earlier = sa.and_(
+        _c.tenant_id == held.tenant_id,
+        _c.vendor == held.vendor,
+        _c.device_id == held.device_id,
+        _c.target != "killed",
+        _c.token < held.token,
     )
+    if held.target == "lifted":
+        # An earlier containment that is pending may yet arrive, unless this lift came after it.
+        gone = earlier if is_sent else sa.and_(earlier, _c.is_settled)
+        connection.execute(confirmations.delete().where(gone))
+    elif is_sent:
+        # The device may be contained by the earlier containments too.
+        connection.execute(confirmations.delete().where(earlier, ~_IS_CONTAINMENT))
+        kept = confirmations.update().where(earlier, ~_c.is_settled)
+        connection.execute(kept.values(is_settled=True))
 
 
-def give_up(connection: Connection, held: Held, *, is_sent: bool | None) -> None:
+def give_up(
+    connection: Connection, held: Held, *, is_sent: bool | None, reference: str | None
+) -> None:
     """Stop checking. A containment that was sent, or may have been, may have succeeded."""
-    _settle(connection, held, is_sent=is_sent)
+    _settle(connection, held, is_sent, reference)
 
 
-def _settle(connection: Connection, held: Held, *, is_sent: bool | None) -> bool:
+def _settle(
+    connection: Connection, held: Held, is_sent: bool | None, reference: str | None
+) -> bool:
     """Stop checking an action; return False if it is settled already."""
     is_pending = sa.and_(_c.entry_hash == held.entry_hash, ~_c.is_settled)
     if held.target == "contained" and is_sent is not False:
-        keep = confirmations.update().where(is_pending).values(is_settled=True, is_sent=is_sent)
+        values = {"is_settled": True, "is_sent": is_sent, "reference": reference}
+        keep = confirmations.update().where(is_pending).values(**values)
         return connection.execute(keep).rowcount == 1
     return connection.execute(confirmations.delete().where(is_pending)).rowcount == 1
 
@@ -307,6 +318,23 @@ def _has_containment() -> sa.ColumnElement[bool]:
         _c.device_id == _d.device_id,
         _IS_CONTAINMENT,
     )
+
+
+def is_others(
+    connection: Connection, tenant_id: str, vendor: EdrVendor | None, device: Device
+) -> bool:
+    """Return whether the vendor's record shows that others contain a device that Vyrox contained.
+
+    False if the record, or the name of one of Vyrox's containments at the vendor, is not known.
+    """
+    query = sa.select(_c.reference).where(
+        _c.tenant_id == tenant_id,
+        _c.vendor == vendor,
+        _c.device_id == device.id,
+        _IS_CONTAINMENT,
+    )
+    vyroxs = set(connection.execute(query).scalars())
+    return bool(vyroxs) and None not in vyroxs and not vyroxs.issuperset(device.contained_by)
 
 
 def outcome_event(

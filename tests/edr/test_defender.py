@@ -2,10 +2,12 @@
 
 import base64
 import json
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from tests.audit import NOW
 from tests.edr.vendor import (
     AZURE_TENANT,
     RECEIPT,
@@ -19,6 +21,7 @@ from tests.edr.vendor import (
     token,
 )
 from vyrox.edr import Device, Done, Progress, Target
+from vyrox.edr.defender import FRESH_S
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 MACHINE = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"
@@ -36,9 +39,16 @@ Action = dict[str, object]
 
 
 def action(
-    kind: str = "Isolate", status: str = "Pending", at: int = 1, **changes: object
+    kind: str = "Isolate",
+    status: str = "Pending",
+    at: int = 1,
+    age_s: float = 60,
+    **changes: object,
 ) -> Action:
-    """Return a machine action as the documentation shows it; `at` is the minute it was made."""
+    """Return a machine action as the documentation shows it.
+
+    It was made in the minute `at` of the hour before now, and last updated `age_s` ago.
+    """
     return {
         "id": FIRST,
         "type": kind,
@@ -46,11 +56,16 @@ def action(
         "requestorComment": "by jane",
         "status": status,
         "machineId": MACHINE,
-        "creationDateTimeUtc": f"2018-12-04T12:{at:02}:14.1234567Z",
-        "lastUpdateDateTimeUtc": "2018-12-04T12:18:57.5511934Z",
+        "creationDateTimeUtc": ticks(NOW - 3600 + 60 * at),
+        "lastUpdateDateTimeUtc": ticks(NOW - age_s),
         "scope": "Full" if kind == "Isolate" else None,
         **changes,
     }
+
+
+def ticks(seconds: float) -> str:
+    """Return Unix seconds as Microsoft writes them, with seven digits of a fraction."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S.%f}0Z"
 
 
 def actions(*found: Action) -> httpx.Response:
@@ -163,7 +178,7 @@ async def test_contain_reads_the_actions_and_isolates_fully(fake: FakeVendor) ->
 
 
 async def test_lift_asks_for_the_end_of_isolation(fake: FakeVendor) -> None:
-    fake.on("GET", ACTIONS, actions(action("Isolate", "Succeeded")))
+    fake.on("GET", ACTIONS, actions(action("Isolate", "Succeeded", id=SECOND)))
     assert await lifted(fake) == Done(confirmed=False, reference=FIRST)
     assert fake.bodies(UNISOLATE) == [{"Comment": "by jane"}]
 
@@ -226,10 +241,16 @@ async def test_contain_sends_nothing_where_it_is_under_way(
         ),
         pytest.param([action(status="Succeeded", scope="Selective")], id="half-isolated"),
         pytest.param([action(status="Succeeded", machineId=OTHER)], id="another-machine"),
+        # Contract 41: an isolation can end without an action.
+        pytest.param([action(status="Succeeded", age_s=FRESH_S + 1)], id="too-old"),
+        pytest.param([action(status="Succeeded", age_s=-FRESH_S - 1)], id="in-future"),
+        pytest.param(
+            [action(status="Succeeded", lastUpdateDateTimeUtc=None)], id="too-old-by-its-creation"
+        ),
     ],
 )
 async def test_contain_sends_in_any_other_state(fake: FakeVendor, before: list[Action]) -> None:
-    fake.on("GET", ACTIONS, actions(*before))
+    fake.on("GET", ACTIONS, actions(*({**each, "id": SECOND} for each in before)))
     assert (await contained(fake)).changed
 
 
@@ -274,7 +295,44 @@ async def test_contain_of_what_was_asked_for_before_takes_that(fake: FakeVendor)
     assert await contained(fake) == Done(confirmed=False, changed=False, reference=SECOND)
 
 
-@pytest.mark.parametrize("after", [actions(), actions(action("Unisolate", "Pending"))])
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param([], id="not-listed-yet"),
+        pytest.param([action("Unisolate", "Succeeded")], id="only-an-end-is-listed"),
+        pytest.param([action(status="Succeeded", age_s=FRESH_S + 1)], id="only-an-old-one"),
+    ],
+)
+async def test_contain_that_the_vendor_has_in_progress_is_taken_on_contract_41(
+    fake: FakeVendor, listed: list[Action]
+) -> None:
+    """Before, it was told as `failed`; and nobody has read a state, so it is not confirmed."""
+    fake.on("POST", ISOLATE, already_active())
+    fake.on("GET", ACTIONS, actions(*listed))
+    assert await contained(fake) == Done(confirmed=False, changed=False)
+
+
+async def test_contain_that_is_pending_for_long_is_asked_for_again_contract_41(
+    fake: FakeVendor,
+) -> None:
+    fake.on("POST", ISOLATE, already_active())
+    fake.on("GET", ACTIONS, actions(action(age_s=FRESH_S + 1)))
+    assert await contained(fake) == ISOLATING
+    assert fake.paths == [f"GET {ACTIONS}", f"POST {ISOLATE}", f"GET {ACTIONS}"]
+
+
+async def test_contain_answered_with_an_action_in_progress_has_changed_nothing_contract_34(
+    fake: FakeVendor,
+) -> None:
+    """An analyst's, which is old and still pending: it does not become Vyrox's."""
+    fake.on("GET", ACTIONS, actions(action(age_s=FRESH_S + 1)))
+    assert await contained(fake) == ISOLATING
+    assert fake.paths == [f"GET {ACTIONS}", f"POST {ISOLATE}"]
+
+
+@pytest.mark.parametrize(
+    "after", [actions(action("Unisolate", "Pending")), actions(action(scope="Selective"))]
+)
 async def test_contain_beside_an_action_of_another_kind_fails(
     fake: FakeVendor, after: Reply
 ) -> None:
@@ -380,6 +438,9 @@ async def test_read_progress_puts_no_odd_reference_into_a_path(fake: FakeVendor)
         # Not listed, so perhaps not listed yet: an unknown outcome is never told as `failed`.
         ([], "contained", "pending"),
         ([action(status="Succeeded")], "lifted", "pending"),
+        # Contract 41: an old one is not what was sent just now, and tells no state.
+        ([action(status="Succeeded", age_s=FRESH_S + 1)], "contained", "pending"),
+        ([action(status="Succeeded", scope="Selective")], "contained", "pending"),
         (
             [action("Unisolate", "InProgress", at=2), action(status="Succeeded")],
             "lifted",
@@ -393,6 +454,37 @@ async def test_read_progress_without_a_reference_reads_the_latest(
     fake.on("GET", ACTIONS, actions(*found_actions))
     async with client_of(fake, "defender") as client:
         assert await client.read_progress(MACHINE, target, None, deadline()) == progress
+
+
+@pytest.mark.parametrize(
+    ("listed", "contained_by"),
+    [
+        ([], ()),
+        ([action(status="Succeeded", age_s=10 * FRESH_S)], (FIRST,)),
+        ([action(status="Pending"), action(status="Failed", id=SECOND)], ()),
+        ([action(status="Succeeded"), action("Unisolate", "Succeeded", at=2)], ()),
+        ([action(status="Succeeded"), action("Unisolate", "Failed", at=2)], (FIRST,)),
+        (
+            [
+                action(status="Succeeded"),
+                action("Unisolate", "Succeeded", at=2),
+                action(status="Succeeded", at=3, id=SECOND),
+            ],
+            (SECOND,),
+        ),
+        (
+            [action(status="Succeeded"), action(status="Succeeded", at=3, id=SECOND)],
+            (SECOND, FIRST),
+        ),
+    ],
+)
+async def test_read_containment_names_the_isolations_since_the_last_end_contract_34(
+    fake: FakeVendor, listed: list[Action], contained_by: tuple[str, ...]
+) -> None:
+    fake.on("GET", ACTIONS, actions(*listed))
+    async with client_of(fake, "defender") as client:
+        assert await client.read_containment(MACHINE, deadline()) == contained_by
+    assert fake.paths == [f"GET {ACTIONS}"]
 
 
 def jwt(claims: object) -> httpx.Response:

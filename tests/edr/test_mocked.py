@@ -17,6 +17,7 @@ from tests.edr.mocked import Mocks, Site, isolate, serving_mocks
 from tests.edr.vendor import RECEIPT, alert, deadline
 from vyrox.edr import Device, Done, Target, rtr
 from vyrox.edr.calls import open_http
+from vyrox.edr.defender import FRESH_S
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.mock_edr import fleet
 from vyrox.mock_edr.app import MockEdr
@@ -328,6 +329,27 @@ async def test_contain_of_a_machine_whose_action_is_not_listed_yet(
     again = await containing(site, 30)
     assert (again.reference, again.changed) == (first.reference, False)
     assert len(site.changes) == 1
+
+
+async def test_contain_after_an_isolation_ended_without_an_action_isolates_again_contract_41(
+    field: Field,
+) -> None:
+    """Before, the answer was `confirmed`, nothing was sent, and the host stayed online."""
+    site = field.vendor("defender")
+    machine = site.mock.defender.machines[fleet.MDE_WORKSTATION_01]
+    await containing(site, 30)
+    site.mock.tick()
+    machine.is_isolated = False
+    site.mock.clock.advance(FRESH_S + 60)
+    again = await containing(site, 30)
+    assert (again.changed, again.confirmed) == (True, False)
+    reading_it = site.client.read_progress(machine.id, "contained", None, deadline())
+    assert await reading_it == "pending"  # the old action is no state
+    site.mock.tick()
+    assert machine.is_isolated
+    reference = again.reference
+    reading_it = site.client.read_progress(machine.id, "contained", reference, deadline())
+    assert await reading_it == "reached"
 
 
 async def test_contain_that_the_vendor_refuses_to_repeat(field: Field) -> None:

@@ -15,11 +15,13 @@ class Device(msgspec.Struct, frozen=True):
     Attributes:
         id: The vendor's own identifier, which its actions take.
         tags: What the customer has put on it at the vendor.
+        contained_by: What `read_containment` returned; empty if it was not asked.
     """
 
     id: str
     hostname: str | None = None
     tags: tuple[str, ...] = ()
+    contained_by: tuple[str, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -114,6 +116,13 @@ class VendorClient(Protocol):
         self, device_id: str, target: Target, reference: str | None, deadline: Deadline
     ) -> Progress:
         """Return how far an action has come that was sent earlier; changes nothing."""
+        ...
+
+    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[str, ...]:
+        """Return the references of all actions that contain a device now, whoever asked for them.
+
+        Changes nothing. Empty if the device is not contained, or the vendor's record cannot tell.
+        """
         ...
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:

@@ -67,6 +67,11 @@ def normal_host(host: str) -> str:
     return host.replace("-", "") if _UUID.fullmatch(host) else host
 
 
+def records_containment(vendor: EdrVendor) -> bool:
+    """Return whether the vendor's record says which action contains a device."""
+    return vendor == "defender"
+
+
 _CALLS: Final[dict[EdrVendor, dict[Target, str]]] = {
     "crowdstrike": {
         "contained": "contain",

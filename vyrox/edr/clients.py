@@ -57,7 +57,7 @@ def make_client(
     Args:
         http: From `open_http`.
         test_root: See `check_base_url`.
-        clock: Only to understand the absolute time in CrowdStrike's rate limit.
+        clock: For the absolute time in CrowdStrike's rate limit, and the age of Defender's actions.
         sleep: What waits where a vendor wants to be left alone, and between looks at a kill.
 
     Raises:
@@ -88,7 +88,7 @@ def make_client(
     patience = Patience(http, retry_after, sleep)
     login = login_url(base_url, test_root)
     call = defender.token_call(login, credentials.azure_tenant or "", client_id, secret)
-    return Defender(Api(base_url, patience, BearerToken(patience, call), defender.REFUSALS))
+    return Defender(Api(base_url, patience, BearerToken(patience, call), defender.REFUSALS), clock)
 
 
 def _printable(what: str, text: str | None) -> str:

@@ -150,6 +150,14 @@ class CrowdStrike:
         status = (await self._host(_checked_aid(device_id), deadline)).status
         return states.get(status, "pending")
 
+    async def read_containment(
+        self,
+        device_id: str,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """See VendorClient. CrowdStrike shows the state of a host, and not who asked for it."""
+        return ()
+
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
         """See VendorClient. The scopes as the console's "API clients and keys" names them."""
         containment, killing = "isolation", "process kill"

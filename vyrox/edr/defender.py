@@ -15,6 +15,7 @@ import msgspec
 
 from vyrox import log
 from vyrox.chain.writer import Receipt
+from vyrox.clock import Clock
 from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
 from vyrox.edr.api import Api
 from vyrox.edr.calls import Answer, Call
@@ -28,6 +29,9 @@ SCOPE: Final = "https://api.securitycenter.microsoft.com/.default"
 
 MAX_ACTIONS: Final = 100
 """Of a machine, the latest first."""
+
+FRESH_S: Final = 900.0
+"""For so long a machine action tells the state of its machine. An isolation can end without one."""
 
 _MACHINE_ID = re.compile(r"[0-9a-f]{40}")
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -74,11 +78,21 @@ class _Action(_Body, frozen=True, kw_only=True, rename="camel"):
     status: str
     machine_id: str
     made_at: Annotated[datetime, msgspec.Meta(tz=True)] = msgspec.field(name="creationDateTimeUtc")
+    updated_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(
+        default=None, name="lastUpdateDateTimeUtc"
+    )
     scope: str | None = None
 
     @property
     def progress(self) -> Progress:
         return _PROGRESS.get(self.status, "pending")
+
+    def leads_to(self, kind: _Kind) -> bool:
+        """Return whether it is what Vyrox asks for: an isolation may be a selective one."""
+        return self.type == kind and (kind == "Unisolate" or self.scope in {None, _FULL})
+
+    def is_fresh(self, now: float) -> bool:
+        return abs(now - (self.updated_at or self.made_at).timestamp()) <= FRESH_S
 
 
 class _Actions(_Body, frozen=True, kw_only=True):
@@ -119,8 +133,10 @@ def token_call(login_url: str, azure_tenant: str, client_id: str, secret: str) -
 class Defender:
     """A VendorClient."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, clock: Clock) -> None:
+        """`clock` tells how old a machine action is."""
         self._api = api
+        self._clock = clock
 
     async def find_device(self, host: str, deadline: Deadline) -> Device:
         """See VendorClient. `host` is a machine's id or its full DNS name."""
@@ -177,7 +193,8 @@ class Defender:
         if reference is None:
             decisive = _decisive(await self._actions(machine_id, deadline))
             # One that is not listed may have been taken on all the same, and be listed later.
-            return decisive.progress if decisive and decisive.type == kind else "pending"
+            done = _already(decisive, kind, self._clock())
+            return "reached" if done and done.confirmed else "pending"
         if not _GUID.fullmatch(reference):
             raise VendorError("no machine action's id")
         call = self._api.call("read action", f"/api/machineactions/{reference}")
@@ -185,6 +202,16 @@ class Defender:
         if (action.id, action.machine_id, action.type) != (reference, machine_id, kind):
             raise VendorError("read action: the answer is of another one")
         return action.progress
+
+    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[str, ...]:
+        """See VendorClient. All isolations since the last end of one."""
+        isolations = []
+        for action in await self._actions(_checked_id(device_id), deadline):
+            if action.progress == "reached":
+                if action.type == "Unisolate":
+                    break
+                isolations.append(action.id)
+        return tuple(isolations)
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
         """See VendorClient. The token itself says which application permissions it has."""
@@ -205,14 +232,16 @@ class Defender:
         deadline: Deadline,
     ) -> Done:
         machine_id = _checked_id(device.id)
-        if done := _already(_decisive(await self._actions(machine_id, deadline)), kind):
+        before = await self._actions(machine_id, deadline)
+        if done := _already(_decisive(before), kind, self._clock()):
             return done
         path = _PATHS[kind]
         log.event("edr.call", vendor="defender", call=path, host=machine_id, entry=receipt.hash)
         call = self._api.call(path, f"/api/machines/{machine_id}/{path}", body=body, changes=True)
         answer = await self._api.send(call, deadline)
         if _is_active_already(answer):
-            done = _already(_decisive(await self._actions(machine_id, deadline)), kind)
+            decisive = _decisive(await self._actions(machine_id, deadline))
+            done = _already(decisive, kind, self._clock()) or _taken_on(decisive, kind)
             if done is None:
                 raise answer.refusal()
             return done
@@ -221,7 +250,9 @@ class Defender:
             raise answer.unusable("the answer is of another action")
         if action.progress == "failed":
             raise answer.refusal()
-        return Done(confirmed=action.progress == "reached", reference=action.id)
+        # The vendor may answer with an action that was in progress, which others have asked for.
+        changed = all(action.id != each.id for each in before)
+        return Done(action.progress == "reached", changed, action.id)
 
     async def _actions(self, machine_id: str, deadline: Deadline) -> list[_Action]:
         """Return isolations of a machine and their ends, the latest first.
@@ -273,18 +304,27 @@ def _decisive(actions: list[_Action]) -> _Action | None:
     return next((action for action in actions if action.progress != "failed"), None)
 
 
-def _already(decisive: _Action | None, kind: _Kind) -> Done | None:
-    """Return what to answer where `kind` need not be sent, None where it must be.
+def _already(decisive: _Action | None, kind: _Kind, now: float) -> Done | None:
+    """Return what to answer if `kind` need not be sent, else None.
 
-    A machine without any action is sent an `unisolate` too: how long the vendor keeps old actions
-    is not known.
+    A machine without any fresh action is sent an `unisolate` too: its state is not known.
     """
-    if decisive is None or decisive.type != kind:
-        return None
-    if kind == "Isolate" and decisive.scope not in {None, _FULL}:
+    if decisive is None or not decisive.leads_to(kind) or not decisive.is_fresh(now):
         return None
     reached = decisive.progress == "reached"
     return Done(confirmed=reached, changed=False, reference=decisive.id)
+
+
+def _taken_on(decisive: _Action | None, kind: _Kind) -> Done | None:
+    """Return what to answer if the vendor says that an action is in progress already.
+
+    None if that action is another one than `kind`.
+    """
+    if decisive is None or decisive.progress == "reached":
+        return Done(confirmed=False, changed=False)  # what is in progress is not listed yet
+    if not decisive.leads_to(kind):
+        return None
+    return Done(confirmed=False, changed=False, reference=decisive.id)
 
 
 def _is_active_already(answer: Answer) -> bool:

@@ -157,6 +157,14 @@ class SentinelOne:
         status = (await self._agent(device_id, deadline)).network_status
         return states.get(status, "pending")
 
+    async def read_containment(
+        self,
+        device_id: str,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """See VendorClient. SentinelOne shows the state of a host, and not who asked for it."""
+        return ()
+
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
         """See VendorClient. The permissions as the console's "Roles" names them."""
         containment, killing = "isolation", "process kill"
