@@ -67,9 +67,13 @@ async def waiting(commits: GroupCommit[int, int], *items: int) -> list[asyncio.T
     return tasks
 
 
+def one_owner(_item: int) -> str:
+    return "acme-corp"
+
+
 async def test_submit_writes_once_for_all_that_wait() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     tasks = await waiting(commits, *range(100))
     writer.gate.set()
     async with running(commits):
@@ -79,7 +83,7 @@ async def test_submit_writes_once_for_all_that_wait() -> None:
 
 async def test_submit_while_a_batch_is_written_gathers_the_next() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     async with running(commits):
         first = await waiting(commits, 1)
         await writer.began.wait()
@@ -91,7 +95,7 @@ async def test_submit_while_a_batch_is_written_gathers_the_next() -> None:
 
 async def test_run_waits_for_as_many_as_were_there_when_the_last_batch_ended() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)
     async with running(commits):
         first = await waiting(commits, 1)
         await writer.began.wait()
@@ -107,7 +111,7 @@ async def test_run_waits_for_as_many_as_were_there_when_the_last_batch_ended() -
 async def test_run_does_not_wait_for_ever_for_who_does_not_come_again() -> None:
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=0.001)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=0.001)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2))
         assert await commits.submit(3) == 6
@@ -119,7 +123,7 @@ async def test_run_waits_for_no_more_than_enough(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(group_commit, "ENOUGH", 2)
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2, 3, 4))
         assert await asyncio.gather(*submit(commits, 5, 6)) == [10, 12]
@@ -132,7 +136,7 @@ async def test_run_waits_for_no_more_than_a_batch_holds_in_bytes(
     monkeypatch.setattr(group_commit, "MAX_BATCH_BYTES", 10)
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda item: item, gather_s=FOR_EVER)
+    commits = GroupCommit(writer, lambda item: item, one_owner, gather_s=FOR_EVER)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2, 3))
         held = await waiting(commits, 4)
@@ -146,7 +150,7 @@ async def test_run_waits_for_no_more_than_a_batch_holds_in_bytes(
 async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() -> None:
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)
     async with running(commits):
         await asyncio.gather(*submit(commits, 1, 2))
         (gone,) = await waiting(commits, 3)
@@ -159,7 +163,7 @@ async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() 
 async def test_run_cancelled_while_a_batch_is_held_back_refuses_it() -> None:
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s=FOR_EVER)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)
     async with running(commits) as task:
         await asyncio.gather(*submit(commits, 1, 2))
         (refused,) = await waiting(commits, 3)
@@ -174,7 +178,7 @@ async def test_run_cancelled_while_a_batch_is_held_back_refuses_it() -> None:
 async def test_submit_error_reaches_every_waiter_of_its_batch_and_no_other() -> None:
     writer = Writer()
     writer.bad = {2}
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     async with running(commits):
         before = await waiting(commits, 1)
         await writer.began.wait()
@@ -190,7 +194,7 @@ async def test_submit_error_reaches_every_waiter_of_its_batch_and_no_other() -> 
 
 async def test_submit_cancelled_waiter_loses_its_future_and_the_write_completes() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     async with running(commits):
         gone, stays = await waiting(commits, 1, 2)
         await writer.began.wait()
@@ -207,7 +211,7 @@ async def test_submit_cancelled_waiter_of_a_write_that_fails(
 ) -> None:
     writer = Writer()
     writer.bad = {1}
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     async with running(commits):
         gone, stays = await waiting(commits, 1, 2)
         await writer.began.wait()
@@ -221,7 +225,7 @@ async def test_submit_cancelled_waiter_of_a_write_that_fails(
 
 async def test_submit_cancelled_before_the_write_began_is_not_written() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     gone, stays = await waiting(commits, 1, 2)
     gone.cancel()
     await asyncio.wait([gone])
@@ -234,7 +238,7 @@ async def test_submit_cancelled_before_the_write_began_is_not_written() -> None:
 async def test_submit_too_many_waiting_is_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "MAX_WAITING", 3)
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     tasks = await waiting(commits, 1, 2, 3)
     with pytest.raises(OverloadedError):
         await commits.submit(4)
@@ -250,7 +254,7 @@ async def test_submit_too_many_bytes_waiting_is_overloaded(
 ) -> None:
     monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 10)
     writer = Writer()
-    commits = GroupCommit(writer, lambda item: item)
+    commits = GroupCommit(writer, lambda item: item, one_owner)
     tasks = await waiting(commits, 4, 6)
     with pytest.raises(OverloadedError):
         await commits.submit(1)
@@ -264,7 +268,7 @@ async def test_submit_alone_is_taken_however_large(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 10)
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda item: item)
+    commits = GroupCommit(writer, lambda item: item, one_owner)
     async with running(commits):
         assert await commits.submit(11) == 22
 
@@ -280,7 +284,7 @@ def test_run_batches_are_in_order_and_within_bounds(
     async def run() -> list[list[int]]:
         writer = Writer()
         writer.gate.set()
-        commits = GroupCommit(writer, lambda item: item)
+        commits = GroupCommit(writer, lambda item: item, one_owner)
         tasks = await waiting(commits, *items)
         async with running(commits):
             assert await asyncio.gather(*tasks) == [2 * item for item in items]
@@ -298,7 +302,7 @@ def test_run_batches_are_in_order_and_within_bounds(
 
 async def test_run_cancelled_refuses_whoever_waits() -> None:
     writer = Writer()
-    commits = GroupCommit(writer, lambda _item: 1)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner)
     async with running(commits) as task:
         written = await waiting(commits, 1)
         await writer.began.wait()
@@ -340,7 +344,7 @@ async def play(
     """
     writer = Writer()
     writer.gate.set()
-    commits = GroupCommit(writer, lambda _item: 1, gather_s)
+    commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s)
     tasks: list[asyncio.Task[int]] = []
     async with running(commits):
         for action, number in steps:
@@ -354,3 +358,63 @@ async def play(
                 await asyncio.sleep(0)
         await asyncio.gather(*tasks, return_exceptions=True)
     return writer, tasks
+
+
+def tens(item: int) -> str:
+    """Return the owner of an item: one for each ten."""
+    return str(item // 10)
+
+
+async def test_run_fills_batches_by_turns_over_owners_contract_46(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "MAX_BATCH", 4)
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1, tens)
+    # One owner was there first, with more than a batch holds.
+    tasks = await waiting(commits, 10, 11, 12, 13, 14, 20, 30)
+    writer.gate.set()
+    async with running(commits):
+        await asyncio.gather(*tasks)
+
+    assert writer.finished == [[10, 20, 30, 11], [12, 13, 14]]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        pytest.param("MAX_WAITING", 8, id="reject_by_number"),
+        pytest.param("MAX_WAITING_BYTES", 8, id="reject_by_bytes"),
+    ],
+)
+async def test_submit_leaves_half_of_the_queue_to_other_owners_contract_46(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(group_commit, limit, value)
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1, tens)
+    alone = await waiting(commits, *[10] * 8)
+    others = await waiting(commits, *[20] * 4)
+    refused = await waiting(commits, 10, 20)
+    writer.gate.set()
+    async with running(commits):
+        assert await asyncio.gather(*alone, *others) == [20] * 8 + [40] * 4
+        for task in refused:
+            with pytest.raises(OverloadedError):
+                await task
+
+
+@given(st.lists(st.integers(0, 39), max_size=60))
+async def test_run_keeps_the_order_of_each_owner_and_loses_nothing_contract_46(
+    items: list[int],
+) -> None:
+    writer = Writer()
+    commits = GroupCommit(writer, lambda _item: 1, tens)
+    tasks = await waiting(commits, *items)
+    writer.gate.set()
+    async with running(commits):
+        await asyncio.gather(*tasks)
+
+    for owner in map(str, range(4)):
+        mine = [item for item in items if tens(item) == owner]
+        assert [item for item in writer.written if tens(item) == owner] == mine

@@ -128,7 +128,9 @@ class Confirmation:
             )
 
     async def _settle(self, due: _Due, found: Found, reason: str | None) -> None:
-        committed = await self._writer.commit(settle, _Settled(due, found, reason))
+        committed = await self._writer.commit(
+            settle, _Settled(due, found, reason), owner=due.tenant_id
+        )
         if not committed.result:
             return
         log.event(

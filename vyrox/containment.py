@@ -159,7 +159,7 @@ class Containment:
     async def _commit(self, claim: Claim) -> Committed[claims.ClaimResult]:
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                return await self._writer.commit(claims.claim, claim)
+                return await self._writer.commit(claims.claim, claim, owner=claim.request.tenant_id)
         except OverloadedError:
             raise  # it was not even handed in
         except (TimeoutError, UnavailableError) as exc:
@@ -268,7 +268,9 @@ class Containment:
             )
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                    held = (await self._writer.commit(devices.take, hold)).result
+                    held = (
+                        await self._writer.commit(devices.take, hold, owner=hold.tenant_id)
+                    ).result
             except TimeoutError as exc:
                 raise UnavailableError("the device could not be taken in time") from exc
             if isinstance(held, Barred):
@@ -340,7 +342,9 @@ class Containment:
     async def _try_to_record(self, answer: Answer) -> bool:
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                committed = await self._writer.commit(claims.record, answer)
+                committed = await self._writer.commit(
+                    claims.record, answer, owner=answer.claim.request.tenant_id
+                )
         except Exception as exc:  # noqa: BLE001  (logged, and tried again)
             log.event(
                 "execute.unrecorded",

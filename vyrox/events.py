@@ -228,7 +228,9 @@ class AuditEvents:
 
     async def _write(self, drafts: Sequence[Draft]) -> None:
         # Each is an item of its own, so that one which makes no entry takes no other with it.
-        commits = (self._writer.commit(write_events, (draft,)) for draft in drafts)
+        commits = (
+            self._writer.commit(write_events, (draft,), owner=draft.tenant_id) for draft in drafts
+        )
         results = await asyncio.gather(*commits, return_exceptions=True)
         kept: list[Draft] = []
         unavailable: UnavailableError | None = None

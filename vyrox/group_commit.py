@@ -20,6 +20,8 @@ MAX_WAITING = 8192
 """Callers that may wait at once; beyond it the answer is 503, not memory."""
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Total size of what waits. While two owners (tenants) wait, each may have half of both limits."""
+
 MAX_BATCH = 512
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A batch of the largest bodies must still be written well within a caller's patience."""
@@ -29,8 +31,19 @@ ENOUGH: Final = 32
 shared by enough."""
 
 
+class _Line(Generic[Item, Result]):
+    """What waits of one owner, in order of arrival."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
+        self.size_bytes = 0
+
+
 class GroupCommit(Generic[Item, Result]):
-    """Gathers items and writes them in batches, one batch at a time, in order of arrival.
+    """Gathers items and writes them in batches, one batch at a time.
+
+    An owner's items are written in order of arrival. Owners take turns, so one that sends without
+    end delays the others by a batch at most, and leaves them half of the queue.
 
     The write runs in the task of `run`, never in a caller's: a caller that is cancelled loses its
     future and nothing else, so a write is never left half done (a lock around the write alone
@@ -41,11 +54,13 @@ class GroupCommit(Generic[Item, Result]):
         self,
         write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         size_bytes: Callable[[Item], int],
+        owner: Callable[[Item], str],
         gather_s: float = 0.0,
     ) -> None:
         """`write` returns one result per item, in order; what it raises reaches all its callers.
 
         Args:
+            owner: Who shares one line, and one half of the queue: the tenant of an item.
             gather_s: How long a batch is held back at most, until as many wait as were there when
                 the last one ended: those it answered, who may come again at once, and those who
                 waited already. Without it, callers who come again settle in two groups, of which
@@ -53,8 +68,11 @@ class GroupCommit(Generic[Item, Result]):
         """
         self._write = write
         self._size_bytes = size_bytes
+        self._owner = owner
         self._gather_s = gather_s
-        self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
+        self._lines: dict[str, _Line[Item, Result]] = {}  # of those who wait
+        self._turns: deque[str] = deque()  # the keys of `_lines`; the next one first
+        self._waiting = 0
         self._waiting_bytes = 0
         self._wanted = 1  # callers, for `run` to go on
         self._arrived = asyncio.Event()
@@ -66,16 +84,35 @@ class GroupCommit(Generic[Item, Result]):
             OverloadedError: Too many callers are waiting; the item was not taken.
             Exception: Whatever the write raised for the item's batch.
         """
-        size = self._size_bytes(item)
-        full = len(self._waiting) >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES
-        if full and self._waiting:  # alone, an item is taken however large
-            raise OverloadedError(f"{len(self._waiting)} callers are waiting")
+        owner, size = self._owner(item), self._size_bytes(item)
+        line = self._lines.get(owner)
+        if self._waiting:  # alone, an item is taken however large
+            self._check_room(line, size)
+        if line is None:
+            line = self._lines[owner] = _Line()
+            self._turns.append(owner)
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, size, future))
+        line.waiting.append((item, size, future))
+        line.size_bytes += size
+        self._waiting += 1
         self._waiting_bytes += size
         if self._are_enough():
             self._arrived.set()
         return await future
+
+    def _check_room(self, line: _Line[Item, Result] | None, size: int) -> None:
+        count, own_bytes = (len(line.waiting), line.size_bytes) if line else (0, 0)
+        share = 2 if self._waiting > count else 1
+        if count >= MAX_WAITING // share or own_bytes + size > MAX_WAITING_BYTES // share:
+            raise OverloadedError(f"{count} callers of one owner are waiting")
+        if self._waiting < MAX_WAITING and self._waiting_bytes + size <= MAX_WAITING_BYTES:
+            return
+        # What one owner took beyond its half while it was alone does not count against others.
+        lines = self._lines.values()
+        waiting = sum(min(len(each.waiting), MAX_WAITING // 2) for each in lines)
+        waiting_bytes = sum(min(each.size_bytes, MAX_WAITING_BYTES // 2) for each in lines)
+        if waiting >= MAX_WAITING or waiting_bytes + size > MAX_WAITING_BYTES:
+            raise OverloadedError(f"{self._waiting} callers are waiting")
 
     async def run(self) -> None:
         """Write what arrives until cancelled. A cancelled writer refuses whoever still waits."""
@@ -90,10 +127,11 @@ class GroupCommit(Generic[Item, Result]):
                 batch = self._take()
                 if batch:
                     await self._write_batch(batch)
-                expected = len(batch) + len(self._waiting)
+                expected = len(batch) + self._waiting
         finally:
-            for _, _, future in self._waiting:
-                _fail(future, UnavailableError("the service is stopping"))
+            for line in self._lines.values():
+                for _, _, future in line.waiting:
+                    _fail(future, UnavailableError("the service is stopping"))
 
     async def _until_waiting(self, count: int) -> None:
         self._wanted = count
@@ -102,14 +140,22 @@ class GroupCommit(Generic[Item, Result]):
             await self._arrived.wait()
 
     def _are_enough(self) -> bool:
-        return len(self._waiting) >= self._wanted or self._waiting_bytes >= MAX_BATCH_BYTES
+        return self._waiting >= self._wanted or self._waiting_bytes >= MAX_BATCH_BYTES
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         batch_bytes = 0
         while self._waiting and len(batch) < MAX_BATCH and batch_bytes < MAX_BATCH_BYTES:
-            item, size, future = self._waiting.popleft()
+            owner = self._turns.popleft()
+            line = self._lines[owner]
+            item, size, future = line.waiting.popleft()
+            line.size_bytes -= size
+            self._waiting -= 1
             self._waiting_bytes -= size
+            if line.waiting:
+                self._turns.append(owner)
+            else:
+                del self._lines[owner]
             if not future.done():  # done: its caller gave up before the write began
                 batch.append((item, future))
                 batch_bytes += size

@@ -141,7 +141,9 @@ class AlertQueue:
         self._database = database
         self._max_alerts = max_alerts
         self._puts = GroupCommit[Entry, PutResult](
-            self.put_batch, lambda entry: len(entry.alert) + len(entry.raw)
+            self.put_batch,
+            lambda entry: len(entry.alert) + len(entry.raw),
+            lambda entry: entry.tenant_id,
         )
         self._put_script = client.register_script(_PUT)
         self._missing_script = client.register_script(_MISSING)

@@ -133,6 +133,7 @@ class _Head(msgspec.Struct, frozen=True):
 class _Waiting(msgspec.Struct, frozen=True):
     work: Work[object, object]
     item: object
+    owner: str
     size_bytes: int
 
 
@@ -150,7 +151,10 @@ class ChainWriter:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._commits = GroupCommit[_Waiting, Committed[object] | Exception](
-            self._write, lambda waiting: waiting.size_bytes, GATHER_S
+            self._write,
+            lambda waiting: waiting.size_bytes,
+            lambda waiting: waiting.owner,
+            GATHER_S,
         )
 
     async def run(self) -> None:
@@ -158,7 +162,12 @@ class ChainWriter:
         await self._commits.run()
 
     async def commit(
-        self, work: Work[Item, Result], item: Item, size_bytes: int = 0
+        self,
+        work: Work[Item, Result],
+        item: Item,
+        size_bytes: int = 0,
+        *,
+        owner: str = SERVICE,
     ) -> Committed[Result]:
         """Return what `work` came to for `item`, once it and its entries are on disk.
 
@@ -166,6 +175,7 @@ class ChainWriter:
             work: Waiting items of one function are worked on together. It may be called again,
                 with fewer items, for a transaction that was rolled back.
             item: Its input.
+            owner: The tenant it is for, or SERVICE: tenants take turns in the writer's queue.
             size_bytes: What `item` weighs in memory, where that is worth counting.
 
         Raises:
@@ -173,7 +183,7 @@ class ChainWriter:
             EntryError: A draft makes no entry; nothing of this item was committed.
             Exception: What `work` raised for this item; nothing of it was committed.
         """
-        waiting = _Waiting(cast("Work[object, object]", work), item, size_bytes)
+        waiting = _Waiting(cast("Work[object, object]", work), item, owner, size_bytes)
         committed = await self._commits.submit(waiting)
         if isinstance(committed, Exception):
             raise committed
