@@ -51,9 +51,9 @@ async def listeners() -> AsyncIterator[Listeners]:
         whole = create_app(settings, FakeVendor().make)
         public: Starlette = whole.state.ingestion_app
         async with whole.router.lifespan_context(whole), httpx.AsyncClient() as client:
-            application = Application(client, public, settings, "")
+            application = Application(client, public, settings, "", whole.state.proxy.database)
             await application.onboard_documented()
-            database = application.ingestion.database
+            database = application.database
             await give_credentials(database, ACTING_TENANTS, vault=open_vault(settings))
             for tenant_id, alert_id in ALERTS.items():
                 await add_alert(database, tenant_id, alert_id)

@@ -17,6 +17,7 @@ from tests.blocking import nothing_blocks_the_loop
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
+from vyrox.db import Database
 from vyrox.db.tables import alerts, quarantine
 from vyrox.encryption import open_vault
 from vyrox.errors import DatabaseUnavailableError
@@ -114,6 +115,7 @@ class Application:
     app: Starlette
     settings: Settings
     redis_url: str = field(repr=False)
+    database: Database
 
     @property
     def ingestion(self) -> Ingestion:
@@ -134,18 +136,18 @@ class Application:
         field_map: FieldMap | None = None,
     ) -> None:
         encrypted = self._encrypted(secret)
-        write = self.ingestion.database.write
+        write = self.database.write
         await write(add_tenant, tenant_id, vendor, encrypted, field_map, wall_clock())
         await self.ingestion.tenants.refresh()
 
     async def rotate(self, tenant_id: str, vendor: Vendor, secret: str, overlap_s: int) -> None:
         encrypted = self._encrypted(secret)
-        write = self.ingestion.database.write
+        write = self.database.write
         await write(rotate_tenant, tenant_id, vendor, encrypted, overlap_s, wall_clock(), False)
         await self.ingestion.tenants.refresh()
 
     async def remove(self, tenant_id: str, vendor: Vendor) -> None:
-        await self.ingestion.database.write(remove_tenant, tenant_id, vendor, wall_clock())
+        await self.database.write(remove_tenant, tenant_id, vendor, wall_clock())
         await self.ingestion.tenants.refresh()
 
     async def onboard_documented(self) -> None:
@@ -172,9 +174,9 @@ class Application:
 
     async def _read(self, transaction: Callable[[Connection], Rows]) -> Rows:
         try:
-            return await self.ingestion.database.read(transaction)
+            return await self.database.read(transaction)
         except DatabaseUnavailableError:  # by a pooled connection that an outage has cut
-            return await self.ingestion.database.read(transaction)
+            return await self.database.read(transaction)
 
     def _encrypted(self, secret: str) -> str:
         return open_vault(self.settings).encrypt(secret.encode()).decode()
@@ -218,4 +220,4 @@ async def running(settings: Settings, redis_url: str) -> AsyncIterator[Applicati
         httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client,
     ):
         with nothing_blocks_the_loop():
-            yield Application(client, app, settings, redis_url)
+            yield Application(client, app, settings, redis_url, whole.state.proxy.database)

@@ -155,7 +155,7 @@ async def test_lifespan_takes_over_changes_in_the_table_of_tenants(settings: Set
     async with running(settings, socket_url(settings.data_dir)) as application:
         assert (await application.post(webhook("crowdstrike"))).status_code == 401
         encrypted = open_vault(settings).encrypt(SECRET.encode()).decode()
-        write = application.ingestion.database.write
+        write = application.database.write
         tenant_id = TENANTS["crowdstrike"]
         await write(add_tenant, tenant_id, "crowdstrike", encrypted, None, wall_clock())
 

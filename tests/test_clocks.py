@@ -121,13 +121,13 @@ async def test_retention_does_not_run_on_a_clock_that_has_jumped_contract_40(
     async with running(replace(acting, redis_url=redis_url), redis_url) as opened:
         await opened.onboard_documented()
         await opened.post(webhook("crowdstrike"))
-        await opened.ingestion.database.write(finish_all, wall_clock())
+        await opened.database.write(finish_all, wall_clock())
         clock.by_s = 10 * YEAR_S
         await skipped()
         assert len(await opened.stored()) == 1
         clock.by_s = 0.0
         # What is old by the right clock goes, without an operator.
-        await opened.ingestion.database.write(finish_all, wall_clock() - YEAR_S)
+        await opened.database.write(finish_all, wall_clock() - YEAR_S)
 
         async def is_gone() -> bool:
             return not await opened.stored()

@@ -17,7 +17,8 @@ ROWS: Final = (
     "cli.opened cli.output cli.secret_input demo.containment mock_edr.control mock_edr.inventory"
     " routes.* simulate.request",
     "asgi auth background confirmation containers containment demo.running health http_protocol"
-    " mock_edr.clouds preview quarantine refill simulate.scenarios",
+    " mock_edr.clouds preview refill retention simulate.scenarios",
+    "quarantine",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
     " queue tenants",
     "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone admission"

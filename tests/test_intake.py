@@ -29,15 +29,16 @@ from tests.audit import FaultyDatabase
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox import intake
+from vyrox import retention
 from vyrox.chain.writer import ChainWriter
 from vyrox.db import Database, open_database
 from vyrox.db.errors import TRANSACTION_TIMEOUT_S
 from vyrox.db.tables import alerts, quarantine
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.intake import Delivery, Intake, Stored, dedup_key, delete_expired, store
+from vyrox.intake import Delivery, Intake, Stored, dedup_key, store
 from vyrox.models import Vendor
-from vyrox.quarantine import keep
+from vyrox.quarantine import Unreadable, keep
+from vyrox.retention import delete_expired
 
 DAY_S: Final = 86_400.0
 
@@ -309,16 +310,20 @@ async def test_store_releases_keys_in_their_order_whatever_the_plan_contract_14(
         assert [s.alert_id for s in stored] == [s.alert_id for s in again]
 
 
+async def quarantined(database: Database, raw: bytes, at: float) -> None:
+    await database.write(keep, [Unreadable(TENANT, "generic", raw, "why", at)], 1 << 30)
+
+
 async def test_delete_expired_deletes_large_bodies_in_parts(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.intake.DELETED_BYTES", 25)
+    monkeypatch.setattr("vyrox.retention.DELETED_BYTES", 25)
     counted = FaultyDatabase(database)
     for number in range(5):
         stored = new_delivery(b"%d" % number * 10)
         await store_all(database, stored)
         await database.write(finish, stored.alert_id, NOW)
-        await database.write(keep, TENANT, "generic", b"%d" % number * 30, "why", NOW)
+        await quarantined(database, b"%d" % number * 30, NOW)
     assert await delete_expired(counted, 1.0, NOW + 2) == 10
     assert counted.writes == 6  # one body of 30, and three of 10, for each; the last finds none
     assert await database.read(all_ids) == set()
@@ -410,9 +415,9 @@ async def test_delete_expired_deletes_what_was_last_quarantined_long_ago(
     database: Database,
 ) -> None:
     for raw, received_at in ((b"old", NOW - 91 * DAY_S), (b"young", NOW - 89 * DAY_S)):
-        await database.write(keep, TENANT, "generic", raw, "why", received_at)
-    await database.write(keep, TENANT, "generic", b"again", "why", NOW - 91 * DAY_S)
-    await database.write(keep, TENANT, "generic", b"again", "why", NOW)
+        await quarantined(database, raw, received_at)
+    await quarantined(database, b"again", NOW - 91 * DAY_S)
+    await quarantined(database, b"again", NOW)
     assert await delete_expired(database, 90 * DAY_S, NOW) == 1
     assert await count_rows(database, quarantine) == 2
 
@@ -439,7 +444,7 @@ class Counting:
 async def test_delete_expired_goes_on_in_small_transactions_to_the_end(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "DELETED_AT_ONCE", 7)
+    monkeypatch.setattr(retention, "DELETED_AT_ONCE", 7)
     deliveries = [new_delivery(str(number).encode()) for number in range(30)]
     await store_all(database, *deliveries)
     for delivery in deliveries[5:]:

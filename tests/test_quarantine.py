@@ -23,8 +23,11 @@ from vyrox.db.tables import quarantine
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.quarantine import (
+    ROW_BYTES,
     Quarantined,
+    Unreadable,
     count_quarantined,
+    dismiss,
     keep,
     list_quarantined,
     read_quarantined,
@@ -41,8 +44,23 @@ async def keep_one(
     database: Database, raw: bytes = b"{}", source: Vendor = "generic", at: float = NOW
 ) -> Quarantined:
     """Keep `raw`, and return how it is listed."""
-    await database.write(keep, TENANT, source, raw, "why", at)
+    await put(database, raw, source, at=at)
     return (await kept(database))[-1]
+
+
+async def put(
+    database: Database,
+    raw: bytes,
+    source: Vendor = "generic",
+    reason: str = "why",
+    at: float = NOW,
+    tenant_id: str = TENANT,
+    max_bytes: int = 1 << 30,
+) -> bool:
+    """Keep `raw`; return whether there was room for it."""
+    payload = Unreadable(tenant_id, source, raw, reason, at)
+    [is_kept] = await database.write(keep, [payload], max_bytes)
+    return is_kept
 
 
 async def replay_one(database: Database, row: Quarantined, at: float) -> NormalizedAlert:
@@ -56,7 +74,7 @@ async def replay_one(database: Database, row: Quarantined, at: float) -> Normali
 async def test_keep_same_bytes_once_and_counted_contract_16(database: Database) -> None:
     raw = bytes(range(256))
     for number in range(5):
-        await database.write(keep, TENANT, "generic", raw, f"reason {number}", NOW + number)
+        await put(database, raw, reason=f"reason {number}", at=NOW + number)
     [row] = await kept(database)
     assert row == Quarantined(
         id=row.id,
@@ -74,9 +92,7 @@ async def test_keep_same_bytes_once_and_counted_contract_16(database: Database) 
 
 
 async def test_keep_same_bytes_many_at_once_contract_16(database: Database) -> None:
-    await asyncio.gather(
-        *(database.write(keep, TENANT, "generic", b"{}", "why", NOW) for _ in range(20))
-    )
+    await asyncio.gather(*(put(database, b"{}") for _ in range(20)))
     [row] = await kept(database)
     assert row.deliveries == 20
 
@@ -85,7 +101,7 @@ async def test_keep_tenants_and_sources_apart_contract_16(database: Database) ->
     sources: tuple[Vendor, ...] = ("crowdstrike", "generic")
     for number in range(10):
         for source in sources:
-            await database.write(keep, f"tenant-{number}", source, b"{}", f"why {number}", NOW)
+            await put(database, b"{}", source, f"why {number}", tenant_id=f"tenant-{number}")
     for number in range(10):
         rows = await kept(database, f"tenant-{number}")
         assert sorted((row.source, row.reason, row.deliveries) for row in rows) == [
@@ -113,14 +129,14 @@ async def test_keep_takes_the_reason_of_whatever_a_sender_signs_contract_16(
             adapter.normalize(
                 tolerant(body), Tenant(TENANT, {"raw_id": "id", "hostname": "id"}), NOW
             )
-        await database.write(keep, TENANT, vendor, body, str(caught.value), NOW)
+        await put(database, body, vendor, str(caught.value))
     assert len(await kept(database)) == len(ADAPTERS)
 
 
 async def test_list_quarantined_oldest_first(database: Database) -> None:
     for received_at in (NOW + 2, NOW, NOW + 1):
         raw = str(received_at).encode()
-        await database.write(keep, TENANT, "generic", raw, "why", received_at)
+        await put(database, raw, at=received_at)
     assert [row.first_received_at for row in await kept(database)] == [NOW, NOW + 1, NOW + 2]
 
 
@@ -175,3 +191,74 @@ async def test_keep_again_after_a_replay_is_to_be_replayed_again_contract_16(
     [row] = await kept(database)
     assert (row.replayed_at, row.deliveries) == (None, 2)
     assert await database.read(count_quarantined) == {TENANT: 1}
+
+
+async def test_keep_in_one_transaction_counts_repeats_once_contract_16(database: Database) -> None:
+    payloads = [
+        Unreadable(TENANT, "generic", raw, reason, NOW)
+        for raw, reason in ((b"1", "a"), (b"2", "b"), (b"1", "c"))
+    ]
+    assert await database.write(keep, payloads, 1 << 30) == [True] * 3
+    assert sorted((row.reason, row.deliveries) for row in await kept(database)) == [
+        ("b", 1),
+        ("c", 2),
+    ]
+
+
+async def test_keep_beyond_the_limit_only_counts_contract_46(database: Database) -> None:
+    room = 2 * (ROW_BYTES + 100)
+    bodies = [bytes([number]) * 100 for number in range(5)]
+    kept_bodies = [
+        await put(database, raw, at=NOW + number, max_bytes=room)
+        for number, raw in enumerate(bodies)
+    ]
+    assert kept_bodies == [True] * 2 + [False] * 3
+    # The same bytes again need no room, and another tenant has its own.
+    assert await put(database, bodies[0], max_bytes=room)
+    assert await put(database, bodies[4], tenant_id="other-corp", max_bytes=room)
+    rows = await kept(database)
+    assert [(row.size_bytes, row.deliveries, row.only_counted) for row in rows] == [
+        (100, 2, False),
+        (100, 1, False),
+        (0, 3, True),
+    ]
+    with pytest.raises(OperatorError, match="bodies are not kept"):
+        await database.read(read_quarantined, TENANT, rows[2].id)
+
+
+async def test_keep_makes_room_of_dismissed_rows_and_then_of_replayed_ones_contract_46(
+    database: Database,
+) -> None:
+    room = 3 * (ROW_BYTES + 2)
+    rows = [
+        await keep_one(database, raw, at=NOW + n) for n, raw in enumerate((b"{}", b"[]", b"11"))
+    ]
+    await replay_one(database, rows[0], NOW + 10)
+    await database.write(dismiss, TENANT, [rows[1].id], NOW + 20)
+    assert await database.read(count_quarantined) == {TENANT: 1}
+    remaining = []
+    for raw in (b"22", b"33", b"44"):
+        await put(database, raw, at=NOW + 30, max_bytes=room)
+        remaining.append({row.id for row in await kept(database)} & {row.id for row in rows})
+    assert remaining == [{rows[0].id, rows[2].id}, {rows[2].id}, {rows[2].id}]
+
+
+async def test_dismiss_of_an_unknown_id_changes_nothing(database: Database) -> None:
+    row = await keep_one(database)
+    with pytest.raises(OperatorError, match="no quarantined payload unknown"):
+        await database.write(dismiss, TENANT, [row.id, "unknown"], NOW)
+    assert [after.dismissed_at for after in await kept(database)] == [None]
+
+
+async def test_keep_counts_a_dismissed_row_whose_bytes_come_again_contract_46(
+    database: Database,
+) -> None:
+    size = ROW_BYTES + 100
+    bodies = [bytes([number]) * 100 for number in range(3)]
+    for number, raw in enumerate(bodies[:2]):
+        await put(database, raw, at=NOW + number, max_bytes=2 * size)
+    first, *_ = await kept(database)
+    await database.write(dismiss, TENANT, [first.id], NOW)
+    arriving = [Unreadable(TENANT, "generic", raw, "why", NOW) for raw in (bodies[0], bodies[2])]
+    assert await database.write(keep, arriving, 2 * size) == [True, False]
+    assert sum(row.size_bytes for row in await kept(database)) == 200

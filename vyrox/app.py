@@ -36,11 +36,13 @@ from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.events import AuditEvents, Budget
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
-from vyrox.intake import Intake, delete_expired
+from vyrox.intake import Intake
+from vyrox.quarantine import Quarantine
 from vyrox.queue import AlertQueue
 from vyrox.rate_limit import RateLimit
 from vyrox.redis_client import connect
 from vyrox.refill import Refill
+from vyrox.retention import delete_expired
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
 from vyrox.tenants import TenantDirectory, holds_secrets
@@ -225,8 +227,8 @@ async def open_resources(
             max_body_bytes=settings.max_body_bytes,
             tenants=tenants,
             intake=intake,
+            quarantine=Quarantine(writer, settings.quarantine_max_bytes),
             queue=queue,
-            database=database,
             events=events,
             health=health,
         )

@@ -103,7 +103,8 @@ class GroupCommit(Generic[Item, Result]):
     def _check_room(self, line: _Line[Item, Result] | None, size: int) -> None:
         count, own_bytes = (len(line.waiting), line.size_bytes) if line else (0, 0)
         share = 2 if self._waiting > count else 1
-        if count >= MAX_WAITING // share or own_bytes + size > MAX_WAITING_BYTES // share:
+        too_large = own_bytes + size > MAX_WAITING_BYTES // share
+        if count >= MAX_WAITING // share or (count and too_large):
             raise OverloadedError(f"{count} callers of one owner are waiting")
         if self._waiting < MAX_WAITING and self._waiting_bytes + size <= MAX_WAITING_BYTES:
             return

@@ -1,4 +1,4 @@
-"""An accepted alert becomes a row (contract 14, 15 and 17), and old rows are deleted.
+"""An accepted alert becomes a row (contract 14, 15 and 17).
 
 The row is the truth; Redis is the dispatch queue, filled from it. A row's `dedup_key` is unique, so
 inserting it *is* the redelivery decision, across restarts and containers.
@@ -13,17 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import ChainWriter, Draft, Outcome
-from vyrox.db import Database
 from vyrox.db.postgres import insert_postgres
 from vyrox.db.sqlite import insert_sqlite
-from vyrox.db.tables import alerts, quarantine
+from vyrox.db.tables import alerts
 from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
-
-DELETED_AT_ONCE: Final = 1000
-DELETED_BYTES: Final = 8 * 1024 * 1024
-"""Rows that one retention transaction deletes, and bytes of their bodies, less the last one: alerts
-wait behind it, and SQLite may write zeros over each byte."""
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -195,40 +189,3 @@ def _holders(connection: Connection, keys: Sequence[bytes]) -> list[_Holder]:
     query = sa.select(c.id, c.dedup_key, c.alert, c.received_at, c.finished_at)
     query = query.where(c.dedup_key.in_(keys)).order_by(c.dedup_key)
     return [_Holder(*row) for row in connection.execute(query)]
-
-
-async def delete_expired(database: Database, retention_s: float, now: float) -> int:
-    """Delete what was finished, or last quarantined, more than `retention_s` before `now`.
-
-    Returns how many rows went. What no consumer has finished stays, however old.
-    """
-    deleted = 0
-    while batch := await database.write(_delete_some, now - retention_s):
-        deleted += batch
-    return deleted
-
-
-def _delete_some(connection: Connection, cutoff: float) -> int:
-    deleted = 0
-    for table, ended_at, size_bytes in (
-        (alerts, alerts.c.finished_at, sa.func.length(alerts.c.raw)),
-        (quarantine, quarantine.c.last_received_at, sa.func.length(quarantine.c.raw)),
-    ):
-        # What another container deletes, or a redelivery releases, at this moment is left for the
-        # next time: to wait for each other's rows, in whatever order, is to deadlock.
-        expired = (
-            sa.select(table.c.id, size_bytes)
-            .where(ended_at < cutoff)
-            .limit(DELETED_AT_ONCE)
-            .with_for_update(skip_locked=True)
-        )
-        ids: list[str] = []
-        room = DELETED_BYTES
-        for row_id, size in connection.execute(expired):
-            if room <= 0:
-                break
-            ids.append(row_id)
-            room -= size
-        if ids:
-            deleted += connection.execute(table.delete().where(table.c.id.in_(ids))).rowcount
-    return deleted

@@ -19,7 +19,7 @@ from vyrox.crypto import sign
 from vyrox.db import open_database
 from vyrox.intake import delivery, store
 from vyrox.models import NormalizedAlert, Vendor
-from vyrox.quarantine import keep
+from vyrox.quarantine import Unreadable, keep
 from vyrox.queue import AlertQueue
 from vyrox.redis_client import connect
 from vyrox.settings import Settings
@@ -51,6 +51,8 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True):
     last_received_at: float
     replayed_at: float | None
     alert_id: str | None
+    dismissed_at: float | None
+    only_counted: bool
 
 
 class Shown(msgspec.Struct, forbid_unknown_fields=True):
@@ -131,7 +133,8 @@ def alert(tenant_id: str = "acme", **fields: str) -> NormalizedAlert:
 def quarantine(
     vyrox: Vyrox, raw: bytes, tenant_id: str = "acme", source: Vendor = "generic", at: float = NOW
 ) -> None:
-    vyrox.write(keep, tenant_id, source, raw, "the tenant has no field map", at)
+    payload = Unreadable(tenant_id, source, raw, "the tenant has no field map", at)
+    vyrox.write(keep, [payload], 1 << 30)
 
 
 def onboard(vyrox: Vyrox, field_map: dict[str, str], tenant_id: str = "acme") -> None:
@@ -357,6 +360,8 @@ def test_quarantine_list_keeps_the_same_bytes_once_contract_16(vyrox: Vyrox) -> 
         last_received_at=NOW + 3,
         replayed_at=None,
         alert_id=None,
+        dismissed_at=None,
+        only_counted=False,
     )
     assert (second.deliveries, second.size_bytes) == (1, len(OTHER_FIELDS))
     assert len({first.id, second.id, *(kept.id for kept in listed(vyrox, "beta"))}) == 3
@@ -369,7 +374,7 @@ def test_quarantine_list_table_has_a_line_for_each_payload(on_sqlite: Vyrox) -> 
     [row] = columns(on_sqlite("queue", "quarantine", "list", "acme"))
     received = ["2023-11-14", "22:13:20"]
     assert row[:7] == [kept.id, "generic", *received, *received, "1"]
-    assert row[7:] == [str(len(GOOD)), "the", "tenant", "has", "no", "field", "map", "-"]
+    assert row[7:] == [str(len(GOOD)), "the", "tenant", "has", "no", "field", "map", "-", "waiting"]
 
 
 def test_quarantine_list_of_nothing_is_an_empty_array(alone: Vyrox) -> None:
@@ -400,7 +405,7 @@ def test_quarantine_show_prints_the_reason_and_the_body(vyrox: Vyrox) -> None:
     ],
 )
 def test_quarantine_show_lets_no_body_drive_the_terminal(on_sqlite: Vyrox, raw: bytes) -> None:
-    on_sqlite.write(keep, "acme", "generic", raw, HOSTILE, NOW)
+    on_sqlite.write(keep, [Unreadable("acme", "generic", raw, HOSTILE, NOW)], 1 << 30)
 
     assert drives_no_terminal(succeeded(on_sqlite("queue", "quarantine", "show", "acme")))
     assert drives_no_terminal(succeeded(on_sqlite("queue", "quarantine", "list", "acme")))

@@ -79,7 +79,7 @@ async def told(
         by_now: Only what is committed already, without what was noted.
     """
     if isinstance(opened, Application):
-        events, database = opened.ingestion.events, opened.ingestion.database
+        events, database = opened.ingestion.events, opened.database
     else:
         events, database = opened.proxy.events, opened.database
     if not by_now:
@@ -102,7 +102,7 @@ async def test_accepted_alert_is_told_before_its_202_contract_17(ingestion: Appl
             "alert_id": answer.json()["alert_id"],
             "source": vendor,
         }
-    chains = await audit.verified_chains(ingestion.ingestion.database)
+    chains = await audit.verified_chains(ingestion.database)
     assert set(chains) == {(tenant_id, "events") for tenant_id in TENANTS.values()}
 
 
@@ -156,6 +156,7 @@ async def test_quarantined_alert_is_told_contract_16(application: Application) -
         "kind": "alert.quarantined",
         "request_id": "trace-1",
         "source": "crowdstrike",
+        "body_kept": True,
     }
     assert "detect_id" in str(reason)
     assert "workstation-01" not in str(reason)
@@ -198,7 +199,7 @@ async def test_failed_webhook_authentication_is_told_contract_27(application: Ap
         for event in await told(application, SERVICE, "auth.failed")
     }
     assert found == {case: (whose, failure) for case, (_, whose, failure) in cases.items()}
-    chains = await audit.verified_chains(application.ingestion.database)
+    chains = await audit.verified_chains(application.database)
     assert ("nobody", "events") not in chains
 
 
@@ -394,7 +395,7 @@ async def test_flood_of_unknown_tenants_makes_no_chains_contract_27(
         await application.ingestion.events.close()
         events = await told(application, SERVICE, "auth.failed")
         [of_tenant] = [event for event in events if event["resolved_tenant"] is not None]
-        chains = await audit.verified_chains(application.ingestion.database)
+        chains = await audit.verified_chains(application.database)
     assert sum(count_of(event) or 1 for event in events) == FLOOD + 1
     assert bounded(events, time.monotonic() - began_at)
     assert of_tenant["resolved_tenant"] == TENANTS["crowdstrike"]

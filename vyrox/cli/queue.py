@@ -130,7 +130,9 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @tenant_argument
-@click.option("--all", "everything", is_flag=True, help="Also those that were replayed.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also those that were replayed or dismissed."
+)
 @json_option
 def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
     """List what is kept for TENANT, oldest first."""
@@ -139,7 +141,7 @@ def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("ID", "SOURCE", "FIRST", "LAST", "TIMES", "BYTES", "REASON", "BECAME ALERT"),
+        ("ID", "SOURCE", "FIRST", "LAST", "TIMES", "BYTES", "REASON", "BECAME ALERT", "STATE"),
         (
             (
                 row.id,
@@ -150,10 +152,33 @@ def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
                 row.size_bytes,
                 row.reason,
                 row.alert_id,
+                _state(row),
             )
             for row in rows
         ),
     )
+
+
+def _state(row: kept.Quarantined) -> str:
+    if row.only_counted:
+        return "only counted"
+    if row.dismissed_at is not None:
+        return "dismissed"
+    return "waiting" if row.replayed_at is None else "replayed"
+
+
+@quarantine.command()
+@tenant_argument
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
+    """Mark TENANT's payloads as not worth a replay; they are the first to make room for others."""
+
+    async def run() -> None:
+        async with opened_database() as opened:
+            await opened.database.write(kept.dismiss, tenant_id, ids, wall_clock())
+
+    asyncio.run(run())
+    click.echo(f"{len(set(ids))} dismissed")
 
 
 @quarantine.command()
@@ -210,7 +235,9 @@ def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
 async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
     async with opened_database() as opened:
         rows = await opened.database.read(kept.list_quarantined, tenant_id)
-    return [row for row in rows if everything or row.replayed_at is None]
+    return [
+        row for row in rows if everything or (row.replayed_at is None and row.dismissed_at is None)
+    ]
 
 
 async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
@@ -220,7 +247,8 @@ async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
         OperatorError: The tenant has no payload with one of the ids.
     """
     if not ids:
-        return [row.id for row in await _list(tenant_id, everything=False)]
+        waiting = await _list(tenant_id, everything=False)
+        return [row.id for row in waiting if not row.only_counted]
     # All are checked before the first is replayed, so that an error means that nothing was done.
     known = {row.id for row in await _list(tenant_id, everything=True)}
     if unknown := [id_ for id_ in ids if id_ not in known]:

@@ -75,6 +75,15 @@ quarantine = Table(
     Column("deliveries", Integer, nullable=False),
     Column("replayed_at", Float),
     Column("alert_id", Text),  # the alert it became when it was replayed
+    Column("dismissed_at", Float),
+    # True: there was no room for the body. One such row per (tenant, source) counts them all.
+    Column("only_counted", Boolean),
+)
+quarantine_totals = Table(
+    "quarantine_totals",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),  # of its rows, ROW_BYTES each included
 )
 Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at)
 

@@ -16,13 +16,12 @@ from vyrox.adapters import ADAPTERS
 from vyrox.asgi import Arriving, Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.clock import Clock
-from vyrox.db import Database
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
 from vyrox.events import AuditEvents
 from vyrox.health import Health
 from vyrox.intake import Intake
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
-from vyrox.quarantine import keep
+from vyrox.quarantine import Quarantine, Unreadable
 from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants import Credentials, TenantDirectory
@@ -48,8 +47,8 @@ class Ingestion:
     max_body_bytes: int
     tenants: TenantDirectory
     intake: Intake
+    quarantine: Quarantine
     queue: AlertQueue
-    database: Database
     events: AuditEvents
     health: Health
 
@@ -89,9 +88,15 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         alert = adapter.normalize(payload, tenant, now)
     except NormalizationError as exc:
         with _store_time:
-            await ingestion.database.write(keep, tenant.tenant_id, vendor, body, str(exc), now)
+            unreadable = Unreadable(tenant.tenant_id, vendor, body, str(exc), now)
+            body_kept = await ingestion.quarantine.keep(unreadable)
         ingestion.events.note(
-            "alert.quarantined", tenant.tenant_id, request_id, source=vendor, reason=str(exc)
+            "alert.quarantined",
+            tenant.tenant_id,
+            request_id,
+            source=vendor,
+            reason=str(exc),
+            body_kept=body_kept,
         )
         raise
     # 5. The row, committed; then the stream entry, confirmed. From here on it cannot be lost.
