@@ -166,14 +166,16 @@ def test_list_shows_freeze_and_limit_of_all_that_have_one_contract_39(vyrox: Vyr
     change(vyrox, "policy", "not-onboarded", "--per-hour", "3", "--new")
     change(vyrox, "freeze", "--all")
     rows = json.loads(change(vyrox, "list", "--json"))
-    assert [(row["tenant_id"], row["vendor"], row["per_hour"]) for row in rows] == [
-        ("acme", "generic", 7),
-        ("not-onboarded", None, 3),
+    members = ("tenant_id", "vendor", "per_hour", "other_hosts")
+    assert [tuple(row[member] for member in members) for row in rows] == [
+        ("acme", "generic", 7, "refuse"),
+        ("not-onboarded", None, 3, "allow"),
     ]
     assert None not in [row["frozen_at"] for row in rows]
     table = change(vyrox, "list")
     assert "FROZEN SINCE" in table
     assert "PER HOUR" in table
+    assert "OTHER HOSTS" in table
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     field_map: FieldMap | None
     frozen_at: float | None
     per_hour: int
+    other_hosts: str
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ new_option = click.option(
     "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
 )
 NEW_HINT: Final = " (if the name is right: --new)"
-_RAILS: Final = ("FROZEN SINCE", "PER HOUR")
+_RAILS: Final = ("FROZEN SINCE", "PER HOUR", "OTHER HOSTS")
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed where the tenant is onboarded for more than one."
@@ -156,6 +156,7 @@ def list_(as_json: bool) -> None:
                 as_time(row.previous_used_at),
                 as_time(row.frozen_at),
                 row.per_hour or "no limit",
+                row.other_hosts,
             )
             for row in rows
         ),
@@ -177,6 +178,7 @@ class _Listed(msgspec.Struct, frozen=True):
     field_map: FieldMap | None = None
     frozen_at: float | None = None
     per_hour: int = 0
+    other_hosts: guard_rails.OtherHosts = "allow"
 
 
 def _list(connection: Connection) -> list[_Listed]:
@@ -188,6 +190,7 @@ def _list(connection: Connection) -> list[_Listed]:
             row,
             frozen_at=rails.all_frozen_at if rails.frozen_at is None else rails.frozen_at,
             per_hour=rails.per_hour,
+            other_hosts=rails.other_hosts,
         )
         for row in sorted(rows, key=lambda row: (row.tenant_id, row.vendor or ""))
         for rails in [stored.get(row.tenant_id, others)]
