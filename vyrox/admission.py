@@ -28,8 +28,8 @@ class Known(msgspec.Struct, frozen=True):
         alert_device: The device that the alert names.
         alert_host: The host name that the alert gives.
         guard_rails: What they say to both, or to the request's host if the alert names neither.
-        per_hour: The tenant's limit; 0 is no limit.
-        begun_in_hour: How much of it is used without this request; None without a limit.
+        per_hour: The tenant's limit, if it has one.
+        begun_in_hour: How much of the limit is used without this request.
         vendor: Whose host it is.
         credentials_stored: Whether the tenant has credentials at this vendor.
     """
@@ -38,7 +38,7 @@ class Known(msgspec.Struct, frozen=True):
     alert_device: str | None
     alert_host: str | None
     guard_rails: str
-    per_hour: int
+    per_hour: int | None
     begun_in_hour: int | None
     vendor: EdrVendor | None
     credentials_stored: bool
@@ -128,7 +128,7 @@ def know(rails: GuardRails, request: ContainmentRequest, who: Responsible) -> Kn
         alert_device=None if alert is None else alert.device_id,
         alert_host=None if alert is None else alert.hostname,
         guard_rails=_say(rails, request, alert),
-        per_hour=per_hour,
+        per_hour=per_hour or None,
         begun_in_hour=rails.begun_in_hour(tenant_id) if per_hour else None,
         vendor=who.vendor,
         credentials_stored=who.credentials is not None,

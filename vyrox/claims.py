@@ -368,7 +368,11 @@ def _outcome_events(answer: Answer, entry_hash: str | None) -> tuple[Draft, ...]
 
 
 def _members(known: Known | None) -> dict[str, Scalar]:
-    return {} if known is None else msgspec.structs.asdict(known)
+    """Return the members that an event has for `known`. Without a value, a member is left out."""
+    if known is None:
+        return {}
+    members: dict[str, Scalar] = msgspec.structs.asdict(known)
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _unknown_event(row: _Row) -> Draft:

@@ -35,7 +35,7 @@ class Preview(msgspec.Struct, frozen=True):
     alert_known: bool
     alert_device: str | None
     alert_host: str | None
-    per_hour: int
+    per_hour: int | None
     begun_in_hour: int | None
 
 

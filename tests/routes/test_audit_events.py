@@ -317,12 +317,7 @@ async def test_outcome_of_an_execution_names_its_entry_contract_27(proxy: Proxie
             "alert_id": fields["alert_id"],
             "force": False,
             "alert_known": False,
-            "alert_device": None,
-            "alert_host": None,
             "guard_rails": "allowed",
-            "per_hour": 0,
-            "begun_in_hour": None,
-            "vendor": None,
             "credentials_stored": False,
         }
     ]
