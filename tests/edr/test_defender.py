@@ -21,7 +21,6 @@ from tests.edr.vendor import (
     token,
 )
 from vyrox.edr import Device, Done, Progress, Target
-from vyrox.edr.defender import FRESH_S
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 MACHINE = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"
@@ -34,6 +33,9 @@ MACHINES = "/api/machines"
 ACTIONS = "/api/machineactions"
 ISOLATE = f"/api/machines/{MACHINE}/isolate"
 UNISOLATE = f"/api/machines/{MACHINE}/unisolate"
+
+FRESH_S = 15 * 60
+"""For so long an action tells the state (contract 41)."""
 
 Action = dict[str, object]
 

@@ -17,7 +17,6 @@ from tests.edr.mocked import Mocks, Site, isolate, serving_mocks
 from tests.edr.vendor import RECEIPT, alert, deadline
 from vyrox.edr import Device, Done, Target, rtr
 from vyrox.edr.calls import open_http
-from vyrox.edr.defender import FRESH_S
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.mock_edr import fleet
 from vyrox.mock_edr.app import MockEdr
@@ -340,7 +339,7 @@ async def test_contain_after_an_isolation_ended_without_an_action_isolates_again
     await containing(site, 30)
     site.mock.tick()
     machine.is_isolated = False
-    site.mock.clock.advance(FRESH_S + 60)
+    site.mock.clock.advance(15 * 60 + 1)
     again = await containing(site, 30)
     assert (again.changed, again.confirmed) == (True, False)
     reading_it = site.client.read_progress(machine.id, "contained", None, deadline())
