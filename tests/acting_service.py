@@ -14,8 +14,7 @@ import uvloop
 from tests.vendor import FakeVendor
 from vyrox import containment, log, serve
 from vyrox.app import create_app
-from vyrox.chain.writer import Receipt
-from vyrox.edr import Device, Done, Target
+from vyrox.edr import Device, Done, Order, Target
 from vyrox.settings import Settings
 
 
@@ -25,7 +24,9 @@ class _Vendor(FakeVendor):
         self._calls = calls
         self._stops = stops
 
-    async def _act(self, target: Target, device: Device, receipt: Receipt) -> Done:
+    async def _act(self, target: Target, order: Order) -> Done:
+        device, receipt = order.device, order.receipt
+        await order.check()
         if self._stops == "before":
             await self._stop(device)
         with self._calls.open("a") as calls:

@@ -87,7 +87,7 @@ def test_matches_names_with_and_without_their_domain_contract_35(
 
 @pytest.mark.parametrize("name", [None, ""])
 def test_matches_any_name_where_the_vendor_tells_none_contract_35(name: str | None) -> None:
-    device = Device("a" * 32, name)
+    device = Device("a" * 32, name, ())
     assert matches("host:dc-*", device)
     assert not matches("tag:tier0", device)
     assert not matches("device:" + "b" * 32, device)

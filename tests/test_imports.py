@@ -18,7 +18,7 @@ ROWS: Final = (
     " routes.* simulate.request",
     "asgi auth background confirmation containers containment demo.running health http_protocol"
     " mock_edr.clouds preview refill retention simulate.scenarios",
-    "quarantine",
+    "order_check quarantine",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
     " queue tenants",
     "adapters.crowdstrike adapters.defender adapters.generic adapters.sentinelone admission"
@@ -27,8 +27,8 @@ ROWS: Final = (
     " mock_edr.sentinelone.threats mock_edr.vendor",
     "edr_credentials guard_rails",
     "devices",
-    "edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor mock_edr.entra"
-    " mock_edr.fleet mock_edr.odata mock_edr.recording",
+    "device_names edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor"
+    " mock_edr.entra mock_edr.fleet mock_edr.odata mock_edr.recording",
     "edr.crowdstrike edr.defender edr.sentinelone mock_edr.faults mock_edr.state",
     "edr.rtr mock_edr.exchange mock_edr.tokens",
     "edr.api edr.falcon",

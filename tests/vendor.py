@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from vyrox.chain.writer import Receipt
 from vyrox.db import Database
 from vyrox.db.tables import alerts, edr_credentials
-from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
 from vyrox.edr.clients import Credentials
 from vyrox.edr_credentials import EdrClients
 from vyrox.models import EdrVendor, NormalizedAlert, Vendor
@@ -30,7 +30,10 @@ class FakeVendor:
     Attributes:
         asked: Each action's target and device, with the receipt that came with it.
         deadlines: Of looking for devices and containing them.
-        began: Set by each action, before it waits for `gate`.
+        known_ids: The alert's device, as each look for a device was told it.
+        preparing: Set by each action, before it waits for `prepared` and checks its order.
+        unprepared: What each action ends with before its order is checked.
+        began: Set by each action that was sent, before it waits for `gate`.
         gate: An action goes on once it is set, which it is at first.
         looking: Set when a device is looked for, before `found` is waited for.
         failure: What each action ends with.
@@ -47,6 +50,11 @@ class FakeVendor:
         self.asked: list[tuple[Target, str, Receipt]] = []
         self.comments: list[str] = []
         self.deadlines: set[float] = set()
+        self.known_ids: list[str | None] = []
+        self.preparing = asyncio.Event()
+        self.prepared = asyncio.Event()
+        self.prepared.set()
+        self.unprepared: Exception | None = None
         self.began = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -75,33 +83,32 @@ class FakeVendor:
         """Return the target and the device of each action."""
         return [(target, device) for target, device, _ in self.asked]
 
-    async def find_device(self, host: str, deadline: Deadline) -> Device:
+    async def find_device(
+        self, host: str, deadline: Deadline, known_id: str | None = None
+    ) -> Device:
         self.deadlines.add(deadline.at)
+        self.known_ids.append(known_id)
         self.looking.set()
         await self.found.wait()
         if self.lost is not None:
             raise self.lost
-        return self.devices.get(host, Device(host, host))
+        return self.devices.get(host, Device(host, host, ()))
 
-    async def contain(
-        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        self.comments.append(comment)
-        self.deadlines.add(deadline.at)
-        return await self._act("contained", device, receipt)
+    async def change(self, target: Change, order: Order) -> Done:
+        self.comments.append(order.comment)
+        self.deadlines.add(order.deadline.at)
+        return await self._act(target, order)
 
-    async def lift(
-        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        return await self._act("lifted", device, receipt)
+    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
+        return await self._act("killed", order)
 
-    async def kill(
-        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        return await self._act("killed", device, receipt)
-
-    async def _act(self, target: Target, device: Device, receipt: Receipt) -> Done:
-        self.asked.append((target, device.id, receipt))
+    async def _act(self, target: Target, order: Order) -> Done:
+        self.preparing.set()
+        if self.unprepared is not None:
+            raise self.unprepared
+        await self.prepared.wait()
+        await order.check()
+        self.asked.append((target, order.device.id, order.receipt))
         self.began.set()
         await self.gate.wait()
         if self.acting is not None:

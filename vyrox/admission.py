@@ -10,10 +10,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox import devices
+from vyrox.device_names import Named
 from vyrox.edr import Device
 from vyrox.edr.actions import is_supported, records_containment
 from vyrox.edr_credentials import Responsible
-from vyrox.guard_rails import GuardRails, is_of_alert
+from vyrox.guard_rails import GuardRails, find_named, is_of_alert
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
 
 _LIFTS: Final = frozenset(get_args(LiftType))
@@ -69,10 +70,12 @@ class Refused(msgspec.Struct, frozen=True):
 
     Attributes:
         known: In a dry run.
+        named: The device, if the rule is one for host names.
     """
 
     rule: str
     known: Known | None = None
+    named: Named | None = None
 
 
 class NotSupported(msgspec.Struct, frozen=True):
@@ -114,7 +117,7 @@ def admit(
     meant = device or _as_far_as_known(request.host, who.alert)
     rule = rails.broken_by_device(tenant_id, meant, who.alert) or rails.broken_by_limit(tenant_id)
     if rule is not None:
-        return Refused(rule, known)
+        return Refused(rule, known, find_named(connection, rule, tenant_id, who.vendor, meant))
     rails.note_begun(tenant_id)
     return Claimed(who, known)
 
@@ -175,13 +178,18 @@ def _has_record(who: Responsible) -> bool:
 
 def _as_far_as_known(host: str, alert: NormalizedAlert | None) -> Device:
     """Return the device that `host` means, without having asked the vendor."""
-    device = Device(host, host)
+    device = _assumed(host, host)
     return _named_by(alert, host) if is_of_alert(device, alert) else device
 
 
 def _named_by(alert: NormalizedAlert | None, host: str) -> Device:
     """Return the device that `alert` names, with `host` for what the alert does not give."""
     if alert is None:
-        return Device(host, host)
+        return _assumed(host, host)
     device_id = alert.device_id or alert.hostname or host
-    return Device(device_id, alert.hostname or device_id)
+    return _assumed(device_id, alert.hostname or device_id)
+
+
+def _assumed(device_id: str, name: str) -> Device:
+    # Only the vendor knows its tags. Nothing is sent for this device, so no rule for tags applies.
+    return Device(device_id, name, ())

@@ -177,8 +177,10 @@ async def open_resources(
         confirmation = Confirmation(database, writer, clients, clocks.lease_time)
         containment = Containment(
             writer,
+            database,
             clients,
             clocks.lease_time,
+            clocks.check_action,
             dry_run=settings.dry_run,
             deadline_s=settings.edr_deadline_s,
         )

@@ -20,13 +20,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import devices, guard_rails
+from vyrox import device_names, devices, guard_rails
 from vyrox.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.db.tables import claims
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Device
+from vyrox.edr.actions import normal_host
 from vyrox.edr_credentials import Responsible, responsible_for
 from vyrox.errors import RefusedByPolicyError
 from vyrox.events import event
@@ -250,6 +251,7 @@ def _claim(
 ) -> Outcome[ClaimResult]:
     key = _key(wanted.request)
     row = rows.get(key)
+    _remember_names(connection, wanted, who)
     result = _stands(row, wanted) or admit(
         connection, rails, wanted.request, who, wanted.device, dry_run=wanted.dry_run
     )
@@ -276,6 +278,18 @@ def _claim(
         force=wanted.request.force,
     )
     return Outcome(result, tuple(drafts), partial(_remember_entry, key))
+
+
+def _remember_names(connection: Connection, wanted: Claim, who: Responsible) -> None:
+    """Store the names of a device that was looked up: the vendor's now, and the alert's."""
+    device, alert, tenant_id = wanted.device, who.alert, wanted.request.tenant_id
+    if device is None or who.vendor is None:
+        return
+    names = [device.hostname]
+    if alert is not None and normal_host(alert.device_id or "") == normal_host(device.id):
+        names.insert(0, alert.hostname)
+    for name in names:
+        device_names.remember(connection, tenant_id, who.vendor, device.id, name)
 
 
 def _remember_entry(

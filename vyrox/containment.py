@@ -11,12 +11,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from vyrox import admission, claims, devices, log
+from vyrox import admission, claims, device_names, devices, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
+from vyrox.db import Database
 from vyrox.devices import Barred, Held, Hold
-from vyrox.edr import Deadline, Device, Done, VendorClient
+from vyrox.edr import Deadline, Device, Done, Order, VendorClient
 from vyrox.edr.actions import call_of, target_of
 from vyrox.edr_credentials import EdrClients, Responsible
 from vyrox.errors import (
@@ -31,6 +32,7 @@ from vyrox.errors import (
     VendorOutcomeUnknownError,
 )
 from vyrox.models import ContainmentRequest
+from vyrox.order_check import CheckClock, OrderCheck
 
 COMMIT_TIMEOUT_S: Final = 5.0
 """For the claim and its entry: beyond it the vendor is not called, whatever is committed later. And
@@ -72,8 +74,10 @@ class Containment:
     def __init__(
         self,
         writer: ChainWriter,
+        database: Database,
         clients: EdrClients,
         clock: Clock,
+        check_clock: CheckClock,
         *,
         dry_run: bool,
         deadline_s: float,
@@ -82,11 +86,14 @@ class Containment:
 
         Args:
             clock: The time by which leases are measured.
+            check_clock: Called before each changing call.
             deadline_s: For one whole action at the vendor; the lease of a claim outlasts it.
         """
         self._writer = writer
+        self._database = database
         self._clients = clients
         self._clock = clock
+        self._check_clock = check_clock
         self._dry_run = dry_run
         self._deadline_s = deadline_s
         self._under_way: set[asyncio.Task[Executed]] = set()
@@ -141,7 +148,7 @@ class Containment:
             claim = msgspec.structs.replace(claim, device=device, now=self._clock())
             committed = await self._commit(claim)
         if not isinstance(committed.result, admission.Claimed):
-            return _answer_unclaimed(committed.result)
+            return _answer_unclaimed(request, committed.result)
         receipt = committed.receipts[0]
         # 2. The vendor, or a dry run.
         if self._dry_run:
@@ -176,12 +183,11 @@ class Containment:
         And for a lift, which actions contain the device.
         """
         try:
-            client = self._client(who)
-            device = await self._find_device(client, request.host, deadline)
+            device = await self._find_device(who, request.host, deadline)
             if target_of(request.action_type) != "lifted":
                 return device
             async with asyncio.timeout(deadline.remaining_s() + GRACE_S):
-                contained_by = await client.read_containment(device.id, deadline)
+                contained_by = await self._client(who).read_containment(device.id, deadline)
             return msgspec.structs.replace(device, contained_by=contained_by)
         except VendorError as exc:
             raise VendorLookUpError(str(exc)) from exc
@@ -195,10 +201,9 @@ class Containment:
         request = claim.request
         held: Held | None = None
         try:
-            client = self._client(who)
-            device = claim.device or await self._find_device(client, request.host, deadline)
+            device = claim.device or await self._find_device(who, request.host, deadline)
             held = await self._hold(claim, who, device, receipt, deadline)
-            done = await self._call(client, claim, who, device, receipt, deadline)
+            done = await self._call(claim, who, held, device, receipt, deadline)
         except (VendorError, UnavailableError) as exc:
             unknown = isinstance(exc, VendorOutcomeUnknownError)
             outcome: AnswerKind = "outcome_unknown" if unknown else "failed"
@@ -234,10 +239,12 @@ class Containment:
             raise VendorError("the tenant has no vendor credentials")
         return self._clients.client(who.credentials)
 
-    async def _find_device(self, client: VendorClient, host: str, deadline: Deadline) -> Device:
+    async def _find_device(self, who: Responsible, host: str, deadline: Deadline) -> Device:
+        client = self._client(who)
+        known_id = None if who.alert is None else who.alert.device_id
         try:
             async with asyncio.timeout(deadline.remaining_s() + GRACE_S):
-                return await client.find_device(host, deadline)
+                return await client.find_device(host, deadline, known_id)
         except TimeoutError as exc:
             raise VendorError("no answer in time about the device; nothing was sent") from exc
 
@@ -283,32 +290,32 @@ class Containment:
 
     async def _call(
         self,
-        client: VendorClient,
         claim: Claim,
         who: Responsible,
+        held: Held,
         device: Device,
         receipt: Receipt,
         deadline: Deadline,
     ) -> Done:
-        request = claim.request
+        request, client = claim.request, self._client(who)
+        check = OrderCheck(
+            self._database, self._clock, self._check_clock, claim, held, device, who.alert
+        )
         comment = f"Vyrox: request {request.request_id}, approved by {request.approved_by}"
+        order = Order(device, comment, receipt, deadline, check.check)
         try:
             # The client ends by itself with the deadline; this is for one that does not.
             async with asyncio.timeout(deadline.remaining_s() + GRACE_S):
-                match target_of(request.action_type):
-                    case "contained":
-                        return await client.contain(device, comment, receipt, deadline)
-                    case "lifted":
-                        return await client.lift(device, comment, receipt, deadline)
-                    case "killed":
-                        assert who.alert is not None  # noqa: S101  (a kill needs one)
-                        return await client.kill(device, who.alert, receipt, deadline)
+                if held.target != "killed":
+                    return await client.change(held.target, order)
+                assert who.alert is not None  # noqa: S101  (a kill needs one)
+                return await client.kill(order, who.alert)
         except VendorError:
             raise
         except TimeoutError as exc:
-            raise VendorOutcomeUnknownError(f"no answer within {self._deadline_s} s") from exc
+            raise _cut_off(check, f"no answer within {self._deadline_s} s") from exc
         except Exception as exc:
-            # A mistake in the client, and no telling whether before or after the call.
+            # A mistake in the client.
             log.event(
                 "execute.vendor_failed",
                 logging.ERROR,
@@ -316,7 +323,7 @@ class Containment:
                 tenant=request.tenant_id,
                 entry=receipt.hash,
             )
-            raise VendorOutcomeUnknownError(f"{type(exc).__name__} in the client") from exc
+            raise _cut_off(check, f"{type(exc).__name__} in the client") from exc
 
     async def _record(self, answer: Answer) -> None:
         """Record the answer now or, where that fails, later.
@@ -361,7 +368,14 @@ class Containment:
         return True
 
 
-def _answer_unclaimed(result: claims.ClaimResult) -> Executed:
+def _cut_off(check: OrderCheck, why: str) -> VendorError:
+    """Return the error of a client that was stopped, or has failed, in the middle."""
+    if check.has_passed:
+        return VendorOutcomeUnknownError(why)
+    return VendorError(f"{why}; nothing was sent")
+
+
+def _answer_unclaimed(request: ContainmentRequest, result: claims.ClaimResult) -> Executed:
     match result:
         case claims.Replayed(dry_run=dry_run):
             return Executed("replayed", dry_run)
@@ -369,7 +383,9 @@ def _answer_unclaimed(result: claims.ClaimResult) -> Executed:
             raise RequestReusedError("another tenant, alert, action or host")
         case admission.NotSupported():
             raise ActionNotSupportedError("the vendor cannot do it")
-        case admission.Refused(rule=rule):
+        case admission.Refused(rule=rule, named=named):
+            if named is not None:
+                device_names.warn(request.tenant_id, rule, named)
             raise RefusedByPolicyError(rule)
         case _:
             raise InFlightError("claimed")

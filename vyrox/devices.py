@@ -14,9 +14,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox import device_names
 from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Draft, Outcome
 from vyrox.db.tables import confirmations, devices
+from vyrox.device_names import MAX_NAME
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
@@ -118,6 +120,9 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
     token: int | None = connection.execute(sa.text(_TAKE), parameters).scalar()
     if token is None:
         return Outcome(None)
+    device_names.remember(
+        connection, hold.tenant_id, hold.vendor, hold.device.id, hold.device.hostname
+    )
     held = Held(hold.tenant_id, hold.vendor, hold.device.id, hold.entry_hash, hold.target, token)
     connection.execute(
         confirmations.insert().values(
@@ -140,6 +145,12 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
     return Outcome(held)
 
 
+def is_held(connection: Connection, held: Held, owner: str) -> bool:
+    """Return whether the device is still the attempt's, and no later one has taken it."""
+    query = sa.select(sa.literal(1)).where(_is(held), _d.token == held.token, _d.owner == owner)
+    return connection.execute(query).first() is not None
+
+
 def _barred(connection: Connection, hold: Hold) -> Barred | None:
     """Return what has come to stand against it since it was claimed."""
     if frozen_since(connection, hold.tenant_id) is not None:
@@ -158,9 +169,10 @@ def _barred(connection: Connection, hold: Hold) -> Barred | None:
 
 
 def _stored_name(device: Device) -> str | None:
-    # PostgreSQL's text cannot hold a NUL, and a vendor's answer can.
-    name = device.hostname
-    return None if name is None or "\0" in name else normal_host(name)
+    # PostgreSQL's text cannot hold a NUL, and a vendor's answer can. No request names a host by
+    # more characters than these.
+    name = device.hostname or ""
+    return normal_host(name) if name and "\0" not in name and len(name) <= MAX_NAME else None
 
 
 def end(

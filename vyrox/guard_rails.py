@@ -12,16 +12,17 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import devices
+from vyrox import device_names, devices
 from vyrox.chain.writer import append
 from vyrox.db.postgres import insert_postgres
 from vyrox.db.sqlite import insert_sqlite
 from vyrox.db.tables import containments_begun, guard_rails, tenant_credentials
+from vyrox.device_names import Named
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
 from vyrox.freezes import EVERY_TENANT
-from vyrox.models import NormalizedAlert
+from vyrox.models import EdrVendor, NormalizedAlert
 
 HOUR_S: Final = 3600
 
@@ -207,10 +208,21 @@ def _is_same_name(one: str, other: str) -> bool:
     return host == other_host and (domain == other_domain or not (domain and other_domain))
 
 
+def find_named(
+    connection: Connection, rule: str, tenant_id: str, vendor: EdrVendor | None, device: Device
+) -> Named | None:
+    """Return the names of a device that `rule` refuses, or None if it is no rule for host names."""
+    if not rule.startswith("never_contain host:"):
+        return None
+    seen = () if vendor is None else device_names.find(connection, tenant_id, vendor, device.id)
+    return Named(device.id, device.hostname, seen)
+
+
 def matches(rule: str, device: Device) -> bool:
     """Return whether `device` is, or may be, one that `rule` is about.
 
-    Either may leave out the domain.
+    Either may leave out the domain. A name or a list of tags that the vendor does not give may be
+    any.
     """
     kind, _, value = rule.partition(":")
     match kind:
@@ -218,13 +230,15 @@ def matches(rule: str, device: Device) -> bool:
             return value == normal_host(device.id)
         case "host":
             if not device.hostname:
-                return True  # nobody can tell that it is another
+                return True
             name = device.hostname.lower()
             label = value.partition(".")[0]
             if "." not in name and label.strip("*?") and fnmatchcase(name, label):
                 return True  # the vendor leaves out the domain, and the rule does not
             return fnmatchcase(name, value) or fnmatchcase(name.partition(".")[0], value)
         case _:
+            if device.tags is None:
+                return True
             # CrowdStrike puts the kind of a tag before it: FalconGroupingTags/tier0.
             tags = [tag.lower() for tag in device.tags]
             return any(value in {tag, tag.rpartition("/")[2]} for tag in tags)

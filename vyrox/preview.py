@@ -29,7 +29,7 @@ class Preview(msgspec.Struct, frozen=True):
     vendor: EdrVendor
     device_id: str
     hostname: str | None
-    tags: tuple[str, ...]
+    tags: tuple[str, ...] | None
     state: State
     refused_by: str | None
     alert_known: bool
@@ -59,7 +59,8 @@ async def preview(
             "see: vyrox tenant edr list"
         )
     client = clients.client(who.credentials)
-    device = await client.find_device(request.host, deadline)
+    known_id = None if who.alert is None else who.alert.device_id
+    device = await client.find_device(request.host, deadline, known_id)
     state = await _read_state(client, device.id, deadline)
     refused_by, known = await database.read(_decide, request, device, now)
     return Preview(

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import multiprocessing
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ from vyrox.chain.writer import (
 )
 from vyrox.clock import wall_clock
 from vyrox.db import Database, open_database
-from vyrox.db.tables import heartbeat
+from vyrox.db.tables import device_names, heartbeat
 from vyrox.errors import DatabaseUnavailableError, EntryError
 from vyrox.events import write_events
 
@@ -276,6 +277,31 @@ async def test_commit_item_that_raises_takes_no_other_of_its_batch_with_it(
     assert [receipt.sequence for receipt in receipts] == list(range(1, 21))
     assert [entry["host"] for entry in await entries(database)] == [f"{n}" for n in range(20)]
     assert await events(database) == []
+
+
+def store_name(connection: Connection, items: Sequence[str]) -> list[Outcome[None]]:
+    for name in items:
+        row = {"tenant_id": TENANT, "vendor": "crowdstrike", "device_id": name}
+        connection.execute(device_names.insert().values(**row, number=1, name=name))
+    return [Outcome(None)] * len(items)
+
+
+@pytest.mark.parametrize(
+    "unfit", [pytest.param("a\0b", id="NUL"), pytest.param("\ud800", id="surrogate"), "too long"]
+)
+async def test_commit_value_that_does_not_fit_fails_its_own_item_alone_contract_42(
+    postgres: Postgres, data_dir: Path, unfit: str
+) -> None:
+    if unfit == "too long":
+        unfit = os.urandom(20_000).hex()  # for the index, even compressed
+    url = await new_postgres_database(postgres)
+    async with open_database(url, data_dir) as database, running_writer(database) as writer:
+        bad = asyncio.create_task(writer.commit(store_name, unfit))
+        good = [asyncio.create_task(writer.commit(store_name, name)) for name in "abc"]
+        done = await asyncio.gather(bad, *good, return_exceptions=True)
+    assert isinstance(done[0], Exception)
+    assert not isinstance(done[0], DatabaseUnavailableError)
+    assert [type(each) for each in done[1:]] == [Committed] * 3
 
 
 async def test_commit_constraint_broken_again_and_again_is_tried_a_bounded_number_of_times(

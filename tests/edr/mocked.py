@@ -8,8 +8,9 @@ from typing import Final
 import httpx
 from starlette.types import Receive, Scope, Send
 
+from tests.edr.vendor import allowed, order_for
 from tests.mock_edr import client_of
-from vyrox.edr import VendorClient
+from vyrox.edr import Check, Device, Order, VendorClient
 from vyrox.edr.clients import Credentials, make_client
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.serve import serving
@@ -53,6 +54,7 @@ class Site:
 
     Attributes:
         slept: How long each wait was meant to be; none takes so long.
+        check: Of each order.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Site:
         self.vendor: EdrVendor = vendor
         self.mock = mock
         self.slept: list[float] = []
+        self.check: Check = allowed
         registered = client_of(mock, vendor)
         self.credentials = Credentials(
             vendor=vendor,
@@ -72,6 +75,9 @@ class Site:
         self.client: VendorClient = make_client(
             self.credentials, http, root, clock=mock.clock.now, sleep=self._sleep
         )
+
+    def order(self, device_id: str, seconds: float) -> Order:
+        return order_for(Device(device_id), seconds, self.check)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -4,8 +4,8 @@ import httpx
 import msgspec
 import pytest
 
-from tests.edr.vendor import FakeVendor, Reply, answer, deadline, token
-from vyrox.edr import crowdstrike
+from tests.edr.vendor import FakeVendor, Refusing, Reply, answer, deadline, order_for, token
+from vyrox.edr import Device, crowdstrike
 from vyrox.edr.api import Api
 from vyrox.edr.calls import Call, open_http
 from vyrox.edr.rate_limits import Patience, backoff
@@ -26,7 +26,10 @@ def opened(fake: FakeVendor, *replies: Reply, static: bool = False) -> Api:
 
 
 def act(api: Api, *, changes: bool = True) -> Call:
-    return api.call("contain", "/act", body={"ids": ["a"]}, changes=changes)
+    body = {"ids": ["a"]}
+    if changes:
+        return api.change("contain", "/act", order_for(Device("a")), body=body)
+    return api.call("contain", "/act", body=body)
 
 
 async def test_send_after_a_401_renews_the_token_and_sends_once_more() -> None:
@@ -108,3 +111,13 @@ async def test_is_allowed_raises_where_the_credentials_are_the_matter(status: in
     api = opened(FakeVendor(), answer(status, {}))
     with pytest.raises(VendorError):
         await api.is_allowed(act(api, changes=False), deadline())
+
+
+async def test_send_after_a_401_sends_nothing_more_for_a_frozen_tenant_contract_42() -> None:
+    fake = FakeVendor()
+    api = opened(fake, answer(401), answer(202, {}))
+    order = order_for(Device("a"), check=Refusing(allowed=1))
+    with pytest.raises(VendorError, match="frozen") as caught:
+        await api.send(api.change("contain", "/act", order, body={}), deadline())
+    assert type(caught.value) is VendorError
+    assert len(fake.requests) == 1

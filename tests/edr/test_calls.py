@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.edr.vendor import SECRET, deadline, unread
-from vyrox.edr import Deadline
+from tests.edr.vendor import SECRET, Refusing, allowed, deadline, order_for, unread
+from vyrox.edr import Check, Deadline, Device, calls
 from vyrox.edr.calls import MAX_ANSWER_BYTES, Answer, Call, exchange, open_http
-from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 
 PATIENCE_S = 20.0
 
@@ -38,8 +38,9 @@ exceptions_of_httpx = pytest.mark.parametrize(
 )
 
 
-def a_call(url: str = "https://vendor.example/", *, changes: bool) -> Call:
-    return Call(name="contain", method="POST", url=url, body=b"{}", changes=changes)
+def a_call(url: str = "https://vendor.example/", *, changes: bool, check: Check = allowed) -> Call:
+    order = order_for(Device("a"), check=check) if changes else None
+    return Call(name="contain", method="POST", url=url, body=b"{}", order=order)
 
 
 async def failure(
@@ -369,7 +370,7 @@ class Overslept(Deadline):
 
     def remaining_s(self) -> float:
         self.looks += 1
-        return 10.0 if self.looks <= 2 else 0.0
+        return 10.0 if self.looks <= 3 else 0.0
 
 
 async def test_exchange_looks_at_the_time_between_connecting_and_sending() -> None:
@@ -477,3 +478,77 @@ async def test_answer_with_a_name_that_is_not_unicode_can_be_read_contract_44() 
     body = rb'["\ud83d", "' + b'\xff"]'
     answer = Answer(call=call, status=200, headers=httpx.Headers(), body=body)
     assert answer.decode(msgspec.json.Decoder(list[str])) == ["\ufffd", "\ufffd"]
+
+
+def never_sent(_request: httpx.Request) -> httpx.Response:
+    raise AssertionError("it was sent")
+
+
+async def _no_database() -> None:
+    raise UnavailableError("away")
+
+
+async def _hangs() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(Refusing(), id="refused"),
+        pytest.param(_no_database, id="database_away"),
+        pytest.param(_hangs, id="database_hangs"),
+    ],
+)
+async def test_exchange_sends_nothing_for_an_order_that_must_not_leave_contract_42(
+    check: Check,
+) -> None:
+    async with open_http(httpx.MockTransport(never_sent)) as http:
+        with pytest.raises(VendorError, match="nothing was sent") as caught:
+            await exchange(http, a_call(changes=True, check=check), deadline(0.2))
+    assert type(caught.value) is VendorError
+
+
+async def test_exchange_checks_the_order_once_more_when_it_is_connected_contract_42(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiting for the connection takes time, in which the tenant can be frozen."""
+    monkeypatch.setattr(calls, "FRESH_S", 0.0)
+    heard = asyncio.Queue[bytes]()
+
+    async def talk(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await heard.put(await reader.read())
+
+    async with listening(talk) as listener, open_http() as http, asyncio.timeout(PATIENCE_S):
+        call = a_call(listener.url, changes=True, check=Refusing(allowed=1))
+        with pytest.raises(VendorError, match="nothing was sent") as caught:
+            await exchange(http, call, deadline())
+        assert type(caught.value) is VendorError
+        assert await heard.get() == b""
+
+
+async def test_exchange_with_one_host_takes_no_connection_from_another_contract_42(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "MAX_CONNECTIONS", 1)
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    began = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        began.set()
+        await hang(reader, writer)
+
+    async with (
+        listening(talk) as hanging,
+        listening(says(head)) as other,
+        open_http() as http,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        call = a_call(hanging.url, changes=False)
+        held = asyncio.create_task(exchange(http, call, deadline(PATIENCE_S)))
+        await began.wait()
+        assert (await exchange(http, a_call(other.url, changes=False), deadline(2))).succeeded
+        with pytest.raises(VendorError):
+            await exchange(http, call, deadline(0.2))
+        held.cancel()
+        await asyncio.wait([held])

@@ -1,12 +1,14 @@
 """CrowdStrike: what is sent for each action, and which answers are believed."""
 
 import asyncio
+import threading
 
 import httpx
 import pytest
 
-from tests.edr.vendor import RECEIPT, FakeVendor, Reply, alert, answer, client_of, deadline, form
-from vyrox.edr import Device, Done, Progress, Target
+from tests.edr.vendor import FakeVendor, Reply, alert, answer, client_of, deadline, form, order_for
+from vyrox.edr import Device, Done, Progress, Target, rtr
+from vyrox.edr.processes import Process, find_process
 from vyrox.edr.rtr import MAX_OUTPUT
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
@@ -83,26 +85,24 @@ def fake() -> FakeVendor:
     return fake
 
 
-async def found(fake: FakeVendor, name: str) -> Device:
+async def found(fake: FakeVendor, name: str, known_id: str | None = None) -> Device:
     async with client_of(fake, "crowdstrike") as client:
-        return await client.find_device(name, deadline())
+        return await client.find_device(name, deadline(), known_id)
 
 
 async def contained(fake: FakeVendor, device: Device = DEVICE) -> Done:
     async with client_of(fake, "crowdstrike") as client:
-        return await client.contain(device, "by jane", RECEIPT, deadline())
+        return await client.change("contained", order_for(device))
 
 
 async def lifted(fake: FakeVendor) -> Done:
     async with client_of(fake, "crowdstrike") as client:
-        return await client.lift(DEVICE, "by jane", RECEIPT, deadline())
+        return await client.change("lifted", order_for(DEVICE))
 
 
 async def killed(fake: FakeVendor, seconds: float = 30.0) -> Done:
     async with client_of(fake, "crowdstrike") as client:
-        return await client.kill(
-            DEVICE, alert(COMPOSITE, "crowdstrike"), RECEIPT, deadline(seconds)
-        )
+        return await client.kill(order_for(DEVICE, seconds), alert(COMPOSITE, "crowdstrike"))
 
 
 async def kill_failure(fake: FakeVendor, *, unknown: bool = False) -> str:
@@ -132,7 +132,7 @@ def killed_commands(fake: FakeVendor) -> list[object]:
 async def test_find_device_by_agent_id_with_or_without_dashes(fake: FakeVendor, name: str) -> None:
     fake.on("POST", HOSTS, host(tags=["SensorGroupingTags/dc"]))
     expected = Device(AID, "WORKSTATION-01", ("SensorGroupingTags/dc",))
-    assert await found(fake, name) == expected
+    assert await found(fake, name, AID) == expected
     assert fake.bodies(HOSTS) == [{"ids": [AID]}]
     assert fake.paths == [f"POST {HOSTS}"]
 
@@ -596,7 +596,7 @@ async def test_kills_on_one_host_take_turns(fake: FakeVendor) -> None:
     fake.on("GET", COMMANDS, *[output(complete=False), output(PS), output("killed")] * 5)
     async with client_of(fake, "crowdstrike") as client:
         kill = alert(COMPOSITE, "crowdstrike")
-        await asyncio.gather(*(client.kill(DEVICE, kill, RECEIPT, deadline()) for _ in range(5)))
+        await asyncio.gather(*(client.kill(order_for(DEVICE), kill) for _ in range(5)))
     assert most == 1
 
 
@@ -676,3 +676,58 @@ async def test_token_is_asked_for_once_for_all_calls(fake: FakeVendor) -> None:
     await killed(fake)
     assert len(fake.token_requests) == 1
     assert form(fake.token_requests[0]).keys() == {"client_id", "client_secret"}
+
+
+@pytest.mark.parametrize("reply", [host(), host(tags=None)], ids=["missing", "null"])
+async def test_find_device_tells_no_tags_from_an_answer_without_them_contract_35(
+    fake: FakeVendor, reply: httpx.Response
+) -> None:
+    fake.on("POST", HOSTS, reply)
+    assert (await found(fake, "workstation-01")).tags is None
+    fake.on("POST", HOSTS, host(tags=[]))
+    assert (await found(fake, "workstation-01")).tags == ()
+
+
+@pytest.mark.parametrize(
+    ("shown", "kills"),
+    [
+        ("C:\\Tanium\\taniumclient.EXE", True),
+        ("TaniumClient", True),
+        (None, True),
+        ("mimikatz.exe", False),
+        ("TaniumClient.exe.exe", False),
+    ],
+)
+async def test_kill_compares_the_name_that_the_alert_shows_contract_42(
+    fake: FakeVendor, shown: str | None, kills: bool
+) -> None:
+    async with client_of(fake, "crowdstrike") as client:
+        told = alert(COMPOSITE, "crowdstrike", shown)
+        if kills:
+            assert (await client.kill(order_for(DEVICE), told)).confirmed
+        else:
+            with pytest.raises(VendorError, match="shows another process"):
+                await client.kill(order_for(DEVICE), told)
+    assert bool(killed_commands(fake)) is kills
+
+
+@pytest.mark.parametrize("request_id", ["", "a\0b", "k" * 129, "kill/1"])
+async def test_kill_takes_no_odd_identifier_contract_42(fake: FakeVendor, request_id: str) -> None:
+    """It would be stored, and become a part of later requests."""
+    fake.on("POST", COMMANDS, command("ps-1"), command(request_id))
+    await kill_failure(fake, unknown=True)
+
+
+async def test_kill_reads_the_list_of_processes_off_the_event_loop_contract_42(
+    fake: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def find(listing: str, pid: int) -> Process | None:
+        threads.append(threading.get_ident())
+        return find_process(listing, pid)
+
+    monkeypatch.setattr(rtr, "find_process", find)
+    assert (await killed(fake)).confirmed
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]

@@ -10,7 +10,6 @@ import pytest
 from tests.audit import NOW
 from tests.edr.vendor import (
     AZURE_TENANT,
-    RECEIPT,
     FakeVendor,
     Reply,
     alert,
@@ -18,6 +17,7 @@ from tests.edr.vendor import (
     client_of,
     deadline,
     form,
+    order_for,
     token,
 )
 from vyrox.edr import Device, Done, Progress, Target
@@ -95,24 +95,24 @@ def fake() -> FakeVendor:
     return fake
 
 
-async def found(fake: FakeVendor, name: str) -> Device:
+async def found(fake: FakeVendor, name: str, known_id: str | None = None) -> Device:
     async with client_of(fake, "defender") as client:
-        return await client.find_device(name, deadline())
+        return await client.find_device(name, deadline(), known_id)
 
 
 async def contained(fake: FakeVendor, device: Device = DEVICE) -> Done:
     async with client_of(fake, "defender") as client:
-        return await client.contain(device, "by jane", RECEIPT, deadline())
+        return await client.change("contained", order_for(device))
 
 
 async def lifted(fake: FakeVendor) -> Done:
     async with client_of(fake, "defender") as client:
-        return await client.lift(DEVICE, "by jane", RECEIPT, deadline())
+        return await client.change("lifted", order_for(DEVICE))
 
 
 @pytest.mark.parametrize("name", [MACHINE, MACHINE.upper()])
 async def test_find_device_by_machine_id(fake: FakeVendor, name: str) -> None:
-    assert await found(fake, name) == Device(MACHINE, "Workstation-01.acme.local", ("dc",))
+    assert await found(fake, name, MACHINE) == Device(MACHINE, "Workstation-01.acme.local", ("dc",))
     assert fake.asked == [f"GET {MACHINES}/{MACHINE}"]
 
 
@@ -386,7 +386,7 @@ async def test_contain_after_a_bad_answer(fake: FakeVendor, reply: Reply, unknow
 async def test_kill_is_nothing_that_defender_does(fake: FakeVendor) -> None:
     async with client_of(fake, "defender") as client:
         with pytest.raises(VendorError) as caught:
-            await client.kill(DEVICE, alert("da1", "defender"), RECEIPT, deadline())
+            await client.kill(order_for(DEVICE), alert("da1", "defender"))
         assert type(caught.value) is VendorError
         with pytest.raises(VendorError):
             await client.read_progress(MACHINE, "killed", FIRST, deadline())
@@ -529,3 +529,16 @@ async def test_check_with_a_wrong_secret_says_so_without_its_names(fake: FakeVen
         with pytest.raises(VendorError, match="invalid_client 7000215") as caught:
             await client.check(deadline())
     assert AZURE_TENANT not in str(caught.value)
+
+
+@pytest.mark.parametrize("tags", [None, "missing"])
+async def test_find_device_tells_no_tags_from_an_answer_without_them_contract_35(
+    fake: FakeVendor, tags: str | None
+) -> None:
+    found_machine = machine(machineTags=None)
+    if tags == "missing":
+        del found_machine["machineTags"]
+    fake.on("GET", f"{MACHINES}/{MACHINE}", answer(200, found_machine))
+    assert (await found(fake, MACHINE, MACHINE)).tags is None
+    fake.on("GET", f"{MACHINES}/{MACHINE}", answer(200, machine(machineTags=[])))
+    assert (await found(fake, MACHINE, MACHINE)).tags == ()

@@ -14,7 +14,7 @@ import pytest
 from falconpy import Alerts, APIHarnessV2, Hosts, OAuth2, RealTimeResponse
 
 from tests.edr.mocked import Site
-from tests.edr.vendor import RECEIPT, alert, deadline
+from tests.edr.vendor import alert, deadline, order_for
 from vyrox.edr import Device
 from vyrox.edr.calls import open_http
 from vyrox.errors import VendorError
@@ -145,11 +145,11 @@ def _first(answer: object) -> Resource:
 
 
 async def contain(site: Site) -> object:
-    return await site.client.contain(DEVICE, "by jane", RECEIPT, deadline(30.9))
+    return await site.client.change("contained", order_for(DEVICE, 30.9))
 
 
 async def lift(site: Site) -> object:
-    return await site.client.lift(DEVICE, "by jane", RECEIPT, deadline(30.9))
+    return await site.client.change("lifted", order_for(DEVICE, 30.9))
 
 
 async def find(site: Site) -> object:
@@ -158,7 +158,7 @@ async def find(site: Site) -> object:
 
 async def kill(site: Site) -> object:
     told = alert(MIMIKATZ_ALERT, "crowdstrike")
-    return await site.client.kill(DEVICE, told, RECEIPT, deadline(60))
+    return await site.client.kill(order_for(DEVICE, 60), told)
 
 
 class Both:

@@ -6,9 +6,10 @@ Neither publishes a client that could be asked instead, as CrowdStrike does.
 import json
 
 import httpx
+import msgspec
 import pytest
 
-from tests.edr.vendor import RECEIPT, SECRET, FakeVendor, alert, answer, client_of, deadline
+from tests.edr.vendor import SECRET, FakeVendor, alert, answer, client_of, deadline, order_for
 from vyrox.edr import Device
 from vyrox.models import Vendor
 
@@ -137,19 +138,20 @@ def matches(request: httpx.Request, literal: Literal) -> bool:
 async def sent_by(vendor: Vendor, operation: str) -> list[httpx.Request]:
     device = Device(AGENT if vendor == "sentinelone" else MACHINE)
     comment = "Isolate machine due to alert 1234"
+    order = msgspec.structs.replace(order_for(device), comment=comment)
     fake = answering()
     async with client_of(fake, vendor) as client:
         match operation:
             case "contain":
-                await client.contain(device, comment, RECEIPT, deadline())
+                await client.change("contained", order)
             case "lift":
-                await client.lift(device, comment, RECEIPT, deadline())
+                await client.change("lifted", order)
             case "kill":
-                await client.kill(device, alert(THREAT, vendor), RECEIPT, deadline())
+                await client.kill(order, alert(THREAT, vendor))
             case "find":
                 await client.find_device("WIN10-LAB", deadline())
             case "read":
-                await client.find_device(device.id, deadline())
+                await client.find_device(device.id, deadline(), device.id)
             case "progress":
                 await client.read_progress(device.id, "contained", ACTION, deadline())
     return fake.requests
@@ -175,7 +177,7 @@ async def test_token_request_is_the_documented_one() -> None:
     """Microsoft Learn, "Create an app to access Defender for Endpoint without a user"."""
     fake = answering()
     async with client_of(fake, "defender") as client:
-        await client.find_device(MACHINE, deadline())
+        await client.find_device(MACHINE, deadline(), MACHINE)
     [request] = fake.token_requests
     assert str(request.url) == (
         "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/oauth2/v2.0/token"

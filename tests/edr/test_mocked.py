@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from tests.edr.mocked import Mocks, Site, isolate, serving_mocks
-from tests.edr.vendor import RECEIPT, alert, deadline
-from vyrox.edr import Device, Done, Target, rtr
+from tests.edr.vendor import Refusing, alert, deadline
+from vyrox.edr import Done, Target, rtr
 from vyrox.edr.calls import open_http
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.mock_edr import fleet
@@ -69,19 +69,17 @@ def finding(host: str) -> Perform:
 
 
 async def containing(site: Site, seconds: float) -> Done:
-    device = Device(HOSTS[site.vendor])
-    return await site.client.contain(device, "by jane", RECEIPT, deadline(seconds))
+    return await site.client.change("contained", site.order(HOSTS[site.vendor], seconds))
 
 
 async def lifting(site: Site, seconds: float) -> Done:
-    device = Device(HOSTS[site.vendor])
-    return await site.client.lift(device, "by jane", RECEIPT, deadline(seconds))
+    return await site.client.change("lifted", site.order(HOSTS[site.vendor], seconds))
 
 
 def killing(host: str, raw_id: str) -> Perform:
     async def perform(site: Site, seconds: float) -> Done:
         told = alert(raw_id, site.vendor)
-        return await site.client.kill(Device(host), told, RECEIPT, deadline(seconds))
+        return await site.client.kill(site.order(host, seconds), told)
 
     return perform
 
@@ -248,6 +246,46 @@ async def test_find_device_finds_a_name_with_a_quote(field: Field) -> None:
     site = field.vendor("defender")
     site.mock.defender.machines[fleet.MDE_DC_01].computer_dns_name = "o'brien.acme.local"
     assert (await site.client.find_device("o'brien.acme.local", deadline())).id == fleet.MDE_DC_01
+
+
+@operations
+async def test_action_sends_nothing_for_an_order_that_must_not_leave_contract_42(
+    field: Field, operation: Operation
+) -> None:
+    """A kill inside its session too: what the look-ups found does not matter any more."""
+    site = field.site(operation)
+    site.check = Refusing()
+    with pytest.raises(VendorError, match="frozen; nothing was sent") as caught:
+        await operation.perform(site, 30)
+    assert type(caught.value) is VendorError
+    assert site.changes == []
+    [(acting, number), *_] = operation.acting
+    assert site.endpoints.count(acting) == number - 1
+
+
+def rename(mock: MockEdr, vendor: EdrVendor, name: str) -> None:
+    """Give another host than HOSTS' this name, as whoever controls that one can."""
+    match vendor:
+        case "crowdstrike":
+            mock.crowdstrike.devices[fleet.WORKSTATION_07].hostname = name
+        case "sentinelone":
+            mock.sentinelone.agents[fleet.S1_DC_01].computer_name = name
+        case "defender":
+            mock.defender.machines[fleet.MDE_DC_01].computer_dns_name = name
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_find_device_refuses_an_id_that_is_also_a_name_contract_36(
+    field: Field, vendor: EdrVendor
+) -> None:
+    """Unless the alert names the device with this id."""
+    site = field.vendor(vendor)
+    rename(site.mock, vendor, HOSTS[vendor].upper())
+    for known_id in (None, "another", NAMES[vendor]):
+        with pytest.raises(VendorError, match="another one has it as its name"):
+            await site.client.find_device(HOSTS[vendor], deadline(), known_id)
+    found = await site.client.find_device(HOSTS[vendor], deadline(), HOSTS[vendor])
+    assert found.id == HOSTS[vendor]
 
 
 @operations

@@ -6,7 +6,17 @@ import httpx
 import pytest
 
 from tests.audit import NOW
-from tests.edr.vendor import FakeVendor, Reply, answer, deadline, unread
+from tests.edr.vendor import (
+    FakeVendor,
+    Refusing,
+    Reply,
+    allowed,
+    answer,
+    deadline,
+    order_for,
+    unread,
+)
+from vyrox.edr import Check, Device
 from vyrox.edr.calls import Call, open_http
 from vyrox.edr.rate_limits import (
     AT_ONCE,
@@ -19,7 +29,13 @@ from vyrox.edr.rate_limits import (
 )
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
-CALL = Call(name="contain", method="POST", url="https://v.example/x", body=b"{}", changes=True)
+
+def a_call(path: str = "/x", check: Check = allowed) -> Call:
+    order = order_for(Device("a"), check=check)
+    return Call(
+        name="contain", method="POST", url=f"https://v.example{path}", body=b"{}", order=order
+    )
+
 
 crowdstrike = retry_after_epoch(lambda: NOW)
 
@@ -63,7 +79,7 @@ async def sent(fake: FakeVendor, *replies: Reply, seconds: float = 30.0) -> int:
     fake.on("POST", "/x", *replies)
     async with open_http(httpx.MockTransport(fake.handle)) as http:
         patience = Patience(http, retry_after, fake.sleep)
-        return (await patience.exchange(CALL, deadline(seconds))).status
+        return (await patience.exchange(a_call(), deadline(seconds))).status
 
 
 class Hanging(httpx.AsyncBaseTransport):
@@ -89,19 +105,19 @@ async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> Non
     hanging = Hanging("/x")
     async with open_http(hanging) as http, asyncio.timeout(20):
         one, other = Patience(http, backoff), Patience(http, backoff)
-        held = [asyncio.create_task(one.exchange(CALL, deadline())) for _ in range(AT_ONCE)]
+        held = [asyncio.create_task(one.exchange(a_call(), deadline())) for _ in range(AT_ONCE)]
         await hanging.full.wait()
         with pytest.raises(VendorError) as caught:
-            await one.exchange(CALL, deadline(0.05))
+            await one.exchange(a_call(), deadline(0.05))
         assert not isinstance(caught.value, VendorOutcomeUnknownError)
-        elsewhere = Call(name="contain", method="POST", url="https://v.example/y", changes=True)
+        elsewhere = a_call("/y")
         assert (await other.exchange(elsewhere, deadline())).succeeded
         tidying = Call(name="take back", method="DELETE", url="https://v.example/y")
         assert (await one.exchange(tidying, deadline())).succeeded
         hanging.released.set()
         assert all(each.succeeded for each in await asyncio.gather(*held))
         assert hanging.held == AT_ONCE
-        assert (await one.exchange(CALL, deadline())).succeeded
+        assert (await one.exchange(a_call(), deadline())).succeeded
 
 
 async def test_exchange_waits_and_sends_again() -> None:
@@ -128,3 +144,14 @@ async def test_exchange_does_not_wait_beyond_its_deadline() -> None:
 async def test_exchange_after_a_429_may_still_not_know() -> None:
     with pytest.raises(VendorOutcomeUnknownError):
         await sent(FakeVendor(), answer(429), httpx.ReadTimeout("late"))
+
+
+async def test_exchange_after_a_429_sends_nothing_more_for_a_frozen_tenant_contract_42() -> None:
+    fake = FakeVendor()
+    fake.on("POST", "/x", answer(429, None, Retry_After="7"), answer(202, {}))
+    async with open_http(httpx.MockTransport(fake.handle)) as http:
+        call = a_call(check=Refusing(allowed=1))
+        with pytest.raises(VendorError, match="frozen") as caught:
+            await Patience(http, retry_after, fake.sleep).exchange(call, deadline())
+    assert type(caught.value) is VendorError
+    assert (len(fake.requests), fake.slept) == (1, [7.0])

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.edr.vendor import (
-    RECEIPT,
     SECRET,
     FakeVendor,
     Reply,
@@ -14,6 +13,7 @@ from tests.edr.vendor import (
     answer,
     client_of,
     deadline,
+    order_for,
 )
 from vyrox.edr import Device, Done, Progress, Target
 from vyrox.edr.sentinelone import _only
@@ -41,13 +41,16 @@ def agents(*statuses: str | None, **members: object) -> httpx.Response:
     return answer(200, {"data": data, "pagination": {"nextCursor": None, "totalItems": len(data)}})
 
 
-def threat(*kills: str, agent_id: object = AGENT, threat_id: str = THREAT) -> httpx.Response:
+def threat(
+    *kills: str, agent_id: object = AGENT, threat_id: str = THREAT, info: object = None
+) -> httpx.Response:
     mitigations = [{"action": "quarantine", "status": "success", "actionsCounters": None}]
     mitigations += [{"action": "kill", "status": status} for status in kills]
     found = {
         "id": threat_id,
         "agentRealtimeInfo": {"agentId": agent_id, "agentNetworkStatus": "connected"},
         "mitigationStatus": mitigations,
+        "threatInfo": info,
     }
     return answer(200, {"data": [found], "pagination": {"nextCursor": None, "totalItems": 1}})
 
@@ -66,30 +69,30 @@ def fake() -> FakeVendor:
     return fake
 
 
-async def found(fake: FakeVendor, name: str) -> Device:
+async def found(fake: FakeVendor, name: str, known_id: str | None = None) -> Device:
     async with client_of(fake, "sentinelone") as client:
-        return await client.find_device(name, deadline())
+        return await client.find_device(name, deadline(), known_id)
 
 
 async def contained(fake: FakeVendor, device: Device = DEVICE) -> Done:
     async with client_of(fake, "sentinelone") as client:
-        return await client.contain(device, "by jane", RECEIPT, deadline())
+        return await client.change("contained", order_for(device))
 
 
 async def lifted(fake: FakeVendor) -> Done:
     async with client_of(fake, "sentinelone") as client:
-        return await client.lift(DEVICE, "by jane", RECEIPT, deadline())
+        return await client.change("lifted", order_for(DEVICE))
 
 
 async def killed(fake: FakeVendor, raw_id: str = THREAT) -> Done:
     async with client_of(fake, "sentinelone") as client:
-        return await client.kill(DEVICE, alert(raw_id, "sentinelone"), RECEIPT, deadline())
+        return await client.kill(order_for(DEVICE), alert(raw_id, "sentinelone"))
 
 
 async def test_find_device_by_agent_id(fake: FakeVendor) -> None:
     tags = {"sentinelone": [{"key": "role", "value": "dc"}, {"key": "vip"}]}
     fake.on("GET", AGENTS, agents("connected", tags=tags))
-    assert await found(fake, AGENT) == Device(AGENT, "WORKSTATION-07", ("role:dc", "vip"))
+    assert await found(fake, AGENT, AGENT) == Device(AGENT, "WORKSTATION-07", ("role:dc", "vip"))
     assert fake.asked == [f"GET {AGENTS}?ids={AGENT}"]
     assert fake.requests[0].headers["authorization"] == f"ApiToken {SECRET}"
 
@@ -369,3 +372,41 @@ async def test_check_with_an_ended_token_says_so(fake: FakeVendor) -> None:
     async with client_of(fake, "sentinelone") as client:
         with pytest.raises(VendorError, match="4010010"):
             await client.check(deadline())
+
+
+@pytest.mark.parametrize(
+    "tags", [{}, {"tags": None}, {"tags": {}}, {"tags": {"sentinelone": None}}], ids=str
+)
+async def test_find_device_tells_no_tags_from_an_answer_without_them_contract_35(
+    fake: FakeVendor, tags: dict[str, object]
+) -> None:
+    fake.on("GET", AGENTS, agents("connected", **tags))
+    assert (await found(fake, "workstation-07")).tags is None
+    fake.on("GET", AGENTS, agents("connected", tags={"sentinelone": []}))
+    assert (await found(fake, "workstation-07")).tags == ()
+
+
+@pytest.mark.parametrize(
+    ("info", "kills"),
+    [
+        ({"threatName": "psexesvc.EXE"}, True),
+        ({"threatName": "Trojan", "filePath": "C:\\Windows\\PSEXESVC.exe"}, True),
+        ({"threatName": "Trojan", "originatorProcess": "PSEXESVC.exe"}, True),
+        ({"threatName": "mimikatz.exe", "filePath": "C:\\PSEXESVC.exe\\m.exe"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+async def test_kill_compares_the_name_that_the_alert_shows_contract_42(
+    fake: FakeVendor, info: object, kills: bool
+) -> None:
+    fake.on("GET", THREATS, threat(info=info))
+    fake.on("POST", KILL, affected(1))
+    async with client_of(fake, "sentinelone") as client:
+        told = alert(THREAT, "sentinelone", "PSEXESVC.exe")
+        if kills:
+            assert (await client.kill(order_for(DEVICE), told)).changed
+        else:
+            with pytest.raises(VendorError, match="shows another process"):
+                await client.kill(order_for(DEVICE), told)
+    assert bool(fake.bodies(KILL)) is kills

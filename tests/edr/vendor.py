@@ -10,9 +10,10 @@ import httpx
 
 from tests.audit import NOW, TENANT
 from vyrox.chain.writer import Receipt
-from vyrox.edr import Deadline, VendorClient
+from vyrox.edr import Check, Deadline, Device, Order, VendorClient
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import Credentials, make_client
+from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert, Vendor
 
 RECEIPT = Receipt(TENANT, "actions", 1, "0" * 64)
@@ -25,6 +26,26 @@ Reply = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 def deadline(seconds: float = 30.0) -> Deadline:
     return Deadline(seconds)
+
+
+async def allowed() -> None:
+    """Check an order that may be carried out."""
+
+
+class Refusing:
+    """Allows an order so many times, and then refuses it."""
+
+    def __init__(self, allowed: int = 0) -> None:
+        self.left = allowed
+
+    async def __call__(self) -> None:
+        if self.left == 0:
+            raise VendorError("the tenant has been frozen; nothing was sent")
+        self.left -= 1
+
+
+def order_for(device: Device, seconds: float = 30.0, check: Check = allowed) -> Order:
+    return Order(device, "by jane", RECEIPT, deadline(seconds), check)
 
 
 class FakeVendor:
@@ -124,11 +145,12 @@ def form(request: httpx.Request) -> dict[str, list[str]]:
     return parse_qs(request.content.decode(), strict_parsing=True)
 
 
-def alert(raw_id: str, vendor: Vendor) -> NormalizedAlert:
+def alert(raw_id: str, vendor: Vendor, process_name: str | None = None) -> NormalizedAlert:
     return NormalizedAlert(
         id="5d0b9a0e-8d0f-4c5e-9a3c-0f6f5c1f2b11",
         tenant_id=TENANT,
         source=vendor,
         raw_id=raw_id,
         timestamp=NOW,
+        process_name=process_name,
     )

@@ -200,7 +200,7 @@ def _print_preview(found: Preview) -> None:
         "vendor": found.vendor,
         "device": found.device_id,
         "host name": found.hostname or "-",
-        "tags": ", ".join(found.tags) or "-",
+        "tags": "not given" if found.tags is None else ", ".join(found.tags) or "-",
         "state": found.state,
         "alert": f"{alert}, names {names}" if names else alert,
         "used in hour": used,

@@ -136,7 +136,8 @@ def _check_rules(
     multiple=True,
     callback=_check_rules,
     metavar="RULE",
-    help="device:ID, host:PATTERN (as dc-*) or tag:TAG of hosts that must never be contained.",
+    help="device:ID, tag:TAG or host:PATTERN (as dc-*) of hosts that must never be contained. "
+    "Prefer the first two: whoever controls a host can rename it.",
 )
 @click.option(
     "--allow-again",

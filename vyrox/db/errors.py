@@ -17,6 +17,10 @@ _BUSY_STATES: Final = frozenset({"40001", "40P01", "53300", "55P03", "57014", "2
 """PostgreSQL: a conflict, a deadlock, too many connections, a lock that was not available, a
 transaction that was cancelled or idle for too long."""
 
+_DATA_ERRORS: Final = frozenset({"22", "54"})
+"""Classes of PostgreSQL's error codes: data exception, and program limit exceeded (a value that is
+too long for an index)."""
+
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
@@ -34,6 +38,8 @@ def translated_errors() -> Iterator[None]:
         cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
         # To sqlite3 a mistake in a query is an operational error, like a full disk.
         mistake |= getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        # SQLAlchemy has no DataError for asyncpg. The store is there, and one value does not fit.
+        mistake |= (getattr(cause, "sqlstate", None) or "")[:2] in _DATA_ERRORS
         if mistake or not unavailable:
             raise
         reason = str(cause).partition("\n")[0]

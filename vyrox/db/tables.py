@@ -187,6 +187,16 @@ devices = Table(
     Column("token", BigInteger, nullable=False),
 )
 
+device_names = Table(
+    "device_names",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # in the order of first seen
+    Column("name", Text, nullable=False),
+)
+
 # Actions that are pending, and settled containments that Vyrox may lift.
 confirmations = Table(
     "confirmations",

@@ -1,6 +1,7 @@
 """The vendors' side of a containment: what every vendor's client offers."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -14,13 +15,14 @@ class Device(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The vendor's own identifier, which its actions take.
-        tags: What the customer has put on it at the vendor.
+        tags: What the customer has put on it at the vendor. None: the vendor's answer had no list
+            of tags, which is not the same as an empty one.
         contained_by: What `read_containment` returned; empty if it was not asked.
     """
 
     id: str
     hostname: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     contained_by: tuple[str, ...] = ()
 
 
@@ -40,7 +42,10 @@ class Done(msgspec.Struct, frozen=True):
     reference: str | None = None
 
 
-Target = Literal["contained", "lifted", "killed"]
+Change = Literal["contained", "lifted"]
+"""The two states of a device's network."""
+
+Target = Literal[Change, "killed"]
 """The state that an action leads to."""
 
 Progress = Literal["pending", "reached", "failed"]
@@ -72,44 +77,60 @@ class Deadline:
         return max(0.0, self.at - self._loop.time())
 
 
+Check = Callable[[], Awaitable[None]]
+"""Returns if a changing call may leave now. Raises VendorError if it may not."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One approved action on one device. A call that changes something cannot be made without it.
+
+    Attributes:
+        comment: For the vendor's own log, if it keeps one.
+        receipt: Proof that the audit entry is on disk, which only the chain's writer gives.
+        deadline: For all calls of the action together.
+        check: Awaited by `calls.exchange` before each attempt of each changing call.
+    """
+
+    device: Device
+    comment: str
+    receipt: Receipt
+    deadline: Deadline
+    check: Check
+
+
 class VendorClient(Protocol):
     """Acts for one tenant at one vendor.
 
-    Every method raises VendorError where the vendor refuses, is away or answers what cannot be
-    believed, and nothing has changed there. The three that act raise VendorOutcomeUnknownError
-    where the action was sent and may have happened. Their texts are for the event log: they say
-    why, and hold no secret.
+    Every method raises VendorError if the vendor refuses, is away or sends an answer that cannot be
+    believed, and nothing has changed there. `change` and `kill` raise VendorOutcomeUnknownError if
+    the action was sent and may have happened. The texts are for the event log: they give the
+    reason, and hold no secret.
     """
 
-    async def find_device(self, host: str, deadline: Deadline) -> Device:
+    async def find_device(
+        self, host: str, deadline: Deadline, known_id: str | None = None
+    ) -> Device:
         """Return the one device that `host` names: its id or, of exactly one device, its name.
 
-        Raises:
-            VendorError: There is none, or more than one device has this name.
-        """
-        ...
-
-    async def contain(
-        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        """Cut `device` off the network, unless it is cut off already.
-
         Args:
-            comment: For the vendor's own log, where it keeps one.
-            receipt: Proof that the audit entry is on disk, which only the chain's writer gives.
+            known_id: The device that the alert names. If `host` is this id, it is not a name.
+
+        Raises:
+            VendorError: There is none, or more than one device has this name, or one device has
+                this id and another one has it as its name.
         """
         ...
 
-    async def lift(
-        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        """Let `device` back onto the network, unless it is there already."""
+    async def change(self, target: Change, order: Order) -> Done:
+        """Bring the device of `order` into the state `target`, unless it is in it already."""
         ...
 
-    async def kill(
-        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        """Kill the process that `alert` tells of, on `device` and nowhere else."""
+    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
+        """Kill the process that `alert` shows, on the device of `order` and nowhere else.
+
+        Raises:
+            VendorError: The vendor's record of the alert, or the host, names another process.
+        """
         ...
 
     async def read_progress(

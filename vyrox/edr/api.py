@@ -1,11 +1,12 @@
 """One vendor's API with one tenant's credentials: authorized calls, and what a refusal is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import msgspec
 
-from vyrox.edr import Deadline
+from vyrox.edr import Deadline, Order
 from vyrox.edr.calls import Answer, Call
 from vyrox.edr.rate_limits import Patience, Sleep
 from vyrox.edr.tokens import Authorization
@@ -49,9 +50,8 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-        changes: bool = False,
     ) -> Call:
-        """Return a POST with the JSON of `body`, or a GET where there is none.
+        """Return a call that changes nothing: a POST with the JSON of `body`, or a GET.
 
         Args:
             path: Made of constants and checked identifiers only.
@@ -62,8 +62,19 @@ class Api:
             url=self._base_url + path,
             query=query or {},
             body=None if body is None else msgspec.json.encode(body),
-            changes=changes,
         )
+
+    def change(
+        self,
+        name: str,
+        path: str,
+        order: Order,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object,
+    ) -> Call:
+        """Return a POST that carries out `order`. Path and body are as for `call`."""
+        return replace(self.call(name, path, query=query, body=body), order=order)
 
     def deletion(self, name: str, path: str, query: Mapping[str, str]) -> Call:
         """Return a DELETE."""

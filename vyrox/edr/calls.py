@@ -16,9 +16,9 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
-from vyrox.edr import Deadline
+from vyrox.edr import Deadline, Order
 from vyrox.edr.reasons import reason
-from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 from vyrox.tolerant_json import tolerant
 
 T = TypeVar("T")
@@ -27,8 +27,12 @@ MAX_ANSWER_BYTES: Final = 1 << 20
 """The largest answer that is expected is a list of processes, well below this."""
 
 MAX_CONNECTIONS: Final = 256
-"""To all vendors together. One tenant's calls to one vendor, which may hang, take 32 of them
-(`rate_limits.AT_ONCE`)."""
+"""To one host of a vendor. A host that hangs does not take the connections to the others. One
+tenant's calls to one vendor take 32 of them (`rate_limits.AT_ONCE`)."""
+
+FRESH_S: Final = 0.2
+"""An order that was checked longer ago is checked again before the first byte is sent: waiting for
+a connection can take seconds."""
 
 CONNECT_S: Final = 10.0
 """Each for a place in the pool, for the connection and for its TLS."""
@@ -67,14 +71,35 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
         transport: None is the network.
     """
     return httpx.AsyncClient(
-        transport=transport,
+        transport=transport or _PoolPerHost(),
         follow_redirects=False,
         trust_env=False,
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         # Nothing is unpacked: an answer of a few bytes could become gigabytes.
         headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
     )
+
+
+class _PoolPerHost(httpx.AsyncBaseTransport):
+    """A pool of connections for each host. Operators configure the hosts, so they are few."""
+
+    def __init__(self) -> None:
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._pools: dict[tuple[str, bytes, int | None], httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        host = (url.scheme, url.raw_host, url.port)
+        if host not in self._pools:
+            limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20)
+            self._pools[host] = httpx.AsyncHTTPTransport(
+                verify=self._tls, trust_env=False, limits=limits
+            )
+        return await self._pools[host].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for pool in self._pools.values():
+            await pool.aclose()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -83,7 +108,7 @@ class Call:
 
     Attributes:
         name: For the event log.
-        changes: Whether it changes the state of a host.
+        order: The action that it carries out. None: it changes nothing at the vendor.
     """
 
     name: str
@@ -92,7 +117,12 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     content_type: str = "application/json"
-    changes: bool = False
+    order: Order | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes the state of a host."""
+        return self.order is not None
 
     @property
     def full_url(self) -> str:
@@ -148,6 +178,9 @@ async def exchange(
 ) -> Answer:
     """Return the answer to `call`, whatever its status.
 
+    This is the one place where a call leaves. The order of a changing call is checked here, before
+    each attempt: a repeat after a 429 or a 401 comes through here as well.
+
     Args:
         deadline: For the whole exchange. Timeouts of single reads would let a vendor that sends a
             byte a second go on for ever.
@@ -158,7 +191,7 @@ async def exchange(
         VendorOutcomeUnknownError: It may have been sent, and no whole answer came.
     """
     sending = _Sending(call, deadline)
-    sending.check_time()
+    await sending.check()
     headers = {"accept": "application/json"}
     if call.body is not None:
         headers["content-type"] = call.content_type
@@ -184,7 +217,7 @@ async def exchange(
             finally:
                 await response.aclose()
     except _FOREIGN as exc:
-        if isinstance(exc, _UNSENT) or sending.was_connecting:
+        if isinstance(exc, _UNSENT) or sending.is_unsent:
             raise VendorError(f"{call.name}: not sent: {type(exc).__name__}") from exc
         raise _unusable(call, type(exc).__name__) from exc
     return Answer(call=call, status=response.status_code, headers=response.headers, body=body)
@@ -196,19 +229,47 @@ class _Sending:
     def __init__(self, call: Call, deadline: Deadline) -> None:
         self._call = call
         self._deadline = deadline
-        self.was_connecting = False
-        """The last that was heard is of the connection. Where nothing is heard at all, this stays
-        False, and the request counts as sent."""
+        self._checked_at: float | None = None
+        self.is_unsent = False
+        """It is certain that no byte was sent. If the library reports nothing, this stays False,
+        and the request counts as sent."""
 
-    def check_time(self) -> None:
+    async def check(self) -> None:
+        """Return if the call may leave now.
+
+        Raises:
+            VendorError: The time is up; or the order must not be carried out any more.
+        """
+        self._check_time()
+        order = self._call.order
+        if order is None or self._is_fresh():
+            return
+        try:
+            async with asyncio.timeout_at(self._deadline.at):
+                await order.check()
+        except (TimeoutError, UnavailableError) as exc:
+            why = f"the guard rails could not be read: {str(exc) or 'timeout'}"
+            raise VendorError(f"{self._call.name}: {why}; nothing was sent") from exc
+        except VendorError as exc:
+            raise VendorError(f"{self._call.name}: {exc}") from exc
+        self._checked_at = asyncio.get_running_loop().time()
+        self._check_time()
+
+    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
+        self.is_unsent = event.startswith("connection.")
+        if event.endswith(".send_request_headers.started"):
+            # A process that was stopped while it connected must not act on an old approval.
+            self.is_unsent = True
+            await self.check()
+            self.is_unsent = False
+
+    def _check_time(self) -> None:
         if self._deadline.remaining_s() == 0.0:
             raise VendorError(f"{self._call.name}: not sent: the time is up")
 
-    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
-        self.was_connecting = event.startswith("connection.")
-        if event.endswith(".send_request_headers.started"):
-            # A process that was stopped while it connected must not act on an old approval.
-            self.check_time()
+    def _is_fresh(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self._checked_at is not None and now - self._checked_at < FRESH_S
 
 
 async def _read(response: httpx.Response, call: Call) -> bytes:

@@ -13,13 +13,12 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from vyrox import log
-from vyrox.chain.writer import Receipt
-from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
 from vyrox.edr.api import Api
 from vyrox.edr.calls import Call
 from vyrox.edr.falcon import Page, resources
 from vyrox.edr.locks import held
-from vyrox.edr.processes import Process
+from vyrox.edr.processes import Process, is_same_name
 from vyrox.edr.rtr import Output, command_output, kill
 from vyrox.edr.states import States, already
 from vyrox.errors import VendorError
@@ -90,52 +89,38 @@ class CrowdStrike:
         """A session belongs to a client and a host: two kills on one host would share it, and the
         first to end would end it for both."""
 
-    async def find_device(self, host: str, deadline: Deadline) -> Device:
+    async def find_device(
+        self, host: str, deadline: Deadline, known_id: str | None = None
+    ) -> Device:
         """See VendorClient. `host` is an agent id, with dashes or without, or a host's name."""
         aid = _aid(host)
         if aid is None:
-            # FQL takes an asterisk for any text; the name that is found is compared below.
-            name = host.replace("\\", "\\\\").replace("'", "\\'")
-            query = {"filter": f"hostname:'{name}'"}
-            call = self._api.call("find host", "/devices/queries/devices/v1", query=query)
-            aids = resources(await self._api.send(call, deadline), _IDS)
+            aids = await self._aids_of_name(host, deadline)
             if len(aids) != 1:
                 raise VendorError(f"{len(aids) or 'no'} hosts have this name")
             aid = _checked_aid(aids[0])
+        elif _aid(known_id or "") != aid and set(await self._aids_of_name(host, deadline)) - {aid}:
+            raise VendorError("one host has this id, and another one has it as its name")
         found = await self._host(aid, deadline)
         if _aid(host) is None and (found.hostname or "").casefold() != host.casefold():
             raise VendorError("no host has exactly this name")
-        return Device(aid, found.hostname, tuple(found.tags or ()))
+        return Device(aid, found.hostname, None if found.tags is None else tuple(found.tags))
 
-    async def contain(
-        self,
-        device: Device,
-        comment: str,  # noqa: ARG002  (CrowdStrike keeps none)
-        receipt: Receipt,
-        deadline: Deadline,
-    ) -> Done:
+    async def change(self, target: Change, order: Order) -> Done:
         """See VendorClient."""
-        return await self._act("contain", _CONTAINED, device, receipt, deadline)
+        if target == "contained":
+            return await self._act("contain", _CONTAINED, order)
+        return await self._act("lift_containment", _LIFTED, order)
 
-    async def lift(
-        self,
-        device: Device,
-        comment: str,  # noqa: ARG002  (CrowdStrike keeps none)
-        receipt: Receipt,
-        deadline: Deadline,
-    ) -> Done:
-        """See VendorClient."""
-        return await self._act("lift_containment", _LIFTED, device, receipt, deadline)
-
-    async def kill(
-        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
-    ) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
         """See VendorClient. The host's own list must name the process that the alert names."""
-        aid = _checked_aid(device.id)
+        aid, deadline = _checked_aid(order.device.id), order.deadline
         async with held(self._killing.setdefault(aid, asyncio.Lock()), deadline, "kill"):
-            pid, process = await self._process(alert.raw_id, aid, deadline)
-            log.event("edr.call", vendor="crowdstrike", call="kill", host=aid, entry=receipt.hash)
-            request_id = await kill(self._api, aid, pid, process, deadline)
+            pid, process = await self._process(alert, aid, deadline)
+            log.event(
+                "edr.call", vendor="crowdstrike", call="kill", host=aid, entry=order.receipt.hash
+            )
+            request_id = await kill(self._api, aid, pid, process, order)
         return Done(confirmed=True, reference=request_id)
 
     async def read_progress(
@@ -190,30 +175,23 @@ class CrowdStrike:
             ),
         )
 
-    async def _act(
-        self,
-        action: str,
-        states: States,
-        device: Device,
-        receipt: Receipt,
-        deadline: Deadline,
-    ) -> Done:
-        """Bring `device` into one of `states`: what is reached there, and what is on the way.
+    async def _act(self, action: str, states: States, order: Order) -> Done:
+        """Bring the device into one of `states`: what is reached there, and what is on the way.
 
         Args:
             action: One of two constants. The same endpoint hides hosts and switches detection off.
         """
-        aid = _checked_aid(device.id)
+        aid, deadline = _checked_aid(order.device.id), order.deadline
         if done := already((await self._host(aid, deadline)).status, states):
             return done
-        log.event("edr.call", vendor="crowdstrike", call=action, host=aid, entry=receipt.hash)
+        log.event("edr.call", vendor="crowdstrike", call=action, host=aid, entry=order.receipt.hash)
         answer = await self._api.send(
-            self._api.call(
+            self._api.change(
                 action,
                 "/devices/entities/devices-actions/v2",
+                order,
                 query={"action_name": action},
                 body={"ids": [aid]},
-                changes=True,
             ),
             deadline,
         )
@@ -225,6 +203,13 @@ class CrowdStrike:
             raise answer.unusable("the answer does not name the host")
         return Done(confirmed=False)
 
+    async def _aids_of_name(self, name: str, deadline: Deadline) -> list[str]:
+        # FQL takes an asterisk for any text; the caller compares the name that is found.
+        quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+        query = {"filter": f"hostname:'{quoted}'"}
+        call = self._api.call("find host", "/devices/queries/devices/v1", query=query)
+        return resources(await self._api.send(call, deadline), _IDS)
+
     async def _host(self, aid: str, deadline: Deadline) -> _Host:
         call = self._api.call("read host", "/devices/entities/devices/v2", body={"ids": [aid]})
         hosts = resources(await self._api.send(call, deadline), _HOSTS)
@@ -233,9 +218,14 @@ class CrowdStrike:
         return hosts[0]
 
     async def _process(
-        self, composite_id: str, aid: str, deadline: Deadline
+        self, shown: NormalizedAlert, aid: str, deadline: Deadline
     ) -> tuple[int, Process]:
-        """Return which process an alert tells of, with the number the host's system gave it."""
+        """Return the process that an alert is about, with the number the host's system gave it.
+
+        Raises:
+            VendorError: The vendor's record is of another host or process, or lacks something.
+        """
+        composite_id = shown.raw_id
         call = self._api.call(
             "read alert", "/alerts/entities/alerts/v2", body={"composite_ids": [composite_id]}
         )
@@ -250,6 +240,8 @@ class CrowdStrike:
             raise VendorError("the alert does not tell the process")
         if not alert.filename or not _EPOCH.fullmatch(start):
             raise VendorError("the alert does not tell what the process is, or its start")
+        if shown.process_name and not is_same_name(shown.process_name, alert.filename):
+            raise VendorError("the alert shows another process than the vendor's record of it")
         return int(pid), Process(alert.filename, float(start))
 
 

@@ -14,9 +14,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from vyrox import log
-from vyrox.chain.writer import Receipt
 from vyrox.clock import Clock
-from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
 from vyrox.edr.api import Api
 from vyrox.edr.calls import Answer, Call
 from vyrox.errors import VendorError
@@ -26,6 +25,8 @@ REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
 SCOPE: Final = "https://api.securitycenter.microsoft.com/.default"
 """Microsoft Graph, where alerts are read, takes another; a token has one."""
+
+_NOT_FOUND: Final = 404
 
 MAX_ACTIONS: Final = 100
 """Of a machine, the latest first."""
@@ -73,7 +74,7 @@ class _Machines(_Body, frozen=True, kw_only=True):
 
 
 class _Action(_Body, frozen=True, kw_only=True, rename="camel"):
-    id: str
+    id: Annotated[str, msgspec.Meta(pattern=rf"\A{_GUID.pattern}\Z")]
     type: str
     status: str
     machine_id: str
@@ -138,47 +139,40 @@ class Defender:
         self._api = api
         self._clock = clock
 
-    async def find_device(self, host: str, deadline: Deadline) -> Device:
+    async def find_device(
+        self, host: str, deadline: Deadline, known_id: str | None = None
+    ) -> Device:
         """See VendorClient. `host` is a machine's id or its full DNS name."""
         machine_id = _machine_id(host)
         if machine_id is not None:
+            if _machine_id(known_id or "") != machine_id:
+                await self._check_no_name(machine_id, deadline)
             call = self._api.call("read machine", f"/api/machines/{machine_id}")
             machine = _read(await self._api.send(call, deadline), _MACHINE)
             if _machine_id(machine.id) != machine_id:
                 raise VendorError("read machine: the answer is of another one")
         else:
-            query = {"$filter": f"computerDnsName eq {_quoted(host)}"}
-            call = self._api.call("find machine", "/api/machines", query=query)
-            found = _read(await self._api.send(call, deadline), _MACHINES)
+            found = _read(await self._find(host, deadline), _MACHINES)
             if len(found.value) != 1 or found.next_link:
                 raise VendorError(f"{len(found.value) or 'no'} machines have this name")
             machine = found.value[0]
             if (machine.computer_dns_name or "").casefold() != host.casefold():
                 raise VendorError("no machine has exactly this name")
+        tags = machine.machine_tags
         return Device(
-            _checked_id(machine.id), machine.computer_dns_name, tuple(machine.machine_tags or ())
+            _checked_id(machine.id),
+            machine.computer_dns_name,
+            None if tags is None else tuple(tags),
         )
 
-    async def contain(
-        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
-    ) -> Done:
+    async def change(self, target: Change, order: Order) -> Done:
         """See VendorClient."""
-        body = {"Comment": comment, "IsolationType": "Full"}
-        return await self._act("Isolate", body, device, receipt, deadline)
+        if target == "contained":
+            body = {"Comment": order.comment, "IsolationType": _FULL}
+            return await self._act("Isolate", body, order)
+        return await self._act("Unisolate", {"Comment": order.comment}, order)
 
-    async def lift(
-        self, device: Device, comment: str, receipt: Receipt, deadline: Deadline
-    ) -> Done:
-        """See VendorClient."""
-        return await self._act("Unisolate", {"Comment": comment}, device, receipt, deadline)
-
-    async def kill(
-        self,
-        device: Device,  # noqa: ARG002
-        alert: NormalizedAlert,  # noqa: ARG002
-        receipt: Receipt,  # noqa: ARG002
-        deadline: Deadline,  # noqa: ARG002
-    ) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:  # noqa: ARG002
         """Raise VendorError: Defender stops files, everywhere they run, and no one process."""
         raise VendorError("Defender kills no process by its number")
 
@@ -227,17 +221,17 @@ class Defender:
         self,
         kind: _Kind,
         body: dict[str, str],
-        device: Device,
-        receipt: Receipt,
-        deadline: Deadline,
+        order: Order,
     ) -> Done:
-        machine_id = _checked_id(device.id)
+        machine_id, deadline = _checked_id(order.device.id), order.deadline
         before = await self._actions(machine_id, deadline)
         if done := _already(_decisive(before), kind, self._clock()):
             return done
         path = _PATHS[kind]
-        log.event("edr.call", vendor="defender", call=path, host=machine_id, entry=receipt.hash)
-        call = self._api.call(path, f"/api/machines/{machine_id}/{path}", body=body, changes=True)
+        log.event(
+            "edr.call", vendor="defender", call=path, host=machine_id, entry=order.receipt.hash
+        )
+        call = self._api.change(path, f"/api/machines/{machine_id}/{path}", order, body=body)
         answer = await self._api.send(call, deadline)
         if _is_active_already(answer):
             decisive = _decisive(await self._actions(machine_id, deadline))
@@ -246,13 +240,26 @@ class Defender:
                 raise answer.refusal()
             return done
         action = _read(answer, _ACTION)
-        if (action.machine_id, action.type) != (machine_id, kind) or not _GUID.fullmatch(action.id):
+        if (action.machine_id, action.type) != (machine_id, kind):
             raise answer.unusable("the answer is of another action")
         if action.progress == "failed":
             raise answer.refusal()
         # The vendor may answer with an action that was in progress, which others have asked for.
         changed = all(action.id != each.id for each in before)
         return Done(action.progress == "reached", changed, action.id)
+
+    async def _check_no_name(self, machine_id: str, deadline: Deadline) -> None:
+        answer = await self._find(machine_id, deadline)
+        if answer.status == _NOT_FOUND:
+            return  # which is documented for no machine
+        found = _read(answer, _MACHINES)
+        if found.next_link or any(_machine_id(each.id) != machine_id for each in found.value):
+            raise VendorError("one machine has this id, and another one has it as its name")
+
+    async def _find(self, name: str, deadline: Deadline) -> Answer:
+        query = {"$filter": f"computerDnsName eq {_quoted(name)}"}
+        call = self._api.call("find machine", "/api/machines", query=query)
+        return await self._api.send(call, deadline)
 
     async def _actions(self, machine_id: str, deadline: Deadline) -> list[_Action]:
         """Return isolations of a machine and their ends, the latest first.

@@ -12,7 +12,10 @@ from typing import Final, Literal
 import msgspec
 
 MAX_LINES: Final = 20_000
-"""Of a list: each is looked at while the whole service waits."""
+"""Of a list, which a host that may be an attacker's has written."""
+
+MAX_LINE: Final = 4096
+"""Characters of a line. While one line is matched, no other thread of the process runs."""
 
 TOLERANCE_S: Final = 2.0
 """Between two records of one start, of which each is cut to whole seconds."""
@@ -52,9 +55,14 @@ class Process(msgspec.Struct, frozen=True):
     def is_same(self, other: "Process") -> bool:
         """Return whether both are records of one process, and not of two with one number."""
         return (
-            _stem(self.name) == _stem(other.name)
+            is_same_name(self.name, other.name)
             and abs(self.started_at - other.started_at) <= TOLERANCE_S
         )
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Return whether both name one program; a path, the case and `.exe` make no difference."""
+    return _stem(one) == _stem(other)
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -78,8 +86,8 @@ def find_process(listing: str, pid: int) -> Process | None:
         ValueError: The list has another form, or two such processes, or does not tell the start.
     """
     lines = listing.splitlines()
-    if len(lines) > MAX_LINES:
-        raise ValueError("too many lines")
+    if len(lines) > MAX_LINES or any(len(line) > MAX_LINE for line in lines):
+        raise ValueError("too many lines, or a line that is too long")
     # White space counts as one space. For runs of it the patterns below would need time that grows
     # with their square.
     lines = [_collapsed(line) for line in lines]

@@ -3,15 +3,17 @@
 Source: gofalcon `real_time_response/`; falconpy `_endpoint/_real_time_response.py`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 
 from vyrox import log
-from vyrox.edr import Deadline
+from vyrox.edr import Deadline, Order
 from vyrox.edr.api import Api
+from vyrox.edr.calls import Call
 from vyrox.edr.falcon import Page, resources
 from vyrox.edr.processes import Process, find_process
 from vyrox.edr.reasons import redacted
@@ -38,13 +40,17 @@ _COMMANDS: Final = "/real-time-response/entities/active-responder-command/v1"
 _QUEUED: Final = "/real-time-response/entities/queued-sessions/command/v1"
 
 
+_Identifier = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,128}\Z")]
+"""Of a session or a command. The vendor's are UUIDs. They are stored, and sent back to it."""
+
+
 class _Session(msgspec.Struct, frozen=True):
-    session_id: str
+    session_id: _Identifier
     offline_queued: bool = False
 
 
 class _Command(msgspec.Struct, frozen=True):
-    cloud_request_id: str
+    cloud_request_id: _Identifier
     queued_command_offline: bool = False
 
 
@@ -61,7 +67,7 @@ _COMMAND = msgspec.json.Decoder(Page[_Command])
 _OUTPUT = msgspec.json.Decoder(Page[Output])
 
 
-async def kill(api: Api, aid: str, pid: int, expected: Process, deadline: Deadline) -> str:
+async def kill(api: Api, aid: str, pid: int, expected: Process, order: Order) -> str:
     """Kill the process `pid` of a host if it is `expected`; return the command's identifier.
 
     A number may have passed on to another program since the alert, so the host is asked for its
@@ -72,9 +78,13 @@ async def kill(api: Api, aid: str, pid: int, expected: Process, deadline: Deadli
             the vendor ends after ten idle minutes.
         VendorOutcomeUnknownError: The kill was sent, and its outcome is not known.
     """
+    deadline = order.deadline
     async with _session(api, aid, deadline) as session_id:
-        _check_same(await _list_processes(api, session_id, deadline), pid, expected)
-        request_id = await _start(api, session_id, "kill", f"kill {pid}", deadline)
+        await _check_same(await _list_processes(api, session_id, deadline), pid, expected)
+        call = api.change(
+            "kill", _COMMANDS, order, body=_command("kill", session_id, f"kill {pid}")
+        )
+        request_id = await _start(api, session_id, call, deadline)
         try:
             output = await _wait(api, request_id, deadline)
         except VendorError as exc:
@@ -148,16 +158,18 @@ async def _end(api: Api, session_id: str) -> None:
 
 
 async def _list_processes(api: Api, session_id: str, deadline: Deadline) -> str:
-    request_id = await _start(api, session_id, "ps", "ps", deadline)
+    call = api.call("ps", _COMMANDS, body=_command("ps", session_id, "ps"))
+    request_id = await _start(api, session_id, call, deadline)
     output = await _wait(api, request_id, deadline)
     if output.stderr:
         raise VendorError(f"ps: the host says: {redacted(output.stderr)}")
     return output.stdout or ""
 
 
-def _check_same(listing: str, pid: int, expected: Process) -> None:
+async def _check_same(listing: str, pid: int, expected: Process) -> None:
     try:
-        process = find_process(listing, pid)
+        # In a thread: a host that may be an attacker's decides how long the list is.
+        process = await asyncio.to_thread(find_process, listing, pid)
     except ValueError as exc:
         raise VendorError("ps: the host's processes cannot be compared with the alert's") from exc
     if process is None:
@@ -166,24 +178,20 @@ def _check_same(listing: str, pid: int, expected: Process) -> None:
         raise VendorError("ps: the number belongs to another process now")
 
 
-async def _start(
-    api: Api, session_id: str, name: Literal["ps", "kill"], command: str, deadline: Deadline
-) -> str:
+def _command(name: str, session_id: str, command: str) -> dict[str, str]:
+    return {"base_command": name, "command_string": command, "session_id": session_id}
+
+
+async def _start(api: Api, session_id: str, call: Call, deadline: Deadline) -> str:
     """Give a command to the host and return what the vendor calls it."""
-    call = api.call(
-        name,
-        _COMMANDS,
-        body={"base_command": name, "command_string": command, "session_id": session_id},
-        changes=name == "kill",
-    )
     answer = await api.send(call, deadline)
     found = resources(answer, _COMMAND)
-    if len(found) != 1 or not found[0].cloud_request_id:
+    if len(found) != 1:
         raise answer.unusable("no command")
     request_id = found[0].cloud_request_id
     if found[0].queued_command_offline:
-        await _take_back(api, session_id, request_id, name)
-        raise VendorError(f"{name}: the host is offline, so it was taken back")
+        await _take_back(api, session_id, request_id, call.name)
+        raise VendorError(f"{call.name}: the host is offline, so it was taken back")
     return request_id
 
 

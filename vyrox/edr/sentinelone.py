@@ -9,10 +9,10 @@ from typing import Final, Literal
 import msgspec
 
 from vyrox import log
-from vyrox.chain.writer import Receipt
-from vyrox.edr import Deadline, Device, Done, Finding, Progress, Target
+from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
 from vyrox.edr.api import Api
 from vyrox.edr.calls import Answer
+from vyrox.edr.processes import is_same_name
 from vyrox.edr.states import States, already
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
@@ -60,9 +60,16 @@ class _Mitigation(msgspec.Struct, frozen=True):
     status: str | None = None
 
 
+class _ThreatInfo(msgspec.Struct, frozen=True, rename="camel"):
+    threat_name: str | None = None
+    file_path: str | None = None
+    originator_process: str | None = None
+
+
 class _Threat(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     agent_realtime_info: _ThreatAgent | None = None
+    threat_info: _ThreatInfo | None = None
     mitigation_status: list[_Mitigation] | None = None
 
 
@@ -91,9 +98,13 @@ class SentinelOne:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def find_device(self, host: str, deadline: Deadline) -> Device:
+    async def find_device(
+        self, host: str, deadline: Deadline, known_id: str | None = None
+    ) -> Device:
         """See VendorClient. What is all digits is an agent's id, not its UUID."""
         if _ID.fullmatch(host):
+            if known_id != host:
+                await self._check_no_name(host, deadline)
             agent = await self._agent(host, deadline)
         else:
             agents = await self._agents({"computerName": host}, deadline)
@@ -102,42 +113,29 @@ class SentinelOne:
             agent = agents[0]
             if (agent.computer_name or "").casefold() != host.casefold():
                 raise VendorError("no agent has exactly this name")
-        tags = agent.tags.sentinelone or [] if agent.tags else []
-        return Device(agent.id, agent.computer_name, tuple(_tag(tag) for tag in tags))
+        return Device(agent.id, agent.computer_name, _tags(agent))
 
-    async def contain(
-        self,
-        device: Device,
-        comment: str,  # noqa: ARG002  (SentinelOne keeps none)
-        receipt: Receipt,
-        deadline: Deadline,
-    ) -> Done:
+    async def change(self, target: Change, order: Order) -> Done:
         """See VendorClient."""
-        return await self._act("disconnect", _CONTAINED, device, receipt, deadline)
+        if target == "contained":
+            return await self._act("disconnect", _CONTAINED, order)
+        return await self._act("connect", _LIFTED, order)
 
-    async def lift(
-        self,
-        device: Device,
-        comment: str,  # noqa: ARG002  (SentinelOne keeps none)
-        receipt: Receipt,
-        deadline: Deadline,
-    ) -> Done:
-        """See VendorClient."""
-        return await self._act("connect", _LIFTED, device, receipt, deadline)
-
-    async def kill(
-        self, device: Device, alert: NormalizedAlert, receipt: Receipt, deadline: Deadline
-    ) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
         """See VendorClient. All processes of the threat are killed, on its agent alone."""
-        threat = await self._threat(alert.raw_id, deadline)
+        device_id = _checked_id(order.device.id)
+        threat = await self._threat(alert.raw_id, order.deadline)
         agent = threat.agent_realtime_info
-        if agent is None or agent.agent_id != _checked_id(device.id):
+        if agent is None or agent.agent_id != device_id:
             raise VendorError("the threat is of another agent")
+        _check_process(threat, alert.process_name)
         if done := _killed_before(threat):
             return done
-        log.event("edr.call", vendor="sentinelone", call="kill", host=device.id, entry=receipt.hash)
-        if not await self._changed("kill", "/threats/mitigate/kill", threat.id, deadline):
-            done = _killed_before(await self._threat(threat.id, deadline))
+        log.event(
+            "edr.call", vendor="sentinelone", call="kill", host=device_id, entry=order.receipt.hash
+        )
+        if not await self._changed("kill", "/threats/mitigate/kill", threat.id, order):
+            done = _killed_before(await self._threat(threat.id, order.deadline))
             if done is None:
                 raise VendorError("kill: the vendor found nothing to do")
             return done
@@ -181,25 +179,23 @@ class SentinelOne:
         )
 
     async def _act(
-        self,
-        action: Literal["disconnect", "connect"],
-        states: States,
-        device: Device,
-        receipt: Receipt,
-        deadline: Deadline,
+        self, action: Literal["disconnect", "connect"], states: States, order: Order
     ) -> Done:
-        """Bring `device` into one of `states`: what is reached there, and what is on the way."""
-        if done := already((await self._agent(device.id, deadline)).network_status, states):
+        """Bring the device into one of `states`: what is reached there, and what is on the way."""
+        agent_id, deadline = order.device.id, order.deadline
+        if done := already((await self._agent(agent_id, deadline)).network_status, states):
             return done
-        log.event("edr.call", vendor="sentinelone", call=action, host=device.id, entry=receipt.hash)
-        if not await self._changed(action, f"/agents/actions/{action}", device.id, deadline):
-            done = already((await self._agent(device.id, deadline)).network_status, states)
+        log.event(
+            "edr.call", vendor="sentinelone", call=action, host=agent_id, entry=order.receipt.hash
+        )
+        if not await self._changed(action, f"/agents/actions/{action}", agent_id, order):
+            done = already((await self._agent(agent_id, deadline)).network_status, states)
             if done is None:
                 raise VendorError(f"{action}: the vendor found nothing to do")
             return done
         return Done(confirmed=False)
 
-    async def _changed(self, name: str, path: str, identifier: str, deadline: Deadline) -> bool:
+    async def _changed(self, name: str, path: str, identifier: str, order: Order) -> bool:
         """Send an action on one thing; return whether the vendor took it on, False if it did not.
 
         Raises:
@@ -207,8 +203,8 @@ class SentinelOne:
             VendorOutcomeUnknownError: It may have happened; or to more than was asked for.
         """
         body = {"filter": _only(identifier), "data": {}}
-        call = self._api.call(name, _API + path, body=body, changes=True)
-        answer = await self._api.send(call, deadline)
+        call = self._api.change(name, _API + path, order, body=body)
+        answer = await self._api.send(call, order.deadline)
         acted = answer.decode(_ACTED)
         affected = acted.data.affected if acted.data else None
         if affected not in {None, 0, 1}:
@@ -224,6 +220,11 @@ class SentinelOne:
         if [agent.id for agent in agents] != [identifier]:
             raise VendorError("read agent: the vendor does not know it")
         return agents[0]
+
+    async def _check_no_name(self, agent_id: str, deadline: Deadline) -> None:
+        agents = await self._agents({"computerName": agent_id}, deadline)
+        if any(agent.id != agent_id for agent in agents):
+            raise VendorError("one agent has this id, and another one has it as its name")
 
     async def _agents(self, query: dict[str, str], deadline: Deadline) -> list[_Agent]:
         call = self._api.call("read agent", f"{_API}/agents", query=query)
@@ -263,8 +264,25 @@ def _check_errors(answer: Answer, errors: list[_Reason] | None) -> None:
         raise answer.refusal()
 
 
+def _tags(agent: _Agent) -> tuple[str, ...] | None:
+    tags = agent.tags.sentinelone if agent.tags else None
+    return None if tags is None else tuple(_tag(tag) for tag in tags)
+
+
 def _tag(tag: _Tag) -> str:
     return f"{tag.key}:{tag.value}" if tag.value else tag.key
+
+
+def _check_process(threat: _Threat, shown: str | None) -> None:
+    """Return if the process that the alert shows is one that the vendor's record names.
+
+    Raises:
+        VendorError: It is not, so the human approved something else.
+    """
+    info = threat.threat_info or _ThreatInfo()
+    names = [info.threat_name, info.file_path, info.originator_process]
+    if shown and not any(name and is_same_name(shown, name) for name in names):
+        raise VendorError("the alert shows another process than the vendor's record of it")
 
 
 def _killed_before(threat: _Threat) -> Done | None:
