@@ -25,7 +25,8 @@
     |  |- DatabaseUnavailableError       the SQL store is away, full, read-only or too slow
     |  |  `- DatabaseBusyError           it works on something else: a lock, or too slow
     |  |- QueueUnavailableError          Redis is away, refusing writes or too slow
-    |  |- QueueFullError                 the tenant's queue holds QUEUE_MAX_ALERTS alerts
+    |  |  `- QueueForbiddenError          its user may not do what Vyrox does
+    |  |- QueueFullError                 the tenant's queue holds QUEUE_MAX_ALERTS or _BYTES
     |  `- OverloadedError                more callers are waiting than may wait
     |- SettingsError                     a setting is missing or bad; stops the start
     `- OperatorError                     a command cannot do what it was asked; said on stderr
@@ -223,8 +224,12 @@ class QueueUnavailableError(UnavailableError):
     """Redis is away, loading, refusing writes or too slow. The write may still have happened."""
 
 
+class QueueForbiddenError(QueueUnavailableError):
+    """Redis is there, and its user may not do what Vyrox does. The text names the command."""
+
+
 class QueueFullError(UnavailableError):
-    """The tenant's queue holds QUEUE_MAX_ALERTS alerts. The row stays and is queued later."""
+    """The tenant's queue holds QUEUE_MAX_ALERTS or QUEUE_MAX_BYTES. The row is queued later."""
 
 
 class OverloadedError(UnavailableError):

@@ -8,8 +8,8 @@ put the same alert at the same time: the script adds it where it is not there, i
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Final, Literal, TypeGuard, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Literal, TypeGuard, TypeVar, cast
 
 import msgspec
 import redis.asyncio
@@ -25,64 +25,133 @@ from vyrox.group_commit import GroupCommit
 from vyrox.models import NormalizedAlert
 from vyrox.redis_client import redis_call
 
+T = TypeVar("T")
+
 GROUP: Final = "triage"
 """The consumer group. One is enough: an alert is triaged once."""
 
 MAX_DELIVERIES: Final = 5
 """A consumer that dies on an alert must not die on it for ever."""
 
+DEFAULT_MAX_BYTES: Final = 1024 * 1024 * 1024
+
+PAGE: Final = 500
+"""Entries that one call of a recount looks at."""
+
 MAX_CLAIM_BYTES: Final = 8 * 1024 * 1024
 """Of entries that one `take_over` returns, less the last."""
 
-_PROBE_KEY: Final = "vyrox:probe"
+MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Of entries that one call of a recount looks at, less the last; Redis serves nobody else then."""
+
+_PROBED: Final = "!probe"
+"""Whose keys a probe uses, and leaves empty: no tenant can have this name (contract 7)."""
 
 # A mark (alert id -> entry id) without its entry counts as missing: somebody deleted the stream,
 # and the new one may give the same entry id to another alert.
-_IS_QUEUED: Final = """
-local function is_queued(stream, marks, id)
-  local entry = redis.call('HGET', marks, id)
+#
+# Beside the marks stand `bytes` and `count`, of what was in the stream when it was last counted and
+# of all that was added since. Whoever finishes alerts need not keep them, so they are upper bounds;
+# they begin anew when the stream is empty. Without them the marks were lost, or are those of an
+# earlier version. Where they are missing and where they no longer say enough, the result is
+# `unsure`, and the stream has to be counted.
+_PUT_ONE: Final = """
+local function is_queued(stream, entry, id)
   local found = entry and redis.call('XRANGE', stream, entry, entry)[1]
   return found and string.find(found[2][2], id, 1, true)
 end
+local function put(stream, marks, max_alerts, max_bytes, id, alert, raw)
+  local held = redis.call('HMGET', marks, id, 'bytes', 'count')
+  if is_queued(stream, held[1], id) then return 'present' end
+  local length = redis.call('XLEN', stream)
+  if length >= max_alerts then return 'full' end
+  local bytes, count = 0, 0
+  if length > 0 then
+    if not held[2] then return 'unsure' end
+    bytes, count = tonumber(held[2]), tonumber(held[3])
+    if bytes >= max_bytes then
+      return (count - length) * 16 >= count and count > length and 'unsure' or 'full'
+    end
+  end
+  local entry = redis.call('XADD', stream, '*', 'alert', alert, 'raw', raw)
+  redis.call('HSET', marks, id, entry, 'bytes', bytes + #alert + #raw, 'count', count + 1)
+  return 'added'
+end
 """
 
-# Per alert: stream and marks; its three arguments follow the maximum length.
+# Per alert: stream and marks; its three arguments follow the two maxima.
 _PUT: Final = (
-    _IS_QUEUED
+    _PUT_ONE
     + """
-local results = {}
+local results, max_alerts, max_bytes = {}, tonumber(ARGV[1]), tonumber(ARGV[2])
 for i = 1, #KEYS / 2 do
-  local stream, marks = KEYS[2 * i - 1], KEYS[2 * i]
-  local id = ARGV[3 * i - 1]
-  if is_queued(stream, marks, id) then
-    results[i] = 'present'
-  elseif redis.call('XLEN', stream) >= tonumber(ARGV[1]) then
-    results[i] = 'full'
-  else
-    local entry = redis.call('XADD', stream, '*', 'alert', ARGV[3 * i], 'raw', ARGV[3 * i + 1])
-    redis.call('HSET', marks, id, entry)
-    results[i] = 'added'
-  end
+  results[i] = put(KEYS[2 * i - 1], KEYS[2 * i], max_alerts, max_bytes,
+                   ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2])
 end
 return results
 """
 )
-_MISSING: Final = (
-    _IS_QUEUED
+
+# All that a 202 takes, on keys of no tenant; with ARGV[1], all that giving an alert up takes, too.
+# The first write must be that of an alert: after another one, Redis does not look at its memory.
+_PROBE: Final = (
+    _PUT_ONE
     + """
-local missing = {}
-for i = 1, #ARGV do
-  if not is_queued(KEYS[2 * i - 1], KEYS[2 * i], ARGV[i]) then
-    missing[#missing + 1] = ARGV[i]
-  end
+local stream, marks, results = KEYS[1], KEYS[2], {}
+for i = 1, 2 do results[i] = put(stream, marks, 2, 2, 'id', 'id', '') end
+if ARGV[1] ~= '' then
+  redis.call('SCAN', '0', 'COUNT', 1)
+  redis.call('XGROUP', 'CREATE', stream, ARGV[1], '0')
+  redis.call('XPENDING', stream, ARGV[1], '-', '+', 1)
+  redis.call('XACK', stream, ARGV[1], '0-1')
+  redis.call('XDEL', stream, '0-1')
+  redis.call('HDEL', marks, 'id')
 end
-return missing
+redis.call('DEL', stream, marks)
+return results
 """
 )
+_MISSING: Final = (
+    _PUT_ONE
+    + """
+local missing, unsure = {}, {}
+for i = 1, #ARGV do
+  local stream, marks = KEYS[2 * i - 1], KEYS[2 * i]
+  local held = redis.call('HMGET', marks, ARGV[i], 'bytes')
+  if not is_queued(stream, held[1], ARGV[i]) then
+    local is_counted = held[2] or redis.call('XLEN', stream) == 0
+    local list = is_counted and missing or unsure
+    list[#list + 1] = ARGV[i]
+  end
+end
+return {missing, unsure}
+"""
+)
+
+# Marks what stands in the stream behind ARGV[1], one page of it, and adds it to the bytes and count
+# so far. What is added meanwhile comes at the end, what is taken off was counted: an upper bound.
+_RECOUNT: Final = """
+local stream, marks = KEYS[1], KEYS[2]
+local after, bytes, count = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local most_bytes, most = bytes + tonumber(ARGV[4]), count + tonumber(ARGV[5])
+while bytes < most_bytes and count < most do
+  local found = redis.call('XRANGE', stream, '(' .. after, '+', 'COUNT', 1)[1]
+  if not found then
+    redis.call('HSET', marks, 'bytes', bytes, 'count', count)
+    return {1, after, bytes, count}
+  end
+  local alert, raw = found[2][2], found[2][4]
+  local id = string.match(alert, '^{"id":"([^"]+)"')
+  if id then redis.call('HSET', marks, id, found[1]) end
+  after, bytes, count = found[1], bytes + #alert + #(raw or ''), count + 1
+end
+return {0, after, bytes, count}
+"""
 _REMOVE: Final = """
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 redis.call('HDEL', KEYS[2], ARGV[3])
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 """
 
 
@@ -113,9 +182,18 @@ class TenantRows(msgspec.Struct, frozen=True):
     dead: int
 
 
-PutResult = Literal[b"added", b"present", b"full"]
+PutResult = Literal[b"added", b"present", b"full", b"unsure"]
 
-_PUT_RESULTS: Final = frozenset({b"added", b"present", b"full"})
+_PUT_RESULTS: Final = frozenset({b"added", b"present", b"full", b"unsure"})
+
+
+class _Counted(msgspec.Struct, frozen=True):
+    """How far a recount has come: the entry it stands at, and what stands before."""
+
+    after: bytes = b"0-0"
+    size_bytes: int = 0
+    count: int = 0
+
 
 _RawEntry = tuple[bytes, dict[bytes, bytes]]
 """An entry id and the entry's fields, as Redis replies them."""
@@ -135,11 +213,19 @@ def _marks_key(tenant_id: str) -> str:
 class AlertQueue:
     """The streams of all tenants. `put` needs `run` to be running."""
 
-    def __init__(self, client: redis.asyncio.Redis, database: Database, max_alerts: int) -> None:
-        """`max_alerts` is per tenant; a full queue refuses, nothing is trimmed."""
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        database: Database,
+        max_alerts: int,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        """The maxima are per tenant; a full queue refuses, nothing is trimmed."""
         self._redis = client
         self._database = database
         self._max_alerts = max_alerts
+        self._max_bytes = max_bytes
+        self._recounts: dict[str, _Counted] = {}  # under way, by tenant
         self._puts = GroupCommit[Entry, PutResult](
             self.put_batch,
             lambda entry: len(entry.alert) + len(entry.raw),
@@ -147,6 +233,8 @@ class AlertQueue:
         )
         self._put_script = client.register_script(_PUT)
         self._missing_script = client.register_script(_MISSING)
+        self._recount_script = client.register_script(_RECOUNT)
+        self._probe_script = client.register_script(_PROBE)
         self._remove_script = client.register_script(_REMOVE)
 
     async def run(self) -> None:
@@ -158,20 +246,43 @@ class AlertQueue:
 
         Raises:
             QueueFullError: The stream holds the maximum; a refill adds the entry when it has room.
-            QueueUnavailableError: Redis did not confirm; the entry may be there.
+            QueueUnavailableError: Redis did not confirm, and the entry may be there; or the stream
+                is being counted.
             OverloadedError: Too many are waiting.
         """
-        if await self._puts.submit(entry) == b"full":
-            raise QueueFullError(f"{entry.tenant_id} has {self._max_alerts} alerts queued")
+        result = await self._puts.submit(entry)
+        if result == b"full":
+            raise QueueFullError(f"the queue of {entry.tenant_id} is full")
+        if result == b"unsure":
+            raise QueueUnavailableError(f"the queue of {entry.tenant_id} is being counted")
 
     async def put_batch(self, entries: Sequence[Entry]) -> list[PutResult]:
         """Add each of `entries` that is not there and has room, in one call; return how each went.
 
+        Where that cannot be told before the stream is counted, a page of it is, and if that is not
+        all, the result is `unsure`: `end_recounts` goes on.
+
         Raises:
             QueueUnavailableError: Redis did not confirm; some may be there.
         """
+        results = await self._put_batch(entries)
+        if b"unsure" not in results:
+            return results
+        unsure = [index for index, result in enumerate(results) if result == b"unsure"]
+        counted = {
+            tenant_id: await self._recount(tenant_id)
+            for tenant_id in {entries[index].tenant_id for index in unsure}
+        }
+        again = [index for index in unsure if counted[entries[index].tenant_id]]
+        if again:
+            retried = await self._put_batch([entries[index] for index in again])
+            for index, result in zip(again, retried, strict=True):
+                results[index] = result
+        return results
+
+    async def _put_batch(self, entries: Sequence[Entry]) -> list[PutResult]:
         keys: list[str] = []
-        args: list[str | bytes | int] = [self._max_alerts]
+        args: list[str | bytes | int] = [self._max_alerts, self._max_bytes]
         for entry in entries:
             keys += (stream_key(entry.tenant_id), _marks_key(entry.tenant_id))
             args += (entry.alert_id, entry.alert, entry.raw)
@@ -187,18 +298,67 @@ class AlertQueue:
     async def missing(self, alerts: Sequence[tuple[str, str]]) -> list[str]:
         """Return the ids, out of (tenant id, alert id), that the streams do not hold."""
         keys = [key(tenant_id) for tenant_id, _ in alerts for key in (stream_key, _marks_key)]
+        while True:
+            async with redis_call():
+                reply = await self._missing_script(keys, [alert_id for _, alert_id in alerts])
+            missing, unsure = cast(tuple[list[bytes], list[bytes]], reply)
+            if not unsure:
+                return [alert_id.decode() for alert_id in missing]
+            for tenant_id in {t for t, alert_id in alerts if alert_id.encode() in unsure}:
+                self._recounts.setdefault(tenant_id, _Counted())
+            await self.end_recounts()
+
+    async def end_recounts(self) -> None:
+        """Count to the end every stream whose count is under way.
+
+        Raises:
+            QueueUnavailableError: Redis failed; the next call goes on.
+        """
+        for tenant_id in list(self._recounts):
+            while tenant_id in self._recounts:
+                await self._recount(tenant_id)
+
+    async def _recount(self, tenant_id: str) -> bool:
+        """Count a page of the tenant's stream, and mark what stands there; return if it is all."""
+        keys = [stream_key(tenant_id), _marks_key(tenant_id)]
+        so_far = self._recounts.setdefault(tenant_id, _Counted())
+        args = (*msgspec.structs.astuple(so_far), MAX_PAGE_BYTES, PAGE)
         async with redis_call():
-            reply = await self._missing_script(keys, [alert_id for _, alert_id in alerts])
-        return [alert_id.decode() for alert_id in cast(list[bytes], reply)]
+            reply = await self._recount_script(keys, args)
+        is_all, after, size_bytes, count = cast(tuple[int, bytes, int, int], reply)
+        # Two may be at it: either has counted right from where it began.
+        if is_all:
+            self._recounts.pop(tenant_id, None)
+        elif tenant_id in self._recounts:
+            self._recounts[tenant_id] = _Counted(after, size_bytes, count)
+        return bool(is_all)
 
     async def probe(self) -> None:
-        """Write to Redis: PING succeeds on a server that is full or read-only.
+        """Do what a 202 takes, and leave nothing.
+
+        Nothing less would do: a server that is full, or that lets its user run no scripts, still
+        takes other writes.
 
         Raises:
             QueueUnavailableError: An alert could not be queued now.
         """
+        await self._probe("")
+
+    async def check_rights(self) -> None:
+        """Do also what giving an alert up takes.
+
+        Raises:
+            QueueForbiddenError: The Redis user may not; the text names the command.
+            QueueUnavailableError: As `probe`.
+        """
+        await self._probe(GROUP)
+
+    async def _probe(self, group: str) -> None:
+        keys = [stream_key(_PROBED), _marks_key(_PROBED)]
         async with redis_call():
-            await self._redis.set(_PROBE_KEY, b"")
+            reply: object = await self._probe_script(keys, [group])
+        if not _is_put_reply(reply, 2) or reply[1] != b"present":
+            raise QueueUnavailableError("a reply that is none to what was asked")
 
     async def read(
         self, tenant_id: str, consumer: str, count: int, block_ms: int | None = None
@@ -211,9 +371,11 @@ class AlertQueue:
         """
         stream = stream_key(tenant_id)
         async with redis_call():
-            await self._ensure_group(stream)
-            reply = await self._redis.xreadgroup(
-                GROUP, consumer, {stream: ">"}, count=count, block=block_ms
+            reply = await self._of_group(
+                stream,
+                lambda: self._redis.xreadgroup(
+                    GROUP, consumer, {stream: ">"}, count=count, block=block_ms
+                ),
             )
         streams = cast(list[tuple[bytes, list[_RawEntry]]], reply or [])
         return await self._skip_finished(tenant_id, [e for _, page in streams for e in page])
@@ -237,9 +399,11 @@ class AlertQueue:
         """Return what is left of the first `count` idle ones, and whether there are no others."""
         stream = stream_key(tenant_id)
         async with redis_call():
-            await self._ensure_group(stream)
-            idle = await self._redis.xpending_range(
-                stream, GROUP, "-", "+", count, idle=min_idle_ms
+            idle = await self._of_group(
+                stream,
+                lambda: self._redis.xpending_range(
+                    stream, GROUP, "-", "+", count, idle=min_idle_ms
+                ),
             )
         deliveries = {
             cast(bytes, entry["message_id"]): cast(int, entry["times_delivered"]) for entry in idle
@@ -321,12 +485,23 @@ class AlertQueue:
         async with redis_call():
             await self._remove_script(keys, [GROUP, entry_id, alert_id])
 
-    async def _ensure_group(self, stream: str) -> None:
+    async def _of_group(self, stream: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what `call` returns, making the group where there is none.
+
+        Not before it is known to be missing: a Redis without memory makes no group, and only
+        consumers can give it memory again.
+        """
+        try:
+            return await call()
+        except redis.exceptions.ResponseError as exc:
+            if not str(exc).startswith("NOGROUP"):
+                raise
         try:
             await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
         except redis.exceptions.ResponseError as exc:
             if not str(exc).startswith("BUSYGROUP"):
                 raise
+        return await call()
 
     async def peek(self, tenant_id: str, count: int) -> list[NormalizedAlert]:
         """Return the first `count` alerts in the tenant's stream, and leave them there."""

@@ -1,6 +1,7 @@
 """The client of Redis: every command once, in limited time, and one error for every failure."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -13,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.typing import EncodableT
 
-from vyrox.errors import QueueUnavailableError
+from vyrox.errors import QueueForbiddenError, QueueUnavailableError
 
 CALL_TIMEOUT_S: Final = 0.8
 """Of one call to Redis: less than the second within which a webhook is answered."""
@@ -41,6 +42,8 @@ def connect(url: str) -> redis.asyncio.Redis:
     return client
 
 
+_COMMAND: Final = re.compile(r"run the '([a-z|_-]{1,40})' command")
+
 _PACKER: Final = HiredisRespSerializer()
 
 
@@ -59,6 +62,7 @@ async def redis_call() -> AsyncIterator[None]:
     A call that runs out of time loses its connection, so no later call gets its reply.
 
     Raises:
+        QueueForbiddenError: The user of this client may not do it. The text names the command.
         QueueUnavailableError: Redis failed. What was asked may still have happened.
     """
     try:
@@ -67,7 +71,24 @@ async def redis_call() -> AsyncIterator[None]:
     except TimeoutError as exc:
         raise QueueUnavailableError(f"no answer within {CALL_TIMEOUT_S} s") from exc
     except (redis.exceptions.RedisError, OSError) as exc:
+        if _is_forbidden(exc):
+            raise QueueForbiddenError(f"the Redis user may not {_forbidden(str(exc))}") from exc
         # A reply's text can quote the command, and with it the alert: only its code is kept.
         is_reply = isinstance(exc, redis.exceptions.ResponseError)
         reason = str(exc).partition(" ")[0] if is_reply else str(exc)
         raise QueueUnavailableError(f"{type(exc).__name__}: {reason}") from exc
+
+
+def _is_forbidden(exc: Exception) -> bool:
+    # What a script may not do comes without the code NOPERM.
+    return isinstance(exc, redis.exceptions.NoPermissionError) or (
+        isinstance(exc, redis.exceptions.ResponseError)
+        and str(exc).startswith(("ACL failure in script", "The user executing the script"))
+    )
+
+
+def _forbidden(text: str) -> str:
+    """Return what a reply says is not allowed, in words of our own: the rest may be an alert's."""
+    if command := _COMMAND.search(text):
+        return f"run the command {command[1]}"
+    return "access a key: it needs ~vyrox:*" if "key" in text else "do what a script does"
