@@ -129,6 +129,7 @@ def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, st
         "INGESTION_PORT": str(public),
         "PROXY_PORT": str(private),
         "QUEUE_MAX_ALERTS": "100000000",
+        "QUEUE_MAX_BYTES": "1000000000000",
         **({} if database_url is None else {"DATABASE_URL": database_url}),
     }
 

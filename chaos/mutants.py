@@ -105,8 +105,8 @@ MUTANTS: Final = (
     Mutant(
         "queued without a look whether it is there",
         "vyrox/queue.py",
-        "  if is_queued(stream, marks, id) then\n    results[i] = 'present'",
-        "  if false then\n    results[i] = 'present'",
+        "  if is_queued(stream, held[1], id) then return 'present' end\n",
+        "  if false then return 'present' end\n",
         ("kill", CRASHES),
     ),
     Mutant(

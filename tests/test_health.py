@@ -71,7 +71,7 @@ def test_intervals_leave_a_fault_unseen_for_less_than_a_second_contract_17() -> 
 
 async def test_probe_writes_to_both_stores(client: redis.asyncio.Redis, database: Database) -> None:
     await assert_well(health_of(client, database))
-    assert await client.keys("*") == [b"vyrox:probe"]
+    assert await client.keys("*") == []
     assert await database.read(lambda c: c.execute(sa.select(heartbeat.c.at)).scalar()) == NOW
 
 
@@ -93,6 +93,35 @@ async def test_check_redis_that_refuses_writes_contract_17(
         finally:
             await client.config_set(setting, good)
         await assert_well(health)
+
+
+@pytest.mark.parametrize(
+    ("rights", "reason"),
+    [
+        pytest.param(
+            ("+@all", "-@scripting", "~*"), "may not run the command eval", id="reject_scripts"
+        ),
+        pytest.param(("+@all", "-xadd", "~*"), "may not run the command xadd", id="reject_xadd"),
+        pytest.param(("+@all", "~vyrox:probe"), "needs ~vyrox:*", id="reject_keys"),
+    ],
+)
+async def test_check_redis_whose_user_cannot_queue_contract_17(
+    client: redis.asyncio.Redis,
+    data_dir: Path,
+    redis_url: str,
+    rights: tuple[str, ...],
+    reason: str,
+) -> None:
+    """Such a user may write: a SET, which the probe once was, succeeds."""
+    await client.execute_command("ACL", "SETUSER", "some", "on", ">word", "resetkeys", *rights)
+    url = redis_url.replace("unix://", "unix://some:word@")
+    try:
+        async with sqlite_health(url, data_dir) as (health, _):
+            await health.probe()
+            with pytest.raises(UnavailableError, match=reason.replace("*", r"\*")):
+                health.check()
+    finally:
+        await client.execute_command("ACL", "DELUSER", "some")
 
 
 async def test_check_redis_that_became_a_replica_contract_17(

@@ -17,7 +17,7 @@ ROWS: Final = (
     "cli.opened cli.output cli.secret_input demo.containment mock_edr.control mock_edr.inventory"
     " routes.* simulate.request",
     "asgi auth background confirmation containers containment demo.running health http_protocol"
-    " mock_edr.clouds preview refill retention simulate.scenarios",
+    " mock_edr.clouds preview redis_check refill retention simulate.scenarios",
     "order_check quarantine",
     "adapters chain.export chain.live claims intake mock_edr.crowdstrike mock_edr.sentinelone"
     " queue tenants",
@@ -25,7 +25,7 @@ ROWS: Final = (
     " mock_edr.crowdstrike.alerts mock_edr.crowdstrike.hosts mock_edr.crowdstrike.rtr"
     " mock_edr.defender mock_edr.delivery mock_edr.sentinelone.agents"
     " mock_edr.sentinelone.threats mock_edr.vendor",
-    "edr_credentials guard_rails",
+    "dead_letters edr_credentials guard_rails",
     "devices",
     "device_names edr.actions edr.clients events mock_edr.*.gateway mock_edr.crowdstrike.sensor"
     " mock_edr.entra mock_edr.fleet mock_edr.odata mock_edr.recording",

@@ -21,11 +21,12 @@ from tests.alerts import (
     stored_entries,
     unfinished,
 )
-from tests.audit import FaultyDatabase
+from tests.audit import FaultyDatabase, events
 from vyrox.db import Database, open_database
 from vyrox.db.tables import alerts
+from vyrox.dead_letters import MAX_DELIVERIES, PATIENCE_MS, is_dead
 from vyrox.errors import DatabaseUnavailableError, QueueFullError, QueueUnavailableError
-from vyrox.queue import GROUP, MAX_DELIVERIES, AlertQueue, TenantRows, count_rows, stream_key
+from vyrox.queue import GROUP, AlertQueue, Entry, TenantRows, count_rows, stream_key
 from vyrox.redis_client import connect
 
 MAX_ALERTS: Final = 1000
@@ -161,6 +162,96 @@ async def test_put_batch_entry_of_another_alert_is_not_this_one_contract_17(
     await client.xadd(stream_key(TENANT), {"alert": other.alert, "raw": other.raw}, entry_id)
     assert await queue.missing([(TENANT, entry.alert_id)]) == [entry.alert_id]
     assert await queue.put_batch([entry]) == [b"added"]
+
+
+MARKS: Final = "vyrox:queued:{acme-corp}"
+
+
+async def test_put_batch_without_its_marks_queues_nothing_twice_contract_15(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    entries = await stored_entries(database, 3)
+    await queue.put_batch(entries)
+    await client.delete(MARKS)
+    assert await queue.missing([(entry.tenant_id, entry.alert_id) for entry in entries]) == []
+    await client.delete(MARKS)
+    [new] = await stored_entries(database, 1)
+    assert await queue.put_batch([*entries, new]) == [*[b"present"] * 3, b"added"]
+    assert await queued_ids(client) == sorted(entry.alert_id for entry in [*entries, new])
+
+
+async def test_put_batch_without_the_marks_of_a_long_queue_waits_for_them_contract_15(
+    queue: AlertQueue,
+    client: redis.asyncio.Redis,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vyrox.queue.PAGE", 2)
+    entries = await stored_entries(database, 5)
+    await queue.put_batch(entries)
+    await client.delete(MARKS)
+    other = await stored_entries(database, 1, "other-corp")
+    assert await queue.put_batch([entries[4], *other]) == [b"unsure", b"added"]
+    assert await queue.put_patiently(entries[4:]) == [b"present"]
+    assert len(await queued_ids(client)) == 5
+
+
+def size(entries: Sequence[Entry]) -> int:
+    return sum(len(entry.alert) + len(entry.raw) for entry in entries)
+
+
+async def test_put_into_a_queue_with_too_many_bytes_is_refused_contract_17(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    entries = await stored_entries(database, 4)
+    queue = AlertQueue(client, database, MAX_ALERTS, size(entries[:2]) + 1)
+    assert await queue.put_batch(entries) == [*[b"added"] * 3, b"full"]
+    async with running(queue):
+        with pytest.raises(QueueFullError):
+            await queue.put(entries[3])
+        await queue.put((await stored_entries(database, 1, "other-corp"))[0])
+    [first] = await queue.read(TENANT, "a", 1)
+    await queue.finish(first, NOW)
+    assert await queue.put_batch(entries[3:]) == [b"added"]
+
+
+async def test_put_finds_the_room_that_others_have_made_contract_17(
+    client: redis.asyncio.Redis, database: Database
+) -> None:
+    """As docs/operations.md tells consumers in other languages: XDEL and HDEL, and no more."""
+    large = entry_of(new_delivery(bytes(10_000)))
+    small = await stored_entries(database, 9)
+    queue = AlertQueue(client, database, MAX_ALERTS, size([large, *small[:4]]))
+    assert await queue.put_batch([large, *small[:5]]) == [*[b"added"] * 5, b"full"]
+    await take_off(client, small[:4])
+    # What is left is more than a fifth of the bytes, and more than the average.
+    assert await queue.put_batch(small[4:]) == [*[b"added"] * 4, b"full"]
+    await take_off(client, [large, *small])
+    assert await queue.put_batch([large, *small[:5]]) == [*[b"added"] * 5, b"full"]
+
+
+async def take_off(client: redis.asyncio.Redis, entries: Sequence[Entry]) -> None:
+    """Do what a consumer in another language does once the rows are marked."""
+    for entry in entries:
+        if (entry_id := await client.hget(MARKS, entry.alert_id)) is not None:
+            await client.xdel(stream_key(TENANT), entry_id)
+            await client.hdel(MARKS, entry.alert_id)
+
+
+async def test_consumers_make_room_in_a_redis_without_memory_contract_17(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    await put_new(queue, database, 2)
+    [first] = await queue.read(TENANT, "one", 1)
+    await client.config_set("maxmemory", 1)
+    try:
+        [second] = await queue.read(TENANT, "one", 1)
+        assert len(await queue.take_over(TENANT, "two", 0, NOW)) == 2
+        for delivered in (first, second):
+            await queue.finish(delivered, NOW)
+    finally:
+        await client.config_set("maxmemory", 0)
+    assert await queued_ids(client) == []
 
 
 async def test_read_each_alert_goes_to_one_consumer(queue: AlertQueue, database: Database) -> None:
@@ -319,6 +410,58 @@ async def test_take_over_gives_up_after_max_deliveries(
     assert await queued_ids(client) == [fresh]
     assert await unfinished(database) == {(TENANT, fresh)}
     assert delivered.alert.id == worn_out
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "idle_ms", "dead"),
+    [
+        pytest.param(MAX_DELIVERIES - 1, 10 * PATIENCE_MS, False, id="reject_one_more_try"),
+        pytest.param(MAX_DELIVERIES, PATIENCE_MS - 1, False, id="reject_at_work"),
+        pytest.param(MAX_DELIVERIES, PATIENCE_MS, True, id="accept_never_finished"),
+        pytest.param(MAX_DELIVERIES + 1, 0, True, id="accept_one_too_many"),
+    ],
+)
+def test_is_dead_contract_49(deliveries: int, idle_ms: int, dead: bool) -> None:
+    assert is_dead(deliveries, idle_ms) is dead
+
+
+async def test_give_up_dead_of_a_consumer_in_another_language_contract_49(
+    queue: AlertQueue, client: redis.asyncio.Redis, database: Database
+) -> None:
+    """Plain Redis, as docs/operations.md has it: nobody calls `take_over`."""
+    dead, fresh = await put_new(queue, database, 2)
+    await put_new(queue, database, 1, "nobody-reads")
+    key = stream_key(TENANT)
+    await client.xgroup_create(key, GROUP, "0")
+    await client.xreadgroup(GROUP, "worker", {key: ">"}, count=1)
+    for _ in range(MAX_DELIVERIES - 1):
+        await client.xautoclaim(key, GROUP, "worker", 0)
+    await queue.give_up_dead(NOW)
+    assert await queued_ids(client) == sorted([dead, fresh])  # the consumer may be at work
+    await client.xautoclaim(key, GROUP, "worker", 0)
+    for _ in range(2):
+        await queue.give_up_dead(NOW + 9)
+    assert await database.read(row, dead) == (NOW + 9, "delivered 6 times, never finished")
+    assert await queued_ids(client) == [fresh]
+    assert (await client.xpending(key, GROUP))["pending"] == 0
+    told = [e for e in await events(database, TENANT) if e["kind"] == "alert.dead"]
+    assert [(e["alert_id"], e["deliveries"]) for e in told] == [(dead, 6)]
+
+
+async def test_give_up_dead_finds_one_behind_a_page_contract_49(
+    queue: AlertQueue,
+    client: redis.asyncio.Redis,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vyrox.queue.PAGE", 2)
+    ids = await put_new(queue, database, 5)
+    held = await queue.read(TENANT, "worker", 5)
+    await client.xclaim(
+        stream_key(TENANT), GROUP, "worker", 0, [held[4].entry_id], retrycount=6, justid=True
+    )
+    await queue.give_up_dead(NOW)
+    assert await queued_ids(client) == sorted(ids[:4])
 
 
 async def test_take_over_gives_up_whatever_else_the_consumer_holds(

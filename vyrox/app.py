@@ -10,7 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
+import redis.asyncio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -40,6 +42,7 @@ from vyrox.intake import Intake
 from vyrox.quarantine import Quarantine
 from vyrox.queue import AlertQueue
 from vyrox.rate_limit import RateLimit
+from vyrox.redis_check import RedisCheck
 from vyrox.redis_client import connect
 from vyrox.refill import Refill
 from vyrox.retention import delete_expired
@@ -55,6 +58,7 @@ CLAIMS_INTERVAL_S = 5.0
 CLOCKS_INTERVAL_S = 1.0
 CONFIRMATION_INTERVAL_S = 0.5
 REFILL_INTERVAL_S = 2.0
+DEAD_INTERVAL_S = 5.0
 RETENTION_INTERVAL_S = 3600.0
 RETENTION_FIRST_S = 600.0
 """After the start. A machine that boots with a wrong clock has time to correct it first."""
@@ -135,10 +139,7 @@ async def open_resources(
             )
         except UnavailableError as exc:
             raise OperatorError(f"the database cannot be opened: {exc}") from exc
-        redis_url = settings.redis_url
-        if redis_url is None:
-            redis_url = await stack.enter_async_context(embedded_valkey(directory))
-        client = await stack.enter_async_context(connect(redis_url))
+        client = await _open_redis(stack, settings, directory)
         vault = open_vault(settings, await database.read(holds_secrets))
         tenants = TenantDirectory(
             database,
@@ -163,9 +164,11 @@ async def open_resources(
         )
         events = AuditEvents(writer, budget=budget)
         intake = Intake(writer, settings.redelivery_window_s)
-        queue = AlertQueue(client, database, settings.queue_max_alerts)
+        queue = AlertQueue(client, database, settings.queue_max_alerts, settings.queue_max_bytes)
         health = Health(database, queue, wall_clock)
         refill = Refill(client, queue, database)
+        redis_check = RedisCheck(client, queue.check_rights, refill.check_rights)
+        await redis_check.at_start()
 
         if make is None:
             http = await stack.enter_async_context(open_http())
@@ -190,6 +193,9 @@ async def open_resources(
             now = clocks.lease_time()
             await writer.commit(claims.give_up_lapsed, now)
             await database.write(claims.delete_expired, now)
+
+        async def give_up_dead() -> None:
+            await queue.give_up_dead(clocks.lease_time())
 
         async def retain() -> None:
             clocks.check()
@@ -216,6 +222,8 @@ async def open_resources(
             every(CLAIMS_INTERVAL_S, "claims", settle_claims),
             every(CONFIRMATION_INTERVAL_S, "confirmation", confirmation.run),
             every(REFILL_INTERVAL_S, "refill", refill.run_if_due),
+            every(REFILL_INTERVAL_S, "redis", redis_check.later),
+            every(DEAD_INTERVAL_S, "dead letters", give_up_dead),
             every(RETENTION_INTERVAL_S, "retention", retain, first_s=RETENTION_FIRST_S),
             every(COUNTS_INTERVAL_S, "counts", log.report_counts),
         ):
@@ -244,6 +252,15 @@ async def open_resources(
             rate_limit=RateLimit(settings.execute_rate_per_minute),
         )
         yield for_ingestion, for_proxy
+
+
+async def _open_redis(
+    stack: AsyncExitStack, settings: Settings, directory: Path
+) -> redis.asyncio.Redis:
+    url = settings.redis_url
+    if url is None:
+        url = await stack.enter_async_context(embedded_valkey(directory))
+    return await stack.enter_async_context(connect(url))
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

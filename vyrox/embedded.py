@@ -29,6 +29,9 @@ from vyrox.errors import OperatorError
 MAX_SOCKET_PATH: Final = 100
 """Bytes. Linux takes 107 in a socket's address, macOS 103."""
 
+_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+"""Of the container this runs in, where it is one of Linux: bytes, or `max`."""
+
 START_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 10.0
 
@@ -117,6 +120,7 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
+        "maxmemory": str(_memory_bytes() // 2),  # as much again is for writing its log anew
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
@@ -144,6 +148,16 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
             raise
         raise OperatorError(_not_started(directory, f"silent for {START_TIMEOUT_S} s")) from exc
     return process
+
+
+def _memory_bytes() -> int:
+    """Return how much memory there is for this process: the machine's, or its container's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = _CGROUP_LIMIT.read_text().strip()
+    except OSError:
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 async def _answers(data_dir: Path) -> bool:

@@ -20,23 +20,25 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.db import Database
 from vyrox.db.tables import alerts
+from vyrox.dead_letters import give_up, is_dead
 from vyrox.errors import QueueFullError, QueueUnavailableError
 from vyrox.group_commit import GroupCommit
 from vyrox.models import NormalizedAlert
 from vyrox.redis_client import redis_call
+from vyrox.tenant_id import is_tenant_id
 
 T = TypeVar("T")
 
 GROUP: Final = "triage"
 """The consumer group. One is enough: an alert is triaged once."""
 
-MAX_DELIVERIES: Final = 5
-"""A consumer that dies on an alert must not die on it for ever."""
-
 DEFAULT_MAX_BYTES: Final = 1024 * 1024 * 1024
 
 PAGE: Final = 500
-"""Entries that one call of a recount looks at."""
+"""Entries that one call of a recount, or one look for dead alerts, goes through."""
+
+SCANNED: Final = 1000
+"""Keys that one call looks at for streams."""
 
 MAX_CLAIM_BYTES: Final = 8 * 1024 * 1024
 """Of entries that one `take_over` returns, less the last."""
@@ -280,6 +282,16 @@ class AlertQueue:
                 results[index] = result
         return results
 
+    async def put_patiently(self, entries: Sequence[Entry]) -> list[PutResult]:
+        """Do as `put_batch`, and count the streams to the end where they have to be.
+
+        Raises:
+            QueueUnavailableError: As `put_batch`.
+        """
+        while b"unsure" in (results := await self.put_batch(entries)):
+            await self.end_recounts()
+        return results
+
     async def _put_batch(self, entries: Sequence[Entry]) -> list[PutResult]:
         keys: list[str] = []
         args: list[str | bytes | int] = [self._max_alerts, self._max_bytes]
@@ -385,8 +397,8 @@ class AlertQueue:
     ) -> list[Delivered]:
         """Return what other consumers have held for `min_idle_ms` without finishing it.
 
-        What has been delivered MAX_DELIVERIES times is dead-lettered instead: marked on its row
-        and taken off the stream.
+        What is dead (see `is_dead`) is given up instead: marked on its row, with an event, and
+        taken off the stream.
         """
         while True:
             taken, is_last = await self._take_idle(tenant_id, consumer, min_idle_ms, now, count)
@@ -411,9 +423,9 @@ class AlertQueue:
         claimed = await self._claim(stream, consumer, min_idle_ms, list(deliveries))
         taken: list[Delivered] = []
         for delivered in await self._skip_finished(tenant_id, claimed):
-            if deliveries[delivered.entry_id] >= MAX_DELIVERIES:
-                await self._end(delivered, now, f"delivered {MAX_DELIVERIES} times, never finished")
-                log.event("alert.dead", logging.ERROR, tenant=tenant_id, alert=delivered.alert.id)
+            before = deliveries[delivered.entry_id]
+            if is_dead(before, min_idle_ms, min_idle_ms):
+                await self._give_up(delivered, before, now)
             else:
                 taken.append(delivered)
         await self._count(stream, consumer, {d.entry_id: deliveries[d.entry_id] for d in taken})
@@ -456,14 +468,62 @@ class AlertQueue:
         async with redis_call():
             await pipeline.execute()
 
+    async def give_up_dead(self, now: float) -> None:
+        """Give up what is dead in every stream, whoever reads it.
+
+        Raises:
+            UnavailableError: A store is away; what was not given up is, by the next call.
+        """
+        async with redis_call():
+            streams = [key async for key in self._redis.scan_iter(stream_key("*"), count=SCANNED)]
+        for stream in streams:
+            tenant_id = stream.decode("utf-8", "replace").partition("{")[2].removesuffix("}")
+            if is_tenant_id(tenant_id):
+                await self._give_up_dead_of(tenant_id, now)
+
+    async def _give_up_dead_of(self, tenant_id: str, now: float) -> None:
+        stream, after = stream_key(tenant_id), "-"
+        while page := await self._pending(stream, after):
+            for entry_id, deliveries, idle_ms in page:
+                if is_dead(deliveries, idle_ms):
+                    async with redis_call():
+                        found = await self._redis.xrange(stream, entry_id, entry_id)
+                    entries = cast(list[_RawEntry], found)
+                    for delivered in await self._skip_finished(tenant_id, entries):
+                        await self._give_up(delivered, deliveries, now)
+            after = f"({page[-1][0].decode()}"
+
+    async def _pending(self, stream: str, after: str) -> list[tuple[bytes, int, int]]:
+        """Return entry id, deliveries and idle time of a page of what consumers hold."""
+        async with redis_call():
+            try:
+                page = await self._redis.xpending_range(stream, GROUP, after, "+", PAGE)
+            except redis.exceptions.ResponseError as exc:
+                if not str(exc).startswith("NOGROUP"):
+                    raise
+                return []
+        held = cast(list[dict[str, object]], page)
+        return [
+            (
+                cast(bytes, entry["message_id"]),
+                cast(int, entry["times_delivered"]),
+                cast(int, entry["time_since_delivered"]),
+            )
+            for entry in held
+        ]
+
+    async def _give_up(self, delivered: Delivered, deliveries: int, now: float) -> None:
+        alert_id = delivered.alert.id
+        # In this order, as in `finish`.
+        if await self._database.write(give_up, delivered.tenant_id, alert_id, deliveries, now):
+            log.event("alert.dead", logging.ERROR, tenant=delivered.tenant_id, alert=alert_id)
+        await self._remove(delivered.tenant_id, delivered.entry_id, alert_id)
+
     async def finish(self, delivered: Delivered, now: float) -> None:
         """Mark the alert as done with: it leaves the stream and is never queued again."""
-        await self._end(delivered, now, dead_reason=None)
-
-    async def _end(self, delivered: Delivered, now: float, dead_reason: str | None) -> None:
         # In this order: a crash between the two leaves an entry that `read` skips, not a row that
         # a refill would queue again.
-        await self._database.write(_finish_row, delivered.alert.id, now, dead_reason)
+        await self._database.write(_finish_row, delivered.alert.id, now)
         await self._remove(delivered.tenant_id, delivered.entry_id, delivered.alert.id)
 
     async def _skip_finished(self, tenant_id: str, entries: Sequence[_RawEntry]) -> list[Delivered]:
@@ -531,9 +591,9 @@ def _finished_among(connection: Connection, alert_ids: Sequence[str]) -> frozens
     return frozenset(connection.execute(query).scalars())
 
 
-def _finish_row(connection: Connection, alert_id: str, now: float, dead_reason: str | None) -> None:
+def _finish_row(connection: Connection, alert_id: str, now: float) -> None:
     finish = alerts.update().where(alerts.c.id == alert_id, alerts.c.finished_at.is_(None))
-    connection.execute(finish.values(finished_at=now, dead_reason=dead_reason))
+    connection.execute(finish.values(finished_at=now))
 
 
 def count_rows(connection: Connection) -> list[TenantRows]:

@@ -90,6 +90,7 @@ class Refill:
         Raises:
             UnavailableError: It could not be done, or not to the end; it stays due.
         """
+        await self._queue.end_recounts()
         lost = await self._redis_lost_entries()
         if not lost and time.monotonic() < self._due_at:
             return
@@ -99,6 +100,21 @@ class Refill:
         if added > 0:
             log.event("queue.refilled", logging.WARNING, alerts=added)
         self._due_at = time.monotonic() + REFILL_INTERVAL_S
+
+    async def check_rights(self) -> None:
+        """Do what a refill does, less the comparing.
+
+        Raises:
+            QueueForbiddenError: The Redis user may not; the text names the command.
+            QueueUnavailableError: Redis is away.
+        """
+        owner = secrets.token_hex(16)
+        await self._redis_lost_entries()
+        async with redis_call():
+            # Where another container has the lock, its user may do all this.
+            if await self._redis.set(_LOCK_KEY, owner, nx=True, px=LOCK_MS):
+                await self._renew([_LOCK_KEY], [owner, LOCK_MS])
+                await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, b""])
 
     async def run(self, *, every_row: bool = True) -> int | None:
         """Put unfinished alerts that their stream lacks back into it; return how many.
@@ -171,7 +187,7 @@ class Refill:
         entries = await self._database.read(_unfinished_entries, missing)
         if not entries:
             return 0
-        return (await self._queue.put_batch(entries)).count(b"added")
+        return (await self._queue.put_patiently(entries)).count(b"added")
 
     async def _redis_lost_entries(self) -> bool:
         async with redis_call():

@@ -75,6 +75,7 @@ class Settings:
     require_onboarding: bool = False
     max_body_bytes: int = 1_048_576
     queue_max_alerts: int = 1_000_000
+    queue_max_bytes: int = 1_073_741_824
     quarantine_max_bytes: int = 268_435_456
     redelivery_window_s: int = 86_400
     dry_run: bool = True
@@ -129,6 +130,9 @@ class Settings:
             ),
             quarantine_max_bytes=read.value(
                 "QUARANTINE_MAX_BYTES", cls.quarantine_max_bytes, _integer(65_536, 10**12)
+            ),
+            queue_max_bytes=read.value(
+                "QUEUE_MAX_BYTES", cls.queue_max_bytes, _integer(65_536, 10**12)
             ),
             redelivery_window_s=read.value(
                 "REDELIVERY_WINDOW_SECONDS", cls.redelivery_window_s, _integer(0, 31_536_000)

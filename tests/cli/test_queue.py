@@ -55,6 +55,16 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True):
     only_counted: bool
 
 
+class Dead(msgspec.Struct, forbid_unknown_fields=True):
+    """What `dead list` prints for each alert with `--json`."""
+
+    alert_id: str
+    source: Vendor
+    received_at: float
+    dead_at: float
+    reason: str
+
+
 class Shown(msgspec.Struct, forbid_unknown_fields=True):
     """What `quarantine show` prints for each payload with `--json`."""
 
@@ -322,6 +332,49 @@ def _finish_two_and_give_up_one(vyrox: Vyrox) -> None:
                 pass
 
     asyncio.run(run())
+
+
+def test_dead_letters_are_listed_and_revived_contract_49(vyrox: Vyrox) -> None:
+    waiting = alert(hostname="workstation-09")
+    enqueue(vyrox, alert(), alert(), waiting)
+    _finish_two_and_give_up_one(vyrox)
+
+    [dead] = msgspec.json.decode(
+        succeeded(vyrox("queue", "dead", "list", "acme", "--json")), type=list[Dead]
+    )
+    assert (dead.alert_id, dead.reason) == (waiting.id, "delivered 5 times, never finished")
+    assert columns(vyrox("queue", "dead", "list", "acme"))[0][0] == waiting.id
+    assert "has no dead alert other" in refused(
+        vyrox("queue", "dead", "revive", "acme", waiting.id, "other")
+    )
+    assert "has no dead alert" in refused(vyrox("queue", "dead", "revive", "beta", waiting.id))
+    assert peeked(vyrox) == []
+
+    printed = succeeded(vyrox("queue", "dead", "revive", "acme", "--json"))
+
+    assert msgspec.json.decode(printed) == [{"alert_id": waiting.id, "status": "queued"}]
+    assert peeked(vyrox) == [waiting]
+    assert columns(vyrox("queue", "stats")) == [["acme", "1", "1", "2", "0", "0"]]
+    kinds = [e["kind"] for e in shown_events(vyrox)]
+    assert kinds.count("alert.dead") == kinds.count("alert.revived") == 1
+
+
+def test_revive_into_a_full_queue_says_that_the_alert_is_only_stored_contract_49(
+    on_sqlite: Vyrox,
+) -> None:
+    enqueue(on_sqlite, alert(), alert(), alert(), alert())
+    _finish_two_and_give_up_one(on_sqlite)
+
+    printed = succeeded(
+        on_sqlite("queue", "dead", "revive", "acme", "--json", env={"QUEUE_MAX_ALERTS": "1"})
+    )
+
+    assert [one["status"] for one in msgspec.json.decode(printed)] == ["stored"]
+
+
+def shown_events(vyrox: Vyrox) -> list[dict[str, object]]:
+    printed = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
+    return [msgspec.json.decode(line) for line in printed.splitlines()]
 
 
 def test_stats_of_nothing_is_an_empty_array(on_sqlite: Vyrox) -> None:

@@ -134,7 +134,9 @@ async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
             _own(stack, directory)
             url = await stack.enter_async_context(embedded.embedded_valkey(directory))
         client = await stack.enter_async_context(connect(url))
-        yield AlertQueue(client, opened.database, settings.queue_max_alerts)
+        yield AlertQueue(
+            client, opened.database, settings.queue_max_alerts, settings.queue_max_bytes
+        )
 
 
 def _own(stack: AsyncExitStack, directory: Path) -> None:
