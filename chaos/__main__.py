@@ -30,6 +30,7 @@ PART_LIMITS_S: Final = {
     "shutdown": 150.0,
     "clocks": 60.0,
     "flood": 120.0,
+    "malformed": 60.0,
     "credentials": 60.0,
     "timing": 90.0,
     "fuzz": 240.0,

