@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import vyrox.app
+from tests.alerts import TENANT, stored_entries
 from tests.ingestion import SECRET, TENANTS, running, webhook
 from tests.polling import until
 from tests.service import HMAC_SECRET, ROOT, environment
@@ -27,9 +28,12 @@ from tests.vendor import give_credentials
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.db import open_database
+from vyrox.dead_letters import MAX_DELIVERIES, list_dead
 from vyrox.embedded import is_running, socket_url
 from vyrox.encryption import KEY_FILE, open_vault
 from vyrox.errors import OperatorError, SettingsError
+from vyrox.queue import GROUP, AlertQueue, stream_key
+from vyrox.redis_client import connect
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
 from vyrox.tenants import add_tenant
@@ -148,6 +152,42 @@ async def test_lifespan_makes_no_new_key_over_old_secrets_contract_45(settings: 
         async with running(settings, socket_url(settings.data_dir)):
             pass
     assert not (settings.data_dir / KEY_FILE).exists()
+
+
+async def test_lifespan_refuses_a_redis_that_drops_queues_contract_17(
+    settings: Settings, redis_url: str
+) -> None:
+    whole = create_app(dataclasses.replace(settings, redis_url=redis_url))
+    async with connect(redis_url) as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            with pytest.raises(OperatorError, match="maxmemory-policy"):
+                await whole.router.lifespan_context(whole).__aenter__()
+        finally:
+            await client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_service_gives_up_what_a_consumer_never_finishes_contract_49(
+    settings: Settings, redis_url: str
+) -> None:
+    """The consumer is plain Redis, and has had the alert too often."""
+    async with open_database(None, settings.data_dir) as database, connect(redis_url) as client:
+        [entry] = await stored_entries(database, 1, received_at=wall_clock())
+        await AlertQueue(client, database, 1).put_batch([entry])
+        key = stream_key(TENANT)
+        await client.xgroup_create(key, GROUP, "0")
+        await client.xreadgroup(GROUP, "worker", {key: ">"})
+        for _ in range(MAX_DELIVERIES):
+            await client.xautoclaim(key, GROUP, "worker", 0)
+
+        async def is_given_up() -> bool:
+            return await client.xlen(key) == 0
+
+        whole = create_app(dataclasses.replace(settings, redis_url=redis_url))
+        async with whole.router.lifespan_context(whole):
+            await until(is_given_up)
+        [dead] = await database.read(list_dead, TENANT)
+        assert dead.alert_id == entry.alert_id
 
 
 async def test_lifespan_takes_over_changes_in_the_table_of_tenants(settings: Settings) -> None:

