@@ -18,6 +18,7 @@ from tests.alerts import (
     unfinished,
 )
 from vyrox.adapters import ADAPTERS
+from vyrox.adapters.tolerant_json import tolerant
 from vyrox.db import Database
 from vyrox.db.tables import quarantine
 from vyrox.errors import NormalizationError, OperatorError
@@ -33,7 +34,6 @@ from vyrox.quarantine import (
     read_quarantined,
     replay,
 )
-from vyrox.tolerant_json import tolerant
 
 
 async def kept(database: Database, tenant_id: str = TENANT) -> list[Quarantined]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import msgspec
 
 from vyrox.adapters import ADAPTERS
+from vyrox.adapters.tolerant_json import tolerant
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
-from vyrox.tolerant_json import tolerant
 
 RECEIVED_AT = 1_700_000_000.25
 YEAR_10000 = 253_402_300_800

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from vyrox.adapters import ADAPTERS
+from vyrox.adapters.tolerant_json import tolerant
 from vyrox.models import Tenant
 from vyrox.simulate.request import GENERIC_FIELD_MAP, build_request
 from vyrox.simulate.scenarios import SCENARIOS, Scenario
-from vyrox.tolerant_json import tolerant
 
 NOW = 1_767_225_600
 NEW_ID = UUID("3f2a9c1e-5b7d-4e80-9a64-c1d2e3f40516")

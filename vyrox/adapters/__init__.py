@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from vyrox.adapters import crowdstrike, defender, generic, sentinelone
+from vyrox.adapters.tolerant_json import JsonText
 from vyrox.models import NormalizedAlert, Tenant, Vendor
-from vyrox.tolerant_json import JsonText
 
 
 class Adapter(NamedTuple):

@@ -12,10 +12,10 @@ from msgspec import UNSET, UnsetType
 
 from vyrox.adapters.decoding import decode, one_line
 from vyrox.adapters.timestamps import parse_timestamp
+from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import FieldMap, NormalizedAlert, Tenant
 from vyrox.new_id import new_id
-from vyrox.tolerant_json import JsonText
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 

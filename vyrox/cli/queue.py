@@ -11,13 +11,13 @@ from vyrox import dead_letters, tenants
 from vyrox import quarantine as kept
 from vyrox import queue as queues
 from vyrox.adapters import ADAPTERS
+from vyrox.adapters.tolerant_json import tolerant
 from vyrox.cli.opened import Opened, opened_database, opened_queue
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant
-from vyrox.tolerant_json import tolerant
 
 _IN_STREAM: Final = frozenset({b"added", b"present"})
 

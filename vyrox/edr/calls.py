@@ -16,10 +16,10 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
+from vyrox.adapters.tolerant_json import tolerant
 from vyrox.edr import Deadline, Order
 from vyrox.edr.reasons import reason
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
-from vyrox.tolerant_json import tolerant
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.adapters import ADAPTERS
+from vyrox.adapters.tolerant_json import tolerant
 from vyrox.asgi import Arriving, Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.clock import Clock
@@ -26,7 +27,6 @@ from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants import Credentials, TenantDirectory
 from vyrox.time_limit import TimeLimit
-from vyrox.tolerant_json import tolerant
 
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""

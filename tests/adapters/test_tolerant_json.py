@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.adapters.payloads import DOCUMENTED, normalize_or_refuse, without_id
+from vyrox.adapters.tolerant_json import JsonText, tolerant
 from vyrox.models import Vendor
-from vyrox.tolerant_json import JsonText, tolerant
 
 INVALID: Final = "{} x invalid UTF-8 replaced by U+FFFD"
 LONE: Final = "{} x lone UTF-16 surrogate replaced by U+FFFD"
