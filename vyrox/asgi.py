@@ -20,7 +20,7 @@ from vyrox.errors import (
     UnsupportedEncodingError,
     VyroxError,
 )
-from vyrox.new_id import new_id
+from vyrox.ids import new_id
 from vyrox.time_limit import TimeLimit
 
 BODY_TIMEOUT_S: Final = 30.0

@@ -17,7 +17,7 @@ from vyrox.clock import Clock
 from vyrox.db import Database, database_time
 from vyrox.db.tables import containers, guard_rails
 from vyrox.errors import UnavailableError
-from vyrox.new_id import new_id
+from vyrox.ids import new_id
 
 REPORT_INTERVAL_S: Final = 0.5
 

@@ -13,8 +13,8 @@ from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import MissingTenantError, NormalizationError
+from vyrox.ids import new_id
 from vyrox.models import NormalizedAlert, Tenant
-from vyrox.new_id import new_id
 
 T = TypeVar("T")
 

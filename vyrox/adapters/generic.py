@@ -14,8 +14,8 @@ from vyrox.adapters.decoding import decode, one_line
 from vyrox.adapters.timestamps import parse_timestamp
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError, OperatorError
+from vyrox.ids import new_id
 from vyrox.models import FieldMap, NormalizedAlert, Tenant
-from vyrox.new_id import new_id
 
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 

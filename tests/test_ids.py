@@ -3,7 +3,7 @@
 import uuid
 from collections import Counter
 
-from vyrox.new_id import new_id
+from vyrox.ids import new_id
 
 
 def test_an_id_is_a_random_uuid_in_its_usual_form() -> None:
