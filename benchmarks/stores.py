@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from benchmarks.load import SECRET, Kind
-from vyrox import data_dir
 from vyrox.clock import wall_clock
-from vyrox.db import Database, open_database
-from vyrox.db.tables import alerts, audit_log, claims
-from vyrox.embedded import socket_url
-from vyrox.encryption import open_vault
 from vyrox.queue import stream_key
 from vyrox.settings import Settings
+from vyrox.store import data_dir
+from vyrox.store.database import Database, open_database
+from vyrox.store.encryption import open_vault
+from vyrox.store.tables import alerts, audit_log, claims
+from vyrox.store.valkey import socket_url
 from vyrox.tenants import add_tenant
 
 SETTLE_S: Final = 10.0

@@ -22,7 +22,7 @@ from chaos.site import Site, site, uncaught
 from tests.proxy import encoded, signed, wanted
 from tests.service import Service
 from vyrox.clock import wall_clock
-from vyrox.db.tables import alerts
+from vyrox.store.tables import alerts
 
 COMMAND: Final = ("-m", "chaos.jumping_service")
 TENANT: Final = "tenant-clocks"

@@ -23,7 +23,7 @@ from tests.ingestion import SECRET, webhook
 from tests.proxy import TENANT, encoded, signed, wanted
 from tests.service import ROOT, Service, running_service
 from tests.vendor import add_alert, give_credentials
-from vyrox.db import open_database
+from vyrox.store.database import open_database
 
 STRANGERS: Final = 2000
 EXECUTES_PER_S: Final = 5

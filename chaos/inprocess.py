@@ -19,9 +19,9 @@ from tests.proxy import TENANTS as ACTING_TENANTS
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
-from vyrox.encryption import open_vault
 from vyrox.http_protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
+from vyrox.store.encryption import open_vault
 
 LIMIT_S = 30.0
 """For any one request; who waits longer hangs."""

@@ -19,7 +19,7 @@ from tests.adapters.payloads import DOCUMENTED
 from tests.ingestion import Webhook, webhook
 from tests.proxy import encoded, signed, wanted
 from tests.service import Service
-from vyrox.db import Database
+from vyrox.store.database import Database
 
 ALERT_SENDERS: Final = 6
 ACTION_CALLERS: Final = 6

@@ -25,7 +25,7 @@ COPIED: Final = ("vyrox", "tests", "chaos", "docs", "pyproject.toml", "verify_au
 
 WRITER: Final = "tests/chain/test_writer.py"
 CONTAINMENT: Final = "tests/test_containment.py"
-GROUP_COMMIT: Final = "tests/test_group_commit.py"
+GROUP_COMMIT: Final = "tests/store/test_group_commit.py"
 CRASHES: Final = "tests/test_crash_points.py"
 SERVE: Final = "tests/test_serve.py"
 
@@ -47,7 +47,7 @@ class Mutant(msgspec.Struct, frozen=True):
 MUTANTS: Final = (
     Mutant(
         "acknowledged, and the vendor called, before the commit",
-        "vyrox/db/sqlite.py",
+        "vyrox/store/sqlite.py",
         "            with self._precedence.turn(), self._connection.begin():\n"
         "                result = transaction(self._connection, *args)\n"
         "                executed.set()\n"
@@ -61,7 +61,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no task of its own around the write",
-        "vyrox/group_commit.py",
+        "vyrox/store/group_commit.py",
         "        return await future\n",
         "        while batch := self._take():\n"
         "            await self._write_batch(batch)\n"

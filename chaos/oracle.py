@@ -16,9 +16,9 @@ from chaos.site import Site
 from tests import audit
 from tests.alerts import unfinished
 from vyrox.chain.verify import TamperedError
-from vyrox.db import Database
 from vyrox.models import NormalizedAlert
 from vyrox.queue import stream_key
+from vyrox.store.database import Database
 
 REFILL_LIMIT_S: Final = 35.0
 """What Redis has lost is back within 30 s (contract 17)."""

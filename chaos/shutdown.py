@@ -25,9 +25,9 @@ from tests.ingestion import SECRET, webhook
 from tests.polling import until
 from tests.service import Service, running_service
 from tests.test_serve import is_refused, port_of
-from vyrox.db import Database
-from vyrox.db.tables import alerts
-from vyrox.embedded import is_running
+from vyrox.store.database import Database
+from vyrox.store.tables import alerts
+from vyrox.store.valkey import is_running
 
 EXIT_LIMIT_S: Final = 30.0
 CLOSED_LIMIT_S: Final = 1.0

@@ -13,8 +13,8 @@ from chaos.valkey import Valkey
 from chaos.vendor import Vendor, vendor
 from tests.ingestion import SECRET
 from tests.service import Service, running_service
-from vyrox.db import Database, open_database
-from vyrox.db.tables import claims, devices
+from vyrox.store.database import Database, open_database
+from vyrox.store.tables import claims, devices
 
 UNCAUGHT: Final = frozenset({"request.failed", "background.failed", "execute.vendor_failed"})
 

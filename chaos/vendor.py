@@ -18,11 +18,11 @@ from starlette.requests import ClientDisconnect
 from tests.vendor import add_alert
 from vyrox import edr_credentials
 from vyrox.clock import wall_clock
-from vyrox.db import Database
 from vyrox.edr_credentials import Stored
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.serve import serving
 from vyrox.mock_edr.state import CrowdStrikeAlert, CrowdStrikeDevice, Process
+from vyrox.store.database import Database
 
 _FIRST_PID: Final = 10_000
 _ACCEPTED: Final = 202

@@ -8,11 +8,11 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db import Database
-from vyrox.db.tables import alerts
 from vyrox.intake import Delivery, Stored, delivery, store
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.queue import Entry, stream_key
+from vyrox.store.database import Database
+from vyrox.store.tables import alerts
 
 NOW = 1_700_000_000.0
 WINDOW_S = 86_400

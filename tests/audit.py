@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 from vyrox.chain.export import pages
 from vyrox.chain.verify import Chain
 from vyrox.chain.writer import ChainWriter, Draft, Stream
-from vyrox.db import Database
-from vyrox.db.errors import TRANSACTION_TIMEOUT_S
-from vyrox.db.tables import audit_log
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.events import event
+from vyrox.store.database import Database
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S
+from vyrox.store.tables import audit_log
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

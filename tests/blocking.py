@@ -19,5 +19,5 @@ def nothing_blocks_the_loop() -> Iterator[None]:
             # Raised from there, the error would end whatever task is at work.
             function.can_block_in("coverage/collector.py", "lock_data")
             # Up to two milliseconds, so that SQLite's thread has the interpreter to itself.
-            function.can_block_in("vyrox/db/sqlite.py", "_yield_until")
+            function.can_block_in("vyrox/store/sqlite.py", "_yield_until")
         yield

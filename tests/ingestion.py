@@ -17,14 +17,14 @@ from tests.blocking import nothing_blocks_the_loop
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import Database
-from vyrox.db.tables import alerts, quarantine
-from vyrox.encryption import open_vault
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.models import BEARER_VENDORS, FieldMap, NormalizedAlert, Vendor
 from vyrox.queue import stream_key
 from vyrox.routes.ingestion import Ingestion
 from vyrox.settings import Settings
+from vyrox.store.database import Database
+from vyrox.store.encryption import open_vault
+from vyrox.store.tables import alerts, quarantine
 from vyrox.tenants import add_tenant, remove_tenant, rotate_tenant
 
 Rows = TypeVar("Rows")

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from vyrox.db import Database
-from vyrox.db.sqlite import Sqlite
+from vyrox.store.database import Database
+from vyrox.store.sqlite import Sqlite
 
 
 async def set_pragma(database: Database, pragma: str) -> None:

@@ -19,12 +19,12 @@ from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import Database
-from vyrox.db.tables import claims
-from vyrox.encryption import open_vault
 from vyrox.models import ActionType
 from vyrox.routes.proxy import Proxy
 from vyrox.settings import Settings
+from vyrox.store.database import Database
+from vyrox.store.encryption import open_vault
+from vyrox.store.tables import claims
 
 TENANT: Final = "acme-corp"
 TENANTS: Final = (

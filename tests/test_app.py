@@ -27,15 +27,15 @@ from tests.test_http_protocol import exchange, serving
 from tests.vendor import give_credentials
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
-from vyrox.db import open_database
 from vyrox.dead_letters import MAX_DELIVERIES, list_dead
-from vyrox.embedded import is_running, socket_url
-from vyrox.encryption import KEY_FILE, open_vault
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.queue import GROUP, AlertQueue, stream_key
-from vyrox.redis_client import connect
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
+from vyrox.store.database import open_database
+from vyrox.store.encryption import KEY_FILE, open_vault
+from vyrox.store.redis import connect
+from vyrox.store.valkey import is_running, socket_url
 from vyrox.tenants import add_tenant
 
 NOWHERE: Final = "unix:///nowhere/valkey.sock"
@@ -123,7 +123,9 @@ def test_lifespan_refuses_a_database_that_is_away(data_dir: Path) -> None:
 
 
 def test_lifespan_refuses_a_file_that_is_no_database(settings: Settings) -> None:
-    (settings.data_dir / "vyrox.db").write_bytes(b"no database, whatever its name\n" * 100)
+    (settings.data_dir / "vyrox.store.database").write_bytes(
+        b"no database, whatever its name\n" * 100
+    )
     with pytest.raises(OperatorError, match=r"^the database cannot be opened: [^\n]+$"):
         open_and_close(settings)
 

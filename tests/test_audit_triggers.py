@@ -15,7 +15,7 @@ from tests.audit import NOW, action, entries
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from vyrox.chain.writer import append
-from vyrox.db import Database, open_database
+from vyrox.store.database import Database, open_database
 
 INSERT = "INSERT INTO audit_log VALUES ('acme-corp', 'actions', 1, 'k', 1, 'h', 'x')"
 UPSERT = " ON CONFLICT (tenant_id, stream, sequence) DO UPDATE SET hash = 'h'"
@@ -74,7 +74,7 @@ async def test_audit_log_change_is_refused_as_a_broken_constraint_and_not_as_an_
 @pytest.fixture
 def sqlite_connection(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """A connection of somebody else's, without the settings that the service gives its own."""
-    with contextlib.closing(sqlite3.connect(data_dir / "vyrox.db")) as connection:
+    with contextlib.closing(sqlite3.connect(data_dir / "vyrox.store.database")) as connection:
         yield connection
 
 

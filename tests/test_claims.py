@@ -40,8 +40,9 @@ from vyrox.claims import (
     Replayed,
     Reused,
 )
-from vyrox.db import Database, open_database, tables
 from vyrox.models import ActionType, ContainmentRequest
+from vyrox.store import tables
+from vyrox.store.database import Database, open_database
 
 LEASE_S = 60.0
 REQUEST = ContainmentRequest(

@@ -19,8 +19,8 @@ from tests.vendor import FakeVendor
 from vyrox import app, log
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
-from vyrox.db.tables import alerts
 from vyrox.settings import Settings
+from vyrox.store.tables import alerts
 
 YEAR_S = 365 * 86_400.0
 

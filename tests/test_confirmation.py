@@ -23,11 +23,12 @@ from tests.test_devices import LIFT, other
 from tests.vendor import clients_of, give_credentials, take_credentials
 from vyrox import claims, log
 from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
-from vyrox.db import Database, tables
 from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
 from vyrox.edr import Done
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
+from vyrox.store import tables
+from vyrox.store.database import Database
 
 REQUESTED = Done(confirmed=False, reference="action-7")
 

@@ -21,12 +21,10 @@ from tests.vendor import (
     give_credentials,
     take_credentials,
 )
-from vyrox import claims, containment, group_commit, log
+from vyrox import claims, containment, log
 from vyrox.chain.writer import ChainWriter, Receipt
 from vyrox.claims import KEPT_S, LEASE_MARGIN_S
 from vyrox.containment import GRACE_S, Containment, Executed
-from vyrox.db import Database, open_database, tables
-from vyrox.db.tables import audit_log
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -38,6 +36,9 @@ from vyrox.errors import (
 )
 from vyrox.events import write_events
 from vyrox.models import ContainmentRequest
+from vyrox.store import group_commit, tables
+from vyrox.store.database import Database, open_database
+from vyrox.store.tables import audit_log
 
 DEADLINE_S = 30.0
 LEASE_S = DEADLINE_S + GRACE_S + LEASE_MARGIN_S

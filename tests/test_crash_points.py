@@ -25,10 +25,10 @@ from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.ingestion import SECRET, TENANTS, Webhook, webhook
 from tests.polling import until
 from tests.service import Service, running_service
-from vyrox.db import open_database
-from vyrox.embedded import socket_url
 from vyrox.queue import AlertQueue
-from vyrox.redis_client import connect
+from vyrox.store.database import open_database
+from vyrox.store.redis import connect
+from vyrox.store.valkey import socket_url
 
 TENANT = TENANTS["crowdstrike"]
 ALERTS = 8

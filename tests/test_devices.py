@@ -28,7 +28,6 @@ from tests.vendor import AID, add_alert, give_credentials
 from vyrox import claims, confirmation, containment, devices, guard_rails
 from vyrox.claims import Answer, Claim
 from vyrox.confirmation import Found, _Settled
-from vyrox.db import Database, tables
 from vyrox.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
 from vyrox.edr import Device, Done, Target
 from vyrox.errors import (
@@ -39,6 +38,8 @@ from vyrox.errors import (
     VendorOutcomeUnknownError,
 )
 from vyrox.models import ContainmentRequest
+from vyrox.store import tables
+from vyrox.store.database import Database
 
 LIFT = msgspec.structs.replace(ISOLATION, request_id="lift-1", action_type="LIFT_HOST_ISOLATION")
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from vyrox import confirmation, devices
 from vyrox.confirmation import _COLUMNS, _Due, _Settled
-from vyrox.db import tables
 from vyrox.devices import Barred, Ended, Held, Hold
 from vyrox.edr import Device, Target
+from vyrox.store import tables
 
 LEASE_S: Final = 70.0
 

@@ -30,8 +30,8 @@ from tests.ingestion import (
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.service import HMAC_SECRET, ROOT, Service, environment, running_service
-from vyrox.embedded import socket_url
 from vyrox.models import Vendor
+from vyrox.store.valkey import socket_url
 
 DEFAULTS: Final = {
     "CROWDSTRIKE_WEBHOOK_SECRET": SECRET,

@@ -13,7 +13,6 @@ from vyrox import events as audit_events
 from vyrox import log
 from vyrox.chain.entry import GENESIS, seal
 from vyrox.chain.writer import SERVICE, Draft
-from vyrox.db import Database
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.events import (
     MAX_TEXT,
@@ -25,6 +24,7 @@ from vyrox.events import (
     event,
     write_events,
 )
+from vyrox.store.database import Database
 
 
 def summary(entries: list[Entry]) -> list[object]:

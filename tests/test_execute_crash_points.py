@@ -38,9 +38,9 @@ from tests.proxy import (
 )
 from tests.service import HMAC_SECRET, Service, running_service
 from tests.vendor import FakeVendor, add_alert, give_credentials
-from vyrox.db import Database, open_database
-from vyrox.db.tables import claims, devices
 from vyrox.settings import Settings
+from vyrox.store.database import Database, open_database
+from vyrox.store.tables import claims, devices
 
 EXECUTED: Final = {"status": "executed", "dry_run": False}
 REPLAYED: Final = {"status": "replayed", "dry_run": False}

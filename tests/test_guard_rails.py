@@ -13,11 +13,11 @@ from tests.vendor import AID, add_alert, take_credentials
 from vyrox import claims, guard_rails, tenants
 from vyrox.chain.writer import append
 from vyrox.containment import Executed
-from vyrox.db import Database
 from vyrox.edr import Device
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.guard_rails import Rails, check_rule, is_of_alert, matches
 from vyrox.models import ContainmentRequest, NormalizedAlert
+from vyrox.store.database import Database
 
 DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office"))
 

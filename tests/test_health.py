@@ -19,12 +19,12 @@ from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from tests.redis_user import redis_user
-from vyrox.db import Database, open_database
-from vyrox.db.tables import heartbeat
 from vyrox.errors import UnavailableError
 from vyrox.health import INTERVAL_S, TIMEOUT_S, Health
 from vyrox.queue import AlertQueue
-from vyrox.redis_client import connect
+from vyrox.store.database import Database, open_database
+from vyrox.store.redis import connect
+from vyrox.store.tables import heartbeat
 
 
 def health_of(client: redis.asyncio.Redis, database: Database) -> Health:

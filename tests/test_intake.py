@@ -31,14 +31,14 @@ from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from vyrox import retention
 from vyrox.chain.writer import ChainWriter
-from vyrox.db import Database, open_database
-from vyrox.db.errors import TRANSACTION_TIMEOUT_S
-from vyrox.db.tables import alerts, quarantine
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.intake import Delivery, Intake, Stored, dedup_key, store
 from vyrox.models import Vendor
 from vyrox.quarantine import Unreadable, keep
 from vyrox.retention import delete_expired
+from vyrox.store.database import Database, open_database
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S
+from vyrox.store.tables import alerts, quarantine
 
 DAY_S: Final = 86_400.0
 

@@ -20,13 +20,13 @@ from tests.test_containment import (
 from tests.test_guard_rails import refused_by, set_rails, wanted
 from tests.vendor import AID, add_alert
 from vyrox import containment, device_names
-from vyrox.db import Database
-from vyrox.db.tables import devices
 from vyrox.device_names import MAX_NAMES
 from vyrox.edr import Device
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.guard_rails import Rails
 from vyrox.models import ContainmentRequest
+from vyrox.store.database import Database
+from vyrox.store.tables import devices
 
 FORCED_LIFT = msgspec.structs.replace(ISOLATION, action_type="LIFT_HOST_ISOLATION", force=True)
 

@@ -19,8 +19,6 @@ from tests.alerts import (
 )
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.db import Database
-from vyrox.db.tables import quarantine
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.quarantine import (
@@ -34,6 +32,8 @@ from vyrox.quarantine import (
     read_quarantined,
     replay,
 )
+from vyrox.store.database import Database
+from vyrox.store.tables import quarantine
 
 
 async def kept(database: Database, tenant_id: str = TENANT) -> list[Quarantined]:

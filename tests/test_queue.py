@@ -22,12 +22,12 @@ from tests.alerts import (
     unfinished,
 )
 from tests.audit import FaultyDatabase, events
-from vyrox.db import Database, open_database
-from vyrox.db.tables import alerts
 from vyrox.dead_letters import MAX_DELIVERIES, PATIENCE_MS, is_dead
 from vyrox.errors import DatabaseUnavailableError, QueueFullError, QueueUnavailableError
 from vyrox.queue import GROUP, AlertQueue, Entry, TenantRows, count_rows, stream_key
-from vyrox.redis_client import connect
+from vyrox.store.database import Database, open_database
+from vyrox.store.redis import connect
+from vyrox.store.tables import alerts
 
 MAX_ALERTS: Final = 1000
 CANARY: Final = "canary-in-the-alert"

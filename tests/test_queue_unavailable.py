@@ -19,11 +19,11 @@ from tests.alerts import NOW, TENANT, entry_of, new_alert, new_delivery, queued,
 from tests.fake_redis import HANG_UP, OK, SILENCE, Command, FakeRedis, fake_redis
 from tests.fault_proxy import fault_proxy
 from tests.test_queue import MAX_ALERTS, running
-from vyrox import redis_client
-from vyrox.db import Database, open_database
 from vyrox.errors import QueueUnavailableError
 from vyrox.queue import AlertQueue, Delivered
-from vyrox.redis_client import connect
+from vyrox.store import redis
+from vyrox.store.database import Database, open_database
+from vyrox.store.redis import connect
 
 CANARY: Final = "canary-in-the-alert"
 
@@ -96,7 +96,7 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that gets no answer fails sooner; still late enough for a busy machine to answer."""
-    monkeypatch.setattr(redis_client, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(redis, "CALL_TIMEOUT_S", 0.5)
 
 
 async def refused(call: Awaitable[object]) -> None:

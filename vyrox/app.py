@@ -19,7 +19,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
-from vyrox import claims, data_dir, log
+from vyrox import claims, log
 from vyrox.asgi import Endpoint, RequestContext, handle_http_exception
 from vyrox.background import every
 from vyrox.chain.writer import ChainWriter
@@ -28,12 +28,9 @@ from vyrox.clock_guard import ClockGuard
 from vyrox.confirmation import Confirmation
 from vyrox.containers import REPORT_INTERVAL_S, Container
 from vyrox.containment import Containment, lease_s
-from vyrox.db import open_database
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
 from vyrox.edr_credentials import EdrClients, MakeClient, list_credentials
-from vyrox.embedded import embedded_valkey
-from vyrox.encryption import open_vault
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.events import AuditEvents, Budget
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
@@ -43,11 +40,15 @@ from vyrox.quarantine import Quarantine
 from vyrox.queue import AlertQueue
 from vyrox.rate_limit import RateLimit
 from vyrox.redis_check import RedisCheck
-from vyrox.redis_client import connect
 from vyrox.refill import Refill
 from vyrox.retention import delete_expired
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
+from vyrox.store import data_dir
+from vyrox.store.database import open_database
+from vyrox.store.encryption import open_vault
+from vyrox.store.redis import connect
+from vyrox.store.valkey import embedded_valkey
 from vyrox.tenants import TenantDirectory, holds_secrets
 
 TENANTS_INTERVAL_S = 0.5

@@ -24,7 +24,6 @@ from vyrox import device_names, devices, guard_rails
 from vyrox.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Draft, Outcome, Receipt
-from vyrox.db.tables import claims
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
@@ -33,6 +32,7 @@ from vyrox.errors import RefusedByPolicyError
 from vyrox.events import event
 from vyrox.guard_rails import GuardRails
 from vyrox.models import ContainmentRequest
+from vyrox.store.tables import claims
 
 KEPT_S: Final = 600
 """How long an answer is replayed, and an unknown kill is refused."""

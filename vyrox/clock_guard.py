@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.clock import Clock
-from vyrox.db import Database
 from vyrox.errors import UnavailableError, VendorError
 from vyrox.replay import WINDOW_S
+from vyrox.store.database import Database
 
 MAX_STEP_S: Final = 5.0
 """A clock that moves by more than this against the monotonic clock has jumped. NTP corrects less

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.clock import Clock
-from vyrox.db import Database, database_time
-from vyrox.db.tables import containers, guard_rails
 from vyrox.errors import UnavailableError
 from vyrox.ids import new_id
+from vyrox.store.database import Database, database_time
+from vyrox.store.tables import containers, guard_rails
 
 REPORT_INTERVAL_S: Final = 0.5
 

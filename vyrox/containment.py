@@ -15,7 +15,6 @@ from vyrox import admission, claims, device_names, devices, log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
-from vyrox.db import Database
 from vyrox.devices import Barred, Held, Hold
 from vyrox.edr import Deadline, Device, Done, Order, VendorClient
 from vyrox.edr.actions import call_of, target_of
@@ -33,6 +32,7 @@ from vyrox.errors import (
 )
 from vyrox.models import ContainmentRequest
 from vyrox.order_check import CheckClock, OrderCheck
+from vyrox.store.database import Database
 
 COMMIT_TIMEOUT_S: Final = 5.0
 """For the claim and its entry: beyond it the vendor is not called, whatever is committed later. And

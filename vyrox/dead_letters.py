@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import append
-from vyrox.db.tables import alerts
 from vyrox.errors import OperatorError
 from vyrox.events import event
+from vyrox.store.tables import alerts
 
 MAX_DELIVERIES: Final = 5
 """A consumer that dies on an alert must not die on it for ever."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.db.tables import device_names
+from vyrox.store.tables import device_names
 
 MAX_NAMES: Final = 16
 """Of one device. The oldest stay: a host that is renamed again and again cannot push them out."""

@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 from vyrox import device_names
 from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Draft, Outcome
-from vyrox.db.tables import confirmations, devices
 from vyrox.device_names import MAX_NAME
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
 from vyrox.freezes import frozen_since
 from vyrox.models import EdrVendor
+from vyrox.store.tables import confirmations, devices
 
 CONFIRM_FIRST_S: Final = 1.0
 CONFIRM_FOR_S: Final = 900.0

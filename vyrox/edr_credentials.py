@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.chain.writer import append
-from vyrox.db.tables import alerts, edr_credentials
 from vyrox.edr import VendorClient
 from vyrox.edr.clients import Credentials
-from vyrox.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.errors import OperatorError, VendorError
 from vyrox.events import event
 from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
+from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
+from vyrox.store.tables import alerts, edr_credentials
 
 MakeClient = Callable[[Credentials], VendorClient]
 """Raises VendorError where the credentials are incomplete, or must not be sent to the base URL."""

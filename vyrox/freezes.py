@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db.tables import guard_rails
+from vyrox.store.tables import guard_rails
 
 EVERY_TENANT: Final = ""
 """The row that freezes every tenant, those added later too; no tenant has this name (contract 7).

@@ -14,15 +14,15 @@ from sqlalchemy import Connection
 
 from vyrox import device_names, devices
 from vyrox.chain.writer import append
-from vyrox.db.postgres import insert_postgres
-from vyrox.db.sqlite import insert_sqlite
-from vyrox.db.tables import containments_begun, guard_rails, tenant_credentials
 from vyrox.device_names import Named
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.events import event
 from vyrox.freezes import EVERY_TENANT
 from vyrox.models import EdrVendor, NormalizedAlert
+from vyrox.store.postgres import insert_postgres
+from vyrox.store.sqlite import insert_sqlite
+from vyrox.store.tables import containments_begun, guard_rails, tenant_credentials
 
 HOUR_S: Final = 3600
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from vyrox import log
 from vyrox.clock import Clock
-from vyrox.db import Database, probe
 from vyrox.errors import UnavailableError
 from vyrox.queue import AlertQueue
+from vyrox.store.database import Database, probe
 
 INTERVAL_S: Final = 0.4
 TIMEOUT_S: Final = 0.5

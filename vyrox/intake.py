@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import ChainWriter, Draft, Outcome
-from vyrox.db.postgres import insert_postgres
-from vyrox.db.sqlite import insert_sqlite
-from vyrox.db.tables import alerts
 from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
+from vyrox.store.postgres import insert_postgres
+from vyrox.store.sqlite import insert_sqlite
+from vyrox.store.tables import alerts
 
 _encoder: Final = msgspec.json.Encoder()
 

@@ -11,8 +11,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db.tables import audit_log, edr_credentials, tenant_credentials
 from vyrox.errors import OperatorError
+from vyrox.store.tables import audit_log, edr_credentials, tenant_credentials
 
 MAX_COMPARED: Final = 10_000
 """Names with which an unknown one is compared."""

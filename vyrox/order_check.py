@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 from vyrox import device_names, devices
 from vyrox.claims import Claim
 from vyrox.clock import Clock
-from vyrox.db import Database
 from vyrox.device_names import Named
 from vyrox.devices import Held
 from vyrox.edr import Device
 from vyrox.errors import VendorError
 from vyrox.guard_rails import GuardRails, find_named
 from vyrox.models import NormalizedAlert
+from vyrox.store.database import Database
 
 CheckClock = Callable[[float, float], None]
 """Takes `approved_at` and the end of the lease. Raises VendorError if either is over."""

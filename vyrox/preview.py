@@ -6,12 +6,12 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.admission import Known, NotSupported, Refused, admit, know
-from vyrox.db import Database
 from vyrox.edr import Deadline, Device, VendorClient
 from vyrox.edr_credentials import EdrClients, Responsible, responsible_for
 from vyrox.errors import OperatorError
 from vyrox.guard_rails import GuardRails
 from vyrox.models import ContainmentRequest, EdrVendor
+from vyrox.store.database import Database
 
 State = Literal["contained", "not contained", "cannot be told"]
 

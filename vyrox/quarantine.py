@@ -12,12 +12,12 @@ from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vyrox.chain.writer import ChainWriter, Outcome, append
-from vyrox.db.tables import quarantine, quarantine_totals
 from vyrox.errors import OperatorError
 from vyrox.events import event
 from vyrox.ids import new_id
 from vyrox.intake import Stored, dedup_key, delivery, store
 from vyrox.models import NormalizedAlert, Vendor
+from vyrox.store.tables import quarantine, quarantine_totals
 
 ROW_BYTES: Final = 512
 """Counted for each row beside its body: small payloads take room too."""

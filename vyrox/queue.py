@@ -18,13 +18,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.db import Database
-from vyrox.db.tables import alerts
 from vyrox.dead_letters import give_up, is_dead
 from vyrox.errors import QueueFullError, QueueUnavailableError
-from vyrox.group_commit import GroupCommit
 from vyrox.models import NormalizedAlert
-from vyrox.redis_client import redis_call
+from vyrox.store.database import Database
+from vyrox.store.group_commit import GroupCommit
+from vyrox.store.redis import redis_call
+from vyrox.store.tables import alerts
 from vyrox.tenant_id import is_tenant_id
 
 T = TypeVar("T")

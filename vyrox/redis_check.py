@@ -8,7 +8,7 @@ import redis.asyncio
 
 from vyrox import log
 from vyrox.errors import OperatorError, QueueForbiddenError, UnavailableError
-from vyrox.redis_client import redis_call
+from vyrox.store.redis import redis_call
 
 SEE: Final = "see docs/operations.md, Stores"
 

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.db import Database
-from vyrox.db.tables import alerts
 from vyrox.errors import QueueUnavailableError
 from vyrox.queue import AlertQueue, Entry
-from vyrox.redis_client import redis_call
+from vyrox.store.database import Database
+from vyrox.store.redis import redis_call
+from vyrox.store.tables import alerts
 
 REFILL_INTERVAL_S: Final = 20.0
 """A row without an entry (its put failed, or its container died) waits no longer than this."""

@@ -5,9 +5,9 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db import Database
-from vyrox.db.tables import alerts
 from vyrox.quarantine import delete_last_received_before
+from vyrox.store.database import Database
+from vyrox.store.tables import alerts
 
 DELETED_AT_ONCE: Final = 1000
 DELETED_BYTES: Final = 8 * 1024 * 1024

@@ -17,12 +17,12 @@ from sqlalchemy import Connection
 
 from vyrox import devices, guard_rails, log
 from vyrox.chain.writer import append
-from vyrox.db import Database
-from vyrox.db.tables import alerts, edr_credentials, quarantine, tenant_credentials
-from vyrox.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.errors import OperatorError
 from vyrox.events import event
 from vyrox.models import FieldMap, Vendor
+from vyrox.store.database import Database
+from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
+from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
 
 _table: Final = tenant_credentials.c
 

@@ -15,8 +15,8 @@ from vyrox.chain import export
 from vyrox.chain.export import Wanted, pages
 from vyrox.chain.verify import Chain, TamperedError
 from vyrox.chain.writer import SERVICE, Draft, append
-from vyrox.db import Database
 from vyrox.events import event
+from vyrox.store.database import Database
 
 EVERYTHING = Wanted(tenant_id=None, kind=None, since=0)
 

@@ -57,10 +57,10 @@ from vyrox.chain.writer import (
     append,
 )
 from vyrox.clock import wall_clock
-from vyrox.db import Database, open_database
-from vyrox.db.tables import device_names, heartbeat
 from vyrox.errors import DatabaseUnavailableError, EntryError
 from vyrox.events import write_events
+from vyrox.store.database import Database, open_database
+from vyrox.store.tables import device_names, heartbeat
 
 Fault = Literal["before", "after"]
 

@@ -12,10 +12,10 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Connection
 
 from vyrox.cli import cli
-from vyrox.db import open_database
-from vyrox.encryption import open_vault
 from vyrox.models import Vendor
 from vyrox.settings import Settings
+from vyrox.store.database import open_database
+from vyrox.store.encryption import open_vault
 from vyrox.tenants import Credentials, TenantDirectory
 
 T = TypeVar("T")

@@ -24,10 +24,11 @@ from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import opened as cli_opened
 from vyrox.clock import wall_clock
-from vyrox.db import Database, open_database, sqlite, tables
 from vyrox.freezes import frozen_since
 from vyrox.guard_rails import Rails
 from vyrox.intake import Arrival, Intake
+from vyrox.store import sqlite, tables
+from vyrox.store.database import Database, open_database
 
 ADDED: Final = Rails(other_hosts="refuse")
 """The guard rails of a tenant that was added, and no more."""
@@ -286,7 +287,7 @@ def test_freeze_tries_again_while_the_database_is_locked_contract_39(
 ) -> None:
     vyrox = known(Vyrox(data_dir))
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
-    locked = closing(sqlite3.connect(data_dir / "vyrox.db", isolation_level=None))
+    locked = closing(sqlite3.connect(data_dir / "vyrox.store.database", isolation_level=None))
     opened: list[Path] = []
 
     def opens_and_unlocks(

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from tests.cli import Vyrox, refused, succeeded
 from tests.service import ROOT
 from vyrox.cli import cli
-from vyrox.data_dir import LOCK_FILE
-from vyrox.encryption import KEY_FILE
 from vyrox.settings import Settings
+from vyrox.store.data_dir import LOCK_FILE
+from vyrox.store.encryption import KEY_FILE
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")

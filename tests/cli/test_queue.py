@@ -13,16 +13,16 @@ from click.testing import Result
 from tests.alerts import NOW, entry_of, new_alert
 from tests.cli import Vyrox, refused, succeeded
 from tests.service import running_service
-from vyrox import data_dir as data_dirs
-from vyrox import embedded
 from vyrox.crypto import sign
-from vyrox.db import open_database
 from vyrox.intake import delivery, store
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.quarantine import Unreadable, keep
 from vyrox.queue import AlertQueue
-from vyrox.redis_client import connect
 from vyrox.settings import Settings
+from vyrox.store import data_dir as data_dirs
+from vyrox.store import valkey
+from vyrox.store.database import open_database
+from vyrox.store.redis import connect
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -130,7 +130,7 @@ def enqueue(vyrox: Vyrox, *alerts: NormalizedAlert) -> None:
             await _fill(settings, settings.redis_url, alerts)
             return
         with data_dirs.owned(settings.data_dir):
-            async with embedded.embedded_valkey(settings.data_dir) as url:
+            async with valkey.embedded_valkey(settings.data_dir) as url:
                 await _fill(settings, url, alerts)
 
     asyncio.run(run())
@@ -254,7 +254,7 @@ def test_peek_alone_starts_a_valkey_finds_its_data_and_stops_it(
 
     assert peeked(alone) == [waiting]
     assert peeked(alone) == [waiting]
-    assert asyncio.run(embedded.is_running(data_dir)) is False
+    assert asyncio.run(valkey.is_running(data_dir)) is False
     with data_dirs.owned(data_dir):
         pass
 

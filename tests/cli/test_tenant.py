@@ -14,8 +14,8 @@ from tests.cli import Vyrox, refused, succeeded
 from tests.polling import until
 from tests.service import running_service
 from vyrox.crypto import sign
-from vyrox.encryption import KEY_FILE
 from vyrox.models import FieldMap, Vendor
+from vyrox.store.encryption import KEY_FILE
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")

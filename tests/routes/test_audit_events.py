@@ -40,9 +40,9 @@ from tests.vendor import FakeVendor
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import open_database
 from vyrox.events import PER_SECOND
 from vyrox.settings import Settings
+from vyrox.store.database import open_database
 
 STAMPED: Final = {"timestamp", "tenant_id", "previous_hash", "hash"}
 FLOOD: Final = 1000

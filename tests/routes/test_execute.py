@@ -45,12 +45,12 @@ from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.clock_guard import ClockGuard
 from vyrox.crypto import sign
-from vyrox.encryption import open_vault
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.models import ActionType, Vendor
 from vyrox.routes import ingestion
 from vyrox.routes.proxy import MAX_BODY_BYTES
 from vyrox.settings import Settings
+from vyrox.store.encryption import open_vault
 
 ACTIONS: Final[tuple[ActionType, ...]] = get_args(ActionType)
 CONCURRENT: Final = 64
@@ -824,7 +824,7 @@ async def test_execute_has_no_rate_limit_by_default_contract_19(dry: Proxied) ->
 @asynccontextmanager
 async def locked(settings: Settings) -> AsyncIterator[None]:
     """Hold SQLite's write lock, as another process that never ends its write does."""
-    path = settings.data_dir / "vyrox.db"
+    path = settings.data_dir / "vyrox.store.database"
     with closing(sqlite3.connect(path, isolation_level=None)) as locking:
         locking.execute("BEGIN IMMEDIATE")
         yield

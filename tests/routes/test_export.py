@@ -27,10 +27,10 @@ from vyrox.chain.verify import Report, TamperedError, verify_path
 from vyrox.chain.writer import Draft, append
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.db import Database
-from vyrox.db.errors import TRANSACTION_TIMEOUT_S
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.settings import Settings
+from vyrox.store.database import Database
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

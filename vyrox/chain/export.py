@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import SERVICE, Stream
-from vyrox.db import Database
-from vyrox.db.tables import audit_log
+from vyrox.store.database import Database
+from vyrox.store.tables import audit_log
 
 PAGE: Final = 1000
 """Entries read by one short transaction, so that a slow reader holds none open."""

@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Scalar
 from vyrox.chain.verify import Chain, Report, TamperedError
 from vyrox.chain.writer import Stream
-from vyrox.db import Database
-from vyrox.db.tables import audit_log
+from vyrox.store.database import Database
+from vyrox.store.tables import audit_log
 
 PAGE: Final = 1000
 """Rows read by one short transaction."""

@@ -22,11 +22,11 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.chain.entry import GENESIS, Scalar, seal
 from vyrox.clock import Clock
-from vyrox.db import Database
-from vyrox.db.postgres import execute_postgres, insert_postgres
-from vyrox.db.sqlite import ROWS_AT_ONCE, execute_sqlite, insert_sqlite
 from vyrox.errors import UnavailableError
-from vyrox.group_commit import GroupCommit
+from vyrox.store.database import Database
+from vyrox.store.group_commit import GroupCommit
+from vyrox.store.postgres import execute_postgres, insert_postgres
+from vyrox.store.sqlite import ROWS_AT_ONCE, execute_sqlite, insert_sqlite
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

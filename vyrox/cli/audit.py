@@ -22,8 +22,8 @@ from vyrox.cli.audit_export import export
 from vyrox.cli.opened import opened_database
 from vyrox.cli.output import as_time, json_option, print_table
 from vyrox.clock import wall_clock
-from vyrox.db.tables import audit_log
 from vyrox.errors import OperatorError, VyroxError
+from vyrox.store.tables import audit_log
 from vyrox.tenant_id import is_tenant_id
 
 FOLLOW_INTERVAL_S: Final = 1.0

@@ -22,9 +22,9 @@ from vyrox.cli.opened import opened_database
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.data_dir import open_private
 from vyrox.errors import OperatorError
 from vyrox.settings import Settings
+from vyrox.store.data_dir import open_private
 
 ANSWER_TIMEOUT_S: Final = 60.0
 NDJSON: Final = "application/x-ndjson"

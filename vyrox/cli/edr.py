@@ -18,11 +18,11 @@ from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
 from vyrox.edr.urls import check_base_url, default_base_url
 from vyrox.edr_credentials import EDR_VENDORS, EdrClients, Stored
-from vyrox.encryption import encrypt_secret
 from vyrox.errors import OperatorError, VendorError
 from vyrox.known_tenants import require_known
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
+from vyrox.store.encryption import encrypt_secret
 
 MAX_SECRET_BYTES: Final = 4096
 """Of a vendor's secret; a SentinelOne token is a JWT of some hundred bytes."""

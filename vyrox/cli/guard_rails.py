@@ -15,11 +15,11 @@ from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
 from vyrox.containers import Reported, running
-from vyrox.db import Database
 from vyrox.errors import OperatorError
 from vyrox.freezes import EVERY_TENANT
 from vyrox.guard_rails import Frozen, OtherHosts, Rails
 from vyrox.known_tenants import require_known
+from vyrox.store.database import Database
 
 MAX_PER_HOUR: Final = 1_000_000
 

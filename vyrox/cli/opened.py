@@ -11,13 +11,13 @@ import click
 from cryptography.fernet import MultiFernet
 from sqlalchemy import Connection
 
-from vyrox import data_dir, embedded
-from vyrox.db import Database, open_database
-from vyrox.encryption import open_vault
 from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
 from vyrox.queue import AlertQueue
-from vyrox.redis_client import connect
 from vyrox.settings import Settings
+from vyrox.store import data_dir, valkey
+from vyrox.store.database import Database, open_database
+from vyrox.store.encryption import open_vault
+from vyrox.store.redis import connect
 from vyrox.tenants import holds_secrets
 
 T = TypeVar("T")
@@ -128,11 +128,11 @@ async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
         directory = _prepare(directory, create=False)
     async with AsyncExitStack() as stack:
         url = settings.redis_url
-        if url is None and await embedded.is_running(directory):
-            url = embedded.socket_url(directory)
+        if url is None and await valkey.is_running(directory):
+            url = valkey.socket_url(directory)
         elif url is None:
             _own(stack, directory)
-            url = await stack.enter_async_context(embedded.embedded_valkey(directory))
+            url = await stack.enter_async_context(valkey.embedded_valkey(directory))
         client = await stack.enter_async_context(connect(url))
         yield AlertQueue(
             client, opened.database, settings.queue_max_alerts, settings.queue_max_bytes

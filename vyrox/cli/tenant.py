@@ -16,10 +16,10 @@ from vyrox.cli.opened import Opened, opened_database
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.clock import wall_clock
-from vyrox.encryption import bind_secret, encrypt_secret
 from vyrox.errors import OperatorError
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
+from vyrox.store.encryption import bind_secret, encrypt_secret
 from vyrox.tenant_id import is_tenant_id
 
 DEFAULT_OVERLAP_S: Final = 86_400

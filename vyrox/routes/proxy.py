@@ -20,7 +20,6 @@ from vyrox.clock import Clock
 from vyrox.clock_guard import ClockGuard
 from vyrox.containment import Containment
 from vyrox.crypto import verify
-from vyrox.db import Database
 from vyrox.errors import (
     AuditWriteError,
     InFlightError,
@@ -36,6 +35,7 @@ from vyrox.events import AuditEvents
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.rate_limit import RateLimit
 from vyrox.replay import check_window
+from vyrox.store.database import Database
 from vyrox.tenant_id import is_tenant_id
 
 MAX_BODY_BYTES: Final = 65_536

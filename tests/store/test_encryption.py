@@ -12,7 +12,10 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from tests.service import ROOT
-from vyrox.encryption import (
+from vyrox.errors import OperatorError
+from vyrox.models import Vendor
+from vyrox.settings import Settings
+from vyrox.store.encryption import (
     KEY_FILE,
     Kind,
     MisplacedSecretError,
@@ -21,9 +24,6 @@ from vyrox.encryption import (
     encrypt_secret,
     open_vault,
 )
-from vyrox.errors import OperatorError
-from vyrox.models import Vendor
-from vyrox.settings import Settings
 
 SECRET = b"a tenant's secret"
 OLD_KEY = Fernet.generate_key().decode()
@@ -137,7 +137,7 @@ ROUNDS = 40
 _RACER = f"""
 import sys
 from pathlib import Path
-from vyrox.encryption import open_vault
+from vyrox.store.encryption import open_vault
 from vyrox.settings import Settings
 
 me, other = sys.argv[2:]

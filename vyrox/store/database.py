@@ -19,16 +19,16 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from vyrox.db.errors import TRANSACTION_TIMEOUT_S
-from vyrox.db.postgres import Postgres
-from vyrox.db.sqlite import Sqlite
-from vyrox.db.tables import heartbeat
 from vyrox.errors import MissingDatabaseError, OperatorError
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S
+from vyrox.store.postgres import Postgres
+from vyrox.store.sqlite import Sqlite
+from vyrox.store.tables import heartbeat
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-SQLITE_FILE: Final = "vyrox.db"
+SQLITE_FILE: Final = "vyrox.store.database"
 """In the data directory."""
 
 MIGRATION_TIMEOUT_S: Final = 600.0

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox import group_commit
 from vyrox.errors import OverloadedError, UnavailableError
-from vyrox.group_commit import GroupCommit
+from vyrox.store import group_commit
+from vyrox.store.group_commit import GroupCommit
 
 FOR_EVER: Final = 3600.0
 """Longer than the limit on a test: who is held back in vain hangs."""

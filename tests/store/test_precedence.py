@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.db import open_database, precedence, probe
-from vyrox.db.precedence import PRECEDENCE_FILE
-from vyrox.db.tables import heartbeat
+from vyrox.store import precedence
+from vyrox.store.database import open_database, probe
+from vyrox.store.precedence import PRECEDENCE_FILE
+from vyrox.store.tables import heartbeat
 
 
 def beat(connection: Connection) -> float:
@@ -29,7 +30,7 @@ async def test_transaction_waits_for_an_urgent_one_contract_39(
             fcntl.flock(urgent, fcntl.LOCK_EX)
             monkeypatch.setattr(precedence, "GIVE_S", 60.0)
             monkeypatch.setattr(
-                "vyrox.db.precedence.time.sleep", lambda _s: loop.call_soon_threadsafe(waits.set)
+                "vyrox.store.precedence.time.sleep", lambda _s: loop.call_soon_threadsafe(waits.set)
             )
             writing = asyncio.create_task(database.write(probe, 2.0))
             async with asyncio.timeout(10):

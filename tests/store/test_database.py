@@ -28,11 +28,12 @@ from tests.pragma import set_pragma
 from vyrox import devices, guard_rails
 from vyrox.chain.writer import Draft, append
 from vyrox.clock import wall_clock
-from vyrox.db import Database, open_database, probe, sqlite
-from vyrox.db.postgres import execute_postgres, insert_postgres
-from vyrox.db.sqlite import ROWS_AT_ONCE, insert_sqlite
-from vyrox.db.tables import confirmations, heartbeat, metadata, tenant_credentials
 from vyrox.errors import DatabaseUnavailableError, OperatorError
+from vyrox.store import sqlite
+from vyrox.store.database import Database, open_database, probe
+from vyrox.store.postgres import execute_postgres, insert_postgres
+from vyrox.store.sqlite import ROWS_AT_ONCE, insert_sqlite
+from vyrox.store.tables import confirmations, heartbeat, metadata, tenant_credentials
 
 CANARY = "canary-value-that-must-not-be-told"
 
@@ -279,7 +280,7 @@ async def test_open_database_without_its_directory_is_unavailable(tmp_path: Path
 
 
 async def test_open_database_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "vyrox.db").write_bytes(b"no database" * 1000)
+    (tmp_path / "vyrox.store.database").write_bytes(b"no database" * 1000)
     with pytest.raises(DatabaseUnavailableError, match="not a database"):
         async with open_database(None, tmp_path):
             pass
@@ -597,7 +598,7 @@ async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract
     data_dir: Path,
 ) -> None:
     async with open_database(None, data_dir) as database:
-        holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
+        holder = sqlite3.connect(data_dir / "vyrox.store.database", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         assert "TimeoutError" in await refused(
             database.write(insert_tenant, CANARY, 1, timeout_s=0.1)
@@ -612,7 +613,7 @@ async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract
 async def test_sqlite_new_file_behind_a_lock_is_unavailable_and_then_opens(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
+    holder = sqlite3.connect(data_dir / "vyrox.store.database", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)

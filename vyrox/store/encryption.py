@@ -70,7 +70,7 @@ def _place(tenant_id: str, vendor: Vendor, kind: Kind) -> bytes:
     return b"\0".join((_BOUND, tenant_id.encode(), vendor.encode(), kind.encode(), b""))
 
 
-logger = logging.getLogger("vyrox.encryption")
+logger = logging.getLogger("vyrox.store.encryption")
 
 
 def open_vault(settings: Settings, is_key_in_use: bool = False) -> MultiFernet:

@@ -1,8 +1,8 @@
-"""Runs the migrations on the connection, and in the transaction, that `vyrox.db` hands over."""
+"""Runs the migrations on the connection, and in the transaction, that `vyrox.store.database` hands over."""
 
 from alembic import context
 
-from vyrox.db.tables import metadata
+from vyrox.store.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

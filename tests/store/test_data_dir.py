@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from tests.service import ROOT
-from vyrox.data_dir import LOCK_FILE, owned, prepare
 from vyrox.errors import OperatorError
+from vyrox.store.data_dir import LOCK_FILE, owned, prepare
 
 
 def mode(path: Path) -> int:
@@ -53,10 +53,10 @@ def test_prepare_leaves_the_mode_of_a_directory_and_hides_what_is_made_contract_
 ) -> None:
     """A mounted volume has the mode that its platform gives it."""
     data_dir.chmod(0o775)
-    (data_dir / "vyrox.db").write_bytes(b"kept")
+    (data_dir / "vyrox.store.database").write_bytes(b"kept")
 
     assert mode(prepare(data_dir)) == 0o775
-    assert (data_dir / "vyrox.db").read_bytes() == b"kept"
+    assert (data_dir / "vyrox.store.database").read_bytes() == b"kept"
     (data_dir / "file").touch()
     (data_dir / "directory").mkdir()
     with owned(data_dir):
@@ -81,8 +81,8 @@ def test_prepare_refuses_a_file_of_another_user_in_it_contract_48(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who runs Vyrox as root once would else find its database closed to the service."""
-    (data_dir / "vyrox.db").touch()
-    give_away(data_dir / "vyrox.db", monkeypatch)
+    (data_dir / "vyrox.store.database").touch()
+    give_away(data_dir / "vyrox.store.database", monkeypatch)
     with pytest.raises(OperatorError, match=" belongs to "):
         prepare(data_dir)
 
@@ -168,7 +168,7 @@ def test_owned_does_not_empty_or_remove_the_lock_file(data_dir: Path) -> None:
 _OWNER = """
 import sys
 from pathlib import Path
-from vyrox.data_dir import owned
+from vyrox.store.data_dir import owned
 
 with owned(Path(sys.argv[1])):
     print("owned", flush=True)
