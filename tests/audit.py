@@ -10,11 +10,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.events import event
 from vyrox.chain.export import pages
 from vyrox.chain.verify import Chain
 from vyrox.chain.writer import ChainWriter, Draft, Stream
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.events import event
 from vyrox.store.database import Database
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 from vyrox.store.tables import audit_log

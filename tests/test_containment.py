@@ -22,6 +22,7 @@ from tests.vendor import (
     take_credentials,
 )
 from vyrox import claims, containment, log
+from vyrox.chain.events import write_events
 from vyrox.chain.writer import ChainWriter, Receipt
 from vyrox.claims import KEPT_S, LEASE_MARGIN_S
 from vyrox.containment import GRACE_S, Containment, Executed
@@ -34,7 +35,6 @@ from vyrox.errors import (
     VendorError,
     VendorOutcomeUnknownError,
 )
-from vyrox.events import write_events
 from vyrox.models import ContainmentRequest
 from vyrox.store import group_commit, tables
 from vyrox.store.database import Database, open_database

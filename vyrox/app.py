@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Lifespan
 from vyrox import claims, log
 from vyrox.asgi import Endpoint, RequestContext, handle_http_exception
 from vyrox.background import every
+from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.clock_guard import ClockGuard
@@ -32,7 +33,6 @@ from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
 from vyrox.edr_credentials import EdrClients, MakeClient, list_credentials
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
-from vyrox.events import AuditEvents, Budget
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
 from vyrox.intake import Intake

@@ -23,13 +23,13 @@ from sqlalchemy import Connection
 from vyrox import device_names, devices, guard_rails
 from vyrox.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.chain.entry import Scalar
+from vyrox.chain.events import event
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
 from vyrox.edr_credentials import Responsible, responsible_for
 from vyrox.errors import RefusedByPolicyError
-from vyrox.events import event
 from vyrox.guard_rails import GuardRails
 from vyrox.models import ContainmentRequest
 from vyrox.store.tables import claims

@@ -7,9 +7,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
-from vyrox.events import event
 from vyrox.store.tables import alerts
 
 MAX_DELIVERIES: Final = 5

@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 
 from vyrox import device_names
 from vyrox.chain.entry import Scalar
+from vyrox.chain.events import event
 from vyrox.chain.writer import Draft, Outcome
 from vyrox.device_names import MAX_NAME
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
-from vyrox.events import event
 from vyrox.freezes import frozen_since
 from vyrox.models import EdrVendor
 from vyrox.store.tables import confirmations, devices

@@ -12,11 +12,11 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
 from vyrox import log
+from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.edr import VendorClient
 from vyrox.edr.clients import Credentials
 from vyrox.errors import OperatorError, VendorError
-from vyrox.events import event
 from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.store.tables import alerts, edr_credentials

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import device_names, devices
+from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.device_names import Named
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
-from vyrox.events import event
 from vyrox.freezes import EVERY_TENANT
 from vyrox.models import EdrVendor, NormalizedAlert
 from vyrox.store.postgres import insert_postgres

@@ -12,8 +12,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.events import event
 from vyrox.chain.writer import ChainWriter, Draft, Outcome
-from vyrox.events import event
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.postgres import insert_postgres
 from vyrox.store.sqlite import insert_sqlite

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects import postgresql, sqlite
 
+from vyrox.chain.events import event
 from vyrox.chain.writer import ChainWriter, Outcome, append
 from vyrox.errors import OperatorError
-from vyrox.events import event
 from vyrox.ids import new_id
 from vyrox.intake import Stored, dedup_key, delivery, store
 from vyrox.models import NormalizedAlert, Vendor

@@ -16,9 +16,9 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
 from vyrox import devices, guard_rails, log
+from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
-from vyrox.events import event
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret

@@ -47,6 +47,7 @@ from tests.pragma import set_pragma
 from vyrox import log
 from vyrox.chain import export
 from vyrox.chain.entry import GENESIS, seal
+from vyrox.chain.events import write_events
 from vyrox.chain.writer import (
     ATTEMPTS,
     ChainWriter,
@@ -58,7 +59,6 @@ from vyrox.chain.writer import (
 )
 from vyrox.clock import wall_clock
 from vyrox.errors import DatabaseUnavailableError, EntryError
-from vyrox.events import write_events
 from vyrox.store.database import Database, open_database
 from vyrox.store.tables import device_names, heartbeat
 

@@ -24,11 +24,11 @@ from tests.cli import Vyrox, refused, succeeded
 from tests.polling import PATIENCE_S
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, ROOT, environment, running_service
+from vyrox.chain.events import event
 from vyrox.chain.verify import verify_path
 from vyrox.chain.writer import SERVICE, Draft, append
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign, verify
-from vyrox.events import event
 from vyrox.store.database import open_database
 
 # For the asynchronous fixtures that these synchronous tests use.

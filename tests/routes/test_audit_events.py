@@ -37,10 +37,10 @@ from tests.proxy import (
 )
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
+from vyrox.chain.events import PER_SECOND
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.events import PER_SECOND
 from vyrox.settings import Settings
 from vyrox.store.database import open_database
 

@@ -16,9 +16,9 @@ from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.asgi import Arriving, Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
+from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
-from vyrox.events import AuditEvents
 from vyrox.health import Health
 from vyrox.intake import Intake
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor

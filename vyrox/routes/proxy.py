@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from vyrox import log
 from vyrox.asgi import Arriving, JsonResponse, header_values, read_body, request_id_of
 from vyrox.chain import export
+from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
 from vyrox.clock_guard import ClockGuard
@@ -31,7 +32,6 @@ from vyrox.errors import (
     VendorLookUpError,
     VyroxError,
 )
-from vyrox.events import AuditEvents
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.rate_limit import RateLimit
 from vyrox.replay import check_window

@@ -9,12 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.audit import TENANT, Clock, Entry, FaultyDatabase, events, running_writer
-from vyrox import events as audit_events
 from vyrox import log
+from vyrox.chain import events as audit_events
 from vyrox.chain.entry import GENESIS, seal
-from vyrox.chain.writer import SERVICE, Draft
-from vyrox.errors import DatabaseUnavailableError
-from vyrox.events import (
+from vyrox.chain.events import (
     MAX_TEXT,
     PER_SECOND,
     SUMMED_UP,
@@ -24,6 +22,8 @@ from vyrox.events import (
     event,
     write_events,
 )
+from vyrox.chain.writer import SERVICE, Draft
+from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
 
 
