@@ -8,11 +8,11 @@ from typing import Final
 
 from chaos.inprocess import listeners, logged_errors
 from chaos.part import Row, Size
+from tests.http.test_protocol import exchange, serving
 from tests.proxy import TENANT, encoded, wanted
 from tests.routes.test_execute import bad_signatures
 from tests.routes.test_lift import LIFT
 from tests.routes.test_webhooks import masked
-from tests.test_http_protocol import exchange, serving
 from vyrox.clock import wall_clock
 
 TRIMMED: Final = {"space_before", "space_behind", "tab_behind"}

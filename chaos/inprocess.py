@@ -19,7 +19,7 @@ from tests.proxy import TENANTS as ACTING_TENANTS
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
-from vyrox.http_protocol import BoundedHttpProtocol
+from vyrox.http.protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
 from vyrox.store.encryption import open_vault
 

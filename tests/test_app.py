@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 import vyrox.app
 from tests.alerts import TENANT, stored_entries
+from tests.http.test_protocol import exchange, serving
 from tests.ingestion import SECRET, TENANTS, running, webhook
 from tests.polling import until
 from tests.service import HMAC_SECRET, ROOT, environment
-from tests.test_http_protocol import exchange, serving
 from tests.vendor import give_credentials
 from vyrox.app import create_app
 from vyrox.clock import wall_clock

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vyrox import auth
-from vyrox.asgi import error_response
 from vyrox.auth import MAX_BEARER_BYTES, authenticate_bearer, authenticate_signature
 from vyrox.crypto import sign
 from vyrox.errors import UnauthorizedError
+from vyrox.http.application import error_response
 from vyrox.models import Tenant
 from vyrox.tenants import Credentials
 

@@ -15,11 +15,11 @@ from typing import Final
 import httpx
 import pytest
 
+from tests.http.test_protocol import connected, read_answers, send
 from tests.ingestion import SECRET, Webhook, webhook
 from tests.polling import until
 from tests.service import ROOT, Service, environment, running_service
 from tests.test_app import INGESTION, PROXY
-from tests.test_http_protocol import connected, read_answers, send
 from tests.test_log import full_pipe
 from vyrox.store.data_dir import LOCK_FILE
 from vyrox.store.valkey import is_running

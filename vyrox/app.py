@@ -20,7 +20,6 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
 from vyrox import claims, log
-from vyrox.asgi import Endpoint, RequestContext, handle_http_exception
 from vyrox.background import every
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
@@ -35,6 +34,7 @@ from vyrox.edr_credentials import EdrClients, MakeClient, list_credentials
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
+from vyrox.http.application import Endpoint, RequestContext, handle_http_exception
 from vyrox.intake import Intake
 from vyrox.quarantine import Quarantine
 from vyrox.queue import AlertQueue

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError, VendorError
-from vyrox.replay import WINDOW_S
+from vyrox.http.replay_window import WINDOW_S
 from vyrox.store.database import Database
 
 MAX_STEP_S: Final = 5.0

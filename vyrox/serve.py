@@ -15,15 +15,15 @@ from starlette.applications import Starlette
 
 from vyrox import log
 from vyrox.app import create_app
-from vyrox.connection_limit import (
+from vyrox.errors import OperatorError, SettingsError
+from vyrox.http.connection_limit import (
     backlog,
     limited_to,
     max_connections,
     private_protocol,
     raise_file_limit,
 )
-from vyrox.errors import OperatorError, SettingsError
-from vyrox.http_protocol import BoundedHttpProtocol
+from vyrox.http.protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
 
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 50)

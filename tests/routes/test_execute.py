@@ -21,6 +21,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from tests.audit import NOW, Clock
+from tests.http.test_protocol import WatchedProtocol, connected, serving
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.proxy import (
@@ -37,15 +38,14 @@ from tests.proxy import (
 )
 from tests.routes.json_texts import VALID
 from tests.service import HMAC_SECRET
-from tests.test_http_protocol import WatchedProtocol, connected, serving
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
 from vyrox import containment
-from vyrox.asgi import MAX_ARRIVING_BYTES
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.clock_guard import ClockGuard
 from vyrox.crypto import sign
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.http.application import MAX_ARRIVING_BYTES
 from vyrox.models import ActionType, Vendor
 from vyrox.routes import ingestion
 from vyrox.routes.proxy import MAX_BODY_BYTES
@@ -783,7 +783,7 @@ async def test_execute_cut_short_by_shutdown_goes_on_and_is_never_503_contract_1
 async def test_execute_without_room_for_its_body_is_408_contract_19(
     dry: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.asgi.MAX_ARRIVING_BYTES", 0)
+    monkeypatch.setattr("vyrox.http.application.MAX_ARRIVING_BYTES", 0)
     check(await dry.execute(wanted()), 408, refusal("request timed out"))
     assert not await dry.has_acted()
 

@@ -18,10 +18,10 @@ from sqlalchemy import Connection
 from starlette.types import Message, Scope
 
 from tests.audit import NOW, Clock, action
+from tests.http.test_protocol import serving
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Proxied, export_headers, proxied, wanted
 from tests.routes.test_execute import bad_signatures
 from tests.service import HMAC_SECRET
-from tests.test_http_protocol import serving
 from vyrox.chain.export import PAGE
 from vyrox.chain.verify import Report, TamperedError, verify_path
 from vyrox.chain.writer import Draft, append

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP, REMOVED, changed
+from tests.http.test_protocol import Answer, exchange, serving
 from tests.ingestion import (
     OTHER_SECRET,
     RAW_IDS,
@@ -26,7 +27,6 @@ from tests.ingestion import (
     running,
     webhook,
 )
-from tests.test_http_protocol import Answer, exchange, serving
 from vyrox.crypto import sign
 from vyrox.models import BEARER_VENDORS, NormalizedAlert, Vendor
 from vyrox.queue import AlertQueue

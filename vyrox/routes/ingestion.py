@@ -14,19 +14,26 @@ from starlette.routing import BaseRoute, Route
 from vyrox import log
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.asgi import Arriving, Endpoint, JsonResponse, header_values, read_body, request_id_of
 from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
 from vyrox.health import Health
+from vyrox.http.application import (
+    Arriving,
+    Endpoint,
+    JsonResponse,
+    header_values,
+    read_body,
+    request_id_of,
+)
+from vyrox.http.shared_timeout import TimeLimit
 from vyrox.intake import Intake
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
 from vyrox.quarantine import Quarantine, Unreadable
 from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants import Credentials, TenantDirectory
-from vyrox.time_limit import TimeLimit
 
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""

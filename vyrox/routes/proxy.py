@@ -13,7 +13,6 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from vyrox import log
-from vyrox.asgi import Arriving, JsonResponse, header_values, read_body, request_id_of
 from vyrox.chain import export
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import SERVICE
@@ -32,9 +31,10 @@ from vyrox.errors import (
     VendorLookUpError,
     VyroxError,
 )
+from vyrox.http.application import Arriving, JsonResponse, header_values, read_body, request_id_of
+from vyrox.http.replay_window import check_window
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.rate_limit import RateLimit
-from vyrox.replay import check_window
 from vyrox.store.database import Database
 from vyrox.tenant_id import is_tenant_id
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vyrox.errors import StaleRequestError
-from vyrox.replay import WINDOW_S, check_window
+from vyrox.http.replay_window import WINDOW_S, check_window
 
 SIGNED_AT = 1_704_067_200
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from vyrox.errors import UnavailableError
-from vyrox.time_limit import TimeLimit
+from vyrox.http.shared_timeout import TimeLimit
 
 LONG_S = 60.0
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tests.test_http_protocol import (
+from tests.http.test_protocol import (
     NEXT,
     POST,
     TALK_BYTES,
@@ -23,7 +23,7 @@ from tests.test_http_protocol import (
     talkative,
 )
 from vyrox import log
-from vyrox.connection_limit import (
+from vyrox.http.connection_limit import (
     ENOUGH_FILES,
     MAX_CONNECTIONS,
     MAX_PRIVATE_CONNECTIONS,

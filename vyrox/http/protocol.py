@@ -33,8 +33,8 @@ from vyrox.errors import (
     RequestTimeoutError,
     VyroxError,
 )
+from vyrox.http.joined_writes import JoinedWrites
 from vyrox.ids import new_id
-from vyrox.joined_writes import JoinedWrites
 
 # The request line and the header together. Vendors send about 1 KiB; llhttp itself has no limit.
 MAX_HEADER_BYTES: Final = 16 * 1024

@@ -12,7 +12,7 @@ import socket
 from typing import ClassVar, Final
 
 from vyrox import log
-from vyrox.http_protocol import BoundedHttpProtocol, Reading
+from vyrox.http.protocol import BoundedHttpProtocol, Reading
 
 RESERVED_FILES: Final = 512
 """For the private listener, the stores, and what `backlog` lets the kernel hand over at once."""

@@ -20,8 +20,8 @@ from vyrox.errors import (
     UnsupportedEncodingError,
     VyroxError,
 )
+from vyrox.http.shared_timeout import TimeLimit
 from vyrox.ids import new_id
-from vyrox.time_limit import TimeLimit
 
 BODY_TIMEOUT_S: Final = 30.0
 """For the whole body to arrive."""

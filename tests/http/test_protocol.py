@@ -19,9 +19,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from vyrox import log
-from vyrox.connection_limit import limited_to
 from vyrox.errors import MalformedRequestError
-from vyrox.http_protocol import (
+from vyrox.http.connection_limit import limited_to
+from vyrox.http.protocol import (
     MAX_HEADER_BYTES,
     MAX_HEADER_FIELDS,
     MAX_LINGER_BYTES,

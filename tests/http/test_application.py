@@ -18,11 +18,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from tests.http.test_protocol import Answer, exchange, serving
 from tests.service import HMAC_SECRET
-from tests.test_http_protocol import Answer, exchange, serving
-from vyrox import asgi, log
+from vyrox import log
 from vyrox.app import create_app
-from vyrox.asgi import (
+from vyrox.errors import RequestTimeoutError, UnauthorizedError, VyroxError
+from vyrox.http import application
+from vyrox.http.application import (
     Arriving,
     JsonResponse,
     RequestContext,
@@ -30,7 +32,6 @@ from vyrox.asgi import (
     handle_http_exception,
     read_body,
 )
-from vyrox.errors import RequestTimeoutError, UnauthorizedError, VyroxError
 from vyrox.settings import Settings
 
 CANARY: Final = "canary-0b5d1f"
@@ -390,7 +391,7 @@ async def test_read_body_drops_the_body_that_has_been_arriving_longest_contract_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not the newcomer: unfinished bodies of unauthenticated clients must not keep alerts out."""
-    monkeypatch.setattr(asgi, "MAX_ARRIVING_BYTES", 100)
+    monkeypatch.setattr(application, "MAX_ARRIVING_BYTES", 100)
     arriving = Arriving()
     first, second, third = (Sending(arriving) for _ in range(3))
     for body in (first, second):
@@ -409,7 +410,7 @@ async def test_read_body_drops_the_body_that_has_been_arriving_longest_contract_
 async def test_read_body_drops_itself_where_it_is_the_oldest_contract_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asgi, "MAX_ARRIVING_BYTES", 50)
+    monkeypatch.setattr(application, "MAX_ARRIVING_BYTES", 50)
     arriving = Arriving()
     body = Sending(arriving)
     await body.send(30)
