@@ -139,7 +139,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a freeze of every tenant is read for no tenant",
-        "vyrox/freezes.py",
+        "vyrox/tenants/freezes.py",
         '(EVERY_TENANT, sa.bindparam("tenant"))',
         '(sa.bindparam("tenant"),)',
         ("tests/cli/test_guard_rails.py",),

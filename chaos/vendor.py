@@ -16,13 +16,13 @@ from cryptography.fernet import Fernet
 from starlette.requests import ClientDisconnect
 
 from tests.vendor import add_alert
-from vyrox import edr_credentials
 from vyrox.clock import wall_clock
-from vyrox.edr_credentials import Stored
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.serve import serving
 from vyrox.mock_edr.state import CrowdStrikeAlert, CrowdStrikeDevice, Process
 from vyrox.store.database import Database
+from vyrox.tenants import edr_credentials
+from vyrox.tenants.edr_credentials import Stored
 
 _FIRST_PID: Final = 10_000
 _ACCEPTED: Final = 202

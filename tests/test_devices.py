@@ -25,7 +25,7 @@ from tests.test_containment import (
     running,
 )
 from tests.vendor import AID, add_alert, give_credentials
-from vyrox import claims, confirmation, containment, devices, guard_rails
+from vyrox import claims, confirmation, containment, devices
 from vyrox.claims import Answer, Claim
 from vyrox.confirmation import Found, _Settled
 from vyrox.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
@@ -40,6 +40,7 @@ from vyrox.errors import (
 from vyrox.models import ContainmentRequest
 from vyrox.store import tables
 from vyrox.store.database import Database
+from vyrox.tenants import guard_rails
 
 LIFT = msgspec.structs.replace(ISOLATION, request_id="lift-1", action_type="LIFT_HOST_ISOLATION")
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, entries
+from tests.tenants.test_guard_rails import refused_by, set_rails, wanted
 from tests.test_containment import (
     EXECUTED,
     ISOLATION,
@@ -17,16 +18,15 @@ from tests.test_containment import (
     outcomes,
     running,
 )
-from tests.test_guard_rails import refused_by, set_rails, wanted
 from tests.vendor import AID, add_alert
 from vyrox import containment, device_names
 from vyrox.device_names import MAX_NAMES
 from vyrox.edr import Device
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.guard_rails import Rails
 from vyrox.models import ContainmentRequest
 from vyrox.store.database import Database
 from vyrox.store.tables import devices
+from vyrox.tenants.guard_rails import Rails
 
 FORCED_LIFT = msgspec.structs.replace(ISOLATION, action_type="LIFT_HOST_ISOLATION", force=True)
 

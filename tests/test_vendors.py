@@ -22,13 +22,13 @@ from tests.service import HMAC_SECRET
 from tests.vendor import VAULT, add_alert
 from vyrox import app, confirmation, devices
 from vyrox.clock import wall_clock
-from vyrox.edr_credentials import Stored, new_version, set_credentials
 from vyrox.mock_edr import fleet
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.faults import Fault
 from vyrox.mock_edr.serve import serving
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
+from vyrox.tenants.edr_credentials import Stored, new_version, set_credentials
 
 KEY: Final = "c2VjcmV0LWtleS1vZi10aGUtdGVzdHMtMDEyMzQ1Njc="
 

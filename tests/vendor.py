@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from vyrox.chain.writer import Receipt
 from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
 from vyrox.edr.clients import Credentials
-from vyrox.edr_credentials import EdrClients
 from vyrox.models import EdrVendor, NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, edr_credentials
+from vyrox.tenants.edr_credentials import EdrClients
 
 AID: Final = "12345678123412341234123456789abc"
 COMPOSITE_ID: Final = f"{'c' * 32}:ind:{AID}:1234567890-10304-123"

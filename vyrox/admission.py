@@ -13,9 +13,9 @@ from vyrox import devices
 from vyrox.device_names import Named
 from vyrox.edr import Device
 from vyrox.edr.actions import is_supported, records_containment
-from vyrox.edr_credentials import Responsible
-from vyrox.guard_rails import GuardRails, find_named, is_of_alert
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
+from vyrox.tenants.edr_credentials import Responsible
+from vyrox.tenants.guard_rails import GuardRails, find_named, is_of_alert
 
 _LIFTS: Final = frozenset(get_args(LiftType))
 

@@ -26,11 +26,9 @@ from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.clock_guard import ClockGuard
 from vyrox.confirmation import Confirmation
-from vyrox.containers import REPORT_INTERVAL_S, Container
 from vyrox.containment import Containment, lease_s
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
-from vyrox.edr_credentials import EdrClients, MakeClient, list_credentials
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.health import Health
@@ -49,7 +47,9 @@ from vyrox.store.database import open_database
 from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
 from vyrox.store.valkey import embedded_valkey
-from vyrox.tenants import TenantDirectory, holds_secrets
+from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
+from vyrox.tenants.directory import TenantDirectory, holds_secrets
+from vyrox.tenants.edr_credentials import EdrClients, MakeClient, list_credentials
 
 TENANTS_INTERVAL_S = 0.5
 """A change of a tenant is in force within a second."""

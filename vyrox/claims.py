@@ -20,7 +20,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import device_names, devices, guard_rails
+from vyrox import device_names, devices
 from vyrox.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.chain.entry import Scalar
 from vyrox.chain.events import event
@@ -28,11 +28,12 @@ from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.devices import Held, outcome_event
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
-from vyrox.edr_credentials import Responsible, responsible_for
 from vyrox.errors import RefusedByPolicyError
-from vyrox.guard_rails import GuardRails
 from vyrox.models import ContainmentRequest
 from vyrox.store.tables import claims
+from vyrox.tenants import guard_rails
+from vyrox.tenants.edr_credentials import Responsible, responsible_for
+from vyrox.tenants.guard_rails import GuardRails
 
 KEPT_S: Final = 600
 """How long an answer is replayed, and an unknown kill is refused."""

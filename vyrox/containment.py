@@ -18,7 +18,6 @@ from vyrox.clock import Clock
 from vyrox.devices import Barred, Held, Hold
 from vyrox.edr import Deadline, Device, Done, Order, VendorClient
 from vyrox.edr.actions import call_of, target_of
-from vyrox.edr_credentials import EdrClients, Responsible
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -33,6 +32,7 @@ from vyrox.errors import (
 from vyrox.models import ContainmentRequest
 from vyrox.order_check import CheckClock, OrderCheck
 from vyrox.store.database import Database
+from vyrox.tenants.edr_credentials import EdrClients, Responsible
 
 COMMIT_TIMEOUT_S: Final = 5.0
 """For the claim and its entry: beyond it the vendor is not called, whatever is committed later. And

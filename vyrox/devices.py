@@ -21,9 +21,9 @@ from vyrox.chain.writer import Draft, Outcome
 from vyrox.device_names import MAX_NAME
 from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
-from vyrox.freezes import frozen_since
 from vyrox.models import EdrVendor
 from vyrox.store.tables import confirmations, devices
+from vyrox.tenants.freezes import frozen_since
 
 CONFIRM_FIRST_S: Final = 1.0
 CONFIRM_FOR_S: Final = 900.0

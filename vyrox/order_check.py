@@ -17,9 +17,9 @@ from vyrox.device_names import Named
 from vyrox.devices import Held
 from vyrox.edr import Device
 from vyrox.errors import VendorError
-from vyrox.guard_rails import GuardRails, find_named
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
+from vyrox.tenants.guard_rails import GuardRails, find_named
 
 CheckClock = Callable[[float, float], None]
 """Takes `approved_at` and the end of the lease. Raises VendorError if either is over."""

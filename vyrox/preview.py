@@ -7,11 +7,11 @@ from sqlalchemy import Connection
 
 from vyrox.admission import Known, NotSupported, Refused, admit, know
 from vyrox.edr import Deadline, Device, VendorClient
-from vyrox.edr_credentials import EdrClients, Responsible, responsible_for
 from vyrox.errors import OperatorError
-from vyrox.guard_rails import GuardRails
 from vyrox.models import ContainmentRequest, EdrVendor
 from vyrox.store.database import Database
+from vyrox.tenants.edr_credentials import EdrClients, Responsible, responsible_for
+from vyrox.tenants.guard_rails import GuardRails
 
 State = Literal["contained", "not contained", "cannot be told"]
 

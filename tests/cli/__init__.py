@@ -16,7 +16,7 @@ from vyrox.models import Vendor
 from vyrox.settings import Settings
 from vyrox.store.database import open_database
 from vyrox.store.encryption import open_vault
-from vyrox.tenants import Credentials, TenantDirectory
+from vyrox.tenants.directory import Credentials, TenantDirectory
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -12,11 +12,11 @@ from click.testing import Result
 from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
-from vyrox import edr_credentials
 from vyrox.clock import wall_clock
-from vyrox.edr_credentials import Stored
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.serve import serving
+from vyrox.tenants import edr_credentials
+from vyrox.tenants.edr_credentials import Stored
 
 SECRET: Final = "edr-secret-0123456789-CANARY"
 CROWDSTRIKE: Final = ("--vendor", "crowdstrike", "--client-id", "client-1")

@@ -19,16 +19,17 @@ from tests.conftest import new_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.service import running_service
-from vyrox import containers, devices, guard_rails
+from vyrox import devices
 from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import opened as cli_opened
 from vyrox.clock import wall_clock
-from vyrox.freezes import frozen_since
-from vyrox.guard_rails import Rails
 from vyrox.intake import Arrival, Intake
 from vyrox.store import sqlite, tables
 from vyrox.store.database import Database, open_database
+from vyrox.tenants import containers, guard_rails
+from vyrox.tenants.freezes import frozen_since
+from vyrox.tenants.guard_rails import Rails
 
 ADDED: Final = Rails(other_hosts="refuse")
 """The guard rails of a tenant that was added, and no more."""

@@ -11,11 +11,11 @@ from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Fields, encoded, proxied,
 from tests.routes.test_execute import EXECUTED, check, refusal
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
-from vyrox import guard_rails
 from vyrox.clock import wall_clock
 from vyrox.errors import VendorError
-from vyrox.guard_rails import Rails
 from vyrox.settings import Settings
+from vyrox.tenants import guard_rails
+from vyrox.tenants.guard_rails import Rails
 
 LIFT: Final[Fields] = {"action_type": "LIFT_HOST_ISOLATION"}
 

@@ -25,7 +25,7 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox import devices, guard_rails
+from vyrox import devices
 from vyrox.chain.writer import Draft, append
 from vyrox.clock import wall_clock
 from vyrox.errors import DatabaseUnavailableError, OperatorError
@@ -34,6 +34,7 @@ from vyrox.store.database import Database, open_database, probe
 from vyrox.store.postgres import execute_postgres, insert_postgres
 from vyrox.store.sqlite import ROWS_AT_ONCE, insert_sqlite
 from vyrox.store.tables import confirmations, heartbeat, metadata, tenant_credentials
+from vyrox.tenants import guard_rails
 
 CANARY = "canary-value-that-must-not-be-told"
 

@@ -7,7 +7,6 @@ import click
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox import edr_credentials
 from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
@@ -17,12 +16,13 @@ from vyrox.edr import Deadline, Finding
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
 from vyrox.edr.urls import check_base_url, default_base_url
-from vyrox.edr_credentials import EDR_VENDORS, EdrClients, Stored
 from vyrox.errors import OperatorError, VendorError
-from vyrox.known_tenants import require_known
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret
+from vyrox.tenants import edr_credentials
+from vyrox.tenants.edr_credentials import EDR_VENDORS, EdrClients, Stored
+from vyrox.tenants.known import require_known
 
 MAX_SECRET_BYTES: Final = 4096
 """Of a vendor's secret; a SentinelOne token is a JWT of some hundred bytes."""

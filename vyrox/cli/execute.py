@@ -18,11 +18,11 @@ from vyrox.crypto import sign
 from vyrox.edr import Deadline
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
-from vyrox.edr_credentials import EdrClients
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.preview import Preview, preview
 from vyrox.settings import Settings
+from vyrox.tenants.edr_credentials import EdrClients
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 330.0

@@ -9,17 +9,18 @@ import click
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox import devices, guard_rails
+from vyrox import devices
 from vyrox.cli.opened import opened_database, write_urgently
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
-from vyrox.containers import Reported, running
 from vyrox.errors import OperatorError
-from vyrox.freezes import EVERY_TENANT
-from vyrox.guard_rails import Frozen, OtherHosts, Rails
-from vyrox.known_tenants import require_known
 from vyrox.store.database import Database
+from vyrox.tenants import guard_rails
+from vyrox.tenants.containers import Reported, running
+from vyrox.tenants.freezes import EVERY_TENANT
+from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
+from vyrox.tenants.known import require_known
 
 MAX_PER_HOUR: Final = 1_000_000
 

@@ -7,7 +7,7 @@ from typing import Final
 import click
 import msgspec
 
-from vyrox import dead_letters, tenants
+from vyrox import dead_letters
 from vyrox import quarantine as kept
 from vyrox import queue as queues
 from vyrox.adapters import ADAPTERS
@@ -18,6 +18,7 @@ from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant
+from vyrox.tenants import directory
 
 _IN_STREAM: Final = frozenset({b"added", b"present"})
 
@@ -335,7 +336,7 @@ async def _replay(
     opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, quarantine_id: str
 ) -> _Replayed:
     row, raw = await opened.database.read(kept.read_quarantined, tenant_id, quarantine_id)
-    field_map = await opened.database.read(tenants.field_map_of, tenant_id, row.source)
+    field_map = await opened.database.read(directory.field_map_of, tenant_id, row.source)
     now = wall_clock()
     try:
         alert = ADAPTERS[row.source].normalize(

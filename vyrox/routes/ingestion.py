@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute, Route
 from vyrox import log
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.auth import authenticate_bearer, authenticate_signature
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
@@ -33,7 +32,8 @@ from vyrox.models import BEARER_VENDORS, Tenant, Vendor
 from vyrox.quarantine import Quarantine, Unreadable
 from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
-from vyrox.tenants import Credentials, TenantDirectory
+from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
+from vyrox.tenants.directory import Credentials, TenantDirectory
 
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""

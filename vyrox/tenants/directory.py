@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
-from vyrox import devices, guard_rails, log
+from vyrox import devices, log
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
@@ -23,6 +23,7 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
+from vyrox.tenants import guard_rails
 
 _table: Final = tenant_credentials.c
 

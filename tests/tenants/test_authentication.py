@@ -10,13 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox import auth
-from vyrox.auth import MAX_BEARER_BYTES, authenticate_bearer, authenticate_signature
 from vyrox.crypto import sign
 from vyrox.errors import UnauthorizedError
 from vyrox.http.application import error_response
 from vyrox.models import Tenant
-from vyrox.tenants import Credentials
+from vyrox.tenants import authentication
+from vyrox.tenants.authentication import (
+    MAX_BEARER_BYTES,
+    authenticate_bearer,
+    authenticate_signature,
+)
+from vyrox.tenants.directory import Credentials
 
 BODY = b'{"customer_id":"acme","detect_id":"evt:1"}'
 PRESENT = b"present-secret-0123456789abcdef-0123456789"
@@ -174,7 +178,7 @@ def test_authenticate_never_matches_the_stand_in_for_a_secret_contract_3(
     credentials: Credentials,
 ) -> None:
     # Nobody can know it; even who did would get nothing for it.
-    for stand_in in auth._NO_SECRETS:
+    for stand_in in authentication._NO_SECRETS:
         refusal(authenticate, [credential(stand_in)], credentials)
 
 

@@ -18,11 +18,11 @@ from vyrox.chain.writer import append
 from vyrox.device_names import Named
 from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
-from vyrox.freezes import EVERY_TENANT
 from vyrox.models import EdrVendor, NormalizedAlert
 from vyrox.store.postgres import insert_postgres
 from vyrox.store.sqlite import insert_sqlite
 from vyrox.store.tables import containments_begun, guard_rails, tenant_credentials
+from vyrox.tenants.freezes import EVERY_TENANT
 
 HOUR_S: Final = 3600
 

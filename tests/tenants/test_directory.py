@@ -19,7 +19,7 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import encrypt_secret
 from vyrox.store.tables import tenant_credentials
-from vyrox.tenants import (
+from vyrox.tenants.directory import (
     Credentials,
     TenantDirectory,
     TenantRow,

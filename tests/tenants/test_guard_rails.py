@@ -10,14 +10,15 @@ from sqlalchemy import Connection
 from tests.audit import NOW, TENANT, action, entries, events
 from tests.test_containment import EXECUTED, ISOLATION, REPLAYED, Proxy, running
 from tests.vendor import AID, add_alert, take_credentials
-from vyrox import claims, guard_rails, tenants
+from vyrox import claims
 from vyrox.chain.writer import append
 from vyrox.containment import Executed
 from vyrox.edr import Device
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
-from vyrox.guard_rails import Rails, check_rule, is_of_alert, matches
 from vyrox.models import ContainmentRequest, NormalizedAlert
 from vyrox.store.database import Database
+from vyrox.tenants import directory, guard_rails
+from vyrox.tenants.guard_rails import Rails, check_rule, is_of_alert, matches
 
 DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office"))
 
@@ -387,13 +388,13 @@ async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
     database: Database,
 ) -> None:
     for vendor in ("crowdstrike", "generic"):
-        assert await database.write(tenants.add_tenant, TENANT, vendor, "secret", None, NOW) is (
+        assert await database.write(directory.add_tenant, TENANT, vendor, "secret", None, NOW) is (
             vendor == "crowdstrike"
         )
     async with running(database) as proxy:
-        await database.write(tenants.remove_tenant, TENANT, "generic", NOW)
+        await database.write(directory.remove_tenant, TENANT, "generic", NOW)
         assert await proxy.execute(wanted("1", host=AID)) == EXECUTED
-        remains = await database.write(tenants.remove_tenant, TENANT, "crowdstrike", NOW)
+        remains = await database.write(directory.remove_tenant, TENANT, "crowdstrike", NOW)
         assert remains.contained == (("crowdstrike", AID, AID),)
         assert remains.edr_vendors == ("crowdstrike",)
         assert await refused_by(proxy, wanted("2", host=AID)) == "the tenant is removed"

@@ -15,7 +15,7 @@ from typing import Final
 from vyrox.crypto import verify
 from vyrox.errors import UnauthorizedError
 from vyrox.models import Tenant
-from vyrox.tenants import Credentials
+from vyrox.tenants.directory import Credentials
 
 MAX_BEARER_BYTES: Final = 4096
 
