@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from benchmarks.load import SECRET, Kind
+from vyrox.alerts.queue import stream_key
 from vyrox.clock import wall_clock
-from vyrox.queue import stream_key
 from vyrox.settings import Settings
 from vyrox.store import data_dir
 from vyrox.store.database import Database, open_database

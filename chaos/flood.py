@@ -18,9 +18,9 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from chaos.flooder import Seen
 from chaos.part import Row, Size, quantile
-from tests.alerts import unfinished
 from tests.ingestion import SECRET, webhook
 from tests.proxy import TENANT, encoded, signed, wanted
+from tests.sample_alerts import unfinished
 from tests.service import ROOT, Service, running_service
 from tests.vendor import add_alert, give_credentials
 from vyrox.store.database import open_database

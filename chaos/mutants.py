@@ -26,7 +26,7 @@ COPIED: Final = ("vyrox", "tests", "chaos", "docs", "pyproject.toml", "verify_au
 WRITER: Final = "tests/chain/test_writer.py"
 CONTAINMENT: Final = "tests/test_containment.py"
 GROUP_COMMIT: Final = "tests/store/test_group_commit.py"
-CRASHES: Final = "tests/test_crash_points.py"
+CRASHES: Final = "tests/alerts/test_crash_points.py"
 SERVE: Final = "tests/test_serve.py"
 
 
@@ -104,7 +104,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "queued without a look whether it is there",
-        "vyrox/queue.py",
+        "vyrox/alerts/queue.py",
         "  if is_queued(stream, held[1], id) then return 'present' end\n",
         "  if false then return 'present' end\n",
         ("kill", CRASHES),

@@ -14,10 +14,10 @@ import redis.asyncio
 from chaos.part import Row, limit
 from chaos.site import Site
 from tests import audit
-from tests.alerts import unfinished
+from tests.sample_alerts import unfinished
+from vyrox.alerts.queue import stream_key
 from vyrox.chain.verify import TamperedError
 from vyrox.models import NormalizedAlert
-from vyrox.queue import stream_key
 from vyrox.store.database import Database
 
 REFILL_LIMIT_S: Final = 35.0

@@ -15,12 +15,12 @@ from chaos.load import Answered, Load
 from chaos.oracle import Lists, judge
 from chaos.part import Row, Size, limit
 from chaos.site import Site, site
+from tests.alerts.test_queue_unavailable import ADDED, ERRORS
 from tests.conftest import new_postgres_database
 from tests.fake_redis import OK, Command, fake_redis
 from tests.fault_proxy import FaultProxy
 from tests.postgres import Postgres
 from tests.service import Service
-from tests.test_queue_unavailable import ADDED, ERRORS
 
 SENDERS: Final = 12
 PAUSE_S: Final = 0.03

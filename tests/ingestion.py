@@ -14,12 +14,12 @@ from starlette.applications import Starlette
 
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP
 from tests.blocking import nothing_blocks_the_loop
+from vyrox.alerts.queue import stream_key
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.models import BEARER_VENDORS, FieldMap, NormalizedAlert, Vendor
-from vyrox.queue import stream_key
 from vyrox.routes.ingestion import Ingestion
 from vyrox.settings import Settings
 from vyrox.store.database import Database

@@ -19,17 +19,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import vyrox.app
-from tests.alerts import TENANT, stored_entries
 from tests.http.test_protocol import exchange, serving
 from tests.ingestion import SECRET, TENANTS, running, webhook
 from tests.polling import until
+from tests.sample_alerts import TENANT, stored_entries
 from tests.service import HMAC_SECRET, ROOT, environment
 from tests.vendor import give_credentials
+from vyrox.alerts.dead_letters import MAX_DELIVERIES, list_dead
+from vyrox.alerts.queue import GROUP, AlertQueue, stream_key
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
-from vyrox.dead_letters import MAX_DELIVERIES, list_dead
 from vyrox.errors import OperatorError, SettingsError
-from vyrox.queue import GROUP, AlertQueue, stream_key
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
 from vyrox.store.database import open_database

@@ -20,6 +20,14 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
 from vyrox import claims, log
+from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
+from vyrox.alerts.health import Health
+from vyrox.alerts.intake import Intake
+from vyrox.alerts.quarantine import Quarantine
+from vyrox.alerts.queue import AlertQueue
+from vyrox.alerts.redis_check import RedisCheck
+from vyrox.alerts.refill import Refill
+from vyrox.alerts.retention import delete_expired
 from vyrox.background import every
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
@@ -30,16 +38,8 @@ from vyrox.containment import Containment, lease_s
 from vyrox.edr.calls import open_http
 from vyrox.edr.clients import make_client
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
-from vyrox.health import INTERVAL_S as HEALTH_INTERVAL_S
-from vyrox.health import Health
 from vyrox.http.application import Endpoint, RequestContext, handle_http_exception
-from vyrox.intake import Intake
-from vyrox.quarantine import Quarantine
-from vyrox.queue import AlertQueue
 from vyrox.rate_limit import RateLimit
-from vyrox.redis_check import RedisCheck
-from vyrox.refill import Refill
-from vyrox.retention import delete_expired
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
 from vyrox.store import data_dir

@@ -10,14 +10,14 @@ import pytest
 import redis.asyncio
 from click.testing import Result
 
-from tests.alerts import NOW, entry_of, new_alert
 from tests.cli import Vyrox, refused, succeeded
+from tests.sample_alerts import NOW, entry_of, new_alert
 from tests.service import running_service
+from vyrox.alerts.intake import delivery, store
+from vyrox.alerts.quarantine import Unreadable, keep
+from vyrox.alerts.queue import AlertQueue
 from vyrox.crypto import sign
-from vyrox.intake import delivery, store
 from vyrox.models import NormalizedAlert, Vendor
-from vyrox.quarantine import Unreadable, keep
-from vyrox.queue import AlertQueue
 from vyrox.settings import Settings
 from vyrox.store import data_dir as data_dirs
 from vyrox.store import valkey

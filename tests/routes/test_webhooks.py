@@ -27,9 +27,9 @@ from tests.ingestion import (
     running,
     webhook,
 )
+from vyrox.alerts.queue import AlertQueue
 from vyrox.crypto import sign
 from vyrox.models import BEARER_VENDORS, NormalizedAlert, Vendor
-from vyrox.queue import AlertQueue
 from vyrox.settings import Settings
 
 every_vendor = pytest.mark.parametrize("vendor", VENDORS)

@@ -11,8 +11,8 @@ import click
 from cryptography.fernet import MultiFernet
 from sqlalchemy import Connection
 
+from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
-from vyrox.queue import AlertQueue
 from vyrox.settings import Settings
 from vyrox.store import data_dir, valkey
 from vyrox.store.database import Database, open_database

@@ -7,11 +7,11 @@ from typing import Final
 import click
 import msgspec
 
-from vyrox import dead_letters
-from vyrox import quarantine as kept
-from vyrox import queue as queues
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
+from vyrox.alerts import dead_letters
+from vyrox.alerts import quarantine as kept
+from vyrox.alerts import queue as queues
 from vyrox.cli.opened import Opened, opened_database, opened_queue
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.tenant import tenant_argument

@@ -14,10 +14,13 @@ from starlette.routing import BaseRoute, Route
 from vyrox import log
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
+from vyrox.alerts.health import Health
+from vyrox.alerts.intake import Intake
+from vyrox.alerts.quarantine import Quarantine, Unreadable
+from vyrox.alerts.queue import AlertQueue, Entry
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
-from vyrox.health import Health
 from vyrox.http.application import (
     Arriving,
     Endpoint,
@@ -27,10 +30,7 @@ from vyrox.http.application import (
     request_id_of,
 )
 from vyrox.http.shared_timeout import TimeLimit
-from vyrox.intake import Intake
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
-from vyrox.quarantine import Quarantine, Unreadable
-from vyrox.queue import AlertQueue, Entry
 from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
 from vyrox.tenants.directory import Credentials, TenantDirectory

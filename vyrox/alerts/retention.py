@@ -5,7 +5,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.quarantine import delete_last_received_before
+from vyrox.alerts.quarantine import delete_last_received_before
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts
 

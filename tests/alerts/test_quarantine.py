@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.alerts import (
+from tests.sample_alerts import (
     NOW,
     TENANT,
     WINDOW_S,
@@ -19,9 +19,7 @@ from tests.alerts import (
 )
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.errors import NormalizationError, OperatorError
-from vyrox.models import NormalizedAlert, Tenant, Vendor
-from vyrox.quarantine import (
+from vyrox.alerts.quarantine import (
     ROW_BYTES,
     Quarantined,
     Unreadable,
@@ -32,6 +30,8 @@ from vyrox.quarantine import (
     read_quarantined,
     replay,
 )
+from vyrox.errors import NormalizationError, OperatorError
+from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import quarantine
 

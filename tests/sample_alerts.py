@@ -8,9 +8,9 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.intake import Delivery, Stored, delivery, store
+from vyrox.alerts.intake import Delivery, Stored, delivery, store
+from vyrox.alerts.queue import Entry, stream_key
 from vyrox.models import NormalizedAlert, Vendor
-from vyrox.queue import Entry, stream_key
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts
 

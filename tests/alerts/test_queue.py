@@ -12,7 +12,8 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tests.alerts import (
+from tests.audit import FaultyDatabase, events
+from tests.sample_alerts import (
     NOW,
     TENANT,
     entry_of,
@@ -21,10 +22,9 @@ from tests.alerts import (
     stored_entries,
     unfinished,
 )
-from tests.audit import FaultyDatabase, events
-from vyrox.dead_letters import MAX_DELIVERIES, PATIENCE_MS, is_dead
+from vyrox.alerts.dead_letters import MAX_DELIVERIES, PATIENCE_MS, is_dead
+from vyrox.alerts.queue import GROUP, AlertQueue, Entry, TenantRows, count_rows, stream_key
 from vyrox.errors import DatabaseUnavailableError, QueueFullError, QueueUnavailableError
-from vyrox.queue import GROUP, AlertQueue, Entry, TenantRows, count_rows, stream_key
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
 from vyrox.store.tables import alerts
@@ -186,7 +186,7 @@ async def test_put_batch_without_the_marks_of_a_long_queue_waits_for_them_contra
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vyrox.queue.PAGE", 2)
+    monkeypatch.setattr("vyrox.alerts.queue.PAGE", 2)
     entries = await stored_entries(database, 5)
     await queue.put_batch(entries)
     await client.delete(MARKS)
@@ -454,7 +454,7 @@ async def test_give_up_dead_finds_one_behind_a_page_contract_49(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vyrox.queue.PAGE", 2)
+    monkeypatch.setattr("vyrox.alerts.queue.PAGE", 2)
     ids = await put_new(queue, database, 5)
     held = await queue.read(TENANT, "worker", 5)
     await client.xclaim(
@@ -502,7 +502,7 @@ async def test_take_over_counts_no_delivery_that_reaches_nobody(
 async def test_take_over_takes_large_bodies_in_parts(
     queue: AlertQueue, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.queue.MAX_CLAIM_BYTES", 1)
+    monkeypatch.setattr("vyrox.alerts.queue.MAX_CLAIM_BYTES", 1)
     ids = await put_new(queue, database, 3)
     await queue.read(TENANT, "dead", 100)
     taken = [

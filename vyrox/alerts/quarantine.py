@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects import postgresql, sqlite
 
+from vyrox.alerts.intake import Stored, dedup_key, delivery, store
 from vyrox.chain.events import event
 from vyrox.chain.writer import ChainWriter, Outcome, append
 from vyrox.errors import OperatorError
 from vyrox.ids import new_id
-from vyrox.intake import Stored, dedup_key, delivery, store
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.tables import quarantine, quarantine_totals
 

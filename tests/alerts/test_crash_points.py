@@ -20,12 +20,12 @@ import redis.asyncio
 from cryptography.fernet import Fernet
 
 from tests.adapters.payloads import DOCUMENTED, changed
-from tests.alerts import queued, unfinished
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.ingestion import SECRET, TENANTS, Webhook, webhook
 from tests.polling import until
+from tests.sample_alerts import queued, unfinished
 from tests.service import Service, running_service
-from vyrox.queue import AlertQueue
+from vyrox.alerts.queue import AlertQueue
 from vyrox.store.database import open_database
 from vyrox.store.redis import connect
 from vyrox.store.valkey import socket_url

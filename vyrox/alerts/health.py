@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from vyrox import log
+from vyrox.alerts.queue import AlertQueue
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
-from vyrox.queue import AlertQueue
 from vyrox.store.database import Database, probe
 
 INTERVAL_S: Final = 0.4

@@ -3,7 +3,7 @@
     put -> stream `vyrox:alerts:{tenant}` -> read / take_over -> finish
                                                             `-> dead letter, after MAX_DELIVERIES
 
-Redis may lose what it likes: `vyrox.refill` puts back what is missing. Any number of containers may
+Redis may lose what it likes: `vyrox.alerts.refill` puts back what is missing. Any number of containers may
 put the same alert at the same time: the script adds it where it is not there, in one atomic step.
 """
 
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.dead_letters import give_up, is_dead
+from vyrox.alerts.dead_letters import give_up, is_dead
 from vyrox.errors import QueueFullError, QueueUnavailableError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database

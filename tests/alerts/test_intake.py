@@ -15,7 +15,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
-from tests.alerts import (
+from tests.audit import FaultyDatabase
+from tests.conftest import new_postgres_database
+from tests.postgres import Postgres
+from tests.pragma import set_pragma
+from tests.sample_alerts import (
     NOW,
     TENANT,
     WINDOW_S,
@@ -25,17 +29,13 @@ from tests.alerts import (
     new_delivery,
     store_all,
 )
-from tests.audit import FaultyDatabase
-from tests.conftest import new_postgres_database
-from tests.postgres import Postgres
-from tests.pragma import set_pragma
-from vyrox import retention
+from vyrox.alerts import retention
+from vyrox.alerts.intake import Delivery, Intake, Stored, dedup_key, store
+from vyrox.alerts.quarantine import Unreadable, keep
+from vyrox.alerts.retention import delete_expired
 from vyrox.chain.writer import ChainWriter
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.intake import Delivery, Intake, Stored, dedup_key, store
 from vyrox.models import Vendor
-from vyrox.quarantine import Unreadable, keep
-from vyrox.retention import delete_expired
 from vyrox.store.database import Database, open_database
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 from vyrox.store.tables import alerts, quarantine
@@ -317,7 +317,7 @@ async def quarantined(database: Database, raw: bytes, at: float) -> None:
 async def test_delete_expired_deletes_large_bodies_in_parts(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.retention.DELETED_BYTES", 25)
+    monkeypatch.setattr("vyrox.alerts.retention.DELETED_BYTES", 25)
     counted = FaultyDatabase(database)
     for number in range(5):
         stored = new_delivery(b"%d" % number * 10)
