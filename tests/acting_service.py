@@ -14,7 +14,7 @@ import uvloop
 from tests.vendor import FakeVendor
 from vyrox import containment, log, serve
 from vyrox.app import create_app
-from vyrox.edr import Device, Done, Order, Target
+from vyrox.edr.client import Device, Done, Order, Target
 from vyrox.settings import Settings
 
 

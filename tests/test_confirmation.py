@@ -24,7 +24,7 @@ from tests.vendor import clients_of, give_credentials, take_credentials
 from vyrox import claims, log
 from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
 from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
-from vyrox.edr import Done
+from vyrox.edr.client import Done
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
 from vyrox.store import tables

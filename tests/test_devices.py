@@ -29,7 +29,7 @@ from vyrox import claims, confirmation, containment, devices
 from vyrox.claims import Answer, Claim
 from vyrox.confirmation import Found, _Settled
 from vyrox.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
-from vyrox.edr import Device, Done, Target
+from vyrox.edr.client import Device, Done, Target
 from vyrox.errors import (
     RefusedByPolicyError,
     UnavailableError,

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from vyrox import confirmation, devices
 from vyrox.confirmation import _COLUMNS, _Due, _Settled
 from vyrox.devices import Barred, Ended, Held, Hold
-from vyrox.edr import Device, Target
+from vyrox.edr.client import Device, Target
 from vyrox.store import tables
 
 LEASE_S: Final = 70.0

@@ -21,7 +21,7 @@ from tests.test_containment import (
 from tests.vendor import AID, add_alert
 from vyrox import containment, device_names
 from vyrox.device_names import MAX_NAMES
-from vyrox.edr import Device
+from vyrox.edr.client import Device
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
 from vyrox.store.database import Database

@@ -10,8 +10,8 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from vyrox.chain.writer import Receipt
-from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
-from vyrox.edr.clients import Credentials
+from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
+from vyrox.edr.vendors import Credentials
 from vyrox.models import EdrVendor, NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, edr_credentials

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from vyrox import devices
 from vyrox.device_names import Named
-from vyrox.edr import Device
 from vyrox.edr.actions import is_supported, records_containment
+from vyrox.edr.client import Device
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
 from vyrox.tenants.edr_credentials import Responsible
 from vyrox.tenants.guard_rails import GuardRails, find_named, is_of_alert

@@ -35,8 +35,8 @@ from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.clock_guard import ClockGuard
 from vyrox.confirmation import Confirmation
 from vyrox.containment import Containment, lease_s
-from vyrox.edr.calls import open_http
-from vyrox.edr.clients import make_client
+from vyrox.edr.transport.calls import open_http
+from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.http.application import Endpoint, RequestContext, handle_http_exception
 from vyrox.rate_limit import RateLimit

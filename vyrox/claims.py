@@ -26,8 +26,8 @@ from vyrox.chain.entry import Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import Draft, Outcome, Receipt
 from vyrox.devices import Held, outcome_event
-from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
+from vyrox.edr.client import Device
 from vyrox.errors import RefusedByPolicyError
 from vyrox.models import ContainmentRequest
 from vyrox.store.tables import claims

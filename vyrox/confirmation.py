@@ -17,7 +17,7 @@ from vyrox import devices, log
 from vyrox.chain.writer import ChainWriter, Outcome
 from vyrox.clock import Clock
 from vyrox.devices import Held, outcome_event
-from vyrox.edr import Deadline, Target
+from vyrox.edr.client import Deadline, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
 from vyrox.store.database import Database

@@ -16,8 +16,8 @@ from vyrox.chain.writer import ChainWriter, Committed, Receipt
 from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
 from vyrox.devices import Barred, Held, Hold
-from vyrox.edr import Deadline, Device, Done, Order, VendorClient
 from vyrox.edr.actions import call_of, target_of
+from vyrox.edr.client import Deadline, Device, Done, Order, VendorClient
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,

@@ -19,8 +19,8 @@ from vyrox.chain.entry import Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import Draft, Outcome
 from vyrox.device_names import MAX_NAME
-from vyrox.edr import Device, Target
 from vyrox.edr.actions import normal_host
+from vyrox.edr.client import Device, Target
 from vyrox.models import EdrVendor
 from vyrox.store.tables import confirmations, devices
 from vyrox.tenants.freezes import frozen_since

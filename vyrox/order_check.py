@@ -15,7 +15,7 @@ from vyrox.claims import Claim
 from vyrox.clock import Clock
 from vyrox.device_names import Named
 from vyrox.devices import Held
-from vyrox.edr import Device
+from vyrox.edr.client import Device
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database

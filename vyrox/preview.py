@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.admission import Known, NotSupported, Refused, admit, know
-from vyrox.edr import Deadline, Device, VendorClient
+from vyrox.edr.client import Deadline, Device, VendorClient
 from vyrox.errors import OperatorError
 from vyrox.models import ContainmentRequest, EdrVendor
 from vyrox.store.database import Database

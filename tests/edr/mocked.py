@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from tests.edr.vendor import allowed, order_for
 from tests.mock_edr import client_of
-from vyrox.edr import Check, Device, Order, VendorClient
-from vyrox.edr.clients import Credentials, make_client
+from vyrox.edr.client import Check, Device, Order, VendorClient
+from vyrox.edr.vendors import Credentials, make_client
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.serve import serving
 from vyrox.mock_edr.state import MachineAction

@@ -5,11 +5,12 @@ import msgspec
 import pytest
 
 from tests.edr.vendor import FakeVendor, Refusing, Reply, answer, deadline, order_for, token
-from vyrox.edr import Device, crowdstrike
-from vyrox.edr.api import Api
-from vyrox.edr.calls import Call, open_http
-from vyrox.edr.rate_limits import Patience, backoff
-from vyrox.edr.tokens import ApiToken, BearerToken
+from vyrox.edr.client import Device
+from vyrox.edr.crowdstrike import client
+from vyrox.edr.transport.api import Api
+from vyrox.edr.transport.calls import Call, open_http
+from vyrox.edr.transport.rate_limits import Patience, backoff
+from vyrox.edr.transport.tokens import ApiToken, BearerToken
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 BASE = "https://api.crowdstrike.com"
@@ -21,7 +22,7 @@ def opened(fake: FakeVendor, *replies: Reply, static: bool = False) -> Api:
     fake.on("POST", "/act", *replies)
     fake.on("POST", "/oauth2/token", token("first"), token("second"))
     patience = Patience(open_http(httpx.MockTransport(fake.handle)), backoff, fake.sleep)
-    tokens = BearerToken(patience, crowdstrike.token_call(BASE, "id", "secret"))
+    tokens = BearerToken(patience, client.token_call(BASE, "id", "secret"))
     return Api(BASE, patience, ApiToken("t") if static else tokens, REFUSALS)
 
 

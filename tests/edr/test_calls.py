@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.edr.vendor import SECRET, Refusing, allowed, deadline, order_for, unread
-from vyrox.edr import Check, Deadline, Device, calls
-from vyrox.edr.calls import MAX_ANSWER_BYTES, Answer, Call, exchange, open_http
+from vyrox.edr.client import Check, Deadline, Device
+from vyrox.edr.transport import calls
+from vyrox.edr.transport.calls import MAX_ANSWER_BYTES, Answer, Call, exchange, open_http
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 
 PATIENCE_S = 20.0

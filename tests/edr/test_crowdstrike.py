@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from tests.edr.vendor import FakeVendor, Reply, alert, answer, client_of, deadline, form, order_for
-from vyrox.edr import Device, Done, Progress, Target, rtr
-from vyrox.edr.processes import Process, find_process
-from vyrox.edr.rtr import MAX_OUTPUT
+from vyrox.edr.client import Device, Done, Progress, Target
+from vyrox.edr.crowdstrike import rtr
+from vyrox.edr.crowdstrike.processes import Process, find_process
+from vyrox.edr.crowdstrike.rtr import MAX_OUTPUT
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 AID = "12345678123412341234123456789abc"

@@ -20,7 +20,7 @@ from tests.edr.vendor import (
     order_for,
     token,
 )
-from vyrox.edr import Device, Done, Progress, Target
+from vyrox.edr.client import Device, Done, Progress, Target
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 MACHINE = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"

@@ -15,8 +15,8 @@ from falconpy import Alerts, APIHarnessV2, Hosts, OAuth2, RealTimeResponse
 
 from tests.edr.mocked import Site
 from tests.edr.vendor import alert, deadline, order_for
-from vyrox.edr import Device
-from vyrox.edr.calls import open_http
+from vyrox.edr.client import Device
+from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.fleet import MIMIKATZ_ALERT, WORKSTATION_01

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.edr.vendor import SECRET, FakeVendor, alert, answer, client_of, deadline, order_for
-from vyrox.edr import Device
+from vyrox.edr.client import Device
 from vyrox.models import Vendor
 
 AGENT = "1234567890123456789"

@@ -15,8 +15,9 @@ import pytest
 
 from tests.edr.mocked import Mocks, Site, isolate, serving_mocks
 from tests.edr.vendor import Refusing, alert, deadline
-from vyrox.edr import Done, Target, rtr
-from vyrox.edr.calls import open_http
+from vyrox.edr.client import Done, Target
+from vyrox.edr.crowdstrike import rtr
+from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.mock_edr import fleet
 from vyrox.mock_edr.app import MockEdr

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.edr.processes import MAX_LINE, MAX_LINES, Process, find_process
+from vyrox.edr.crowdstrike.processes import MAX_LINE, MAX_LINES, Process, find_process
 
 STARTED_AT = 1_718_624_979.0
 """2024-06-17 11:49:39 UTC."""

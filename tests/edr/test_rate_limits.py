@@ -16,9 +16,9 @@ from tests.edr.vendor import (
     order_for,
     unread,
 )
-from vyrox.edr import Check, Device
-from vyrox.edr.calls import Call, open_http
-from vyrox.edr.rate_limits import (
+from vyrox.edr.client import Check, Device
+from vyrox.edr.transport.calls import Call, open_http
+from vyrox.edr.transport.rate_limits import (
     AT_ONCE,
     MAX_RETRIES,
     Patience,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.edr.reasons import MAX_TEXT, reason, redacted
+from vyrox.edr.transport.reasons import MAX_TEXT, reason, redacted
 
 # CrowdStrike's answer to a missing scope; Microsoft's to one, and to a second isolation;
 # SentinelOne's to an old token. Each as the vendor words it.

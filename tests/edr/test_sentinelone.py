@@ -15,7 +15,7 @@ from tests.edr.vendor import (
     deadline,
     order_for,
 )
-from vyrox.edr import Device, Done, Progress, Target
+from vyrox.edr.client import Device, Done, Progress, Target
 from vyrox.edr.sentinelone import _only
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 

@@ -6,14 +6,15 @@ import httpx
 import pytest
 
 from tests.edr.vendor import CLIENT_ID, SECRET, FakeVendor, answer, deadline, form, token
-from vyrox.edr import crowdstrike, defender
-from vyrox.edr.calls import open_http
-from vyrox.edr.rate_limits import Patience, backoff
-from vyrox.edr.tokens import RENEW_S, ApiToken, BearerToken
+from vyrox.edr import defender
+from vyrox.edr.crowdstrike import client
+from vyrox.edr.transport.calls import open_http
+from vyrox.edr.transport.rate_limits import Patience, backoff
+from vyrox.edr.transport.tokens import RENEW_S, ApiToken, BearerToken
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 TOKEN_PATH = "/oauth2/token"
-CALL = crowdstrike.token_call("https://api.crowdstrike.com", CLIENT_ID, SECRET)
+CALL = client.token_call("https://api.crowdstrike.com", CLIENT_ID, SECRET)
 
 
 @pytest.fixture

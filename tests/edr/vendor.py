@@ -10,9 +10,9 @@ import httpx
 
 from tests.audit import NOW, TENANT
 from vyrox.chain.writer import Receipt
-from vyrox.edr import Check, Deadline, Device, Order, VendorClient
-from vyrox.edr.calls import open_http
-from vyrox.edr.clients import Credentials, make_client
+from vyrox.edr.client import Check, Deadline, Device, Order, VendorClient
+from vyrox.edr.transport.calls import open_http
+from vyrox.edr.vendors import Credentials, make_client
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert, Vendor
 

@@ -13,7 +13,7 @@ from tests.vendor import AID, add_alert, take_credentials
 from vyrox import claims
 from vyrox.chain.writer import append
 from vyrox.containment import Executed
-from vyrox.edr import Device
+from vyrox.edr.client import Device
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, NormalizedAlert
 from vyrox.store.database import Database

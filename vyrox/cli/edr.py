@@ -12,10 +12,10 @@ from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument
 from vyrox.clock import wall_clock
-from vyrox.edr import Deadline, Finding
-from vyrox.edr.calls import open_http
-from vyrox.edr.clients import make_client
+from vyrox.edr.client import Deadline, Finding
+from vyrox.edr.transport.calls import open_http
 from vyrox.edr.urls import check_base_url, default_base_url
+from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings

@@ -15,9 +15,9 @@ from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.edr import Deadline
-from vyrox.edr.calls import open_http
-from vyrox.edr.clients import make_client
+from vyrox.edr.client import Deadline
+from vyrox.edr.transport.calls import open_http
+from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.preview import Preview, preview

@@ -14,7 +14,7 @@ word. Nothing but a kill is ever put in the place of a kill.
 import re
 from typing import Final
 
-from vyrox.edr import Target
+from vyrox.edr.client import Target
 from vyrox.models import ActionType, EdrVendor, LiftType, NormalizedAlert
 
 _COMPOSITE_ID: Final = re.compile(r"[0-9a-f]{32}:[a-z]+:[0-9a-f]{32}:\S+")

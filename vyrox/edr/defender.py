@@ -15,9 +15,9 @@ import msgspec
 
 from vyrox import log
 from vyrox.clock import Clock
-from vyrox.edr import Change, Deadline, Device, Done, Finding, Order, Progress, Target
-from vyrox.edr.api import Api
-from vyrox.edr.calls import Answer, Call
+from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
+from vyrox.edr.transport.api import Api
+from vyrox.edr.transport.calls import Answer, Call
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from vyrox.edr import Deadline
+from vyrox.edr.client import Deadline
 from vyrox.errors import VendorError
 
 

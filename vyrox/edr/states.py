@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from vyrox.edr import Done, Progress
+from vyrox.edr.client import Done, Progress
 
 States = Mapping[str | None, Progress]
 """Of one target, the vendor's words: for what is reached there, and for what is on the way.

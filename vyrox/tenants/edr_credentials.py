@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.edr import VendorClient
-from vyrox.edr.clients import Credentials
+from vyrox.edr.client import VendorClient
+from vyrox.edr.vendors import Credentials
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret

@@ -16,8 +16,8 @@ from vyrox import device_names, devices
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.device_names import Named
-from vyrox.edr import Device
 from vyrox.edr.actions import normal_host
+from vyrox.edr.client import Device
 from vyrox.models import EdrVendor, NormalizedAlert
 from vyrox.store.postgres import insert_postgres
 from vyrox.store.sqlite import insert_sqlite

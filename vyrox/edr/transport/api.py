@@ -6,10 +6,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from vyrox.edr import Deadline, Order
-from vyrox.edr.calls import Answer, Call
-from vyrox.edr.rate_limits import Patience, Sleep
-from vyrox.edr.tokens import Authorization
+from vyrox.edr.client import Deadline, Order
+from vyrox.edr.transport.calls import Answer, Call
+from vyrox.edr.transport.rate_limits import Patience, Sleep
+from vyrox.edr.transport.tokens import Authorization
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from vyrox.edr.calls import Answer
+from vyrox.edr.transport.calls import Answer
 
 T = TypeVar("T")
 

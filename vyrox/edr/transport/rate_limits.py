@@ -12,9 +12,9 @@ from typing import Final
 import httpx
 
 from vyrox.clock import Clock
-from vyrox.edr import Deadline
-from vyrox.edr.calls import Answer, Call, exchange
+from vyrox.edr.client import Deadline
 from vyrox.edr.locks import held
+from vyrox.edr.transport.calls import Answer, Call, exchange
 from vyrox.errors import VendorError
 
 MAX_RETRIES: Final = 2

@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from tests.edr.vendor import SECRET, credentials
-from vyrox.edr.calls import open_http
-from vyrox.edr.clients import Credentials, make_client
-from vyrox.edr.crowdstrike import CrowdStrike
+from vyrox.edr.crowdstrike.client import CrowdStrike
 from vyrox.edr.defender import Defender
 from vyrox.edr.sentinelone import SentinelOne
+from vyrox.edr.transport.calls import open_http
+from vyrox.edr.vendors import Credentials, make_client
 from vyrox.errors import VendorError
 from vyrox.models import Vendor
 

@@ -11,12 +11,12 @@ from typing import Annotated, Final
 import msgspec
 
 from vyrox import log
-from vyrox.edr import Deadline, Order
-from vyrox.edr.api import Api
-from vyrox.edr.calls import Call
-from vyrox.edr.falcon import Page, resources
-from vyrox.edr.processes import Process, find_process
-from vyrox.edr.reasons import redacted
+from vyrox.edr.client import Deadline, Order
+from vyrox.edr.crowdstrike.envelope import Page, resources
+from vyrox.edr.crowdstrike.processes import Process, find_process
+from vyrox.edr.transport.api import Api
+from vyrox.edr.transport.calls import Call
+from vyrox.edr.transport.reasons import redacted
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 POLL_S: Final = 0.5

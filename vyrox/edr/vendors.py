@@ -8,13 +8,15 @@ from typing import Final
 import httpx
 
 from vyrox.clock import Clock, wall_clock
-from vyrox.edr import VendorClient, crowdstrike, defender, sentinelone
-from vyrox.edr.api import Api
-from vyrox.edr.crowdstrike import CrowdStrike
+from vyrox.edr import defender, sentinelone
+from vyrox.edr.client import VendorClient
+from vyrox.edr.crowdstrike import client
+from vyrox.edr.crowdstrike.client import CrowdStrike
 from vyrox.edr.defender import Defender
-from vyrox.edr.rate_limits import Patience, Sleep, backoff, retry_after, retry_after_epoch
 from vyrox.edr.sentinelone import SentinelOne
-from vyrox.edr.tokens import ApiToken, BearerToken
+from vyrox.edr.transport.api import Api
+from vyrox.edr.transport.rate_limits import Patience, Sleep, backoff, retry_after, retry_after_epoch
+from vyrox.edr.transport.tokens import ApiToken, BearerToken
 from vyrox.edr.urls import check_base_url, default_base_url, login_url
 from vyrox.errors import VendorError
 from vyrox.models import Vendor
@@ -79,10 +81,8 @@ def make_client(
     client_id = _printable("client id", credentials.client_id)
     if credentials.vendor == "crowdstrike":
         patience = Patience(http, retry_after_epoch(clock), sleep)
-        call = crowdstrike.token_call(base_url, client_id, secret)
-        return CrowdStrike(
-            Api(base_url, patience, BearerToken(patience, call), crowdstrike.REFUSALS)
-        )
+        call = client.token_call(base_url, client_id, secret)
+        return CrowdStrike(Api(base_url, patience, BearerToken(patience, call), client.REFUSALS))
     if not _AZURE_TENANT.fullmatch(credentials.azure_tenant or ""):
         raise VendorError("credentials unusable: no directory of Microsoft's")
     patience = Patience(http, retry_after, sleep)

@@ -17,8 +17,8 @@ import httpx
 import msgspec
 
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.edr import Deadline, Order
-from vyrox.edr.reasons import reason
+from vyrox.edr.client import Deadline, Order
+from vyrox.edr.transport.reasons import reason
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 
 T = TypeVar("T")

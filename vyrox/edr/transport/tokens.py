@@ -5,10 +5,10 @@ from typing import Annotated, Final, Protocol
 
 import msgspec
 
-from vyrox.edr import Deadline
-from vyrox.edr.calls import Call
+from vyrox.edr.client import Deadline
 from vyrox.edr.locks import held
-from vyrox.edr.rate_limits import Patience
+from vyrox.edr.transport.calls import Call
+from vyrox.edr.transport.rate_limits import Patience
 from vyrox.errors import VendorError
 
 RENEW_S: Final = 60.0
