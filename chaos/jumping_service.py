@@ -12,8 +12,9 @@ from types import FrameType
 from typing import Final
 
 from chaos.tell import tell
-from vyrox import app, claims, clock, containment
+from vyrox import app, clock
 from vyrox.cli import main
+from vyrox.containment import claims, execution
 
 _real: Final = clock.wall_clock
 _state: Final = {"by_s": 0.0}
@@ -32,7 +33,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _jump)
     vars(app).update(wall_clock=_wall_clock, CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
     vars(app).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
-    vars(containment)["GRACE_S"] = 1.0
+    vars(execution)["GRACE_S"] = 1.0
     vars(claims)["LEASE_MARGIN_S"] = 1.0
     sys.argv = ["vyrox", "serve"]
     main()

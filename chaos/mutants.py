@@ -24,7 +24,7 @@ CHECK_LIMIT_S: Final = 300.0
 COPIED: Final = ("vyrox", "tests", "chaos", "docs", "pyproject.toml", "verify_audit.py")
 
 WRITER: Final = "tests/chain/test_writer.py"
-CONTAINMENT: Final = "tests/test_containment.py"
+CONTAINMENT: Final = "tests/containment/test_execution.py"
 GROUP_COMMIT: Final = "tests/store/test_group_commit.py"
 CRASHES: Final = "tests/alerts/test_crash_points.py"
 SERVE: Final = "tests/test_serve.py"
@@ -70,7 +70,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no task of its own around the action",
-        "vyrox/containment.py",
+        "vyrox/containment/execution.py",
         "        return await asyncio.shield(task)\n",
         "        return await task\n",
         (CONTAINMENT,),
@@ -111,10 +111,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a kill is repeated after a crash",
-        "vyrox/claims.py",
+        "vyrox/containment/claims.py",
         '_NOT_REPEATABLE: Final = frozenset({"PROCESS_KILL"})',
         "_NOT_REPEATABLE: Final = frozenset()",
-        ("kill", "tests/test_claims.py"),
+        ("kill", "tests/containment/test_claims.py"),
     ),
     Mutant(
         "no patience with requests in flight at the end",
@@ -125,17 +125,17 @@ MUTANTS: Final = (
     ),
     Mutant(
         "leases measured by the wall clock",
-        "vyrox/clock_guard.py",
+        "vyrox/containment/clock_guard.py",
         "return self._monotonic() + self._shared.trusted",
         "return self._wall()",
-        ("tests/test_clock_guard.py",),
+        ("tests/containment/test_clock_guard.py",),
     ),
     Mutant(
         "actions carried out on a clock that has jumped",
         "vyrox/routes/proxy.py",
         "            proxy.clocks.check()\n",
         "            pass\n",
-        ("tests/test_clocks.py",),
+        ("tests/containment/test_clocks.py",),
     ),
     Mutant(
         "a freeze of every tenant is read for no tenant",

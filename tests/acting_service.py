@@ -12,8 +12,9 @@ from pathlib import Path
 import uvloop
 
 from tests.vendor import FakeVendor
-from vyrox import containment, log, serve
+from vyrox import log, serve
 from vyrox.app import create_app
+from vyrox.containment import execution
 from vyrox.edr.client import Device, Done, Order, Target
 from vyrox.settings import Settings
 
@@ -43,7 +44,7 @@ class _Vendor(FakeVendor):
 
 def main() -> None:
     vendor = _Vendor(Path(os.environ["VENDOR_CALLS"]), os.environ.get("VENDOR_STOPS", ""))
-    vars(containment)["GRACE_S"] = 0.5  # this vendor knows of no deadline
+    vars(execution)["GRACE_S"] = 0.5  # this vendor knows of no deadline
     vars(serve)["create_app"] = partial(create_app, make=vendor.make)
     with log.configured():
         uvloop.run(serve.serve(Settings.from_process()))

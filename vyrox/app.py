@@ -19,7 +19,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
-from vyrox import claims, log
+from vyrox import log
 from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
@@ -32,14 +32,15 @@ from vyrox.background import every
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
-from vyrox.clock_guard import ClockGuard
-from vyrox.confirmation import Confirmation
-from vyrox.containment import Containment, lease_s
+from vyrox.containment import claims
+from vyrox.containment.clock_guard import ClockGuard
+from vyrox.containment.confirmation import Confirmation
+from vyrox.containment.execution import Containment, lease_s
+from vyrox.containment.rate_limit import RateLimit
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.http.application import Endpoint, RequestContext, handle_http_exception
-from vyrox.rate_limit import RateLimit
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
 from vyrox.store import data_dir

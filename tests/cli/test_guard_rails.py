@@ -19,12 +19,12 @@ from tests.polling import until
 from tests.postgres import Postgres
 from tests.sample_alerts import NOW, WINDOW_S, new_delivery
 from tests.service import running_service
-from vyrox import devices
 from vyrox.alerts.intake import Arrival, Intake
 from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import opened as cli_opened
 from vyrox.clock import wall_clock
+from vyrox.containment import devices
 from vyrox.store import sqlite, tables
 from vyrox.store.database import Database, open_database
 from vyrox.tenants import containers, guard_rails

@@ -20,8 +20,9 @@ from tests.proxy import NOWHERE, Fields, Proxied, encoded, proxied, signed, want
 from tests.routes.test_execute import EXECUTED
 from tests.service import HMAC_SECRET
 from tests.vendor import VAULT, add_alert
-from vyrox import app, confirmation, devices
+from vyrox import app
 from vyrox.clock import wall_clock
+from vyrox.containment import confirmation, devices
 from vyrox.mock_edr import fleet
 from vyrox.mock_edr.app import MockEdr
 from vyrox.mock_edr.faults import Fault

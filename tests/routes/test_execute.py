@@ -39,10 +39,10 @@ from tests.proxy import (
 from tests.routes.json_texts import VALID
 from tests.service import HMAC_SECRET
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
-from vyrox import containment
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
-from vyrox.clock_guard import ClockGuard
+from vyrox.containment import execution
+from vyrox.containment.clock_guard import ClockGuard
 from vyrox.crypto import sign
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.http.application import MAX_ARRIVING_BYTES
@@ -645,7 +645,7 @@ async def test_execute_repeats_an_unknown_outcome_unless_it_killed_contract_22(
     action: ActionType,
     failure: Exception | None,
 ) -> None:
-    monkeypatch.setattr(containment, "GRACE_S", 0.05)
+    monkeypatch.setattr(execution, "GRACE_S", 0.05)
     vendor = FakeVendor()
     vendor.failure = failure
     fields = wanted(action_type=action)

@@ -25,9 +25,9 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox import devices
 from vyrox.chain.writer import Draft, append
 from vyrox.clock import wall_clock
+from vyrox.containment import devices
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store import sqlite
 from vyrox.store.database import Database, open_database, probe

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, action, entries, events
-from tests.test_containment import EXECUTED, ISOLATION, REPLAYED, Proxy, running
+from tests.containment.test_execution import EXECUTED, ISOLATION, REPLAYED, Proxy, running
 from tests.vendor import AID, add_alert, take_credentials
-from vyrox import claims
 from vyrox.chain.writer import append
-from vyrox.containment import Executed
+from vyrox.containment import claims
+from vyrox.containment.execution import Executed
 from vyrox.edr.client import Device
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, NormalizedAlert

@@ -14,13 +14,13 @@ import msgspec
 from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.clock import wall_clock
+from vyrox.containment.preview import Preview, preview
 from vyrox.crypto import sign
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import ActionType, ContainmentRequest, LiftType
-from vyrox.preview import Preview, preview
 from vyrox.settings import Settings
 from vyrox.tenants.edr_credentials import EdrClients
 

@@ -9,11 +9,11 @@ import click
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox import devices
 from vyrox.cli.opened import opened_database, write_urgently
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
+from vyrox.containment import devices
 from vyrox.errors import OperatorError
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails

@@ -17,8 +17,9 @@ from vyrox.chain import export
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
-from vyrox.clock_guard import ClockGuard
-from vyrox.containment import Containment
+from vyrox.containment.clock_guard import ClockGuard
+from vyrox.containment.execution import Containment
+from vyrox.containment.rate_limit import RateLimit
 from vyrox.crypto import verify
 from vyrox.errors import (
     AuditWriteError,
@@ -34,7 +35,6 @@ from vyrox.errors import (
 from vyrox.http.application import Arriving, JsonResponse, header_values, read_body, request_id_of
 from vyrox.http.replay_window import check_window
 from vyrox.models import ActionType, ContainmentRequest, LiftType
-from vyrox.rate_limit import RateLimit
 from vyrox.store.database import Database
 from vyrox.tenant_id import is_tenant_id
 

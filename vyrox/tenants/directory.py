@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
-from vyrox import devices, log
+from vyrox import log
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
+from vyrox.containment import devices
 from vyrox.errors import OperatorError
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database

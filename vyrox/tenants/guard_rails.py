@@ -12,10 +12,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import device_names, devices
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.device_names import Named
+from vyrox.containment import device_names, devices
+from vyrox.containment.device_names import Named
 from vyrox.edr.actions import normal_host
 from vyrox.edr.client import Device
 from vyrox.models import EdrVendor, NormalizedAlert

@@ -13,10 +13,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import devices, log
+from vyrox import log
 from vyrox.chain.writer import ChainWriter, Outcome
 from vyrox.clock import Clock
-from vyrox.devices import Held, outcome_event
+from vyrox.containment import devices
+from vyrox.containment.devices import Held, outcome_event
 from vyrox.edr.client import Deadline, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor

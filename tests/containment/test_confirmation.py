@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT
-from tests.test_containment import (
+from tests.containment.test_devices import LIFT, other
+from tests.containment.test_execution import (
     EXECUTED,
     ISOLATION,
     LEASE_S,
@@ -19,11 +20,11 @@ from tests.test_containment import (
     outcomes,
     running,
 )
-from tests.test_devices import LIFT, other
 from tests.vendor import clients_of, give_credentials, take_credentials
-from vyrox import claims, log
-from vyrox.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
-from vyrox.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
+from vyrox import log
+from vyrox.containment import claims
+from vyrox.containment.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
+from vyrox.containment.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
 from vyrox.edr.client import Done
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest

@@ -21,11 +21,12 @@ from tests.vendor import (
     give_credentials,
     take_credentials,
 )
-from vyrox import claims, containment, log
+from vyrox import log
 from vyrox.chain.events import write_events
 from vyrox.chain.writer import ChainWriter, Receipt
-from vyrox.claims import KEPT_S, LEASE_MARGIN_S
-from vyrox.containment import GRACE_S, Containment, Executed
+from vyrox.containment import claims, execution
+from vyrox.containment.claims import KEPT_S, LEASE_MARGIN_S
+from vyrox.containment.execution import GRACE_S, Containment, Executed
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -297,7 +298,7 @@ async def test_execute_mistake_before_anything_is_sent_releases_the_claim_contra
 async def test_execute_vendor_that_never_answers_ends_with_the_deadline_contract_22(
     database: Database, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest
 ) -> None:
-    monkeypatch.setattr(containment, "GRACE_S", 0.05)
+    monkeypatch.setattr(execution, "GRACE_S", 0.05)
     async with running(database, deadline_s=0.05) as proxy:
         proxy.acting.gate.clear()
         with pytest.raises(VendorOutcomeUnknownError, match="no answer within"):
@@ -418,7 +419,7 @@ async def test_execute_database_away_does_nothing_and_then_works_contract_19(
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do in a moment what is otherwise done a second later."""
-    monkeypatch.setattr(containment, "RETRY_S", 0.01)
+    monkeypatch.setattr(execution, "RETRY_S", 0.01)
 
 
 async def outcomes_are(database: Database, expected: Sequence[object]) -> None:
@@ -468,7 +469,7 @@ async def test_execute_commit_that_hangs_calls_nobody_whatever_comes_later_contr
     async with running(database) as proxy:
         proxy.database.gate.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(containment, "COMMIT_TIMEOUT_S", 0.05)
+            patch.setattr(execution, "COMMIT_TIMEOUT_S", 0.05)
             with pytest.raises(UnavailableError, match="no commit seen"):
                 await proxy.execute(request_)
         proxy.database.gate.set()

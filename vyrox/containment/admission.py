@@ -9,8 +9,8 @@ from typing import Final, get_args
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox import devices
-from vyrox.device_names import Named
+from vyrox.containment import devices
+from vyrox.containment.device_names import Named
 from vyrox.edr.actions import is_supported, records_containment
 from vyrox.edr.client import Device
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert

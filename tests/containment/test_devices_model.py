@@ -12,9 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from vyrox import confirmation, devices
-from vyrox.confirmation import _COLUMNS, _Due, _Settled
-from vyrox.devices import Barred, Ended, Held, Hold
+from vyrox.containment import confirmation, devices
+from vyrox.containment.confirmation import _COLUMNS, _Due, _Settled
+from vyrox.containment.devices import Barred, Ended, Held, Hold
 from vyrox.edr.client import Device, Target
 from vyrox.store import tables
 

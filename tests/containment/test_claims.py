@@ -27,10 +27,10 @@ from tests.audit import NOW, TENANT, Entry, entries, events, running_writer
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
 from tests.vendor import give_credentials, take_credentials
-from vyrox import claims
-from vyrox.admission import Claimed, NotSupported
 from vyrox.chain.writer import ChainWriter
-from vyrox.claims import (
+from vyrox.containment import claims
+from vyrox.containment.admission import Claimed, NotSupported
+from vyrox.containment.claims import (
     KEPT_S,
     Answer,
     AnswerKind,

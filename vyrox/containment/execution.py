@@ -11,11 +11,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from vyrox import admission, claims, device_names, devices, log
+from vyrox import log
 from vyrox.chain.writer import ChainWriter, Committed, Receipt
-from vyrox.claims import Answer, AnswerKind, Claim
 from vyrox.clock import Clock
-from vyrox.devices import Barred, Held, Hold
+from vyrox.containment import admission, claims, device_names, devices
+from vyrox.containment.claims import Answer, AnswerKind, Claim
+from vyrox.containment.devices import Barred, Held, Hold
+from vyrox.containment.order_check import CheckClock, OrderCheck
 from vyrox.edr.actions import call_of, target_of
 from vyrox.edr.client import Deadline, Device, Done, Order, VendorClient
 from vyrox.errors import (
@@ -30,7 +32,6 @@ from vyrox.errors import (
     VendorOutcomeUnknownError,
 )
 from vyrox.models import ContainmentRequest
-from vyrox.order_check import CheckClock, OrderCheck
 from vyrox.store.database import Database
 from vyrox.tenants.edr_credentials import EdrClients, Responsible
 

@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, entries
-from tests.tenants.test_guard_rails import refused_by, set_rails, wanted
-from tests.test_containment import (
+from tests.containment.test_execution import (
     EXECUTED,
     ISOLATION,
     KILL,
@@ -18,9 +17,10 @@ from tests.test_containment import (
     outcomes,
     running,
 )
+from tests.tenants.test_guard_rails import refused_by, set_rails, wanted
 from tests.vendor import AID, add_alert
-from vyrox import containment, device_names
-from vyrox.device_names import MAX_NAMES
+from vyrox.containment import device_names, execution
+from vyrox.containment.device_names import MAX_NAMES
 from vyrox.edr.client import Device
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
@@ -93,7 +93,7 @@ async def test_order_is_checked_when_it_leaves_contract_42(
 async def test_order_is_not_carried_out_without_the_database_contract_42(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containment, "RETRY_S", 0.01)
+    monkeypatch.setattr(execution, "RETRY_S", 0.01)
     async with running(database) as proxy:
         proxy.acting.prepared.clear()
         acting = proxy.start(KILL)
@@ -116,7 +116,7 @@ async def test_execute_cut_off_before_anything_was_sent_has_failed_contract_22(
     error: Exception | None,
 ) -> None:
     """So it may be repeated at once, a kill too."""
-    monkeypatch.setattr(containment, "GRACE_S", 0.05)
+    monkeypatch.setattr(execution, "GRACE_S", 0.05)
     async with running(database, deadline_s=0.05) as proxy:
         proxy.acting.prepared.clear()
         proxy.acting.unprepared = error

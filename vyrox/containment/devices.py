@@ -14,11 +14,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import device_names
 from vyrox.chain.entry import Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import Draft, Outcome
-from vyrox.device_names import MAX_NAME
+from vyrox.containment import device_names
+from vyrox.containment.device_names import MAX_NAME
 from vyrox.edr.actions import normal_host
 from vyrox.edr.client import Device, Target
 from vyrox.models import EdrVendor

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.admission import Known, NotSupported, Refused, admit, know
+from vyrox.containment.admission import Known, NotSupported, Refused, admit, know
 from vyrox.edr.client import Deadline, Device, VendorClient
 from vyrox.errors import OperatorError
 from vyrox.models import ContainmentRequest, EdrVendor

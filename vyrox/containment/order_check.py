@@ -10,11 +10,11 @@ from collections.abc import Callable
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox import device_names, devices
-from vyrox.claims import Claim
 from vyrox.clock import Clock
-from vyrox.device_names import Named
-from vyrox.devices import Held
+from vyrox.containment import device_names, devices
+from vyrox.containment.claims import Claim
+from vyrox.containment.device_names import Named
+from vyrox.containment.devices import Held
 from vyrox.edr.client import Device
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert

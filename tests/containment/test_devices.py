@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, entries, events
-from tests.polling import until
-from tests.test_containment import (
+from tests.containment.test_execution import (
     EXECUTED,
     ISOLATION,
     KILL,
@@ -24,11 +23,12 @@ from tests.test_containment import (
     outcomes,
     running,
 )
+from tests.polling import until
 from tests.vendor import AID, add_alert, give_credentials
-from vyrox import claims, confirmation, containment, devices
-from vyrox.claims import Answer, Claim
-from vyrox.confirmation import Found, _Settled
-from vyrox.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
+from vyrox.containment import claims, confirmation, devices, execution
+from vyrox.containment.claims import Answer, Claim
+from vyrox.containment.confirmation import Found, _Settled
+from vyrox.containment.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
 from vyrox.edr.client import Device, Done, Target
 from vyrox.errors import (
     RefusedByPolicyError,
@@ -56,7 +56,7 @@ def given(taken: Held | Barred | None) -> Held | None:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containment, "HELD_RETRY_S", 0.01)
+    monkeypatch.setattr(execution, "HELD_RETRY_S", 0.01)
 
 
 async def test_execute_one_action_at_a_device_at_a_time_contract_36(
@@ -383,7 +383,7 @@ async def test_execute_whose_hold_was_not_seen_to_be_committed_leaves_nothing_co
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor where the record fails at first, as it does in the same outage."""
-    monkeypatch.setattr(containment, "RETRY_S", 0.0)
+    monkeypatch.setattr(execution, "RETRY_S", 0.0)
     async with running(database) as proxy:
         proxy.database.faults = {2: "after", 3: "before"}
         with pytest.raises(UnavailableError):

@@ -20,12 +20,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import device_names, devices
-from vyrox.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.chain.entry import Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import Draft, Outcome, Receipt
-from vyrox.devices import Held, outcome_event
+from vyrox.containment import device_names, devices
+from vyrox.containment.admission import Admission, Claimed, Known, Refused, admit
+from vyrox.containment.devices import Held, outcome_event
 from vyrox.edr.actions import normal_host
 from vyrox.edr.client import Device
 from vyrox.errors import RefusedByPolicyError

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vyrox.containment.rate_limit import RateLimit
 from vyrox.errors import RateLimitedError
-from vyrox.rate_limit import RateLimit
 
 NOW = 1_704_067_200.25
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from tests.audit import NOW, Clock
 from tests.conftest import new_postgres_database
 from tests.postgres import Postgres
-from vyrox.clock_guard import MAX_APART_S, MAX_STEP_S, ClockGuard
+from vyrox.containment.clock_guard import MAX_APART_S, MAX_STEP_S, ClockGuard
 from vyrox.errors import UnavailableError, VendorError
 from vyrox.http.replay_window import WINDOW_S
 from vyrox.store.database import Database, open_database
