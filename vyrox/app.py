@@ -28,7 +28,6 @@ from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
-from vyrox.background import every
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
@@ -41,6 +40,7 @@ from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
 from vyrox.http.application import Endpoint, RequestContext, handle_http_exception
+from vyrox.lifespan import every
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
 from vyrox.store import data_dir
