@@ -22,7 +22,7 @@ from tests.service import running_service
 from vyrox.alerts.intake import Arrival, Intake
 from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
-from vyrox.cli import opened as cli_opened
+from vyrox.cli import stores as cli_opened
 from vyrox.clock import wall_clock
 from vyrox.containment import devices
 from vyrox.store import sqlite, tables

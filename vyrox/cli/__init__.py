@@ -63,7 +63,7 @@ def migrate() -> None:
     """Bring the database's schema up to date. `serve` does the same before it starts."""
     import asyncio
 
-    from vyrox.cli.opened import opened_database
+    from vyrox.cli.stores import opened_database
 
     async def run() -> None:
         async with opened_database(create=True):

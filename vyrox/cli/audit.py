@@ -19,8 +19,8 @@ from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import Stream
 from vyrox.cli.audit_export import export
-from vyrox.cli.opened import opened_database
 from vyrox.cli.output import as_time, json_option, print_table
+from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
 from vyrox.store.tables import audit_log

@@ -7,9 +7,9 @@ import click
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
+from vyrox.cli.stores import opened_database
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.edr.client import Deadline, Finding

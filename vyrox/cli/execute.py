@@ -11,8 +11,8 @@ import click
 import httpx
 import msgspec
 
-from vyrox.cli.opened import opened_database
 from vyrox.cli.output import json_option, print_json, printable
+from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.containment.preview import Preview, preview
 from vyrox.crypto import sign

@@ -9,8 +9,8 @@ import click
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.cli.opened import opened_database, write_urgently
 from vyrox.cli.output import as_time, json_option, print_json, printable
+from vyrox.cli.stores import opened_database, write_urgently
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
 from vyrox.containment import devices

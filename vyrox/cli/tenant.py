@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.adapters.generic import check_field_map
-from vyrox.cli.opened import Opened, opened_database
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
+from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
