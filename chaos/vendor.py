@@ -17,12 +17,12 @@ from starlette.requests import ClientDisconnect
 
 from tests.vendor import add_alert
 from vyrox.clock import wall_clock
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.serve import serving
-from vyrox.mock_edr.state import CrowdStrikeAlert, CrowdStrikeDevice, Process
 from vyrox.store.database import Database
 from vyrox.tenants import edr_credentials
 from vyrox.tenants.edr_credentials import Stored
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.serve import serving
+from vyrox.trial.mock_edr.state import CrowdStrikeAlert, CrowdStrikeDevice, Process
 
 _FIRST_PID: Final = 10_000
 _ACCEPTED: Final = 202

@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
 from vyrox.clock import wall_clock
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.serve import serving
 from vyrox.tenants import edr_credentials
 from vyrox.tenants.edr_credentials import Stored
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.serve import serving
 
 SECRET: Final = "edr-secret-0123456789-CANARY"
 CROWDSTRIKE: Final = ("--vendor", "crowdstrike", "--client-id", "client-1")

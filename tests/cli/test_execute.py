@@ -19,8 +19,8 @@ from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, running_service
 from vyrox.clock import wall_clock
 from vyrox.crypto import verify
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.serve import serving
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.serve import serving
 
 WANTED: Final = {
     "--tenant": TENANT,

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.cli import Vyrox, refused
-from vyrox.simulate.scenarios import SCENARIOS
+from vyrox.trial.simulate.scenarios import SCENARIOS
 
 
 @asynccontextmanager

@@ -23,13 +23,13 @@ from tests.vendor import VAULT, add_alert
 from vyrox import app
 from vyrox.clock import wall_clock
 from vyrox.containment import confirmation, devices
-from vyrox.mock_edr import fleet
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.faults import Fault
-from vyrox.mock_edr.serve import serving
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.tenants.edr_credentials import Stored, new_version, set_credentials
+from vyrox.trial.mock_edr import fleet
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.faults import Fault
+from vyrox.trial.mock_edr.serve import serving
 
 KEY: Final = "c2VjcmV0LWtleS1vZi10aGUtdGVzdHMtMDEyMzQ1Njc="
 

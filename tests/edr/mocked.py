@@ -9,13 +9,13 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from tests.edr.vendor import allowed, order_for
-from tests.mock_edr import client_of
+from tests.trial.mock_edr import client_of
 from vyrox.edr.client import Check, Device, Order, VendorClient
 from vyrox.edr.vendors import Credentials, make_client
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.serve import serving
-from vyrox.mock_edr.state import MachineAction
 from vyrox.models import EdrVendor
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.serve import serving
+from vyrox.trial.mock_edr.state import MachineAction
 
 ISOLATION: Final = "5382f7ea-7557-4ab7-9782-d50480024a4e"
 """A machine action that happened before the test."""

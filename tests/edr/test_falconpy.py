@@ -18,11 +18,11 @@ from tests.edr.vendor import alert, deadline, order_for
 from vyrox.edr.client import Device
 from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.fleet import MIMIKATZ_ALERT, WORKSTATION_01
-from vyrox.mock_edr.recording import RecordedRequest
-from vyrox.mock_edr.serve import serving
-from vyrox.mock_edr.state import RtrSession
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.fleet import MIMIKATZ_ALERT, WORKSTATION_01
+from vyrox.trial.mock_edr.recording import RecordedRequest
+from vyrox.trial.mock_edr.serve import serving
+from vyrox.trial.mock_edr.state import RtrSession
 
 DEVICE: Final = Device(WORKSTATION_01)
 

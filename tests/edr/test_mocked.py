@@ -19,10 +19,10 @@ from vyrox.edr.client import Done, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.mock_edr import fleet
-from vyrox.mock_edr.app import MockEdr
-from vyrox.mock_edr.faults import Fault
 from vyrox.models import EdrVendor
+from vyrox.trial.mock_edr import fleet
+from vyrox.trial.mock_edr.app import MockEdr
+from vyrox.trial.mock_edr.faults import Fault
 
 HOSTS: Final[dict[EdrVendor, str]] = {
     "crowdstrike": fleet.WORKSTATION_01,

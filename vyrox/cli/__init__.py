@@ -16,9 +16,9 @@ from vyrox.cli.guard_rails import freeze, policy, unfreeze
 from vyrox.cli.mock_edr import mock_edr
 from vyrox.cli.queue import queue
 from vyrox.cli.tenant import tenant
-from vyrox.demo import demo
 from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError, VyroxError
-from vyrox.simulate.command import simulate
+from vyrox.trial.demo import demo
+from vyrox.trial.simulate.command import simulate
 
 
 class _Commands(click.Group):

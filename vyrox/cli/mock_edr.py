@@ -11,7 +11,7 @@ from vyrox.cli.output import json_option, print_table
 from vyrox.clock import wall_clock
 
 if TYPE_CHECKING:
-    from vyrox.mock_edr.inventory import Inventory
+    from vyrox.trial.mock_edr.inventory import Inventory
 
 
 @click.command("mock-edr")
@@ -34,9 +34,9 @@ def mock_edr(host: str, port: int, as_json: bool) -> None:
 
 async def _serve_until_stopped(host: str, port: int, as_json: bool) -> None:
     # Imported here: the other commands start faster without it.
-    from vyrox.mock_edr.app import MockEdr
-    from vyrox.mock_edr.inventory import take_inventory
-    from vyrox.mock_edr.serve import serving
+    from vyrox.trial.mock_edr.app import MockEdr
+    from vyrox.trial.mock_edr.inventory import take_inventory
+    from vyrox.trial.mock_edr.serve import serving
 
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,62 @@
+"""The little of OData that Microsoft's lists are asked with: `$filter` by equality, paging."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from vyrox.trial.mock_edr.exchange import Call
+
+Item = dict[str, object]
+
+_CLAUSE: Final = re.compile(r"\s*(\w+) eq '((?:[^']|'')*)'\s*(and\b|$)")
+_OPTIONS: Final = ("$filter", "$orderby", "$top", "$skip")
+
+
+class ODataError(Exception):
+    """The query is not understood. The text says why."""
+
+
+def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[Item]:
+    """Return those of `items` that the call's query asks for, in its order.
+
+    Args:
+        fields: What may be asked for; every item has them.
+
+    Raises:
+        ODataError: An option is unknown or is there twice, or is not understood.
+    """
+    names = [name for name, _ in call.query]
+    if unknown := [name for name in names if name not in _OPTIONS or names.count(name) > 1]:
+        raise ODataError(f"The query option {unknown[0]!r} is not supported")
+    wanted = _clauses(call.one_of("$filter"), fields)
+    chosen = [
+        item
+        for item in items
+        if all(str(item[field]).casefold() == value for field, value in wanted)
+    ]
+    field, _, direction = (call.one_of("$orderby") or "").partition(" ")
+    if field and (field not in fields or direction not in {"", "asc", "desc"}):
+        raise ODataError(f"$orderby by {field!r} {direction!r} is not supported")
+    if field:
+        chosen.sort(key=lambda item: str(item[field]), reverse=direction == "desc")
+    return chosen[_number(call, "$skip", 0) :][: _number(call, "$top", 10_000)]
+
+
+def _clauses(text: str | None, fields: frozenset[str]) -> list[tuple[str, str]]:
+    """Return the pairs of field and value, in small letters, which must all be equal."""
+    clauses = []
+    rest = text
+    while rest is not None:
+        clause = _CLAUSE.match(rest)
+        if clause is None or clause[1] not in fields:
+            raise ODataError(f"$filter {text!r} is not supported")
+        clauses.append((clause[1], clause[2].replace("''", "'").casefold()))
+        rest = rest[clause.end() :] if clause[3] else None
+    return clauses
+
+
+def _number(call: Call, name: str, default: int) -> int:
+    text = call.one_of(name) or str(default)
+    if not (text.isascii() and text.isdecimal()):
+        raise ODataError(f"{name} must be a number")
+    return int(text)
