@@ -29,7 +29,7 @@ from tests.sample_alerts import (
 )
 from vyrox.alerts.queue import AlertQueue, Delivered
 from vyrox.errors import QueueUnavailableError
-from vyrox.store import redis
+from vyrox.store import redis as store_redis
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
 
@@ -104,7 +104,7 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that gets no answer fails sooner; still late enough for a busy machine to answer."""
-    monkeypatch.setattr(redis, "CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(store_redis, "CALL_TIMEOUT_S", 0.5)
 
 
 async def refused(call: Awaitable[object]) -> None:

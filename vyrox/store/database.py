@@ -120,7 +120,7 @@ def _newest_version() -> str | None:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", "vyrox:migrations")
+    config.set_main_option("script_location", "vyrox.store:migrations")
     return config
 
 

@@ -94,7 +94,7 @@ def test_encoded_command_decodes_to_a_download_that_reaches_nothing() -> None:
 
 
 def test_documentation_names_every_scenario() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text("utf-8")
 
     for scenario in SCENARIOS.values():
         row = f"| `{scenario.name}` | {scenario.vendor} | {len(scenario.stages)} |"

@@ -14,7 +14,7 @@ from vyrox.crypto import verify
 from vyrox.trial.simulate.request import build_request
 from vyrox.trial.simulate.scenarios import SCENARIOS, Scenario
 
-SCRIPT = Path(__file__).parents[2] / "simulate.sh"
+SCRIPT = Path(__file__).parents[3] / "simulate.sh"
 SECRET = "s3cret'\" $(x) \\ %s é"
 CROWDSTRIKE = [s for s in SCENARIOS.values() if s.vendor == "crowdstrike"]
 STAGES = [
