@@ -17,7 +17,7 @@ from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
 from vyrox.store.tables import alerts, audit_log, claims
 from vyrox.store.valkey import socket_url
-from vyrox.tenants.directory import add_tenant
+from vyrox.tenants.records import add_tenant
 
 SETTLE_S: Final = 10.0
 """For what was under way when the load ended."""

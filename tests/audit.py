@@ -10,10 +10,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.entry import Draft, Stream
 from vyrox.chain.events import event
 from vyrox.chain.export import pages
 from vyrox.chain.verify import Chain
-from vyrox.chain.writer import ChainWriter, Draft, Stream
+from vyrox.chain.writer import ChainWriter
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S

@@ -25,7 +25,7 @@ from vyrox.settings import Settings
 from vyrox.store.database import Database
 from vyrox.store.encryption import open_vault
 from vyrox.store.tables import alerts, quarantine
-from vyrox.tenants.directory import add_tenant, remove_tenant, rotate_tenant
+from vyrox.tenants.records import add_tenant, remove_tenant, rotate_tenant
 
 Rows = TypeVar("Rows")
 

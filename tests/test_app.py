@@ -36,7 +36,7 @@ from vyrox.store.database import open_database
 from vyrox.store.encryption import KEY_FILE, open_vault
 from vyrox.store.redis import connect
 from vyrox.store.valkey import is_running, socket_url
-from vyrox.tenants.directory import add_tenant
+from vyrox.tenants.records import add_tenant
 
 NOWHERE: Final = "unix:///nowhere/valkey.sock"
 

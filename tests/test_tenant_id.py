@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.tenant_id import is_tenant_id, parse_tenant_id
+from vyrox.ids import is_tenant_id, parse_tenant_id
 
 GOOD = [
     pytest.param("acme-corp", id="allow_name"),

@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
-from vyrox.chain.writer import Receipt
+from vyrox.chain.entry import Receipt
+from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
 from vyrox.edr.vendors import Credentials
 from vyrox.models import EdrVendor, NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, edr_credentials
-from vyrox.tenants.edr_credentials import EdrClients
 
 AID: Final = "12345678123412341234123456789abc"
 COMPOSITE_ID: Final = f"{'c' * 32}:ind:{AID}:1234567890-10304-123"

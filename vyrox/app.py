@@ -36,6 +36,7 @@ from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.confirmation import Confirmation
 from vyrox.containment.execution import Containment, lease_s
 from vyrox.containment.rate_limit import RateLimit
+from vyrox.containment.responder import EdrClients, MakeClient
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError, VyroxError
@@ -49,8 +50,9 @@ from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
 from vyrox.store.valkey import embedded_valkey
 from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
-from vyrox.tenants.directory import TenantDirectory, holds_secrets
-from vyrox.tenants.edr_credentials import EdrClients, MakeClient, list_credentials
+from vyrox.tenants.directory import TenantDirectory
+from vyrox.tenants.edr_credentials import list_credentials
+from vyrox.tenants.records import holds_secrets
 
 TENANTS_INTERVAL_S = 0.5
 """A change of a tenant is in force within a second."""

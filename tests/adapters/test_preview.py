@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.adapters.payloads import DOCUMENTED, REMOVED, changed, preview
 from vyrox.errors import MissingTenantError
+from vyrox.ids import is_tenant_id
 from vyrox.models import Vendor
-from vyrox.tenant_id import is_tenant_id
 
 KEYS: dict[Vendor, str] = {
     "crowdstrike": "customer_id",

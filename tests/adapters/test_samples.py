@@ -7,8 +7,8 @@ import pytest
 from tests.adapters.payloads import normalize, normalize_or_refuse, preview, without_id
 from vyrox.adapters import ADAPTERS
 from vyrox.errors import MissingTenantError
+from vyrox.ids import is_tenant_id
 from vyrox.models import FieldMap, Tenant, Vendor
-from vyrox.tenant_id import is_tenant_id
 
 DATA = Path(__file__).parent.parent / "data"
 SAMPLES = sorted(DATA.glob("*-[0-9]*.json"))

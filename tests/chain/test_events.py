@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.audit import TENANT, Clock, Entry, FaultyDatabase, events, running_writer
 from vyrox import log
 from vyrox.chain import events as audit_events
-from vyrox.chain.entry import GENESIS, seal
+from vyrox.chain.entry import GENESIS, SERVICE, Draft, seal
 from vyrox.chain.events import (
     MAX_TEXT,
     PER_SECOND,
@@ -22,7 +22,6 @@ from vyrox.chain.events import (
     event,
     write_events,
 )
-from vyrox.chain.writer import SERVICE, Draft
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
 

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, action, entries, noted
 from vyrox.chain import export
+from vyrox.chain.entry import SERVICE, Draft
 from vyrox.chain.events import event
 from vyrox.chain.export import Wanted, pages
 from vyrox.chain.verify import Chain, TamperedError
-from vyrox.chain.writer import SERVICE, Draft, append
+from vyrox.chain.writer import append
 from vyrox.store.database import Database
 
 EVERYTHING = Wanted(tenant_id=None, kind=None, since=0)

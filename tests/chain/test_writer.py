@@ -46,17 +46,9 @@ from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from vyrox import log
 from vyrox.chain import export
-from vyrox.chain.entry import GENESIS, seal
+from vyrox.chain.entry import GENESIS, Draft, Receipt, seal
 from vyrox.chain.events import write_events
-from vyrox.chain.writer import (
-    ATTEMPTS,
-    ChainWriter,
-    Committed,
-    Draft,
-    Outcome,
-    Receipt,
-    append,
-)
+from vyrox.chain.writer import ATTEMPTS, ChainWriter, Committed, Outcome, append
 from vyrox.clock import wall_clock
 from vyrox.errors import DatabaseUnavailableError, EntryError
 from vyrox.store.database import Database, open_database

@@ -24,9 +24,10 @@ from tests.cli import Vyrox, refused, succeeded
 from tests.polling import PATIENCE_S
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, ROOT, environment, running_service
+from vyrox.chain.entry import SERVICE, Draft
 from vyrox.chain.events import event
 from vyrox.chain.verify import verify_path
-from vyrox.chain.writer import SERVICE, Draft, append
+from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign, verify
 from vyrox.store.database import open_database

@@ -30,16 +30,8 @@ from tests.vendor import give_credentials, take_credentials
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
 from vyrox.containment.admission import Claimed, NotSupported
-from vyrox.containment.claims import (
-    KEPT_S,
-    Answer,
-    AnswerKind,
-    Claim,
-    ClaimResult,
-    InFlight,
-    Replayed,
-    Reused,
-)
+from vyrox.containment.attempt import Answer, AnswerKind, Claim
+from vyrox.containment.claims import KEPT_S, ClaimResult, InFlight, Replayed, Reused
 from vyrox.models import ActionType, ContainmentRequest
 from vyrox.store import tables
 from vyrox.store.database import Database, open_database

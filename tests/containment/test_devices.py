@@ -26,7 +26,7 @@ from tests.containment.test_execution import (
 from tests.polling import until
 from tests.vendor import AID, add_alert, give_credentials
 from vyrox.containment import claims, confirmation, devices, execution
-from vyrox.containment.claims import Answer, Claim
+from vyrox.containment.attempt import Answer, Claim
 from vyrox.containment.confirmation import Found, _Settled
 from vyrox.containment.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
 from vyrox.edr.client import Device, Done, Target

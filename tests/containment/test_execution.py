@@ -22,8 +22,9 @@ from tests.vendor import (
     take_credentials,
 )
 from vyrox import log
+from vyrox.chain.entry import Receipt
 from vyrox.chain.events import write_events
-from vyrox.chain.writer import ChainWriter, Receipt
+from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims, execution
 from vyrox.containment.claims import KEPT_S, LEASE_MARGIN_S
 from vyrox.containment.execution import GRACE_S, Containment, Executed

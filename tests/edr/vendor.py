@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 
 from tests.audit import NOW, TENANT
-from vyrox.chain.writer import Receipt
+from vyrox.chain.entry import Receipt
 from vyrox.edr.client import Check, Deadline, Device, Order, VendorClient
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import Credentials, make_client

@@ -37,8 +37,8 @@ from tests.proxy import (
 )
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
+from vyrox.chain.entry import SERVICE
 from vyrox.chain.events import PER_SECOND
-from vyrox.chain.writer import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.settings import Settings

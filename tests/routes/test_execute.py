@@ -39,7 +39,7 @@ from tests.proxy import (
 from tests.routes.json_texts import VALID
 from tests.service import HMAC_SECRET
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
-from vyrox.chain.writer import SERVICE
+from vyrox.chain.entry import SERVICE
 from vyrox.clock import wall_clock
 from vyrox.containment import execution
 from vyrox.containment.clock_guard import ClockGuard

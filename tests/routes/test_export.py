@@ -22,9 +22,10 @@ from tests.http.test_protocol import serving
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Proxied, export_headers, proxied, wanted
 from tests.routes.test_execute import bad_signatures
 from tests.service import HMAC_SECRET
+from vyrox.chain.entry import Draft
 from vyrox.chain.export import PAGE
 from vyrox.chain.verify import Report, TamperedError, verify_path
-from vyrox.chain.writer import Draft, append
+from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import DatabaseUnavailableError

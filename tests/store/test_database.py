@@ -25,7 +25,8 @@ from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
-from vyrox.chain.writer import Draft, append
+from vyrox.chain.entry import Draft
+from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.containment import devices
 from vyrox.errors import DatabaseUnavailableError, OperatorError

@@ -19,14 +19,13 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import encrypt_secret
 from vyrox.store.tables import tenant_credentials
-from vyrox.tenants.directory import (
-    Credentials,
-    TenantDirectory,
+from vyrox.tenants.directory import Credentials, TenantDirectory
+from vyrox.tenants.records import (
     TenantRow,
-    _record_previous_used,
     add_tenant,
     field_map_of,
     list_tenants,
+    record_previous_used,
     remove_tenant,
     rotate_tenant,
     set_field_map,
@@ -537,7 +536,7 @@ async def test_previous_secrets_are_noted_in_one_order_in_every_container(
         used: dict[tuple[str, Vendor], float] = {
             (name, "crowdstrike"): NOW for name in ("initech", "acme", "globex")
         }
-        _record_previous_used(connection, used)
+        record_previous_used(connection, used)
 
     await database.write(record)
     assert [next(n for n in ("acme", "globex", "initech") if n in one) for one in locked] == [

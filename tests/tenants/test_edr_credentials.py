@@ -3,9 +3,10 @@
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
+from vyrox.containment.responder import EdrClients
 from vyrox.errors import VendorError
 from vyrox.store.encryption import encrypt_secret
-from vyrox.tenants.edr_credentials import EdrClients, Stored
+from vyrox.tenants.edr_credentials import Stored
 
 
 def test_secret_that_no_key_decrypts_is_told_before_an_action_needs_it_contract_38(

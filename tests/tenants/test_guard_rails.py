@@ -17,7 +17,7 @@ from vyrox.edr.client import Device
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, NormalizedAlert
 from vyrox.store.database import Database
-from vyrox.tenants import directory, guard_rails
+from vyrox.tenants import guard_rails, records
 from vyrox.tenants.guard_rails import Rails, check_rule, is_of_alert, matches
 
 DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office"))
@@ -388,13 +388,13 @@ async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
     database: Database,
 ) -> None:
     for vendor in ("crowdstrike", "generic"):
-        assert await database.write(directory.add_tenant, TENANT, vendor, "secret", None, NOW) is (
+        assert await database.write(records.add_tenant, TENANT, vendor, "secret", None, NOW) is (
             vendor == "crowdstrike"
         )
     async with running(database) as proxy:
-        await database.write(directory.remove_tenant, TENANT, "generic", NOW)
+        await database.write(records.remove_tenant, TENANT, "generic", NOW)
         assert await proxy.execute(wanted("1", host=AID)) == EXECUTED
-        remains = await database.write(directory.remove_tenant, TENANT, "crowdstrike", NOW)
+        remains = await database.write(records.remove_tenant, TENANT, "crowdstrike", NOW)
         assert remains.contained == (("crowdstrike", AID, AID),)
         assert remains.edr_vendors == ("crowdstrike",)
         assert await refused_by(proxy, wanted("2", host=AID)) == "the tenant is removed"

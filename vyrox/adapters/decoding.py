@@ -5,7 +5,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from vyrox.errors import MissingTenantError, VyroxError
-from vyrox.tenant_id import parse_tenant_id
+from vyrox.ids import parse_tenant_id
 
 T = TypeVar("T")
 

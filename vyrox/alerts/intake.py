@@ -12,8 +12,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
-from vyrox.chain.writer import ChainWriter, Draft, Outcome
+from vyrox.chain.writer import ChainWriter, Outcome
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.postgres import insert_postgres
 from vyrox.store.sqlite import insert_sqlite

@@ -3,8 +3,8 @@
     put -> stream `vyrox:alerts:{tenant}` -> read / take_over -> finish
                                                             `-> dead letter, after MAX_DELIVERIES
 
-Redis may lose what it likes: `vyrox.alerts.refill` puts back what is missing. Any number of containers may
-put the same alert at the same time: the script adds it where it is not there, in one atomic step.
+Redis may lose entries: `alerts.refill` puts back what is missing. Any number of containers may put
+the same alert at the same time: the script adds it once, in one atomic step.
 """
 
 import logging
@@ -20,12 +20,12 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.alerts.dead_letters import give_up, is_dead
 from vyrox.errors import QueueFullError, QueueUnavailableError
+from vyrox.ids import is_tenant_id
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.store.group_commit import GroupCommit
 from vyrox.store.redis import redis_call
 from vyrox.store.tables import alerts
-from vyrox.tenant_id import is_tenant_id
 
 T = TypeVar("T")
 

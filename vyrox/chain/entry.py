@@ -13,7 +13,7 @@ Source: docs/AUDIT_CHAIN.md, which states the format for outsiders.
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -153,3 +153,33 @@ def _check_stamps(previous_hash: str, timestamp: int) -> None:
         raise EntryError("previous_hash is not 64 lower-case hexadecimal digits")
     if type(timestamp) is not int or not 0 <= timestamp <= MAX_TIMESTAMP:
         raise EntryError("timestamp is not a number of whole seconds up to the year 9999")
+
+
+Stream = Literal["actions", "events"]
+"""`actions` is what `/audit/export` gives; `events` is everything else, in a chain of its own."""
+
+SERVICE: Final = ""
+"""The tenant of the service's own chain; no tenant can have this name (contract 7)."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """An entry before it has its place: all its members but timestamp, previous_hash and hash.
+
+    Attributes:
+        kind: The action type or the kind of event, for whoever filters.
+        members: Without `tenant_id`, which is added.
+    """
+
+    tenant_id: str
+    stream: Stream
+    kind: str
+    members: dict[str, Scalar]
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof that an entry is committed. Only this module makes one; acting on a host takes one."""
+
+    tenant_id: str
+    stream: Stream
+    sequence: int
+    hash: str

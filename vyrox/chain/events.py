@@ -23,8 +23,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.chain.entry import Scalar
-from vyrox.chain.writer import SERVICE, ChainWriter, Draft, Outcome
+from vyrox.chain.entry import SERVICE, Draft, Scalar
+from vyrox.chain.writer import ChainWriter, Outcome
 from vyrox.errors import UnavailableError
 
 PER_SECOND: Final = 10

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.chain.writer import SERVICE, Stream
+from vyrox.chain.entry import SERVICE, Stream
 from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 

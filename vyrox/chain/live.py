@@ -12,9 +12,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.chain.entry import Scalar
+from vyrox.chain.entry import Scalar, Stream
 from vyrox.chain.verify import Chain, Report, TamperedError
-from vyrox.chain.writer import Stream
 from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 

@@ -13,14 +13,14 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
-from typing import Final, Generic, Literal, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.chain.entry import GENESIS, Scalar, seal
+from vyrox.chain.entry import GENESIS, SERVICE, Draft, Receipt, Stream, seal
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
 from vyrox.store.database import Database
@@ -30,12 +30,6 @@ from vyrox.store.sqlite import ROWS_AT_ONCE, execute_sqlite, insert_sqlite
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Stream = Literal["actions", "events"]
-"""`actions` is what `/audit/export` gives; `events` is everything else, in a chain of its own."""
-
-SERVICE: Final = ""
-"""The tenant of the service's own chain; no tenant can have this name (contract 7)."""
 
 ATTEMPTS: Final = 3
 """Of one transaction that lost a race for a place in a chain to a writer that holds no lock."""
@@ -74,29 +68,6 @@ INSERT INTO {_INTO}
 SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[],
                      $7::bytea[])
 """  # noqa: S608  (our own text)
-
-
-class Draft(msgspec.Struct, frozen=True):
-    """An entry before it has its place: all its members but timestamp, previous_hash and hash.
-
-    Attributes:
-        kind: The action type or the kind of event, for whoever filters.
-        members: Without `tenant_id`, which is added.
-    """
-
-    tenant_id: str
-    stream: Stream
-    kind: str
-    members: dict[str, Scalar]
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """Proof that an entry is committed. Only this module makes one; acting on a host takes one."""
-
-    tenant_id: str
-    stream: Stream
-    sequence: int
-    hash: str
 
 
 class Outcome(msgspec.Struct, Generic[Result], frozen=True):

@@ -16,15 +16,14 @@ from sqlalchemy import Connection
 from vyrox.chain import export as exporting
 from vyrox.chain import live
 from vyrox.chain import verify as verifier
-from vyrox.chain.entry import Scalar
-from vyrox.chain.writer import Stream
+from vyrox.chain.entry import Scalar, Stream
 from vyrox.cli.audit_export import export
 from vyrox.cli.output import as_time, json_option, print_table
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
+from vyrox.ids import is_tenant_id
 from vyrox.store.tables import audit_log
-from vyrox.tenant_id import is_tenant_id
 
 FOLLOW_INTERVAL_S: Final = 1.0
 OVERLAP_S: Final = 5

@@ -12,6 +12,7 @@ from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import opened_database
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument
 from vyrox.clock import wall_clock
+from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Finding
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.urls import check_base_url, default_base_url
@@ -21,7 +22,7 @@ from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret
 from vyrox.tenants import edr_credentials
-from vyrox.tenants.edr_credentials import EDR_VENDORS, EdrClients, Stored
+from vyrox.tenants.edr_credentials import EDR_VENDORS, Stored
 from vyrox.tenants.known import require_known
 
 MAX_SECRET_BYTES: Final = 4096

@@ -15,6 +15,7 @@ from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.containment.preview import Preview, preview
+from vyrox.containment.responder import EdrClients
 from vyrox.crypto import sign
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.calls import open_http
@@ -22,7 +23,6 @@ from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, VendorError
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.settings import Settings
-from vyrox.tenants.edr_credentials import EdrClients
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 330.0

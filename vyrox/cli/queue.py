@@ -18,7 +18,7 @@ from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant
-from vyrox.tenants import directory
+from vyrox.tenants import records
 
 _IN_STREAM: Final = frozenset({b"added", b"present"})
 
@@ -336,7 +336,7 @@ async def _replay(
     opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, quarantine_id: str
 ) -> _Replayed:
     row, raw = await opened.database.read(kept.read_quarantined, tenant_id, quarantine_id)
-    field_map = await opened.database.read(directory.field_map_of, tenant_id, row.source)
+    field_map = await opened.database.read(records.field_map_of, tenant_id, row.source)
     now = wall_clock()
     try:
         alert = ADAPTERS[row.source].normalize(

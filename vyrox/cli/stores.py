@@ -18,7 +18,7 @@ from vyrox.store import data_dir, valkey
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
-from vyrox.tenants.directory import holds_secrets
+from vyrox.tenants.records import holds_secrets
 
 T = TypeVar("T")
 

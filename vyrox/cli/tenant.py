@@ -16,11 +16,11 @@ from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
+from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
-from vyrox.tenant_id import is_tenant_id
-from vyrox.tenants import directory, guard_rails
+from vyrox.tenants import guard_rails, records
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
@@ -102,7 +102,7 @@ def add(
         async with opened_database(create=True) as opened:
             made = secret or _make_secret()
             is_new = await opened.database.write(
-                directory.add_tenant,
+                records.add_tenant,
                 tenant_id,
                 vendor,
                 encrypt_secret(await opened.open_vault(), made, tenant_id, vendor, "webhook"),
@@ -182,7 +182,7 @@ class _Listed(msgspec.Struct, frozen=True):
 
 
 def _list(connection: Connection) -> list[_Listed]:
-    rows = [_Listed(**msgspec.structs.asdict(row)) for row in directory.list_tenants(connection)]
+    rows = [_Listed(**msgspec.structs.asdict(row)) for row in records.list_tenants(connection)]
     others, stored = guard_rails.list_all(connection)
     rows += [_Listed(tenant_id) for tenant_id in stored.keys() - {row.tenant_id for row in rows}]
     return [
@@ -233,7 +233,7 @@ def rotate(
             now = wall_clock()
             vault = await opened.open_vault()
             await opened.database.write(
-                directory.rotate_tenant,
+                records.rotate_tenant,
                 tenant_id,
                 chosen,
                 encrypt_secret(vault, made, tenant_id, chosen, "webhook"),
@@ -257,11 +257,11 @@ def remove(tenant_id: str, vendor: Vendor | None) -> None:
     After the last vendor, new actions are refused. Lifts of contained hosts go on.
     """
 
-    async def run() -> tuple[Vendor, directory.Remains]:
+    async def run() -> tuple[Vendor, records.Remains]:
         async with opened_database() as opened:
             chosen = vendor or await _only_vendor(opened, tenant_id)
             remains = await opened.database.write(
-                directory.remove_tenant, tenant_id, chosen, wall_clock()
+                records.remove_tenant, tenant_id, chosen, wall_clock()
             )
             return chosen, remains
 
@@ -270,7 +270,7 @@ def remove(tenant_id: str, vendor: Vendor | None) -> None:
     _print_remains(tenant_id, remains)
 
 
-def _print_remains(tenant_id: str, remains: directory.Remains) -> None:
+def _print_remains(tenant_id: str, remains: records.Remains) -> None:
     if remains.vendors:
         click.echo(f"still onboarded for {', '.join(remains.vendors)}")
     else:
@@ -298,7 +298,7 @@ def field_map(tenant_id: str, file: Path) -> None:
     async def run() -> None:
         async with opened_database() as opened:
             await opened.database.write(
-                directory.set_field_map, tenant_id, "generic", fields, wall_clock()
+                records.set_field_map, tenant_id, "generic", fields, wall_clock()
             )
 
     asyncio.run(run())
@@ -326,7 +326,7 @@ def _read_field_map(file: Path) -> FieldMap:
 
 
 async def _only_vendor(opened: Opened, tenant_id: str) -> Vendor:
-    rows = await opened.database.read(directory.list_tenants)
+    rows = await opened.database.read(records.list_tenants)
     enabled = [row.vendor for row in rows if row.tenant_id == tenant_id and row.enabled]
     if not enabled:
         raise OperatorError(f"{tenant_id} is not onboarded; see: vyrox tenant list")

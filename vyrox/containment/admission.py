@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from vyrox.containment import devices
 from vyrox.containment.device_names import Named
+from vyrox.containment.responder import Responsible
 from vyrox.edr.actions import is_supported, records_containment
 from vyrox.edr.client import Device
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
-from vyrox.tenants.edr_credentials import Responsible
 from vyrox.tenants.guard_rails import GuardRails, find_named, is_of_alert
 
 _LIFTS: Final = frozenset(get_args(LiftType))

@@ -20,19 +20,19 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.chain.entry import Scalar
+from vyrox.chain.entry import Draft, Receipt, Scalar
 from vyrox.chain.events import event
-from vyrox.chain.writer import Draft, Outcome, Receipt
+from vyrox.chain.writer import Outcome
 from vyrox.containment import device_names, devices
 from vyrox.containment.admission import Admission, Claimed, Known, Refused, admit
-from vyrox.containment.devices import Held, outcome_event
+from vyrox.containment.attempt import Answer, Claim
+from vyrox.containment.devices import outcome_event
+from vyrox.containment.responder import Responsible, responsible_for
 from vyrox.edr.actions import normal_host
-from vyrox.edr.client import Device
 from vyrox.errors import RefusedByPolicyError
 from vyrox.models import ContainmentRequest
 from vyrox.store.tables import claims
 from vyrox.tenants import guard_rails
-from vyrox.tenants.edr_credentials import Responsible, responsible_for
 from vyrox.tenants.guard_rails import GuardRails
 
 KEPT_S: Final = 600
@@ -43,53 +43,7 @@ LEASE_MARGIN_S: Final = 30
 
 _NOT_REPEATABLE: Final = frozenset({"PROCESS_KILL"})
 
-AnswerKind = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
-"""`requested`: the vendor has taken it on. `confirmed`: the device is in the state asked for."""
-
 State = Literal["in_flight", "done", "unknown"]
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """One attempt at a containment.
-
-    Attributes:
-        owner: A random token of this attempt.
-        trace_id: The id of the HTTP request, which the events carry.
-        now: Unix seconds.
-        device: Which one the vendor says it is, where it was asked (see NeedsDevice).
-    """
-
-    request: ContainmentRequest
-    owner: str
-    trace_id: str
-    dry_run: bool
-    lease_s: float
-    now: float
-    device: Device | None = None
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """How an attempt ended.
-
-    Attributes:
-        entry_hash: Of its audit entry; None after a commit that was not seen. Then the claim itself
-            says which entry is its own, and without it there is nothing to tell: it was never
-            committed, or is recorded already.
-        held: The device that was acted on, where it came to that.
-        reference: What the vendor calls the action.
-        changed: Whether anything was sent to the vendor.
-        known: What Vyrox knows by itself, for the event of a dry run.
-    """
-
-    claim: Claim
-    entry_hash: str | None
-    outcome: AnswerKind
-    now: float
-    reason: str | None = None
-    held: Held | None = None
-    reference: str | None = None
-    changed: bool = True
-    known: Known | None = None
 
 
 class InFlight(msgspec.Struct, frozen=True):

@@ -18,12 +18,13 @@ from vyrox.chain.writer import ChainWriter, Outcome
 from vyrox.clock import Clock
 from vyrox.containment import devices
 from vyrox.containment.devices import Held, outcome_event
+from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
 from vyrox.store.database import Database
 from vyrox.store.tables import confirmations
-from vyrox.tenants.edr_credentials import EdrClients, Stored, list_credentials
+from vyrox.tenants.edr_credentials import Stored, list_credentials
 
 AT_ONCE: Final = 16
 """Actions looked at together: a vendor limits the rate of calls."""

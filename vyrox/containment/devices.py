@@ -14,9 +14,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.chain.entry import Scalar
+from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.events import event
-from vyrox.chain.writer import Draft, Outcome
+from vyrox.chain.writer import Outcome
 from vyrox.containment import device_names
 from vyrox.containment.device_names import MAX_NAME
 from vyrox.edr.actions import normal_host

@@ -12,12 +12,14 @@ from typing import Final, Literal
 import msgspec
 
 from vyrox import log
-from vyrox.chain.writer import ChainWriter, Committed, Receipt
+from vyrox.chain.entry import Receipt
+from vyrox.chain.writer import ChainWriter, Committed
 from vyrox.clock import Clock
 from vyrox.containment import admission, claims, device_names, devices
-from vyrox.containment.claims import Answer, AnswerKind, Claim
+from vyrox.containment.attempt import Answer, AnswerKind, Claim
 from vyrox.containment.devices import Barred, Held, Hold
 from vyrox.containment.order_check import CheckClock, OrderCheck
+from vyrox.containment.responder import EdrClients, Responsible
 from vyrox.edr.actions import call_of, target_of
 from vyrox.edr.client import Deadline, Device, Done, Order, VendorClient
 from vyrox.errors import (
@@ -33,7 +35,6 @@ from vyrox.errors import (
 )
 from vyrox.models import ContainmentRequest
 from vyrox.store.database import Database
-from vyrox.tenants.edr_credentials import EdrClients, Responsible
 
 COMMIT_TIMEOUT_S: Final = 5.0
 """For the claim and its entry: beyond it the vendor is not called, whatever is committed later. And

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from vyrox.clock import Clock
 from vyrox.containment import device_names, devices
-from vyrox.containment.claims import Claim
+from vyrox.containment.attempt import Claim
 from vyrox.containment.device_names import Named
 from vyrox.containment.devices import Held
 from vyrox.edr.client import Device

@@ -6,11 +6,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.containment.admission import Known, NotSupported, Refused, admit, know
+from vyrox.containment.responder import EdrClients, Responsible, responsible_for
 from vyrox.edr.client import Deadline, Device, VendorClient
 from vyrox.errors import OperatorError
 from vyrox.models import ContainmentRequest, EdrVendor
 from vyrox.store.database import Database
-from vyrox.tenants.edr_credentials import EdrClients, Responsible, responsible_for
 from vyrox.tenants.guard_rails import GuardRails
 
 State = Literal["contained", "not contained", "cannot be told"]

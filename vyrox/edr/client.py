@@ -1,12 +1,14 @@
 """The vendors' side of a containment: what every vendor's client offers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Literal, Protocol
 
 import msgspec
 
-from vyrox.chain.writer import Receipt
+from vyrox.chain.entry import Receipt
+from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 
 
@@ -153,3 +155,36 @@ class VendorClient(Protocol):
             VendorError: The credentials themselves are refused.
         """
         ...
+
+
+@asynccontextmanager
+async def held(
+    lock: asyncio.Lock | asyncio.Semaphore, deadline: Deadline, name: str
+) -> AsyncIterator[None]:
+    """Hold `lock` during the block. Raises VendorError if its turn does not come in time."""
+    try:
+        # Not around the block, whose calls keep to the deadline themselves: two timeouts that end
+        # together would cancel the task twice.
+        async with asyncio.timeout_at(deadline.at):
+            await lock.acquire()
+    except TimeoutError as exc:
+        raise VendorError(f"{name}: its turn did not come in time") from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+States = Mapping[str | None, Progress]
+"""Of one target, the vendor's words: for what is reached there, and for what is on the way.
+
+Any other word is `pending` to who asks how far a host has come, never `failed`: one that rests in
+the opposite state, or is still on its way there, may yet turn. Where it does not, the look for it
+ends after its 15 minutes (contract 37).
+"""
+
+
+def already(status: str | None, states: States) -> Done | None:
+    """Return what to answer where nothing need be sent, None where it must be."""
+    progress = states.get(status)
+    return Done(confirmed=progress == "reached", changed=False) if progress else None

@@ -9,9 +9,19 @@ from typing import Final, Literal
 import msgspec
 
 from vyrox import log
-from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
+from vyrox.edr.client import (
+    Change,
+    Deadline,
+    Device,
+    Done,
+    Finding,
+    Order,
+    Progress,
+    States,
+    Target,
+    already,
+)
 from vyrox.edr.crowdstrike.processes import is_same_name
-from vyrox.edr.states import States, already
 from vyrox.edr.transport.api import Api
 from vyrox.edr.transport.calls import Answer
 from vyrox.errors import VendorError

@@ -30,8 +30,8 @@ from vyrox.http.application import (
     request_id_of,
 )
 from vyrox.http.shared_timeout import TimeLimit
+from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
-from vyrox.tenant_id import is_tenant_id
 from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
 from vyrox.tenants.directory import Credentials, TenantDirectory
 

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.chain import export
+from vyrox.chain.entry import SERVICE
 from vyrox.chain.events import AuditEvents
-from vyrox.chain.writer import SERVICE
 from vyrox.clock import Clock
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.execution import Containment
@@ -34,9 +34,9 @@ from vyrox.errors import (
 )
 from vyrox.http.application import Arriving, JsonResponse, header_values, read_body, request_id_of
 from vyrox.http.replay_window import check_window
+from vyrox.ids import is_tenant_id
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 from vyrox.store.database import Database
-from vyrox.tenant_id import is_tenant_id
 
 MAX_BODY_BYTES: Final = 65_536
 

@@ -13,12 +13,22 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from vyrox import log
-from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
+from vyrox.edr.client import (
+    Change,
+    Deadline,
+    Device,
+    Done,
+    Finding,
+    Order,
+    Progress,
+    States,
+    Target,
+    already,
+    held,
+)
 from vyrox.edr.crowdstrike.envelope import Page, resources
 from vyrox.edr.crowdstrike.processes import Process, is_same_name
 from vyrox.edr.crowdstrike.rtr import Output, command_output, kill
-from vyrox.edr.locks import held
-from vyrox.edr.states import States, already
 from vyrox.edr.transport.api import Api
 from vyrox.edr.transport.calls import Call
 from vyrox.errors import VendorError

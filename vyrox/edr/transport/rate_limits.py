@@ -12,8 +12,7 @@ from typing import Final
 import httpx
 
 from vyrox.clock import Clock
-from vyrox.edr.client import Deadline
-from vyrox.edr.locks import held
+from vyrox.edr.client import Deadline, held
 from vyrox.edr.transport.calls import Answer, Call, exchange
 from vyrox.errors import VendorError
 

@@ -5,8 +5,7 @@ from typing import Annotated, Final, Protocol
 
 import msgspec
 
-from vyrox.edr.client import Deadline
-from vyrox.edr.locks import held
+from vyrox.edr.client import Deadline, held
 from vyrox.edr.transport.calls import Call
 from vyrox.edr.transport.rate_limits import Patience
 from vyrox.errors import VendorError

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection, and in the transaction, that `vyrox.store.database` hands over."""
+"""Runs the migrations on the connection and in the transaction of `store.database`."""
 
 from alembic import context
 

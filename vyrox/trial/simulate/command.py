@@ -10,8 +10,8 @@ import httpx
 import msgspec
 
 from vyrox.clock import wall_clock
+from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Vendor
-from vyrox.tenant_id import is_tenant_id
 from vyrox.trial.simulate.request import SignedRequest, build_request
 from vyrox.trial.simulate.scenarios import SCENARIOS, Scenario
 

@@ -1,0 +1,133 @@
+"""Which vendor acts on a request, and the client that acts (contract 25 and 38)."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from cryptography.fernet import InvalidToken, MultiFernet
+from sqlalchemy import Connection
+
+from vyrox import log
+from vyrox.edr.client import VendorClient
+from vyrox.edr.vendors import Credentials
+from vyrox.errors import VendorError
+from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
+from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
+from vyrox.store.tables import alerts, edr_credentials
+from vyrox.tenants.edr_credentials import Stored
+
+MakeClient = Callable[[Credentials], VendorClient]
+"""Raises VendorError where the credentials are incomplete, or must not be sent to the base URL."""
+_ALERTS: Final = sa.select(alerts.c.id, alerts.c.tenant_id, alerts.c.alert).where(
+    alerts.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+_CREDENTIALS: Final = sa.select(edr_credentials).where(
+    edr_credentials.c.tenant_id.in_(sa.bindparam("tenants", expanding=True))
+)
+_decoder: Final = msgspec.json.Decoder(NormalizedAlert)
+
+
+class Responsible(msgspec.Struct, frozen=True):
+    """Who acts on a request. None where nobody is known, or nothing is."""
+
+    vendor: EdrVendor | None = None
+    alert: NormalizedAlert | None = None
+    credentials: Stored | None = None
+
+
+def responsible_for(
+    connection: Connection, requests: Sequence[ContainmentRequest]
+) -> list[Responsible]:
+    """Return who acts on each request, in order.
+
+    That is the vendor from which the alert came that the request names, else the tenant's only
+    vendor with credentials, else nobody.
+    """
+    # PostgreSQL's text cannot hold the NUL that a request's alert id may; no alert has one.
+    ids = {request.alert_id for request in requests if "\0" not in request.alert_id}
+    found = connection.execute(_ALERTS, {"ids": sorted(ids)}) if ids else ()
+    alert_of = {(row.tenant_id, row.id): row.alert for row in found}
+    stored_of: dict[str, dict[EdrVendor, Stored]] = defaultdict(dict)
+    if requests:
+        tenants = sorted({request.tenant_id for request in requests})
+        for row in connection.execute(_CREDENTIALS, {"tenants": tenants}):
+            stored = Stored(*row)
+            stored_of[stored.tenant_id][stored.vendor] = stored
+    return [
+        _responsible(
+            alert_of.get((request.tenant_id, request.alert_id)), stored_of[request.tenant_id]
+        )
+        for request in requests
+    ]
+
+
+def _responsible(encoded: bytes | None, stored: dict[EdrVendor, Stored]) -> Responsible:
+    alert = None if encoded is None else _decoder.decode(encoded)
+    if alert is not None and alert.source != "generic":
+        vendor: EdrVendor | None = alert.source
+    else:
+        vendor = next(iter(stored)) if len(stored) == 1 else None
+    return Responsible(vendor, alert, None if vendor is None else stored.get(vendor))
+
+
+class EdrClients:
+    """A client for each tenant and vendor: it keeps its token between actions."""
+
+    def __init__(self, vault: MultiFernet, make_client: MakeClient) -> None:
+        self._vault = vault
+        self._make_client = make_client
+        self._clients: dict[tuple[str, EdrVendor], tuple[str, VendorClient]] = {}
+
+    def client(self, stored: Stored) -> VendorClient:
+        """Return the client that acts with `stored`.
+
+        Raises:
+            VendorError: The secret cannot be decrypted, the credentials are incomplete, or must not
+                be sent to the base URL.
+        """
+        key = (stored.tenant_id, stored.vendor)
+        version, client = self._clients.get(key, (None, None))
+        if client is None or version != stored.version:
+            client = self._make(stored)
+            self._clients[key] = (stored.version, client)
+        return client
+
+    def report_undecryptable(self, all_stored: Sequence[Stored]) -> None:
+        """Log each secret that no key decrypts, before an action needs it."""
+        for stored in all_stored:
+            try:
+                self._decrypt(stored)
+            except VendorError as exc:
+                misplaced = isinstance(exc.__cause__, MisplacedSecretError)
+                log.event(
+                    "tenant.secret_misplaced" if misplaced else "tenant.undecryptable",
+                    logging.ERROR,
+                    tenant=stored.tenant_id,
+                    vendor=stored.vendor,
+                    column="vendor credentials",
+                )
+
+    def _decrypt(self, stored: Stored) -> str:
+        try:
+            return decrypt_secret(
+                self._vault, stored.secret, stored.tenant_id, stored.vendor, "vendor"
+            ).decode()
+        except MisplacedSecretError as exc:
+            raise VendorError("the stored secret is of another tenant, vendor or kind") from exc
+        except InvalidToken as exc:
+            raise VendorError("the key that encrypted the vendor's secret is gone") from exc
+
+    def _make(self, stored: Stored) -> VendorClient:
+        secret = self._decrypt(stored)
+        return self._make_client(
+            Credentials(
+                vendor=stored.vendor,
+                client_id=stored.client_id,
+                secret=secret,
+                azure_tenant=stored.azure_tenant,
+                base_url=stored.base_url,
+            )
+        )
