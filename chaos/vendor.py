@@ -19,7 +19,7 @@ from tests.vendor import add_alert
 from vyrox.clock import wall_clock
 from vyrox.store.database import Database
 from vyrox.tenants import edr_credentials
-from vyrox.tenants.edr_credentials import Stored
+from vyrox.tenants.edr_credentials import EdrCredentials
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.serve import serving
 from vyrox.trial.mock_edr.state import CrowdStrikeAlert, CrowdStrikeDevice, Process
@@ -79,7 +79,7 @@ class Vendor:
     async def give_credentials(self, database: Database, tenant_id: str, key: str) -> None:
         """Let a tenant's actions be carried out here; `key` is the service's encryption key."""
         [client] = self._mock.crowdstrike.clients.values()
-        stored = Stored(
+        stored = EdrCredentials(
             tenant_id=tenant_id,
             vendor="crowdstrike",
             client_id=client.client_id,

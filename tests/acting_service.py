@@ -15,7 +15,7 @@ from tests.vendor import FakeVendor
 from vyrox import log, serve
 from vyrox.app import create_app
 from vyrox.containment import execution
-from vyrox.edr.client import Device, Done, Order, Target
+from vyrox.edr.client import ActionResult, Device, Order, Target
 from vyrox.settings import Settings
 
 
@@ -25,7 +25,7 @@ class _Vendor(FakeVendor):
         self._calls = calls
         self._stops = stops
 
-    async def _act(self, target: Target, order: Order) -> Done:
+    async def _act(self, target: Target, order: Order) -> ActionResult:
         device, receipt = order.device, order.receipt
         await order.check()
         if self._stops == "before":
@@ -35,7 +35,7 @@ class _Vendor(FakeVendor):
         if self._stops == "after":
             await self._stop(device)
         await asyncio.sleep(0.005)
-        return Done(confirmed=True)
+        return ActionResult(confirmed=True)
 
     async def _stop(self, device: Device) -> None:
         log.event("vendor.stopped", device=device.id)

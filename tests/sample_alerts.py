@@ -8,8 +8,8 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.alerts.intake import Delivery, Stored, delivery, store
-from vyrox.alerts.queue import Entry, stream_key
+from vyrox.alerts.intake import Delivery, StoredAlert, delivery, store
+from vyrox.alerts.queue import QueueEntry, stream_key
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts
@@ -39,18 +39,18 @@ def new_delivery(
     return delivery(new_alert(tenant_id, source), raw, received_at)
 
 
-def entry_of(stored: Delivery) -> Entry:
-    return Entry(stored.tenant_id, stored.alert_id, stored.alert, stored.raw)
+def entry_of(stored: Delivery) -> QueueEntry:
+    return QueueEntry(stored.tenant_id, stored.alert_id, stored.alert, stored.raw)
 
 
-async def store_all(database: Database, *deliveries: Delivery) -> list[Stored]:
+async def store_all(database: Database, *deliveries: Delivery) -> list[StoredAlert]:
     """Store `deliveries` in one transaction."""
     return await database.write(store, deliveries, WINDOW_S)
 
 
 async def stored_entries(
     database: Database, count: int, tenant_id: str = TENANT, received_at: float = NOW
-) -> list[Entry]:
+) -> list[QueueEntry]:
     """Store `count` new alerts and return their entries, which are in no stream yet."""
     deliveries = [
         new_delivery(uuid.uuid4().bytes, tenant_id, received_at=received_at + number)

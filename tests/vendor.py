@@ -11,7 +11,16 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import Receipt
 from vyrox.containment.responder import EdrClients
-from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
+from vyrox.edr.client import (
+    ActionResult,
+    Change,
+    Deadline,
+    Device,
+    Finding,
+    Order,
+    Progress,
+    Target,
+)
 from vyrox.edr.vendors import Credentials
 from vyrox.models import EdrVendor, NormalizedAlert, Vendor
 from vyrox.store.database import Database
@@ -64,7 +73,7 @@ class FakeVendor:
         self.failure: Exception | None = None
         self.lost: Exception | None = None
         self.acting: Callable[[], Awaitable[None]] | None = None
-        self.answer = Done(confirmed=True)
+        self.answer = ActionResult(confirmed=True)
         self.devices: dict[str, Device] = {}
         self.progress: Progress | Exception = "pending"
         self.looks: list[tuple[str, Target, str | None]] = []
@@ -94,15 +103,15 @@ class FakeVendor:
             raise self.lost
         return self.devices.get(host, Device(host, host, ()))
 
-    async def change(self, target: Change, order: Order) -> Done:
+    async def change(self, target: Change, order: Order) -> ActionResult:
         self.comments.append(order.comment)
         self.deadlines.add(order.deadline.at)
         return await self._act(target, order)
 
-    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:
         return await self._act("killed", order)
 
-    async def _act(self, target: Target, order: Order) -> Done:
+    async def _act(self, target: Target, order: Order) -> ActionResult:
         self.preparing.set()
         if self.unprepared is not None:
             raise self.unprepared

@@ -18,7 +18,7 @@ from vyrox.app import create_app
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.http.connection_limit import (
     backlog,
-    limited_to,
+    limited_protocol,
     max_connections,
     private_protocol,
     raise_file_limit,
@@ -70,7 +70,9 @@ async def serve(settings: Settings) -> None:
             _settle_interpreter()
             await _serve_both(
                 {
-                    _server(app.state.ingestion_app, limited_to(limit), backlog(files)): public,
+                    _server(
+                        app.state.ingestion_app, limited_protocol(limit), backlog(files)
+                    ): public,
                     _server(app.state.proxy_app, private_protocol(files), backlog(files)): private,
                 }
             )

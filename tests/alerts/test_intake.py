@@ -30,7 +30,7 @@ from tests.sample_alerts import (
     store_all,
 )
 from vyrox.alerts import retention
-from vyrox.alerts.intake import Delivery, Intake, Stored, dedup_key, store
+from vyrox.alerts.intake import Delivery, Intake, StoredAlert, dedup_key, store
 from vyrox.alerts.quarantine import Unreadable, keep
 from vyrox.alerts.retention import delete_expired
 from vyrox.chain.writer import ChainWriter
@@ -61,7 +61,7 @@ def holders(connection: Connection) -> dict[bytes, str]:
     return dict(rows)
 
 
-async def deliver(database: Database, delivery: Delivery) -> Stored:
+async def deliver(database: Database, delivery: Delivery) -> StoredAlert:
     [stored] = await store_all(database, delivery)
     return stored
 
@@ -82,7 +82,7 @@ async def test_store_other_delivery_is_a_new_alert_contract_14(
     other = new_delivery(raw, tenant_id, source)
     assert not (await deliver(database, first)).redelivery
     stored = await deliver(database, other)
-    assert stored == Stored(other.alert_id, other.alert, finished=False, redelivery=False)
+    assert stored == StoredAlert(other.alert_id, other.alert, finished=False, redelivery=False)
 
 
 async def test_store_same_bytes_get_the_first_alert_contract_14(database: Database) -> None:
@@ -90,7 +90,7 @@ async def test_store_same_bytes_get_the_first_alert_contract_14(database: Databa
     again = new_delivery(b"{}", received_at=NOW + 10)
     assert not (await deliver(database, first)).redelivery
     stored = await deliver(database, again)
-    assert stored == Stored(first.alert_id, first.alert, finished=False, redelivery=True)
+    assert stored == StoredAlert(first.alert_id, first.alert, finished=False, redelivery=True)
     assert await database.read(all_ids) == {first.alert_id}
 
 
@@ -166,10 +166,10 @@ async def test_store_duplicates_in_one_batch_contract_14(database: Database) -> 
     one_again, other_again = new_delivery(b"one"), new_delivery(b"other")
     stored = await store_all(database, one, other_again, one_again, other)
     assert stored == [
-        Stored(one.alert_id, one.alert, finished=False, redelivery=False),
-        Stored(other_again.alert_id, other_again.alert, finished=False, redelivery=False),
-        Stored(one.alert_id, one.alert, finished=False, redelivery=True),
-        Stored(other_again.alert_id, other_again.alert, finished=False, redelivery=True),
+        StoredAlert(one.alert_id, one.alert, finished=False, redelivery=False),
+        StoredAlert(other_again.alert_id, other_again.alert, finished=False, redelivery=False),
+        StoredAlert(one.alert_id, one.alert, finished=False, redelivery=True),
+        StoredAlert(other_again.alert_id, other_again.alert, finished=False, redelivery=True),
     ]
 
 
@@ -178,7 +178,7 @@ async def test_store_finished_alert_is_said_to_be(database: Database) -> None:
     await deliver(database, first)
     await database.write(finish, first.alert_id, NOW)
     stored = await deliver(database, new_delivery(b"{}"))
-    assert stored == Stored(first.alert_id, first.alert, finished=True, redelivery=True)
+    assert stored == StoredAlert(first.alert_id, first.alert, finished=True, redelivery=True)
 
 
 KEYS: Final[list[Key]] = [
@@ -203,16 +203,16 @@ class Model:
         self.held: dict[bytes, tuple[Delivery, bool]] = {}
         self.ids: set[str] = set()
 
-    def store(self, deliveries: Sequence[Delivery]) -> list[Stored]:
+    def store(self, deliveries: Sequence[Delivery]) -> list[StoredAlert]:
         return [self._store(delivery) for delivery in deliveries]
 
-    def _store(self, new: Delivery) -> Stored:
+    def _store(self, new: Delivery) -> StoredAlert:
         held, finished = self.held.get(new.dedup_key, (None, False))
         if held is not None and held.received_at > new.received_at - WINDOW_S:
-            return Stored(held.alert_id, held.alert, finished, redelivery=True)
+            return StoredAlert(held.alert_id, held.alert, finished, redelivery=True)
         self.held[new.dedup_key] = new, False
         self.ids.add(new.alert_id)
-        return Stored(new.alert_id, new.alert, finished=False, redelivery=False)
+        return StoredAlert(new.alert_id, new.alert, finished=False, redelivery=False)
 
     def finish(self, key: bytes) -> str | None:
         if key not in self.held:
@@ -290,7 +290,7 @@ async def test_store_releases_keys_in_their_order_whatever_the_plan_contract_14(
         key=lambda delivery: delivery.dedup_key,
     )
 
-    def store_by(connection: Connection, scan: str) -> list[Stored]:
+    def store_by(connection: Connection, scan: str) -> list[StoredAlert]:
         for other in {"enable_seqscan", "enable_indexscan", "enable_bitmapscan"} - {scan}:
             connection.execute(sa.text(f"SET LOCAL {other} = off"))
         again = [new_delivery(held.raw, received_at=later) for held in deliveries]

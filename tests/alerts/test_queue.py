@@ -23,7 +23,7 @@ from tests.sample_alerts import (
     unfinished,
 )
 from vyrox.alerts.dead_letters import MAX_DELIVERIES, PATIENCE_MS, is_dead
-from vyrox.alerts.queue import GROUP, AlertQueue, Entry, TenantRows, count_rows, stream_key
+from vyrox.alerts.queue import GROUP, AlertQueue, QueueEntry, TenantRows, count_rows, stream_key
 from vyrox.errors import DatabaseUnavailableError, QueueFullError, QueueUnavailableError
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
@@ -196,7 +196,7 @@ async def test_put_batch_without_the_marks_of_a_long_queue_waits_for_them_contra
     assert len(await queued_ids(client)) == 5
 
 
-def size(entries: Sequence[Entry]) -> int:
+def size(entries: Sequence[QueueEntry]) -> int:
     return sum(len(entry.alert) + len(entry.raw) for entry in entries)
 
 
@@ -230,7 +230,7 @@ async def test_put_finds_the_room_that_others_have_made_contract_17(
     assert await queue.put_batch([large, *small[:5]]) == [*[b"added"] * 5, b"full"]
 
 
-async def take_off(client: redis.asyncio.Redis, entries: Sequence[Entry]) -> None:
+async def take_off(client: redis.asyncio.Redis, entries: Sequence[QueueEntry]) -> None:
     """Do what a consumer in another language does once the rows are marked."""
     for entry in entries:
         if (entry_id := await client.hget(MARKS, entry.alert_id)) is not None:
@@ -444,7 +444,7 @@ async def test_give_up_dead_of_a_consumer_in_another_language_contract_49(
     assert await database.read(row, dead) == (NOW + 9, "delivered 6 times, never finished")
     assert await queued_ids(client) == [fresh]
     assert (await client.xpending(key, GROUP))["pending"] == 0
-    told = [e for e in await events(database, TENANT) if e["kind"] == "alert.dead"]
+    told = [e for e in await events(database, TENANT) if e["kind"] == "alert.dead_lettered"]
     assert [(e["alert_id"], e["deliveries"]) for e in told] == [(dead, 6)]
 
 

@@ -27,7 +27,7 @@ from tests.sample_alerts import (
     queued,
     stored_entries,
 )
-from vyrox.alerts.queue import AlertQueue, Delivered
+from vyrox.alerts.queue import AlertQueue, QueuedAlert
 from vyrox.errors import QueueUnavailableError
 from vyrox.store import redis as store_redis
 from vyrox.store.database import Database, open_database
@@ -124,7 +124,7 @@ async def faked(
 
 def calls(queue: AlertQueue) -> list[Callable[[], Awaitable[object]]]:
     """Return every call to Redis."""
-    delivered = Delivered(TENANT, b"1-0", new_alert(), ENTRY.raw)
+    delivered = QueuedAlert(TENANT, b"1-0", new_alert(), ENTRY.raw)
     return [
         lambda: queue.put_batch([ENTRY]),
         lambda: queue.missing([(TENANT, ENTRY.alert_id)]),

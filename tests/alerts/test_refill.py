@@ -26,8 +26,8 @@ from tests.sample_alerts import (
     unfinished,
 )
 from vyrox.alerts import refill as refill_module
-from vyrox.alerts.queue import AlertQueue, Entry, stream_key
-from vyrox.alerts.refill import LOCK_MS, MARGIN_S, Refill
+from vyrox.alerts.queue import AlertQueue, QueueEntry, stream_key
+from vyrox.alerts.refill import LATE_ROW_MARGIN_S, LOCK_MS, Refill
 from vyrox.errors import QueueUnavailableError, UnavailableError
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
@@ -387,9 +387,9 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
     [first] = await stores.queue.read(TENANT, "one", 1)
     await stores.queue.finish(first, NOW)
     for before in range(9):
-        await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S - 1 - before)
+        await stored_entries(stores.database, 1, received_at=NOW - LATE_ROW_MARGIN_S - 1 - before)
     for turn in range(1, 5):
-        await stored_entries(stores.database, 1, received_at=NOW - MARGIN_S + 10)
+        await stored_entries(stores.database, 1, received_at=NOW - LATE_ROW_MARGIN_S + 10)
         await stored_entries(stores.database, 1, received_at=NOW)
         await stores.refill.run_if_due()
         assert len(await stores.queued()) == 4 * turn
@@ -412,7 +412,9 @@ async def test_run_if_due_the_others_have_their_turn_however_many_arrive_contrac
     for turn in range(1, 20):
         if turn == 4:  # behind what is compared by then
             await stored_entries(stores.database, 1, received_at=NOW - 10_000)
-        arrived = await stored_entries(stores.database, 4, received_at=NOW + turn * (MARGIN_S + 1))
+        arrived = await stored_entries(
+            stores.database, 4, received_at=NOW + turn * (LATE_ROW_MARGIN_S + 1)
+        )
         await stores.queue.put_batch(arrived)
         await stores.refill.run_if_due()
     await stores.assert_queued_once()
@@ -442,7 +444,7 @@ class World:
         self._count = count
         await getattr(self, event)()
 
-    async def _store(self) -> list[Entry]:
+    async def _store(self) -> list[QueueEntry]:
         self._at += 10
         return await stored_entries(self._stores.database, self._count, self._tenant_id, self._at)
 

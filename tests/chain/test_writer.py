@@ -48,7 +48,7 @@ from vyrox import log
 from vyrox.chain import export
 from vyrox.chain.entry import GENESIS, Draft, Receipt, seal
 from vyrox.chain.events import write_events
-from vyrox.chain.writer import ATTEMPTS, ChainWriter, Committed, Outcome, append
+from vyrox.chain.writer import ATTEMPTS, ChainWriter, Committed, WorkResult, append
 from vyrox.clock import wall_clock
 from vyrox.errors import DatabaseUnavailableError, EntryError
 from vyrox.store.database import Database, open_database
@@ -246,7 +246,7 @@ async def test_commit_on_a_full_disk_fails_until_there_is_space_contract_32(
         assert len(await entries(database)) == 101
 
 
-def refuse(_connection: Connection, items: Sequence[str]) -> list[Outcome[None]]:
+def refuse(_connection: Connection, items: Sequence[str]) -> list[WorkResult[None]]:
     """Write nothing, and raise what is no sign of a database that is away."""
     raise LookupError(items[0])
 
@@ -271,11 +271,11 @@ async def test_commit_item_that_raises_takes_no_other_of_its_batch_with_it(
     assert await events(database) == []
 
 
-def store_name(connection: Connection, items: Sequence[str]) -> list[Outcome[None]]:
+def store_name(connection: Connection, items: Sequence[str]) -> list[WorkResult[None]]:
     for name in items:
         row = {"tenant_id": TENANT, "vendor": "crowdstrike", "device_id": name}
         connection.execute(device_names.insert().values(**row, number=1, name=name))
-    return [Outcome(None)] * len(items)
+    return [WorkResult(None)] * len(items)
 
 
 @pytest.mark.parametrize(
@@ -301,13 +301,13 @@ async def test_commit_constraint_broken_again_and_again_is_tried_a_bounded_numbe
 ) -> None:
     calls = 0
 
-    def collide(connection: Connection, items: Sequence[None]) -> list[Outcome[None]]:
+    def collide(connection: Connection, items: Sequence[None]) -> list[WorkResult[None]]:
         nonlocal calls
         calls += 1
         for _ in range(2):
             statement = "INSERT INTO audit_log VALUES ('t', 'actions', 1, 'k', 1, 'h', :entry)"
             connection.execute(sa.text(statement), {"entry": b""})
-        return [Outcome(None) for _ in items]
+        return [WorkResult(None) for _ in items]
 
     async with running_writer(database) as writer:
         with pytest.raises(sa.exc.IntegrityError):
@@ -381,18 +381,18 @@ async def test_commit_different_work_runs_in_order_of_name_and_the_entries_in_or
     """Two containers that took their locks in different orders would deadlock."""
     ran: list[str] = []
 
-    def work(name: str, _connection: Connection, items: Sequence[str]) -> list[Outcome[str]]:
+    def work(name: str, _connection: Connection, items: Sequence[str]) -> list[WorkResult[str]]:
         ran.append(name)
-        return [Outcome(f"{name} {item}", (action(item),)) for item in items]
+        return [WorkResult(f"{name} {item}", (action(item),)) for item in items]
 
-    def zeta(connection: Connection, items: Sequence[str]) -> list[Outcome[str]]:
+    def zeta(connection: Connection, items: Sequence[str]) -> list[WorkResult[str]]:
         return work("zeta", connection, items)
 
-    def alpha(connection: Connection, items: Sequence[str]) -> list[Outcome[str]]:
+    def alpha(connection: Connection, items: Sequence[str]) -> list[WorkResult[str]]:
         return work("alpha", connection, items)
 
     def commit(
-        function: Callable[[Connection, Sequence[str]], Sequence[Outcome[str]]], item: str
+        function: Callable[[Connection, Sequence[str]], Sequence[WorkResult[str]]], item: str
     ) -> "asyncio.Task[Committed[str]]":
         return asyncio.create_task(writer.commit(function, item))
 
@@ -416,8 +416,8 @@ async def test_commit_then_is_executed_with_the_receipts_in_the_same_transaction
         seen.append(receipts)
         return remember, {"last": sum(receipt.sequence for receipt in receipts)}
 
-    def work(_connection: Connection, items: Sequence[int]) -> list[Outcome[None]]:
-        return [Outcome(None, (noted(item),) * item, then) for item in items]
+    def work(_connection: Connection, items: Sequence[int]) -> list[WorkResult[None]]:
+        return [WorkResult(None, (noted(item),) * item, then) for item in items]
 
     def remembered(connection: Connection) -> object:
         return connection.execute(sa.select(heartbeat.c.at)).scalar()

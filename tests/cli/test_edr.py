@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from tests.cli import Vyrox, refused, succeeded
 from vyrox.clock import wall_clock
 from vyrox.tenants import edr_credentials
-from vyrox.tenants.edr_credentials import Stored
+from vyrox.tenants.edr_credentials import EdrCredentials
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.serve import serving
 
@@ -27,8 +27,8 @@ def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
     return Vyrox(data_dir, database_url).migrated()
 
 
-def stored(vyrox: Vyrox) -> list[Stored]:
-    def find(connection: Connection) -> list[Stored]:
+def stored(vyrox: Vyrox) -> list[EdrCredentials]:
+    def find(connection: Connection) -> list[EdrCredentials]:
         return edr_credentials.list_credentials(connection, "acme")
 
     return vyrox.write(find)

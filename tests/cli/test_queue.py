@@ -356,7 +356,7 @@ def test_dead_letters_are_listed_and_revived_contract_49(vyrox: Vyrox) -> None:
     assert peeked(vyrox) == [waiting]
     assert columns(vyrox("queue", "stats")) == [["acme", "1", "1", "2", "0", "0"]]
     kinds = [e["kind"] for e in shown_events(vyrox)]
-    assert kinds.count("alert.dead") == kinds.count("alert.revived") == 1
+    assert kinds.count("alert.dead_lettered") == kinds.count("alert.revived") == 1
 
 
 def test_revive_into_a_full_queue_says_that_the_alert_is_only_stored_contract_49(

@@ -30,7 +30,7 @@ from tests.vendor import give_credentials, take_credentials
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
 from vyrox.containment.admission import Claimed, NotSupported
-from vyrox.containment.attempt import Answer, AnswerKind, Claim
+from vyrox.containment.attempt import Attempt, AttemptResult, Outcome
 from vyrox.containment.claims import KEPT_S, ClaimResult, InFlight, Replayed, Reused
 from vyrox.models import ActionType, ContainmentRequest
 from vyrox.store import tables
@@ -56,13 +56,13 @@ def attempt(
     now: float = NOW,
     *,
     dry_run: bool = False,
-) -> Claim:
+) -> Attempt:
     """Return an attempt of an owner of its own."""
     number = next(_owners)
-    return Claim(request, f"owner-{number}", f"trace-{number}", dry_run, LEASE_S, now)
+    return Attempt(request, f"owner-{number}", f"trace-{number}", dry_run, LEASE_S, now)
 
 
-async def claim(writer: ChainWriter, wanted: Claim) -> tuple[ClaimResult, str]:
+async def claim(writer: ChainWriter, wanted: Attempt) -> tuple[ClaimResult, str]:
     """Return what came of the claim, and the hash of its entry, which is "" where there is none."""
     committed = await writer.commit(claims.claim, wanted)
     hashes = [r.hash for r in committed.receipts if r.stream == "actions"]
@@ -75,7 +75,7 @@ async def claim(writer: ChainWriter, wanted: Claim) -> tuple[ClaimResult, str]:
 
 async def claimed(
     writer: ChainWriter, request: ContainmentRequest = REQUEST, now: float = NOW
-) -> tuple[Claim, str]:
+) -> tuple[Attempt, str]:
     """Claim `request`, which nobody else must hold; return the attempt and its entry's hash."""
     wanted = attempt(request, now)
     result, entry_hash = await claim(writer, wanted)
@@ -84,9 +84,9 @@ async def claimed(
 
 
 async def record(
-    writer: ChainWriter, mine: tuple[Claim, str | None], outcome: AnswerKind, now: float = NOW + 1
+    writer: ChainWriter, mine: tuple[Attempt, str | None], outcome: Outcome, now: float = NOW + 1
 ) -> bool:
-    answer = Answer(mine[0], mine[1], outcome, now, f"reason of {mine[0].owner}")
+    answer = AttemptResult(mine[0], mine[1], outcome, now, f"reason of {mine[0].owner}")
     return (await writer.commit(claims.record, answer)).result
 
 
@@ -144,7 +144,7 @@ SOMETHING_ELSE = {
 
 @pytest.mark.parametrize("outcome", [None, "confirmed", "outcome_unknown"])
 async def test_claim_id_that_stands_for_something_else_is_reused_contract_21(
-    database: Database, outcome: AnswerKind | None
+    database: Database, outcome: Outcome | None
 ) -> None:
     first = KILL if outcome == "outcome_unknown" else REQUEST
     async with running_writer(database) as writer:
@@ -275,7 +275,7 @@ async def test_claim_of_a_kill_after_a_crash_is_refused_for_600_s_more_contract_
 
 @pytest.mark.parametrize("outcome", ["confirmed", "failed", "outcome_unknown"])
 async def test_record_by_one_whose_lease_was_too_short_changes_nothing_contract_22(
-    database: Database, outcome: AnswerKind
+    database: Database, outcome: Outcome
 ) -> None:
     async with running_writer(database) as writer:
         stale = await claimed(writer)
@@ -457,7 +457,7 @@ async def test_claim_and_record_across_two_containers_never_deadlock(
 class Known:
     """What the model knows of a request_id."""
 
-    attempt: Claim
+    attempt: Attempt
     entry_hash: str
     state: str
     lease_until: float
@@ -489,8 +489,8 @@ class ClaimsMachine(RuleBasedStateMachine):
         self.database = database
         self.now = NOW
         self.known: dict[str, Known] = {}
-        self.attempts: list[tuple[Claim, str]] = []
-        self.alive: list[Claim] = []
+        self.attempts: list[tuple[Attempt, str]] = []
+        self.alive: list[Attempt] = []
         self.told: list[tuple[object, object]] = []
 
     @initialize()
@@ -547,7 +547,7 @@ class ClaimsMachine(RuleBasedStateMachine):
         data=st.data(),
         outcome=st.sampled_from(["confirmed", "dry_run", "failed", "outcome_unknown"]),
     )
-    def record(self, data: st.DataObject, outcome: AnswerKind) -> None:
+    def record(self, data: st.DataObject, outcome: Outcome) -> None:
         async def act() -> bool:
             async with running_writer(self.database) as writer:
                 return await record(writer, (mine, entry_hash), outcome, self.now)

@@ -23,15 +23,15 @@ from tests.containment.test_execution import (
 from tests.vendor import clients_of, give_credentials, take_credentials
 from vyrox import log
 from vyrox.containment import claims
-from vyrox.containment.confirmation import BACK_OFF_S, TAKEN_FOR_S, Confirmation
+from vyrox.containment.confirmation import BACK_OFF_S, CHECK_LEASE_S, Confirmation
 from vyrox.containment.devices import CONFIRM_FIRST_S, CONFIRM_FOR_S
-from vyrox.edr.client import Done
+from vyrox.edr.client import ActionResult
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest
 from vyrox.store import tables
 from vyrox.store.database import Database
 
-REQUESTED = Done(confirmed=False, reference="action-7")
+REQUESTED = ActionResult(confirmed=False, reference="action-7")
 
 
 @asynccontextmanager
@@ -119,7 +119,7 @@ async def test_run_looks_for_nothing_that_was_confirmed_or_failed_at_once_contra
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
-        proxy.acting.answer = Done(confirmed=True)
+        proxy.acting.answer = ActionResult(confirmed=True)
         assert await proxy.execute() == EXECUTED
         proxy.acting.failure = VendorError("refused")
         with pytest.raises(VendorError):
@@ -190,7 +190,7 @@ async def test_run_after_a_later_action_that_failed_looks_for_the_earlier_again_
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
         if earlier is LIFT:
-            proxy.acting.answer = Done(confirmed=True)
+            proxy.acting.answer = ActionResult(confirmed=True)
             assert await proxy.execute() == EXECUTED
             proxy.acting.answer = REQUESTED
         assert await proxy.execute(earlier) == EXECUTED
@@ -247,7 +247,7 @@ async def test_run_that_looked_before_a_later_action_tells_nothing_of_what_it_sa
         await proxy.acting.began.wait()
         proxy.acting.read.set()
         await running
-        proxy.acting.answer = Done(confirmed=True)
+        proxy.acting.answer = ActionResult(confirmed=True)
         proxy.acting.gate.set()
         assert await again == EXECUTED
         first, second = await hashes(database)
@@ -287,7 +287,7 @@ async def test_run_goes_on_after_the_database_was_away_contract_37(database: Dat
         proxy.database.faults = {proxy.database.writes + 2: "before"}
         with pytest.raises(Exception, match="away"):
             await confirmation.run()
-        proxy.clock.now += TAKEN_FOR_S
+        proxy.clock.now += CHECK_LEASE_S
         await confirmation.run()
         assert [outcome for _, outcome in await outcomes(database)] == ["requested", "confirmed"]
 

@@ -26,10 +26,10 @@ from tests.containment.test_execution import (
 from tests.polling import until
 from tests.vendor import AID, add_alert, give_credentials
 from vyrox.containment import claims, confirmation, devices, execution
-from vyrox.containment.attempt import Answer, Claim
+from vyrox.containment.attempt import Attempt, AttemptResult
 from vyrox.containment.confirmation import Found, _Settled
-from vyrox.containment.devices import CONFIRM_FIRST_S, Barred, Ended, Held, Hold
-from vyrox.edr.client import Device, Done, Target
+from vyrox.containment.devices import CONFIRM_FIRST_S, Blocked, DeviceLease, Ended, LeaseRequest
+from vyrox.edr.client import ActionResult, Device, Target
 from vyrox.errors import (
     RefusedByPolicyError,
     UnavailableError,
@@ -49,8 +49,8 @@ def other(request: ContainmentRequest, name: str) -> ContainmentRequest:
     return msgspec.structs.replace(request, request_id=name)
 
 
-def given(taken: Held | Barred | None) -> Held | None:
-    assert not isinstance(taken, Barred)
+def given(taken: DeviceLease | Blocked | None) -> DeviceLease | None:
+    assert not isinstance(taken, Blocked)
     return taken
 
 
@@ -119,16 +119,16 @@ def held_rows(connection: Connection) -> list[tuple[object, object]]:
 async def test_end_by_one_whose_lease_was_over_lets_nothing_go_contract_36(
     database: Database,
 ) -> None:
-    def hold(owner: str, now: float) -> Hold:
-        return Hold(
+    def hold(owner: str, now: float) -> LeaseRequest:
+        return LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", owner, owner, "contained", now + 10, now
         )
 
-    def take(connection: Connection, wanted: Hold) -> Held | None:
-        return given(devices.take(connection, [wanted])[0].result)
+    def take(connection: Connection, wanted: LeaseRequest) -> DeviceLease | None:
+        return given(devices.acquire(connection, [wanted])[0].result)
 
-    def end(connection: Connection, held: Held) -> None:
-        devices.end(connection, held, "failed", None, True, NOW)
+    def end(connection: Connection, held: DeviceLease) -> None:
+        devices.release(connection, held, "failed", None, True, NOW)
 
     first = await database.write(take, hold("first", NOW))
     assert await database.write(take, hold("too soon", NOW + 9.999)) is None
@@ -146,7 +146,7 @@ async def test_execute_of_a_contained_host_sends_nothing_and_says_so_contract_36
     database: Database,
 ) -> None:
     async with running(database) as proxy:
-        proxy.acting.answer = Done(confirmed=True, changed=False)
+        proxy.acting.answer = ActionResult(confirmed=True, changed=False)
         assert await proxy.execute() == EXECUTED
     [told] = await events(database, kind="execute.outcome")
     assert told["outcome"] == "confirmed"
@@ -226,7 +226,7 @@ async def test_lift_of_what_others_contain_is_refused_contract_34(
     database: Database, confirmed: bool
 ) -> None:
     async with running(database) as proxy:
-        proxy.acting.answer = Done(confirmed=confirmed, changed=False)
+        proxy.acting.answer = ActionResult(confirmed=confirmed, changed=False)
         assert await proxy.execute() == EXECUTED
         with pytest.raises(RefusedByPolicyError):
             await proxy.execute(LIFT)
@@ -259,7 +259,7 @@ async def test_lift_of_what_others_have_contained_again_is_refused_contract_34(
 ) -> None:
     """Vyrox's isolation was released by an analyst, who isolated the host again later."""
     async with defending(database) as proxy:
-        proxy.acting.answer = Done(confirmed=True, reference="vyrox-1")
+        proxy.acting.answer = ActionResult(confirmed=True, reference="vyrox-1")
         assert await proxy.execute(DEFENDED) == EXECUTED
         proxy.acting.contained_by = contained_by
         if may_lift:
@@ -279,7 +279,7 @@ async def test_lift_of_what_vyrox_contained_twice_is_vyroxs_contract_34(
     async with defending(database) as proxy:
         for number in range(2):
             confirmed = number == 1  # which also ends the check of the first
-            proxy.acting.answer = Done(confirmed=confirmed, reference=f"vyrox-{number}")
+            proxy.acting.answer = ActionResult(confirmed=confirmed, reference=f"vyrox-{number}")
             assert await proxy.execute(other(DEFENDED, f"{number}")) == EXECUTED
         proxy.acting.contained_by = ("vyrox-1", "vyrox-0")
         assert await proxy.execute(RELEASE) == EXECUTED
@@ -292,7 +292,7 @@ async def test_lift_on_top_of_another_ones_old_isolation_is_refused_contract_34(
 ) -> None:
     """Vyrox asked for it again, as the last action was old; the host stays the analyst's."""
     async with defending(database) as proxy:
-        proxy.acting.answer = Done(confirmed=True, reference="vyrox-1")
+        proxy.acting.answer = ActionResult(confirmed=True, reference="vyrox-1")
         assert await proxy.execute(DEFENDED) == EXECUTED
         proxy.acting.contained_by = ("vyrox-1", "analyst-1")
         with pytest.raises(RefusedByPolicyError, match="contained by others"):
@@ -357,15 +357,15 @@ async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contr
     """What was not sent neither holds the device nor is looked for, nor is it Vyrox's to lift."""
     owner, entry = "owner", "e" * 64
 
-    def take(connection: Connection, owner: str) -> Held | None:
-        hold = Hold(
+    def take(connection: Connection, owner: str) -> DeviceLease | None:
+        hold = LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", owner, entry, "contained", NOW + 60, NOW
         )
-        return given(devices.take(connection, [hold])[0].result)
+        return given(devices.acquire(connection, [hold])[0].result)
 
     def record(connection: Connection) -> None:
-        claim = Claim(ISOLATION, owner, "trace", dry_run=False, lease_s=60, now=NOW)
-        claims.record(connection, [Answer(claim, entry, "failed", NOW, "not seen")])
+        claim = Attempt(ISOLATION, owner, "trace", dry_run=False, lease_s=60, now=NOW)
+        claims.record(connection, [AttemptResult(claim, entry, "failed", NOW, "not seen")])
 
     def left(connection: Connection) -> tuple[bool, int | None]:
         count = sa.select(sa.func.count()).select_from(tables.confirmations)
@@ -465,20 +465,20 @@ class Site:
         self._database = database
         self.now = NOW
 
-    async def take(self, name: str, target: Target) -> Held:
+    async def take(self, name: str, target: Target) -> DeviceLease:
         """Take the device for the attempt `name`, whose entry's hash is the name as well."""
         self.now += 10
-        hold = Hold(
+        hold = LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", name, name, target, self.now + 10, self.now
         )
         lift_any = msgspec.structs.replace(hold, lift_any=True)
-        [outcome] = await self._database.write(devices.take, [lift_any])
+        [outcome] = await self._database.write(devices.acquire, [lift_any])
         held = given(outcome.result)
         assert held is not None
         return held
 
-    async def end(self, held: Held, ended: Ended, *, changed: bool = True) -> None:
-        await self._database.write(devices.end, held, ended, None, changed, self.now)
+    async def end(self, held: DeviceLease, ended: Ended, *, changed: bool = True) -> None:
+        await self._database.write(devices.release, held, ended, None, changed, self.now)
 
     async def due(self, name: str) -> confirmation._Due:
         mine = tables.confirmations.c.entry_hash == name
@@ -493,7 +493,7 @@ class Site:
         """Have this found at the vendor; return whether it is told."""
         return await self.settle(await self.due(name), found)
 
-    async def fail(self, held: Held) -> None:
+    async def fail(self, held: DeviceLease) -> None:
         """Have it found at the vendor that `held` has failed."""
         await self._database.write(devices.fail, held.entry_hash)
 
@@ -764,14 +764,14 @@ async def test_end_of_a_kill_that_comes_too_late_is_looked_for_from_then_on_cont
 async def test_end_of_a_lift_that_comes_back_too_late_undoes_no_later_containment_contract_36(
     database: Database,
 ) -> None:
-    def take(connection: Connection, owner: str, target: Target, now: float) -> Held | None:
-        wanted = Hold(
+    def take(connection: Connection, owner: str, target: Target, now: float) -> DeviceLease | None:
+        wanted = LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", owner, owner, target, now + 10, now, True
         )
-        return given(devices.take(connection, [wanted])[0].result)
+        return given(devices.acquire(connection, [wanted])[0].result)
 
-    def end(connection: Connection, held: Held) -> None:
-        devices.end(connection, held, "confirmed", None, True, NOW)
+    def end(connection: Connection, held: DeviceLease) -> None:
+        devices.release(connection, held, "confirmed", None, True, NOW)
 
     def is_contained(connection: Connection) -> bool:
         return devices.is_contained(connection, TENANT, "crowdstrike", AID)

@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from vyrox.containment import confirmation, devices
 from vyrox.containment.confirmation import _COLUMNS, _Due, _Settled
-from vyrox.containment.devices import Barred, Ended, Held, Hold
+from vyrox.containment.devices import Blocked, DeviceLease, Ended, LeaseRequest
 from vyrox.edr.client import Device, Target
 from vyrox.store import tables
 
@@ -29,7 +29,7 @@ UNDER_WAY: Final[dict[Target, State]] = {"contained": "containing", "lifted": "l
 
 
 class Attempt(msgspec.Struct):
-    held: Held
+    held: DeviceLease
     place: tuple[str, str]
     ended: Ended = "failed"
     changed: bool = False
@@ -80,7 +80,7 @@ class Site(RuleBasedStateMachine):
         self.now += LEASE_S if after_the_lease else 1.0
         self.number += 1
         name = f"{wanted}-{self.number}"
-        hold = Hold(
+        hold = LeaseRequest(
             place[0],
             "crowdstrike",
             Device(place[1]),
@@ -93,14 +93,14 @@ class Site(RuleBasedStateMachine):
             force,
         )
         with self.engine.begin() as connection:
-            [outcome] = devices.take(connection, [hold])
+            [outcome] = devices.acquire(connection, [hold])
         match outcome.result:
-            case Held() as held:
+            case DeviceLease() as held:
                 self.latest[place] = (held.token, hold.lease_until)
                 if wanted == "contained":
                     self.may_have_contained.add((place, name))
                 return Attempt(held, place)
-            case Barred():
+            case Blocked():
                 assert self.states[place] not in {"contained", "containing"}
             case None:
                 assert self.latest[place][1] > self.now
@@ -143,7 +143,9 @@ class Site(RuleBasedStateMachine):
         if attempt.ended == "failed" or not attempt.changed:
             self.may_have_contained.discard((attempt.place, attempt.held.entry_hash))
         with self.engine.begin() as connection:
-            devices.end(connection, attempt.held, attempt.ended, None, attempt.changed, self.now)
+            devices.release(
+                connection, attempt.held, attempt.ended, None, attempt.changed, self.now
+            )
 
     @rule(attempt=consumes(attempts))
     def die(self, attempt: Attempt) -> None:

@@ -534,7 +534,7 @@ async def test_execute_record_that_fails_tells_the_truth_and_is_made_up_for_cont
 async def test_execute_record_that_goes_on_failing_keeps_the_claim_until_its_lease_ends_contract_22(
     database: Database, soon: None
 ) -> None:
-    logged = log.counts["execute.unrecorded"]
+    logged = log.counts["execute.result_not_recorded"]
     async with running(database) as proxy:
         proxy.acting.gate.clear()
         acting = proxy.start(KILL)
@@ -544,7 +544,7 @@ async def test_execute_record_that_goes_on_failing_keeps_the_claim_until_its_lea
         assert await acting == EXECUTED
 
         async def tried_again() -> bool:
-            return log.counts["execute.unrecorded"] >= logged + 3
+            return log.counts["execute.result_not_recorded"] >= logged + 3
 
         await until(tried_again)
         assert await database.read(states) == ["in_flight"]

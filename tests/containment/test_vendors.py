@@ -25,7 +25,7 @@ from vyrox.clock import wall_clock
 from vyrox.containment import confirmation, devices
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
-from vyrox.tenants.edr_credentials import Stored, new_version, set_credentials
+from vyrox.tenants.edr_credentials import EdrCredentials, new_version, set_credentials
 from vyrox.trial.mock_edr import fleet
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.faults import Fault
@@ -91,7 +91,7 @@ class Site:
         }
         [client] = clients[vendor].values()
         secret = changes.get("secret", client.client_secret)
-        stored = Stored(
+        stored = EdrCredentials(
             tenant_id=vendor,
             vendor=vendor,
             client_id=client.client_id,

@@ -7,9 +7,9 @@ import pytest
 from tests.edr.vendor import FakeVendor, Refusing, Reply, answer, deadline, order_for, token
 from vyrox.edr.client import Device
 from vyrox.edr.crowdstrike import client
-from vyrox.edr.transport.api import Api
-from vyrox.edr.transport.calls import Call, open_http
-from vyrox.edr.transport.rate_limits import Patience, backoff
+from vyrox.edr.transport.api import VendorApi
+from vyrox.edr.transport.calls import VendorRequest, open_http
+from vyrox.edr.transport.rate_limits import RetryingSender, backoff
 from vyrox.edr.transport.tokens import ApiToken, BearerToken
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
@@ -18,15 +18,15 @@ REFUSALS = frozenset({400, 401, 403, 404, 429})
 ANYTHING = msgspec.json.Decoder(dict[str, int])
 
 
-def opened(fake: FakeVendor, *replies: Reply, static: bool = False) -> Api:
+def opened(fake: FakeVendor, *replies: Reply, static: bool = False) -> VendorApi:
     fake.on("POST", "/act", *replies)
     fake.on("POST", "/oauth2/token", token("first"), token("second"))
-    patience = Patience(open_http(httpx.MockTransport(fake.handle)), backoff, fake.sleep)
+    patience = RetryingSender(open_http(httpx.MockTransport(fake.handle)), backoff, fake.sleep)
     tokens = BearerToken(patience, client.token_call(BASE, "id", "secret"))
-    return Api(BASE, patience, ApiToken("t") if static else tokens, REFUSALS)
+    return VendorApi(BASE, patience, ApiToken("t") if static else tokens, REFUSALS)
 
 
-def act(api: Api, *, changes: bool = True) -> Call:
+def act(api: VendorApi, *, changes: bool = True) -> VendorRequest:
     body = {"ids": ["a"]}
     if changes:
         return api.change("contain", "/act", order_for(Device("a")), body=body)

@@ -19,7 +19,13 @@ from cryptography.x509.oid import NameOID
 from tests.edr.vendor import SECRET, Refusing, allowed, deadline, order_for, unread
 from vyrox.edr.client import Check, Deadline, Device
 from vyrox.edr.transport import calls
-from vyrox.edr.transport.calls import MAX_ANSWER_BYTES, Answer, Call, exchange, open_http
+from vyrox.edr.transport.calls import (
+    MAX_ANSWER_BYTES,
+    VendorRequest,
+    VendorResponse,
+    exchange,
+    open_http,
+)
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 
 PATIENCE_S = 20.0
@@ -39,9 +45,11 @@ exceptions_of_httpx = pytest.mark.parametrize(
 )
 
 
-def a_call(url: str = "https://vendor.example/", *, changes: bool, check: Check = allowed) -> Call:
+def a_call(
+    url: str = "https://vendor.example/", *, changes: bool, check: Check = allowed
+) -> VendorRequest:
     order = order_for(Device("a"), check=check) if changes else None
-    return Call(name="contain", method="POST", url=url, body=b"{}", order=order)
+    return VendorRequest(name="contain", method="POST", url=url, body=b"{}", order=order)
 
 
 async def failure(
@@ -241,7 +249,7 @@ async def test_exchange_takes_an_answer_of_exactly_its_limit() -> None:
 
 
 async def dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer a byte at a time, each soon enough for any timeout of one read."""
+    """VendorResponse a byte at a time, each soon enough for any timeout of one read."""
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
     while not writer.transport.is_closing():
@@ -468,16 +476,18 @@ async def test_exchange_that_is_cancelled_stays_cancelled() -> None:
 
 
 def test_call_and_answer_show_nothing_of_what_they_hold() -> None:
-    call = Call(name="token", method="POST", url="https://v.example/", body=SECRET.encode())
-    answer = Answer(call=call, status=200, headers=httpx.Headers(), body=SECRET.encode())
+    call = VendorRequest(
+        name="token", method="POST", url="https://v.example/", body=SECRET.encode()
+    )
+    answer = VendorResponse(call=call, status=200, headers=httpx.Headers(), body=SECRET.encode())
     assert SECRET not in f"{call!r} {answer!r} {answer.unusable('odd')} {answer.refusal()}"
 
 
 async def test_answer_with_a_name_that_is_not_unicode_can_be_read_contract_44() -> None:
     """A host chooses its name and those of its processes; none may keep it from being contained."""
-    call = Call(name="devices", method="GET", url="https://v.example/")
+    call = VendorRequest(name="devices", method="GET", url="https://v.example/")
     body = rb'["\ud83d", "' + b'\xff"]'
-    answer = Answer(call=call, status=200, headers=httpx.Headers(), body=body)
+    answer = VendorResponse(call=call, status=200, headers=httpx.Headers(), body=body)
     assert answer.decode(msgspec.json.Decoder(list[str])) == ["\ufffd", "\ufffd"]
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.edr.vendor import FakeVendor, Reply, alert, answer, client_of, deadline, form, order_for
-from vyrox.edr.client import Device, Done, Progress, Target
+from vyrox.edr.client import ActionResult, Device, Progress, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.crowdstrike.processes import Process, find_process
 from vyrox.edr.crowdstrike.rtr import MAX_OUTPUT
@@ -91,17 +91,17 @@ async def found(fake: FakeVendor, name: str, known_id: str | None = None) -> Dev
         return await client.find_device(name, deadline(), known_id)
 
 
-async def contained(fake: FakeVendor, device: Device = DEVICE) -> Done:
+async def contained(fake: FakeVendor, device: Device = DEVICE) -> ActionResult:
     async with client_of(fake, "crowdstrike") as client:
         return await client.change("contained", order_for(device))
 
 
-async def lifted(fake: FakeVendor) -> Done:
+async def lifted(fake: FakeVendor) -> ActionResult:
     async with client_of(fake, "crowdstrike") as client:
         return await client.change("lifted", order_for(DEVICE))
 
 
-async def killed(fake: FakeVendor, seconds: float = 30.0) -> Done:
+async def killed(fake: FakeVendor, seconds: float = 30.0) -> ActionResult:
     async with client_of(fake, "crowdstrike") as client:
         return await client.kill(order_for(DEVICE, seconds), alert(COMPOSITE, "crowdstrike"))
 
@@ -191,26 +191,26 @@ async def test_find_device_by_an_agent_id_that_is_not_there(
 
 
 async def test_contain_reads_the_state_and_asks_for_one_host(fake: FakeVendor) -> None:
-    assert await contained(fake) == Done(confirmed=False)
+    assert await contained(fake) == ActionResult(confirmed=False)
     assert fake.asked == [f"POST {HOSTS}", f"POST {ACTIONS}?action_name=contain"]
     assert fake.bodies(ACTIONS) == [{"ids": [AID]}]
 
 
 async def test_lift_asks_for_its_own_action(fake: FakeVendor) -> None:
     fake.on("POST", HOSTS, host("contained"))
-    assert await lifted(fake) == Done(confirmed=False)
+    assert await lifted(fake) == ActionResult(confirmed=False)
     assert fake.asked[-1] == f"POST {ACTIONS}?action_name=lift_containment"
 
 
 @pytest.mark.parametrize(
     ("status", "done"),
     [
-        ("contained", Done(confirmed=True, changed=False)),
-        ("containment_pending", Done(confirmed=False, changed=False)),
+        ("contained", ActionResult(confirmed=True, changed=False)),
+        ("containment_pending", ActionResult(confirmed=False, changed=False)),
     ],
 )
 async def test_contain_sends_nothing_where_it_is_under_way(
-    fake: FakeVendor, status: str, done: Done
+    fake: FakeVendor, status: str, done: ActionResult
 ) -> None:
     fake.on("POST", HOSTS, host(status))
     assert await contained(fake) == done
@@ -220,12 +220,12 @@ async def test_contain_sends_nothing_where_it_is_under_way(
 @pytest.mark.parametrize(
     ("status", "done"),
     [
-        ("normal", Done(confirmed=True, changed=False)),
-        ("lift_containment_pending", Done(confirmed=False, changed=False)),
+        ("normal", ActionResult(confirmed=True, changed=False)),
+        ("lift_containment_pending", ActionResult(confirmed=False, changed=False)),
     ],
 )
 async def test_lift_sends_nothing_where_it_is_under_way(
-    fake: FakeVendor, status: str, done: Done
+    fake: FakeVendor, status: str, done: ActionResult
 ) -> None:
     fake.on("POST", HOSTS, host(status))
     assert await lifted(fake) == done
@@ -287,14 +287,14 @@ async def test_contain_after_a_bad_answer(fake: FakeVendor, reply: Reply, unknow
 @pytest.mark.parametrize(
     ("status", "done"),
     [
-        ("contained", Done(confirmed=True, changed=False)),
-        ("containment_pending", Done(confirmed=False, changed=False)),
+        ("contained", ActionResult(confirmed=True, changed=False)),
+        ("containment_pending", ActionResult(confirmed=False, changed=False)),
         ("normal", None),
         ("lift_containment_pending", None),
     ],
 )
 async def test_contain_after_a_conflict_reads_the_state(
-    fake: FakeVendor, status: str, done: Done | None
+    fake: FakeVendor, status: str, done: ActionResult | None
 ) -> None:
     fake.on("POST", ACTIONS, answer(409, {"resources": [], "errors": [{"code": 409}]}))
     fake.on("POST", HOSTS, host("normal"), host(status))
@@ -310,7 +310,7 @@ async def test_contain_after_a_conflict_reads_the_state(
 
 
 async def test_kill_compares_kills_and_ends_the_session(fake: FakeVendor) -> None:
-    assert await killed(fake) == Done(confirmed=True, reference="kill-1")
+    assert await killed(fake) == ActionResult(confirmed=True, reference="kill-1")
     assert fake.paths == [
         f"POST {ALERTS}",
         f"POST {SESSIONS}",

@@ -20,7 +20,7 @@ from tests.edr.vendor import (
     order_for,
     token,
 )
-from vyrox.edr.client import Device, Done, Progress, Target
+from vyrox.edr.client import ActionResult, Device, Progress, Target
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 MACHINE = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"
@@ -100,12 +100,12 @@ async def found(fake: FakeVendor, name: str, known_id: str | None = None) -> Dev
         return await client.find_device(name, deadline(), known_id)
 
 
-async def contained(fake: FakeVendor, device: Device = DEVICE) -> Done:
+async def contained(fake: FakeVendor, device: Device = DEVICE) -> ActionResult:
     async with client_of(fake, "defender") as client:
         return await client.change("contained", order_for(device))
 
 
-async def lifted(fake: FakeVendor) -> Done:
+async def lifted(fake: FakeVendor) -> ActionResult:
     async with client_of(fake, "defender") as client:
         return await client.change("lifted", order_for(DEVICE))
 
@@ -172,7 +172,7 @@ async def test_token_is_for_machine_actions(fake: FakeVendor) -> None:
 
 
 async def test_contain_reads_the_actions_and_isolates_fully(fake: FakeVendor) -> None:
-    assert await contained(fake) == Done(confirmed=False, reference=FIRST)
+    assert await contained(fake) == ActionResult(confirmed=False, reference=FIRST)
     assert fake.paths == [f"GET {ACTIONS}", f"POST {ISOLATE}"]
     assert fake.bodies(ISOLATE) == [{"Comment": "by jane", "IsolationType": "Full"}]
     query = {"$filter": f"machineId eq '{MACHINE}'", "$top": "100"}
@@ -181,16 +181,16 @@ async def test_contain_reads_the_actions_and_isolates_fully(fake: FakeVendor) ->
 
 async def test_lift_asks_for_the_end_of_isolation(fake: FakeVendor) -> None:
     fake.on("GET", ACTIONS, actions(action("Isolate", "Succeeded", id=SECOND)))
-    assert await lifted(fake) == Done(confirmed=False, reference=FIRST)
+    assert await lifted(fake) == ActionResult(confirmed=False, reference=FIRST)
     assert fake.bodies(UNISOLATE) == [{"Comment": "by jane"}]
 
 
 async def test_lift_of_a_machine_without_actions_is_sent(fake: FakeVendor) -> None:
-    assert await lifted(fake) == Done(confirmed=False, reference=FIRST)
+    assert await lifted(fake) == ActionResult(confirmed=False, reference=FIRST)
 
 
-ISOLATED = Done(confirmed=True, changed=False, reference=FIRST)
-ISOLATING = Done(confirmed=False, changed=False, reference=FIRST)
+ISOLATED = ActionResult(confirmed=True, changed=False, reference=FIRST)
+ISOLATING = ActionResult(confirmed=False, changed=False, reference=FIRST)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ ISOLATING = Done(confirmed=False, changed=False, reference=FIRST)
     ],
 )
 async def test_contain_sends_nothing_where_it_is_under_way(
-    fake: FakeVendor, before: list[Action], done: Done
+    fake: FakeVendor, before: list[Action], done: ActionResult
 ) -> None:
     fake.on("GET", ACTIONS, actions(*before))
     assert await contained(fake) == done
@@ -294,7 +294,7 @@ async def test_contain_reads_one_page_where_it_has_the_latest(fake: FakeVendor) 
 async def test_contain_of_what_was_asked_for_before_takes_that(fake: FakeVendor) -> None:
     fake.on("POST", ISOLATE, already_active())
     fake.on("GET", ACTIONS, actions(), actions(action(id=SECOND)))
-    assert await contained(fake) == Done(confirmed=False, changed=False, reference=SECOND)
+    assert await contained(fake) == ActionResult(confirmed=False, changed=False, reference=SECOND)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ async def test_contain_that_the_vendor_has_in_progress_is_taken_on_contract_41(
     """Before, it was told as `failed`; and nobody has read a state, so it is not confirmed."""
     fake.on("POST", ISOLATE, already_active())
     fake.on("GET", ACTIONS, actions(*listed))
-    assert await contained(fake) == Done(confirmed=False, changed=False)
+    assert await contained(fake) == ActionResult(confirmed=False, changed=False)
 
 
 async def test_contain_that_is_pending_for_long_is_asked_for_again_contract_41(
@@ -347,7 +347,7 @@ async def test_contain_beside_an_action_of_another_kind_fails(
 
 async def test_contain_that_has_succeeded_at_once_is_confirmed(fake: FakeVendor) -> None:
     fake.on("POST", ISOLATE, answer(201, action(status="Succeeded")))
-    assert await contained(fake) == Done(confirmed=True, reference=FIRST)
+    assert await contained(fake) == ActionResult(confirmed=True, reference=FIRST)
 
 
 @pytest.mark.parametrize(

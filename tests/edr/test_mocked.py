@@ -15,7 +15,7 @@ import pytest
 
 from tests.edr.mocked import Mocks, Site, isolate, serving_mocks
 from tests.edr.vendor import Refusing, alert, deadline
-from vyrox.edr.client import Done, Target
+from vyrox.edr.client import ActionResult, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
@@ -69,16 +69,16 @@ def finding(host: str) -> Perform:
     return perform
 
 
-async def containing(site: Site, seconds: float) -> Done:
+async def containing(site: Site, seconds: float) -> ActionResult:
     return await site.client.change("contained", site.order(HOSTS[site.vendor], seconds))
 
 
-async def lifting(site: Site, seconds: float) -> Done:
+async def lifting(site: Site, seconds: float) -> ActionResult:
     return await site.client.change("lifted", site.order(HOSTS[site.vendor], seconds))
 
 
 def killing(host: str, raw_id: str) -> Perform:
-    async def perform(site: Site, seconds: float) -> Done:
+    async def perform(site: Site, seconds: float) -> ActionResult:
         told = alert(raw_id, site.vendor)
         return await site.client.kill(site.order(host, seconds), told)
 
@@ -293,7 +293,7 @@ async def test_find_device_refuses_an_id_that_is_also_a_name_contract_36(
 async def test_action_changes_this_host_once(field: Field, operation: Operation) -> None:
     site = field.site(operation)
     done = await operation.perform(site, 30)
-    assert isinstance(done, Done)
+    assert isinstance(done, ActionResult)
     assert done.changed
     assert tuple(site.changes) == operation.changes
     target: Target = {"contain": "contained", "lift": "lifted", "kill": "killed"}[  # type: ignore[assignment]
@@ -312,8 +312,8 @@ async def test_action_asked_for_twice_is_sent_once(field: Field, operation: Oper
     again = await operation.perform(site, 30)
     site.mock.tick()
     last = await operation.perform(site, 30)
-    assert isinstance(again, Done)
-    assert isinstance(last, Done)
+    assert isinstance(again, ActionResult)
+    assert isinstance(last, ActionResult)
     assert (again.changed, last.changed, last.confirmed) == (False, False, True)
     assert tuple(site.changes) == operation.changes
     [(acting, _)] = operation.acting
@@ -398,7 +398,7 @@ async def test_contain_that_the_vendor_refuses_to_repeat(field: Field) -> None:
     # As if it had been contained between the look and the call.
     done = await lifting(site, 30)
     assert done.changed
-    assert await lifting(site, 30) == Done(confirmed=False, changed=False)
+    assert await lifting(site, 30) == ActionResult(confirmed=False, changed=False)
 
 
 @pytest.mark.parametrize("affected", [0, 2, 3])
@@ -407,7 +407,7 @@ async def test_contain_of_another_number_of_agents_is_an_error(field: Field, aff
     site.mock.sentinelone.affected = affected
     site.mock.sentinelone.reads_until_done = None
     if affected == 0:
-        assert await containing(site, 30) == Done(confirmed=False, changed=False)
+        assert await containing(site, 30) == ActionResult(confirmed=False, changed=False)
     else:
         with pytest.raises(VendorOutcomeUnknownError, match="ONE WAS ASKED FOR"):
             await containing(site, 30)
@@ -423,7 +423,7 @@ async def test_kill_reads_the_hosts_own_time_and_output_in_parts(
     behavior.is_split = True
     behavior.polls_until_complete = 3
     done = await killing(fleet.WORKSTATION_01, fleet.MIMIKATZ_ALERT)(site, 30)
-    assert isinstance(done, Done)
+    assert isinstance(done, ActionResult)
     assert done.confirmed
     assert site.changes == [("kill", fleet.WORKSTATION_01)]
     assert site.mock.effects[0].detail == "4312 mimikatz"
@@ -483,7 +483,7 @@ async def test_kills_of_one_process_at_once_happen_once(field: Field) -> None:
     site = field.vendor("crowdstrike")
     kill = killing(fleet.WORKSTATION_01, fleet.MIMIKATZ_ALERT)
     results = await asyncio.gather(*(kill(site, 30) for _ in range(5)), return_exceptions=True)
-    assert sum(isinstance(result, Done) for result in results) == 1
+    assert sum(isinstance(result, ActionResult) for result in results) == 1
     assert len(site.changes) == 1
     assert site.mock.crowdstrike.sessions == {}
 
@@ -643,7 +643,7 @@ class Trial:
     async def _ask_again(self) -> None:
         self.site.mock.faults.clear()
         done = await self.operation.perform(self.site, 30)
-        self.check(isinstance(done, Done), "asked again, and not done")
+        self.check(isinstance(done, ActionResult), "asked again, and not done")
         self.check(tuple(self.site.changes) == self.operation.changes, "done twice, or never")
 
 

@@ -17,12 +17,12 @@ from tests.edr.vendor import (
     unread,
 )
 from vyrox.edr.client import Check, Device
-from vyrox.edr.transport.calls import Call, open_http
+from vyrox.edr.transport.calls import VendorRequest, open_http
 from vyrox.edr.transport.rate_limits import (
     AT_ONCE,
     MAX_RETRIES,
-    Patience,
     Pause,
+    RetryingSender,
     backoff,
     retry_after,
     retry_after_epoch,
@@ -30,9 +30,9 @@ from vyrox.edr.transport.rate_limits import (
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 
-def a_call(path: str = "/x", check: Check = allowed) -> Call:
+def a_call(path: str = "/x", check: Check = allowed) -> VendorRequest:
     order = order_for(Device("a"), check=check)
-    return Call(
+    return VendorRequest(
         name="contain", method="POST", url=f"https://v.example{path}", body=b"{}", order=order
     )
 
@@ -78,7 +78,7 @@ async def sent(fake: FakeVendor, *replies: Reply, seconds: float = 30.0) -> int:
     """Return the status that a call ends with."""
     fake.on("POST", "/x", *replies)
     async with open_http(httpx.MockTransport(fake.handle)) as http:
-        patience = Patience(http, retry_after, fake.sleep)
+        patience = RetryingSender(http, retry_after, fake.sleep)
         return (await patience.exchange(a_call(), deadline(seconds))).status
 
 
@@ -104,7 +104,7 @@ async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> Non
     """Those that wait for their turn have sent nothing when their time is up."""
     hanging = Hanging("/x")
     async with open_http(hanging) as http, asyncio.timeout(20):
-        one, other = Patience(http, backoff), Patience(http, backoff)
+        one, other = RetryingSender(http, backoff), RetryingSender(http, backoff)
         held = [asyncio.create_task(one.exchange(a_call(), deadline())) for _ in range(AT_ONCE)]
         await hanging.full.wait()
         with pytest.raises(VendorError) as caught:
@@ -112,7 +112,7 @@ async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> Non
         assert not isinstance(caught.value, VendorOutcomeUnknownError)
         elsewhere = a_call("/y")
         assert (await other.exchange(elsewhere, deadline())).succeeded
-        tidying = Call(name="take back", method="DELETE", url="https://v.example/y")
+        tidying = VendorRequest(name="take back", method="DELETE", url="https://v.example/y")
         assert (await one.exchange(tidying, deadline())).succeeded
         hanging.released.set()
         assert all(each.succeeded for each in await asyncio.gather(*held))
@@ -152,6 +152,6 @@ async def test_exchange_after_a_429_sends_nothing_more_for_a_frozen_tenant_contr
     async with open_http(httpx.MockTransport(fake.handle)) as http:
         call = a_call(check=Refusing(allowed=1))
         with pytest.raises(VendorError, match="frozen") as caught:
-            await Patience(http, retry_after, fake.sleep).exchange(call, deadline())
+            await RetryingSender(http, retry_after, fake.sleep).exchange(call, deadline())
     assert type(caught.value) is VendorError
     assert (len(fake.requests), fake.slept) == (1, [7.0])

@@ -15,7 +15,7 @@ from tests.edr.vendor import (
     deadline,
     order_for,
 )
-from vyrox.edr.client import Device, Done, Progress, Target
+from vyrox.edr.client import ActionResult, Device, Progress, Target
 from vyrox.edr.sentinelone import _only
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
@@ -74,17 +74,17 @@ async def found(fake: FakeVendor, name: str, known_id: str | None = None) -> Dev
         return await client.find_device(name, deadline(), known_id)
 
 
-async def contained(fake: FakeVendor, device: Device = DEVICE) -> Done:
+async def contained(fake: FakeVendor, device: Device = DEVICE) -> ActionResult:
     async with client_of(fake, "sentinelone") as client:
         return await client.change("contained", order_for(device))
 
 
-async def lifted(fake: FakeVendor) -> Done:
+async def lifted(fake: FakeVendor) -> ActionResult:
     async with client_of(fake, "sentinelone") as client:
         return await client.change("lifted", order_for(DEVICE))
 
 
-async def killed(fake: FakeVendor, raw_id: str = THREAT) -> Done:
+async def killed(fake: FakeVendor, raw_id: str = THREAT) -> ActionResult:
     async with client_of(fake, "sentinelone") as client:
         return await client.kill(order_for(DEVICE), alert(raw_id, "sentinelone"))
 
@@ -129,14 +129,14 @@ async def test_find_device_by_id_believes_no_other_agent(fake: FakeVendor) -> No
 
 
 async def test_contain_reads_the_state_and_asks_for_one_agent(fake: FakeVendor) -> None:
-    assert await contained(fake) == Done(confirmed=False)
+    assert await contained(fake) == ActionResult(confirmed=False)
     assert fake.asked == [f"GET {AGENTS}?ids={AGENT}", f"POST {DISCONNECT}"]
     assert fake.bodies(DISCONNECT) == [ONE]
 
 
 async def test_lift_asks_for_one_agent(fake: FakeVendor) -> None:
     fake.on("GET", AGENTS, agents("disconnected"))
-    assert await lifted(fake) == Done(confirmed=False)
+    assert await lifted(fake) == ActionResult(confirmed=False)
     assert fake.bodies(CONNECT) == [ONE]
 
 
@@ -147,7 +147,7 @@ async def test_contain_sends_nothing_where_it_is_under_way(
     fake: FakeVendor, status: str, confirmed: bool
 ) -> None:
     fake.on("GET", AGENTS, agents(status))
-    assert await contained(fake) == Done(confirmed=confirmed, changed=False)
+    assert await contained(fake) == ActionResult(confirmed=confirmed, changed=False)
     assert fake.paths == [f"GET {AGENTS}"]
 
 
@@ -156,21 +156,21 @@ async def test_lift_sends_nothing_where_it_is_under_way(
     fake: FakeVendor, status: str, confirmed: bool
 ) -> None:
     fake.on("GET", AGENTS, agents(status))
-    assert await lifted(fake) == Done(confirmed=confirmed, changed=False)
+    assert await lifted(fake) == ActionResult(confirmed=confirmed, changed=False)
     assert fake.paths == [f"GET {AGENTS}"]
 
 
 @pytest.mark.parametrize(
     ("after", "done"),
     [
-        ("disconnected", Done(confirmed=True, changed=False)),
-        ("disconnecting", Done(confirmed=False, changed=False)),
+        ("disconnected", ActionResult(confirmed=True, changed=False)),
+        ("disconnecting", ActionResult(confirmed=False, changed=False)),
         ("connected", None),
         ("connecting", None),
     ],
 )
 async def test_contain_that_affected_nobody_reads_the_state(
-    fake: FakeVendor, after: str, done: Done | None
+    fake: FakeVendor, after: str, done: ActionResult | None
 ) -> None:
     fake.on("POST", DISCONNECT, affected(0))
     fake.on("GET", AGENTS, agents("connected"), agents(after))
@@ -220,7 +220,7 @@ async def test_contain_after_a_bad_answer(fake: FakeVendor, reply: Reply, unknow
 
 async def test_contain_after_a_429_waits_and_asks_again(fake: FakeVendor) -> None:
     fake.on("POST", DISCONNECT, answer(429), affected(1))
-    assert await contained(fake) == Done(confirmed=False)
+    assert await contained(fake) == ActionResult(confirmed=False)
     assert len(fake.slept) == 1
 
 
@@ -243,7 +243,7 @@ def test_the_filter_selects_exactly_one_or_there_is_none(text: str) -> None:
 
 
 async def test_kill_reads_the_threat_and_asks_for_it_alone(fake: FakeVendor) -> None:
-    assert await killed(fake) == Done(confirmed=False, reference=f"{THREAT}:0")
+    assert await killed(fake) == ActionResult(confirmed=False, reference=f"{THREAT}:0")
     assert fake.asked == [f"GET {THREATS}?ids={THREAT}", f"POST {KILL}"]
     assert fake.bodies(KILL) == [{"filter": {"ids": [THREAT]}, "data": {}}]
 
@@ -278,19 +278,23 @@ async def test_kill_of_what_is_no_threat_asks_nobody(fake: FakeVendor, raw_id: s
 )
 async def test_kill_is_not_repeated(fake: FakeVendor, status: str, confirmed: bool) -> None:
     fake.on("GET", THREATS, threat("failed", status))
-    assert await killed(fake) == Done(confirmed=confirmed, changed=False, reference=f"{THREAT}:1")
+    assert await killed(fake) == ActionResult(
+        confirmed=confirmed, changed=False, reference=f"{THREAT}:1"
+    )
     assert fake.paths == [f"GET {THREATS}"]
 
 
 async def test_kill_that_failed_before_is_sent_again(fake: FakeVendor) -> None:
     fake.on("GET", THREATS, threat("failed"))
-    assert await killed(fake) == Done(confirmed=False, reference=f"{THREAT}:1")
+    assert await killed(fake) == ActionResult(confirmed=False, reference=f"{THREAT}:1")
 
 
 async def test_kill_that_affected_nothing_reads_the_threat(fake: FakeVendor) -> None:
     fake.on("POST", KILL, affected(0))
     fake.on("GET", THREATS, threat(), threat("success"))
-    assert await killed(fake) == Done(confirmed=True, changed=False, reference=f"{THREAT}:0")
+    assert await killed(fake) == ActionResult(
+        confirmed=True, changed=False, reference=f"{THREAT}:0"
+    )
     fake.on("GET", THREATS, threat())
     with pytest.raises(VendorError) as caught:
         await killed(fake)

@@ -9,7 +9,7 @@ from tests.edr.vendor import CLIENT_ID, SECRET, FakeVendor, answer, deadline, fo
 from vyrox.edr import defender
 from vyrox.edr.crowdstrike import client
 from vyrox.edr.transport.calls import open_http
-from vyrox.edr.transport.rate_limits import Patience, backoff
+from vyrox.edr.transport.rate_limits import RetryingSender, backoff
 from vyrox.edr.transport.tokens import RENEW_S, ApiToken, BearerToken
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
@@ -24,7 +24,7 @@ def fake() -> FakeVendor:
 
 def bearer(fake: FakeVendor, transport: httpx.AsyncBaseTransport | None = None) -> BearerToken:
     http = open_http(transport or httpx.MockTransport(fake.handle))
-    return BearerToken(Patience(http, backoff, fake.sleep), CALL)
+    return BearerToken(RetryingSender(http, backoff, fake.sleep), CALL)
 
 
 def set_loop_time(monkeypatch: pytest.MonkeyPatch) -> list[float]:

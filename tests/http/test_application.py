@@ -25,7 +25,7 @@ from vyrox.app import create_app
 from vyrox.errors import RequestTimeoutError, UnauthorizedError, VyroxError
 from vyrox.http import application
 from vyrox.http.application import (
-    Arriving,
+    IncompleteBodies,
     JsonResponse,
     RequestContext,
     error_response,
@@ -199,7 +199,7 @@ async def test_request_context_logs_a_hang_up_without_a_traceback(
 
     assert await run(RequestContext(app)) == []
     (record,) = caplog.records
-    assert (record.getMessage(), record.levelname) == ("request.hung_up", "WARNING")
+    assert (record.getMessage(), record.levelname) == ("request.client_disconnected", "WARNING")
     assert not record.exc_info
 
 
@@ -374,7 +374,7 @@ async def test_head_has_no_body_contract_1(
 class Sending:
     """A body that arrives piece by piece, and what came of reading it."""
 
-    def __init__(self, arriving: Arriving) -> None:
+    def __init__(self, arriving: IncompleteBodies) -> None:
         self._messages = asyncio.Queue[Message]()
         scope: Scope = {"type": "http", "headers": []}
         request = Request(scope, self._messages.get)
@@ -392,7 +392,7 @@ async def test_read_body_drops_the_body_that_has_been_arriving_longest_contract_
 ) -> None:
     """Not the newcomer: unfinished bodies of unauthenticated clients must not keep alerts out."""
     monkeypatch.setattr(application, "MAX_ARRIVING_BYTES", 100)
-    arriving = Arriving()
+    arriving = IncompleteBodies()
     first, second, third = (Sending(arriving) for _ in range(3))
     for body in (first, second):
         await body.send(45)
@@ -411,7 +411,7 @@ async def test_read_body_drops_itself_where_it_is_the_oldest_contract_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(application, "MAX_ARRIVING_BYTES", 50)
-    arriving = Arriving()
+    arriving = IncompleteBodies()
     body = Sending(arriving)
     await body.send(30)
     await body.send(30)

@@ -29,7 +29,7 @@ from vyrox.http.connection_limit import (
     MAX_PRIVATE_CONNECTIONS,
     MAX_UNSENT_BYTES,
     backlog,
-    limited_to,
+    limited_protocol,
     max_connections,
     max_private_connections,
     raise_file_limit,
@@ -83,7 +83,7 @@ async def test_connection_silent_longest_goes_for_a_new_one() -> None:
     """The second has just had an answer, so that it is the first and not the second that goes."""
     evicted = log.counts["http.evicted"]
     async with (
-        serving(echo, limited_to(2)) as port,
+        serving(echo, limited_protocol(2)) as port,
         connected(port) as (first, first_writer),
         connected(port) as (second, second_writer),
     ):
@@ -108,7 +108,7 @@ async def test_connection_whose_request_is_at_work_stays() -> None:
         await gate.wait()
         await answer(send, b"late")
 
-    async with serving(app, limited_to(1)) as port, connected(port) as (reader, writer):
+    async with serving(app, limited_protocol(1)) as port, connected(port) as (reader, writer):
         await send(writer, GET)
         await began.wait()
         async with connected(port) as (refused, _):
@@ -118,7 +118,7 @@ async def test_connection_whose_request_is_at_work_stays() -> None:
 
 
 async def test_connection_with_half_a_request_may_go() -> None:
-    async with serving(echo, limited_to(1)) as port, connected(port) as (reader, writer):
+    async with serving(echo, limited_protocol(1)) as port, connected(port) as (reader, writer):
         await send(writer, POST + b"Content-Length: 4\r\n\r\nbo")
         assert [found.status for found in await exchange(port, NEXT)] == [200]
         assert await reader.read() == b""
@@ -126,7 +126,7 @@ async def test_connection_with_half_a_request_may_go() -> None:
 
 async def test_connection_that_ends_makes_room() -> None:
     evicted = log.counts["http.evicted"]
-    async with serving(echo, limited_to(1)) as port:
+    async with serving(echo, limited_protocol(1)) as port:
         for _ in range(3):
             assert [found.status for found in await exchange(port, NEXT)] == [200]
     assert log.counts["http.evicted"] == evicted
@@ -143,7 +143,7 @@ async def hasty(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_connection_that_was_answered_before_its_body_came_may_go() -> None:
     complete = asyncio.Event()
 
-    class Watched(limited_to(1)):  # type: ignore[misc]
+    class Watched(limited_protocol(1)):  # type: ignore[misc]
         def on_message_complete(self) -> None:
             super().on_message_complete()
             complete.set()
@@ -166,7 +166,7 @@ async def test_connection_with_half_a_request_behind_an_answer_may_go() -> None:
         await read_body(receive)
         await answer(send, b"done")
 
-    async with serving(app, limited_to(1)) as port, connected(port) as (reader, writer):
+    async with serving(app, limited_protocol(1)) as port, connected(port) as (reader, writer):
         await send(writer, GET + POST + b"Content-Length: 4\r\n\r\nbo")
         await began.wait()
         gate.set()
@@ -178,7 +178,7 @@ async def test_connection_with_half_a_request_behind_an_answer_may_go() -> None:
 async def test_connection_that_takes_its_answer_again_stays() -> None:
     paused, resumed, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    class Watched(limited_to(1)):  # type: ignore[misc]
+    class Watched(limited_protocol(1)):  # type: ignore[misc]
         def pause_writing(self) -> None:
             super().pause_writing()
             paused.set()
@@ -212,7 +212,7 @@ async def test_answers_that_are_not_taken_do_not_pile_up_in_the_system_either() 
     answered = asyncio.Event()
     unsent: list[int] = []
 
-    class Watched(limited_to(1)):  # type: ignore[misc]
+    class Watched(limited_protocol(1)):  # type: ignore[misc]
         def pause_writing(self) -> None:
             super().pause_writing()
             unsent.append(self._count_unsent())
@@ -236,7 +236,7 @@ async def test_connection_whose_buffer_the_system_does_not_limit_is_served_and_c
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(socket, "SO_SNDBUF", 9999)  # no option of any system
-    async with serving(echo, limited_to(1)) as port, connected(port) as (reader, writer):
+    async with serving(echo, limited_protocol(1)) as port, connected(port) as (reader, writer):
         await send(writer, GET)
         assert (await read_answer(reader)).status == 200
         assert [found.status for found in await exchange(port, NEXT)] == [200]
@@ -247,7 +247,7 @@ async def test_connection_that_does_not_take_its_answer_may_go() -> None:
     """One that takes it, however long the whole of it is, stays."""
     paused = asyncio.Event()
 
-    class Watched(limited_to(1)):  # type: ignore[misc]
+    class Watched(limited_protocol(1)):  # type: ignore[misc]
         def pause_writing(self) -> None:
             super().pause_writing()
             paused.set()

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from vyrox import log
 from vyrox.errors import MalformedRequestError
-from vyrox.http.connection_limit import limited_to
+from vyrox.http.connection_limit import limited_protocol
 from vyrox.http.protocol import (
     MAX_HEADER_BYTES,
     MAX_HEADER_FIELDS,
@@ -893,7 +893,7 @@ async def test_answer_that_follows_one_that_was_taken_is_not_given_up() -> None:
 
 
 def test_how_long_an_answer_may_wait_to_be_taken_contract_1() -> None:
-    assert 2 * limited_to(1).answer_timeout_s == 60
+    assert 2 * limited_protocol(1).answer_timeout_s == 60
     assert 2 * BoundedHttpProtocol.answer_timeout_s == 10 * 60
 
 

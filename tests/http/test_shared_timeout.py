@@ -5,33 +5,33 @@ import asyncio
 import pytest
 
 from vyrox.errors import UnavailableError
-from vyrox.http.shared_timeout import TimeLimit
+from vyrox.http.shared_timeout import SharedTimeout
 
 LONG_S = 60.0
 
 
-async def wait_within(limit: TimeLimit, event: asyncio.Event) -> str:
+async def wait_within(limit: SharedTimeout, event: asyncio.Event) -> str:
     with limit:
         await event.wait()
     return "in time"
 
 
 async def test_time_limit_raises_where_the_block_takes_too_long() -> None:
-    with pytest.raises(TimeoutError), TimeLimit(0.0):
+    with pytest.raises(TimeoutError), SharedTimeout(0.0):
         await asyncio.Event().wait()
 
 
 async def test_time_limit_raises_what_it_was_given() -> None:
     with (
         pytest.raises(UnavailableError, match="late"),
-        TimeLimit(0, lambda: UnavailableError("late")),
+        SharedTimeout(0, lambda: UnavailableError("late")),
     ):
         await asyncio.Event().wait()
 
 
 async def test_time_limit_leaves_alone_who_is_in_time() -> None:
     """Tasks that entered later, and those that left before the timer fired."""
-    limit = TimeLimit(0.02)
+    limit = SharedTimeout(0.02)
     never, soon = asyncio.Event(), asyncio.Event()
     soon.set()
     late = asyncio.create_task(wait_within(limit, never))
@@ -46,7 +46,7 @@ async def test_time_limit_leaves_alone_who_is_in_time() -> None:
 
 
 async def test_time_limit_expires_each_at_its_own_time() -> None:
-    limit = TimeLimit(0.02)
+    limit = SharedTimeout(0.02)
     never = asyncio.Event()
     ended: list[int] = []
 
@@ -65,7 +65,7 @@ async def test_time_limit_expires_each_at_its_own_time() -> None:
 
 
 async def test_time_limit_lets_a_cancellation_through() -> None:
-    limit = TimeLimit(LONG_S)
+    limit = SharedTimeout(LONG_S)
     waiting = asyncio.create_task(wait_within(limit, asyncio.Event()))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -75,7 +75,7 @@ async def test_time_limit_lets_a_cancellation_through() -> None:
 
 
 async def test_time_limit_lets_a_cancellation_through_that_comes_with_its_own() -> None:
-    limit = TimeLimit(0.0)
+    limit = SharedTimeout(0.0)
     waiting = asyncio.create_task(wait_within(limit, asyncio.Event()))
     await asyncio.sleep(0)
     limit._expire()
@@ -86,13 +86,13 @@ async def test_time_limit_lets_a_cancellation_through_that_comes_with_its_own() 
 
 
 async def test_time_limit_passes_other_errors_on() -> None:
-    with pytest.raises(LookupError), TimeLimit(LONG_S):
+    with pytest.raises(LookupError), SharedTimeout(LONG_S):
         raise LookupError
 
 
 def test_time_limit_outlives_the_loop_it_was_used_in() -> None:
     """A module's own limit sees many loops in the tests, and each must be timed."""
-    limit = TimeLimit(0.02)
+    limit = SharedTimeout(0.02)
 
     async def expire() -> None:
         with pytest.raises(TimeoutError), limit:

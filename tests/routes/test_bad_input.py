@@ -347,7 +347,7 @@ async def test_receive_alert_queues_nothing_for_a_sender_that_hangs_up(
                 writer.transport.abort()
 
         async def logged() -> bool:
-            return "request.hung_up" in caplog.messages
+            return "request.client_disconnected" in caplog.messages
 
         await until(logged)
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []

@@ -113,7 +113,7 @@ async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed
         assert contained == {"device": True, "others": False, "lifted": True}
         await database.write(devices.fail, "entry")
         assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "device")
-        lift = devices.Held("acme-corp", "crowdstrike", "lifted", "lift", "lifted", token=0)
+        lift = devices.DeviceLease("acme-corp", "crowdstrike", "lifted", "lift", "lifted", token=0)
         await database.write(lambda c: devices.confirm(c, lift, is_sent=None, reference=None))
         assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "lifted")
 

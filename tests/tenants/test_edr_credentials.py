@@ -6,7 +6,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from vyrox.containment.responder import EdrClients
 from vyrox.errors import VendorError
 from vyrox.store.encryption import encrypt_secret
-from vyrox.tenants.edr_credentials import Stored
+from vyrox.tenants.edr_credentials import EdrCredentials
 
 
 def test_secret_that_no_key_decrypts_is_told_before_an_action_needs_it_contract_38(
@@ -15,7 +15,9 @@ def test_secret_that_no_key_decrypts_is_told_before_an_action_needs_it_contract_
     vault, gone = (MultiFernet([Fernet(Fernet.generate_key())]) for _ in range(2))
     exchanged = encrypt_secret(vault, b"secret", "acme-corp", "crowdstrike", "vendor")
     known, forgotten, misplaced = (
-        Stored(tenant, "crowdstrike", "id", None, "https://api.crowdstrike.com", secret, "1")
+        EdrCredentials(
+            tenant, "crowdstrike", "id", None, "https://api.crowdstrike.com", secret, "1"
+        )
         for tenant, secret in (
             ("acme-corp", vault.encrypt(b"secret").decode()),
             ("initech", gone.encrypt(b"secret").decode()),

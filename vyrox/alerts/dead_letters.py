@@ -50,7 +50,9 @@ def give_up(
         .values(finished_at=now, dead_reason=f"delivered {deliveries} times, never finished")
     ).rowcount
     if marked:
-        dead = event("alert.dead", tenant_id, None, alert_id=alert_id, deliveries=deliveries)
+        dead = event(
+            "alert.dead_lettered", tenant_id, None, alert_id=alert_id, deliveries=deliveries
+        )
         append(connection, [dead], now)
     return bool(marked)
 

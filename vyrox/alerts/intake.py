@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
-from vyrox.chain.writer import ChainWriter, Outcome
+from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.postgres import insert_postgres
 from vyrox.store.sqlite import insert_sqlite
@@ -52,7 +52,7 @@ class Delivery(msgspec.Struct, frozen=True):
     raw: bytes
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredAlert(msgspec.Struct, frozen=True):
     """What the store holds for a delivery: its own row, or that of the delivery it repeats.
 
     Attributes:
@@ -83,7 +83,7 @@ class Intake:
 
     async def accept(
         self, alert: NormalizedAlert, raw: bytes, received_at: float, request_id: str
-    ) -> Stored:
+    ) -> StoredAlert:
         """Return what the store holds for this delivery, once that is committed.
 
         Raises:
@@ -93,10 +93,12 @@ class Intake:
         size_bytes = len(raw) + len(arrival.delivery.alert)
         return (await self._writer.commit(self._store, arrival, size_bytes)).result
 
-    def _store(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Outcome[Stored]]:
+    def _store(
+        self, connection: Connection, arrivals: Sequence[Arrival]
+    ) -> list[WorkResult[StoredAlert]]:
         stored = store(connection, [arrival.delivery for arrival in arrivals], self._window_s)
         return [
-            Outcome(result) if result.redelivery else Outcome(result, (_accepted(arrival),))
+            WorkResult(result) if result.redelivery else WorkResult(result, (_accepted(arrival),))
             for arrival, result in zip(arrivals, stored, strict=True)
         ]
 
@@ -131,23 +133,25 @@ def dedup_key(tenant_id: str, source: Vendor, raw: bytes) -> bytes:
     return sha256(b"%b\0%b\0%b" % (tenant_id.encode(), source.encode(), raw)).digest()
 
 
-def store(connection: Connection, deliveries: Sequence[Delivery], window_s: float) -> list[Stored]:
+def store(
+    connection: Connection, deliveries: Sequence[Delivery], window_s: float
+) -> list[StoredAlert]:
     """Store `deliveries` and return what the store holds for each, in order."""
     first: dict[bytes, Delivery] = {}
     for arrived in deliveries:
         first.setdefault(arrived.dedup_key, arrived)
-    stored: dict[bytes, Stored] = {}
+    stored: dict[bytes, StoredAlert] = {}
     # Sorted: two containers that insert the same keys in different orders would deadlock.
     while missing := sorted(first.keys() - stored.keys()):
         for new in _insert(connection, [first[key] for key in missing]):
-            stored[new.dedup_key] = Stored(
+            stored[new.dedup_key] = StoredAlert(
                 new.alert_id, new.alert, finished=False, redelivery=False
             )
         # In the same order as above: releasing a key locks its row.
         for held in _holders(connection, [key for key in missing if key not in stored]):
             if held.received_at > first[held.dedup_key].received_at - window_s:
                 finished = held.finished_at is not None
-                stored[held.dedup_key] = Stored(held.id, held.alert, finished, redelivery=True)
+                stored[held.dedup_key] = StoredAlert(held.id, held.alert, finished, redelivery=True)
             else:
                 # Its window is over: the old row gives the key up and the next round inserts.
                 release = alerts.update().where(alerts.c.id == held.id).values(dedup_key=None)

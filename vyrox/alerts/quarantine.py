@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects import postgresql, sqlite
 
-from vyrox.alerts.intake import Stored, dedup_key, delivery, store
+from vyrox.alerts.intake import StoredAlert, dedup_key, delivery, store
 from vyrox.chain.events import event
-from vyrox.chain.writer import ChainWriter, Outcome, append
+from vyrox.chain.writer import ChainWriter, WorkResult, append
 from vyrox.errors import OperatorError
 from vyrox.ids import new_id
 from vyrox.models import NormalizedAlert, Vendor
@@ -88,8 +88,10 @@ class Quarantine:
         )
         return committed.result
 
-    def _keep(self, connection: Connection, payloads: Sequence[Unreadable]) -> list[Outcome[bool]]:
-        return [Outcome(kept) for kept in keep(connection, payloads, self._max_bytes)]
+    def _keep(
+        self, connection: Connection, payloads: Sequence[Unreadable]
+    ) -> list[WorkResult[bool]]:
+        return [WorkResult(kept) for kept in keep(connection, payloads, self._max_bytes)]
 
 
 def keep(connection: Connection, payloads: Sequence[Unreadable], max_bytes: int) -> list[bool]:
@@ -300,7 +302,7 @@ def replay(
     raw: bytes,
     alert: NormalizedAlert,
     now: float,
-) -> Stored:
+) -> StoredAlert:
     """Store `alert`, which `raw` has become, and mark the kept payload as replayed.
 
     Where the same bytes have become an alert before, that is the one, however long ago: they may

@@ -157,7 +157,7 @@ if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 """
 
 
-class Entry(msgspec.Struct, frozen=True):
+class QueueEntry(msgspec.Struct, frozen=True):
     """A stored alert on its way into its tenant's stream. `alert` is the alert as JSON."""
 
     tenant_id: str
@@ -166,7 +166,7 @@ class Entry(msgspec.Struct, frozen=True):
     raw: bytes
 
 
-class Delivered(msgspec.Struct, frozen=True):
+class QueuedAlert(msgspec.Struct, frozen=True):
     """A stream entry in a consumer's hands, until it is finished or taken over."""
 
     tenant_id: str
@@ -228,7 +228,7 @@ class AlertQueue:
         self._max_alerts = max_alerts
         self._max_bytes = max_bytes
         self._recounts: dict[str, _Counted] = {}  # under way, by tenant
-        self._puts = GroupCommit[Entry, PutResult](
+        self._puts = GroupCommit[QueueEntry, PutResult](
             self.put_batch,
             lambda entry: len(entry.alert) + len(entry.raw),
             lambda entry: entry.tenant_id,
@@ -243,7 +243,7 @@ class AlertQueue:
         """Send what `put` hands in, until cancelled."""
         await self._puts.run()
 
-    async def put(self, entry: Entry) -> None:
+    async def put(self, entry: QueueEntry) -> None:
         """Add `entry` to its tenant's stream, unless it is there.
 
         Raises:
@@ -258,7 +258,7 @@ class AlertQueue:
         if result == b"unsure":
             raise QueueUnavailableError(f"the queue of {entry.tenant_id} is being counted")
 
-    async def put_batch(self, entries: Sequence[Entry]) -> list[PutResult]:
+    async def put_batch(self, entries: Sequence[QueueEntry]) -> list[PutResult]:
         """Add each of `entries` that is not there and has room, in one call; return how each went.
 
         Where that cannot be told before the stream is counted, a page of it is, and if that is not
@@ -282,7 +282,7 @@ class AlertQueue:
                 results[index] = result
         return results
 
-    async def put_patiently(self, entries: Sequence[Entry]) -> list[PutResult]:
+    async def put_patiently(self, entries: Sequence[QueueEntry]) -> list[PutResult]:
         """Do as `put_batch`, and count the streams to the end where they have to be.
 
         Raises:
@@ -292,7 +292,7 @@ class AlertQueue:
             await self.end_recounts()
         return results
 
-    async def _put_batch(self, entries: Sequence[Entry]) -> list[PutResult]:
+    async def _put_batch(self, entries: Sequence[QueueEntry]) -> list[PutResult]:
         keys: list[str] = []
         args: list[str | bytes | int] = [self._max_alerts, self._max_bytes]
         for entry in entries:
@@ -374,7 +374,7 @@ class AlertQueue:
 
     async def read(
         self, tenant_id: str, consumer: str, count: int, block_ms: int | None = None
-    ) -> list[Delivered]:
+    ) -> list[QueuedAlert]:
         """Return up to `count` alerts that no consumer has had, now in `consumer`'s hands.
 
         Args:
@@ -394,7 +394,7 @@ class AlertQueue:
 
     async def take_over(
         self, tenant_id: str, consumer: str, min_idle_ms: int, now: float, count: int = 100
-    ) -> list[Delivered]:
+    ) -> list[QueuedAlert]:
         """Return what other consumers have held for `min_idle_ms` without finishing it.
 
         What is dead (see `is_dead`) is given up instead: marked on its row, with an event, and
@@ -407,7 +407,7 @@ class AlertQueue:
 
     async def _take_idle(
         self, tenant_id: str, consumer: str, min_idle_ms: int, now: float, count: int
-    ) -> tuple[list[Delivered], bool]:
+    ) -> tuple[list[QueuedAlert], bool]:
         """Return what is left of the first `count` idle ones, and whether there are no others."""
         stream = stream_key(tenant_id)
         async with redis_call():
@@ -421,7 +421,7 @@ class AlertQueue:
             cast(bytes, entry["message_id"]): cast(int, entry["times_delivered"]) for entry in idle
         }
         claimed = await self._claim(stream, consumer, min_idle_ms, list(deliveries))
-        taken: list[Delivered] = []
+        taken: list[QueuedAlert] = []
         for delivered in await self._skip_finished(tenant_id, claimed):
             before = deliveries[delivered.entry_id]
             if is_dead(before, min_idle_ms, min_idle_ms):
@@ -512,24 +512,28 @@ class AlertQueue:
             for entry in held
         ]
 
-    async def _give_up(self, delivered: Delivered, deliveries: int, now: float) -> None:
+    async def _give_up(self, delivered: QueuedAlert, deliveries: int, now: float) -> None:
         alert_id = delivered.alert.id
         # In this order, as in `finish`.
         if await self._database.write(give_up, delivered.tenant_id, alert_id, deliveries, now):
-            log.event("alert.dead", logging.ERROR, tenant=delivered.tenant_id, alert=alert_id)
+            log.event(
+                "alert.dead_lettered", logging.ERROR, tenant=delivered.tenant_id, alert=alert_id
+            )
         await self._remove(delivered.tenant_id, delivered.entry_id, alert_id)
 
-    async def finish(self, delivered: Delivered, now: float) -> None:
+    async def finish(self, delivered: QueuedAlert, now: float) -> None:
         """Mark the alert as done with: it leaves the stream and is never queued again."""
         # In this order: a crash between the two leaves an entry that `read` skips, not a row that
         # a refill would queue again.
         await self._database.write(_finish_row, delivered.alert.id, now)
         await self._remove(delivered.tenant_id, delivered.entry_id, delivered.alert.id)
 
-    async def _skip_finished(self, tenant_id: str, entries: Sequence[_RawEntry]) -> list[Delivered]:
+    async def _skip_finished(
+        self, tenant_id: str, entries: Sequence[_RawEntry]
+    ) -> list[QueuedAlert]:
         """Return the entries, less those of finished alerts, which are taken off the stream."""
         delivered = [
-            Delivered(tenant_id, entry_id, _decoder.decode(fields[b"alert"]), fields[b"raw"])
+            QueuedAlert(tenant_id, entry_id, _decoder.decode(fields[b"alert"]), fields[b"raw"])
             for entry_id, fields in entries
         ]
         if not delivered:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.alerts.queue import AlertQueue, Entry
+from vyrox.alerts.queue import AlertQueue, QueueEntry
 from vyrox.errors import QueueUnavailableError
 from vyrox.store.database import Database
 from vyrox.store.redis import redis_call
@@ -27,12 +27,12 @@ from vyrox.store.tables import alerts
 REFILL_INTERVAL_S: Final = 20.0
 """A row without an entry (its put failed, or its container died) waits no longer than this."""
 
-OTHERS_S: Final = 1.0
+RESCAN_BUDGET_S: Final = 1.0
 """How long, at each interval, rows that were compared before are compared again. Where so many are
 queued that it is not enough for all, the next interval goes on from there: a twentieth of the time
 is what they may cost."""
 
-MARGIN_S: Final = 30.0
+LATE_ROW_MARGIN_S: Final = 30.0
 """How much longer a row may be in coming than the one that was received at the same time: what the
 clocks of two containers differ by, and the attempts to commit it. Past it, a row is one of the
 others, and waits for its turn."""
@@ -138,14 +138,14 @@ class Refill:
             added, (until, _), _ = await self._compare(owner, _START)
             refilled = run_id
         else:
-            since = compared_until - MARGIN_S
+            since = compared_until - LATE_ROW_MARGIN_S
             added, (until, _), _ = await self._compare(owner, (since, ""))
             if self._others_from == _START:
                 # What grows old meanwhile is for the next turn: where more does than is compared,
                 # this one would never end, and never come back to what it has passed.
                 self._others_until = since
             others, place, ended = await self._compare(
-                owner, self._others_from, self._others_until, OTHERS_S
+                owner, self._others_from, self._others_until, RESCAN_BUDGET_S
             )
             added += others
             self._others_from = _START if ended else place
@@ -239,7 +239,7 @@ def _unfinished_from(connection: Connection, place: _Place, before: float) -> li
     return [_Unfinished(*row) for row in connection.execute(query)]
 
 
-def _unfinished_entries(connection: Connection, alert_ids: Sequence[str]) -> list[Entry]:
+def _unfinished_entries(connection: Connection, alert_ids: Sequence[str]) -> list[QueueEntry]:
     c = alerts.c
     # `finished_at` is no condition: for one, PostgreSQL would go through all that is unfinished.
     query = (
@@ -247,4 +247,4 @@ def _unfinished_entries(connection: Connection, alert_ids: Sequence[str]) -> lis
         .where(c.id.in_(alert_ids))
         .order_by(c.received_at, c.id)
     )
-    return [Entry(*row[1:]) for row in connection.execute(query) if row.finished_at is None]
+    return [QueueEntry(*row[1:]) for row in connection.execute(query) if row.finished_at is None]

@@ -24,7 +24,7 @@ from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.chain.entry import SERVICE, Draft, Scalar
-from vyrox.chain.writer import ChainWriter, Outcome
+from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.errors import UnavailableError
 
 PER_SECOND: Final = 10
@@ -262,9 +262,9 @@ def event(kind: str, tenant_id: str, request_id: str | None, **members: Scalar) 
 
 def write_events(
     _connection: Connection, batches: Sequence[tuple[Draft, ...]]
-) -> list[Outcome[None]]:
+) -> list[WorkResult[None]]:
     """Write events that belong to no other work."""
-    return [Outcome(None, drafts) for drafts in batches]
+    return [WorkResult(None, drafts) for drafts in batches]
 
 
 def _bounded(value: Scalar) -> Scalar:

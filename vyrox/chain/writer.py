@@ -70,7 +70,7 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::int8[],
 """  # noqa: S608  (our own text)
 
 
-class Outcome(msgspec.Struct, Generic[Result], frozen=True):
+class WorkResult(msgspec.Struct, Generic[Result], frozen=True):
     """What a piece of work came to, and the entries that tell it.
 
     Attributes:
@@ -91,7 +91,7 @@ class Committed(msgspec.Struct, Generic[Result], frozen=True):
     receipts: tuple[Receipt, ...]
 
 
-Work = Callable[[Connection, Sequence[Item]], Sequence[Outcome[Result]]]
+Work = Callable[[Connection, Sequence[Item]], Sequence[WorkResult[Result]]]
 """Does the same piece of work for many items in one transaction; an outcome per item, in order."""
 
 
@@ -108,7 +108,7 @@ class _Waiting(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class _Tried(msgspec.Struct):
+class _CommitState(msgspec.Struct):
     """How far a transaction got: `commit` is set when nothing but the commit is left to do."""
 
     commit: bool = False
@@ -168,7 +168,7 @@ class ChainWriter:
     async def _write_or_split(
         self, batch: Sequence[_Waiting]
     ) -> list[Committed[object] | Exception]:
-        tried = _Tried()
+        tried = _CommitState()
         try:
             return [*await self._write_together(batch, tried)]
         except Exception as exc:  # noqa: BLE001  (whatever it is, it belongs to these callers)
@@ -185,7 +185,7 @@ class ChainWriter:
         ]
 
     async def _write_together(
-        self, batch: Sequence[_Waiting], tried: _Tried
+        self, batch: Sequence[_Waiting], tried: _CommitState
     ) -> list[Committed[object]]:
         for _ in range(ATTEMPTS - 1):
             try:
@@ -226,12 +226,12 @@ def append(connection: Connection, drafts: Sequence[Draft], now: float) -> list[
 
 
 def _write_batch(
-    connection: Connection, batch: Sequence[_Waiting], now: float, tried: _Tried
+    connection: Connection, batch: Sequence[_Waiting], now: float, tried: _CommitState
 ) -> list[Committed[object]]:
     by_work: dict[Work[object, object], list[int]] = {}
     for index, waiting in enumerate(batch):
         by_work.setdefault(waiting.work, []).append(index)
-    outcomes: dict[int, Outcome[object]] = {}
+    outcomes: dict[int, WorkResult[object]] = {}
     # In order of name, and all of it before the first chain is locked: containers that take their
     # locks in different orders would deadlock.
     for work, indexes in sorted(by_work.items(), key=lambda pair: _name(pair[0])):

@@ -22,7 +22,7 @@ from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret
 from vyrox.tenants import edr_credentials
-from vyrox.tenants.edr_credentials import EDR_VENDORS, Stored
+from vyrox.tenants.edr_credentials import EDR_VENDORS, EdrCredentials
 from vyrox.tenants.known import require_known
 
 MAX_SECRET_BYTES: Final = 4096
@@ -75,14 +75,14 @@ def set_(
         raise click.UsageError(f"--base-url {exc}") from exc
     secret = _read_vendor_secret()
 
-    def store(connection: Connection, stored: Stored) -> None:
+    def store(connection: Connection, stored: EdrCredentials) -> None:
         if not is_new:
             require_known(connection, stored.tenant_id, NEW_HINT)
         edr_credentials.set_credentials(connection, stored, wall_clock())
 
     async def run() -> None:
         async with opened_database() as opened:
-            stored = Stored(
+            stored = EdrCredentials(
                 tenant_id=tenant_id,
                 vendor=vendor,
                 client_id=client_id,
@@ -122,7 +122,7 @@ def _read_vendor_secret() -> bytes:
 def list_(as_json: bool) -> None:
     """List who has credentials for which vendor."""
 
-    async def run() -> list[Stored]:
+    async def run() -> list[EdrCredentials]:
         async with opened_database() as opened:
             return await opened.database.read(edr_credentials.list_credentials)
 
@@ -136,7 +136,7 @@ def list_(as_json: bool) -> None:
     )
 
 
-def _without_secret(row: Stored) -> dict[str, str | None]:
+def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
     hidden = {"secret", "version"}
     return {
         name: value for name, value in msgspec.structs.asdict(row).items() if name not in hidden
@@ -195,7 +195,7 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _only(rows: list[Stored], tenant_id: str, vendor: EdrVendor | None) -> Stored:
+def _only(rows: list[EdrCredentials], tenant_id: str, vendor: EdrVendor | None) -> EdrCredentials:
     chosen = [row for row in rows if vendor in {None, row.vendor}]
     if not chosen:
         raise OperatorError(f"{tenant_id} has no such credentials; see: vyrox tenant edr list")

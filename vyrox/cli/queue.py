@@ -194,7 +194,9 @@ async def _revive(
         alert, raw = await opened.database.write(
             dead_letters.revive, tenant_id, alert_id, wall_clock()
         )
-        [result] = await alert_queue.put_patiently([queues.Entry(tenant_id, alert_id, alert, raw)])
+        [result] = await alert_queue.put_patiently(
+            [queues.QueueEntry(tenant_id, alert_id, alert, raw)]
+        )
         done.append(_Revived(alert_id, "queued" if result in _IN_STREAM else "stored"))
     return done
 
@@ -345,7 +347,7 @@ async def _replay(
     except NormalizationError as exc:
         return _Replayed(quarantine_id, "refused", reason=str(exc))
     stored = await opened.database.write(kept.replay, row, raw, alert, now)
-    entry = queues.Entry(tenant_id, stored.alert_id, stored.alert, raw)
+    entry = queues.QueueEntry(tenant_id, stored.alert_id, stored.alert, raw)
     if not stored.finished and await alert_queue.put_patiently([entry]) == [b"full"]:
         return _Replayed(quarantine_id, "stored", stored.alert_id)
     return _Replayed(quarantine_id, "queued", stored.alert_id)

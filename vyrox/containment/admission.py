@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from vyrox.containment import devices
 from vyrox.containment.device_names import Named
-from vyrox.containment.responder import Responsible
+from vyrox.containment.responder import Responder
 from vyrox.edr.actions import is_supported, records_containment
 from vyrox.edr.client import Device
 from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
@@ -52,7 +52,7 @@ class Claimed(msgspec.Struct, frozen=True):
         known: In a dry run.
     """
 
-    responsible: Responsible = Responsible()
+    responsible: Responder = Responder()
     known: Known | None = None
 
 
@@ -62,7 +62,7 @@ class NeedsDevice(msgspec.Struct, frozen=True):
     The vendor is to be asked which device it is, and then the claim is to be made again with it.
     """
 
-    responsible: Responsible
+    responsible: Responder
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ def admit(
     connection: Connection,
     rails: GuardRails,
     request: ContainmentRequest,
-    who: Responsible,
+    who: Responder,
     device: Device | None,
     *,
     dry_run: bool,
@@ -122,7 +122,7 @@ def admit(
     return Claimed(who, known)
 
 
-def know(rails: GuardRails, request: ContainmentRequest, who: Responsible) -> Known:
+def know(rails: GuardRails, request: ContainmentRequest, who: Responder) -> Known:
     """Return what Vyrox knows about `request` without asking the vendor."""
     tenant_id, alert = request.tenant_id, who.alert
     per_hour = rails.of(tenant_id).per_hour
@@ -156,7 +156,7 @@ def _broken_by_lift(
     connection: Connection,
     rails: GuardRails,
     request: ContainmentRequest,
-    who: Responsible,
+    who: Responder,
     device: Device | None,
     *,
     dry_run: bool,
@@ -171,7 +171,7 @@ def _broken_by_lift(
     return None
 
 
-def _has_record(who: Responsible) -> bool:
+def _has_record(who: Responder) -> bool:
     """Return whether the vendor can be asked who has contained a device."""
     return who.credentials is not None and records_containment(who.credentials.vendor)
 

@@ -5,15 +5,15 @@ from typing import Literal
 import msgspec
 
 from vyrox.containment.admission import Known
-from vyrox.containment.devices import Held
+from vyrox.containment.devices import DeviceLease
 from vyrox.edr.client import Device
 from vyrox.models import ContainmentRequest
 
-AnswerKind = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
+Outcome = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
 """`requested`: the vendor has taken it on. `confirmed`: the device is in the state asked for."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True):
     """One attempt at a containment.
 
     Attributes:
@@ -32,7 +32,7 @@ class Claim(msgspec.Struct, frozen=True):
     device: Device | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
+class AttemptResult(msgspec.Struct, frozen=True):
     """How an attempt ended.
 
     Attributes:
@@ -45,12 +45,12 @@ class Answer(msgspec.Struct, frozen=True):
         known: What Vyrox knows by itself, for the event of a dry run.
     """
 
-    claim: Claim
+    claim: Attempt
     entry_hash: str | None
-    outcome: AnswerKind
+    outcome: Outcome
     now: float
     reason: str | None = None
-    held: Held | None = None
+    held: DeviceLease | None = None
     reference: str | None = None
     changed: bool = True
     known: Known | None = None

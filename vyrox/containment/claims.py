@@ -22,12 +22,12 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import Draft, Receipt, Scalar
 from vyrox.chain.events import event
-from vyrox.chain.writer import Outcome
+from vyrox.chain.writer import WorkResult
 from vyrox.containment import device_names, devices
 from vyrox.containment.admission import Admission, Claimed, Known, Refused, admit
-from vyrox.containment.attempt import Answer, Claim
+from vyrox.containment.attempt import Attempt, AttemptResult
 from vyrox.containment.devices import outcome_event
-from vyrox.containment.responder import Responsible, responsible_for
+from vyrox.containment.responder import Responder, find_responders
 from vyrox.edr.actions import normal_host
 from vyrox.errors import RefusedByPolicyError
 from vyrox.models import ContainmentRequest
@@ -93,7 +93,7 @@ _REMEMBER_ENTRY: Final = (
 )
 
 
-def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[ClaimResult]]:
+def claim(connection: Connection, wanted: Sequence[Attempt]) -> list[WorkResult[ClaimResult]]:
     """Claim what may be carried out, and draft its audit entry: one for each attempt.
 
     In the order of contract 19: what stands for the id comes first, then whether the vendor can do
@@ -102,7 +102,7 @@ def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[Claim
     devices.lock(connection)
     before = _find(connection, {_key(each.request) for each in wanted})
     rows = dict(before)
-    responsible = responsible_for(connection, [each.request for each in wanted])
+    responsible = find_responders(connection, [each.request for each in wanted])
     rails = GuardRails(
         connection, (each.request.tenant_id for each in wanted), max(each.now for each in wanted)
     )
@@ -115,7 +115,7 @@ def claim(connection: Connection, wanted: Sequence[Claim]) -> list[Outcome[Claim
     return outcomes
 
 
-def record(connection: Connection, answers: Sequence[Answer]) -> list[Outcome[bool]]:
+def record(connection: Connection, answers: Sequence[AttemptResult]) -> list[WorkResult[bool]]:
     """Record how attempts ended, in their claims and as events.
 
     The result is False where there is no such claim: it was never committed, or its lease was too
@@ -129,7 +129,7 @@ def record(connection: Connection, answers: Sequence[Answer]) -> list[Outcome[bo
     return outcomes
 
 
-def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[Outcome[int]]:
+def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[WorkResult[int]]:
     """Turn claims whose lease is over into `unknown`, each with its event; return how many.
 
     Args:
@@ -145,7 +145,7 @@ def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[Outco
     )
     rows = [_Row(*row) for row in connection.execute(give_up)]
     events = tuple(_unknown_event(row) for row in rows)
-    return [Outcome(len(rows), events), *(Outcome(0) for _ in times[1:])]
+    return [WorkResult(len(rows), events), *(WorkResult(0) for _ in times[1:])]
 
 
 def delete_expired(connection: Connection, now: float) -> int:
@@ -169,7 +169,7 @@ def fingerprint(request: ContainmentRequest) -> bytes:
     return sha256(msgspec.json.encode(done)).digest()
 
 
-def _stands(row: _Row | None, wanted: Claim) -> ClaimResult | None:
+def _existing(row: _Row | None, wanted: Attempt) -> ClaimResult | None:
     """Return what the id stands for already; None where it is free."""
     if row is None or row.expires_at <= wanted.now:
         return None
@@ -202,18 +202,18 @@ def _store(connection: Connection, before: _Rows, after: _Rows) -> None:
 
 
 def _claim(
-    connection: Connection, rows: _Rows, rails: GuardRails, wanted: Claim, who: Responsible
-) -> Outcome[ClaimResult]:
+    connection: Connection, rows: _Rows, rails: GuardRails, wanted: Attempt, who: Responder
+) -> WorkResult[ClaimResult]:
     key = _key(wanted.request)
     row = rows.get(key)
     _remember_names(connection, wanted, who)
-    result = _stands(row, wanted) or admit(
+    result = _existing(row, wanted) or admit(
         connection, rails, wanted.request, who, wanted.device, dry_run=wanted.dry_run
     )
     if isinstance(result, Refused):
-        return Outcome(result, (_refusal(wanted, result),))
+        return WorkResult(result, (_refusal(wanted, result),))
     if not isinstance(result, Claimed):
-        return Outcome(result)
+        return WorkResult(result)
     drafts = [_entry(wanted)]
     if row is not None and row.state == "in_flight":
         drafts.append(_unknown_event(row))
@@ -232,10 +232,10 @@ def _claim(
         alert_id=wanted.request.alert_id.encode(),
         force=wanted.request.force,
     )
-    return Outcome(result, tuple(drafts), partial(_remember_entry, key))
+    return WorkResult(result, tuple(drafts), partial(_remember_entry, key))
 
 
-def _remember_names(connection: Connection, wanted: Claim, who: Responsible) -> None:
+def _remember_names(connection: Connection, wanted: Attempt, who: Responder) -> None:
     """Store the names of a device that was looked up: the vendor's now, and the alert's."""
     device, alert, tenant_id = wanted.device, who.alert, wanted.request.tenant_id
     if device is None or who.vendor is None:
@@ -253,13 +253,13 @@ def _remember_entry(
     return _REMEMBER_ENTRY, {"key": key, "its_entry": receipts[0].hash}
 
 
-def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool]:
+def _record(connection: Connection, rows: _Rows, answer: AttemptResult) -> WorkResult[bool]:
     key = _key(answer.claim.request)
     row = rows.get(key)
     is_mine = row is not None and row.owner == answer.claim.owner
     entry_hash = row.entry_hash if row is not None and is_mine else answer.entry_hash
     if answer.held is not None and answer.outcome != "dry_run":
-        devices.end(
+        devices.release(
             connection,
             answer.held,
             answer.outcome,
@@ -271,9 +271,9 @@ def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool
         request = answer.claim.request
         devices.abandon(connection, request.tenant_id, answer.claim.owner, entry_hash)
     if row is None or not is_mine:
-        return Outcome(False, _outcome_events(answer, answer.entry_hash))
+        return WorkResult(False, _outcome_events(answer, answer.entry_hash))
     if row.state == "done":
-        return Outcome(True)  # recorded before, by a call that did not see its commit
+        return WorkResult(True)  # recorded before, by a call that did not see its commit
     unknown = answer.outcome == "outcome_unknown"
     if answer.outcome == "failed" or (unknown and row.action_type not in _NOT_REPEATABLE):
         del rows[key]
@@ -281,10 +281,10 @@ def _record(connection: Connection, rows: _Rows, answer: Answer) -> Outcome[bool
         rows[key] = msgspec.structs.replace(
             row, state="unknown" if unknown else "done", expires_at=answer.now + KEPT_S
         )
-    return Outcome(True, _outcome_events(answer, row.entry_hash))
+    return WorkResult(True, _outcome_events(answer, row.entry_hash))
 
 
-def _entry(wanted: Claim) -> Draft:
+def _entry(wanted: Attempt) -> Draft:
     request = wanted.request
     return Draft(
         tenant_id=request.tenant_id,
@@ -299,7 +299,7 @@ def _entry(wanted: Claim) -> Draft:
     )
 
 
-def _refusal(wanted: Claim, refused: Refused) -> Draft:
+def _refusal(wanted: Attempt, refused: Refused) -> Draft:
     request = wanted.request
     return event(
         "execute.refused",
@@ -317,7 +317,7 @@ def _refusal(wanted: Claim, refused: Refused) -> Draft:
     )
 
 
-def _outcome_events(answer: Answer, entry_hash: str | None) -> tuple[Draft, ...]:
+def _outcome_events(answer: AttemptResult, entry_hash: str | None) -> tuple[Draft, ...]:
     if entry_hash is None:
         return ()
     request = answer.claim.request

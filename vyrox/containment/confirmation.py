@@ -14,25 +14,25 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.chain.writer import ChainWriter, Outcome
+from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.clock import Clock
 from vyrox.containment import devices
-from vyrox.containment.devices import Held, outcome_event
+from vyrox.containment.devices import DeviceLease, outcome_event
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
 from vyrox.store.database import Database
 from vyrox.store.tables import confirmations
-from vyrox.tenants.edr_credentials import Stored, list_credentials
+from vyrox.tenants.edr_credentials import EdrCredentials, list_credentials
 
-AT_ONCE: Final = 16
+MAX_CONCURRENT_CHECKS: Final = 16
 """Actions looked at together: a vendor limits the rate of calls."""
 
 CALL_DEADLINE_S: Final = 20.0
 """For one look, all its calls together."""
 
-TAKEN_FOR_S: Final = 60.0
+CHECK_LEASE_S: Final = 60.0
 """For so long one that is being looked at is nobody else's; longer than a look takes."""
 
 BACK_OFF_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -56,8 +56,8 @@ class _Due(msgspec.Struct, frozen=True):
     until_at: float
     token: int
 
-    def held(self) -> Held:
-        return Held(
+    def held(self) -> DeviceLease:
+        return DeviceLease(
             self.tenant_id, self.vendor, self.device_id, self.entry_hash, self.target, self.token
         )
 
@@ -145,7 +145,7 @@ class Confirmation:
         )
 
 
-def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[bool]]:
+def settle(connection: Connection, settled: Sequence[_Settled]) -> list[WorkResult[bool]]:
     """Write down what was found of each action, and look for it no longer; False where it is not.
 
     A later action stands before it, or it was told already.
@@ -154,19 +154,21 @@ def settle(connection: Connection, settled: Sequence[_Settled]) -> list[Outcome[
     return [_settle(connection, each) for each in settled]
 
 
-def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
+def _settle(connection: Connection, settled: _Settled) -> WorkResult[bool]:
     due = settled.due
     mine = sa.select(_c.is_sent, _c.reference).where(
         _c.entry_hash == due.entry_hash, devices.is_latest()
     )
     row = connection.execute(mine).first()
     if row is None:
-        return Outcome(False)
+        return WorkResult(False)
     match settled.found:
         case "confirmed":
             devices.confirm(connection, due.held(), is_sent=row.is_sent, reference=row.reference)
         case "outcome_unknown":
-            devices.give_up(connection, due.held(), is_sent=row.is_sent, reference=row.reference)
+            devices.stop_checking(
+                connection, due.held(), is_sent=row.is_sent, reference=row.reference
+            )
         case "failed":
             devices.fail(connection, due.entry_hash)
     told = outcome_event(
@@ -177,7 +179,7 @@ def _settle(connection: Connection, settled: _Settled) -> Outcome[bool]:
         settled.found,
         settled.reason,
     )
-    return Outcome(True, (told,))
+    return WorkResult(True, (told,))
 
 
 def _any_due(connection: Connection, now: float) -> bool:
@@ -188,10 +190,10 @@ def _any_due(connection: Connection, now: float) -> bool:
 def _take_due(connection: Connection, now: float) -> list[_Due]:
     devices.lock(connection)
     is_due = sa.and_(_c.next_at <= now, devices.is_latest())
-    query = sa.select(*_COLUMNS).where(is_due).order_by(_c.next_at).limit(AT_ONCE)
+    query = sa.select(*_COLUMNS).where(is_due).order_by(_c.next_at).limit(MAX_CONCURRENT_CHECKS)
     due = [_Due(*row) for row in connection.execute(query)]
     for each in due:
-        _put_off(connection, each, now + TAKEN_FOR_S)
+        _put_off(connection, each, now + CHECK_LEASE_S)
     return due
 
 
@@ -208,6 +210,6 @@ def _put_off(connection: Connection, due: _Due, next_at: float) -> None:
     )
 
 
-def _credentials(connection: Connection, due: _Due) -> Stored | None:
+def _credentials(connection: Connection, due: _Due) -> EdrCredentials | None:
     stored = list_credentials(connection, due.tenant_id)
     return next((each for each in stored if each.vendor == due.vendor), None)

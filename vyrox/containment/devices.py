@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.events import event
-from vyrox.chain.writer import Outcome
+from vyrox.chain.writer import WorkResult
 from vyrox.containment import device_names
 from vyrox.containment.device_names import MAX_NAME
 from vyrox.edr.actions import normal_host
@@ -42,7 +42,7 @@ _c: Final = confirmations.c
 _IS_CONTAINMENT: Final = sa.and_(_c.target == "contained", _c.is_sent.is_not(False))
 """For the rows of actions that have contained their device, or may have, or are doing it now."""
 
-_TAKE: Final = """
+_ACQUIRE: Final = """
 INSERT INTO devices (tenant_id, vendor, device_id, hostname, owner, lease_until, token)
 VALUES (:tenant_id, :vendor, :device_id, :hostname, :owner, :lease_until, 1)
 ON CONFLICT (tenant_id, vendor, device_id) DO UPDATE
@@ -53,7 +53,7 @@ RETURNING token
 """
 
 
-class Hold(msgspec.Struct, frozen=True):
+class LeaseRequest(msgspec.Struct, frozen=True):
     """What wants to act on a device.
 
     Attributes:
@@ -75,13 +75,13 @@ class Hold(msgspec.Struct, frozen=True):
     lift_any: bool = False
 
 
-class Barred(msgspec.Struct, frozen=True):
+class Blocked(msgspec.Struct, frozen=True):
     """The device is not given, and will not be: the vendor must not be called."""
 
     why: str
 
 
-class Held(msgspec.Struct, frozen=True):
+class DeviceLease(msgspec.Struct, frozen=True):
     """A device in the hands of one attempt, until it ends or its lease does."""
 
     tenant_id: str
@@ -99,15 +99,19 @@ def lock(connection: Connection) -> None:
     # SQLite's writing transaction is exclusive already.
 
 
-def take(connection: Connection, holds: Sequence[Hold]) -> list[Outcome[Held | Barred | None]]:
+def acquire(
+    connection: Connection, holds: Sequence[LeaseRequest]
+) -> list[WorkResult[DeviceLease | Blocked | None]]:
     """Give each device to who wants it, with what it may leave behind; None where it is held."""
     lock(connection)
-    return [_take(connection, hold) for hold in holds]
+    return [_acquire(connection, hold) for hold in holds]
 
 
-def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
-    if barred := _barred(connection, hold):
-        return Outcome(barred)
+def _acquire(
+    connection: Connection, hold: LeaseRequest
+) -> WorkResult[DeviceLease | Blocked | None]:
+    if barred := _blocked(connection, hold):
+        return WorkResult(barred)
     parameters = {
         "tenant_id": hold.tenant_id,
         "vendor": hold.vendor,
@@ -117,13 +121,15 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
         "lease_until": hold.lease_until,
         "now": hold.now,
     }
-    token: int | None = connection.execute(sa.text(_TAKE), parameters).scalar()
+    token: int | None = connection.execute(sa.text(_ACQUIRE), parameters).scalar()
     if token is None:
-        return Outcome(None)
+        return WorkResult(None)
     device_names.remember(
         connection, hold.tenant_id, hold.vendor, hold.device.id, hold.device.hostname
     )
-    held = Held(hold.tenant_id, hold.vendor, hold.device.id, hold.entry_hash, hold.target, token)
+    held = DeviceLease(
+        hold.tenant_id, hold.vendor, hold.device.id, hold.entry_hash, hold.target, token
+    )
     connection.execute(
         confirmations.insert().values(
             entry_hash=hold.entry_hash,
@@ -142,19 +148,19 @@ def _take(connection: Connection, hold: Hold) -> Outcome[Held | Barred | None]:
             is_settled=False,
         )
     )
-    return Outcome(held)
+    return WorkResult(held)
 
 
-def is_held(connection: Connection, held: Held, owner: str) -> bool:
+def is_held(connection: Connection, held: DeviceLease, owner: str) -> bool:
     """Return whether the device is still the attempt's, and no later one has taken it."""
     query = sa.select(sa.literal(1)).where(_is(held), _d.token == held.token, _d.owner == owner)
     return connection.execute(query).first() is not None
 
 
-def _barred(connection: Connection, hold: Hold) -> Barred | None:
+def _blocked(connection: Connection, hold: LeaseRequest) -> Blocked | None:
     """Return what has come to stand against it since it was claimed."""
     if frozen_since(connection, hold.tenant_id) is not None:
-        return Barred("the tenant has been frozen")
+        return Blocked("the tenant has been frozen")
     if hold.target != "lifted" or hold.lift_any:
         return None
     # It was claimed by a name, which may have become another device's.
@@ -165,7 +171,7 @@ def _barred(connection: Connection, hold: Hold) -> Barred | None:
         _IS_CONTAINMENT,
     )
     found = connection.execute(contained).first()
-    return Barred("Vyrox has not contained this device") if found is None else None
+    return Blocked("Vyrox has not contained this device") if found is None else None
 
 
 def _stored_name(device: Device) -> str | None:
@@ -175,9 +181,9 @@ def _stored_name(device: Device) -> str | None:
     return normal_host(name) if name and "\0" not in name and len(name) <= MAX_NAME else None
 
 
-def end(
+def release(
     connection: Connection,
-    held: Held,
+    held: DeviceLease,
     ended: Ended,
     reference: str | None,
     changed: bool,
@@ -225,7 +231,7 @@ def abandon(connection: Connection, tenant_id: str, owner: str, entry_hash: str)
 
 
 def confirm(
-    connection: Connection, held: Held, *, is_sent: bool | None, reference: str | None
+    connection: Connection, held: DeviceLease, *, is_sent: bool | None, reference: str | None
 ) -> None:
     """Store that the device is in the target state, and stop checking.
 
@@ -256,15 +262,15 @@ def confirm(
         connection.execute(kept.values(is_settled=True))
 
 
-def give_up(
-    connection: Connection, held: Held, *, is_sent: bool | None, reference: str | None
+def stop_checking(
+    connection: Connection, held: DeviceLease, *, is_sent: bool | None, reference: str | None
 ) -> None:
     """Stop checking. A containment that was sent, or may have been, may have succeeded."""
     _settle(connection, held, is_sent, reference)
 
 
 def _settle(
-    connection: Connection, held: Held, is_sent: bool | None, reference: str | None
+    connection: Connection, held: DeviceLease, is_sent: bool | None, reference: str | None
 ) -> bool:
     """Stop checking an action; return False if it is settled already."""
     is_pending = sa.and_(_c.entry_hash == held.entry_hash, ~_c.is_settled)
@@ -371,7 +377,7 @@ def outcome_event(
     )
 
 
-def _is(held: Held) -> sa.ColumnElement[bool]:
+def _is(held: DeviceLease) -> sa.ColumnElement[bool]:
     return sa.and_(
         _d.tenant_id == held.tenant_id,
         _d.vendor == held.vendor,

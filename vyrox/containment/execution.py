@@ -16,12 +16,12 @@ from vyrox.chain.entry import Receipt
 from vyrox.chain.writer import ChainWriter, Committed
 from vyrox.clock import Clock
 from vyrox.containment import admission, claims, device_names, devices
-from vyrox.containment.attempt import Answer, AnswerKind, Claim
-from vyrox.containment.devices import Barred, Held, Hold
+from vyrox.containment.attempt import Attempt, AttemptResult, Outcome
+from vyrox.containment.devices import Blocked, DeviceLease, LeaseRequest
 from vyrox.containment.order_check import CheckClock, OrderCheck
-from vyrox.containment.responder import EdrClients, Responsible
+from vyrox.containment.responder import EdrClients, Responder
 from vyrox.edr.actions import call_of, target_of
-from vyrox.edr.client import Deadline, Device, Done, Order, VendorClient
+from vyrox.edr.client import ActionResult, Deadline, Device, Order, VendorClient
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -43,7 +43,7 @@ for the record of what came of it: beyond it the caller is answered, and it is r
 RETRY_S: Final = 1.0
 """Between two attempts to record what could not be recorded at once."""
 
-HELD_RETRY_S: Final = 0.2
+DEVICE_RETRY_S: Final = 0.2
 """Between two attempts to get hold of a device that another action is at."""
 
 GRACE_S: Final = 12.0
@@ -135,7 +135,7 @@ class Containment:
 
     async def _carry_out(self, request: ContainmentRequest, trace_id: str) -> Executed:
         # 1. The claim and the audit entry, in one transaction, once the guard rails allow it.
-        claim = Claim(
+        claim = Attempt(
             request=request,
             owner=secrets.token_hex(16),
             trace_id=trace_id,
@@ -155,7 +155,7 @@ class Containment:
         # 2. The vendor, or a dry run.
         if self._dry_run:
             known = committed.result.known
-            answer = Answer(claim, receipt.hash, "dry_run", self._clock(), known=known)
+            answer = AttemptResult(claim, receipt.hash, "dry_run", self._clock(), known=known)
             error = None
         else:
             answer, error = await self._act(claim, committed.result.responsible, receipt, deadline)
@@ -165,7 +165,7 @@ class Containment:
             raise error
         return Executed("dry_run" if self._dry_run else "executed", self._dry_run)
 
-    async def _commit(self, claim: Claim) -> Committed[claims.ClaimResult]:
+    async def _commit(self, claim: Attempt) -> Committed[claims.ClaimResult]:
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 return await self._writer.commit(claims.claim, claim, owner=claim.request.tenant_id)
@@ -174,11 +174,11 @@ class Containment:
         except (TimeoutError, UnavailableError) as exc:
             # It may have been committed, or may yet be. Nobody acts on it, so it is released.
             reason = f"no commit seen: {str(exc) or 'timeout'}"
-            self._record_later(Answer(claim, None, "failed", self._clock(), reason))
+            self._record_later(AttemptResult(claim, None, "failed", self._clock(), reason))
             raise UnavailableError(reason) from exc
 
     async def _look_up(
-        self, who: Responsible, request: ContainmentRequest, deadline: Deadline
+        self, who: Responder, request: ContainmentRequest, deadline: Deadline
     ) -> Device:
         """Ask the vendor which device it is, before anything is claimed.
 
@@ -197,24 +197,26 @@ class Containment:
             raise VendorLookUpError("no answer in time about the containment") from exc
 
     async def _act(
-        self, claim: Claim, who: Responsible, receipt: Receipt, deadline: Deadline
-    ) -> tuple[Answer, Exception | None]:
+        self, claim: Attempt, who: Responder, receipt: Receipt, deadline: Deadline
+    ) -> tuple[AttemptResult, Exception | None]:
         """Have the vendor act; return what is to be recorded, and what the caller is told."""
         request = claim.request
-        held: Held | None = None
+        held: DeviceLease | None = None
         try:
             device = claim.device or await self._find_device(who, request.host, deadline)
             held = await self._hold(claim, who, device, receipt, deadline)
             done = await self._call(claim, who, held, device, receipt, deadline)
         except (VendorError, UnavailableError) as exc:
             unknown = isinstance(exc, VendorOutcomeUnknownError)
-            outcome: AnswerKind = "outcome_unknown" if unknown else "failed"
+            outcome: Outcome = "outcome_unknown" if unknown else "failed"
             now = self._clock()
-            return Answer(claim, receipt.hash, outcome, now, str(exc), held, changed=unknown), exc
+            return AttemptResult(
+                claim, receipt.hash, outcome, now, str(exc), held, changed=unknown
+            ), exc
         except Exception as exc:  # noqa: BLE001  (the caller's to raise, once it is recorded)
             # A mistake of ours; and `_call`, which sends, lets none of its own get here.
             reason = f"{type(exc).__name__}; nothing was sent"
-            return Answer(claim, receipt.hash, "failed", self._clock(), reason, held), exc
+            return AttemptResult(claim, receipt.hash, "failed", self._clock(), reason, held), exc
         log.event(
             "execute.vendor_answered",
             request_id=claim.trace_id,
@@ -224,7 +226,7 @@ class Containment:
             confirmed=done.confirmed,
             changed=done.changed,
         )
-        answer = Answer(
+        answer = AttemptResult(
             claim,
             receipt.hash,
             "confirmed" if done.confirmed else "requested",
@@ -236,12 +238,12 @@ class Containment:
         )
         return answer, None
 
-    def _client(self, who: Responsible) -> VendorClient:
+    def _client(self, who: Responder) -> VendorClient:
         if who.credentials is None:
             raise VendorError("the tenant has no vendor credentials")
         return self._clients.client(who.credentials)
 
-    async def _find_device(self, who: Responsible, host: str, deadline: Deadline) -> Device:
+    async def _find_device(self, who: Responder, host: str, deadline: Deadline) -> Device:
         client = self._client(who)
         known_id = None if who.alert is None else who.alert.device_id
         try:
@@ -252,18 +254,18 @@ class Containment:
 
     async def _hold(
         self,
-        claim: Claim,
-        who: Responsible,
+        claim: Attempt,
+        who: Responder,
         device: Device,
         receipt: Receipt,
         deadline: Deadline,
-    ) -> Held:
+    ) -> DeviceLease:
         """Wait until no other action is at the device, in any container, and take it."""
         request = claim.request
         assert who.vendor is not None  # noqa: S101  (there are credentials for it)
         while True:
             now = self._clock()
-            hold = Hold(
+            hold = LeaseRequest(
                 tenant_id=request.tenant_id,
                 vendor=who.vendor,
                 device=device,
@@ -278,27 +280,27 @@ class Containment:
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
                     held = (
-                        await self._writer.commit(devices.take, hold, owner=hold.tenant_id)
+                        await self._writer.commit(devices.acquire, hold, owner=hold.tenant_id)
                     ).result
             except TimeoutError as exc:
                 raise UnavailableError("the device could not be taken in time") from exc
-            if isinstance(held, Barred):
+            if isinstance(held, Blocked):
                 raise VendorError(f"{held.why}; nothing was sent")
             if held is not None:
                 return held
             if deadline.remaining_s() == 0:
                 raise VendorError("another action is at the device; nothing was sent")
-            await asyncio.sleep(HELD_RETRY_S)
+            await asyncio.sleep(DEVICE_RETRY_S)
 
     async def _call(
         self,
-        claim: Claim,
-        who: Responsible,
-        held: Held,
+        claim: Attempt,
+        who: Responder,
+        held: DeviceLease,
         device: Device,
         receipt: Receipt,
         deadline: Deadline,
-    ) -> Done:
+    ) -> ActionResult:
         request, client = claim.request, self._client(who)
         check = OrderCheck(
             self._database, self._clock, self._check_clock, claim, held, device, who.alert
@@ -327,7 +329,7 @@ class Containment:
             )
             raise _cut_off(check, f"{type(exc).__name__} in the client") from exc
 
-    async def _record(self, answer: Answer) -> None:
+    async def _record(self, answer: AttemptResult) -> None:
         """Record the answer now or, where that fails, later.
 
         The caller is told the truth about the action either way. The claim stays until it is
@@ -336,19 +338,19 @@ class Containment:
         if not await self._try_to_record(answer):
             self._record_later(msgspec.structs.replace(answer, entry_hash=None))
 
-    def _record_later(self, answer: Answer) -> None:
+    def _record_later(self, answer: AttemptResult) -> None:
         task = asyncio.create_task(self._keep_trying_to_record(answer))
         self._recording_later.add(task)
         task.add_done_callback(self._recording_later.discard)
 
-    async def _keep_trying_to_record(self, answer: Answer) -> None:
+    async def _keep_trying_to_record(self, answer: AttemptResult) -> None:
         lease_until = answer.claim.now + answer.claim.lease_s
         while self._clock() < lease_until:
             await asyncio.sleep(RETRY_S)
             if await self._try_to_record(answer):
                 return
 
-    async def _try_to_record(self, answer: Answer) -> bool:
+    async def _try_to_record(self, answer: AttemptResult) -> bool:
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
                 committed = await self._writer.commit(
@@ -356,7 +358,7 @@ class Containment:
                 )
         except Exception as exc:  # noqa: BLE001  (logged, and tried again)
             log.event(
-                "execute.unrecorded",
+                "execute.result_not_recorded",
                 logging.ERROR,
                 request_id=answer.claim.trace_id,
                 tenant=answer.claim.request.tenant_id,

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from vyrox.clock import Clock
 from vyrox.containment import device_names, devices
-from vyrox.containment.attempt import Claim
+from vyrox.containment.attempt import Attempt
 from vyrox.containment.device_names import Named
-from vyrox.containment.devices import Held
+from vyrox.containment.devices import DeviceLease
 from vyrox.edr.client import Device
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
@@ -26,8 +26,8 @@ CheckClock = Callable[[float, float], None]
 
 
 class _Attempt(msgspec.Struct, frozen=True):
-    claim: Claim
-    held: Held
+    claim: Attempt
+    held: DeviceLease
     device: Device
     alert: NormalizedAlert | None
 
@@ -49,8 +49,8 @@ class OrderCheck:
         database: Database,
         clock: Clock,
         check_clock: CheckClock,
-        claim: Claim,
-        held: Held,
+        claim: Attempt,
+        held: DeviceLease,
         device: Device,
         alert: NormalizedAlert | None,
     ) -> None:

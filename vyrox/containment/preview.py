@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.containment.admission import Known, NotSupported, Refused, admit, know
-from vyrox.containment.responder import EdrClients, Responsible, responsible_for
+from vyrox.containment.responder import EdrClients, Responder, find_responders
 from vyrox.edr.client import Deadline, Device, VendorClient
 from vyrox.errors import OperatorError
 from vyrox.models import ContainmentRequest, EdrVendor
@@ -78,8 +78,8 @@ async def preview(
     )
 
 
-def _who_acts(connection: Connection, request: ContainmentRequest) -> Responsible:
-    [who] = responsible_for(connection, [request])
+def _who_acts(connection: Connection, request: ContainmentRequest) -> Responder:
+    [who] = find_responders(connection, [request])
     return who
 
 

@@ -17,7 +17,7 @@ from vyrox.errors import VendorError
 from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.store.tables import alerts, edr_credentials
-from vyrox.tenants.edr_credentials import Stored
+from vyrox.tenants.edr_credentials import EdrCredentials
 
 MakeClient = Callable[[Credentials], VendorClient]
 """Raises VendorError where the credentials are incomplete, or must not be sent to the base URL."""
@@ -30,17 +30,17 @@ _CREDENTIALS: Final = sa.select(edr_credentials).where(
 _decoder: Final = msgspec.json.Decoder(NormalizedAlert)
 
 
-class Responsible(msgspec.Struct, frozen=True):
+class Responder(msgspec.Struct, frozen=True):
     """Who acts on a request. None where nobody is known, or nothing is."""
 
     vendor: EdrVendor | None = None
     alert: NormalizedAlert | None = None
-    credentials: Stored | None = None
+    credentials: EdrCredentials | None = None
 
 
-def responsible_for(
+def find_responders(
     connection: Connection, requests: Sequence[ContainmentRequest]
-) -> list[Responsible]:
+) -> list[Responder]:
     """Return who acts on each request, in order.
 
     That is the vendor from which the alert came that the request names, else the tenant's only
@@ -50,27 +50,27 @@ def responsible_for(
     ids = {request.alert_id for request in requests if "\0" not in request.alert_id}
     found = connection.execute(_ALERTS, {"ids": sorted(ids)}) if ids else ()
     alert_of = {(row.tenant_id, row.id): row.alert for row in found}
-    stored_of: dict[str, dict[EdrVendor, Stored]] = defaultdict(dict)
+    stored_of: dict[str, dict[EdrVendor, EdrCredentials]] = defaultdict(dict)
     if requests:
         tenants = sorted({request.tenant_id for request in requests})
         for row in connection.execute(_CREDENTIALS, {"tenants": tenants}):
-            stored = Stored(*row)
+            stored = EdrCredentials(*row)
             stored_of[stored.tenant_id][stored.vendor] = stored
     return [
-        _responsible(
+        _responder(
             alert_of.get((request.tenant_id, request.alert_id)), stored_of[request.tenant_id]
         )
         for request in requests
     ]
 
 
-def _responsible(encoded: bytes | None, stored: dict[EdrVendor, Stored]) -> Responsible:
+def _responder(encoded: bytes | None, stored: dict[EdrVendor, EdrCredentials]) -> Responder:
     alert = None if encoded is None else _decoder.decode(encoded)
     if alert is not None and alert.source != "generic":
         vendor: EdrVendor | None = alert.source
     else:
         vendor = next(iter(stored)) if len(stored) == 1 else None
-    return Responsible(vendor, alert, None if vendor is None else stored.get(vendor))
+    return Responder(vendor, alert, None if vendor is None else stored.get(vendor))
 
 
 class EdrClients:
@@ -81,7 +81,7 @@ class EdrClients:
         self._make_client = make_client
         self._clients: dict[tuple[str, EdrVendor], tuple[str, VendorClient]] = {}
 
-    def client(self, stored: Stored) -> VendorClient:
+    def client(self, stored: EdrCredentials) -> VendorClient:
         """Return the client that acts with `stored`.
 
         Raises:
@@ -95,7 +95,7 @@ class EdrClients:
             self._clients[key] = (stored.version, client)
         return client
 
-    def report_undecryptable(self, all_stored: Sequence[Stored]) -> None:
+    def report_undecryptable(self, all_stored: Sequence[EdrCredentials]) -> None:
         """Log each secret that no key decrypts, before an action needs it."""
         for stored in all_stored:
             try:
@@ -110,7 +110,7 @@ class EdrClients:
                     column="vendor credentials",
                 )
 
-    def _decrypt(self, stored: Stored) -> str:
+    def _decrypt(self, stored: EdrCredentials) -> str:
         try:
             return decrypt_secret(
                 self._vault, stored.secret, stored.tenant_id, stored.vendor, "vendor"
@@ -120,7 +120,7 @@ class EdrClients:
         except InvalidToken as exc:
             raise VendorError("the key that encrypted the vendor's secret is gone") from exc
 
-    def _make(self, stored: Stored) -> VendorClient:
+    def _make(self, stored: EdrCredentials) -> VendorClient:
         secret = self._decrypt(stored)
         return self._make_client(
             Credentials(

@@ -28,7 +28,7 @@ class Device(msgspec.Struct, frozen=True):
     contained_by: tuple[str, ...] = ()
 
 
-class Done(msgspec.Struct, frozen=True):
+class ActionResult(msgspec.Struct, frozen=True):
     """What a vendor has answered to an action.
 
     Attributes:
@@ -123,11 +123,11 @@ class VendorClient(Protocol):
         """
         ...
 
-    async def change(self, target: Change, order: Order) -> Done:
+    async def change(self, target: Change, order: Order) -> ActionResult:
         """Bring the device of `order` into the state `target`, unless it is in it already."""
         ...
 
-    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:
         """Kill the process that `alert` shows, on the device of `order` and nowhere else.
 
         Raises:
@@ -184,7 +184,7 @@ ends after its 15 minutes (contract 37).
 """
 
 
-def already(status: str | None, states: States) -> Done | None:
+def already(status: str | None, states: States) -> ActionResult | None:
     """Return what to answer where nothing need be sent, None where it must be."""
     progress = states.get(status)
-    return Done(confirmed=progress == "reached", changed=False) if progress else None
+    return ActionResult(confirmed=progress == "reached", changed=False) if progress else None

@@ -15,9 +15,18 @@ import msgspec
 
 from vyrox import log
 from vyrox.clock import Clock
-from vyrox.edr.client import Change, Deadline, Device, Done, Finding, Order, Progress, Target
-from vyrox.edr.transport.api import Api
-from vyrox.edr.transport.calls import Answer, Call
+from vyrox.edr.client import (
+    ActionResult,
+    Change,
+    Deadline,
+    Device,
+    Finding,
+    Order,
+    Progress,
+    Target,
+)
+from vyrox.edr.transport.api import VendorApi
+from vyrox.edr.transport.calls import VendorRequest, VendorResponse
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 
@@ -114,7 +123,7 @@ _REFUSED = msgspec.json.Decoder(_Body)
 _CLAIMS = msgspec.json.Decoder(_Claims)
 
 
-def token_call(login_url: str, azure_tenant: str, client_id: str, secret: str) -> Call:
+def token_call(login_url: str, azure_tenant: str, client_id: str, secret: str) -> VendorRequest:
     """Return the call that fetches a token for machine actions, for about an hour."""
     form = {
         "grant_type": "client_credentials",
@@ -122,7 +131,7 @@ def token_call(login_url: str, azure_tenant: str, client_id: str, secret: str) -
         "client_secret": secret,
         "scope": SCOPE,
     }
-    return Call(
+    return VendorRequest(
         name="token",
         method="POST",
         url=f"{login_url}/{azure_tenant}/oauth2/v2.0/token",
@@ -134,7 +143,7 @@ def token_call(login_url: str, azure_tenant: str, client_id: str, secret: str) -
 class Defender:
     """A VendorClient."""
 
-    def __init__(self, api: Api, clock: Clock) -> None:
+    def __init__(self, api: VendorApi, clock: Clock) -> None:
         """`clock` tells how old a machine action is."""
         self._api = api
         self._clock = clock
@@ -165,14 +174,14 @@ class Defender:
             None if tags is None else tuple(tags),
         )
 
-    async def change(self, target: Change, order: Order) -> Done:
+    async def change(self, target: Change, order: Order) -> ActionResult:
         """See VendorClient."""
         if target == "contained":
             body = {"Comment": order.comment, "IsolationType": _FULL}
             return await self._act("Isolate", body, order)
         return await self._act("Unisolate", {"Comment": order.comment}, order)
 
-    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:  # noqa: ARG002
+    async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:  # noqa: ARG002
         """Raise VendorError: Defender stops files, everywhere they run, and no one process."""
         raise VendorError("Defender kills no process by its number")
 
@@ -222,7 +231,7 @@ class Defender:
         kind: _Kind,
         body: dict[str, str],
         order: Order,
-    ) -> Done:
+    ) -> ActionResult:
         machine_id, deadline = _checked_id(order.device.id), order.deadline
         before = await self._actions(machine_id, deadline)
         if done := _already(_decisive(before), kind, self._clock()):
@@ -246,7 +255,7 @@ class Defender:
             raise answer.refusal()
         # The vendor may answer with an action that was in progress, which others have asked for.
         changed = all(action.id != each.id for each in before)
-        return Done(action.progress == "reached", changed, action.id)
+        return ActionResult(action.progress == "reached", changed, action.id)
 
     async def _check_no_name(self, machine_id: str, deadline: Deadline) -> None:
         answer = await self._find(machine_id, deadline)
@@ -256,7 +265,7 @@ class Defender:
         if found.next_link or any(_machine_id(each.id) != machine_id for each in found.value):
             raise VendorError("one machine has this id, and another one has it as its name")
 
-    async def _find(self, name: str, deadline: Deadline) -> Answer:
+    async def _find(self, name: str, deadline: Deadline) -> VendorResponse:
         query = {"$filter": f"computerDnsName eq {_quoted(name)}"}
         call = self._api.call("find machine", "/api/machines", query=query)
         return await self._api.send(call, deadline)
@@ -277,8 +286,8 @@ class Defender:
         return sorted(actions, key=lambda action: action.made_at, reverse=True)
 
 
-def _read(answer: Answer, decoder: msgspec.json.Decoder[B]) -> B:
-    """Return the body of a success that names no error. Raises as Answer.decode."""
+def _read(answer: VendorResponse, decoder: msgspec.json.Decoder[B]) -> B:
+    """Return the body of a success that names no error. Raises as VendorResponse.decode."""
     body = answer.decode(decoder)
     if body.error is not None:
         raise answer.unusable("an error beside a result")
@@ -311,7 +320,7 @@ def _decisive(actions: list[_Action]) -> _Action | None:
     return next((action for action in actions if action.progress != "failed"), None)
 
 
-def _already(decisive: _Action | None, kind: _Kind, now: float) -> Done | None:
+def _already(decisive: _Action | None, kind: _Kind, now: float) -> ActionResult | None:
     """Return what to answer if `kind` need not be sent, else None.
 
     A machine without any fresh action is sent an `unisolate` too: its state is not known.
@@ -319,22 +328,22 @@ def _already(decisive: _Action | None, kind: _Kind, now: float) -> Done | None:
     if decisive is None or not decisive.leads_to(kind) or not decisive.is_fresh(now):
         return None
     reached = decisive.progress == "reached"
-    return Done(confirmed=reached, changed=False, reference=decisive.id)
+    return ActionResult(confirmed=reached, changed=False, reference=decisive.id)
 
 
-def _taken_on(decisive: _Action | None, kind: _Kind) -> Done | None:
+def _taken_on(decisive: _Action | None, kind: _Kind) -> ActionResult | None:
     """Return what to answer if the vendor says that an action is in progress already.
 
     None if that action is another one than `kind`.
     """
     if decisive is None or decisive.progress == "reached":
-        return Done(confirmed=False, changed=False)  # what is in progress is not listed yet
+        return ActionResult(confirmed=False, changed=False)  # what is in progress is not listed yet
     if not decisive.leads_to(kind):
         return None
-    return Done(confirmed=False, changed=False, reference=decisive.id)
+    return ActionResult(confirmed=False, changed=False, reference=decisive.id)
 
 
-def _is_active_already(answer: Answer) -> bool:
+def _is_active_already(answer: VendorResponse) -> bool:
     if answer.succeeded:
         return False
     try:

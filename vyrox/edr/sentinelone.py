@@ -10,10 +10,10 @@ import msgspec
 
 from vyrox import log
 from vyrox.edr.client import (
+    ActionResult,
     Change,
     Deadline,
     Device,
-    Done,
     Finding,
     Order,
     Progress,
@@ -22,8 +22,8 @@ from vyrox.edr.client import (
     already,
 )
 from vyrox.edr.crowdstrike.processes import is_same_name
-from vyrox.edr.transport.api import Api
-from vyrox.edr.transport.calls import Answer
+from vyrox.edr.transport.api import VendorApi
+from vyrox.edr.transport.calls import VendorResponse
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 
@@ -105,7 +105,7 @@ _ACTED = msgspec.json.Decoder(_Acted)
 class SentinelOne:
     """A VendorClient."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: VendorApi) -> None:
         self._api = api
 
     async def find_device(
@@ -125,13 +125,13 @@ class SentinelOne:
                 raise VendorError("no agent has exactly this name")
         return Device(agent.id, agent.computer_name, _tags(agent))
 
-    async def change(self, target: Change, order: Order) -> Done:
+    async def change(self, target: Change, order: Order) -> ActionResult:
         """See VendorClient."""
         if target == "contained":
             return await self._act("disconnect", _CONTAINED, order)
         return await self._act("connect", _LIFTED, order)
 
-    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:
         """See VendorClient. All processes of the threat are killed, on its agent alone."""
         device_id = _checked_id(order.device.id)
         threat = await self._threat(alert.raw_id, order.deadline)
@@ -149,7 +149,7 @@ class SentinelOne:
             if done is None:
                 raise VendorError("kill: the vendor found nothing to do")
             return done
-        return Done(confirmed=False, reference=_reference(threat))
+        return ActionResult(confirmed=False, reference=_reference(threat))
 
     async def read_progress(
         self, device_id: str, target: Target, reference: str | None, deadline: Deadline
@@ -190,7 +190,7 @@ class SentinelOne:
 
     async def _act(
         self, action: Literal["disconnect", "connect"], states: States, order: Order
-    ) -> Done:
+    ) -> ActionResult:
         """Bring the device into one of `states`: what is reached there, and what is on the way."""
         agent_id, deadline = order.device.id, order.deadline
         if done := already((await self._agent(agent_id, deadline)).network_status, states):
@@ -203,7 +203,7 @@ class SentinelOne:
             if done is None:
                 raise VendorError(f"{action}: the vendor found nothing to do")
             return done
-        return Done(confirmed=False)
+        return ActionResult(confirmed=False)
 
     async def _changed(self, name: str, path: str, identifier: str, order: Order) -> bool:
         """Send an action on one thing; return whether the vendor took it on, False if it did not.
@@ -269,7 +269,7 @@ def _checked_id(text: str) -> str:
     return text
 
 
-def _check_errors(answer: Answer, errors: list[_Reason] | None) -> None:
+def _check_errors(answer: VendorResponse, errors: list[_Reason] | None) -> None:
     if errors:
         raise answer.refusal()
 
@@ -295,11 +295,13 @@ def _check_process(threat: _Threat, shown: str | None) -> None:
         raise VendorError("the alert shows another process than the vendor's record of it")
 
 
-def _killed_before(threat: _Threat) -> Done | None:
+def _killed_before(threat: _Threat) -> ActionResult | None:
     progress = _kill_progress(threat)
     if progress in {None, "failed"}:
         return None
-    return Done(confirmed=progress == "reached", changed=False, reference=_reference(threat))
+    return ActionResult(
+        confirmed=progress == "reached", changed=False, reference=_reference(threat)
+    )
 
 
 def _kills(threat: _Threat) -> list[str | None]:

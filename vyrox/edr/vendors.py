@@ -14,8 +14,14 @@ from vyrox.edr.crowdstrike import client
 from vyrox.edr.crowdstrike.client import CrowdStrike
 from vyrox.edr.defender import Defender
 from vyrox.edr.sentinelone import SentinelOne
-from vyrox.edr.transport.api import Api
-from vyrox.edr.transport.rate_limits import Patience, Sleep, backoff, retry_after, retry_after_epoch
+from vyrox.edr.transport.api import VendorApi
+from vyrox.edr.transport.rate_limits import (
+    RetryingSender,
+    Sleep,
+    backoff,
+    retry_after,
+    retry_after_epoch,
+)
 from vyrox.edr.transport.tokens import ApiToken, BearerToken
 from vyrox.edr.urls import check_base_url, default_base_url, login_url
 from vyrox.errors import VendorError
@@ -76,19 +82,23 @@ def make_client(
         raise VendorError(f"credentials unusable: {exc}") from exc
     secret = _printable("secret", credentials.secret)
     if credentials.vendor == "sentinelone":
-        patience = Patience(http, backoff, sleep)
-        return SentinelOne(Api(base_url, patience, ApiToken(secret), sentinelone.REFUSALS))
+        patience = RetryingSender(http, backoff, sleep)
+        return SentinelOne(VendorApi(base_url, patience, ApiToken(secret), sentinelone.REFUSALS))
     client_id = _printable("client id", credentials.client_id)
     if credentials.vendor == "crowdstrike":
-        patience = Patience(http, retry_after_epoch(clock), sleep)
+        patience = RetryingSender(http, retry_after_epoch(clock), sleep)
         call = client.token_call(base_url, client_id, secret)
-        return CrowdStrike(Api(base_url, patience, BearerToken(patience, call), client.REFUSALS))
+        return CrowdStrike(
+            VendorApi(base_url, patience, BearerToken(patience, call), client.REFUSALS)
+        )
     if not _AZURE_TENANT.fullmatch(credentials.azure_tenant or ""):
         raise VendorError("credentials unusable: no directory of Microsoft's")
-    patience = Patience(http, retry_after, sleep)
+    patience = RetryingSender(http, retry_after, sleep)
     login = login_url(base_url, test_root)
     call = defender.token_call(login, credentials.azure_tenant or "", client_id, secret)
-    return Defender(Api(base_url, patience, BearerToken(patience, call), defender.REFUSALS), clock)
+    return Defender(
+        VendorApi(base_url, patience, BearerToken(patience, call), defender.REFUSALS), clock
+    )
 
 
 def _printable(what: str, text: str | None) -> str:

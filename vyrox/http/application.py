@@ -20,7 +20,7 @@ from vyrox.errors import (
     UnsupportedEncodingError,
     VyroxError,
 )
-from vyrox.http.shared_timeout import TimeLimit
+from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.ids import new_id
 
 BODY_TIMEOUT_S: Final = 30.0
@@ -120,7 +120,7 @@ class RequestContext:
         """Log what ended a request; return what is to be answered, None where nobody listens."""
         match exc:
             case ClientDisconnect():
-                log.event("request.hung_up", logging.WARNING, request_id=request_id)
+                log.event("request.client_disconnected", logging.WARNING, request_id=request_id)
                 return None
             case VyroxError():
                 _log_refusal(exc, scope["path"], request_id)
@@ -165,7 +165,7 @@ def header_values(request: Request, name: bytes) -> list[bytes]:
     return [value for header, value in request.scope["headers"] if header == name]
 
 
-class Arriving:
+class IncompleteBodies:
     """The partly received bodies of one listener, bounded by MAX_ARRIVING_BYTES.
 
     Beyond the limit, the body that has been arriving longest is dropped. An unauthenticated client
@@ -198,7 +198,7 @@ class Arriving:
         self.size_bytes -= self._sizes.pop(task, 0)
 
 
-async def read_body(request: Request, limit: int, arriving: Arriving) -> bytes:
+async def read_body(request: Request, limit: int, arriving: IncompleteBodies) -> bytes:
     """Return the request's whole body, at most `limit` bytes.
 
     Raises:
@@ -223,7 +223,9 @@ async def read_body(request: Request, limit: int, arriving: Arriving) -> bytes:
         return await _read_chunks(message, request.receive, limit, arriving)
 
 
-async def _read_chunks(message: Message, receive: Receive, limit: int, arriving: Arriving) -> bytes:
+async def _read_chunks(
+    message: Message, receive: Receive, limit: int, arriving: IncompleteBodies
+) -> bytes:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  (a coroutine runs in a task)
     chunks: list[bytes] = []
@@ -245,7 +247,7 @@ async def _read_chunks(message: Message, receive: Receive, limit: int, arriving:
         arriving.remove(task)
 
 
-_body_time: Final = TimeLimit(
+_body_time: Final = SharedTimeout(
     BODY_TIMEOUT_S,
     lambda: RequestTimeoutError(f"not there after {BODY_TIMEOUT_S} s, or memory was needed"),
 )

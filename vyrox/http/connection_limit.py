@@ -155,7 +155,7 @@ class PublicHttpProtocol(LimitedHttpProtocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
 
 
-def limited_to(
+def limited_protocol(
     limit: int, base: type[LimitedHttpProtocol] = PublicHttpProtocol
 ) -> type[LimitedHttpProtocol]:
     """Return the protocol of one listener that keeps at most `limit` connections open.
@@ -168,4 +168,4 @@ def limited_to(
 
 def private_protocol(files: int) -> type[LimitedHttpProtocol]:
     """Return the protocol of the private listener where the process may open `files`."""
-    return limited_to(max_private_connections(files), LimitedHttpProtocol)
+    return limited_protocol(max_private_connections(files), LimitedHttpProtocol)

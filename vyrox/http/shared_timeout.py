@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 
-class TimeLimit:
+class SharedTimeout:
     """`with limit:` gives its block so many seconds, then cancels what it awaits and raises.
 
     A task is in it once at a time. A cancellation from elsewhere goes through, as with

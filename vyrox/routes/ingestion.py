@@ -17,19 +17,19 @@ from vyrox.adapters.tolerant_json import tolerant
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.quarantine import Quarantine, Unreadable
-from vyrox.alerts.queue import AlertQueue, Entry
+from vyrox.alerts.queue import AlertQueue, QueueEntry
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
 from vyrox.http.application import (
-    Arriving,
     Endpoint,
+    IncompleteBodies,
     JsonResponse,
     header_values,
     read_body,
     request_id_of,
 )
-from vyrox.http.shared_timeout import TimeLimit
+from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
 from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
@@ -38,9 +38,9 @@ from vyrox.tenants.directory import Credentials, TenantDirectory
 STORE_TIMEOUT_S: Final = 0.9
 """For the row and the stream entry together: a 503 must be there within a second (contract 17)."""
 
-_arriving: Final = Arriving()
+_arriving: Final = IncompleteBodies()
 
-_store_time: Final = TimeLimit(
+_store_time: Final = SharedTimeout(
     STORE_TIMEOUT_S,
     lambda: UnavailableError(f"not stored and queued within {STORE_TIMEOUT_S} s"),
 )
@@ -110,7 +110,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     with _store_time:
         stored = await ingestion.intake.accept(alert, body, now, request_id)
         if not stored.finished:
-            entry = Entry(tenant.tenant_id, stored.alert_id, stored.alert, body)
+            entry = QueueEntry(tenant.tenant_id, stored.alert_id, stored.alert, body)
             await ingestion.queue.put(entry)
     # 6. The promise.
     if stored.redelivery:

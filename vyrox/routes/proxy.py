@@ -32,7 +32,13 @@ from vyrox.errors import (
     VendorLookUpError,
     VyroxError,
 )
-from vyrox.http.application import Arriving, JsonResponse, header_values, read_body, request_id_of
+from vyrox.http.application import (
+    IncompleteBodies,
+    JsonResponse,
+    header_values,
+    read_body,
+    request_id_of,
+)
 from vyrox.http.replay_window import check_window
 from vyrox.ids import is_tenant_id
 from vyrox.models import ActionType, ContainmentRequest, LiftType
@@ -40,7 +46,7 @@ from vyrox.store.database import Database
 
 MAX_BODY_BYTES: Final = 65_536
 
-_arriving: Final = Arriving()
+_arriving: Final = IncompleteBodies()
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
 """Whole Unix seconds in ASCII digits; `int` alone would take "1_000" and other scripts'."""
@@ -125,7 +131,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     """
     proxy: Proxy = request.app.state.proxy
     # 1. The body, within its limit.
-    with _no_503():
+    with _unavailable_as_500():
         body = await read_body(request, MAX_BODY_BYTES, _arriving)
     now = proxy.clock()
     # 2. The signature.
@@ -140,11 +146,11 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         # 4. The rate limit.
         proxy.rate_limit.check(wanted.tenant_id, proxy.clocks.lease_time())
         # 5. The clocks, and the replay window, which rests on them.
-        with _no_503():
+        with _unavailable_as_500():
             proxy.clocks.check()
         check_window(wanted.approved_at, now)
         # 6. To the end: claim and entry, the vendor or a dry run, the record.
-        with _no_503():
+        with _unavailable_as_500():
             executed = await proxy.containment.execute(wanted, request_id_of(request))
     except asyncio.CancelledError as exc:
         # The shutdown waits no longer. The action goes on, and a retry is told how it ended.
@@ -168,7 +174,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
 
 
 @contextmanager
-def _no_503() -> Iterator[None]:
+def _unavailable_as_500() -> Iterator[None]:
     """Make 500 of what is 503 at the public listener: this one answers so (contract 19)."""
     try:
         yield
@@ -256,7 +262,7 @@ async def export_entries(request: Request) -> Response:
     # 5. The entries. The first page is read before the answer begins, so that a database that is
     # away is an error and not an answer cut short.
     pages = export.pages(proxy.database, tenant_id, "actions")
-    with _no_503():
+    with _unavailable_as_500():
         first: list[bytes] = await anext(pages, [])
     lines = _LINES in request.headers.get("accept", "").lower()
     proxy.events.note("audit.exported", tenant_id, request_id_of(request), lines=lines)

@@ -18,7 +18,7 @@ EDR_VENDORS: Final[tuple[EdrVendor, ...]] = get_args(EdrVendor)
 _t: Final = edr_credentials.c
 
 
-class Stored(msgspec.Struct, frozen=True):
+class EdrCredentials(msgspec.Struct, frozen=True):
     """A tenant's credentials at one vendor, as they stand in the database: `secret` is encrypted.
 
     Attributes:
@@ -34,11 +34,13 @@ class Stored(msgspec.Struct, frozen=True):
     version: str
 
 
-def set_credentials(connection: Connection, stored: Stored, now: float) -> None:
+def set_credentials(connection: Connection, stored: EdrCredentials, now: float) -> None:
     """Store a tenant's credentials at a vendor in the place of those that are there."""
     connection.execute(edr_credentials.delete().where(_is(stored.tenant_id, stored.vendor)))
     connection.execute(edr_credentials.insert().values(**msgspec.structs.asdict(stored)))
-    _tell(connection, stored.tenant_id, stored.vendor, "vendor credentials set", now)
+    _append_tenant_changed(
+        connection, stored.tenant_id, stored.vendor, "vendor credentials set", now
+    )
 
 
 def remove_credentials(
@@ -52,15 +54,15 @@ def remove_credentials(
     deleted = connection.execute(edr_credentials.delete().where(_is(tenant_id, vendor)))
     if deleted.rowcount == 0:
         raise OperatorError(f"{tenant_id} has no credentials for {vendor}")
-    _tell(connection, tenant_id, vendor, "vendor credentials removed", now)
+    _append_tenant_changed(connection, tenant_id, vendor, "vendor credentials removed", now)
 
 
-def list_credentials(connection: Connection, tenant_id: str | None = None) -> list[Stored]:
+def list_credentials(connection: Connection, tenant_id: str | None = None) -> list[EdrCredentials]:
     """Return the credentials of a tenant, or of all, in order of name."""
     query = sa.select(edr_credentials).order_by(_t.tenant_id, _t.vendor)
     if tenant_id is not None:
         query = query.where(_t.tenant_id == tenant_id)
-    return [Stored(*row) for row in connection.execute(query)]
+    return [EdrCredentials(*row) for row in connection.execute(query)]
 
 
 def new_version() -> str:
@@ -72,7 +74,7 @@ def _is(tenant_id: str, vendor: EdrVendor) -> sa.ColumnElement[bool]:
     return sa.and_(_t.tenant_id == tenant_id, _t.vendor == vendor)
 
 
-def _tell(
+def _append_tenant_changed(
     connection: Connection, tenant_id: str, vendor: EdrVendor, change: str, now: float
 ) -> None:
     append(

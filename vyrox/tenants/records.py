@@ -75,7 +75,7 @@ def add_tenant(
         connection.execute(
             tenant_credentials.update().where(_is(tenant_id, vendor)).values(**values)
         )
-    _tell(connection, tenant_id, vendor, "added", now)
+    _append_tenant_changed(connection, tenant_id, vendor, "added", now)
     if is_new:
         guard_rails.refuse_other_hosts(connection, tenant_id, now)
     return is_new
@@ -117,7 +117,7 @@ def rotate_tenant(
             version=_next_version(connection),
         )
     )
-    _tell(connection, tenant_id, vendor, "rotated", now)
+    _append_tenant_changed(connection, tenant_id, vendor, "rotated", now)
 
 
 class Remains(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: f
             version=_next_version(connection),
         )
     )
-    _tell(connection, tenant_id, vendor, "removed", now)
+    _append_tenant_changed(connection, tenant_id, vendor, "removed", now)
     return _remains(connection, tenant_id)
 
 
@@ -197,7 +197,7 @@ def set_field_map(
         .where(_is(tenant_id, vendor))
         .values(field_map=_encode_field_map(field_map), version=_next_version(connection))
     )
-    _tell(connection, tenant_id, vendor, "field map changed", now)
+    _append_tenant_changed(connection, tenant_id, vendor, "field map changed", now)
 
 
 def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> FieldMap | None:
@@ -230,7 +230,9 @@ def holds_secrets(connection: Connection) -> bool:
     return bool(connection.execute(query).scalar())
 
 
-def _tell(connection: Connection, tenant_id: str, vendor: Vendor, change: str, now: float) -> None:
+def _append_tenant_changed(
+    connection: Connection, tenant_id: str, vendor: Vendor, change: str, now: float
+) -> None:
     told = event("tenant.changed", tenant_id, None, source=vendor, change=change)
     append(connection, [told], now)
 

@@ -14,10 +14,10 @@ import msgspec
 
 from vyrox import log
 from vyrox.edr.client import (
+    ActionResult,
     Change,
     Deadline,
     Device,
-    Done,
     Finding,
     Order,
     Progress,
@@ -29,8 +29,8 @@ from vyrox.edr.client import (
 from vyrox.edr.crowdstrike.envelope import Page, resources
 from vyrox.edr.crowdstrike.processes import Process, is_same_name
 from vyrox.edr.crowdstrike.rtr import Output, command_output, kill
-from vyrox.edr.transport.api import Api
-from vyrox.edr.transport.calls import Call
+from vyrox.edr.transport.api import VendorApi
+from vyrox.edr.transport.calls import VendorRequest
 from vyrox.errors import VendorError
 from vyrox.models import NormalizedAlert
 
@@ -78,10 +78,10 @@ _ACTED = msgspec.json.Decoder(Page[_Acted])
 _ALERTS = msgspec.json.Decoder(Page[_Alert])
 
 
-def token_call(base_url: str, client_id: str, secret: str) -> Call:
+def token_call(base_url: str, client_id: str, secret: str) -> VendorRequest:
     """Return the call that fetches a token; a success is 201 for half an hour."""
     form = urlencode({"client_id": client_id, "client_secret": secret})
-    return Call(
+    return VendorRequest(
         name="token",
         method="POST",
         url=f"{base_url}/oauth2/token",
@@ -93,7 +93,7 @@ def token_call(base_url: str, client_id: str, secret: str) -> Call:
 class CrowdStrike:
     """A VendorClient."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: VendorApi) -> None:
         self._api = api
         self._killing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """A session belongs to a client and a host: two kills on one host would share it, and the
@@ -116,13 +116,13 @@ class CrowdStrike:
             raise VendorError("no host has exactly this name")
         return Device(aid, found.hostname, None if found.tags is None else tuple(found.tags))
 
-    async def change(self, target: Change, order: Order) -> Done:
+    async def change(self, target: Change, order: Order) -> ActionResult:
         """See VendorClient."""
         if target == "contained":
             return await self._act("contain", _CONTAINED, order)
         return await self._act("lift_containment", _LIFTED, order)
 
-    async def kill(self, order: Order, alert: NormalizedAlert) -> Done:
+    async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:
         """See VendorClient. The host's own list must name the process that the alert names."""
         aid, deadline = _checked_aid(order.device.id), order.deadline
         async with held(self._killing.setdefault(aid, asyncio.Lock()), deadline, "kill"):
@@ -131,7 +131,7 @@ class CrowdStrike:
                 "edr.call", vendor="crowdstrike", call="kill", host=aid, entry=order.receipt.hash
             )
             request_id = await kill(self._api, aid, pid, process, order)
-        return Done(confirmed=True, reference=request_id)
+        return ActionResult(confirmed=True, reference=request_id)
 
     async def read_progress(
         self, device_id: str, target: Target, reference: str | None, deadline: Deadline
@@ -185,7 +185,7 @@ class CrowdStrike:
             ),
         )
 
-    async def _act(self, action: str, states: States, order: Order) -> Done:
+    async def _act(self, action: str, states: States, order: Order) -> ActionResult:
         """Bring the device into one of `states`: what is reached there, and what is on the way.
 
         Args:
@@ -211,7 +211,7 @@ class CrowdStrike:
             return done
         if aid not in {acted.id for acted in resources(answer, _ACTED)}:
             raise answer.unusable("the answer does not name the host")
-        return Done(confirmed=False)
+        return ActionResult(confirmed=False)
 
     async def _aids_of_name(self, name: str, deadline: Deadline) -> list[str]:
         # FQL takes an asterisk for any text; the caller compares the name that is found.

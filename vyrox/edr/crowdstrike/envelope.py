@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from vyrox.edr.transport.calls import Answer
+from vyrox.edr.transport.calls import VendorResponse
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     errors: list[_Reason] | None = None
 
 
-def resources(answer: Answer, decoder: msgspec.json.Decoder[Page[T]]) -> list[T]:
+def resources(answer: VendorResponse, decoder: msgspec.json.Decoder[Page[T]]) -> list[T]:
     """Return what the vendor has found, or done, which may be nothing.
 
     Raises:

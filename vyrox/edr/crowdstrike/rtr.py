@@ -14,8 +14,8 @@ from vyrox import log
 from vyrox.edr.client import Deadline, Order
 from vyrox.edr.crowdstrike.envelope import Page, resources
 from vyrox.edr.crowdstrike.processes import Process, find_process
-from vyrox.edr.transport.api import Api
-from vyrox.edr.transport.calls import Call
+from vyrox.edr.transport.api import VendorApi
+from vyrox.edr.transport.calls import VendorRequest
 from vyrox.edr.transport.reasons import redacted
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
@@ -67,7 +67,7 @@ _COMMAND = msgspec.json.Decoder(Page[_Command])
 _OUTPUT = msgspec.json.Decoder(Page[Output])
 
 
-async def kill(api: Api, aid: str, pid: int, expected: Process, order: Order) -> str:
+async def kill(api: VendorApi, aid: str, pid: int, expected: Process, order: Order) -> str:
     """Kill the process `pid` of a host if it is `expected`; return the command's identifier.
 
     A number may have passed on to another program since the alert, so the host is asked for its
@@ -95,7 +95,7 @@ async def kill(api: Api, aid: str, pid: int, expected: Process, order: Order) ->
 
 
 async def command_output(
-    api: Api, request_id: str, deadline: Deadline, parts: list[Output] | None = None
+    api: VendorApi, request_id: str, deadline: Deadline, parts: list[Output] | None = None
 ) -> Output | None:
     """Return what a command has printed once it is complete, None until then.
 
@@ -124,7 +124,7 @@ async def command_output(
 
 
 @asynccontextmanager
-async def _session(api: Api, aid: str, deadline: Deadline) -> AsyncIterator[str]:
+async def _session(api: VendorApi, aid: str, deadline: Deadline) -> AsyncIterator[str]:
     wait_s = max(1, min(_MAX_WAIT_S, int(deadline.remaining_s())))
     call = api.call(
         "open session",
@@ -145,7 +145,7 @@ async def _session(api: Api, aid: str, deadline: Deadline) -> AsyncIterator[str]
         await _end(api, session_id)
 
 
-async def _end(api: Api, session_id: str) -> None:
+async def _end(api: VendorApi, session_id: str) -> None:
     call = api.deletion("end session", _SESSIONS, {"session_id": session_id})
     try:
         answer = await api.send(call, Deadline(TIDY_S))
@@ -154,10 +154,10 @@ async def _end(api: Api, session_id: str) -> None:
     except VendorError as exc:
         # What was done stays done, and what went wrong before matters more; the vendor ends the
         # session itself after ten idle minutes.
-        log.event("edr.session_left", vendor="crowdstrike", reason=str(exc))
+        log.event("edr.session_not_closed", vendor="crowdstrike", reason=str(exc))
 
 
-async def _list_processes(api: Api, session_id: str, deadline: Deadline) -> str:
+async def _list_processes(api: VendorApi, session_id: str, deadline: Deadline) -> str:
     call = api.call("ps", _COMMANDS, body=_command("ps", session_id, "ps"))
     request_id = await _start(api, session_id, call, deadline)
     output = await _wait(api, request_id, deadline)
@@ -182,7 +182,7 @@ def _command(name: str, session_id: str, command: str) -> dict[str, str]:
     return {"base_command": name, "command_string": command, "session_id": session_id}
 
 
-async def _start(api: Api, session_id: str, call: Call, deadline: Deadline) -> str:
+async def _start(api: VendorApi, session_id: str, call: VendorRequest, deadline: Deadline) -> str:
     """Give a command to the host and return what the vendor calls it."""
     answer = await api.send(call, deadline)
     found = resources(answer, _COMMAND)
@@ -195,7 +195,7 @@ async def _start(api: Api, session_id: str, call: Call, deadline: Deadline) -> s
     return request_id
 
 
-async def _take_back(api: Api, session_id: str, request_id: str, name: str) -> None:
+async def _take_back(api: VendorApi, session_id: str, request_id: str, name: str) -> None:
     """Delete a command that the vendor keeps for a host that is offline.
 
     By the time the host is back, the number may belong to another program.
@@ -211,14 +211,16 @@ async def _take_back(api: Api, session_id: str, request_id: str, name: str) -> N
         raise
 
 
-async def _wait(api: Api, request_id: str, deadline: Deadline) -> Output:
+async def _wait(api: VendorApi, request_id: str, deadline: Deadline) -> Output:
     parts: list[Output] = []
     while (output := await command_output(api, request_id, deadline, parts)) is None:
         await api.sleep(min(POLL_S, deadline.remaining_s()))
     return output
 
 
-async def _part(api: Api, request_id: str, sequence: int, deadline: Deadline) -> Output | None:
+async def _part(
+    api: VendorApi, request_id: str, sequence: int, deadline: Deadline
+) -> Output | None:
     query = {"cloud_request_id": request_id, "sequence_id": str(sequence)}
     answer = await api.send(api.call("read output", _COMMANDS, query=query), deadline)
     if answer.status == _NOT_FOUND and sequence > 0:

@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from vyrox.edr.client import Deadline, Order
-from vyrox.edr.transport.calls import Answer, Call
-from vyrox.edr.transport.rate_limits import Patience, Sleep
+from vyrox.edr.transport.calls import VendorRequest, VendorResponse
+from vyrox.edr.transport.rate_limits import RetryingSender, Sleep
 from vyrox.edr.transport.tokens import Authorization
 
 T = TypeVar("T")
@@ -17,13 +17,13 @@ _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 
 
-class Api:
+class VendorApi:
     """Sends calls to one vendor for one tenant."""
 
     def __init__(
         self,
         base_url: str,
-        patience: Patience,
+        patience: RetryingSender,
         authorization: Authorization,
         refusals: frozenset[int],
     ) -> None:
@@ -50,13 +50,13 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-    ) -> Call:
+    ) -> VendorRequest:
         """Return a call that changes nothing: a POST with the JSON of `body`, or a GET.
 
         Args:
             path: Made of constants and checked identifiers only.
         """
-        return Call(
+        return VendorRequest(
             name=name,
             method="GET" if body is None else "POST",
             url=self._base_url + path,
@@ -72,15 +72,15 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         body: object,
-    ) -> Call:
+    ) -> VendorRequest:
         """Return a POST that carries out `order`. Path and body are as for `call`."""
         return replace(self.call(name, path, query=query, body=body), order=order)
 
-    def deletion(self, name: str, path: str, query: Mapping[str, str]) -> Call:
+    def deletion(self, name: str, path: str, query: Mapping[str, str]) -> VendorRequest:
         """Return a DELETE."""
-        return Call(name=name, method="DELETE", url=self._base_url + path, query=query)
+        return VendorRequest(name=name, method="DELETE", url=self._base_url + path, query=query)
 
-    async def send(self, call: Call, deadline: Deadline) -> Answer:
+    async def send(self, call: VendorRequest, deadline: Deadline) -> VendorResponse:
         """Return the answer to `call`: a success, or one that says that nothing was done.
 
         A 401 says so too: the token is renewed, once, and the call is sent once more.
@@ -98,7 +98,9 @@ class Api:
             return answer
         raise answer.unusable("not an answer to this")
 
-    async def read(self, call: Call, decoder: msgspec.json.Decoder[T], deadline: Deadline) -> T:
+    async def read(
+        self, call: VendorRequest, decoder: msgspec.json.Decoder[T], deadline: Deadline
+    ) -> T:
         """Return the decoded body of the answer to `call`.
 
         Raises:
@@ -108,7 +110,7 @@ class Api:
         return (await self.send(call, deadline)).decode(decoder)
 
     async def is_allowed(
-        self, call: Call, deadline: Deadline, also: frozenset[int] = frozenset()
+        self, call: VendorRequest, deadline: Deadline, also: frozenset[int] = frozenset()
     ) -> bool | None:
         """Return whether the credentials may make `call`, None where its answer does not tell.
 

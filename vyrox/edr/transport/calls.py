@@ -103,7 +103,7 @@ class _PoolPerHost(httpx.AsyncBaseTransport):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Call:
+class VendorRequest:
     """One request; its repr shows nothing, for the body may hold a secret.
 
     Attributes:
@@ -132,10 +132,10 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Answer:
+class VendorResponse:
     """What came back; its repr shows nothing, for the body may hold a token."""
 
-    call: Call
+    call: VendorRequest
     status: int
     headers: httpx.Headers
     body: bytes
@@ -174,8 +174,11 @@ class Answer:
 
 
 async def exchange(
-    http: httpx.AsyncClient, call: Call, deadline: Deadline, authorization: str | None = None
-) -> Answer:
+    http: httpx.AsyncClient,
+    call: VendorRequest,
+    deadline: Deadline,
+    authorization: str | None = None,
+) -> VendorResponse:
     """Return the answer to `call`, whatever its status.
 
     This is the one place where a call leaves. The order of a changing call is checked here, before
@@ -220,13 +223,15 @@ async def exchange(
         if isinstance(exc, _UNSENT) or sending.is_unsent:
             raise VendorError(f"{call.name}: not sent: {type(exc).__name__}") from exc
         raise _unusable(call, type(exc).__name__) from exc
-    return Answer(call=call, status=response.status_code, headers=response.headers, body=body)
+    return VendorResponse(
+        call=call, status=response.status_code, headers=response.headers, body=body
+    )
 
 
 class _Sending:
     """How far a request has got, as the lower library tells it (httpx, "trace extension")."""
 
-    def __init__(self, call: Call, deadline: Deadline) -> None:
+    def __init__(self, call: VendorRequest, deadline: Deadline) -> None:
         self._call = call
         self._deadline = deadline
         self._checked_at: float | None = None
@@ -272,7 +277,7 @@ class _Sending:
         return self._checked_at is not None and now - self._checked_at < FRESH_S
 
 
-async def _read(response: httpx.Response, call: Call) -> bytes:
+async def _read(response: httpx.Response, call: VendorRequest) -> bytes:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise _unusable(call, "the answer is compressed")
     body = bytearray()
@@ -283,7 +288,7 @@ async def _read(response: httpx.Response, call: Call) -> bytes:
     return bytes(body)
 
 
-def _unusable(call: Call, why: str) -> VendorError:
+def _unusable(call: VendorRequest, why: str) -> VendorError:
     if call.changes:
         return VendorOutcomeUnknownError(f"{call.name}: sent, outcome unknown: {why}")
     return VendorError(f"{call.name}: {why}")

@@ -13,7 +13,7 @@ import httpx
 
 from vyrox.clock import Clock
 from vyrox.edr.client import Deadline, held
-from vyrox.edr.transport.calls import Answer, Call, exchange
+from vyrox.edr.transport.calls import VendorRequest, VendorResponse, exchange
 from vyrox.errors import VendorError
 
 MAX_RETRIES: Final = 2
@@ -67,7 +67,7 @@ def retry_after_epoch(clock: Clock) -> Pause:
     return pause
 
 
-class Patience:
+class RetryingSender:
     """Sends a call again that came too soon, as far as its deadline allows."""
 
     def __init__(self, http: httpx.AsyncClient, pause: Pause, sleep: Sleep = asyncio.sleep) -> None:
@@ -77,8 +77,8 @@ class Patience:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def exchange(
-        self, call: Call, deadline: Deadline, authorization: str | None = None
-    ) -> Answer:
+        self, call: VendorRequest, deadline: Deadline, authorization: str | None = None
+    ) -> VendorResponse:
         """Return the answer to `call`; a 429 where it stays one.
 
         Raises:
@@ -95,7 +95,9 @@ class Patience:
             await self.sleep(pause_s)
         return await self._exchange(call, deadline, authorization)
 
-    async def _exchange(self, call: Call, deadline: Deadline, authorization: str | None) -> Answer:
+    async def _exchange(
+        self, call: VendorRequest, deadline: Deadline, authorization: str | None
+    ) -> VendorResponse:
         if call.method == "DELETE":
             # What an action tidies up, such as a kill that waits for an offline host: that must be
             # taken back whoever else is at the vendor.

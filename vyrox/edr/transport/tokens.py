@@ -6,8 +6,8 @@ from typing import Annotated, Final, Protocol
 import msgspec
 
 from vyrox.edr.client import Deadline, held
-from vyrox.edr.transport.calls import Call
-from vyrox.edr.transport.rate_limits import Patience
+from vyrox.edr.transport.calls import VendorRequest
+from vyrox.edr.transport.rate_limits import RetryingSender
 from vyrox.errors import VendorError
 
 RENEW_S: Final = 60.0
@@ -64,7 +64,7 @@ class BearerToken:
     client credentials flow.
     """
 
-    def __init__(self, patience: Patience, call: Call) -> None:
+    def __init__(self, patience: RetryingSender, call: VendorRequest) -> None:
         """`call` is the one that fetches it."""
         self._patience = patience
         self._call = call
