@@ -15,7 +15,8 @@ from tests.vendor import FakeVendor
 from vyrox import log, serve
 from vyrox.app import create_app
 from vyrox.containment import execution
-from vyrox.edr.client import ActionResult, Device, Order, Target
+from vyrox.edr.client import ActionResult, Order, Target
+from vyrox.models import Device
 from vyrox.settings import Settings
 
 

@@ -11,18 +11,9 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import Receipt
 from vyrox.containment.responder import EdrClients
-from vyrox.edr.client import (
-    ActionResult,
-    Change,
-    Deadline,
-    Device,
-    Finding,
-    Order,
-    Progress,
-    Target,
-)
+from vyrox.edr.client import ActionResult, Change, Deadline, Finding, Order, Progress, Target
 from vyrox.edr.vendors import Credentials
-from vyrox.models import EdrVendor, NormalizedAlert, Vendor
+from vyrox.models import Device, EdrVendor, NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, edr_credentials
 

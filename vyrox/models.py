@@ -1,5 +1,6 @@
 """The values that cross module boundaries."""
 
+import re
 from typing import Final, Literal
 
 import msgspec
@@ -82,3 +83,31 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
     technique: str | None = None
     vendor_severity: str | None = None
     notes: tuple[str, ...] = ()
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One host at a vendor.
+
+    Attributes:
+        id: The vendor's own identifier, which its actions take.
+        tags: What the customer has put on it at the vendor. None: the vendor's answer had no list
+            of tags, which is not the same as an empty one.
+        contained_by: What `read_containment` returned; empty if it was not asked.
+    """
+
+    id: str
+    hostname: str | None = None
+    tags: tuple[str, ...] | None = None
+    contained_by: tuple[str, ...] = ()
+
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def normal_host(host: str) -> str:
+    """Return `host` as the vendors write it: identifiers and names have no case.
+
+    CrowdStrike's agent id is 32 hex digits; written as a UUID, it is the same id.
+    """
+    host = host.lower()
+    return host.replace("-", "") if _UUID.fullmatch(host) else host

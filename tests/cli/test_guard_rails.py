@@ -24,8 +24,7 @@ from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import stores as cli_opened
 from vyrox.clock import wall_clock
-from vyrox.containment import devices
-from vyrox.store import sqlite, tables
+from vyrox.store import locks, sqlite, tables
 from vyrox.store.database import Database, open_database
 from vyrox.tenants import containers, guard_rails
 from vyrox.tenants.freezes import frozen_since
@@ -322,7 +321,8 @@ async def test_change_waits_for_who_is_claiming_contract_35(
             return bool(await claiming.fetchval(waiting))
 
         async with claiming.transaction():
-            await claiming.execute(devices._POSTGRES_LOCK)
+            number = locks._NUMBERS["containments"]
+            await claiming.execute(f"SELECT pg_advisory_xact_lock({number})")
             changing = asyncio.create_task(asyncio.to_thread(vyrox, "tenant", *command))
             await until(is_waited_for)
         succeeded(await changing)

@@ -29,7 +29,7 @@ from vyrox.containment import claims, confirmation, devices, execution
 from vyrox.containment.attempt import Attempt, AttemptResult
 from vyrox.containment.confirmation import Found, _Settled
 from vyrox.containment.devices import CONFIRM_FIRST_S, Blocked, DeviceLease, Ended, LeaseRequest
-from vyrox.edr.client import ActionResult, Device, Target
+from vyrox.edr.client import ActionResult, Target
 from vyrox.errors import (
     RefusedByPolicyError,
     UnavailableError,
@@ -37,7 +37,7 @@ from vyrox.errors import (
     VendorLookUpError,
     VendorOutcomeUnknownError,
 )
-from vyrox.models import ContainmentRequest
+from vyrox.models import ContainmentRequest, Device
 from vyrox.store import tables
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails

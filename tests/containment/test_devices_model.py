@@ -15,7 +15,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from vyrox.containment import confirmation, devices
 from vyrox.containment.confirmation import _COLUMNS, _Due, _Settled
 from vyrox.containment.devices import Blocked, DeviceLease, Ended, LeaseRequest
-from vyrox.edr.client import Device, Target
+from vyrox.edr.client import Target
+from vyrox.models import Device
 from vyrox.store import tables
 
 LEASE_S: Final = 70.0

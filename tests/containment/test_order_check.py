@@ -19,13 +19,13 @@ from tests.containment.test_execution import (
 )
 from tests.tenants.test_guard_rails import refused_by, set_rails, wanted
 from tests.vendor import AID, add_alert
-from vyrox.containment import device_names, execution
-from vyrox.containment.device_names import MAX_NAMES
-from vyrox.edr.client import Device
+from vyrox.containment import execution
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.models import ContainmentRequest
+from vyrox.models import ContainmentRequest, Device
 from vyrox.store.database import Database
 from vyrox.store.tables import devices
+from vyrox.tenants import device_names
+from vyrox.tenants.device_names import MAX_NAMES
 from vyrox.tenants.guard_rails import Rails
 
 FORCED_LIFT = msgspec.structs.replace(ISOLATION, action_type="LIFT_HOST_ISOLATION", force=True)

@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from tests.edr.vendor import allowed, order_for
 from tests.trial.mock_edr import client_of
-from vyrox.edr.client import Check, Device, Order, VendorClient
+from vyrox.edr.client import Check, Order, VendorClient
 from vyrox.edr.vendors import Credentials, make_client
-from vyrox.models import EdrVendor
+from vyrox.models import Device, EdrVendor
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.serve import serving
 from vyrox.trial.mock_edr.state import MachineAction

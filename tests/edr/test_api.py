@@ -5,13 +5,13 @@ import msgspec
 import pytest
 
 from tests.edr.vendor import FakeVendor, Refusing, Reply, answer, deadline, order_for, token
-from vyrox.edr.client import Device
 from vyrox.edr.crowdstrike import client
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorRequest, open_http
 from vyrox.edr.transport.rate_limits import RetryingSender, backoff
 from vyrox.edr.transport.tokens import ApiToken, BearerToken
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.models import Device
 
 BASE = "https://api.crowdstrike.com"
 REFUSALS = frozenset({400, 401, 403, 404, 429})

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.edr.vendor import SECRET, Refusing, allowed, deadline, order_for, unread
-from vyrox.edr.client import Check, Deadline, Device
+from vyrox.edr.client import Check, Deadline
 from vyrox.edr.transport import calls
 from vyrox.edr.transport.calls import (
     MAX_ANSWER_BYTES,
@@ -27,6 +27,7 @@ from vyrox.edr.transport.calls import (
     open_http,
 )
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
+from vyrox.models import Device
 
 PATIENCE_S = 20.0
 

@@ -7,11 +7,12 @@ import httpx
 import pytest
 
 from tests.edr.vendor import FakeVendor, Reply, alert, answer, client_of, deadline, form, order_for
-from vyrox.edr.client import ActionResult, Device, Progress, Target
+from vyrox.edr.client import ActionResult, Progress, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.crowdstrike.processes import Process, find_process
 from vyrox.edr.crowdstrike.rtr import MAX_OUTPUT
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.models import Device
 
 AID = "12345678123412341234123456789abc"
 OTHER_AID = "ffffffffffffffffffffffffffffffff"

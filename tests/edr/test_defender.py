@@ -20,8 +20,9 @@ from tests.edr.vendor import (
     order_for,
     token,
 )
-from vyrox.edr.client import ActionResult, Device, Progress, Target
+from vyrox.edr.client import ActionResult, Progress, Target
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.models import Device
 
 MACHINE = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"
 OTHER = "f" * 40

@@ -15,9 +15,9 @@ from falconpy import Alerts, APIHarnessV2, Hosts, OAuth2, RealTimeResponse
 
 from tests.edr.mocked import Site
 from tests.edr.vendor import alert, deadline, order_for
-from vyrox.edr.client import Device
 from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError
+from vyrox.models import Device
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.fleet import MIMIKATZ_ALERT, WORKSTATION_01
 from vyrox.trial.mock_edr.recording import RecordedRequest

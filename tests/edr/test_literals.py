@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from tests.edr.vendor import SECRET, FakeVendor, alert, answer, client_of, deadline, order_for
-from vyrox.edr.client import Device
-from vyrox.models import Vendor
+from vyrox.models import Device, Vendor
 
 AGENT = "1234567890123456789"
 THREAT = "1345678901234567890"

@@ -16,7 +16,7 @@ from tests.edr.vendor import (
     order_for,
     unread,
 )
-from vyrox.edr.client import Check, Device
+from vyrox.edr.client import Check
 from vyrox.edr.transport.calls import VendorRequest, open_http
 from vyrox.edr.transport.rate_limits import (
     AT_ONCE,
@@ -28,6 +28,7 @@ from vyrox.edr.transport.rate_limits import (
     retry_after_epoch,
 )
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.models import Device
 
 
 def a_call(path: str = "/x", check: Check = allowed) -> VendorRequest:

@@ -15,9 +15,10 @@ from tests.edr.vendor import (
     deadline,
     order_for,
 )
-from vyrox.edr.client import ActionResult, Device, Progress, Target
+from vyrox.edr.client import ActionResult, Progress, Target
 from vyrox.edr.sentinelone import _only
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.models import Device
 
 AGENT = "1742960385517204813"
 OTHER = "1742961120948337562"

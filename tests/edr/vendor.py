@@ -10,11 +10,11 @@ import httpx
 
 from tests.audit import NOW, TENANT
 from vyrox.chain.entry import Receipt
-from vyrox.edr.client import Check, Deadline, Device, Order, VendorClient
+from vyrox.edr.client import Check, Deadline, Order, VendorClient
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import Credentials, make_client
 from vyrox.errors import VendorError
-from vyrox.models import NormalizedAlert, Vendor
+from vyrox.models import Device, NormalizedAlert, Vendor
 
 RECEIPT = Receipt(TENANT, "actions", 1, "0" * 64)
 SECRET = "Zm9vYmFyLXNlY3JldC1vZi1hLWNsaWVudA"

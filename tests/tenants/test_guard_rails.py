@@ -13,9 +13,9 @@ from tests.vendor import AID, add_alert, take_credentials
 from vyrox.chain.writer import append
 from vyrox.containment import claims
 from vyrox.containment.execution import Executed
-from vyrox.edr.client import Device
+from vyrox.containment.remains import list_remains
 from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
-from vyrox.models import ContainmentRequest, NormalizedAlert
+from vyrox.models import ContainmentRequest, Device, NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails, records
 from vyrox.tenants.guard_rails import Rails, check_rule, is_of_alert, matches
@@ -394,7 +394,8 @@ async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
     async with running(database) as proxy:
         await database.write(records.remove_tenant, TENANT, "generic", NOW)
         assert await proxy.execute(wanted("1", host=AID)) == EXECUTED
-        remains = await database.write(records.remove_tenant, TENANT, "crowdstrike", NOW)
+        await database.write(records.remove_tenant, TENANT, "crowdstrike", NOW)
+        remains = await database.read(list_remains, TENANT)
         assert remains.contained == (("crowdstrike", AID, AID),)
         assert remains.edr_vendors == ("crowdstrike",)
         assert await refused_by(proxy, wanted("2", host=AID)) == "the tenant is removed"

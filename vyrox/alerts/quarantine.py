@@ -17,6 +17,7 @@ from vyrox.chain.writer import ChainWriter, WorkResult, append
 from vyrox.errors import OperatorError
 from vyrox.ids import new_id
 from vyrox.models import NormalizedAlert, Vendor
+from vyrox.store.locks import lock
 from vyrox.store.tables import quarantine, quarantine_totals
 
 ROW_BYTES: Final = 512
@@ -24,9 +25,6 @@ ROW_BYTES: Final = 512
 
 DELETED_AT_ONCE: Final = 1000
 """Rows that are deleted to make room, in the transaction that keeps others."""
-
-_POSTGRES_LOCK: Final = "SELECT pg_advisory_xact_lock(7261949)"
-"""Every transaction that changes the totals holds this lock. The number is arbitrary."""
 
 _table: Final = quarantine.c
 _totals: Final = quarantine_totals.c
@@ -101,7 +99,7 @@ def keep(connection: Connection, payloads: Sequence[Unreadable], max_bytes: int)
     `max_bytes`, its oldest dismissed rows are deleted, then its oldest replayed ones. If that is
     not enough, the payload is only counted.
     """
-    _lock(connection)
+    lock(connection, "quarantine")
     keys = [dedup_key(each.tenant_id, each.source, each.raw) for each in payloads]
     known = set(connection.execute(_KNOWN, {"keys": keys}).scalars())
     used = _read_totals(connection, {each.tenant_id for each in payloads})
@@ -174,12 +172,6 @@ def _upsert(connection: Connection) -> Executable:
     )
 
 
-def _lock(connection: Connection) -> None:
-    # SQLite's writing transaction is exclusive already.
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_POSTGRES_LOCK).all()
-
-
 def _read_totals(connection: Connection, tenant_ids: set[str]) -> dict[str, int]:
     query = sa.select(quarantine_totals).where(_totals.tenant_id.in_(tenant_ids))
     found = {row.tenant_id: row.size_bytes for row in connection.execute(query)}
@@ -224,7 +216,7 @@ def delete_last_received_before(
     connection: Connection, cutoff: float, limit: int, limit_bytes: int
 ) -> int:
     """Delete at most `limit` rows, and about `limit_bytes`, that last came before `cutoff`."""
-    _lock(connection)
+    lock(connection, "quarantine")
     query = (
         sa.select(_table.id, _table.tenant_id, sa.func.length(_table.raw))
         .where(_table.last_received_at < cutoff)
@@ -252,7 +244,7 @@ def dismiss(
     Raises:
         OperatorError: The tenant has no payload with one of the ids; nothing was changed.
     """
-    _lock(connection)
+    lock(connection, "quarantine")
     query = sa.select(_table.id).where(_table.tenant_id == tenant_id, _table.id.in_(quarantine_ids))
     known = set(connection.execute(query).scalars())
     if unknown := [each for each in quarantine_ids if each not in known]:
@@ -308,7 +300,7 @@ def replay(
     Where the same bytes have become an alert before, that is the one, however long ago: they may
     have been accepted from the vendor since they were kept, or replayed already.
     """
-    _lock(connection)  # before the chain is locked, as in `keep`
+    lock(connection, "quarantine")  # before the chain is locked, as in `keep`
     [stored] = store(connection, [delivery(alert, raw, now)], window_s=math.inf)
     if not stored.redelivery:
         told = event(

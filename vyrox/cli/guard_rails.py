@@ -13,9 +13,9 @@ from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import opened_database, write_urgently
 from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
-from vyrox.containment import devices
 from vyrox.errors import OperatorError
 from vyrox.store.database import Database
+from vyrox.store.locks import lock
 from vyrox.tenants import guard_rails
 from vyrox.tenants.containers import Reported, running
 from vyrox.tenants.freezes import EVERY_TENANT
@@ -173,7 +173,7 @@ def policy(
     """Show TENANT's guard rails, after changing them where options say so."""
 
     def change(connection: Connection) -> Rails:
-        devices.lock(connection)
+        lock(connection, "containments")
         if not is_new:
             require_known(connection, tenant_id, NEW_HINT)
         before = guard_rails.find(connection, [tenant_id])[tenant_id]

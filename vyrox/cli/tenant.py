@@ -15,6 +15,7 @@ from vyrox.cli.output import as_time, json_option, print_json, print_table, prin
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
+from vyrox.containment.remains import Remains, list_remains
 from vyrox.errors import OperatorError
 from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
@@ -257,20 +258,22 @@ def remove(tenant_id: str, vendor: Vendor | None) -> None:
     After the last vendor, new actions are refused. Lifts of contained hosts go on.
     """
 
-    async def run() -> tuple[Vendor, records.Remains]:
+    async def run() -> tuple[Vendor, Remains]:
         async with opened_database() as opened:
             chosen = vendor or await _only_vendor(opened, tenant_id)
-            remains = await opened.database.write(
-                records.remove_tenant, tenant_id, chosen, wall_clock()
-            )
-            return chosen, remains
+            return chosen, await opened.database.write(_remove, tenant_id, chosen)
 
     chosen, remains = asyncio.run(run())
     click.echo(f"{tenant_id} removed for {chosen}")
     _print_remains(tenant_id, remains)
 
 
-def _print_remains(tenant_id: str, remains: records.Remains) -> None:
+def _remove(connection: Connection, tenant_id: str, vendor: Vendor) -> Remains:
+    records.remove_tenant(connection, tenant_id, vendor, wall_clock())
+    return list_remains(connection, tenant_id)
+
+
+def _print_remains(tenant_id: str, remains: Remains) -> None:
     if remains.vendors:
         click.echo(f"still onboarded for {', '.join(remains.vendors)}")
     else:

@@ -10,11 +10,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.containment import devices
-from vyrox.containment.device_names import Named
 from vyrox.containment.responder import Responder
 from vyrox.edr.actions import is_supported, records_containment
-from vyrox.edr.client import Device
-from vyrox.models import ContainmentRequest, EdrVendor, LiftType, NormalizedAlert
+from vyrox.models import ContainmentRequest, Device, EdrVendor, LiftType, NormalizedAlert
+from vyrox.tenants.device_names import Named
 from vyrox.tenants.guard_rails import GuardRails, find_named, is_of_alert
 
 _LIFTS: Final = frozenset(get_args(LiftType))

@@ -6,8 +6,7 @@ import msgspec
 
 from vyrox.containment.admission import Known
 from vyrox.containment.devices import DeviceLease
-from vyrox.edr.client import Device
-from vyrox.models import ContainmentRequest
+from vyrox.models import ContainmentRequest, Device
 
 Outcome = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
 """`requested`: the vendor has taken it on. `confirmed`: the device is in the state asked for."""

@@ -23,16 +23,16 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Draft, Receipt, Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import WorkResult
-from vyrox.containment import device_names, devices
+from vyrox.containment import devices
 from vyrox.containment.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.containment.attempt import Attempt, AttemptResult
 from vyrox.containment.devices import outcome_event
 from vyrox.containment.responder import Responder, find_responders
-from vyrox.edr.actions import normal_host
 from vyrox.errors import RefusedByPolicyError
-from vyrox.models import ContainmentRequest
+from vyrox.models import ContainmentRequest, normal_host
+from vyrox.store.locks import lock
 from vyrox.store.tables import claims
-from vyrox.tenants import guard_rails
+from vyrox.tenants import device_names, guard_rails
 from vyrox.tenants.guard_rails import GuardRails
 
 KEPT_S: Final = 600
@@ -99,7 +99,7 @@ def claim(connection: Connection, wanted: Sequence[Attempt]) -> list[WorkResult[
     In the order of contract 19: what stands for the id comes first, then whether the vendor can do
     the action, then the guard rails. Without all of them nothing is written but a refusal's event.
     """
-    devices.lock(connection)
+    lock(connection, "containments")
     before = _find(connection, {_key(each.request) for each in wanted})
     rows = dict(before)
     responsible = find_responders(connection, [each.request for each in wanted])
@@ -121,7 +121,7 @@ def record(connection: Connection, answers: Sequence[AttemptResult]) -> list[Wor
     The result is False where there is no such claim: it was never committed, or its lease was too
     short and it has become another attempt's. The event tells the outcome of an entry all the same.
     """
-    devices.lock(connection)
+    lock(connection, "containments")
     before = _find(connection, {_key(answer.claim.request) for answer in answers})
     rows = dict(before)
     outcomes = [_record(connection, rows, answer) for answer in answers]
@@ -135,7 +135,7 @@ def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[WorkR
     Args:
         times: The present, once for each call that waits.
     """
-    devices.lock(connection)
+    lock(connection, "containments")
     c = claims.c
     give_up = (
         claims.update()
@@ -153,7 +153,7 @@ def delete_expired(connection: Connection, now: float) -> int:
 
     One that nobody has given up yet stays until its event tells what became of it.
     """
-    devices.lock(connection)
+    lock(connection, "containments")
     c = claims.c
     guard_rails.forget_begun(connection, now)
     expired = claims.delete().where(c.expires_at <= now, c.state != "in_flight")

@@ -23,6 +23,7 @@ from vyrox.edr.client import Deadline, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
 from vyrox.store.database import Database
+from vyrox.store.locks import lock
 from vyrox.store.tables import confirmations
 from vyrox.tenants.edr_credentials import EdrCredentials, list_credentials
 
@@ -150,7 +151,7 @@ def settle(connection: Connection, settled: Sequence[_Settled]) -> list[WorkResu
 
     A later action stands before it, or it was told already.
     """
-    devices.lock(connection)
+    lock(connection, "containments")
     return [_settle(connection, each) for each in settled]
 
 
@@ -188,7 +189,7 @@ def _any_due(connection: Connection, now: float) -> bool:
 
 
 def _take_due(connection: Connection, now: float) -> list[_Due]:
-    devices.lock(connection)
+    lock(connection, "containments")
     is_due = sa.and_(_c.next_at <= now, devices.is_latest())
     query = sa.select(*_COLUMNS).where(is_due).order_by(_c.next_at).limit(MAX_CONCURRENT_CHECKS)
     due = [_Due(*row) for row in connection.execute(query)]
@@ -198,7 +199,7 @@ def _take_due(connection: Connection, now: float) -> list[_Due]:
 
 
 def _look_again(connection: Connection, due: _Due, next_at: float) -> None:
-    devices.lock(connection)
+    lock(connection, "containments")
     _put_off(connection, due, min(next_at, due.until_at))
 
 

@@ -17,22 +17,17 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import WorkResult
-from vyrox.containment import device_names
-from vyrox.containment.device_names import MAX_NAME
-from vyrox.edr.actions import normal_host
-from vyrox.edr.client import Device, Target
-from vyrox.models import EdrVendor
+from vyrox.edr.client import Target
+from vyrox.models import Device, EdrVendor, normal_host
+from vyrox.store.locks import lock
 from vyrox.store.tables import confirmations, devices
+from vyrox.tenants import device_names
+from vyrox.tenants.device_names import MAX_NAME
 from vyrox.tenants.freezes import frozen_since
 
 CONFIRM_FIRST_S: Final = 1.0
 CONFIRM_FOR_S: Final = 900.0
 """After an action was sent, its effect is looked for: first so soon, and at most for so long."""
-
-_POSTGRES_LOCK: Final = "SELECT pg_advisory_xact_lock(7261947)"
-"""Every transaction that changes claims, devices or confirmations holds this lock from its first
-statement on, so that none of two containers waits for the other's rows. The number is arbitrary and
-ours alone."""
 
 Ended = Literal["confirmed", "requested", "failed", "outcome_unknown"]
 
@@ -92,18 +87,11 @@ class DeviceLease(msgspec.Struct, frozen=True):
     token: int
 
 
-def lock(connection: Connection) -> None:
-    """Make this the only transaction that changes claims, devices or confirmations."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_POSTGRES_LOCK).all()
-    # SQLite's writing transaction is exclusive already.
-
-
 def acquire(
     connection: Connection, holds: Sequence[LeaseRequest]
 ) -> list[WorkResult[DeviceLease | Blocked | None]]:
     """Give each device to who wants it, with what it may leave behind; None where it is held."""
-    lock(connection)
+    lock(connection, "containments")
     return [_acquire(connection, hold) for hold in holds]
 
 

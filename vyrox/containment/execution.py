@@ -15,13 +15,13 @@ from vyrox import log
 from vyrox.chain.entry import Receipt
 from vyrox.chain.writer import ChainWriter, Committed
 from vyrox.clock import Clock
-from vyrox.containment import admission, claims, device_names, devices
+from vyrox.containment import admission, claims, devices
 from vyrox.containment.attempt import Attempt, AttemptResult, Outcome
 from vyrox.containment.devices import Blocked, DeviceLease, LeaseRequest
 from vyrox.containment.order_check import CheckClock, OrderCheck
 from vyrox.containment.responder import EdrClients, Responder
 from vyrox.edr.actions import call_of, target_of
-from vyrox.edr.client import ActionResult, Deadline, Device, Order, VendorClient
+from vyrox.edr.client import ActionResult, Deadline, Order, VendorClient
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -33,8 +33,9 @@ from vyrox.errors import (
     VendorLookUpError,
     VendorOutcomeUnknownError,
 )
-from vyrox.models import ContainmentRequest
+from vyrox.models import ContainmentRequest, Device
 from vyrox.store.database import Database
+from vyrox.tenants import device_names
 
 COMMIT_TIMEOUT_S: Final = 5.0
 """For the claim and its entry: beyond it the vendor is not called, whatever is committed later. And

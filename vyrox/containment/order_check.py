@@ -11,14 +11,14 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.clock import Clock
-from vyrox.containment import device_names, devices
+from vyrox.containment import devices
 from vyrox.containment.attempt import Attempt
-from vyrox.containment.device_names import Named
 from vyrox.containment.devices import DeviceLease
-from vyrox.edr.client import Device
 from vyrox.errors import VendorError
-from vyrox.models import NormalizedAlert
+from vyrox.models import Device, NormalizedAlert
 from vyrox.store.database import Database
+from vyrox.tenants import device_names
+from vyrox.tenants.device_names import Named
 from vyrox.tenants.guard_rails import GuardRails, find_named
 
 CheckClock = Callable[[float, float], None]

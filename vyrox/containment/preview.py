@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 
 from vyrox.containment.admission import Known, NotSupported, Refused, admit, know
 from vyrox.containment.responder import EdrClients, Responder, find_responders
-from vyrox.edr.client import Deadline, Device, VendorClient
+from vyrox.edr.client import Deadline, VendorClient
 from vyrox.errors import OperatorError
-from vyrox.models import ContainmentRequest, EdrVendor
+from vyrox.models import ContainmentRequest, Device, EdrVendor
 from vyrox.store.database import Database
 from vyrox.tenants.guard_rails import GuardRails
 

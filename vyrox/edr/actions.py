@@ -23,8 +23,6 @@ _COMPOSITE_ID: Final = re.compile(r"[0-9a-f]{32}:[a-z]+:[0-9a-f]{32}:\S+")
 _THREAT_ID: Final = re.compile(r"[0-9]{1,20}")
 """SentinelOne's name of a threat, which is all that its kill takes."""
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
 
 def is_supported(
     vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
@@ -56,15 +54,6 @@ def target_of(action: ActionType | LiftType) -> Target:
             return "lifted"
         case "PROCESS_KILL":
             return "killed"
-
-
-def normal_host(host: str) -> str:
-    """Return `host` as the vendors write it: identifiers and names have no case.
-
-    CrowdStrike's agent id is 32 hex digits; written as a UUID, it is the same id.
-    """
-    host = host.lower()
-    return host.replace("-", "") if _UUID.fullmatch(host) else host
 
 
 def records_containment(vendor: EdrVendor) -> bool:

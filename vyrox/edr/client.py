@@ -9,23 +9,7 @@ import msgspec
 
 from vyrox.chain.entry import Receipt
 from vyrox.errors import VendorError
-from vyrox.models import NormalizedAlert
-
-
-class Device(msgspec.Struct, frozen=True):
-    """One host at a vendor.
-
-    Attributes:
-        id: The vendor's own identifier, which its actions take.
-        tags: What the customer has put on it at the vendor. None: the vendor's answer had no list
-            of tags, which is not the same as an empty one.
-        contained_by: What `read_containment` returned; empty if it was not asked.
-    """
-
-    id: str
-    hostname: str | None = None
-    tags: tuple[str, ...] | None = None
-    contained_by: tuple[str, ...] = ()
+from vyrox.models import Device, NormalizedAlert
 
 
 class ActionResult(msgspec.Struct, frozen=True):

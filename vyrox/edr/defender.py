@@ -15,20 +15,11 @@ import msgspec
 
 from vyrox import log
 from vyrox.clock import Clock
-from vyrox.edr.client import (
-    ActionResult,
-    Change,
-    Deadline,
-    Device,
-    Finding,
-    Order,
-    Progress,
-    Target,
-)
+from vyrox.edr.client import ActionResult, Change, Deadline, Finding, Order, Progress, Target
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorRequest, VendorResponse
 from vyrox.errors import VendorError
-from vyrox.models import NormalizedAlert
+from vyrox.models import Device, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 

@@ -13,7 +13,6 @@ from vyrox.edr.client import (
     ActionResult,
     Change,
     Deadline,
-    Device,
     Finding,
     Order,
     Progress,
@@ -25,7 +24,7 @@ from vyrox.edr.crowdstrike.processes import is_same_name
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorResponse
 from vyrox.errors import VendorError
-from vyrox.models import NormalizedAlert
+from vyrox.models import Device, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 

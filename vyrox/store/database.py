@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 
 from vyrox.errors import MissingDatabaseError, OperatorError
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S
+from vyrox.store.locks import lock
 from vyrox.store.postgres import Postgres
 from vyrox.store.sqlite import Sqlite
 from vyrox.store.tables import heartbeat
@@ -125,9 +126,7 @@ def _config() -> Config:
 
 
 def _migrate(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # Containers that start together take turns. The number is arbitrary and ours alone.
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7261946)"))
+    lock(connection, "schema")  # containers that start together take turns
     config = _config()
     config.attributes["connection"] = connection
     try:

@@ -14,14 +14,13 @@ from sqlalchemy import Connection
 
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.containment import device_names, devices
-from vyrox.containment.device_names import Named
-from vyrox.edr.actions import normal_host
-from vyrox.edr.client import Device
-from vyrox.models import EdrVendor, NormalizedAlert
+from vyrox.models import Device, EdrVendor, NormalizedAlert, normal_host
+from vyrox.store.locks import lock
 from vyrox.store.postgres import insert_postgres
 from vyrox.store.sqlite import insert_sqlite
 from vyrox.store.tables import containments_begun, guard_rails, tenant_credentials
+from vyrox.tenants import device_names
+from vyrox.tenants.device_names import Named
 from vyrox.tenants.freezes import EVERY_TENANT
 
 HOUR_S: Final = 3600
@@ -290,8 +289,8 @@ def _in_force(rows: Iterable[sa.Row[tuple[object, ...]]], wanted: set[str]) -> d
 def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now: float) -> int:
     """Make `rails` the tenant's guard rails, and record what has changed; return their version.
 
-    The caller holds `devices.lock` since it read the ones before: no change is lost, and no claim
-    that has read them commits later.
+    The caller holds the lock `containments` since it read the earlier ones: no change is lost, and
+    no claim that has read them commits later.
     """
     newest = connection.execute(_NEWEST).scalar() or 0
     values = {
@@ -324,7 +323,7 @@ class Frozen(msgspec.Struct, frozen=True):
 
 def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> Frozen:
     """Stop, or allow again, whatever acts for the tenant, or for EVERY_TENANT."""
-    devices.lock(connection)
+    lock(connection, "containments")
     before = find(connection, [tenant_id])[tenant_id]
     if tenant_id == EVERY_TENANT:
         before = Rails(frozen_at=before.all_frozen_at)
@@ -339,7 +338,7 @@ def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) 
 
 def refuse_other_hosts(connection: Connection, tenant_id: str, now: float) -> None:
     """Refuse hosts that the alert does not name, from now on: the default of a new tenant."""
-    devices.lock(connection)
+    lock(connection, "containments")
     rails = find(connection, [tenant_id])[tenant_id]
     if rails.other_hosts != "refuse":
         changed = msgspec.structs.replace(rails, other_hosts="refuse")

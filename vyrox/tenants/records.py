@@ -9,16 +9,13 @@ from sqlalchemy import Connection
 
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.containment import devices
 from vyrox.errors import OperatorError
 from vyrox.models import FieldMap, Vendor
-from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
+from vyrox.store.locks import lock
+from vyrox.store.tables import edr_credentials, tenant_credentials
 from vyrox.tenants import guard_rails
 
 _table: Final = tenant_credentials.c
-
-_ADVISORY_LOCK: Final = 7261948
-"""Held by whoever changes the table, so that versions become visible in order. Ours alone."""
 
 
 class TenantRow(msgspec.Struct, frozen=True):
@@ -120,26 +117,8 @@ def rotate_tenant(
     _append_tenant_changed(connection, tenant_id, vendor, "rotated", now)
 
 
-class Remains(msgspec.Struct, frozen=True):
-    """What is left of a tenant whose row for one vendor was disabled.
-
-    Attributes:
-        vendors: At which it is still onboarded.
-        contained: (vendor, device id, host name) of what Vyrox has contained, or may have.
-        edr_vendors: At which it has credentials.
-        unfinished: Alerts that no consumer has finished.
-        quarantined: Payloads in quarantine that were not replayed.
-    """
-
-    vendors: tuple[str, ...]
-    contained: tuple[tuple[str, str, str | None], ...]
-    edr_vendors: tuple[str, ...]
-    unfinished: int
-    quarantined: int
-
-
-def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> Remains:
-    """Disable the tenant at `vendor`, forget its secrets, and return what remains.
+def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> None:
+    """Disable the tenant at `vendor` and forget its secrets.
 
     The row stays (contract 8); without another one that is enabled, no new action is carried out
     for the tenant (contract 35).
@@ -148,7 +127,7 @@ def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: f
         OperatorError: Not onboarded.
     """
     # So no claim that has seen the row enabled commits later.
-    devices.lock(connection)
+    lock(connection, "containments")
     _enabled(connection, tenant_id, vendor)
     connection.execute(
         tenant_credentials.update()
@@ -161,26 +140,6 @@ def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: f
         )
     )
     _append_tenant_changed(connection, tenant_id, vendor, "removed", now)
-    return _remains(connection, tenant_id)
-
-
-def _remains(connection: Connection, tenant_id: str) -> Remains:
-    def texts(column: sa.Column[str], *conditions: sa.ColumnElement[bool]) -> tuple[str, ...]:
-        query = sa.select(column).where(*conditions).order_by(column)
-        return tuple(connection.execute(query).scalars())
-
-    def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
-        query = sa.select(sa.func.count()).select_from(table).where(*conditions)
-        return connection.execute(query).scalar_one()
-
-    a, q, e = alerts.c, quarantine.c, edr_credentials.c
-    return Remains(
-        vendors=texts(_table.vendor, _table.tenant_id == tenant_id, _table.disabled_at.is_(None)),
-        contained=tuple(devices.list_contained(connection, tenant_id)),
-        edr_vendors=texts(e.vendor, e.tenant_id == tenant_id),
-        unfinished=count(alerts, a.tenant_id == tenant_id, a.finished_at.is_(None)),
-        quarantined=count(quarantine, q.tenant_id == tenant_id, q.replayed_at.is_(None)),
-    )
 
 
 def set_field_map(
@@ -244,8 +203,7 @@ def _is(tenant_id: str, vendor: Vendor) -> sa.ColumnElement[bool]:
 def _find(
     connection: Connection, tenant_id: str, vendor: Vendor
 ) -> sa.Row[tuple[object, ...]] | None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+    lock(connection, "tenants")
     query = sa.select(tenant_credentials).where(_is(tenant_id, vendor))
     return connection.execute(query).one_or_none()
 

@@ -17,7 +17,6 @@ from vyrox.edr.client import (
     ActionResult,
     Change,
     Deadline,
-    Device,
     Finding,
     Order,
     Progress,
@@ -32,7 +31,7 @@ from vyrox.edr.crowdstrike.rtr import Output, command_output, kill
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorRequest
 from vyrox.errors import VendorError
-from vyrox.models import NormalizedAlert
+from vyrox.models import Device, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 409, 429})
 

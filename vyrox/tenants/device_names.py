@@ -39,7 +39,7 @@ class Named(msgspec.Struct, frozen=True):
 def remember(
     connection: Connection, tenant_id: str, vendor: str, device_id: str, name: str | None
 ) -> None:
-    """Store that the device has this name now. The caller holds `devices.lock`."""
+    """Store that the device has this name now. The caller holds the lock `containments`."""
     # PostgreSQL's text cannot hold a NUL, and a vendor's answer can.
     name = (name or "").replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_NAME]
     seen = find(connection, tenant_id, vendor, device_id)

@@ -1,0 +1,47 @@
+"""What is left of a tenant that was removed at a vendor (contract 35)."""
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.containment import devices
+from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
+
+
+class Remains(msgspec.Struct, frozen=True):
+    """What is left of a tenant whose row for one vendor was disabled.
+
+    Attributes:
+        vendors: At which it is still onboarded.
+        contained: (vendor, device id, host name) of what Vyrox has contained, or may have.
+        edr_vendors: At which it has credentials.
+        unfinished: Alerts that no consumer has finished.
+        quarantined: Payloads in quarantine that were not replayed.
+    """
+
+    vendors: tuple[str, ...]
+    contained: tuple[tuple[str, str, str | None], ...]
+    edr_vendors: tuple[str, ...]
+    unfinished: int
+    quarantined: int
+
+
+def list_remains(connection: Connection, tenant_id: str) -> Remains:
+    """Return what is left of a tenant, in the transaction that removes it."""
+
+    def texts(column: sa.Column[str], *conditions: sa.ColumnElement[bool]) -> tuple[str, ...]:
+        query = sa.select(column).where(*conditions).order_by(column)
+        return tuple(connection.execute(query).scalars())
+
+    def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(table).where(*conditions)
+        return connection.execute(query).scalar_one()
+
+    a, q, e, t = alerts.c, quarantine.c, edr_credentials.c, tenant_credentials.c
+    return Remains(
+        vendors=texts(t.vendor, t.tenant_id == tenant_id, t.disabled_at.is_(None)),
+        contained=tuple(devices.list_contained(connection, tenant_id)),
+        edr_vendors=texts(e.vendor, e.tenant_id == tenant_id),
+        unfinished=count(alerts, a.tenant_id == tenant_id, a.finished_at.is_(None)),
+        quarantined=count(quarantine, q.tenant_id == tenant_id, q.replayed_at.is_(None)),
+    )
