@@ -1,6 +1,5 @@
 """The documentation says what is there: settings, commands, links, versions, contract numbers."""
 
-import ast
 import dataclasses
 import re
 import shlex
@@ -183,33 +182,6 @@ def test_documented_commands_cover_every_command() -> None:
         for leaf in leaves(cli, "")
         if not any(text.startswith(f"{leaf} ") for text in documented)
     ] == []
-
-
-def layers() -> dict[str, int]:
-    """Module or package -> its row, counted from the top, in the page's order of imports."""
-    _, _, below = (DOCS / "architecture.md").read_text().partition("\n## Who may import whom\n")
-    rows = _FENCED.findall(below)[0].splitlines()
-    return {module: row for row, modules in enumerate(rows) for module in modules.split()}
-
-
-def imported_modules(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "vyrox":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vyrox."):
-            found.add(str(node.module).split(".")[1])
-    return found
-
-
-@pytest.mark.parametrize("module", layers())
-def test_modules_import_downward_as_the_architecture_says(module: str) -> None:
-    rows = layers()
-    package = ROOT / "vyrox" / module
-    paths = list(package.rglob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
-    imported = {name for path in paths for name in imported_modules(path)} - {module}
-    assert paths
-    assert [name for name in imported if name in rows and rows[name] <= rows[module]] == []
 
 
 def test_dependency_versions_are_those_in_the_lock_file() -> None:
