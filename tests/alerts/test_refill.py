@@ -496,9 +496,7 @@ class World:
 EVENTS: Final = [name for name in vars(World) if name[0] != "_" and name != "happens"]
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(EVENTS), st.sampled_from(TENANTS), st.integers(1, 4)),

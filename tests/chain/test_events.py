@@ -257,9 +257,7 @@ a_step = st.one_of(
 )
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(a_step, max_size=20))
 async def test_note_and_flush_tell_of_each_once_however_they_alternate(
     database: Database, steps: list[tuple[str, int] | str]

@@ -198,9 +198,7 @@ a_step = st.one_of(
 )
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(a_step, max_size=15), kind=st.sampled_from([None, "x"]))
 async def test_events_followed_are_each_given_once_whatever_the_clocks_say(
     database: Database,

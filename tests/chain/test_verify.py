@@ -397,7 +397,6 @@ forms = st.sampled_from([array, lines])
 places = st.integers(0, len(lines(LONGER)) - 1)
 
 
-@settings(deadline=None, max_examples=300)
 @given(forms, places, st.integers(0, 7))
 def test_main_notices_a_flipped_bit(
     form: Callable[[Sequence[bytes]], bytes], place: int, bit: int
@@ -408,7 +407,6 @@ def test_main_notices_a_flipped_bit(
     assert status == expected_status(LONGER, bytes(export))
 
 
-@settings(deadline=None, max_examples=300)
 @given(forms, places, st.integers(0, 700), st.binary(max_size=8) | st.sampled_from(LONGER))
 def test_main_notices_bytes_removed_and_put_in(
     form: Callable[[Sequence[bytes]], bytes], place: int, removed: int, put_in: bytes
@@ -477,7 +475,6 @@ def append_chain(entries: list[bytes], at: int, to: int) -> None:
         append_chain,
     ],
 )
-@settings(deadline=None, max_examples=36)
 @given(forms, st.integers(0, 5), st.integers(0, 5))
 def test_main_notices_entries_that_were(
     change: Callable[[list[bytes], int, int], None],

@@ -666,9 +666,7 @@ def run_machine(database_url: str | None, data_dir: Path) -> None:
             def __init__(self) -> None:
                 super().__init__(runner, containers, clock)
 
-        run_state_machine_as_test(
-            Machine, settings=settings(max_examples=10, stateful_step_count=15, deadline=None)
-        )
+        run_state_machine_as_test(Machine, settings=settings(stateful_step_count=15, deadline=None))
         for container in containers:
             runner.run(container.stop())
 

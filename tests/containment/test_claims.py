@@ -631,9 +631,7 @@ def run_machine(database_url: str | None, data_dir: Path) -> None:
             def __init__(self) -> None:
                 super().__init__(runner, database)
 
-        run_state_machine_as_test(
-            Machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None)
-        )
+        run_state_machine_as_test(Machine, settings=settings(stateful_step_count=25, deadline=None))
         runner.run(opened.aclose())
 
 

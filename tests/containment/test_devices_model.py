@@ -199,4 +199,4 @@ class Site(RuleBasedStateMachine):
 
 
 TestSite = Site.TestCase
-TestSite.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestSite.settings = settings(stateful_step_count=25, deadline=None)

@@ -953,7 +953,6 @@ DOCUMENTED: Final = {
 
 @limits(
     deadline=None,
-    max_examples=200,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(body=bodies(), signs=st.booleans() | st.just(True))

@@ -4,7 +4,7 @@ import json
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trial.mock_edr import Caller, Falcon, defender_of, falcon_of, sentinelone_of
@@ -113,7 +113,6 @@ JSON_TEXTS = st.recursive(
     body=st.binary() | JSON_TEXTS,
     media_type=st.sampled_from(["application/json", "application/x-www-form-urlencoded", "x"]),
 )
-@settings(max_examples=30, deadline=None)
 async def test_no_body_breaks_the_mock_or_acts(
     vendor: str, path: str, body: bytes, media_type: str
 ) -> None:
