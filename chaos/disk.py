@@ -62,7 +62,7 @@ async def _failing_commits(lists: Lists, here: Site, seconds: float) -> Row:
 
 async def _full(lists: Lists, here: Site) -> Row:
     load = await _prepared(lists, here)
-    with closing(sqlite3.connect(here.data_dir / "vyrox.store.database")) as connection:
+    with closing(sqlite3.connect(here.data_dir / "vyrox.db")) as connection:
         [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
     now = asyncio.get_running_loop().time
     async with here.service(*COMMAND, MAX_PAGES=str(pages + SPARE_PAGES)) as service:

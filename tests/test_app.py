@@ -123,9 +123,7 @@ def test_lifespan_refuses_a_database_that_is_away(data_dir: Path) -> None:
 
 
 def test_lifespan_refuses_a_file_that_is_no_database(settings: Settings) -> None:
-    (settings.data_dir / "vyrox.store.database").write_bytes(
-        b"no database, whatever its name\n" * 100
-    )
+    (settings.data_dir / "vyrox.db").write_bytes(b"no database, whatever its name\n" * 100)
     with pytest.raises(OperatorError, match=r"^the database cannot be opened: [^\n]+$"):
         open_and_close(settings)
 

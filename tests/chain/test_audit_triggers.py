@@ -74,7 +74,7 @@ async def test_audit_log_change_is_refused_as_a_broken_constraint_and_not_as_an_
 @pytest.fixture
 def sqlite_connection(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """A connection of somebody else's, without the settings that the service gives its own."""
-    with contextlib.closing(sqlite3.connect(data_dir / "vyrox.store.database")) as connection:
+    with contextlib.closing(sqlite3.connect(data_dir / "vyrox.db")) as connection:
         yield connection
 
 

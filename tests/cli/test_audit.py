@@ -493,7 +493,7 @@ def test_verify_live_of_what_nobody_changed_contract_30(vyrox: Vyrox) -> None:
 
 def test_verify_live_that_cannot_look_says_so(on_sqlite: Vyrox, data_dir: Path) -> None:
     """With another exit code than for what was tampered with."""
-    (data_dir / "vyrox.store.database").write_bytes(b"no database, whatever its name\n" * 100)
+    (data_dir / "vyrox.db").write_bytes(b"no database, whatever its name\n" * 100)
     result = on_sqlite("audit", "verify", "--live", TENANT)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("vyrox: not checked: ")

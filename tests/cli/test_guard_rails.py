@@ -287,7 +287,7 @@ def test_freeze_tries_again_while_the_database_is_locked_contract_39(
 ) -> None:
     vyrox = known(Vyrox(data_dir))
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 1)
-    locked = closing(sqlite3.connect(data_dir / "vyrox.store.database", isolation_level=None))
+    locked = closing(sqlite3.connect(data_dir / "vyrox.db", isolation_level=None))
     opened: list[Path] = []
 
     def opens_and_unlocks(

@@ -824,7 +824,7 @@ async def test_execute_has_no_rate_limit_by_default_contract_19(dry: Proxied) ->
 @asynccontextmanager
 async def locked(settings: Settings) -> AsyncIterator[None]:
     """Hold SQLite's write lock, as another process that never ends its write does."""
-    path = settings.data_dir / "vyrox.store.database"
+    path = settings.data_dir / "vyrox.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as locking:
         locking.execute("BEGIN IMMEDIATE")
         yield

@@ -142,7 +142,7 @@ async def own_postgres_database(
 @asynccontextmanager
 async def locked_sqlite(settings: Settings) -> AsyncIterator[Outage]:
     """Give a way to lock the database, as another process that never ends its write does."""
-    path = settings.data_dir / "vyrox.store.database"
+    path = settings.data_dir / "vyrox.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as locking:
 
         async def execute(statement: str) -> None:

@@ -53,10 +53,10 @@ def test_prepare_leaves_the_mode_of_a_directory_and_hides_what_is_made_contract_
 ) -> None:
     """A mounted volume has the mode that its platform gives it."""
     data_dir.chmod(0o775)
-    (data_dir / "vyrox.store.database").write_bytes(b"kept")
+    (data_dir / "vyrox.db").write_bytes(b"kept")
 
     assert mode(prepare(data_dir)) == 0o775
-    assert (data_dir / "vyrox.store.database").read_bytes() == b"kept"
+    assert (data_dir / "vyrox.db").read_bytes() == b"kept"
     (data_dir / "file").touch()
     (data_dir / "directory").mkdir()
     with owned(data_dir):
@@ -81,8 +81,8 @@ def test_prepare_refuses_a_file_of_another_user_in_it_contract_48(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who runs Vyrox as root once would else find its database closed to the service."""
-    (data_dir / "vyrox.store.database").touch()
-    give_away(data_dir / "vyrox.store.database", monkeypatch)
+    (data_dir / "vyrox.db").touch()
+    give_away(data_dir / "vyrox.db", monkeypatch)
     with pytest.raises(OperatorError, match=" belongs to "):
         prepare(data_dir)
 

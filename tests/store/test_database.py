@@ -197,6 +197,12 @@ async def test_open_database_again_keeps_what_is_there(
         assert await database.read(tenants) == ["acme"]
 
 
+async def test_open_database_finds_the_file_of_earlier_versions(data_dir: Path) -> None:
+    """Under another name, an upgrade would begin with an empty database."""
+    async with open_database(None, data_dir):
+        assert (data_dir / "vyrox.db").is_file()
+
+
 async def test_open_database_of_a_later_version_is_refused(
     database_url: str | None, data_dir: Path
 ) -> None:
@@ -282,7 +288,7 @@ async def test_open_database_without_its_directory_is_unavailable(tmp_path: Path
 
 
 async def test_open_database_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "vyrox.store.database").write_bytes(b"no database" * 1000)
+    (tmp_path / "vyrox.db").write_bytes(b"no database" * 1000)
     with pytest.raises(DatabaseUnavailableError, match="not a database"):
         async with open_database(None, tmp_path):
             pass
@@ -600,7 +606,7 @@ async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract
     data_dir: Path,
 ) -> None:
     async with open_database(None, data_dir) as database:
-        holder = sqlite3.connect(data_dir / "vyrox.store.database", isolation_level=None)
+        holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         assert "TimeoutError" in await refused(
             database.write(insert_tenant, CANARY, 1, timeout_s=0.1)
@@ -615,7 +621,7 @@ async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract
 async def test_sqlite_new_file_behind_a_lock_is_unavailable_and_then_opens(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder = sqlite3.connect(data_dir / "vyrox.store.database", isolation_level=None)
+    holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)

@@ -29,7 +29,7 @@ from vyrox.store.tables import heartbeat
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-SQLITE_FILE: Final = "vyrox.store.database"
+SQLITE_FILE: Final = "vyrox.db"
 """In the data directory."""
 
 MIGRATION_TIMEOUT_S: Final = 600.0
