@@ -138,6 +138,13 @@ MUTANTS: Final = (
         ("tests/containment/test_clocks.py",),
     ),
     Mutant(
+        "an order is not checked before each attempt",
+        "vyrox/edr/calls.py",
+        "        if order is None or self._is_fresh():\n",
+        "        if order is None or order is not None:\n",
+        ("tests/edr/test_calls.py", "tests/edr/test_rate_limits.py"),
+    ),
+    Mutant(
         "a freeze of every tenant is read for no tenant",
         "vyrox/tenants/freezes.py",
         '(EVERY_TENANT, sa.bindparam("tenant"))',

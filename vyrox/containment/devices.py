@@ -47,6 +47,15 @@ WHERE devices.owner IS NULL OR devices.lease_until <= :now
 RETURNING token
 """
 
+# Made once: making a statement costs more than running it.
+_IS_HELD: Final = sa.select(sa.literal(1)).where(
+    _d.tenant_id == sa.bindparam("tenant"),
+    _d.vendor == sa.bindparam("of_vendor"),
+    _d.device_id == sa.bindparam("device"),
+    _d.token == sa.bindparam("its_token"),
+    _d.owner == sa.bindparam("its_owner"),
+)
+
 
 class LeaseRequest(msgspec.Struct, frozen=True):
     """What wants to act on a device.
@@ -141,8 +150,14 @@ def _acquire(
 
 def is_held(connection: Connection, held: DeviceLease, owner: str) -> bool:
     """Return whether the device is still the attempt's, and no later one has taken it."""
-    query = sa.select(sa.literal(1)).where(_is(held), _d.token == held.token, _d.owner == owner)
-    return connection.execute(query).first() is not None
+    parameters = {
+        "tenant": held.tenant_id,
+        "of_vendor": held.vendor,
+        "device": held.device_id,
+        "its_token": held.token,
+        "its_owner": owner,
+    }
+    return connection.execute(_IS_HELD, parameters).first() is not None
 
 
 def _blocked(connection: Connection, hold: LeaseRequest) -> Blocked | None:

@@ -21,6 +21,15 @@ MAX_NAME: Final = 256
 """Characters of a name, as of a request's `host`; the rest is cut off."""
 
 _n: Final = device_names.c
+_IS_DEVICE: Final = sa.and_(
+    _n.tenant_id == sa.bindparam("tenant"),
+    _n.vendor == sa.bindparam("of_vendor"),
+    _n.device_id == sa.bindparam("device"),
+)
+# Made once: making a statement costs more than running it.
+_FIND: Final = sa.select(_n.name).where(_IS_DEVICE).order_by(_n.number)
+_LAST: Final = sa.select(sa.func.max(_n.number)).where(_IS_DEVICE)
+_FORGET: Final = device_names.delete().where(_IS_DEVICE, _n.name == sa.bindparam("forgotten"))
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -45,28 +54,18 @@ def remember(
     seen = find(connection, tenant_id, vendor, device_id)
     if not name or name in seen:
         return
+    device = _parameters(tenant_id, vendor, device_id)
     if len(seen) >= MAX_NAMES:
-        newest = device_names.delete().where(_is(tenant_id, vendor, device_id), _n.name == seen[-1])
-        connection.execute(newest)
-    # Not the number of names: after the deletion, it would be the number of the next one too.
-    number = sa.select(sa.func.coalesce(sa.func.max(_n.number), 0) + 1).where(
-        _is(tenant_id, vendor, device_id)
-    )
-    connection.execute(
-        device_names.insert().values(
-            tenant_id=tenant_id,
-            vendor=vendor,
-            device_id=device_id,
-            name=name,
-            number=number.scalar_subquery(),
-        )
-    )
+        connection.execute(_FORGET, {**device, "forgotten": seen[-1]})
+    last: int | None = connection.execute(_LAST, device).scalar()
+    row = {"tenant_id": tenant_id, "vendor": vendor, "device_id": device_id, "name": name}
+    connection.execute(device_names.insert(), {**row, "number": (last or 0) + 1})
 
 
 def find(connection: Connection, tenant_id: str, vendor: str, device_id: str) -> tuple[str, ...]:
     """Return the names under which the device was seen, the oldest first."""
-    query = sa.select(_n.name).where(_is(tenant_id, vendor, device_id)).order_by(_n.number)
-    return tuple(connection.execute(query).scalars())
+    device = _parameters(tenant_id, vendor, device_id)
+    return tuple(connection.execute(_FIND, device).scalars())
 
 
 def warn(tenant_id: str, rule: str, named: Named) -> None:
@@ -82,5 +81,5 @@ def warn(tenant_id: str, rule: str, named: Named) -> None:
     )
 
 
-def _is(tenant_id: str, vendor: str, device_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(_n.tenant_id == tenant_id, _n.vendor == vendor, _n.device_id == device_id)
+def _parameters(tenant_id: str, vendor: str, device_id: str) -> dict[str, object]:
+    return {"tenant": tenant_id, "of_vendor": vendor, "device": device_id}
