@@ -13,7 +13,7 @@ from vyrox.chain.entry import Receipt
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import ActionResult, Change, Deadline, Finding, Order, Progress, Target
 from vyrox.edr.vendors import Credentials
-from vyrox.models import Device, EdrVendor, NormalizedAlert, Vendor
+from vyrox.models import Device, EdrVendor, Isolation, NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, edr_credentials
 
@@ -68,7 +68,7 @@ class FakeVendor:
         self.devices: dict[str, Device] = {}
         self.progress: Progress | Exception = "pending"
         self.looks: list[tuple[str, Target, str | None]] = []
-        self.contained_by: tuple[str, ...] = ()
+        self.contained_by: tuple[Isolation, ...] = ()
         self.looked = asyncio.Event()
         self.read = asyncio.Event()
         self.read.set()
@@ -127,7 +127,7 @@ class FakeVendor:
             raise self.progress
         return self.progress
 
-    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[str, ...]:
+    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[Isolation, ...]:
         return self.contained_by
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:

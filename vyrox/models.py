@@ -85,6 +85,18 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class Isolation(msgspec.Struct, frozen=True):
+    """An action that contains a device, as the vendor's record shows it.
+
+    Attributes:
+        reference: What the vendor calls the action.
+        comment: What the client that requested it has written.
+    """
+
+    reference: str
+    comment: str | None = None
+
+
 class Device(msgspec.Struct, frozen=True):
     """One host at a vendor.
 
@@ -98,7 +110,7 @@ class Device(msgspec.Struct, frozen=True):
     id: str
     hostname: str | None = None
     tags: tuple[str, ...] | None = None
-    contained_by: tuple[str, ...] = ()
+    contained_by: tuple[Isolation, ...] = ()
 
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

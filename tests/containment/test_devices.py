@@ -37,7 +37,7 @@ from vyrox.errors import (
     VendorLookUpError,
     VendorOutcomeUnknownError,
 )
-from vyrox.models import ContainmentRequest, Device
+from vyrox.models import ContainmentRequest, Device, Isolation
 from vyrox.store import tables
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails
@@ -261,7 +261,7 @@ async def test_lift_of_what_others_have_contained_again_is_refused_contract_34(
     async with defending(database) as proxy:
         proxy.acting.answer = ActionResult(confirmed=True, reference="vyrox-1")
         assert await proxy.execute(DEFENDED) == EXECUTED
-        proxy.acting.contained_by = contained_by
+        proxy.acting.contained_by = tuple(map(Isolation, contained_by))
         if may_lift:
             assert await proxy.execute(RELEASE) == EXECUTED
             return
@@ -281,7 +281,7 @@ async def test_lift_of_what_vyrox_contained_twice_is_vyroxs_contract_34(
             confirmed = number == 1  # which also ends the check of the first
             proxy.acting.answer = ActionResult(confirmed=confirmed, reference=f"vyrox-{number}")
             assert await proxy.execute(other(DEFENDED, f"{number}")) == EXECUTED
-        proxy.acting.contained_by = ("vyrox-1", "vyrox-0")
+        proxy.acting.contained_by = (Isolation("vyrox-1"), Isolation("vyrox-0"))
         assert await proxy.execute(RELEASE) == EXECUTED
         with pytest.raises(RefusedByPolicyError, match="not contained by vyrox"):
             await proxy.execute(other(RELEASE, "again"))
@@ -294,9 +294,36 @@ async def test_lift_on_top_of_another_ones_old_isolation_is_refused_contract_34(
     async with defending(database) as proxy:
         proxy.acting.answer = ActionResult(confirmed=True, reference="vyrox-1")
         assert await proxy.execute(DEFENDED) == EXECUTED
-        proxy.acting.contained_by = ("vyrox-1", "analyst-1")
+        proxy.acting.contained_by = (Isolation("vyrox-1"), Isolation("analyst-1"))
         with pytest.raises(RefusedByPolicyError, match="contained by others"):
             await proxy.execute(RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("comment", "may_lift"),
+    [
+        pytest.param("Vyrox: request c1, approved by jane", True, id="allow_vyroxs"),
+        pytest.param("Vyrox: request c2, approved by jane", False, id="reject_another_request"),
+        pytest.param("isolated again, by the analyst", False, id="reject_an_analysts"),
+        pytest.param(None, False, id="reject_without_a_comment"),
+    ],
+)
+async def test_lift_after_an_unknown_outcome_goes_by_the_comment_contract_34(
+    database: Database, comment: str | None, may_lift: bool
+) -> None:
+    """The vendor's response was lost, so the id of Vyrox's own action is not known."""
+    async with defending(database) as proxy:
+        proxy.acting.failure = VendorOutcomeUnknownError("reset")
+        with pytest.raises(VendorOutcomeUnknownError):
+            await proxy.execute(other(DEFENDED, "c1"))
+        proxy.acting.failure = None
+        proxy.acting.contained_by = (Isolation("some-id", comment),)
+        if may_lift:
+            assert await proxy.execute(RELEASE) == EXECUTED
+            return
+        with pytest.raises(RefusedByPolicyError, match="contained by others"):
+            await proxy.execute(RELEASE)
+        assert len(await entries(database)) == 1
 
 
 async def test_lift_whose_record_cannot_be_read_is_502_and_claims_nothing_contract_34(

@@ -94,10 +94,10 @@ class Site:
         return [request.endpoint or "?" for request in self.mock.requests]
 
 
-def isolate(mock: MockEdr, machine_id: str) -> None:
-    """Have Defender know of an isolation that has succeeded."""
+def isolate(mock: MockEdr, machine_id: str, age_s: float = 60) -> None:
+    """Have Defender know of an isolation of somebody else's that has succeeded."""
     mock.defender.machines[machine_id].is_isolated = True
-    earlier = mock.clock.now() - 60
+    earlier = mock.clock.now() - age_s
     mock.defender.actions[ISOLATION] = MachineAction(
         id=ISOLATION,
         type="Isolate",

@@ -22,7 +22,7 @@ from tests.edr.vendor import (
 )
 from vyrox.edr.client import ActionResult, Progress, Target
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.models import Device
+from vyrox.models import Device, Isolation
 
 MACHINE = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"
 OTHER = "f" * 40
@@ -333,6 +333,15 @@ async def test_contain_answered_with_an_action_in_progress_has_changed_nothing_c
     assert fake.paths == [f"GET {ACTIONS}", f"POST {ISOLATE}"]
 
 
+async def test_contain_answered_with_an_old_action_is_not_confirmed_contract_41(
+    fake: FakeVendor,
+) -> None:
+    old = action(status="Succeeded", age_s=FRESH_S + 1)
+    fake.on("GET", ACTIONS, actions(old))
+    fake.on("POST", ISOLATE, answer(201, old))
+    assert await contained(fake) == ActionResult(confirmed=False, changed=False)
+
+
 @pytest.mark.parametrize(
     "after", [actions(action("Unisolate", "Pending")), actions(action(scope="Selective"))]
 )
@@ -486,7 +495,8 @@ async def test_read_containment_names_the_isolations_since_the_last_end_contract
 ) -> None:
     fake.on("GET", ACTIONS, actions(*listed))
     async with client_of(fake, "defender") as client:
-        assert await client.read_containment(MACHINE, deadline()) == contained_by
+        found = await client.read_containment(MACHINE, deadline())
+    assert found == tuple(Isolation(each, "by jane") for each in contained_by)
     assert fake.paths == [f"GET {ACTIONS}"]
 
 

@@ -13,13 +13,13 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.edr.mocked import Mocks, Site, isolate, serving_mocks
+from tests.edr.mocked import ISOLATION, Mocks, Site, isolate, serving_mocks
 from tests.edr.vendor import Refusing, alert, deadline
 from vyrox.edr.client import ActionResult, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.transport.calls import open_http
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.models import EdrVendor
+from vyrox.models import EdrVendor, Isolation
 from vyrox.trial.mock_edr import fleet
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.faults import Fault
@@ -388,6 +388,23 @@ async def test_contain_after_an_isolation_ended_without_an_action_isolates_again
     reference = again.reference
     reading_it = site.client.read_progress(machine.id, "contained", reference, deadline())
     assert await reading_it == "reached"
+
+
+async def test_read_containment_shows_who_isolated_again_contract_34(field: Field) -> None:
+    """Vyrox's isolation was released by an analyst, who isolated the machine again later."""
+    site = field.vendor("defender")
+    machine = fleet.MDE_WORKSTATION_01
+    done = await containing(site, 30)
+    site.mock.tick()
+    [vyroxs] = await site.client.read_containment(machine, deadline())
+    assert vyroxs == Isolation(done.reference or "", "by jane")
+    await lifting(site, 30)
+    site.mock.tick(1)
+    assert await site.client.read_containment(machine, deadline()) == ()
+    isolate(site.mock, machine, age_s=0)
+    assert await site.client.read_containment(machine, deadline()) == (
+        Isolation(ISOLATION, "earlier"),
+    )
 
 
 async def test_contain_that_the_vendor_refuses_to_repeat(field: Field) -> None:

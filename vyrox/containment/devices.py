@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import WorkResult
+from vyrox.edr.actions import comment_start
 from vyrox.edr.client import Target
 from vyrox.models import Device, EdrVendor, normal_host
 from vyrox.store.locks import lock
@@ -346,16 +347,22 @@ def is_others(
 ) -> bool:
     """Return whether the vendor's record shows that others contain a device that Vyrox contained.
 
-    False if the record, or the name of one of Vyrox's containments at the vendor, is not known.
+    Vyrox's own containments are known by their references. If the vendor's response was lost there
+    is none, and the comment that Vyrox sent tells. A row that was a mark has no request either.
     """
-    query = sa.select(_c.reference).where(
+    query = sa.select(_c.reference, _c.execution).where(
         _c.tenant_id == tenant_id,
         _c.vendor == vendor,
         _c.device_id == device.id,
         _IS_CONTAINMENT,
     )
-    vyroxs = set(connection.execute(query).scalars())
-    return bool(vyroxs) and None not in vyroxs and not vyroxs.issuperset(device.contained_by)
+    rows = connection.execute(query).all()
+    references = {row.reference for row in rows}
+    comments = tuple(comment_start(row.execution.decode()) for row in rows if row.reference is None)
+    return bool(rows) and any(
+        each.reference not in references and not (each.comment or "").startswith(comments)
+        for each in device.contained_by
+    )
 
 
 def outcome_event(

@@ -20,7 +20,7 @@ from vyrox.containment.attempt import Attempt, AttemptResult, Outcome
 from vyrox.containment.devices import Blocked, DeviceLease, LeaseRequest
 from vyrox.containment.order_check import CheckClock, OrderCheck
 from vyrox.containment.responder import EdrClients, Responder
-from vyrox.edr.actions import call_of, target_of
+from vyrox.edr.actions import call_of, comment_start, target_of
 from vyrox.edr.client import ActionResult, Deadline, Order, VendorClient
 from vyrox.errors import (
     ActionNotSupportedError,
@@ -306,7 +306,7 @@ class Containment:
         check = OrderCheck(
             self._database, self._clock, self._check_clock, claim, held, device, who.alert
         )
-        comment = f"Vyrox: request {request.request_id}, approved by {request.approved_by}"
+        comment = f"{comment_start(request.request_id)}, approved by {request.approved_by}"
         order = Order(device, comment, receipt, deadline, check.check)
         try:
             # The client ends by itself with the deadline; this is for one that does not.

@@ -56,6 +56,11 @@ def target_of(action: ActionType | LiftType) -> Target:
             return "killed"
 
 
+def comment_start(request_id: str) -> str:
+    """Return how the comment on an action of Vyrox's starts, in the vendor's own log."""
+    return f"Vyrox: request {request_id}"
+
+
 def records_containment(vendor: EdrVendor) -> bool:
     """Return whether the vendor's record says which action contains a device."""
     return vendor == "defender"

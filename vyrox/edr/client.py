@@ -9,7 +9,7 @@ import msgspec
 
 from vyrox.chain.entry import Receipt
 from vyrox.errors import VendorError
-from vyrox.models import Device, NormalizedAlert
+from vyrox.models import Device, Isolation, NormalizedAlert
 
 
 class ActionResult(msgspec.Struct, frozen=True):
@@ -125,8 +125,8 @@ class VendorClient(Protocol):
         """Return how far an action has come that was sent earlier; changes nothing."""
         ...
 
-    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[str, ...]:
-        """Return the references of all actions that contain a device now, whoever asked for them.
+    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[Isolation, ...]:
+        """Return all actions that contain a device now, whichever client requested them.
 
         Changes nothing. Empty if the device is not contained, or the vendor's record cannot tell.
         """

@@ -19,7 +19,7 @@ from vyrox.edr.client import ActionResult, Change, Deadline, Finding, Order, Pro
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorRequest, VendorResponse
 from vyrox.errors import VendorError
-from vyrox.models import Device, NormalizedAlert
+from vyrox.models import Device, Isolation, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
@@ -83,6 +83,7 @@ class _Action(_Body, frozen=True, kw_only=True, rename="camel"):
         default=None, name="lastUpdateDateTimeUtc"
     )
     scope: str | None = None
+    comment: str | None = msgspec.field(default=None, name="requestorComment")
 
     @property
     def progress(self) -> Progress:
@@ -197,14 +198,14 @@ class Defender:
             raise VendorError("read action: the answer is of another one")
         return action.progress
 
-    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[str, ...]:
+    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[Isolation, ...]:
         """See VendorClient. All isolations since the last end of one."""
         isolations = []
         for action in await self._actions(_checked_id(device_id), deadline):
             if action.progress == "reached":
                 if action.type == "Unisolate":
                     break
-                isolations.append(action.id)
+                isolations.append(Isolation(action.id, action.comment))
         return tuple(isolations)
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
@@ -234,19 +235,28 @@ class Defender:
         call = self._api.change(path, f"/api/machines/{machine_id}/{path}", order, body=body)
         answer = await self._api.send(call, deadline)
         if _is_active_already(answer):
-            decisive = _decisive(await self._actions(machine_id, deadline))
-            done = _already(decisive, kind, self._clock()) or _taken_on(decisive, kind)
-            if done is None:
-                raise answer.refusal()
-            return done
+            present = _decisive(await self._actions(machine_id, deadline))
+            return self._present(present, kind, answer)
         action = _read(answer, _ACTION)
         if (action.machine_id, action.type) != (machine_id, kind):
             raise answer.unusable("the answer is of another action")
         if action.progress == "failed":
             raise answer.refusal()
-        # The vendor may answer with an action that was in progress, which others have asked for.
-        changed = all(action.id != each.id for each in before)
-        return ActionResult(action.progress == "reached", changed, action.id)
+        if any(action.id == each.id for each in before):
+            # The vendor returns an earlier action, which an analyst may have requested.
+            return self._present(action, kind, answer)
+        return ActionResult(confirmed=action.progress == "reached", reference=action.id)
+
+    def _present(self, action: _Action | None, kind: _Kind, answer: VendorResponse) -> ActionResult:
+        """Return the result if the vendor says that `action` is in progress, or done, already.
+
+        Raises:
+            VendorError: It is another action than `kind`.
+        """
+        done = _already(action, kind, self._clock()) or _taken_on(action, kind)
+        if done is None:
+            raise answer.refusal()
+        return done
 
     async def _check_no_name(self, machine_id: str, deadline: Deadline) -> None:
         answer = await self._find(machine_id, deadline)

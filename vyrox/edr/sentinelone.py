@@ -24,7 +24,7 @@ from vyrox.edr.crowdstrike.processes import is_same_name
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorResponse
 from vyrox.errors import VendorError
-from vyrox.models import Device, NormalizedAlert
+from vyrox.models import Device, Isolation, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
@@ -168,7 +168,7 @@ class SentinelOne:
         self,
         device_id: str,  # noqa: ARG002
         deadline: Deadline,  # noqa: ARG002
-    ) -> tuple[str, ...]:
+    ) -> tuple[Isolation, ...]:
         """See VendorClient. SentinelOne shows the state of a host, and not who asked for it."""
         return ()
 

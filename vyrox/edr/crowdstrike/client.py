@@ -31,7 +31,7 @@ from vyrox.edr.crowdstrike.rtr import Output, command_output, kill
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorRequest
 from vyrox.errors import VendorError
-from vyrox.models import Device, NormalizedAlert
+from vyrox.models import Device, Isolation, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 409, 429})
 
@@ -148,7 +148,7 @@ class CrowdStrike:
         self,
         device_id: str,  # noqa: ARG002
         deadline: Deadline,  # noqa: ARG002
-    ) -> tuple[str, ...]:
+    ) -> tuple[Isolation, ...]:
         """See VendorClient. CrowdStrike shows the state of a host, and not who asked for it."""
         return ()
 
