@@ -56,7 +56,7 @@ def given(taken: DeviceLease | Blocked | None) -> DeviceLease | None:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "HELD_RETRY_S", 0.01)
+    monkeypatch.setattr(execution, "DEVICE_RETRY_S", 0.01)
 
 
 async def test_execute_one_action_at_a_device_at_a_time_contract_36(
