@@ -139,7 +139,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an order is not checked before each attempt",
-        "vyrox/edr/calls.py",
+        "vyrox/edr/transport/calls.py",
         "        if order is None or self._is_fresh():\n",
         "        if order is None or order is not None:\n",
         ("tests/edr/test_calls.py", "tests/edr/test_rate_limits.py"),
