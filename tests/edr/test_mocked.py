@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.edr.mocked import ISOLATION, isolate
 from tests.edr.operations import (
     ACTIONS,
     HOSTS,
