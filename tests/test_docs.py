@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.cli import subcommands
 from vyrox.cli import cli
 from vyrox.errors import SettingsError
 from vyrox.settings import Settings
@@ -173,7 +174,7 @@ def test_documented_commands_cover_every_command() -> None:
     def leaves(command: click.Command, path: str) -> list[str]:
         if not isinstance(command, click.Group):
             return [path]
-        below = [leaves(sub, f"{path} {name}") for name, sub in command.commands.items()]
+        below = [leaves(sub, f"{path} {name}") for name, sub in subcommands(command)]
         return [leaf for found in below for leaf in found]
 
     documented = [f" {text} " for text, _ in documented_commands()]

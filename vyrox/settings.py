@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-import redis.asyncio
-import redis.exceptions
-import sqlalchemy as sa
-
 from vyrox.errors import SettingsError
 from vyrox.models import BEARER_VENDORS, Vendor
 
@@ -272,6 +268,10 @@ def _host(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
+    # Imported only if the variable is set: most commands do without.
+    import redis.asyncio
+    import redis.exceptions
+
     # Not refused in the library's words, which can repeat the URL and with it the password.
     refused = ValueError("must be a redis://, rediss:// or unix:// URL that redis-py takes")
     if not text.startswith(("redis://", "rediss://", "unix://")):
@@ -291,6 +291,8 @@ def _redis_url(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
+    import sqlalchemy as sa  # as above
+
     refused = ValueError("must be a postgres:// or postgresql:// URL with a host")
     try:
         url = sa.make_url(text)

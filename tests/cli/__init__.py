@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, TypeVarTuple
 
+import click
 from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection
@@ -90,3 +91,10 @@ def succeeded(result: Result) -> str:
     """Return what a command that succeeded printed on standard output."""
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def subcommands(group: click.Group) -> list[tuple[str, click.Command]]:
+    """Return every command of `group`, loaded."""
+    context = click.Context(group)
+    found = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
+    return [(name, command) for name, command in found if command is not None]

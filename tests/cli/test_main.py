@@ -1,10 +1,12 @@
 """`vyrox`: help, settings, exit codes, and what a user's shell sees of them."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -13,9 +15,10 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection
 
-from tests.cli import Vyrox, refused, succeeded
+from tests.cli import Vyrox, refused, subcommands, succeeded
 from tests.service import ROOT
 from vyrox.cli import cli
+from vyrox.cli.groups import Lazy, LazyGroup
 from vyrox.settings import Settings
 from vyrox.store.data_dir import LOCK_FILE
 from vyrox.store.encryption import KEY_FILE
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("anyio_backend")
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        for name, below in command.commands.items():
+        for name, below in subcommands(command):
             yield from commands(below, *path, name)
 
 
@@ -74,6 +77,61 @@ def test_help_works_and_touches_nothing(
 
     assert printed.startswith(f"Usage: {' '.join(('vyrox', *path))} ")
     assert list(data_dir.iterdir()) == []
+
+
+def lines_of(group: click.Group) -> dict[str, str]:
+    """Return each command's line in the help of its group."""
+    assert isinstance(group, LazyGroup)
+    return {name: each.help for name, each in group.table.items() if isinstance(each, Lazy)}
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_lists_of_commands_have_one_short_line_for_each(path: tuple[str, ...]) -> None:
+    command = dict(commands(cli))[path]
+    if isinstance(command, click.Group):
+        for name, line in lines_of(command).items():
+            assert line.endswith(".")
+            assert len(line) <= 62, f"{name}: it is cut off at 80 columns"
+
+
+FEW: Final = 250
+"""Modules that a command which does no work may load. Click alone loads about 150; with SQLAlchemy
+it is more than 600."""
+
+
+@pytest.mark.parametrize("args", ["--help", "--version", "tenant --help", "tenant edr -h"])
+def test_commands_that_do_no_work_load_few_modules(args: str) -> None:
+    script = (
+        "import sys, vyrox.cli\n"
+        "try: vyrox.cli.main()\n"
+        "except SystemExit: print(len(sys.modules), 'sqlalchemy' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args.split()], capture_output=True, text=True, check=True
+    )
+    count, has_sqlalchemy = done.stderr.split()
+    assert (int(count) <= FEW, has_sqlalchemy) == (True, "False"), count
+
+
+STORES: Final = {"alembic", "asyncpg", "httpx", "starlette", "uvicorn"}
+"""What a command that only reads SQLite does without."""
+
+
+def test_a_command_that_reads_the_database_loads_no_other_store(vyrox: Vyrox) -> None:
+    succeeded(vyrox("migrate"))
+    script = (
+        "import sys, vyrox.cli\n"
+        "try: vyrox.cli.main()\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "tenant", "list"],
+        env={**os.environ, **vyrox.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert STORES & set(done.stderr.split()) == set()
 
 
 @pytest.mark.parametrize("path", COMMANDS)

@@ -1,27 +1,17 @@
-"""The `vyrox` command.
+"""The `vyrox` command: a table of all commands, of which the one that runs is imported.
 
-What goes wrong in an expected way is one line on standard error and exit code 1; a usage error is
-exit code 2.
+An expected error is one line on standard error and exit code 1; a usage error is exit code 2.
 """
 
 from typing import Final
 
 import click
-from cryptography.fernet import Fernet
 
-from vyrox.cli.audit import audit
-from vyrox.cli.edr import edr
-from vyrox.cli.execute import execute, lift
-from vyrox.cli.guard_rails import freeze, policy, unfreeze
-from vyrox.cli.mock_edr import mock_edr
-from vyrox.cli.queue import queue
-from vyrox.cli.tenant import tenant
+from vyrox.cli.groups import Lazy, LazyGroup
 from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError, VyroxError
-from vyrox.trial.demo import demo
-from vyrox.trial.simulate.command import simulate
 
 
-class _Commands(click.Group):
+class _Commands(LazyGroup):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -36,60 +26,97 @@ _STORES: Final[dict[type[VyroxError], str]] = {
     QueueUnavailableError: "Redis is unavailable: ",
 }
 
+_AUDIT: Final = LazyGroup(
+    "audit",
+    "The audit log: for each tenant a hash chain of actions, and one of events.",
+    {
+        "events": Lazy("audit:events", "Show events: alerts, refusals, outcomes, changes."),
+        "export": Lazy(
+            "audit_export:export", "Write TENANT's actions to daily files, with a verifier."
+        ),
+        "verify": Lazy("audit:verify", "Verify an export or, with --live, the database."),
+    },
+)
+_DEAD: Final = LazyGroup(
+    "dead",
+    "Alerts that were delivered five times and never acknowledged.",
+    {
+        "list": Lazy("dead:list_dead", "List TENANT's dead alerts, oldest first."),
+        "revive": Lazy("dead:revive", "Queue TENANT's dead alerts again, all or those named."),
+    },
+)
+_QUARANTINE: Final = LazyGroup(
+    "quarantine",
+    "Authenticated payloads that got 422, kept until they are replayed.",
+    {
+        "dismiss": Lazy("quarantine:dismiss", "Mark payloads as not worth a replay."),
+        "list": Lazy("quarantine:list_", "List what is kept for TENANT, oldest first."),
+        "replay": Lazy("quarantine:replay", "Try TENANT's payloads again, all or those named."),
+        "show": Lazy("quarantine:show", "Show the reason and the body of TENANT's payloads."),
+    },
+)
+_QUEUE: Final = LazyGroup(
+    "queue",
+    "The alert queue.",
+    {
+        "dead": _DEAD,
+        "peek": Lazy("queue:peek", "Show TENANT's oldest queued alerts, and leave them queued."),
+        "quarantine": _QUARANTINE,
+        "stats": Lazy("queue:stats", "Count each tenant's alerts by state."),
+    },
+)
+_EDR: Final = LazyGroup(
+    "edr",
+    "The credentials with which Vyrox acts at a tenant's vendor.",
+    {
+        "check": Lazy("edr:check", "Call the vendor, change nothing, and list the permissions."),
+        "list": Lazy("edr:list_", "List which tenant has credentials for which vendor."),
+        "remove": Lazy("edr:remove", "Delete TENANT's credentials for a vendor."),
+        "set": Lazy("edr:set_", "Store credentials in place of earlier ones."),
+    },
+)
+_TENANT: Final = LazyGroup(
+    "tenant",
+    "Tenants, their secrets and guard rails. A running service follows within a second.",
+    {
+        "add": Lazy("tenant:add", "Onboard TENANT for a vendor, and print its secret this once."),
+        "edr": _EDR,
+        "field-map": Lazy("tenant:field_map", "Replace TENANT's field map with the one in FILE."),
+        "freeze": Lazy(
+            "guard_rails:freeze", "Refuse every action on TENANT's hosts until unfreeze."
+        ),
+        "list": Lazy("tenant:list_", "List tenants with their secrets, freezes and limits."),
+        "policy": Lazy("guard_rails:policy", "Show or change TENANT's guard rails."),
+        "remove": Lazy("tenant:remove", "Stop accepting TENANT's alerts from a vendor."),
+        "rotate": Lazy(
+            "tenant:rotate", "Give TENANT a new secret; the old one is valid for a while."
+        ),
+        "unfreeze": Lazy("guard_rails:unfreeze", "Allow approved actions on TENANT's hosts again."),
+    },
+)
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vyrox")
-def cli() -> None:
-    """EDR alerts in without losing one, approved containment out exactly once."""
-
-
-@cli.command()
-def serve() -> None:
-    """Serve both listeners until SIGTERM. Settings come from the environment."""
-    # Imported here: the other commands start in half the time without it.
-    import uvloop
-
-    from vyrox import log
-    from vyrox.serve import serve as serve_until_stopped
-    from vyrox.settings import Settings
-
-    settings = Settings.from_process()
-    with log.configured():
-        uvloop.run(serve_until_stopped(settings))
-
-
-@cli.command()
-def migrate() -> None:
-    """Bring the database's schema up to date. `serve` does the same before it starts."""
-    import asyncio
-
-    from vyrox.cli.stores import opened_database
-
-    async def run() -> None:
-        async with opened_database(create=True):
-            pass
-
-    asyncio.run(run())
-
-
-@cli.command("generate-key")
-def generate_key() -> None:
-    """Print a new key for VYROX_ENCRYPTION_KEY."""
-    click.echo(Fernet.generate_key().decode("ascii"))
-
-
-for command in (edr, freeze, unfreeze, policy):
-    tenant.add_command(command)
-cli.add_command(tenant)
-cli.add_command(queue)
-cli.add_command(execute)
-cli.add_command(lift)
-cli.add_command(audit)
-cli.add_command(simulate)
-cli.add_command(demo)
-cli.add_command(mock_edr)
+cli: Final = _Commands(
+    "vyrox",
+    "EDR alerts in without losing one, approved containment out exactly once.",
+    {
+        "audit": _AUDIT,
+        "demo": Lazy("vyrox.trial.demo:demo", "Show the main job end to end."),
+        "execute": Lazy("execute:execute", "Carry out an approved containment."),
+        "generate-key": Lazy("service:generate_key", "Print a new key for VYROX_ENCRYPTION_KEY."),
+        "lift": Lazy("execute:lift", "Undo a containment."),
+        "migrate": Lazy("service:migrate", "Bring the database's schema up to date."),
+        "mock-edr": Lazy("mock_edr:mock_edr", "Serve a mock of the vendors' clouds until stopped."),
+        "queue": _QUEUE,
+        "serve": Lazy("service:serve", "Serve both listeners until SIGTERM."),
+        "simulate": Lazy(
+            "vyrox.trial.simulate.command:simulate", "Send signed sample alerts to a service."
+        ),
+        "tenant": _TENANT,
+    },
+)
+click.version_option(package_name="vyrox")(cli)
 
 
 def main() -> None:
     """Run the command line and exit."""
-    cli()
+    cli(prog_name="vyrox")

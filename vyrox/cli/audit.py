@@ -17,7 +17,6 @@ from vyrox.chain import export as exporting
 from vyrox.chain import live
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Scalar, Stream
-from vyrox.cli.audit_export import export
 from vyrox.cli.output import as_time, json_option, print_table
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
@@ -52,14 +51,6 @@ def _check_kind(
     return value
 
 
-@click.group()
-def audit() -> None:
-    """The audit log: a hash chain of actions for each tenant, and one of events."""
-
-
-audit.add_command(export)
-
-
 def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
     if text is None:
         return 0
@@ -72,7 +63,7 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-@audit.command()
+@click.command()
 @click.option(
     "--tenant",
     "tenant_id",
@@ -156,7 +147,7 @@ def _event_row(row: dict[str, Scalar]) -> tuple[object, ...]:
     return moment, tenant_id or "(service)", kind, request_id, details
 
 
-@audit.command()
+@click.command()
 @click.argument("path", metavar="[FILE|DIR|-]", required=False)
 @click.option(
     "--live",

@@ -39,12 +39,7 @@ _NEEDS: Final[dict[EdrVendor, frozenset[str]]] = {
 _vendors = click.Choice(EDR_VENDORS)
 
 
-@click.group()
-def edr() -> None:
-    """Credentials with which Vyrox acts at a tenant's vendor."""
-
-
-@edr.command("set")
+@click.command("set")
 @tenant_argument
 @new_option
 @click.option("--vendor", required=True, type=_vendors, help="Whose hosts are acted on.")
@@ -117,7 +112,7 @@ def _read_vendor_secret() -> bytes:
     return secret
 
 
-@edr.command("list")
+@click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
     """List who has credentials for which vendor."""
@@ -143,7 +138,7 @@ def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
     }
 
 
-@edr.command()
+@click.command()
 @tenant_argument
 @click.option("--vendor", required=True, type=_vendors, help="Whose credentials.")
 def remove(tenant_id: str, vendor: EdrVendor) -> None:
@@ -159,7 +154,7 @@ def remove(tenant_id: str, vendor: EdrVendor) -> None:
     click.echo(f"{tenant_id} has no credentials for {vendor} any more")
 
 
-@edr.command()
+@click.command()
 @tenant_argument
 @click.option("--vendor", type=_vendors, help="Needed where there are credentials for several.")
 @json_option

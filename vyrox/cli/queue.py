@@ -1,24 +1,17 @@
 """`vyrox queue`: what is queued, and what was kept because it fits no adapter."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 import click
 import msgspec
 
-from vyrox.adapters import ADAPTERS
-from vyrox.adapters.tolerant_json import tolerant
-from vyrox.alerts import dead_letters
 from vyrox.alerts import quarantine as kept
 from vyrox.alerts import queue as queues
-from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
-from vyrox.cli.stores import Opened, opened_database, opened_queue
+from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.stores import opened_database, opened_queue
 from vyrox.cli.tenant import tenant_argument
-from vyrox.clock import wall_clock
-from vyrox.errors import NormalizationError, OperatorError
-from vyrox.models import NormalizedAlert, Tenant
-from vyrox.tenants import records
+from vyrox.models import NormalizedAlert
 
 _IN_STREAM: Final = frozenset({b"added", b"present"})
 
@@ -32,36 +25,7 @@ class _TenantStats(msgspec.Struct, frozen=True):
     quarantined: int
 
 
-class _Shown(msgspec.Struct, frozen=True):
-    quarantined: kept.Quarantined
-    raw: str
-
-
-class _Replayed(msgspec.Struct, frozen=True):
-    """How one replay went: `queued` with an alert id, or `refused` with the reason.
-
-    `stored` is what is yet to be queued, by the service, once the full queue has room.
-    """
-
-    id: str
-    status: str
-    alert_id: str | None = None
-    reason: str | None = None
-
-
-class _Revived(msgspec.Struct, frozen=True):
-    """`queued`; or `stored`, yet to be queued by the service, once the full queue has room."""
-
-    alert_id: str
-    status: str
-
-
-@click.group()
-def queue() -> None:
-    """The alert queue."""
-
-
-@queue.command()
+@click.command()
 @tenant_argument
 @click.option(
     "--count",
@@ -100,7 +64,7 @@ def peek(tenant_id: str, count: int, as_json: bool) -> None:
     )
 
 
-@queue.command()
+@click.command()
 @json_option
 def stats(as_json: bool) -> None:
     """Show how many alerts each tenant has, by where they stand."""
@@ -132,222 +96,3 @@ def stats(as_json: bool) -> None:
         ("TENANT", "QUEUED", "UNFINISHED", "FINISHED", "DEAD", "QUARANTINED"),
         (msgspec.structs.astuple(row) for row in found),
     )
-
-
-@queue.group()
-def dead() -> None:
-    """Alerts that were given up: delivered five times, and never finished."""
-
-
-@dead.command("list")
-@tenant_argument
-@json_option
-def list_dead(tenant_id: str, as_json: bool) -> None:
-    """List TENANT's dead alerts, oldest first."""
-
-    async def run() -> list[dead_letters.DeadLetter]:
-        async with opened_database() as opened:
-            return await opened.database.read(dead_letters.list_dead, tenant_id)
-
-    found = asyncio.run(run())
-    if as_json:
-        print_json(found)
-        return
-    print_table(
-        ("ALERT", "SOURCE", "RECEIVED", "GIVEN UP", "REASON"),
-        (
-            (row.alert_id, row.source, as_time(row.received_at), as_time(row.dead_at), row.reason)
-            for row in found
-        ),
-    )
-
-
-@dead.command()
-@tenant_argument
-@click.argument("ids", metavar="[ALERT]...", nargs=-1)
-@json_option
-def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Queue TENANT's dead alerts again, or those named, as if they were never delivered."""
-
-    async def run() -> list[_Revived]:
-        async with opened_database() as opened, opened_queue(opened) as alert_queue:
-            chosen = ids or [
-                row.alert_id
-                for row in await opened.database.read(dead_letters.list_dead, tenant_id)
-            ]
-            return await _revive(opened, alert_queue, tenant_id, chosen)
-
-    results = asyncio.run(run())
-    if as_json:
-        print_json(results)
-        return
-    print_table(("ALERT", "STATUS"), ((row.alert_id, row.status) for row in results))
-
-
-async def _revive(
-    opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, alert_ids: Sequence[str]
-) -> list[_Revived]:
-    # One at a time: a body may be large. Those named are checked before the first is revived.
-    await opened.database.read(dead_letters.check_dead, tenant_id, alert_ids)
-    done = []
-    for alert_id in alert_ids:
-        alert, raw = await opened.database.write(
-            dead_letters.revive, tenant_id, alert_id, wall_clock()
-        )
-        [result] = await alert_queue.put_patiently(
-            [queues.QueueEntry(tenant_id, alert_id, alert, raw)]
-        )
-        done.append(_Revived(alert_id, "queued" if result in _IN_STREAM else "stored"))
-    return done
-
-
-@queue.group()
-def quarantine() -> None:
-    """Authenticated payloads that were answered 422, kept until they can be replayed."""
-
-
-@quarantine.command("list")
-@tenant_argument
-@click.option(
-    "--all", "everything", is_flag=True, help="Also those that were replayed or dismissed."
-)
-@json_option
-def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
-    """List what is kept for TENANT, oldest first."""
-    rows = asyncio.run(_list(tenant_id, everything))
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("ID", "SOURCE", "FIRST", "LAST", "TIMES", "BYTES", "REASON", "BECAME ALERT", "STATE"),
-        (
-            (
-                row.id,
-                row.source,
-                as_time(row.first_received_at),
-                as_time(row.last_received_at),
-                row.deliveries,
-                row.size_bytes,
-                row.reason,
-                row.alert_id,
-                _state(row),
-            )
-            for row in rows
-        ),
-    )
-
-
-def _state(row: kept.Quarantined) -> str:
-    if row.only_counted:
-        return "only counted"
-    if row.dismissed_at is not None:
-        return "dismissed"
-    return "waiting" if row.replayed_at is None else "replayed"
-
-
-@quarantine.command()
-@tenant_argument
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
-    """Mark TENANT's payloads as not worth a replay; they are the first to make room for others."""
-
-    async def run() -> None:
-        async with opened_database() as opened:
-            await opened.database.write(kept.dismiss, tenant_id, ids, wall_clock())
-
-    asyncio.run(run())
-    click.echo(f"{len(set(ids))} dismissed")
-
-
-@quarantine.command()
-@tenant_argument
-@click.argument("ids", metavar="[ID]...", nargs=-1)
-@json_option
-def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Show the reason and the body of each of TENANT's payloads, or of those named."""
-
-    async def run() -> list[_Shown]:
-        chosen = await _choose(tenant_id, ids)
-        async with opened_database() as opened:
-            read = [
-                await opened.database.read(kept.read_quarantined, tenant_id, id_) for id_ in chosen
-            ]
-        return [_Shown(row, raw.decode("utf-8", "backslashreplace")) for row, raw in read]
-
-    found = asyncio.run(run())
-    if as_json:
-        print_json(found)
-        return
-    for shown in found:
-        click.echo(f"{shown.quarantined.id}  {printable(shown.quarantined.reason)}")
-        click.echo(printable(shown.raw))
-
-
-@quarantine.command()
-@tenant_argument
-@click.argument("ids", metavar="[ID]...", nargs=-1)
-@json_option
-def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Run TENANT's payloads, or those named, through today's adapter and field map.
-
-    Exits with 1 if any is still refused; it stays in quarantine.
-    """
-
-    async def run() -> list[_Replayed]:
-        chosen = await _choose(tenant_id, ids)
-        async with opened_database() as opened, opened_queue(opened) as alert_queue:
-            return [await _replay(opened, alert_queue, tenant_id, id_) for id_ in chosen]
-
-    results = asyncio.run(run())
-    if as_json:
-        print_json(results)
-    else:
-        print_table(
-            ("ID", "STATUS", "ALERT", "REASON"),
-            ((row.id, row.status, row.alert_id, row.reason) for row in results),
-        )
-    if any(row.status == "refused" for row in results):
-        raise click.exceptions.Exit(1)
-
-
-async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
-    async with opened_database() as opened:
-        rows = await opened.database.read(kept.list_quarantined, tenant_id)
-    return [
-        row for row in rows if everything or (row.replayed_at is None and row.dismissed_at is None)
-    ]
-
-
-async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
-    """Return `ids`, or where there are none, those of all payloads that were not replayed.
-
-    Raises:
-        OperatorError: The tenant has no payload with one of the ids.
-    """
-    if not ids:
-        waiting = await _list(tenant_id, everything=False)
-        return [row.id for row in waiting if not row.only_counted]
-    # All are checked before the first is replayed, so that an error means that nothing was done.
-    known = {row.id for row in await _list(tenant_id, everything=True)}
-    if unknown := [id_ for id_ in ids if id_ not in known]:
-        raise OperatorError(f"{tenant_id} has no quarantined payload {', '.join(unknown)}")
-    return ids
-
-
-async def _replay(
-    opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, quarantine_id: str
-) -> _Replayed:
-    row, raw = await opened.database.read(kept.read_quarantined, tenant_id, quarantine_id)
-    field_map = await opened.database.read(records.field_map_of, tenant_id, row.source)
-    now = wall_clock()
-    try:
-        alert = ADAPTERS[row.source].normalize(
-            tolerant(raw), Tenant(tenant_id, field_map), row.first_received_at
-        )
-    except NormalizationError as exc:
-        return _Replayed(quarantine_id, "refused", reason=str(exc))
-    stored = await opened.database.write(kept.replay, row, raw, alert, now)
-    entry = queues.QueueEntry(tenant_id, stored.alert_id, stored.alert, raw)
-    if not stored.finished and await alert_queue.put_patiently([entry]) == [b"full"]:
-        return _Replayed(quarantine_id, "stored", stored.alert_id)
-    return _Replayed(quarantine_id, "queued", stored.alert_id)

@@ -70,12 +70,7 @@ _secret_stdin_option = click.option(
 )
 
 
-@click.group()
-def tenant() -> None:
-    """Tenants and their webhook secrets. A change reaches a running service within a second."""
-
-
-@tenant.command()
+@click.command()
 @tenant_argument
 @click.option("--vendor", required=True, type=_vendors, help="Who sends the alerts.")
 @_secret_stdin_option
@@ -129,7 +124,7 @@ def add(
         )
 
 
-@tenant.command("list")
+@click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
     """List who is onboarded, previous secrets that are still in use, freezes and limits.
@@ -198,7 +193,7 @@ def _list(connection: Connection) -> list[_Listed]:
     ]
 
 
-@tenant.command()
+@click.command()
 @tenant_argument
 @_only_vendor_option
 @click.option(
@@ -249,7 +244,7 @@ def rotate(
     _print_webhook(asyncio.run(run()), as_json)
 
 
-@tenant.command()
+@click.command()
 @tenant_argument
 @_only_vendor_option
 def remove(tenant_id: str, vendor: Vendor | None) -> None:
@@ -291,7 +286,7 @@ def _print_remains(tenant_id: str, remains: Remains) -> None:
         click.echo(f"payloads in quarantine: {remains.quarantined}")
 
 
-@tenant.command("field-map")
+@click.command("field-map")
 @tenant_argument
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 def field_map(tenant_id: str, file: Path) -> None:

@@ -1,0 +1,84 @@
+"""`vyrox queue dead`: alerts that were delivered five times and never acknowledged."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from vyrox.alerts import dead_letters
+from vyrox.alerts import queue as queues
+from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.queue import _IN_STREAM
+from vyrox.cli.stores import Opened, opened_database, opened_queue
+from vyrox.cli.tenant import tenant_argument
+from vyrox.clock import wall_clock
+
+
+class _Revived(msgspec.Struct, frozen=True):
+    """`queued`; or `stored`, yet to be queued by the service, once the full queue has room."""
+
+    alert_id: str
+    status: str
+
+
+@click.command("list")
+@tenant_argument
+@json_option
+def list_dead(tenant_id: str, as_json: bool) -> None:
+    """List TENANT's dead alerts, oldest first."""
+
+    async def run() -> list[dead_letters.DeadLetter]:
+        async with opened_database() as opened:
+            return await opened.database.read(dead_letters.list_dead, tenant_id)
+
+    found = asyncio.run(run())
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("ALERT", "SOURCE", "RECEIVED", "GIVEN UP", "REASON"),
+        (
+            (row.alert_id, row.source, as_time(row.received_at), as_time(row.dead_at), row.reason)
+            for row in found
+        ),
+    )
+
+
+@click.command()
+@tenant_argument
+@click.argument("ids", metavar="[ALERT]...", nargs=-1)
+@json_option
+def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
+    """Queue TENANT's dead alerts again, or those named, as if they were never delivered."""
+
+    async def run() -> list[_Revived]:
+        async with opened_database() as opened, opened_queue(opened) as alert_queue:
+            chosen = ids or [
+                row.alert_id
+                for row in await opened.database.read(dead_letters.list_dead, tenant_id)
+            ]
+            return await _revive(opened, alert_queue, tenant_id, chosen)
+
+    results = asyncio.run(run())
+    if as_json:
+        print_json(results)
+        return
+    print_table(("ALERT", "STATUS"), ((row.alert_id, row.status) for row in results))
+
+
+async def _revive(
+    opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, alert_ids: Sequence[str]
+) -> list[_Revived]:
+    # One at a time: a body may be large. Those named are checked before the first is revived.
+    await opened.database.read(dead_letters.check_dead, tenant_id, alert_ids)
+    done = []
+    for alert_id in alert_ids:
+        alert, raw = await opened.database.write(
+            dead_letters.revive, tenant_id, alert_id, wall_clock()
+        )
+        [result] = await alert_queue.put_patiently(
+            [queues.QueueEntry(tenant_id, alert_id, alert, raw)]
+        )
+        done.append(_Revived(alert_id, "queued" if result in _IN_STREAM else "stored"))
+    return done
