@@ -10,7 +10,8 @@ from vyrox.alerts import dead_letters
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.queue import _IN_STREAM
-from vyrox.cli.stores import Opened, opened_database, opened_queue
+from vyrox.cli.queues import opened_queue
+from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 

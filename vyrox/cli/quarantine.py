@@ -11,7 +11,8 @@ from vyrox.adapters.tolerant_json import tolerant
 from vyrox.alerts import quarantine as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
-from vyrox.cli.stores import Opened, opened_database, opened_queue
+from vyrox.cli.queues import opened_queue
+from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError

@@ -9,7 +9,8 @@ import msgspec
 from vyrox.alerts import quarantine as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table
-from vyrox.cli.stores import opened_database, opened_queue
+from vyrox.cli.queues import opened_queue
+from vyrox.cli.stores import opened_database
 from vyrox.cli.tenant import tenant_argument
 from vyrox.models import NormalizedAlert
 

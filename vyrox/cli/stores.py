@@ -1,26 +1,27 @@
-"""What a command works with, opened for as long as it runs, beside a running service or alone."""
+"""The database of a command, opened while it runs, beside a running service or alone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import click
 from cryptography.fernet import MultiFernet
-from sqlalchemy import Connection
 
-from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
 from vyrox.settings import Settings
-from vyrox.store import data_dir, valkey
+from vyrox.store import data_dir
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
-from vyrox.store.redis import connect
 from vyrox.tenants.records import holds_secrets
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 URGENT_S: Final = 30.0
 """How long an urgent write is tried while the database is locked."""
@@ -56,7 +57,7 @@ async def opened_database(*, create: bool = False, urgent: bool = False) -> Asyn
     settings = Settings.from_process()
     url, directory = settings.database_url, settings.data_dir
     if url is None:
-        directory = _prepare(directory, create=create)
+        directory = prepare_directory(directory, create=create)
     async with AsyncExitStack() as stack:
         try:
             database = await stack.enter_async_context(
@@ -71,7 +72,31 @@ async def opened_database(*, create: bool = False, urgent: bool = False) -> Asyn
         yield Opened(settings, database)
 
 
-async def write_urgently(transaction: Callable[[Connection], T]) -> T:
+def read(transaction: "Callable[[Connection, *Ts], T]", *args: *Ts) -> T:
+    """Return what `transaction(connection, *args)` returned; it may not write.
+
+    Raises:
+        VyroxError: As `opened_database` and `transaction`.
+    """
+
+    async def run() -> T:
+        async with opened_database() as opened:
+            return await opened.database.read(transaction, *args)
+
+    return asyncio.run(run())
+
+
+def write(transaction: "Callable[[Connection, *Ts], T]", *args: *Ts) -> T:
+    """Return what `transaction(connection, *args)` returned, after the commit. Raises as `read`."""
+
+    async def run() -> T:
+        async with opened_database() as opened:
+            return await opened.database.write(transaction, *args)
+
+    return asyncio.run(run())
+
+
+async def write_urgently(transaction: "Callable[[Connection], T]") -> T:
     """Return what `transaction` returned, after a commit that no busy service can prevent.
 
     It goes before the writes of a running service, and is tried again while the database is
@@ -92,7 +117,8 @@ async def write_urgently(transaction: Callable[[Connection], T]) -> T:
             await asyncio.sleep(RETRY_S)
 
 
-def _prepare(directory: Path, *, create: bool) -> Path:
+def prepare_directory(directory: Path, *, create: bool) -> Path:
+    """Return the data directory, checked. Raises OperatorError, also if it is missing."""
     if not (create or directory.exists()):
         raise _missing(directory)
     return data_dir.prepare(directory)
@@ -108,42 +134,3 @@ def _missing(directory: Path | None) -> OperatorError:
         f"there is no database in {directory.absolute()}: run this in the service's directory, or "
         f"set VYROX_DATA_DIR or DATABASE_URL as the service has it; {make}"
     )
-
-
-@asynccontextmanager
-async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
-    """Open the alert queue: that of REDIS_URL, or the embedded one.
-
-    The embedded Valkey is the running service's; where no service runs, it is started for as long
-    as the command takes.
-
-    Raises:
-        OperatorError: The embedded Valkey cannot be started, or the data directory is in use by a
-            process that has its queue elsewhere.
-    """
-    settings = opened.settings
-    # Only the embedded Valkey needs the directory; a service with REDIS_URL may have none.
-    directory = settings.data_dir
-    if settings.redis_url is None:
-        directory = _prepare(directory, create=False)
-    async with AsyncExitStack() as stack:
-        url = settings.redis_url
-        if url is None and await valkey.is_running(directory):
-            url = valkey.socket_url(directory)
-        elif url is None:
-            _own(stack, directory)
-            url = await stack.enter_async_context(valkey.embedded_valkey(directory))
-        client = await stack.enter_async_context(connect(url))
-        yield AlertQueue(
-            client, opened.database, settings.queue_max_alerts, settings.queue_max_bytes
-        )
-
-
-def _own(stack: AsyncExitStack, directory: Path) -> None:
-    try:
-        stack.enter_context(data_dir.owned(directory))
-    except OperatorError as exc:
-        raise OperatorError(
-            f"a vyrox process uses {directory}, but no queue of its own: set REDIS_URL as it has "
-            "it, or try again if it has only just started"
-        ) from exc
