@@ -134,3 +134,10 @@ def _events_after(
         query = query.where(c.kind == wanted.kind)
     rows = connection.execute(query.order_by(c.timestamp, c.tenant_id, c.sequence).limit(PAGE))
     return [(row.timestamp, row.tenant_id, row.sequence, row.entry) for row in rows]
+
+
+def newest_event(connection: Connection) -> int:
+    """Return the time of the newest event of any chain, in Unix seconds; 0 if there is none."""
+    c = audit_log.c
+    query = sa.select(sa.func.max(c.timestamp)).where(c.stream == "events")
+    return connection.execute(query).scalar() or 0

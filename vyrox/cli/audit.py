@@ -10,8 +10,6 @@ from typing import Final
 
 import click
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy import Connection
 
 from vyrox.chain import export as exporting
 from vyrox.chain import live
@@ -22,7 +20,6 @@ from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
 from vyrox.ids import is_tenant_id
-from vyrox.store.tables import audit_log
 
 FOLLOW_INTERVAL_S: Final = 1.0
 OVERLAP_S: Final = 5
@@ -95,7 +92,7 @@ async def _show_events(wanted: exporting.Wanted, *, follow: bool, as_json: bool)
     async with opened_database() as opened:
         while True:
             # Not this machine's clock alone: events carry the time of the service.
-            latest = min(await opened.database.read(_latest), int(wall_clock()))
+            latest = min(await opened.database.read(exporting.newest_event), int(wall_clock()))
             async for page in exporting.events(opened.database, wanted, seen):
                 if page:
                     _print_events(page, as_json)
@@ -103,12 +100,6 @@ async def _show_events(wanted: exporting.Wanted, *, follow: bool, as_json: bool)
                 return
             wanted = msgspec.structs.replace(wanted, since=max(since, latest - OVERLAP_S))
             await asyncio.sleep(FOLLOW_INTERVAL_S)
-
-
-def _latest(connection: Connection) -> int:
-    c = audit_log.c
-    query = sa.select(sa.func.max(c.timestamp)).where(c.stream == "events")
-    return connection.execute(query).scalar() or 0
 
 
 def _print_events(page: list[bytes], as_json: bool) -> None:

@@ -5,12 +5,11 @@ from typing import Final
 
 import click
 import msgspec
-from sqlalchemy import Connection
 
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
-from vyrox.cli.stores import opened_database
-from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument
+from vyrox.cli.stores import opened_database, read, write
+from vyrox.cli.tenant import new_option, tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Finding
@@ -23,7 +22,6 @@ from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret
 from vyrox.tenants import edr_credentials
 from vyrox.tenants.edr_credentials import EDR_VENDORS, EdrCredentials
-from vyrox.tenants.known import require_known
 
 MAX_SECRET_BYTES: Final = 4096
 """Of a vendor's secret; a SentinelOne token is a JWT of some hundred bytes."""
@@ -70,11 +68,6 @@ def set_(
         raise click.UsageError(f"--base-url {exc}") from exc
     secret = _read_vendor_secret()
 
-    def store(connection: Connection, stored: EdrCredentials) -> None:
-        if not is_new:
-            require_known(connection, stored.tenant_id, NEW_HINT)
-        edr_credentials.set_credentials(connection, stored, wall_clock())
-
     async def run() -> None:
         async with opened_database() as opened:
             stored = EdrCredentials(
@@ -88,7 +81,9 @@ def set_(
                 ),
                 version=edr_credentials.new_version(),
             )
-            await opened.database.write(store, stored)
+            await opened.database.write(
+                edr_credentials.set_credentials, stored, wall_clock(), is_new
+            )
 
     asyncio.run(run())
     click.echo(f"{tenant_id} has credentials for {vendor} at {url}")
@@ -116,12 +111,7 @@ def _read_vendor_secret() -> bytes:
 @json_option
 def list_(as_json: bool) -> None:
     """List who has credentials for which vendor."""
-
-    async def run() -> list[EdrCredentials]:
-        async with opened_database() as opened:
-            return await opened.database.read(edr_credentials.list_credentials)
-
-    rows = asyncio.run(run())
+    rows = read(edr_credentials.list_credentials)
     if as_json:
         print_json([_without_secret(row) for row in rows])
         return
@@ -143,14 +133,7 @@ def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
 @click.option("--vendor", required=True, type=_vendors, help="Whose credentials.")
 def remove(tenant_id: str, vendor: EdrVendor) -> None:
     """Forget TENANT's credentials for a vendor. Nothing can be done at it then."""
-
-    async def run() -> None:
-        async with opened_database() as opened:
-            await opened.database.write(
-                edr_credentials.remove_credentials, tenant_id, vendor, wall_clock()
-            )
-
-    asyncio.run(run())
+    write(edr_credentials.remove_credentials, tenant_id, vendor, wall_clock())
     click.echo(f"{tenant_id} has no credentials for {vendor} any more")
 
 

@@ -2,25 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Final, get_args
 
 import click
-import msgspec
-from sqlalchemy import Connection
 
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import opened_database, write_urgently
-from vyrox.cli.tenant import NEW_HINT, new_option, tenant_argument, tenant_or_all
+from vyrox.cli.tenant import new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
-from vyrox.store.database import Database
-from vyrox.store.locks import lock
+from vyrox.store.database import Database, Transaction
 from vyrox.tenants import guard_rails
 from vyrox.tenants.containers import Reported, running
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
-from vyrox.tenants.known import require_known
+from vyrox.tenants.policy import Change, change_policy, set_frozen
 
 MAX_PER_HOUR: Final = 1_000_000
 
@@ -55,7 +51,7 @@ def unfreeze(tenant_id: str | None, every_tenant: bool) -> None:
     A tenant's own freeze outlives that of every tenant, and the other way round.
     """
     chosen = _chosen(tenant_id, every_tenant)
-    unfrozen = asyncio.run(write_urgently(partial(_change, chosen, frozen=False)))
+    unfrozen = asyncio.run(write_urgently(_set_frozen(chosen, frozen=False)))
     before = "" if unfrozen.changed else ", and was not before"
     if not every_tenant and unfrozen.rails.all_frozen_at is not None:
         click.echo(
@@ -74,15 +70,14 @@ def _chosen(tenant_id: str | None, every_tenant: bool) -> str:
     return EVERY_TENANT if tenant_id is None else tenant_id
 
 
-def _change(tenant_id: str, connection: Connection, *, frozen: bool) -> Frozen:
-    if tenant_id != EVERY_TENANT:
-        require_known(connection, tenant_id)
-    return guard_rails.freeze(connection, tenant_id, wall_clock(), frozen=frozen)
+def _set_frozen(tenant_id: str, *, frozen: bool) -> Transaction[Frozen]:
+    now = wall_clock()
+    return lambda connection: set_frozen(connection, tenant_id, now, frozen=frozen)
 
 
 def _freeze(tenant_id: str) -> None:
     async def run() -> tuple[Frozen, Sequence[Reported]]:
-        frozen = await write_urgently(partial(_change, tenant_id, frozen=True))
+        frozen = await write_urgently(_set_frozen(tenant_id, frozen=True))
         async with opened_database() as opened:
             return frozen, await _until_read(opened.database, frozen.version)
 
@@ -171,36 +166,18 @@ def policy(
     as_json: bool,
 ) -> None:
     """Show TENANT's guard rails, after changing them where options say so."""
-
-    def change(connection: Connection) -> Rails:
-        lock(connection, "containments")
-        if not is_new:
-            require_known(connection, tenant_id, NEW_HINT)
-        before = guard_rails.find(connection, [tenant_id])[tenant_id]
-        if unknown := set(removed) - set(before.never_contain):
-            raise OperatorError(f"no such rule: {printable(min(unknown))}")
-        kept = set(before.never_contain) - set(removed)
-        after = msgspec.structs.replace(
-            before,
-            per_hour=before.per_hour if per_hour is None else per_hour,
-            never_contain=tuple(sorted(kept | set(added))),
-            other_hosts=other_hosts or before.other_hosts,
-            known_alerts_only=(
-                before.known_alerts_only if known_alerts_only is None else known_alerts_only
-            ),
-        )
-        if len(after.never_contain) > guard_rails.MAX_RULES:
-            raise OperatorError(f"at most {guard_rails.MAX_RULES} rules")
-        if after != before:
-            changes = _changed_settings(before, after)
-            changes += [f"never_contain {rule}" for rule in added]
-            changes += [f"allow again {rule}" for rule in removed]
-            guard_rails.store(
-                connection, tenant_id, after, "policy: " + ", ".join(changes), wall_clock()
-            )
-        return after
-
-    rails = asyncio.run(write_urgently(change))
+    now = wall_clock()
+    change = Change(
+        per_hour=per_hour,
+        added=added,
+        removed=removed,
+        other_hosts=other_hosts,
+        known_alerts_only=known_alerts_only,
+        is_new=is_new,
+    )
+    rails = asyncio.run(
+        write_urgently(lambda connection: change_policy(connection, tenant_id, change, now))
+    )
     if as_json:
         print_json(rails)
         return
@@ -217,13 +194,3 @@ def _frozen_text(rails: Rails) -> str:
     if rails.all_frozen_at is not None:
         return f"since {as_time(rails.all_frozen_at)} UTC, with every tenant"
     return "no"
-
-
-def _changed_settings(before: Rails, after: Rails) -> list[str]:
-    """Return each setting with one value that has changed, as the event records it."""
-    names = ("per_hour", "other_hosts", "known_alerts_only")
-    return [
-        f"{name} {value}".lower()
-        for name in names
-        if (value := getattr(after, name)) != getattr(before, name)
-    ]

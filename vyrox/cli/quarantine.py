@@ -12,7 +12,7 @@ from vyrox.alerts import quarantine as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.queues import opened_queue
-from vyrox.cli.stores import Opened, opened_database
+from vyrox.cli.stores import Opened, opened_database, write
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
@@ -81,12 +81,7 @@ def _state(row: kept.Quarantined) -> str:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
     """Mark TENANT's payloads as not worth a replay; they are the first to make room for others."""
-
-    async def run() -> None:
-        async with opened_database() as opened:
-            await opened.database.write(kept.dismiss, tenant_id, ids, wall_clock())
-
-    asyncio.run(run())
+    write(kept.dismiss, tenant_id, ids, wall_clock())
     click.echo(f"{len(set(ids))} dismissed")
 
 

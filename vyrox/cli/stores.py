@@ -1,11 +1,11 @@
 """The database of a command, opened while it runs, beside a running service or alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple
 
 import click
 from cryptography.fernet import MultiFernet
@@ -13,12 +13,9 @@ from cryptography.fernet import MultiFernet
 from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
 from vyrox.settings import Settings
 from vyrox.store import data_dir
-from vyrox.store.database import Database, open_database
+from vyrox.store.database import Database, Transaction, TransactionWith, open_database
 from vyrox.store.encryption import open_vault
 from vyrox.tenants.records import holds_secrets
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -72,7 +69,7 @@ async def opened_database(*, create: bool = False, urgent: bool = False) -> Asyn
         yield Opened(settings, database)
 
 
-def read(transaction: "Callable[[Connection, *Ts], T]", *args: *Ts) -> T:
+def read(transaction: TransactionWith[*Ts, T], *args: *Ts) -> T:
     """Return what `transaction(connection, *args)` returned; it may not write.
 
     Raises:
@@ -86,7 +83,7 @@ def read(transaction: "Callable[[Connection, *Ts], T]", *args: *Ts) -> T:
     return asyncio.run(run())
 
 
-def write(transaction: "Callable[[Connection, *Ts], T]", *args: *Ts) -> T:
+def write(transaction: TransactionWith[*Ts, T], *args: *Ts) -> T:
     """Return what `transaction(connection, *args)` returned, after the commit. Raises as `read`."""
 
     async def run() -> T:
@@ -96,7 +93,7 @@ def write(transaction: "Callable[[Connection, *Ts], T]", *args: *Ts) -> T:
     return asyncio.run(run())
 
 
-async def write_urgently(transaction: "Callable[[Connection], T]") -> T:
+async def write_urgently(transaction: Transaction[T]) -> T:
     """Return what `transaction` returned, after a commit that no busy service can prevent.
 
     It goes before the writes of a running service, and is tried again while the database is

@@ -8,20 +8,20 @@ from typing import Final, get_args
 
 import click
 import msgspec
-from sqlalchemy import Connection
 
 from vyrox.adapters.generic import check_field_map
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
-from vyrox.cli.stores import Opened, opened_database
+from vyrox.cli.stores import Opened, opened_database, read, write
 from vyrox.clock import wall_clock
-from vyrox.containment.remains import Remains, list_remains
+from vyrox.containment.remains import Remains, remove_tenant
 from vyrox.errors import OperatorError
 from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
-from vyrox.tenants import guard_rails, records
+from vyrox.tenants import records
+from vyrox.tenants.listing import list_all
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
@@ -56,7 +56,6 @@ tenant_or_all = click.argument(
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
 )
-NEW_HINT: Final = " (if the name is right: --new)"
 _RAILS: Final = ("FROZEN SINCE", "PER HOUR", "OTHER HOSTS")
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
@@ -131,12 +130,7 @@ def list_(as_json: bool) -> None:
 
     A tenant with guard rails alone, which is not onboarded, is listed without a vendor.
     """
-
-    async def run() -> list[_Listed]:
-        async with opened_database() as opened:
-            return await opened.database.read(_list)
-
-    rows = asyncio.run(run())
+    rows = read(list_all)
     if as_json:
         print_json(rows)
         return
@@ -157,40 +151,6 @@ def list_(as_json: bool) -> None:
             for row in rows
         ),
     )
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    """One (tenant, vendor), or one tenant that is not onboarded. Times are Unix seconds.
-
-    `frozen_at` is of the tenant's own freeze, else of the freeze of every tenant.
-    """
-
-    tenant_id: str
-    vendor: Vendor | None = None
-    enabled: bool | None = None
-    created_at: float | None = None
-    previous_expires_at: float | None = None
-    previous_used_at: float | None = None
-    field_map: FieldMap | None = None
-    frozen_at: float | None = None
-    per_hour: int = 0
-    other_hosts: guard_rails.OtherHosts = "allow"
-
-
-def _list(connection: Connection) -> list[_Listed]:
-    rows = [_Listed(**msgspec.structs.asdict(row)) for row in records.list_tenants(connection)]
-    others, stored = guard_rails.list_all(connection)
-    rows += [_Listed(tenant_id) for tenant_id in stored.keys() - {row.tenant_id for row in rows}]
-    return [
-        msgspec.structs.replace(
-            row,
-            frozen_at=rails.all_frozen_at if rails.frozen_at is None else rails.frozen_at,
-            per_hour=rails.per_hour,
-            other_hosts=rails.other_hosts,
-        )
-        for row in sorted(rows, key=lambda row: (row.tenant_id, row.vendor or ""))
-        for rails in [stored.get(row.tenant_id, others)]
-    ]
 
 
 @click.command()
@@ -256,16 +216,13 @@ def remove(tenant_id: str, vendor: Vendor | None) -> None:
     async def run() -> tuple[Vendor, Remains]:
         async with opened_database() as opened:
             chosen = vendor or await _only_vendor(opened, tenant_id)
-            return chosen, await opened.database.write(_remove, tenant_id, chosen)
+            return chosen, await opened.database.write(
+                remove_tenant, tenant_id, chosen, wall_clock()
+            )
 
     chosen, remains = asyncio.run(run())
     click.echo(f"{tenant_id} removed for {chosen}")
     _print_remains(tenant_id, remains)
-
-
-def _remove(connection: Connection, tenant_id: str, vendor: Vendor) -> Remains:
-    records.remove_tenant(connection, tenant_id, vendor, wall_clock())
-    return list_remains(connection, tenant_id)
 
 
 def _print_remains(tenant_id: str, remains: Remains) -> None:
@@ -293,13 +250,7 @@ def field_map(tenant_id: str, file: Path) -> None:
     """Replace TENANT's field map with the one in FILE. See `vyrox queue quarantine replay`."""
     fields = _read_field_map(file)
 
-    async def run() -> None:
-        async with opened_database() as opened:
-            await opened.database.write(
-                records.set_field_map, tenant_id, "generic", fields, wall_clock()
-            )
-
-    asyncio.run(run())
+    write(records.set_field_map, tenant_id, "generic", fields, wall_clock())
     click.echo(f"{tenant_id} has a new field map")
 
 

@@ -5,7 +5,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.containment import devices
+from vyrox.models import Vendor
 from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
+from vyrox.tenants import records
 
 
 class Remains(msgspec.Struct, frozen=True):
@@ -24,6 +26,16 @@ class Remains(msgspec.Struct, frozen=True):
     edr_vendors: tuple[str, ...]
     unfinished: int
     quarantined: int
+
+
+def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> Remains:
+    """Disable the tenant at `vendor`, and return what remains of it.
+
+    Raises:
+        OperatorError: The tenant is not onboarded there.
+    """
+    records.remove_tenant(connection, tenant_id, vendor, now)
+    return list_remains(connection, tenant_id)
 
 
 def list_remains(connection: Connection, tenant_id: str) -> Remains:

@@ -29,6 +29,12 @@ from vyrox.store.tables import heartbeat
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+Transaction = Callable[[Connection], T]
+"""What a caller hands in: it is given the connection, and neither begins nor commits."""
+
+TransactionWith = Callable[[Connection, *Ts], T]
+"""The same with arguments."""
+
 SQLITE_FILE: Final = "vyrox.db"
 """In the data directory."""
 

@@ -12,6 +12,7 @@ from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
 from vyrox.models import EdrVendor
 from vyrox.store.tables import edr_credentials
+from vyrox.tenants.known import NEW_HINT, require_known
 
 EDR_VENDORS: Final[tuple[EdrVendor, ...]] = get_args(EdrVendor)
 
@@ -34,8 +35,19 @@ class EdrCredentials(msgspec.Struct, frozen=True):
     version: str
 
 
-def set_credentials(connection: Connection, stored: EdrCredentials, now: float) -> None:
-    """Store a tenant's credentials at a vendor in the place of those that are there."""
+def set_credentials(
+    connection: Connection, stored: EdrCredentials, now: float, is_new: bool = True
+) -> None:
+    """Store a tenant's credentials at a vendor in place of earlier ones.
+
+    Args:
+        is_new: The tenant need not be known yet.
+
+    Raises:
+        OperatorError: The tenant is unknown.
+    """
+    if not is_new:
+        require_known(connection, stored.tenant_id, NEW_HINT)
     connection.execute(edr_credentials.delete().where(_is(stored.tenant_id, stored.vendor)))
     connection.execute(edr_credentials.insert().values(**msgspec.structs.asdict(stored)))
     _append_tenant_changed(

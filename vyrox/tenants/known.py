@@ -14,6 +14,9 @@ from sqlalchemy import Connection
 from vyrox.errors import OperatorError
 from vyrox.store.tables import audit_log, edr_credentials, tenant_credentials
 
+NEW_HINT: Final = " (if the name is right: --new)"
+"""For commands with an option that accepts an unknown tenant."""
+
 MAX_COMPARED: Final = 10_000
 """Names with which an unknown one is compared."""
 

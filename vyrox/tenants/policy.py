@@ -1,0 +1,80 @@
+"""Changes of a tenant's guard rails by its operator (contract 35 and 39)."""
+
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from vyrox.errors import OperatorError
+from vyrox.store.locks import lock
+from vyrox.tenants import guard_rails
+from vyrox.tenants.freezes import EVERY_TENANT
+from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
+from vyrox.tenants.known import NEW_HINT, require_known
+
+_SETTINGS: Final = ("per_hour", "other_hosts", "known_alerts_only")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What an operator wants to change; None leaves a setting as it is.
+
+    Attributes:
+        added: Rules for the never-contain list, as `guard_rails.check_rule` returns them.
+        removed: Rules to take off that list.
+        is_new: The tenant need not be known yet.
+    """
+
+    per_hour: int | None = None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    other_hosts: OtherHosts | None = None
+    known_alerts_only: bool | None = None
+    is_new: bool = False
+
+
+def change_policy(connection: Connection, tenant_id: str, change: Change, now: float) -> Rails:
+    """Change the tenant's guard rails, with an event, and return those in force.
+
+    Raises:
+        OperatorError: The tenant or a removed rule is unknown, or there are too many rules.
+    """
+    lock(connection, "containments")
+    if not change.is_new:
+        require_known(connection, tenant_id, NEW_HINT)
+    before = guard_rails.find(connection, [tenant_id])[tenant_id]
+    after = _changed(before, change)
+    if after != before:
+        changes = [
+            f"{name} {value}".lower()
+            for name in _SETTINGS
+            if (value := getattr(after, name)) != getattr(before, name)
+        ]
+        changes += [f"never_contain {rule}" for rule in change.added]
+        changes += [f"allow again {rule}" for rule in change.removed]
+        guard_rails.store(connection, tenant_id, after, f"policy: {', '.join(changes)}", now)
+    return after
+
+
+def _changed(before: Rails, change: Change) -> Rails:
+    if unknown := set(change.removed) - set(before.never_contain):
+        raise OperatorError(f"no such rule: {min(unknown)}")
+    rules = (set(before.never_contain) - set(change.removed)) | set(change.added)
+    if len(rules) > guard_rails.MAX_RULES:
+        raise OperatorError(f"at most {guard_rails.MAX_RULES} rules")
+    wanted = {name: getattr(change, name) for name in _SETTINGS}
+    return msgspec.structs.replace(
+        before,
+        never_contain=tuple(sorted(rules)),
+        **{name: value for name, value in wanted.items() if value is not None},
+    )
+
+
+def set_frozen(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> Frozen:
+    """Freeze or unfreeze a known tenant, or EVERY_TENANT.
+
+    Raises:
+        OperatorError: The tenant is unknown.
+    """
+    if tenant_id != EVERY_TENANT:
+        require_known(connection, tenant_id)
+    return guard_rails.freeze(connection, tenant_id, now, frozen=frozen)
