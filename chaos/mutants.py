@@ -132,7 +132,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "actions carried out on a clock that has jumped",
-        "vyrox/routes/proxy.py",
+        "vyrox/routes/execute.py",
         "            proxy.clocks.check()\n",
         "            pass\n",
         ("tests/containment/test_clocks.py",),

@@ -20,7 +20,7 @@ from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.models import ActionType
-from vyrox.routes.proxy import Proxy
+from vyrox.routes.signed import Proxy
 from vyrox.settings import Settings
 from vyrox.store.database import Database
 from vyrox.store.encryption import open_vault

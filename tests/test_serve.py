@@ -258,7 +258,7 @@ def test_serve_refuses_a_port_that_is_taken(data_dir: Path, name: str) -> None:
         ),
         pytest.param(
             {"PROXY_HOST": "a..b"},
-            "PROXY_HOST/PROXY_PORT a..b:0: no host name",
+            "PROXY_HOST/PROXY_PORT a..b:0: invalid host name",
             id="reject_no_host_name",
         ),
         pytest.param(

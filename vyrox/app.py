@@ -1,27 +1,20 @@
-"""The application: what is opened once, and the two groups of routes that use it.
+"""The application: both groups of routes, and one lifespan that opens what they use.
 
-`create_app` returns one Starlette application whose lifespan opens everything long-lived, and which
-serves both groups on one port, for development. `vyrox.serve` takes the application of each group
-out of it and gives each its own listener.
+`create_app` returns one application that serves both groups on one port, for development. It also
+holds one application for each group. `vyrox.serve` runs each of these on its own listener.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Lifespan
 
 from vyrox.containment.responder import MakeClient
-from vyrox.errors import UnavailableError, VyroxError
-from vyrox.http.application import Endpoint, RequestContext, handle_http_exception
+from vyrox.errors import VyroxError
+from vyrox.http.application import JsonApplication
 from vyrox.lifespan import open_resources
 from vyrox.routes import ingestion, proxy
 from vyrox.settings import Settings
-
-_PROXY_POSTS: dict[str, Endpoint] = {"/execute": proxy.execute, "/lift": proxy.lift}
 
 
 def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
@@ -35,9 +28,9 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
     """
     settings.require_hmac_secret()
     public, private = ingestion.create_routes(), proxy.create_routes()
-    ingestion_app = _Application(public, ingestion.POSTS)
+    ingestion_app = JsonApplication(public)
     # The private listener has no 503 (contract 19).
-    proxy_app = _Application(private, _PROXY_POSTS, cut_short=VyroxError)
+    proxy_app = JsonApplication(private, shutdown_error=VyroxError)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -46,39 +39,15 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
             app.state.proxy = proxy_app.state.proxy = for_proxy
             yield
 
-    # The first route that matches serves: `/health` is ingestion's (contract 29).
-    posts = {**ingestion.POSTS, **_PROXY_POSTS}
-    app = _Application([*public, *private], posts, lifespan=lifespan)
+    # The first matching route serves a request, so `/health` is that of ingestion (contract 29).
+    app = JsonApplication([*public, *private], lifespan=lifespan)
     app.state.ingestion_app = ingestion_app
     app.state.proxy_app = proxy_app
     return app
 
 
-class _Application(Starlette):
-    """Starlette with `RequestContext` for its outermost layer."""
-
-    def __init__(
-        self,
-        routes: list[BaseRoute],
-        posts: Mapping[str, Endpoint],
-        *,
-        cut_short: type[VyroxError] = UnavailableError,
-        lifespan: Lifespan[Starlette] | None = None,
-    ) -> None:
-        super().__init__(routes=routes, lifespan=lifespan)
-        # A redirect would repeat the Host that the client sent.
-        self.router.redirect_slashes = False
-        self._posts = posts
-        self._cut_short = cut_short
-
-    def build_middleware_stack(self) -> ASGIApp:
-        handlers = {HTTPException: handle_http_exception}
-        layers = ExceptionMiddleware(self.router, handlers)
-        return RequestContext(layers, self._cut_short, self._posts)
-
-
 def __getattr__(name: str) -> Starlette:
-    """Make `app` for `uvicorn vyrox.app:app` when it is asked for, from the environment."""
+    """Create `app` from the environment when `uvicorn vyrox.app:app` asks for it."""
     if name != "app":
         raise AttributeError(name)
     try:

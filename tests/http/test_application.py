@@ -23,15 +23,10 @@ from tests.service import HMAC_SECRET
 from vyrox import log
 from vyrox.app import create_app
 from vyrox.errors import RequestTimeoutError, UnauthorizedError, VyroxError
-from vyrox.http import application
-from vyrox.http.application import (
-    IncompleteBodies,
-    JsonResponse,
-    RequestContext,
-    error_response,
-    handle_http_exception,
-    read_body,
-)
+from vyrox.http import bodies
+from vyrox.http.application import RequestContext, handle_http_exception, post_endpoints
+from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.responses import JsonResponse, error_response
 from vyrox.settings import Settings
 
 CANARY: Final = "canary-0b5d1f"
@@ -201,6 +196,16 @@ async def test_request_context_logs_a_hang_up_without_a_traceback(
     (record,) = caplog.records
     assert (record.getMessage(), record.levelname) == ("request.client_disconnected", "WARNING")
     assert not record.exc_info
+
+
+def test_post_endpoints_are_those_of_post_alone_without_parameters() -> None:
+    routes = [
+        Route("/fine", fine, methods=["POST"]),
+        Route("/{name}", refuse, methods=["POST"]),
+        Route("/fail", fail, methods=["GET"]),
+        Route("/both", fail, methods=["GET", "POST"]),
+    ]
+    assert post_endpoints(routes) == {"/fine": fine}
 
 
 async def test_request_context_leaves_other_scopes_alone() -> None:
@@ -391,7 +396,7 @@ async def test_read_body_drops_the_body_that_has_been_arriving_longest_contract_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not the newcomer: unfinished bodies of unauthenticated clients must not keep alerts out."""
-    monkeypatch.setattr(application, "MAX_ARRIVING_BYTES", 100)
+    monkeypatch.setattr(bodies, "MAX_INCOMPLETE_BYTES", 100)
     arriving = IncompleteBodies()
     first, second, third = (Sending(arriving) for _ in range(3))
     for body in (first, second):
@@ -410,7 +415,7 @@ async def test_read_body_drops_the_body_that_has_been_arriving_longest_contract_
 async def test_read_body_drops_itself_where_it_is_the_oldest_contract_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(application, "MAX_ARRIVING_BYTES", 50)
+    monkeypatch.setattr(bodies, "MAX_INCOMPLETE_BYTES", 50)
     arriving = IncompleteBodies()
     body = Sending(arriving)
     await body.send(30)

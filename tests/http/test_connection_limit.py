@@ -27,7 +27,7 @@ from vyrox.http.connection_limit import (
     ENOUGH_FILES,
     MAX_CONNECTIONS,
     MAX_PRIVATE_CONNECTIONS,
-    MAX_UNSENT_BYTES,
+    SEND_BUFFER_BYTES,
     backlog,
     limited_protocol,
     max_connections,
@@ -229,7 +229,7 @@ async def test_answers_that_are_not_taken_do_not_pile_up_in_the_system_either() 
             answered.clear()
             await asyncio.get_running_loop().sock_sendall(client, GET)
             await answered.wait()
-    assert 0 < unsent[0] < 4 * MAX_UNSENT_BYTES
+    assert 0 < unsent[0] < 4 * SEND_BUFFER_BYTES
 
 
 async def test_connection_whose_buffer_the_system_does_not_limit_is_served_and_counted(

@@ -21,13 +21,13 @@ from uvicorn.server import ServerState
 from vyrox import log
 from vyrox.errors import MalformedRequestError
 from vyrox.http.connection_limit import limited_protocol
+from vyrox.http.framing import check_framing
 from vyrox.http.protocol import (
     MAX_HEADER_BYTES,
     MAX_HEADER_FIELDS,
     MAX_LINGER_BYTES,
     MAX_UNANSWERED_REQUESTS,
     BoundedHttpProtocol,
-    check_framing,
 )
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -702,7 +702,7 @@ async def test_slow_answer_is_not_timed_out() -> None:
 async def test_answer_that_is_not_taken_is_given_up() -> None:
     class Hasty(WatchedProtocol):
         closed = asyncio.Event()
-        answer_timeout_s = 0.05
+        response_check_s = 0.05
 
     async with serving(talkative, Hasty) as port, connected(port) as (_, writer):
         await send(writer, POST + b"\r\n")
@@ -715,15 +715,15 @@ async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
     class Hasty(BoundedHttpProtocol):
         watched = asyncio.Event()
         checked_while_paused = 0
-        answer_timeout_s = 0.2
+        response_check_s = 0.2
 
-        def _watch_answer(self) -> None:
-            super()._watch_answer()
+        def _watch_response(self) -> None:
+            super()._watch_response()
             self.watched.set()
 
-        def _check_answer(self) -> None:
+        def _check_response(self) -> None:
             Hasty.checked_while_paused += self.flow.write_paused
-            super()._check_answer()
+            super()._check_response()
 
     piece = TALK_BYTES // 32
     async with serving(talkative, Hasty) as port, connected(port) as (reader, writer):
@@ -785,7 +785,7 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
     class Hasty(LookedAt):
         closed = asyncio.Event()
         paused = False
-        answer_timeout_s = 0.05
+        response_check_s = 0.05
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -807,7 +807,7 @@ async def test_cut_off_while_requests_wait_for_their_turn_is_no_error(
 
     class Watched(WatchedProtocol):
         closed = asyncio.Event()
-        answer_timeout_s = 0.05 if cut == "by_the_service" else 300.0
+        response_check_s = 0.05 if cut == "by_the_service" else 300.0
         paused = asyncio.Event()
 
         def pause_writing(self) -> None:
@@ -853,7 +853,7 @@ async def test_answer_that_is_still_being_made_is_not_given_up() -> None:
         await asyncio.get_running_loop().sock_sendall(client, NEXT)
         await began.wait()
         for _ in range(3):
-            LookedAt.newest._check_answer()
+            LookedAt.newest._check_response()
         gate.set()
         await receive_bytes(client, 60_004)  # and a head, but not the connection's end
 
@@ -879,22 +879,22 @@ async def test_answer_that_follows_one_that_was_taken_is_not_given_up() -> None:
         await loop.sock_sendall(client, POST + b"\r\n")
         await Watched.answered.wait()
         connection = LookedAt.newest
-        connection._check_answer()
+        connection._check_response()
         before = connection._count_unsent()
         await receive_bytes(client, 58_000)
         Watched.answered.clear()
         await loop.sock_sendall(client, POST + b"\r\n")
         await Watched.answered.wait()
         assert connection._count_unsent() >= before
-        connection._check_answer()
+        connection._check_response()
         assert not connection.transport.is_closing()
-        connection._check_answer()
+        connection._check_response()
         await Watched.closed.wait()  # it is given up where nothing of it is taken
 
 
 def test_how_long_an_answer_may_wait_to_be_taken_contract_1() -> None:
-    assert 2 * limited_protocol(1).answer_timeout_s == 60
-    assert 2 * BoundedHttpProtocol.answer_timeout_s == 10 * 60
+    assert 2 * limited_protocol(1).response_check_s == 60
+    assert 2 * BoundedHttpProtocol.response_check_s == 10 * 60
 
 
 async def test_request_at_work_is_told_that_the_client_has_gone_while_others_wait() -> None:
@@ -921,10 +921,10 @@ async def test_answer_that_comes_after_a_look_is_watched_too() -> None:
     class Hasty(LookedAt):
         closed = asyncio.Event()
         looked = asyncio.Event()
-        answer_timeout_s = 0.05
+        response_check_s = 0.05
 
-        def _check_answer(self) -> None:
-            super()._check_answer()
+        def _check_response(self) -> None:
+            super()._check_response()
             self.looked.set()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -944,7 +944,7 @@ async def test_connection_that_is_gone_leaves_no_timer() -> None:
         closed = asyncio.Event()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            timers.extend([self._answer_timer, self._timer])
+            timers.extend([self._response_timer, self._request_timer])
             super().connection_lost(exc)
 
     async with serving(echo, Watched) as port:

@@ -30,7 +30,7 @@ from tests.ingestion import (
 )
 from tests.polling import until
 from tests.routes.json_texts import DEEP, EVERY, INVALID, NOT_UNICODE, UNREAD, VALID
-from vyrox.http import application as http_application
+from vyrox.http import bodies, responses
 from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.settings import Settings
 
@@ -258,7 +258,7 @@ async def test_read_body_takes_a_body_up_to_the_limit_contract_6(
     framed: Callable[[Webhook], bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_application, "DRAINED_S", 0.05)
+    monkeypatch.setattr(responses, "MAX_DRAINING_S", 0.05)
     async with serving(limited.app) as port:
         at_limit = await exchange(port, framed(padded(vendor, LIMIT)))
         above = await exchange(port, framed(padded(vendor, LIMIT + 1)))
@@ -293,7 +293,7 @@ async def test_read_body_does_not_wait_for_a_body_that_is_too_large_to_begin_wit
     limited: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does it ask for it with a 100; the connection is closed in the end."""
-    monkeypatch.setattr(http_application, "DRAINED_S", 0.05)
+    monkeypatch.setattr(responses, "MAX_DRAINING_S", 0.05)
     head = (
         b"POST /webhook/crowdstrike HTTP/1.1\r\nHost: vyrox\r\n"
         b"Content-Length: 10000000000\r\nExpect: 100-continue\r\n\r\n"
@@ -313,7 +313,7 @@ async def test_read_body_takes_no_part_of_a_large_body_for_a_request(limited: Ap
 async def test_read_body_gives_up_on_a_slow_body_contract_1(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_application._body_time, "_limit_s", 0.05)
+    monkeypatch.setattr(bodies._body_timeout, "_limit_s", 0.05)
     raw = webhook("crowdstrike").raw()
     async with serving(application.app) as port:
         (answer,) = await exchange(port, raw[:-1])

@@ -45,10 +45,10 @@ from vyrox.containment import execution
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.crypto import sign
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
-from vyrox.http.application import MAX_ARRIVING_BYTES
+from vyrox.http.bodies import MAX_INCOMPLETE_BYTES
 from vyrox.models import ActionType, Vendor
 from vyrox.routes import ingestion
-from vyrox.routes.proxy import MAX_BODY_BYTES
+from vyrox.routes.execute import MAX_SIGNED_BODY_BYTES
 from vyrox.settings import Settings
 from vyrox.store.encryption import open_vault
 
@@ -191,7 +191,7 @@ async def test_execute_refuses_in_order_contract_19(acting: Settings) -> None:
             if "unsupported" in faults:
                 fields["action_type"] = "PROCESS_KILL"  # the tenant has no such alert
             vendor.failure = VendorError("refused") if "failing" in faults else None
-            body = encoded(fields) + b" " * (MAX_BODY_BYTES if "oversized" in faults else 0)
+            body = encoded(fields) + b" " * (MAX_SIGNED_BODY_BYTES if "oversized" in faults else 0)
             secret = OTHER_SECRET if "unsigned" in faults else HMAC_SECRET
             vendor.asked.clear()
             answer = await running.post(body, signed(body, secret))
@@ -378,7 +378,10 @@ async def test_execute_refuses_what_is_no_request_contract_19(dry: Proxied) -> N
     }
     for case, body in {**VALID, **odd}.items():
         answer = await dry.post(body, signed(body))
-        assert (case, answer.status_code) == (case, 413 if len(body) > MAX_BODY_BYTES else 400)
+        assert (case, answer.status_code) == (
+            case,
+            413 if len(body) > MAX_SIGNED_BODY_BYTES else 400,
+        )
         assert set(answer.json()) == {"detail"}
     assert not await dry.has_acted()
 
@@ -783,7 +786,7 @@ async def test_execute_cut_short_by_shutdown_goes_on_and_is_never_503_contract_1
 async def test_execute_without_room_for_its_body_is_408_contract_19(
     dry: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.http.application.MAX_ARRIVING_BYTES", 0)
+    monkeypatch.setattr("vyrox.http.bodies.MAX_INCOMPLETE_BYTES", 0)
     check(await dry.execute(wanted()), 408, refusal("request timed out"))
     assert not await dry.has_acted()
 
@@ -791,7 +794,7 @@ async def test_execute_without_room_for_its_body_is_408_contract_19(
 async def test_execute_has_room_for_its_body_whatever_is_arriving_in_public_contract_19(
     dry: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingestion._arriving, "size_bytes", MAX_ARRIVING_BYTES)
+    monkeypatch.setattr(ingestion._incomplete, "size_bytes", MAX_INCOMPLETE_BYTES)
     check(await dry.execute(wanted()), 200, {"status": "dry_run", "dry_run": True})
 
 

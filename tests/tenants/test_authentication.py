@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vyrox.crypto import sign
 from vyrox.errors import UnauthorizedError
-from vyrox.http.application import error_response
+from vyrox.http.responses import error_response
 from vyrox.models import Tenant
 from vyrox.tenants import authentication
 from vyrox.tenants.authentication import (

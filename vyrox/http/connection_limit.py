@@ -1,8 +1,8 @@
-"""A limit on the connections of each listener: clients must not use up the file descriptors.
+"""A limit on the connections of each listener.
 
-Both listeners, the databases and Redis share the descriptors of one process. Over the limit, the
-connection that has been idle longest is closed, so that a new one always gets in: a client that
-holds connections open without a request loses them to those that have one.
+Both listeners, the databases and Redis share the file descriptors of one process, and clients must
+not use them up. Over the limit, the connection that has been idle longest is closed. So a new
+client always gets a connection, and clients that keep idle connections open lose them.
 """
 
 import asyncio
@@ -15,23 +15,24 @@ from vyrox import log
 from vyrox.http.protocol import BoundedHttpProtocol, Reading
 
 RESERVED_FILES: Final = 512
-"""For the private listener, the stores, and what `backlog` lets the kernel hand over at once."""
+"""File descriptors for the private listener, the stores, and the connections of the backlogs."""
 
 MAX_CONNECTIONS: Final = 10_000
-"""However many files the process may open: each connection takes memory too."""
+"""Connections of the public listener, even if the process may open more files: each takes memory
+too."""
 
 MAX_PRIVATE_CONNECTIONS: Final = 256
-"""Of the private listener, which a few programs call."""
+"""Connections of the private listener. Only a few programs call it."""
 
-MAX_UNSENT_BYTES: Final = 64 * 1024
-"""Of answers to one connection, in the system's buffer: on its own it grows to megabytes for each
-client that takes nothing. No answer to a stranger is longer than some hundred bytes."""
+SEND_BUFFER_BYTES: Final = 64 * 1024
+"""The kernel's send buffer of one public connection. By default it grows to megabytes for a client
+that does not read. No response to an unauthenticated client is longer than some hundred bytes."""
 
 ENOUGH_FILES: Final = 2 * MAX_CONNECTIONS
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit on open files as far as the hard one allows, and return it."""
+    """Raise the soft limit on open files as far as needed and allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(hard, ENOUGH_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -41,22 +42,22 @@ def raise_file_limit() -> int:
 
 
 def max_connections(files: int) -> int:
-    """Return how many connections strangers may have where the process may open `files`."""
+    """Return the limit of the public listener if the process may open `files` files."""
     return min(MAX_CONNECTIONS, max(files - RESERVED_FILES, files // 2))
 
 
 def backlog(files: int) -> int:
-    """Return how many connections may wait for the loop, which takes all that wait at once.
+    """Return how many connections may wait until the event loop accepts them, all at once.
 
-    What arrives beyond it is dropped, and its sender's system tries again after a second or more.
+    The kernel drops connections beyond that. The client's system tries again after a second.
     """
     return min(2048, _spare_files(files) // 4)
 
 
 def max_private_connections(files: int) -> int:
-    """Return how many connections the private listener may have.
+    """Return the limit of the private listener if the process may open `files` files.
 
-    With the two backlogs, that leaves the stores a quarter of what the public listener leaves.
+    After both limits and both backlogs, a quarter of the reserved files is left for the stores.
     """
     return min(MAX_PRIVATE_CONNECTIONS, _spare_files(files) // 4)
 
@@ -66,93 +67,93 @@ def _spare_files(files: int) -> int:
 
 
 class _Connections:
-    """The open connections of one listener, and which of them keep the service waiting."""
+    """The open connections of one listener, and which of them are idle."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: set[BoundedHttpProtocol] = set()
-        # To be sent bytes, or to be rid of them: first the one that began to wait longest ago.
-        self._waiting: dict[BoundedHttpProtocol, None] = {}
+        # Idle: the service waits for the client, to send or to read. Longest idle first.
+        self._idle: dict[BoundedHttpProtocol, None] = {}
 
     def add(self, connection: BoundedHttpProtocol) -> None:
         self._open.add(connection)
-        self._waiting[connection] = None
+        self._idle[connection] = None
         if len(self._open) > self._limit:
-            evicted = next(iter(self._waiting))
+            evicted = next(iter(self._idle))
             self.remove(evicted)
-            # Counted, and not a line of its own: strangers decide how often it happens.
+            # Only counted, not logged: unauthenticated clients decide how often it happens.
             log.counts["http.evicted"] += 1
             evicted.transport.abort()
 
     def remove(self, connection: BoundedHttpProtocol) -> None:
         self._open.discard(connection)
-        self._waiting.pop(connection, None)
+        self._idle.pop(connection, None)
 
-    def note(self, connection: BoundedHttpProtocol, *, waiting: bool) -> None:
-        if not waiting:
-            self._waiting.pop(connection, None)
+    def update(self, connection: BoundedHttpProtocol, *, is_idle: bool) -> None:
+        if not is_idle:
+            self._idle.pop(connection, None)
         elif connection in self._open:
-            self._waiting[connection] = None
+            self._idle[connection] = None
 
 
 class LimitedHttpProtocol(BoundedHttpProtocol):
-    """One connection out of those that a listener may have."""
+    """One connection of a listener with a limit."""
 
-    places: ClassVar[_Connections]
+    listener_connections: ClassVar[_Connections]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it, and close another where there are too many."""
+        """Count the connection, and close the longest idle one if there are too many."""
         super().connection_made(transport)
-        self.places.add(self)
+        self.listener_connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no longer."""
-        self.places.remove(self)
+        """Stop counting the connection."""
+        self.listener_connections.remove(self)
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """Note that what is still answered goes nowhere."""
+        """Mark the connection as idle: the client will not read a response."""
         super().eof_received()
-        self.places.note(self, waiting=True)
+        self.listener_connections.update(self, is_idle=True)
 
     def on_message_complete(self) -> None:
-        """Note whether a request is at work."""
+        """Update whether the connection is idle."""
         super().on_message_complete()
-        self._note()
+        self._update()
 
     def on_response_complete(self) -> None:
-        """Note whether a request is at work."""
+        """Update whether the connection is idle."""
         super().on_response_complete()
-        self._note()
+        self._update()
 
     def pause_writing(self) -> None:
-        """Note that the client does not take its answer."""
+        """Update whether the connection is idle: the client does not read."""
         super().pause_writing()
-        self._note()
+        self._update()
 
     def resume_writing(self) -> None:
-        """Note that it does."""
+        """Update whether the connection is idle: the client reads again."""
         super().resume_writing()
-        self._note()
+        self._update()
 
-    def _note(self) -> None:
-        # One may be unanswered and still arriving; an answer may have come before the body.
-        at_work = self._unanswered - (self._reading is Reading.BODY) > 0
-        lost = self.flow.write_paused or self.transport.is_closing()
-        self.places.note(self, waiting=lost or not at_work)
+    def _update(self) -> None:
+        # An unanswered request may still be arriving, and a response may precede the body.
+        in_progress = self._unanswered - (self._reading is Reading.BODY) > 0
+        is_lost = self.flow.write_paused or self.transport.is_closing()
+        self.listener_connections.update(self, is_idle=is_lost or not in_progress)
 
 
 class PublicHttpProtocol(LimitedHttpProtocol):
-    """A connection of an unauthenticated client: it must take its answers within a short time."""
+    """A connection of an unauthenticated client: it must read its responses soon."""
 
-    answer_timeout_s = 30.0
+    response_check_s = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Bound what the system stores for a client that does not read."""
+        """Limit the memory that the kernel uses for a client that does not read."""
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # some systems refuse it where the client has gone
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_UNSENT_BYTES)
+        with contextlib.suppress(OSError):  # some systems refuse it after a disconnect
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
 def limited_protocol(
@@ -161,11 +162,11 @@ def limited_protocol(
     """Return the protocol of one listener that keeps at most `limit` connections open.
 
     A connection with a request in progress is never closed to make room. If all are busy, the new
-    connection is closed. A client that does not take its answers is not waited for.
+    connection is closed. A client that does not read its responses counts as idle.
     """
-    return type("Limited", (base,), {"places": _Connections(limit)})
+    return type("Limited", (base,), {"listener_connections": _Connections(limit)})
 
 
 def private_protocol(files: int) -> type[LimitedHttpProtocol]:
-    """Return the protocol of the private listener where the process may open `files`."""
+    """Return the protocol of the private listener if the process may open `files` files."""
     return limited_protocol(max_private_connections(files), LimitedHttpProtocol)

@@ -1,7 +1,7 @@
-"""The head of an answer leaves together with the first of its body.
+"""Sends the head of a response together with the first part of its body.
 
-uvicorn writes each by itself. For an answer of a hundred bytes that is a second system call here,
-a second segment on the wire, and a second wake-up of the client.
+uvicorn writes the two separately. For a short response that costs a second system call, a second
+segment on the wire, and a second wake-up of the client.
 """
 
 import asyncio
@@ -10,34 +10,35 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class JoinedWrites(asyncio.Transport):
-    """Stands between the answer to one request and the connection's transport.
+    """Joins the first two writes of one response, then removes itself.
 
-    Not for HEAD, whose answer ends with its head.
+    It must not be used for HEAD: such a response ends with its head.
     """
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        """Take the place of the transport that `cycle` writes to."""
+        """Write to the transport of `cycle`; the caller makes this object its transport."""
         self._cycle = cycle
         self._transport = cycle.transport
         self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
-        """Write `data`, and the head before it; the head itself waits."""
+        """Keep the head until the body follows; write everything else."""
         if self._head is not None:
-            self._step_out()
+            self._remove_itself()
             self._transport.write(self._head + data)
         elif not self._cycle.response_started:
             self._transport.write(data)  # 100 Continue
         elif self._cycle.more_body:
-            # While the request is still arriving it may yet be refused, and the answer cut short.
-            self._step_out()
+            # The request is still arriving. It may be refused, which ends the response early, so
+            # the head must be sent now.
+            self._remove_itself()
             self._transport.write(data)
         else:
             self._head = data
 
-    def _step_out(self) -> None:
-        # The cycle writes the rest by itself. While each refers to the other, an answer that is
-        # done with waits in memory for the garbage collector.
+    def _remove_itself(self) -> None:
+        # The cycle and this object refer to each other. Without this line, a finished response
+        # would stay in memory until the garbage collector runs.
         self._cycle.transport = self._transport
 
     def is_closing(self) -> bool:
@@ -45,5 +46,5 @@ class JoinedWrites(asyncio.Transport):
         return self._transport.is_closing()
 
     def close(self) -> None:
-        """Close the connection when what was written has gone out."""
+        """Close the connection after all written data is sent."""
         self._transport.close()

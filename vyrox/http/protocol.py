@@ -1,17 +1,14 @@
 """uvicorn's HTTP protocol with limits, deadlines and JSON refusals.
 
-The application never sees what is refused here. Each refusal is one JSON answer that repeats
-nothing of the request (contract 1), one log line, and the end of the connection, so that no byte
-behind refused input is ever read as another request.
+The application never sees a request that is refused here. Each refusal sends one JSON response that
+repeats nothing of the request (contract 1), writes one log line and ends the connection. So no byte
+after refused input is ever parsed as another request.
 """
 
 import asyncio
 import contextlib
 import enum
-import fcntl
 import logging
-import termios
-from array import array
 from typing import Any, Final
 
 import httptools
@@ -20,7 +17,6 @@ from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
-    HttpToolsProtocol,
     RequestResponseCycle,
 )
 from uvicorn.server import ServerState
@@ -33,22 +29,25 @@ from vyrox.errors import (
     RequestTimeoutError,
     VyroxError,
 )
+from vyrox.http.deadlines import TimedHttpProtocol
+from vyrox.http.framing import check_framing
 from vyrox.http.joined_writes import JoinedWrites
 from vyrox.ids import new_id
 
-# The request line and the header together. Vendors send about 1 KiB; llhttp itself has no limit.
 MAX_HEADER_BYTES: Final = 16 * 1024
+"""Size of the request line and the header together. Vendors send about 1 KiB. llhttp itself has no
+limit."""
 
-# Chunked trailers count as well.
 MAX_HEADER_FIELDS: Final = 64
+"""Fields of one request, including chunked trailers."""
 
-# Requests taken from one connection before they are answered. uvicorn queues as many as were sent,
-# and reads more after each answer, so without a limit the sender decides how much memory that is.
 MAX_UNANSWERED_REQUESTS: Final = 16
+"""Requests of one connection that wait for a response. uvicorn queues all that a client sends, so
+without this limit the client decides how much memory they take."""
 
-# What is still read, and dropped, after a refusal. Closing a socket with unread input resets it,
-# and the reset may overtake the answer.
 MAX_LINGER_BYTES: Final = 4 * 1024 * 1024
+"""Bytes that are read and dropped after a refusal. Closing a socket with unread input resets it,
+and the reset may arrive before the response."""
 
 
 class Reading(enum.Enum):
@@ -59,55 +58,15 @@ class Reading(enum.Enum):
     BODY = enum.auto()
 
 
-def check_framing(version: str, headers: list[tuple[bytes, bytes]]) -> None:
-    """Check that every server on the way must see the same request in these bytes.
+class BoundedHttpProtocol(TimedHttpProtocol):
+    """One connection whose requests are limited in bytes, fields and time.
 
-    Args:
-        version: The HTTP version as the parser names it, such as "1.1".
-        headers: Names in lower case.
-
-    Raises:
-        MalformedRequestError: The version, the Host or the Transfer-Encoding leaves it open.
-
-    Source:
-        RFC 9112, 3.2 (Host), 6.1 and 6.3 (Transfer-Encoding).
-    """
-    hosts = [value for name, value in headers if name == b"host"]
-    encodings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if version not in {"1.0", "1.1"}:
-        raise MalformedRequestError("HTTP version is not 1.0 or 1.1")
-    if len(hosts) > 1 or (version == "1.1" and not hosts):
-        raise MalformedRequestError("not exactly one Host")
-    if not encodings:
-        return
-    # The parser takes "gzip, chunked" and "chunked " for chunked; a proxy in front may not.
-    if version == "1.0" or encodings != [b"chunked"]:
-        raise MalformedRequestError("Transfer-Encoding is not chunked")
-    if any(name == b"content-length" for name, _ in headers):
-        raise MalformedRequestError("Content-Length beside Transfer-Encoding")
-
-
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection whose requests are bounded in bytes, fields and time.
-
-    The clock of a request runs while the client is sending it, and stops with its last byte: it
-    does not end a request at work. Another ends a client that takes nothing of its answer. An idle
-    connection between two requests is ended by uvicorn's `timeout_keep_alive`.
+    The request timer stops at the last byte of a request: it never ends a request in progress.
+    uvicorn's `timeout_keep_alive` ends a connection that is idle between two requests.
     """
 
-    # From the connection, or the first byte of a later request, to the end of the header. Vendors
-    # send a header in one segment; who takes longer is broken or holding connections open.
-    headers_timeout_s: float = 10.0
-
-    # From the same moment to the last byte of the body: 1 MiB at 35 KB/s.
-    request_timeout_s: float = 30.0
-
-    # A client that takes nothing of its answer is looked at so often, and given up the second time:
-    # what it has not taken stays in memory. Whoever is no stranger may be slow (`limited_to`).
-    answer_timeout_s: float = 300.0
-
-    # How long a refused client may take to read its answer and close.
     linger_timeout_s: float = 2.0
+    """How long a refused client may take to read its response and close."""
 
     def __init__(
         self,
@@ -116,64 +75,59 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Take what `uvicorn.Server` gives every protocol class."""
+        """Take what `uvicorn.Server` passes to every protocol class."""
         super().__init__(config, server_state, app_state, _loop)
         self._reading = Reading.NOTHING
-        self._deadline: float | None = None  # of the request that is arriving
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at = 0.0
-        self._answer_timer: asyncio.TimerHandle | None = None
-        self._unsent_bytes: int | None = None  # when it was last looked at; None: since written to
-        self._began_at = 0.0
-        self._framing_bytes = 0  # fed to the parser since it last got on with the request
+        self._framing_bytes = 0  # fed to the parser since its last progress with the request
         self._field_count = 0
-        self._unanswered = 0  # requests with a whole header and no whole answer
-        self._at_work: RequestResponseCycle | None = None  # uvicorn's `cycle` is the newest
-        self._last_answer: bytes | None = None  # set by a refusal, sent after the answers due
+        # The request that the application serves. uvicorn's `cycle` is the newest one.
+        self._served_cycle: RequestResponseCycle | None = None
+        self._final_response: bytes | None = None  # set by a refusal, sent after earlier responses
         self._drained_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock of the first request."""
+        """Start the request timer: the first request must arrive in time."""
         super().connection_made(transport)
-        self._start_clock()
+        self._start_request_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
-        self._stop_clock()
-        self._cancel_timer()
-        if self._answer_timer is not None:
-            self._answer_timer.cancel()
-        if self._at_work is not None and not self._at_work.response_complete:
-            # uvicorn tells the newest request alone. This one would write to what is closed.
-            self._at_work.disconnected = True
-            self._at_work.message_event.set()
+        """Cancel the timers, and let the request in progress see the disconnect."""
+        self._stop_request_timer()
+        self._cancel_request_timer()
+        if self._response_timer is not None:
+            self._response_timer.cancel()
+        if self._served_cycle is not None and not self._served_cycle.response_complete:
+            # uvicorn notifies only the newest request. This one would write to a closed connection.
+            self._served_cycle.disconnected = True
+            self._served_cycle.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Start the clock of an answer that the client does not take."""
+        """Start the response timer: the client does not read."""
         super().pause_writing()
-        self._watch_answer()
+        self._watch_response()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser no more than the header limit leaves room for.
+        """Feed the parser, and count the bytes of a header.
 
-        The parser hands over a line when it is whole and keeps it in memory until then, so the
-        bytes are counted here. A header that starts in the segment in which another request ends
-        is counted from its next piece on: it may be up to twice the limit, never more.
+        The parser stores a line until it is complete, so the bytes must be counted before. If a
+        header starts in the segment in which another request ends, counting starts with the next
+        piece. Such a header may have up to twice the limit.
         """
-        if self._last_answer is not None:
+        if self._final_response is not None:
             self._drain(data)
             return
         self._unset_keepalive_if_required()
-        if self._deadline is None:
-            self._start_clock()
+        if self._request_deadline is None:
+            self._start_request_timer()
         try:
             self._feed(data)
         except HeadersTooLargeError as exc:
             self._refuse(exc)
         except httptools.HttpParserCallbackError as exc:
-            # The context is what a callback below raised, or uvicorn's own where it cannot split
-            # or decode the URL. That one's text repeats the URL: only its type is told.
+            # The context is the error that a callback below raised, or uvicorn's own if it cannot
+            # split or decode the URL. The text of uvicorn's error repeats the URL, so only the
+            # type is logged.
             cause = exc.__context__
             if not isinstance(cause, VyroxError):
                 cause = MalformedRequestError(type(cause).__name__)
@@ -182,19 +136,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(MalformedRequestError(str(exc)))  # one of the parser's constants
 
     def on_message_begin(self) -> None:
-        """Start the clock, where the request begins in the segment that ended the last one."""
+        """Start the request timer, also if the last request ended in the same segment."""
         super().on_message_begin()
         self._unset_keepalive_if_required()
         self._reading = Reading.HEADER
         self._field_count = 0
-        if self._deadline is None:
-            self._start_clock()
+        if self._request_deadline is None:
+            self._start_request_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the field; keep it if it stands in the header.
+        """Count the field, and drop it if it is a trailer.
 
-        uvicorn appends trailers to the header that the application is already reading, where a
-        signature or an authorization could be slipped in behind the body.
+        uvicorn would add trailers to the header that the application already reads, so a client
+        could add a signature or an authorization after the body.
         """
         self._field_count += 1
         if self._field_count > MAX_HEADER_FIELDS:
@@ -203,11 +157,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the application, unless its framing is refused."""
+        """Check the framing, then pass the request to the application."""
         check_framing(self.parser.get_http_version(), self.headers)
         if self.parser.should_upgrade():
-            # The parser drops the body of an upgrade request: a signature would be verified over
-            # nothing, and what follows belongs to a protocol that is not spoken here.
+            # The parser drops the body of an upgrade request, so a signature would be verified over
+            # no bytes. The bytes that follow belong to a protocol that is not supported.
             raise MalformedRequestError("upgrade or CONNECT")
         if self._unanswered >= MAX_UNANSWERED_REQUESTS:
             raise OverloadedError("unanswered requests on one connection")
@@ -217,42 +171,42 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.scope["method"] != "HEAD":
             self.cycle.transport = JoinedWrites(self.cycle)
         self._unanswered += 1
-        if self._answer_timer is None:
-            self._watch_answer()
+        if self._response_timer is None:
+            self._watch_response()
         self._reading = Reading.BODY
         self._framing_bytes = 0
-        self._set_deadline(self._began_at + self.request_timeout_s)
+        self._set_request_deadline(self._request_began_at + self.request_timeout_s)
 
     def on_body(self, body: bytes) -> None:
-        """Take the bytes before this part for what they were: framing that led to a body."""
+        """Reset the count: the bytes before this part were the framing of a body."""
         self._framing_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Stop the clock: from here on the client waits for the service.
+        """Stop the request timer: from now on the client waits for the service.
 
-        Unless it has its answer: the application may not have waited for the body. Then the
-        connection is idle, and the last of the body has ended uvicorn's clock for that.
+        If the application responded without waiting for the body, the connection is idle now. The
+        body has stopped uvicorn's idle timer, so it must be started again.
         """
         super().on_message_complete()
         self._reading = Reading.NOTHING
         self._framing_bytes = 0
-        self._stop_clock()
+        self._stop_request_timer()
         if not self._unanswered:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
     def on_response_complete(self) -> None:
-        """Start the next request's answer, or send the refusal that waited for this one."""
+        """Start the next response, or send the refusal that waited for this one."""
         super().on_response_complete()
         self._unanswered -= 1
         self._unsent_bytes = None
-        if self._last_answer is not None and not self._unanswered:
-            self._part()
+        if self._final_response is not None and not self._unanswered:
+            self._send_final_response()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._at_work = cycle
+        self._served_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
@@ -269,99 +223,41 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._drained_bytes > MAX_LINGER_BYTES:
             self.transport.abort()
 
-    def _start_clock(self) -> None:
-        self._began_at = self.loop.time()
-        self._set_deadline(self._began_at + self.headers_timeout_s)
-
-    def _set_deadline(self, at: float) -> None:
-        self._deadline = at
-        # One timer outlives many requests, each of which only moves the deadline: a timer for each
-        # would cost more than parsing its header.
-        if self._timer is None or at < self._wakes_at:
-            self._cancel_timer()
-            self._wakes_at = at
-            self._timer = self.loop.call_at(at, self._wake)
-
-    def _stop_clock(self) -> None:
-        self._deadline = None
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _watch_answer(self) -> None:
-        self._unsent_bytes = None
-        # It outlives many requests, like the other one.
-        if self._answer_timer is None:
-            self._answer_timer = self.loop.call_later(self.answer_timeout_s, self._check_answer)
-
-    def _check_answer(self) -> None:
-        self._answer_timer = None
-        if not self.transport.get_write_buffer_size():
-            if self._unanswered:
-                self._watch_answer()
-            return
-        before, unsent = self._unsent_bytes, self._count_unsent()
-        # More may be written while it is neither paused nor closed, and as much be taken.
-        at_work = self._unanswered and not self.flow.write_paused
-        if before is not None and unsent >= before and (self.transport.is_closing() or not at_work):
-            self.transport.abort()
-        else:
-            self._watch_answer()
-            self._unsent_bytes = unsent
-
-    def _count_unsent(self) -> int:
-        # The kernel's part too: it makes room in large steps, seldom where a client reads slowly.
-        queued = array("i", [0])
-        with contextlib.suppress(OSError):  # a system that does not tell: the rest has to do
-            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
-        return self.transport.get_write_buffer_size() + queued[0]
-
-    def _wake(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        if self.loop.time() < self._deadline:
-            self._set_deadline(self._deadline)
-        else:
-            self._time_out()
-
-    def _time_out(self) -> None:
-        self._stop_clock()
+    def _time_out_request(self) -> None:
+        self._stop_request_timer()
         if self.flow.read_paused:
-            # The client could not send: its earlier request is still at work.
-            self._set_deadline(self.loop.time() + self.headers_timeout_s)
+            # The client could not send: its earlier request is still in progress.
+            self._set_request_deadline(self.loop.time() + self.headers_timeout_s)
         elif self._reading is not Reading.NOTHING:
             self._refuse(RequestTimeoutError("request did not arrive in time"))
         elif not self._unanswered:
-            # Nothing came, or empty lines only. A load balancer's probe looks like this.
+            # No byte arrived, or only empty lines, as from a load balancer's probe.
             self.transport.close()
 
     def _refuse(self, error: VyroxError) -> None:
-        """Read no further, log, and answer when every earlier request has its answer."""
-        self._stop_clock()
+        """Stop reading, log, and respond as soon as every earlier request has its response."""
+        self._stop_request_timer()
         request_id = new_id()
         log.event("http.refused", logging.WARNING, request_id=request_id, reason=str(error))
-        self._last_answer = self._encode(error, request_id)
+        self._final_response = self._encode(error, request_id)
         if self._reading is Reading.BODY:
             self._abandon_request()
         if not self._unanswered:
-            self._part()
+            self._send_final_response()
 
     def _abandon_request(self) -> None:
-        """Take the request whose body is refused away from the application."""
+        """Remove the request whose body is refused from the application."""
         if self._unanswered > 1:
             self.pipeline.popleft()  # the newest: the application has not seen it yet
             self._unanswered -= 1
             return
-        # To the application it looks as if the client had hung up: it writes nothing any more.
+        # The application sees a client that has disconnected, and writes nothing more.
         self.cycle.disconnected = True
         self.cycle.waiting_for_100_continue = False
         self.cycle.message_event.set()
         self._unanswered = 0
         if self.cycle.response_started:
-            self._last_answer = b""  # a second answer would be taken for the next request's
+            self._final_response = b""  # a second response would be read as the next request's
 
     def _encode(self, error: VyroxError, request_id: str) -> bytes:
         body = msgspec.json.encode({"detail": error.detail})
@@ -374,19 +270,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         }
         lines = [b"%s: %s\r\n" % field for field in self.server_state.default_headers]
         lines += [f"{name}: {value}\r\n".encode() for name, value in fields.items()]
-        # The method is known once the parser is past it.
+        # The parser knows the method only after the request line.
         past_method = self._reading is not Reading.NOTHING and self.url
         is_head = past_method and self.parser.get_method() == b"HEAD"
         return b"".join([STATUS_LINE[error.status], *lines, b"\r\n", b"" if is_head else body])
 
-    def _part(self) -> None:
-        """Send the last answer and close once the client has, or the linger limits are reached."""
+    def _send_final_response(self) -> None:
+        """Send the final response. Close when the client does, or at the linger limits."""
         if self.transport.is_closing():
-            return  # the answer before said so, and may still be on its way
+            return  # the response before announced it, and may not be sent completely yet
         self.flow.resume_reading()
-        self.transport.write(self._last_answer or b"")
-        # TLS cannot be half-closed, and a client that has gone cannot either.
+        self.transport.write(self._final_response or b"")
+        # TLS cannot be half-closed, and neither can a connection whose client has disconnected.
         with contextlib.suppress(NotImplementedError, OSError):
             self.transport.write_eof()
-        self._cancel_timer()
-        self._timer = self.loop.call_later(self.linger_timeout_s, self.transport.abort)
+        self._cancel_request_timer()
+        self._request_timer = self.loop.call_later(self.linger_timeout_s, self.transport.abort)

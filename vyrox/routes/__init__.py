@@ -1,1 +1,1 @@
-"""The HTTP routes, one file per listener."""
+"""The endpoints, one file for each group; a route is a list of numbered steps."""

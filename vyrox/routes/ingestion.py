@@ -1,6 +1,6 @@
 """The public listener: vendors' webhooks in, queued alerts out (contract 6 to 18).
 
-body -> claimed tenant -> its secrets -> tenant -> alert -> row -> stream entry -> 202
+body -> named tenant -> its secrets -> tenant -> alert -> row -> stream entry -> 202
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,9 @@ from vyrox.alerts.queue import AlertQueue, QueueEntry
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
-from vyrox.http.application import (
-    Endpoint,
-    IncompleteBodies,
-    JsonResponse,
-    header_values,
-    read_body,
-    request_id_of,
-)
+from vyrox.http.application import header_values, request_id_of
+from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.responses import JsonResponse
 from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
@@ -36,11 +31,12 @@ from vyrox.tenants.authentication import authenticate_bearer, authenticate_signa
 from vyrox.tenants.directory import Credentials, TenantDirectory
 
 STORE_TIMEOUT_S: Final = 0.9
-"""For the row and the stream entry together: a 503 must be there within a second (contract 17)."""
+"""How long the row and the stream entry may take together: a 503 must arrive within a second
+(contract 17)."""
 
-_arriving: Final = IncompleteBodies()
+_incomplete: Final = IncompleteBodies()
 
-_store_time: Final = SharedTimeout(
+_store_timeout: Final = SharedTimeout(
     STORE_TIMEOUT_S,
     lambda: UnavailableError(f"not stored and queued within {STORE_TIMEOUT_S} s"),
 )
@@ -48,7 +44,7 @@ _store_time: Final = SharedTimeout(
 
 @dataclass(frozen=True)
 class Ingestion:
-    """What the routes work with; opened in the application's lifespan."""
+    """The parts that the routes use, opened in the application's lifespan."""
 
     clock: Clock
     max_body_bytes: int
@@ -60,41 +56,51 @@ class Ingestion:
     health: Health
 
 
+_PATHS: Final[dict[Vendor, str]] = {
+    "crowdstrike": "/webhook/crowdstrike",
+    "sentinelone": "/webhook/sentinelone",
+    "defender": "/webhook/defender",
+    "generic": "/webhook/generic/{tenant_id}",
+}
+"""The path of each vendor's webhook. A generic alert has no tenant in its body."""
+
+
 def create_routes() -> list[BaseRoute]:
     """Return the routes of the public listener."""
-    generic = partial(receive_alert, vendor="generic")
-    posts = {**POSTS, **_with_slash({"/webhook/generic/{tenant_id}": generic})}
-    return [
-        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
-        Route("/health", report_health, methods=["GET"]),
+    # A slash at the end of a webhook's path is accepted (contract 1).
+    webhooks = [
+        Route(path + end, partial(receive_alert, vendor=vendor), methods=["POST"])
+        for vendor, path in _PATHS.items()
+        for end in ("", "/")
     ]
+    return [*webhooks, Route("/health", report_health, methods=["GET"])]
 
 
 async def receive_alert(request: Request, vendor: Vendor) -> Response:
-    """Take one alert in. The order of the steps is contract 6's and 9's.
+    """Accept one alert. Contract 6 and 9 fix the order of the steps.
 
     Raises:
-        VyroxError: One of those with a status below 500, or UnavailableError. Nothing was promised.
+        VyroxError: The alert is not accepted: a status below 500, or UnavailableError.
     """
     ingestion: Ingestion = request.app.state.ingestion
     request_id = request_id_of(request)
     adapter = ADAPTERS[vendor]
     # 1. The body, within its limit.
-    body = await read_body(request, ingestion.max_body_bytes, _arriving)
+    body = await read_body(request, ingestion.max_body_bytes, _incomplete)
     now = ingestion.clock()
-    # 2. Whom it claims to be from. Nothing else is read before the credential has verified.
+    # 2. The tenant that the request names. Nothing else is read before the credential is verified.
     payload = tolerant(body)
     if adapter.unverified_tenant_id is not None:
         claimed = adapter.unverified_tenant_id(payload)
     else:
         claimed = request.path_params["tenant_id"]
-    # 3. The credential. From here on, the tenant is the one whose secret verified.
+    # 3. The credential. From here on, `tenant` is the tenant whose secret has verified it.
     tenant = _authenticate(ingestion, request, body, claimed, vendor, now)
-    # 4. The payload becomes an alert, or is kept until it can.
+    # 4. The payload becomes an alert, or goes to quarantine.
     try:
         alert = adapter.normalize(payload, tenant, now)
     except NormalizationError as exc:
-        with _store_time:
+        with _store_timeout:
             unreadable = Unreadable(tenant.tenant_id, vendor, body, str(exc), now)
             body_kept = await ingestion.quarantine.keep(unreadable)
         ingestion.events.note(
@@ -106,13 +112,13 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
             body_kept=body_kept,
         )
         raise
-    # 5. The row, committed; then the stream entry, confirmed. From here on it cannot be lost.
-    with _store_time:
+    # 5. The row is committed, then the stream entry is confirmed. Now the alert cannot be lost.
+    with _store_timeout:
         stored = await ingestion.intake.accept(alert, body, now, request_id)
         if not stored.finished:
             entry = QueueEntry(tenant.tenant_id, stored.alert_id, stored.alert, body)
             await ingestion.queue.put(entry)
-    # 6. The promise.
+    # 6. The response, which promises that.
     if stored.redelivery:
         ingestion.events.note(
             "alert.redelivered", tenant.tenant_id, request_id, alert_id=stored.alert_id
@@ -127,21 +133,6 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     return JsonResponse({"status": "queued", "alert_id": stored.alert_id}, 202)
 
 
-def _with_slash(posts: dict[str, Endpoint]) -> dict[str, Endpoint]:
-    """Return `posts` with each path twice: one slash at its end is accepted (contract 1)."""
-    return {path + end: endpoint for path, endpoint in posts.items() for end in ("", "/")}
-
-
-POSTS: Final[dict[str, Endpoint]] = _with_slash(
-    {
-        "/webhook/crowdstrike": partial(receive_alert, vendor="crowdstrike"),
-        "/webhook/sentinelone": partial(receive_alert, vendor="sentinelone"),
-        "/webhook/defender": partial(receive_alert, vendor="defender"),
-    }
-)
-"""The routes with a path of their own, by it. The generic vendor's has the tenant in it."""
-
-
 def _authenticate(
     ingestion: Ingestion,
     request: Request,
@@ -153,7 +144,9 @@ def _authenticate(
     if is_tenant_id(claimed):
         credentials = ingestion.tenants.look_up(claimed, vendor, now)
     else:
-        credentials = Credentials("", (), onboarded=False)  # only a path can get here: no tenant
+        credentials = Credentials(
+            "", (), onboarded=False
+        )  # the path of a generic alert can name anything
     try:
         if vendor in BEARER_VENDORS:
             tokens = header_values(request, b"authorization")
@@ -178,10 +171,10 @@ def _authenticate(
 
 
 async def report_health(request: Request) -> Response:
-    """Answer 200 while an alert would be accepted.
+    """Return 200 if an alert would be accepted now.
 
     Raises:
-        UnavailableError: It would not.
+        UnavailableError: A store or the queue would not accept it.
     """
     ingestion: Ingestion = request.app.state.ingestion
     ingestion.health.check()

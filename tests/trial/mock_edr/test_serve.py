@@ -126,7 +126,7 @@ async def test_serving_needs_its_address(mock: MockEdr) -> None:
 
 
 async def test_serving_needs_a_host_name(mock: MockEdr) -> None:
-    with pytest.raises(OperatorError, match="no host name"):
+    with pytest.raises(OperatorError, match="invalid host name"):
         async with serving(mock, host="." * 70):
             pass
 

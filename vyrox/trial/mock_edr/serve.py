@@ -1,18 +1,17 @@
 """The mock on a socket, for callers in other processes and for faults that need a connection."""
 
 import asyncio
-import contextlib
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from vyrox.errors import OperatorError
+from vyrox.http.listener import Server, address_of, bind
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.delivery import CLOSE, RESET
 
@@ -38,14 +37,6 @@ class _ResettableProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to whoever runs it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def serving(mock: MockEdr, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve `mock` until the block ends, and give its URL.
@@ -65,31 +56,12 @@ async def serving(mock: MockEdr, host: str = "127.0.0.1", port: int = 0) -> Asyn
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config)
-    with _bind(host, port) as listener:  # from here on connections wait rather than fail
+    server = Server(config)
+    with bind(host, port) as listener:
+        listener.listen()  # from here on connections wait instead of failing
         task = asyncio.create_task(server.serve([listener]))
         try:
-            name, bound_port = listener.getsockname()[:2]
-            yield f"http://[{name}]:{bound_port}" if ":" in name else f"http://{name}:{bound_port}"
+            yield f"http://{address_of(listener)}"
         finally:
             server.should_exit = True
             await task
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with contextlib.ExitStack() as unless_bound:
-            # With its protocol: without, asyncio does not switch off the delay of small writes.
-            listener = unless_bound.enter_context(
-                socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-            )
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen()
-            unless_bound.pop_all()
-    except (OSError, UnicodeError) as exc:
-        # UnicodeError: the host has a part that is empty or too long for a name.
-        reason = exc.strerror if isinstance(exc, OSError) else "no host name"
-        raise OperatorError(f"{host}:{port}: {reason}") from exc
-    return listener

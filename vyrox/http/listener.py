@@ -1,0 +1,54 @@
+"""A TCP listener: its socket, its address as text, and uvicorn without signal handlers."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from vyrox.errors import OperatorError
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to its caller."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no signal handlers."""
+        yield
+
+
+def bind(host: str, port: int, setting: str = "") -> socket.socket:
+    """Return a bound socket. It refuses connections until its owner calls `listen`.
+
+    Args:
+        host: A name or an address.
+        port: 0 for a free port.
+        setting: The name of the setting, for the error's text.
+
+    Raises:
+        OperatorError: The address is invalid, not local, or in use.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with contextlib.ExitStack() as unless_bound:
+            # With its protocol: otherwise asyncio does not switch off the delay of small writes.
+            listener = unless_bound.enter_context(
+                socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            )
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            unless_bound.pop_all()
+    except (OSError, UnicodeError) as exc:
+        # UnicodeError: a part of the host name is empty or too long.
+        reason = exc.strerror if isinstance(exc, OSError) else "invalid host name"
+        raise OperatorError(f"{setting} {host}:{port}: {reason}".strip()) from exc
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return host and port as they are written in a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

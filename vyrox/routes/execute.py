@@ -1,0 +1,149 @@
+"""Containment: `/execute` and `/lift` (contract 19 to 25 and 34)."""
+
+import asyncio
+from typing import Annotated, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vyrox import log
+from vyrox.chain.entry import SERVICE
+from vyrox.errors import (
+    InFlightError,
+    InvalidRequestError,
+    RefusedByPolicyError,
+    VendorError,
+    VendorLookUpError,
+    VyroxError,
+)
+from vyrox.http.application import request_id_of
+from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.replay_window import check_window
+from vyrox.http.responses import JsonResponse
+from vyrox.ids import is_tenant_id
+from vyrox.models import ActionType, ContainmentRequest, LiftType
+from vyrox.routes.signed import Proxy, authenticate, unavailable_as_500
+
+MAX_SIGNED_BODY_BYTES: Final = 65_536
+
+_incomplete: Final = IncompleteBodies()
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that both bodies have (contract 20). Other fields are ignored."""
+
+    request_id: _Text
+    tenant_id: _Text
+    alert_id: _Text
+    host: _Text
+    approved_by: _Text
+    approved_at: int
+
+
+class _ExecuteBody(_Body, frozen=True, kw_only=True):
+    action_type: ActionType
+
+
+class _LiftBody(_Body, frozen=True, kw_only=True):
+    action_type: LiftType
+    force: bool = False
+
+
+_Decoder = msgspec.json.Decoder[_ExecuteBody] | msgspec.json.Decoder[_LiftBody]
+
+_EXECUTE: Final = msgspec.json.Decoder(_ExecuteBody)
+_LIFT: Final = msgspec.json.Decoder(_LiftBody)
+
+
+async def execute(request: Request) -> Response:
+    """Carry out one containment. Raises as `_carry_out`."""
+    return await _carry_out(request, _EXECUTE)
+
+
+async def lift(request: Request) -> Response:
+    """Undo one containment (contract 34). Raises as `_carry_out`."""
+    return await _carry_out(request, _LIFT)
+
+
+async def _carry_out(request: Request, decoder: _Decoder) -> Response:
+    """Carry out the action that the body requests. Contract 19 fixes the order of the steps.
+
+    Raises:
+        VyroxError: An error that contract 19 names. After a VendorOutcomeUnknownError the action
+            may have happened.
+    """
+    proxy: Proxy = request.app.state.proxy
+    # 1. The body, within its limit.
+    with unavailable_as_500():
+        body = await read_body(request, MAX_SIGNED_BODY_BYTES, _incomplete)
+    now = proxy.clock()
+    # 2. The signature.
+    authenticate(proxy, request, body)
+    # 3. The fields.
+    try:
+        action = _decode(body, decoder)
+    except InvalidRequestError as exc:
+        _note_refusal(proxy, request, None, exc)
+        raise
+    try:
+        # 4. The rate limit.
+        proxy.rate_limit.check(action.tenant_id, proxy.clocks.lease_time())
+        # 5. The clocks, and the replay window, which depends on them.
+        with unavailable_as_500():
+            proxy.clocks.check()
+        check_window(action.approved_at, now)
+        # 6. The claim and the audit entry, then the vendor or a dry run, then the result.
+        with unavailable_as_500():
+            executed = await proxy.containment.execute(action, request_id_of(request))
+    except asyncio.CancelledError as exc:
+        # The shutdown cancels this request. The action continues, and a retry returns its result.
+        raise InFlightError("cancelled by the shutdown") from exc
+    except (VendorError, RefusedByPolicyError) as exc:
+        # The transaction that recorded the result has written the event, except for this error.
+        if isinstance(exc, VendorLookUpError):
+            _note_refusal(proxy, request, action, exc, str(exc))
+        raise
+    except VyroxError as exc:
+        _note_refusal(proxy, request, action, exc)
+        raise
+    log.event(
+        f"execute.{executed.status}",
+        request_id=request_id_of(request),
+        tenant=action.tenant_id,
+        action=action.action_type,
+        host=action.host,
+    )
+    return JsonResponse(executed)
+
+
+def _decode(body: bytes, decoder: _Decoder) -> ContainmentRequest:
+    try:
+        decoded = decoder.decode(body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequestError(type(exc).__name__) from exc
+    texts = (decoded.request_id, decoded.alert_id, decoded.host, decoded.approved_by)
+    if not is_tenant_id(decoded.tenant_id) or any(text.isspace() for text in texts):
+        raise InvalidRequestError("an invalid tenant_id, or a field of white space")
+    return msgspec.convert(decoded, ContainmentRequest, from_attributes=True)
+
+
+def _note_refusal(
+    proxy: Proxy,
+    request: Request,
+    action: ContainmentRequest | None,
+    error: VyroxError,
+    reason: str | None = None,
+) -> None:
+    proxy.events.note(
+        "execute.refused",
+        SERVICE if action is None else action.tenant_id,
+        request_id_of(request),
+        execution=None if action is None else action.request_id,
+        status=error.status,
+        reason=reason or error.detail,
+        alert_id=None if action is None else action.alert_id,
+        force=None if action is None else action.force,
+    )
