@@ -16,7 +16,7 @@ from tests.postgres import Postgres
 from tests.proxy import NOWHERE, encoded, proxied, signed, wanted
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
-from vyrox import app, log
+from vyrox import lifespan, log
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.settings import Settings
@@ -39,10 +39,10 @@ class Shifted:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Shifted:
     """The wall clock of the application; its background work is done all the time."""
     clock = Shifted()
-    monkeypatch.setattr(app, "wall_clock", clock)
-    monkeypatch.setattr(app, "CLAIMS_INTERVAL_S", 0.02)
-    monkeypatch.setattr(app, "RETENTION_INTERVAL_S", 0.02)
-    monkeypatch.setattr(app, "RETENTION_FIRST_S", 0.0)
+    monkeypatch.setattr(lifespan, "wall_clock", clock)
+    monkeypatch.setattr(lifespan, "CLAIMS_INTERVAL_S", 0.02)
+    monkeypatch.setattr(lifespan, "RETENTION_INTERVAL_S", 0.02)
+    monkeypatch.setattr(lifespan, "RETENTION_FIRST_S", 0.0)
     return clock
 
 
@@ -146,7 +146,7 @@ async def test_two_containers_whose_clocks_differ_act_once_contract_22_and_40(
     settings = replace(acting, database_url=await new_postgres_database(postgres))
     right, ahead = FakeVendor(), FakeVendor()
     clock_ahead = Shifted(90.0)
-    monkeypatch.setattr(app, "wall_clock", clock_ahead)
+    monkeypatch.setattr(lifespan, "wall_clock", clock_ahead)
     other = create_app(replace(settings, data_dir=settings.data_dir / "2"), ahead.make)
     async with (
         other.router.lifespan_context(other),
@@ -154,7 +154,7 @@ async def test_two_containers_whose_clocks_differ_act_once_contract_22_and_40(
             transport=httpx.ASGITransport(other.state.proxy_app), base_url="http://vyrox"
         ) as second,
     ):
-        monkeypatch.setattr(app, "wall_clock", wall_clock)
+        monkeypatch.setattr(lifespan, "wall_clock", wall_clock)
         async with proxied(settings, right) as first:
             once = wanted()
             right.gate.clear()
