@@ -88,7 +88,13 @@ def onboard(settings: Settings, tenants: int) -> None:
 async def _onboard(settings: Settings, tenants: int) -> None:
     directory = data_dir.prepare(settings.data_dir)
     async with open_database(settings.database_url, directory) as database:
-        await _add_all(database, open_vault(settings).encrypt(SECRET.encode()).decode(), tenants)
+        await _add_all(
+            database,
+            open_vault(settings.encryption_keys, settings.data_dir)
+            .encrypt(SECRET.encode())
+            .decode(),
+            tenants,
+        )
 
 
 async def _add_all(database: Database, encrypted: str, tenants: int) -> None:

@@ -54,7 +54,11 @@ async def listeners() -> AsyncIterator[Listeners]:
             application = Application(client, public, settings, "", whole.state.proxy.database)
             await application.onboard_documented()
             database = application.database
-            await give_credentials(database, ACTING_TENANTS, vault=open_vault(settings))
+            await give_credentials(
+                database,
+                ACTING_TENANTS,
+                vault=open_vault(settings.encryption_keys, settings.data_dir),
+            )
             for tenant_id, alert_id in ALERTS.items():
                 await add_alert(database, tenant_id, alert_id)
             yield Listeners(public, whole.state.proxy_app)

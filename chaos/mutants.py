@@ -78,10 +78,10 @@ MUTANTS: Final = (
     Mutant(
         "retried after a failed commit",
         "vyrox/chain/writer.py",
-        "            if isinstance(exc, UnavailableError) or tried.commit",
-        "            if isinstance(exc, UnavailableError):\n"
-        "                return [*await self._write_together(batch, tried)]\n"
-        "            if tried.commit",
+        "                if isinstance(exc, UnavailableError) or state.is_reached:\n",
+        "                if isinstance(exc, UnavailableError) and attempts > 1:\n"
+        "                    parts.append((part, attempts - 1))\n"
+        "                elif state.is_reached:\n",
         (WRITER, "disk"),
     ),
     Mutant(
@@ -98,8 +98,8 @@ MUTANTS: Final = (
     Mutant(
         "not tried again after a lost race",
         "vyrox/chain/writer.py",
-        "        for _ in range(ATTEMPTS - 1):\n",
-        "        for _ in range(0):\n",
+        "isinstance(exc, sa.exc.IntegrityError) and attempts > 1",
+        "isinstance(exc, sa.exc.IntegrityError) and attempts > ATTEMPTS",
         (WRITER,),
     ),
     Mutant(

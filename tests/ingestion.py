@@ -179,7 +179,8 @@ class Application:
             return await self.database.read(transaction)
 
     def _encrypted(self, secret: str) -> str:
-        return open_vault(self.settings).encrypt(secret.encode()).decode()
+        vault = open_vault(self.settings.encryption_keys, self.settings.data_dir)
+        return vault.encrypt(secret.encode()).decode()
 
 
 async def entries_in(redis_url: str, tenant_id: str) -> list[dict[bytes, bytes]]:

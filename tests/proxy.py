@@ -160,7 +160,7 @@ async def proxied(settings: Settings, vendor: FakeVendor | None = None) -> Async
     ):
         running = Proxied(client, app)
         if vendor is not None:
-            vault = open_vault(settings)
+            vault = open_vault(settings.encryption_keys, settings.data_dir)
             await give_credentials(running.database, TENANTS, vault=vault)
             for tenant_id, alert_id in ALERTS.items():
                 await add_alert(running.database, tenant_id, alert_id)

@@ -132,7 +132,8 @@ async def test_lifespan_refuses_a_tenants_secret_that_signs_containment_contract
     settings: Settings,
 ) -> None:
     """One that was stored by an earlier version, or where VYROX_HMAC_SECRET was not set."""
-    encrypted = open_vault(settings).encrypt(HMAC_SECRET.encode()).decode()
+    vault = open_vault(settings.encryption_keys, settings.data_dir)
+    encrypted = vault.encrypt(HMAC_SECRET.encode()).decode()
     async with open_database(None, settings.data_dir) as database:
         await database.write(add_tenant, "acme", "defender", encrypted, None, wall_clock())
     said = r"^the secret of acme for defender is VYROX_HMAC_SECRET, .* --overlap 0$"
@@ -144,7 +145,8 @@ async def test_lifespan_refuses_a_tenants_secret_that_signs_containment_contract
 async def test_lifespan_makes_no_new_key_over_old_secrets_contract_45(settings: Settings) -> None:
     """A restore without the key: a new one would leave every tenant without a secret."""
     settings = dataclasses.replace(settings, encryption_keys=())
-    encrypted = open_vault(settings).encrypt(SECRET.encode()).decode()
+    vault = open_vault(settings.encryption_keys, settings.data_dir)
+    encrypted = vault.encrypt(SECRET.encode()).decode()
     async with open_database(None, settings.data_dir) as database:
         await database.write(add_tenant, "acme", "defender", encrypted, None, wall_clock())
     (settings.data_dir / KEY_FILE).unlink()
@@ -194,7 +196,8 @@ async def test_lifespan_takes_over_changes_in_the_table_of_tenants(settings: Set
     """Whoever made them: `vyrox tenant` is another process."""
     async with running(settings, socket_url(settings.data_dir)) as application:
         assert (await application.post(webhook("crowdstrike"))).status_code == 401
-        encrypted = open_vault(settings).encrypt(SECRET.encode()).decode()
+        vault = open_vault(settings.encryption_keys, settings.data_dir)
+        encrypted = vault.encrypt(SECRET.encode()).decode()
         write = application.database.write
         tenant_id = TENANTS["crowdstrike"]
         await write(add_tenant, tenant_id, "crowdstrike", encrypted, None, wall_clock())

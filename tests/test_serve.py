@@ -288,8 +288,8 @@ async def test_serve_refuses_a_data_directory_in_use(data_dir: Path) -> None:
     async with running_service(data_dir) as service:
         line = await asyncio.to_thread(serve_to_the_end, data_dir)
         assert line == (
-            f"vyrox: {data_dir} is in use by another vyrox process; "
-            "give each its own VYROX_DATA_DIR"
+            f"vyrox: {data_dir} is in use by another vyrox process: "
+            "set another VYROX_DATA_DIR for each"
         )
         async with httpx.AsyncClient(base_url=service.ingestion_url) as client:
             assert (await client.get("/health")).status_code == 200

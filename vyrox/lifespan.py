@@ -117,7 +117,9 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings) -> _Stores:
     if url is None:
         url = await stack.enter_async_context(embedded_valkey(directory))
     client = await stack.enter_async_context(connect(url))
-    return _Stores(database, client, open_vault(settings, await database.read(holds_secrets)))
+    is_key_in_use = await database.read(holds_secrets)
+    vault = open_vault(settings.encryption_keys, directory, is_key_in_use)
+    return _Stores(database, client, vault)
 
 
 async def _make_parts(

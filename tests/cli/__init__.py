@@ -69,9 +69,9 @@ class Vyrox:
         async def run() -> Credentials:
             settings = Settings.from_env(self.env)
             async with open_database(settings.database_url, settings.data_dir) as database:
-                tenants = TenantDirectory(
-                    database, open_vault(settings), {vendor: b"default"}, require_onboarding=False
-                )
+                vault = open_vault(settings.encryption_keys, settings.data_dir)
+                secrets = {vendor: b"default"}
+                tenants = TenantDirectory(database, vault, secrets, require_onboarding=False)
                 await tenants.refresh()
                 return tenants.look_up(tenant_id, vendor, now)
 

@@ -259,7 +259,7 @@ def test_a_damaged_key_file_is_one_line(vyrox: Vyrox, data_dir: Path) -> None:
 
     line = refused(vyrox.migrated()("tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
 
-    assert line == f"{data_dir / KEY_FILE} holds no encryption key; restore it from a backup"
+    assert line == f"{data_dir / KEY_FILE} holds no encryption key: restore it from a backup"
 
 
 MODULE = (sys.executable, "-m", "vyrox")

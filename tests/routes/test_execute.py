@@ -717,7 +717,7 @@ async def test_execute_puts_no_other_action_in_the_place_of_a_kill_contract_25(
 
 async def test_execute_vendor_is_that_of_the_alert_contract_25(acting: Settings) -> None:
     """Though the tenant has credentials for another one, and none for this."""
-    vendor, vault = FakeVendor(), open_vault(acting)
+    vendor, vault = FakeVendor(), open_vault(acting.encryption_keys, acting.data_dir)
     async with proxied(acting, vendor) as running:
         await add_alert(running.database, TENANT, "alt_s1", "1234", "sentinelone")
         fields = wanted(alert_id="alt_s1")

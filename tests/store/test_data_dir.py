@@ -104,7 +104,7 @@ def test_prepare_takes_a_directory_of_roots_if_it_may_write_contract_48(
 def test_prepare_refuses_a_link_contract_48(data_dir: Path) -> None:
     link = data_dir / "link"
     link.symlink_to(data_dir)
-    said = rf"^VYROX_DATA_DIR {link} is a link: name the directory itself$"
+    said = rf"^VYROX_DATA_DIR {link} is a link: set it to the directory itself$"
     with pytest.raises(OperatorError, match=said):
         prepare(link)
 

@@ -120,7 +120,7 @@ async def test_run_does_not_wait_for_ever_for_who_does_not_come_again() -> None:
 
 
 async def test_run_waits_for_no_more_than_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "ENOUGH", 2)
+    monkeypatch.setattr(group_commit, "GATHER_AT_MOST", 2)
     writer = Writer()
     writer.gate.set()
     commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)

@@ -28,7 +28,7 @@ async def test_transaction_waits_for_an_urgent_one_contract_39(
         await database.write(probe, 1.0)
         with (data_dir / PRECEDENCE_FILE).open("r+") as urgent:
             fcntl.flock(urgent, fcntl.LOCK_EX)
-            monkeypatch.setattr(precedence, "GIVE_S", 60.0)
+            monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 60.0)
             monkeypatch.setattr(
                 "vyrox.store.precedence.time.sleep", lambda _s: loop.call_soon_threadsafe(waits.set)
             )
@@ -43,14 +43,14 @@ async def test_transaction_waits_for_an_urgent_one_contract_39(
 async def test_urgent_command_that_hangs_is_waited_for_once_contract_39(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precedence, "GIVE_S", 0.01)
+    monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 0.01)
     async with open_database(None, data_dir) as database:
         await database.write(probe, 1.0)
         with (data_dir / PRECEDENCE_FILE).open("r+") as hangs:
             fcntl.flock(hangs, fcntl.LOCK_EX)
             await database.write(probe, 2.0)
             # From here on, to wait once more would be to wait for ever.
-            monkeypatch.setattr(precedence, "GIVE_S", 1e9)
+            monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 1e9)
             await database.write(probe, 3.0)
         assert await database.read(beat) == 3.0
 

@@ -16,26 +16,16 @@ from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
 from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.models import NormalizedAlert, Vendor
-from vyrox.store.postgres import insert_postgres
-from vyrox.store.sqlite import insert_sqlite
+from vyrox.store.rows import insert_rows
 from vyrox.store.tables import alerts
 
 _encoder: Final = msgspec.json.Encoder()
 
-# One statement for a whole batch, handed to the driver as it is: building a statement of that size
-# costs SQLAlchemy more than running it costs the database.
-_INTO: Final = "alerts (id, tenant_id, source, dedup_key, received_at, alert, raw)"
 _ON_CONFLICT: Final = "ON CONFLICT (dedup_key) DO NOTHING"
-_POSTGRES_INSERT: Final = f"""
-INSERT INTO {_INTO}
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::float8[], $6::bytea[],
-                     $7::bytea[])
-{_ON_CONFLICT}
-"""  # noqa: S608  (our own text)
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """An authenticated, normalised alert on its way into the store; the columns of its row.
+    """An authenticated, normalised alert before it is stored: the first columns of its row.
 
     Attributes:
         alert: The normalised alert as JSON.
@@ -167,11 +157,7 @@ def store(
 def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
     """Insert those whose key no row holds, and return them."""
     rows = [msgspec.structs.astuple(new) for new in deliveries]
-    if connection.dialect.name == "postgresql":
-        inserted = insert_postgres(connection, _POSTGRES_INSERT, rows)
-    else:
-        inserted = insert_sqlite(connection, _INTO, rows, _ON_CONFLICT)
-    if inserted == len(rows):
+    if insert_rows(connection, alerts, rows, _ON_CONFLICT) == len(rows):
         return deliveries
     query = sa.select(alerts.c.id).where(alerts.c.id.in_([new.alert_id for new in deliveries]))
     present = set(connection.execute(query).scalars())

@@ -8,8 +8,7 @@ from typing import Final, cast
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection, Executable
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 
 from vyrox.alerts.intake import StoredAlert, dedup_key, delivery, store
 from vyrox.chain.events import event
@@ -18,6 +17,7 @@ from vyrox.errors import OperatorError
 from vyrox.ids import new_id
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.locks import lock
+from vyrox.store.rows import insert_rows
 from vyrox.store.tables import quarantine, quarantine_totals
 
 ROW_BYTES: Final = 512
@@ -31,6 +31,17 @@ _totals: Final = quarantine_totals.c
 _KNOWN: Final = sa.select(_table.dedup_key).where(
     _table.dedup_key.in_(sa.bindparam("keys", expanding=True))
 )
+
+
+_ON_CONFLICT: Final = """
+ON CONFLICT (dedup_key) DO UPDATE SET
+    reason = excluded.reason,
+    last_received_at = excluded.last_received_at,
+    deliveries = quarantine.deliveries + excluded.deliveries,
+    replayed_at = NULL,
+    dismissed_at = NULL
+"""
+"""The same bytes again: one more delivery, which waits to be handled like the first."""
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -121,7 +132,7 @@ def keep(connection: Connection, payloads: Sequence[Unreadable], max_bytes: int)
             used[each.tenant_id] += _size(each)
         kept.append(fits)
         _add(rows, key if fits else _counter_key(each), each, only_counted=not fits)
-    connection.execute(_upsert(connection), list(rows.values()))
+    insert_rows(connection, quarantine, [_columns(row) for row in rows.values()], _ON_CONFLICT)
     write_totals(connection, {name: size for name, size in used.items() if size != before[name]})
     return kept
 
@@ -156,20 +167,8 @@ def _counter_key(payload: Unreadable) -> bytes:
     return sha256(f"only counted\0{payload.tenant_id}\0{payload.source}".encode()).digest()
 
 
-def _upsert(connection: Connection) -> Executable:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(quarantine)
-    new = statement.excluded
-    return statement.on_conflict_do_update(
-        index_elements=["dedup_key"],
-        set_={
-            "reason": new.reason,
-            "last_received_at": new.last_received_at,
-            "deliveries": _table.deliveries + new.deliveries,
-            "replayed_at": None,
-            "dismissed_at": None,
-        },
-    )
+def _columns(row: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple(row.get(column.name) for column in quarantine.columns)
 
 
 def _read_totals(connection: Connection, tenant_ids: set[str]) -> dict[str, int]:

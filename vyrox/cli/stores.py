@@ -35,7 +35,8 @@ class Opened:
 
     async def open_vault(self) -> MultiFernet:
         """Return what encrypts secrets. Only on demand: it may make the key file."""
-        return open_vault(self.settings, await self.database.read(holds_secrets))
+        is_key_in_use = await self.database.read(holds_secrets)
+        return open_vault(self.settings.encryption_keys, self.settings.data_dir, is_key_in_use)
 
 
 @asynccontextmanager

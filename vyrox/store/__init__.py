@@ -1,1 +1,1 @@
-"""."""
+"""Everything that is stored: SQL, Redis, and the files of the data directory."""

@@ -1,4 +1,4 @@
-"""The one directory the service writes to, and who owns it at the moment."""
+"""The only directory that the service writes to, and the lock on it."""
 
 import fcntl
 import os
@@ -10,8 +10,7 @@ from typing import Final
 
 from vyrox.errors import OperatorError
 
-LOCK_FILE = "serve.lock"
-
+LOCK_FILE: Final = "serve.lock"
 
 _ROOT: Final = 0
 
@@ -22,17 +21,17 @@ PRIVATE: Final = 0o077
 def prepare(path: Path) -> Path:
     """Return `path` as an absolute directory, made if needed.
 
-    From here on, everything that this process and its children make is private to the user (0600,
-    0700). The mode of a directory that existed is not changed: it may be a mounted volume.
+    From then on, all files that this process and its children make are private to the user (0600,
+    0700). The mode of an existing directory is not changed: it may be a mounted volume.
 
     Raises:
-        OperatorError: It cannot be made or written, is a link, or it or something in it belongs to
-            another user.
+        OperatorError: The directory is a link, or cannot be made or written, or another user owns
+            it or a file in it.
     """
     os.umask(PRIVATE)
     try:
         if path.is_symlink():
-            raise OperatorError(f"VYROX_DATA_DIR {path} is a link: name the directory itself")
+            raise OperatorError(f"VYROX_DATA_DIR {path} is a link: set it to the directory itself")
         path.mkdir(parents=True, exist_ok=True)
         _check_owners(path)
     except FileExistsError as exc:
@@ -46,9 +45,9 @@ def _check_owners(path: Path) -> None:
     _check_owner(path, path.lstat().st_uid)
     if not os.access(path, os.W_OK | os.X_OK):
         raise OperatorError(f"VYROX_DATA_DIR {path}: {_user(os.geteuid())} may not write to it")
-    # In a directory that others may write to, a file of theirs could be taken for Vyrox's.
+    # If other users can write to the directory, Vyrox could read a file of theirs as its own.
     for file in path.iterdir():
-        with suppress(FileNotFoundError):  # one of a running Valkey's
+        with suppress(FileNotFoundError):  # a running Valkey removed it
             _check_owner(file, file.lstat().st_uid)
 
 
@@ -68,7 +67,7 @@ def _user(number: int) -> str:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Return a descriptor of `path`, which may be no link; a new file is 0600.
+    """Open `path`, which must not be a link, and return its descriptor. A new file is 0600.
 
     Raises:
         OSError: It cannot be opened.
@@ -78,12 +77,12 @@ def open_private(path: Path, flags: int) -> int:
 
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
-    """Hold the data directory for this process: two services on one would be two writers.
+    """Lock the data directory for this process: two services must not write to the same one.
 
-    The kernel frees the lock when the process ends, however it ends.
+    The kernel releases the lock when the process ends, also when it is killed.
 
     Raises:
-        OperatorError: Another process holds it, or the lock file cannot be opened.
+        OperatorError: Another process has the lock, or the lock file cannot be opened.
     """
     try:
         descriptor = open_private(path / LOCK_FILE, os.O_WRONLY | os.O_CREAT)
@@ -94,6 +93,6 @@ def owned(path: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise OperatorError(
-                f"{path} is in use by another vyrox process; give each its own VYROX_DATA_DIR"
+                f"{path} is in use by another vyrox process: set another VYROX_DATA_DIR for each"
             ) from exc
         yield

@@ -1,17 +1,17 @@
-"""What becomes of an error of the store: the same for SQLite and PostgreSQL."""
+"""How errors of the drivers become errors of Vyrox: the same for SQLite and PostgreSQL."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import asyncpg
 import sqlalchemy as sa
 
 from vyrox.errors import DatabaseBusyError, DatabaseUnavailableError
 
 TRANSACTION_TIMEOUT_S: Final = 5.0
-"""Longest that one transaction may keep its caller; a webhook's own limit (1 s) is its route's."""
+"""Longest that a caller waits for one transaction. A webhook has a shorter limit (1 s), which its
+route sets."""
 
 _BUSY_STATES: Final = frozenset({"40001", "40P01", "53300", "55P03", "57014", "25P03"})
 """PostgreSQL: a conflict, a deadlock, too many connections, a lock that was not available, a
@@ -23,55 +23,44 @@ too long for an index)."""
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailableError for a store that is away; leave mistakes as they are."""
+def translated_errors(*driver_errors: type[Exception]) -> Iterator[None]:
+    """Raise DatabaseUnavailableError if the store is unavailable; leave mistakes as they are.
+
+    Args:
+        driver_errors: What the driver raises without SQLAlchemy.
+    """
     try:
         yield
     except Exception as exc:
-        forget_values(exc)
-        unavailable = isinstance(
-            exc, sa.exc.DBAPIError | sa.exc.TimeoutError | asyncpg.PostgresError | OSError
-        )
-        mistake = isinstance(
-            exc, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError
-        )
-        cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
-        # To sqlite3 a mistake in a query is an operational error, like a full disk.
-        mistake |= getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-        # SQLAlchemy has no DataError for asyncpg. The store is there, and one value does not fit.
-        mistake |= (getattr(cause, "sqlstate", None) or "")[:2] in _DATA_ERRORS
-        if mistake or not unavailable:
+        unavailable = (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError, *driver_errors)
+        if not isinstance(exc, unavailable) or _is_mistake(exc):
             raise
+        cause = _cause(exc)
         reason = str(cause).partition("\n")[0]
         kind = DatabaseBusyError if _is_busy(cause) else DatabaseUnavailableError
         raise kind(f"{type(cause).__name__}: {reason}") from exc
 
 
+def _cause(exc: Exception) -> BaseException | None:
+    return exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
+
+
+def _is_mistake(exc: Exception) -> bool:
+    """Return whether the store works, and the statement or a value is wrong."""
+    if isinstance(exc, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError):
+        return True
+    cause = _cause(exc)
+    # sqlite3 reports a mistake in a query as an operational error, like a full disk.
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return True
+    # SQLAlchemy has no DataError for asyncpg.
+    return (getattr(cause, "sqlstate", None) or "")[:2] in _DATA_ERRORS
+
+
 def _is_busy(cause: BaseException | None) -> bool:
-    # The extended code of SQLite has the plain one in its lowest byte.
+    # SQLite's extended code has the plain code in its lowest byte.
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return True
     sqlstate = getattr(cause, "sqlstate", None)
     return sqlstate in _BUSY_STATES or isinstance(cause, TimeoutError | sa.exc.TimeoutError)
-
-
-def forget_values(exc: BaseException) -> None:
-    """Take the values of rows out of `exc` and of the errors that a traceback prints with it.
-
-    PostgreSQL's DETAIL repeats them, and asyncpg the one that it cannot encode.
-    """
-    linked: list[BaseException | None] = [exc]
-    seen: set[int] = set()
-    while linked:
-        error = linked.pop()
-        if error is None or id(error) in seen:
-            continue
-        seen.add(id(error))
-        if isinstance(error, asyncpg.PostgresError):
-            error.detail = None
-        error.args = tuple(
-            arg.partition(" for query argument")[0] if isinstance(arg, str) else arg
-            for arg in error.args
-        )
-        linked += [error.__cause__, error.__context__]

@@ -1,8 +1,8 @@
-"""Many waiting callers, one write.
+"""One write for many waiting callers.
 
-A write that costs an fsync or a round trip costs the same for one item as for a hundred. Callers
-hand in an item and wait; a single task takes everything that is waiting, writes it at once, and
-tells each caller its own result. While one batch is being written the next one gathers.
+A write with an fsync or a round trip costs the same for one item as for a hundred. Callers submit
+an item and wait. A single task takes all waiting items, writes them together, and returns to each
+caller its own result. While one batch is written, the next one gathers.
 """
 
 import asyncio
@@ -17,22 +17,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_WAITING = 8192
-"""Callers that may wait at once; beyond it the answer is 503, not memory."""
+"""How many callers may wait at the same time. The next one gets a 503."""
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
-"""Total size of what waits. While two owners (tenants) wait, each may have half of both limits."""
+"""Total size of the waiting items. While two owners (tenants) wait, each may use half of both
+limits."""
 
 MAX_BATCH = 512
-MAX_BATCH_BYTES = 8 * 1024 * 1024
-"""A batch of the largest bodies must still be written well within a caller's patience."""
+"""How many items one write has at most."""
 
-ENOUGH: Final = 32
-"""A batch of so many, or of MAX_BATCH_BYTES, is not held back for more: what a write costs is
-shared by enough."""
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""Size of a batch at which no further item is added. Writing it must take much less time than a
+caller waits."""
+
+GATHER_AT_MOST: Final = 32
+"""With this many items, or MAX_BATCH_BYTES, a batch is written without waiting for more items."""
 
 
 class _Line(Generic[Item, Result]):
-    """What waits of one owner, in order of arrival."""
+    """The waiting items of one owner, in order of arrival."""
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
@@ -42,12 +45,11 @@ class _Line(Generic[Item, Result]):
 class GroupCommit(Generic[Item, Result]):
     """Gathers items and writes them in batches, one batch at a time.
 
-    An owner's items are written in order of arrival. Owners take turns, so one that sends without
-    end delays the others by a batch at most, and leaves them half of the queue.
+    An owner's items are written in order of arrival. Owners take turns: an owner that sends without
+    a pause delays the other owners by one batch at most, and leaves them half of the queue.
 
-    The write runs in the task of `run`, never in a caller's: a caller that is cancelled loses its
-    future and nothing else, so a write is never left half done (a lock around the write alone
-    would be freed by the cancellation while the write goes on).
+    The write runs in the task of `run`, never in the task of a caller. So cancelling a caller
+    discards only its future and never interrupts a write.
     """
 
     def __init__(
@@ -57,36 +59,36 @@ class GroupCommit(Generic[Item, Result]):
         owner: Callable[[Item], str],
         gather_s: float = 0.0,
     ) -> None:
-        """`write` returns one result per item, in order; what it raises reaches all its callers.
+        """`write` returns one result per item, in order. An error from it goes to all its callers.
 
         Args:
-            owner: Who shares one line, and one half of the queue: the tenant of an item.
-            gather_s: How long a batch is held back at most, until as many wait as were there when
-                the last one ended: those it answered, who may come again at once, and those who
-                waited already. Without it, callers who come again settle in two groups, of which
-                each waits for the other's write.
+            owner: Returns the tenant of an item. A tenant's items wait in one line.
+            gather_s: Longest that a batch waits for more items. It waits until there are as many
+                callers as when the last batch ended: those of that batch, who may call again at
+                once, and those who waited already. Without this, callers form two groups that
+                alternate, each waiting for the write of the other group.
         """
         self._write = write
         self._size_bytes = size_bytes
         self._owner = owner
         self._gather_s = gather_s
-        self._lines: dict[str, _Line[Item, Result]] = {}  # of those who wait
-        self._turns: deque[str] = deque()  # the keys of `_lines`; the next one first
+        self._lines: dict[str, _Line[Item, Result]] = {}  # of the owners with waiting items
+        self._turns: deque[str] = deque()  # the owners, next one first
         self._waiting = 0
         self._waiting_bytes = 0
-        self._wanted = 1  # callers, for `run` to go on
+        self._wanted = 1  # `run` continues when so many callers wait
         self._arrived = asyncio.Event()
 
     async def submit(self, item: Item) -> Result:
         """Return what the write returned for `item`, once it is written.
 
         Raises:
-            OverloadedError: Too many callers are waiting; the item was not taken.
-            Exception: Whatever the write raised for the item's batch.
+            OverloadedError: Too many callers are waiting. The item will not be written.
+            Exception: What the write raised for the item's batch.
         """
         owner, size = self._owner(item), self._size_bytes(item)
         line = self._lines.get(owner)
-        if self._waiting:  # alone, an item is taken however large
+        if self._waiting:  # a single item may have any size
             self._check_room(line, size)
         if line is None:
             line = self._lines[owner] = _Line()
@@ -105,10 +107,10 @@ class GroupCommit(Generic[Item, Result]):
         share = 2 if self._waiting > count else 1
         too_large = own_bytes + size > MAX_WAITING_BYTES // share
         if count >= MAX_WAITING // share or (count and too_large):
-            raise OverloadedError(f"{count} callers of one owner are waiting")
+            raise OverloadedError(f"{count} callers of one tenant are waiting")
         if self._waiting < MAX_WAITING and self._waiting_bytes + size <= MAX_WAITING_BYTES:
             return
-        # What one owner took beyond its half while it was alone does not count against others.
+        # While it was alone, an owner may have used more than half. That does not count here.
         lines = self._lines.values()
         waiting = sum(min(len(each.waiting), MAX_WAITING // 2) for each in lines)
         waiting_bytes = sum(min(each.size_bytes, MAX_WAITING_BYTES // 2) for each in lines)
@@ -116,15 +118,15 @@ class GroupCommit(Generic[Item, Result]):
             raise OverloadedError(f"{self._waiting} callers are waiting")
 
     async def run(self) -> None:
-        """Write what arrives until cancelled. A cancelled writer refuses whoever still waits."""
+        """Write the submitted items until cancelled. Then callers that still wait get an error."""
         expected = 1
         try:
             while True:
                 await self._until_waiting(1)
                 if self._gather_s:
-                    with suppress(TimeoutError):  # held back for long enough
+                    with suppress(TimeoutError):  # write what there is
                         async with asyncio.timeout(self._gather_s):
-                            await self._until_waiting(min(expected, ENOUGH))
+                            await self._until_waiting(min(expected, GATHER_AT_MOST))
                 batch = self._take()
                 if batch:
                     await self._write_batch(batch)
@@ -157,7 +159,7 @@ class GroupCommit(Generic[Item, Result]):
                 self._turns.append(owner)
             else:
                 del self._lines[owner]
-            if not future.done():  # done: its caller gave up before the write began
+            if not future.done():  # done: its caller was cancelled before the write began
                 batch.append((item, future))
                 batch_bytes += size
         return batch
@@ -169,7 +171,7 @@ class GroupCommit(Generic[Item, Result]):
             for _, future in batch:
                 _fail(future, UnavailableError("the service is stopping"))
             raise
-        except Exception as exc:  # noqa: BLE001  (whatever it is, it belongs to these callers)
+        except Exception as exc:  # noqa: BLE001  (every error goes to the callers)
             for _, future in batch:
                 _fail(future, exc)
         else:

@@ -1,30 +1,37 @@
-"""PostgreSQL: a pool of connections, and statements past SQLAlchemy."""
+"""PostgreSQL: a pool of connections, and statements that go to asyncpg without SQLAlchemy.
+
+Imported only for a PostgreSQL URL: asyncpg takes longer to import than a command on SQLite runs.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Protocol, TypeVar, TypeVarTuple, cast
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Final, Protocol, TypeVar, TypeVarTuple, cast
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import AdaptedConnection, Dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.store.errors import TRANSACTION_TIMEOUT_S, forget_values, translated_errors
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_DIALECT: Final[Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
+
 
 class Postgres:
-    """PostgreSQL: a pool of connections, each transaction in a task of its own."""
+    """A pool of connections. Each transaction runs in a task of its own."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
             url,
-            isolation_level="AUTOCOMMIT",  # the transaction is `_in_postgres_transaction`'s
+            isolation_level="AUTOCOMMIT",  # `_run_transaction` begins and commits
             pool_size=5,
             pool_timeout=1,
             connect_args={
@@ -32,11 +39,11 @@ class Postgres:
                 "server_settings": {
                     "application_name": "vyrox",
                     "synchronous_commit": "on",
-                    # A container that freezes in a transaction must not hold its locks for ever.
+                    # A container that freezes in a transaction must not keep its locks for ever.
                     "idle_in_transaction_session_timeout": f"{TRANSACTION_TIMEOUT_S:.0f}s",
                 },
             },
-            hide_parameters=True,  # in the text of an error
+            hide_parameters=True,  # errors must not show values
         )
         sa.event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._running: set[asyncio.Task[object]] = set()
@@ -47,14 +54,14 @@ class Postgres:
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
-        """As `Database.write`, and as `Database.read`."""
+        """As `Database.write` and `Database.read`."""
         running = asyncio.create_task(self._in_transaction(transaction, *args))
         self._running.add(running)
         running.add_done_callback(self._ended)
-        # Shielded: giving up on a server that hangs takes the driver two seconds more, which are
-        # not the caller's.
+        # Shielded: cancelling a statement on a server that hangs takes the driver two seconds. The
+        # caller does not wait for that.
         try:
-            with translated_errors():
+            with translated_errors(asyncpg.PostgresError), _without_values():
                 async with asyncio.timeout(timeout_s):
                     return await asyncio.shield(running)
         finally:
@@ -64,57 +71,58 @@ class Postgres:
 
     async def _in_transaction(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         async with self._engine.connect() as connection:
-            return await connection.run_sync(partial(_in_postgres_transaction, transaction), *args)
+            return await connection.run_sync(partial(_run_transaction, transaction), *args)
 
     def _ended(self, running: "asyncio.Task[object]") -> None:
         self._running.discard(running)
         if not running.cancelled():
-            running.exception()  # seen: its caller has it, or has stopped waiting
+            running.exception()  # marked as seen: its caller has it, or has stopped waiting
 
     async def close(self) -> None:
-        """Wait for the transactions under way, and close the connections."""
+        """Wait for the transactions in progress, and close the connections."""
         if self._running:
             await asyncio.wait(self._running)
         await self._engine.dispose()
 
 
-def _in_postgres_transaction(
+def _run_transaction(
     transaction: Callable[[Connection, *Ts], T], connection: Connection, *args: *Ts
 ) -> T:
-    # By hand: SQLAlchemy begins with its own first statement, so none could go past it.
+    # SQLAlchemy would begin with the first statement that it executes itself. Here some statements
+    # go to the driver directly, so BEGIN and COMMIT do too.
     driver = cast(_Asyncpg, connection.connection.driver_connection)
     ended = False
     try:
-        # Set, not inherited: a server's default may be another, and other locks go with it.
-        _tell_postgres(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+        # The server's default may be another level, at which concurrent writers fail.
+        _execute(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
         try:
             result = transaction(connection, *args)
         except Exception:
             if not driver.is_closed():
-                _tell_postgres(connection, "ROLLBACK")
+                _execute(connection, "ROLLBACK")
                 ended = True
             raise
-        tag = _tell_postgres(connection, "COMMIT")
+        tag = _execute(connection, "COMMIT")
         ended = True
     finally:
-        if not ended:  # nobody knows what state it is in, so nobody gets it next
+        if not ended:  # its state is unknown, so it does not go back to the pool
             connection.invalidate()
-    if tag != "COMMIT":  # after an error that `transaction` caught
-        raise DatabaseUnavailableError(f"the server answered COMMIT with {tag}")
+    if tag != "COMMIT":  # `transaction` caught an error, which the server has not forgotten
+        raise DatabaseUnavailableError(f"the server replied to COMMIT with {tag}")
     return result
 
 
-def _tell_postgres(connection: Connection, command: str) -> str:
+def _execute(connection: Connection, command: str) -> str:
     return _on_asyncpg(connection, command, lambda driver: driver.execute(command))
 
 
 def _refuse_closed(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
     if cast(_Asyncpg, connection.driver_connection).is_closed():
-        raise sa.exc.DisconnectionError  # the pool connects anew
+        raise sa.exc.DisconnectionError  # so that the pool makes a new connection
 
 
 class _Asyncpg(Protocol):
-    """What is used of a connection of asyncpg, which has no annotations."""
+    """The part of asyncpg's connection that is used here; asyncpg has no annotations."""
 
     async def execute(self, statement: str, *values: object) -> str:
         """Return the command tag, such as `INSERT 0 32`."""
@@ -128,7 +136,7 @@ class _Asyncpg(Protocol):
 def execute_postgres(
     connection: Connection, statement: str, values: Sequence[object] = ()
 ) -> list[asyncpg.Record]:
-    """Execute `statement` past SQLAlchemy, as `execute_sqlite` does; return its rows.
+    """Execute `statement` without SQLAlchemy, as `execute_sqlite` does; return its rows.
 
     Raises:
         sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DBAPIError: As `connection` would.
@@ -137,19 +145,26 @@ def execute_postgres(
 
 
 def insert_postgres(
-    connection: Connection, statement: str, rows: Sequence[tuple[object, ...]]
+    connection: Connection,
+    table: sa.Table,
+    rows: Sequence[tuple[object, ...]],
+    on_conflict: str = "",
 ) -> int:
-    """Insert `rows` with one statement; return how many went in.
-
-    Args:
-        statement: It is given one array for each column, to `unnest`.
-
-    Raises:
-        sa.exc.DBAPIError: As `execute_postgres`.
-    """
+    """Insert `rows` with one statement. Arguments, result and errors as of `rows.insert_rows`."""
+    statement = _insert(table, len(rows[0]), on_conflict)
     columns = [list(column) for column in zip(*rows, strict=True)]
     tag = _on_asyncpg(connection, statement, lambda driver: driver.execute(statement, *columns))
     return int(tag.rpartition(" ")[2])
+
+
+@lru_cache(64)
+def _insert(table: sa.Table, columns: int, on_conflict: str) -> str:
+    """Return a statement that takes one array for each column."""
+    first = list(table.columns)[:columns]
+    names = ", ".join(column.name for column in first)
+    types = [column.type.compile(dialect=_DIALECT) for column in first]
+    arrays = ", ".join(f"${number}::{name}[]" for number, name in enumerate(types, start=1))
+    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608  (our own text)
 
 
 def _on_asyncpg(
@@ -159,10 +174,40 @@ def _on_asyncpg(
     try:
         return adapted.run_async(call)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
-        forget_values(exc)
+        _forget_values(exc)
         kind = sa.exc.DBAPIError
         if isinstance(exc, asyncpg.IntegrityConstraintViolationError):
             kind = sa.exc.IntegrityError
         elif isinstance(exc, asyncpg.SyntaxOrAccessError):
             kind = sa.exc.ProgrammingError
         raise kind(statement, None, exc) from exc
+
+
+@contextmanager
+def _without_values() -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:
+        _forget_values(exc)
+        raise
+
+
+def _forget_values(exc: BaseException) -> None:
+    """Remove the values of rows from `exc` and from the errors that a traceback prints with it.
+
+    PostgreSQL's DETAIL repeats them. asyncpg's text repeats a value that it cannot encode.
+    """
+    linked: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while linked:
+        error = linked.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None
+        error.args = tuple(
+            arg.partition(" for query argument")[0] if isinstance(arg, str) else arg
+            for arg in error.args
+        )
+        linked += [error.__cause__, error.__context__]

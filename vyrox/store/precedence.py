@@ -1,8 +1,9 @@
-"""Whose write to SQLite comes next, where a command must not wait behind a busy service.
+"""Lets an urgent command write to SQLite before a busy service does.
 
-SQLite has no queue of writers: who waits tries again from time to time, and a service that writes
-without a pause is always quicker. So an urgent command locks a file of its own first, and everybody
-else looks at that lock before a transaction begins. The kernel frees it when the process ends.
+SQLite has no queue of writers: a process that waits tries again from time to time, and a service
+that writes without a pause is always quicker. So an urgent command first locks a file, and every
+other process checks that lock before a transaction begins. The kernel releases the lock when the
+process ends.
 """
 
 import fcntl
@@ -14,44 +15,45 @@ from pathlib import Path
 from typing import Final
 
 PRECEDENCE_FILE: Final = "urgent.lock"
-"""In the data directory, beside the database."""
+"""The name of the lock file, beside the database."""
 
-GIVE_S: Final = 0.25
-"""How long a transaction waits for an urgent one, at most: less than an alert may take. One that
-was waited for in vain is not waited for again before it has ended."""
+WAIT_FOR_URGENT_S: Final = 0.25
+"""Longest that a transaction waits for an urgent command: less than an alert may take. If the
+command has not released the lock by then, later transactions do not wait until it has."""
 
-TAKE_S: Final = 2.0
-"""How long an urgent command waits for another one, at most; then both are urgent."""
+WAIT_BETWEEN_URGENT_S: Final = 2.0
+"""Longest that an urgent command waits for another urgent command. Then both continue."""
 
-PAUSE_S: Final = 0.002
+RETRY_S: Final = 0.002
+"""Pause between two attempts to lock the file."""
 
 
 class Precedence:
-    """One database's side of the lock: that of an urgent command, or of everybody else."""
+    """The lock file of one database, as an urgent command or as any other process uses it."""
 
     def __init__(self, file: Path, *, urgent: bool) -> None:
         self._file = file
         self._descriptor: int | None = None
         self._urgent = urgent
-        self._was_in_vain = False
+        self._has_timed_out = False
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for the turn of one transaction; the block is the transaction.
+        """Wait until a transaction may run; the block is the transaction.
 
-        It is entered in the thread that writes, never in the event loop.
+        The thread that writes enters it, never the event loop.
 
         Raises:
-            OSError: The file cannot be opened.
+            OSError: The lock file cannot be opened.
         """
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self._file, flags, 0o600)
         if self._urgent:
-            _lock(self._descriptor, fcntl.LOCK_EX, TAKE_S)
+            _lock(self._descriptor, fcntl.LOCK_EX, WAIT_BETWEEN_URGENT_S)
         else:
-            wait_s = 0.0 if self._was_in_vain else GIVE_S
-            self._was_in_vain = not _lock(self._descriptor, fcntl.LOCK_SH, wait_s)
+            wait_s = 0.0 if self._has_timed_out else WAIT_FOR_URGENT_S
+            self._has_timed_out = not _lock(self._descriptor, fcntl.LOCK_SH, wait_s)
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         try:
             yield
@@ -73,6 +75,6 @@ def _lock(descriptor: int, kind: int, wait_s: float) -> bool:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(PAUSE_S)  # no event tells when another process is done
+            time.sleep(RETRY_S)  # the other process sends no event when it is done
         else:
             return True

@@ -1,4 +1,4 @@
-"""The client of Redis: every command once, in limited time, and one error for every failure."""
+"""The Redis client: every command is sent once, has a time limit, and fails with one error."""
 
 import asyncio
 import re
@@ -17,15 +17,15 @@ from redis.typing import EncodableT
 from vyrox.errors import QueueForbiddenError, QueueUnavailableError
 
 CALL_TIMEOUT_S: Final = 0.8
-"""Of one call to Redis: less than the second within which a webhook is answered."""
+"""Longest that a call to Redis may take. A webhook must get its response within a second."""
 
 
 def connect(url: str) -> redis.asyncio.Redis:
-    """Return a client for `url` that tries every command once.
+    """Return a client for `url` that sends every command once.
 
-    redis-py's default of ten retries turned one XADD into eleven, and one second into a minute. Its
-    own timeout is not used: it sends under `asyncio.wait_for`, which in Python 3.11 can swallow a
-    cancellation, and with it our own time limits and the end of a background task. `redis_call`
+    By default redis-py retries ten times: one XADD became eleven, and one second a minute. Its
+    timeout is not used either. It is built on `asyncio.wait_for`, which in Python 3.11 can lose a
+    cancellation: then our own time limits fail, and a background task does not end. `redis_call`
     limits the time instead.
     """
     client = redis.asyncio.Redis.from_url(
@@ -48,7 +48,7 @@ _PACKER: Final = HiredisRespSerializer()
 
 
 class _PackingInC(redis.asyncio.connection.AbstractConnection):
-    """Packs as redis-py's synchronous client does; its asynchronous one does it in Python."""
+    """Encodes commands in C, which redis-py's asynchronous client does not do itself."""
 
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         packed: list[bytes] = _PACKER.pack(*args)  # type: ignore[arg-type]  # annotated wrongly
@@ -57,30 +57,30 @@ class _PackingInC(redis.asyncio.connection.AbstractConnection):
 
 @asynccontextmanager
 async def redis_call() -> AsyncIterator[None]:
-    """Limit a call to Redis to CALL_TIMEOUT_S; every way in which it fails is one error.
+    """Limit a call to Redis to CALL_TIMEOUT_S, and turn every failure into one kind of error.
 
-    A call that runs out of time loses its connection, so no later call gets its reply.
+    A call that times out closes its connection, so that no later call gets its reply.
 
     Raises:
-        QueueForbiddenError: The user of this client may not do it. The text names the command.
-        QueueUnavailableError: Redis failed. What was asked may still have happened.
+        QueueForbiddenError: The Redis user lacks a right. The text names the command.
+        QueueUnavailableError: Redis failed. The command may still have been executed.
     """
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
             yield
     except TimeoutError as exc:
-        raise QueueUnavailableError(f"no answer within {CALL_TIMEOUT_S} s") from exc
+        raise QueueUnavailableError(f"no reply within {CALL_TIMEOUT_S} s") from exc
     except (redis.exceptions.RedisError, OSError) as exc:
         if _is_forbidden(exc):
             raise QueueForbiddenError(f"the Redis user may not {_forbidden(str(exc))}") from exc
-        # A reply's text can quote the command, and with it the alert: only its code is kept.
+        # The text of a reply can quote the command, and so an alert: only its code is kept.
         is_reply = isinstance(exc, redis.exceptions.ResponseError)
         reason = str(exc).partition(" ")[0] if is_reply else str(exc)
         raise QueueUnavailableError(f"{type(exc).__name__}: {reason}") from exc
 
 
 def _is_forbidden(exc: Exception) -> bool:
-    # What a script may not do comes without the code NOPERM.
+    # A forbidden command within a script is reported without the code NOPERM.
     return isinstance(exc, redis.exceptions.NoPermissionError) or (
         isinstance(exc, redis.exceptions.ResponseError)
         and str(exc).startswith(("ACL failure in script", "The user executing the script"))
@@ -88,7 +88,7 @@ def _is_forbidden(exc: Exception) -> bool:
 
 
 def _forbidden(text: str) -> str:
-    """Return what a reply says is not allowed, in words of our own: the rest may be an alert's."""
+    """Return what a reply reports as forbidden, without its text, which can quote an alert."""
     if command := _COMMAND.search(text):
         return f"run the command {command[1]}"
     return "access a key: it needs ~vyrox:*" if "key" in text else "do what a script does"

@@ -1,4 +1,4 @@
-"""SQLite: one writer, and statements past SQLAlchemy."""
+"""SQLite: one thread that writes, and statements that go to the driver without SQLAlchemy."""
 
 import asyncio
 import itertools
@@ -21,38 +21,37 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 BUSY_TIMEOUT_MS: Final = 2000
-"""How long SQLite waits for another process (a `vyrox` command) to finish its own short write."""
+"""How long SQLite waits for another process (a `vyrox` command) to finish a short write."""
 
 YIELD_S: Final = 0.002
-"""How long the event loop stands still, at most, for the statements of a transaction on SQLite.
+"""How long the event loop is blocked, at most, while the statements of a transaction run.
 
 Both need the interpreter's lock: beside a running loop the statements take twice as long. The loop
-does not wait for the commit, which is the disk, nor behind another write, nor longer than this for
-another process's lock."""
+waits neither for the commit, which waits for the disk, nor behind another write."""
 
-ROWS_AT_ONCE: Final = 64
-"""Inserted into SQLite by one statement. Each number of rows up to this is a statement of its own,
-which is prepared once and kept."""
+ROWS_PER_STATEMENT: Final = 64
+"""How many rows one statement inserts or reads at most. There is one statement for each number of
+rows up to this; it is prepared once and kept."""
 
 
 class Sqlite:
-    """SQLite: one writer thread, so that writes never wait for each other's locks."""
+    """One file. One thread writes, so that writes never wait for each other's locks."""
 
     def __init__(self, path: Path, *, urgent: bool = False) -> None:
-        """Open the file; the writes of one that is `urgent` go before other processes' writes."""
+        """Open the file. If `urgent`, its writes go before the writes of other processes."""
         self._precedence = Precedence(path.parent / PRECEDENCE_FILE, urgent=urgent)
-        # No busy timeout before `_configure_sqlite` sets it: it would not help the switch to WAL.
+        # No busy timeout yet: it does not help the switch to WAL. `_configure_sqlite` sets it.
         self._engine = sa.create_engine(
             f"sqlite:///{path}",
-            connect_args={"timeout": 0, "cached_statements": 4 * ROWS_AT_ONCE},
-            hide_parameters=True,  # in the text of an error
+            connect_args={"timeout": 0, "cached_statements": 4 * ROWS_PER_STATEMENT},
+            hide_parameters=True,  # errors must not show values
         )
         sa.event.listen(self._engine, "connect", _configure_sqlite)
         sa.event.listen(self._engine, "begin", _begin_sqlite)
         self._writing_engine = self._engine.execution_options(vyrox_writes=True)
-        self._connection: Connection | None = None  # the writer's
+        self._connection: Connection | None = None  # of the thread that writes
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
-        self._under_way: set[object] = set()  # futures
+        self._writing: set[object] = set()  # futures
         self._readers = ThreadPoolExecutor(4, "sqlite-reader")
 
     async def write(
@@ -63,10 +62,10 @@ class Sqlite:
     ) -> T:
         """As `Database.write`."""
         executed = threading.Event()
-        idle = not self._under_way
+        idle = not self._writing
         written = self._writer.submit(partial(self._write, executed, transaction, *args))
-        self._under_way.add(written)
-        written.add_done_callback(self._under_way.discard)
+        self._writing.add(written)
+        written.add_done_callback(self._writing.discard)
         if idle:
             _yield_until(executed)
         return await _result(written, timeout_s)
@@ -74,8 +73,8 @@ class Sqlite:
     def _write(
         self, executed: threading.Event, transaction: Callable[[Connection, *Ts], T], *args: *Ts
     ) -> T:
-        # In the writer's thread, which keeps its connection: to take one from the pool, and to hand
-        # it back, costs as much as the statements of a small transaction.
+        # Runs in the thread that writes. The thread keeps its connection: getting one from the pool
+        # and returning it costs as much as the statements of a small transaction.
         try:
             if self._connection is None:
                 self._connection = self._writing_engine.connect()
@@ -86,8 +85,8 @@ class Sqlite:
         except BaseException:
             executed.set()
             if self._connection is not None:
-                # After a commit that failed, SQLite may still be in the transaction, and take no
-                # other.
+                # After a failed commit, SQLite may still be in the transaction and would refuse
+                # the next one.
                 _sqlite_of(self._connection).rollback()
             raise
 
@@ -106,7 +105,7 @@ class Sqlite:
         return await _result(self._readers.submit(run), timeout_s)
 
     async def close(self) -> None:
-        """Wait for the transactions under way, and close the file."""
+        """Wait for the transactions in progress, and close the file."""
         self._writer.submit(self._close_writer)
         self._writer.shutdown()
         self._readers.shutdown()
@@ -115,12 +114,12 @@ class Sqlite:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says, not before
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions
     _switch_to_wal(connection)
     for pragma in (
         "synchronous = FULL",  # a commit is on disk when it returns
         "foreign_keys = ON",
-        "recursive_triggers = ON",  # else INSERT OR REPLACE slips past triggers that forbid DELETE
+        "recursive_triggers = ON",  # else INSERT OR REPLACE deletes without a trigger
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
@@ -132,22 +131,24 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL").close()
         except sqlite3.OperationalError as exc:
-            # Of two processes that switch a new file, one is refused at once, busy timeout or not.
+            # Two processes that switch a new file: SQLite refuses one, without a busy timeout.
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)  # in a thread of its own; no event tells when the other is done
+            time.sleep(
+                0.01
+            )  # not in the event loop; the other process sends no event when it is done
         else:
             return
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that upgrades from reading to writing can fail at once, busy timeout or not.
+    # A transaction that reads first and then writes can fail at once, without a busy timeout.
     writes = connection.get_execution_options().get("vyrox_writes", False)
     execute_sqlite(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _yield_until(executed: threading.Event) -> None:
-    # The one call that keeps the event loop waiting, and is meant to.
+    # The only function that blocks the event loop on purpose.
     executed.wait(YIELD_S)
 
 
@@ -167,7 +168,7 @@ async def _result(future: Future[T], timeout_s: float) -> T:
 def execute_sqlite(
     connection: Connection, statement: str, values: Sequence[object] = ()
 ) -> sqlite3.Cursor:
-    """Execute `statement` past SQLAlchemy, which for a short one costs more than SQLite itself.
+    """Execute `statement` without SQLAlchemy, which costs more than a short statement itself.
 
     Raises:
         sa.exc.DBAPIError: As `connection` would; the text holds none of `values`.
@@ -186,29 +187,30 @@ def _sqlite_of(connection: Connection) -> sqlite3.Connection:
 
 
 def insert_sqlite(
-    connection: Connection, into: str, rows: Sequence[tuple[object, ...]], on_conflict: str = ""
+    connection: Connection,
+    table: sa.Table,
+    rows: Sequence[tuple[object, ...]],
+    on_conflict: str = "",
 ) -> int:
-    """Insert `rows`, many with each statement; return how many went in.
+    """Insert `rows`, many per statement. Arguments, result and errors as of `rows.insert_rows`.
 
-    `executemany` would let go of the interpreter's lock twice for every row, and wait for the event
-    loop to give it back each time.
-
-    Args:
-        into: The table and its columns, as in `INSERT INTO`.
-        on_conflict: The clause for rows whose key is taken.
+    `executemany` would release the interpreter's lock twice for every row, and each time wait for
+    the event loop to release it again.
     """
     inserted = 0
-    for first in range(0, len(rows), ROWS_AT_ONCE):
-        some = rows[first : first + ROWS_AT_ONCE]
-        statement = _insert(into, len(some), len(some[0]), on_conflict)
+    for first in range(0, len(rows), ROWS_PER_STATEMENT):
+        some = rows[first : first + ROWS_PER_STATEMENT]
+        statement = _insert(table, len(some), len(some[0]), on_conflict)
         values = tuple(itertools.chain.from_iterable(some))
         inserted += execute_sqlite(connection, statement, values).rowcount
     return inserted
 
 
-@lru_cache(2 * ROWS_AT_ONCE)
-def _insert(into: str, rows: int, columns: int, on_conflict: str) -> str:
+@lru_cache(4 * ROWS_PER_STATEMENT)
+def _insert(table: sa.Table, rows: int, columns: int, on_conflict: str) -> str:
+    names = ", ".join(column.name for column in list(table.columns)[:columns])
     row = f"({', '.join('?' * columns)})"
-    # What fails is rolled back with its transaction. Without OR FAIL, SQLite would keep a journal
-    # of its own for each statement.
-    return f"INSERT OR FAIL INTO {into} VALUES {', '.join([row] * rows)} {on_conflict}"  # noqa: S608  (our own text)
+    rows_text = ", ".join([row] * rows)
+    # OR FAIL: without it, SQLite would keep a journal for each statement. A failed statement is
+    # rolled back with its transaction anyway.
+    return f"INSERT OR FAIL INTO {table.name} ({names}) VALUES {rows_text} {on_conflict}"  # noqa: S608  (our own text)

@@ -1,4 +1,4 @@
-"""The tables, as the migrations leave them."""
+"""The tables, as they are after all migrations."""
 
 from sqlalchemy import (
     BigInteger,
@@ -28,8 +28,10 @@ tenant_credentials = Table(
     Column("previous_used_at", Float),
     Column("field_map", Text),  # JSON
     Column("created_at", Float, nullable=False),
-    Column("disabled_at", Float),  # a disabled row stays: removal must not re-open the default
-    # Rises with every change in the table, in commit order, so that a reader asks for what is new.
+    Column(
+        "disabled_at", Float
+    ),  # the row of a removed tenant stays: else the default secret would be valid
+    # Higher after every change in the table, in commit order. Readers ask for newer rows.
     Column("version", Integer, nullable=False, index=True, unique=True),
 )
 
@@ -39,13 +41,13 @@ alerts = Table(
     Column("id", Text, primary_key=True),
     Column("tenant_id", Text, nullable=False),
     Column("source", Text, nullable=False),
-    # One row holds a key at a time; it gives it up when its redelivery window is over.
+    # One row at a time has a key. It is set to NULL when the redelivery window is over.
     Column("dedup_key", LargeBinary, unique=True),
     Column("received_at", Float, nullable=False),
     Column("alert", LargeBinary, nullable=False),  # the normalised alert as JSON
     Column("raw", LargeBinary, nullable=False),  # the body as received
     Column("finished_at", Float),
-    Column("dead_reason", Text),  # set where it was given up after too many deliveries
+    Column("dead_reason", Text),  # set if it was delivered too often
 )
 Index(
     "alerts_unfinished",
@@ -83,14 +85,14 @@ quarantine_totals = Table(
     "quarantine_totals",
     metadata,
     Column("tenant_id", Text, primary_key=True),
-    Column("size_bytes", BigInteger, nullable=False),  # of its rows, ROW_BYTES each included
+    Column("size_bytes", BigInteger, nullable=False),  # of the bodies, and ROW_BYTES for each row
 )
 Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at)
 
 audit_log = Table(
     "audit_log",
     metadata,
-    # A chain is one (tenant, stream); the key is what keeps it from forking. '' is the service.
+    # One chain per (tenant, stream). The key prevents a fork. '' is the service's own chain.
     Column("tenant_id", Text, primary_key=True),
     Column("stream", Text, primary_key=True),  # "actions" or "events"
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # from 1, without gaps
@@ -123,7 +125,7 @@ claims = Table(
     Column("expires_at", Float, nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("entry_hash", Text),
-    # For the event of a claim whose owner died; NULL in claims of an earlier version.
+    # For the event of a claim whose owner died. NULL in claims of an earlier version.
     Column("alert_id", LargeBinary),  # UTF-8
     Column("force", Boolean),
 )
@@ -138,7 +140,7 @@ edr_credentials = Table(
     Column("azure_tenant", Text),
     Column("base_url", Text, nullable=False),
     Column("secret", Text, nullable=False),  # encrypted
-    Column("version", Text, nullable=False),  # random; another one after each change
+    Column("version", Text, nullable=False),  # random, new after each change
 )
 
 guard_rails = Table(
@@ -148,9 +150,9 @@ guard_rails = Table(
     Column("frozen_at", Float),
     Column("per_hour", Integer, nullable=False),  # 0 is no limit
     Column("never_contain", Text, nullable=False),  # JSON
-    # Rises with every change in the table, in commit order: containers report the newest they read.
+    # Higher after every change in the table, in commit order. Containers report what they read.
     Column("version", BigInteger, nullable=False, server_default="0"),
-    # "refuse" or "allow" hosts that the alert does not name.
+    # "refuse" or "allow" a host that the alert does not name.
     Column("other_hosts", Text, nullable=False, server_default="allow"),
     Column("known_alerts_only", Boolean, nullable=False, server_default=false()),
 )
@@ -160,16 +162,16 @@ containers = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("seen_at", Float, nullable=False),  # by the database's time
-    Column("version", BigInteger, nullable=False),  # the newest of `guard_rails` that it has read
+    Column("version", BigInteger, nullable=False),  # the newest of `guard_rails` it has read
 )
 
-# What counts for a tenant's limit per hour. Claims are deleted too soon, and the time of an audit
+# For a tenant's limit per hour. Claims are deleted too early for that, and the time of an audit
 # entry depends on the entries before it.
 containments_begun = Table(
     "containments_begun",
     metadata,
     Column("tenant_id", Text, nullable=False),
-    Column("begun_at", Float, nullable=False),  # in the time by which leases are measured
+    Column("begun_at", Float, nullable=False),  # by the same clock as leases
 )
 Index("containments_begun_tenant", containments_begun.c.tenant_id, containments_begun.c.begun_at)
 Index("containments_begun_at", containments_begun.c.begun_at)
@@ -181,7 +183,7 @@ devices = Table(
     Column("vendor", Text, primary_key=True),
     Column("device_id", Text, primary_key=True),
     Column("hostname", Text),
-    # One action at a time: who is at it, until when. The token rises with each that gets it.
+    # One action at a time leases the device. Each lease gets a higher token.
     Column("owner", Text),
     Column("lease_until", Float, nullable=False),
     Column("token", BigInteger, nullable=False),
@@ -193,11 +195,11 @@ device_names = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("vendor", Text, primary_key=True),
     Column("device_id", Text, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),  # in the order of first seen
+    Column("number", Integer, primary_key=True, autoincrement=False),  # in order of first use
     Column("name", Text, nullable=False),
 )
 
-# Actions that are pending, and settled containments that Vyrox may lift.
+# Pending actions, and settled containments that Vyrox may lift.
 confirmations = Table(
     "confirmations",
     metadata,
@@ -211,9 +213,9 @@ confirmations = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_at", Float, nullable=False),
     Column("until_at", Float, nullable=False),
-    Column("token", BigInteger, nullable=False),  # the device's; that of a later action is higher
-    Column("is_sent", Boolean),  # NULL until the attempt ends; False: others' is under way
-    Column("is_settled", Boolean, nullable=False),  # a containment of Vyrox's; not checked again
+    Column("token", BigInteger, nullable=False),  # of the device's lease; higher for a later action
+    Column("is_sent", Boolean),  # NULL until the attempt ends; False: a containment was in progress
+    Column("is_settled", Boolean, nullable=False),  # a containment by Vyrox; not checked again
 )
 Index(
     "confirmations_device",

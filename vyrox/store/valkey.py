@@ -1,7 +1,7 @@
-"""The embedded Valkey: a real server on a unix socket, for whoever sets no REDIS_URL.
+"""The embedded Valkey: a real server on a unix socket, used when REDIS_URL is not set.
 
-It belongs to the process that owns the data directory: started with it, restarted if it dies,
-stopped at the end. Commands that run beside the service find it by its socket.
+The process that owns the data directory starts it, restarts it if it dies, and stops it at the end.
+Commands that run beside the service connect to the same socket.
 """
 
 import asyncio
@@ -27,17 +27,20 @@ from vyrox import log
 from vyrox.errors import OperatorError
 
 MAX_SOCKET_PATH: Final = 100
-"""Bytes. Linux takes 107 in a socket's address, macOS 103."""
+"""Longest path of the socket, in bytes. Linux allows 107 in a socket's address, macOS 103."""
 
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
-"""Of the container this runs in, where it is one of Linux: bytes, or `max`."""
+"""The memory limit of the Linux container that this runs in: bytes, or `max`."""
 
 START_TIMEOUT_S: Final = 10.0
+"""Longest that Valkey may take until it replies to a PING."""
+
 STOP_TIMEOUT_S: Final = 10.0
+"""Longest that Valkey may take to save its data and end."""
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Return where the Valkey of `data_dir` listens: in it, or in a short directory of our own."""
+    """Return the socket's path: in `data_dir`, or in a short private directory."""
     path = data_dir / "valkey" / "valkey.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
@@ -62,12 +65,12 @@ async def is_running(data_dir: Path) -> bool:
 
 @asynccontextmanager
 async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
-    """Run a Valkey with its data in `data_dir`; give its URL.
+    """Run a Valkey with its data in `data_dir`; yield its URL.
 
     The caller owns `data_dir` (see `data_dir.owned`).
 
     Raises:
-        OperatorError: It does not start, or an earlier one does not stop; the text names its log.
+        OperatorError: Valkey does not start, or an earlier one does not stop. It names the log.
     """
     directory = data_dir / "valkey"
     try:
@@ -79,7 +82,7 @@ async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
     process = await _start(data_dir)
     supervisor = asyncio.create_task(_supervise(data_dir, process))
     try:
-        await asyncio.sleep(0)  # cancelled before its first step, it would not stop Valkey
+        await asyncio.sleep(0)  # the task must have begun, or cancelling it would not stop Valkey
         yield socket_url(data_dir)
     finally:
         supervisor.cancel()
@@ -88,7 +91,7 @@ async def embedded_valkey(data_dir: Path) -> AsyncIterator[str]:
 
 
 async def _supervise(data_dir: Path, process: asyncio.subprocess.Process) -> None:
-    """Start Valkey again whenever it ends, until cancelled; then stop it."""
+    """Start Valkey again each time it ends. When cancelled, stop it."""
     try:
         while True:
             status = await process.wait()
@@ -120,7 +123,7 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
-        "maxmemory": str(_memory_bytes() // 2),  # as much again is for writing its log anew
+        "maxmemory": str(_memory_bytes() // 2),  # rewriting its log takes as much again
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
@@ -128,30 +131,32 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         get_binary_path(),
         *arguments,
-        env={},  # the service's holds its secrets
+        env={},  # the service's environment holds secrets
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the service, which stops Valkey when it is done
+        start_new_session=True,  # Ctrl-C ends the service, which then stops Valkey
     )
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
-            while not await _answers(data_dir):
+            while not await _replies(data_dir):
                 if process.returncode is not None:
                     raise OperatorError(_not_started(directory, f"exit {process.returncode}"))
                 await asyncio.sleep(0.01)
     except (TimeoutError, asyncio.CancelledError) as exc:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()  # nobody else knows of it yet
+            process.kill()  # `_supervise` does not have it yet
         await process.wait()
         if isinstance(exc, asyncio.CancelledError):
             raise
-        raise OperatorError(_not_started(directory, f"silent for {START_TIMEOUT_S} s")) from exc
+        raise OperatorError(
+            _not_started(directory, f"no reply within {START_TIMEOUT_S} s")
+        ) from exc
     return process
 
 
 def _memory_bytes() -> int:
-    """Return how much memory there is for this process: the machine's, or its container's."""
+    """Return the memory of the machine, or of the container if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = _CGROUP_LIMIT.read_text().strip()
@@ -160,8 +165,8 @@ def _memory_bytes() -> int:
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
-async def _answers(data_dir: Path) -> bool:
-    """Return whether a server answers: it listens before it has found its data to be readable."""
+async def _replies(data_dir: Path) -> bool:
+    """Return whether the server replies. It listens before it has read its data."""
     try:
         reader, writer = await asyncio.open_unix_connection(socket_path(data_dir))
     except OSError:
@@ -176,11 +181,11 @@ async def _answers(data_dir: Path) -> bool:
 
 
 def _not_started(directory: Path, why: str) -> str:
-    return f"the embedded Valkey did not start ({why}); see {directory / 'valkey.log'}"
+    return f"the embedded Valkey did not start ({why}): read {directory / 'valkey.log'}"
 
 
 async def _stop_orphan(data_dir: Path) -> None:
-    """End the Valkey that a killed service left behind: it must be this process's child."""
+    """Stop the Valkey that a killed service left running: the new one must be our own child."""
     if not await is_running(data_dir):
         return
     log.event("valkey.orphan_stopped", logging.WARNING)
@@ -189,14 +194,14 @@ async def _stop_orphan(data_dir: Path) -> None:
     )
     try:
         async with client, asyncio.timeout(STOP_TIMEOUT_S):
-            with contextlib.suppress(redis.exceptions.ConnectionError):  # it hangs up as it goes
+            with contextlib.suppress(redis.exceptions.ConnectionError):  # it ended
                 await client.shutdown()
-            while await is_running(data_dir):  # noqa: ASYNC110  (another's end is no event)
+            while await is_running(data_dir):  # noqa: ASYNC110  (not our child: no event)
                 await asyncio.sleep(0.01)
     except (redis.exceptions.RedisError, TimeoutError) as exc:
         log_file = data_dir / "valkey" / "valkey.log"
         raise OperatorError(
-            f"the Valkey that an earlier process left running does not stop; see {log_file}"
+            f"the Valkey of an earlier process does not stop: read {log_file}, then end the process"
         ) from exc
 
 
@@ -204,7 +209,7 @@ def _prepare_socket_directory(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     status = path.lstat()
-    # In a shared temporary directory somebody else may have made it first, to own the queue.
+    # In the shared temporary directory another user may have made it first, to read the queue.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise OperatorError(f"{path} belongs to somebody else; set VYROX_DATA_DIR to a short path")
+        raise OperatorError(f"{path} belongs to another user: set VYROX_DATA_DIR to a short path")
     path.chmod(0o700)

@@ -16,8 +16,7 @@ from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.models import Device, EdrVendor, NormalizedAlert, normal_host
 from vyrox.store.locks import lock
-from vyrox.store.postgres import insert_postgres
-from vyrox.store.sqlite import insert_sqlite
+from vyrox.store.rows import insert_rows
 from vyrox.store.tables import containments_begun, guard_rails, tenant_credentials
 from vyrox.tenants import device_names
 from vyrox.tenants.device_names import Named
@@ -54,10 +53,6 @@ _COUNT_BEGUN: Final = sa.select(sa.func.count()).where(
     _b.begun_at > sa.bindparam("after"),
     _b.begun_at <= sa.bindparam("until"),
 )
-_INTO_BEGUN: Final = "containments_begun (tenant_id, begun_at)"
-_POSTGRES_BEGUN: Final = f"""
-INSERT INTO {_INTO_BEGUN} SELECT * FROM unnest($1::text[], $2::float8[])
-"""  # noqa: S608  (our own text)
 
 
 class Rails(msgspec.Struct, frozen=True):
@@ -161,13 +156,8 @@ class GuardRails:
 
     def store_begun(self) -> None:
         """Write down what `note_begun` has counted, so that it counts for an hour."""
-        rows: list[tuple[object, ...]] = [(each, self._now) for each in self._begun.elements()]
-        if not rows:
-            return
-        if self._connection.dialect.name == "postgresql":
-            insert_postgres(self._connection, _POSTGRES_BEGUN, rows)
-        else:
-            insert_sqlite(self._connection, _INTO_BEGUN, rows)
+        rows = [(tenant_id, self._now) for tenant_id in self._begun.elements()]
+        insert_rows(self._connection, containments_begun, rows)
 
 
 def count_begun(connection: Connection, tenant_id: str, now: float) -> int:

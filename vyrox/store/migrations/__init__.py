@@ -1,1 +1,1 @@
-"""The schema's history, run by `vyrox.store.database`."""
+"""The migrations, which `vyrox.store.schema` runs."""

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection and in the transaction of `store.database`."""
+"""Runs the migrations on the connection and in the transaction of `store.schema`."""
 
 from alembic import context
 

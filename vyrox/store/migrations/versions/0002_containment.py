@@ -33,7 +33,8 @@ _POSTGRES_TRIGGERS = (
 def upgrade() -> None:
     """Create the tables, and the triggers that keep the log append-only.
 
-    A migration that rebuilds `audit_log` must make the triggers anew: they go with the old table.
+    A migration that rebuilds `audit_log` must create the triggers again: they are deleted with the
+    old table.
     """
     op.create_table(
         "audit_log",

@@ -1,4 +1,4 @@
-"""Vendors' credentials, guard rails, devices and what is still to be confirmed about them."""
+"""Vendors' credentials, guard rails, devices and pending confirmations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
-"""The audit log of SQLite in the order in which it is written, not in that of the chains.
+"""On SQLite, store the audit log in the order in which it is written, not chain by chain.
 
-Clustered by chain, each tenant's entry went to a page of the tenant's own, which it filled and
-split: with 10,000 tenants half as much again was written for every alert.
+Chain by chain, each tenant's entries have pages of their own, which fill and split: with 10,000
+tenants, every alert wrote half as much again.
 """
 
 import sqlalchemy as sa
@@ -19,8 +19,8 @@ _TRIGGERS = (
         for verb in ("UPDATE", "DELETE")
     ),
     # INSERT OR REPLACE deletes without a DELETE trigger, unless recursive_triggers is on: the row
-    # of the same place, and now that there are row numbers, that of the same number. Of an INSERT
-    # that states none, a trigger is shown -1; SQLite itself never gives it.
+    # with the same key, and the row with the same row number. In an INSERT without a row number,
+    # the trigger sees -1, which SQLite never assigns.
     "CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "  # noqa: S608  (no input)
     "WHEN EXISTS (SELECT 1 FROM audit_log WHERE tenant_id = NEW.tenant_id AND stream = NEW.stream "
     "AND sequence = NEW.sequence) OR NEW.rowid <> -1 AND EXISTS "
@@ -30,9 +30,9 @@ _TRIGGERS = (
 
 
 def upgrade() -> None:
-    """Copy the log into a table with row numbers; make its index and its triggers anew."""
+    """Copy the log into a table with row numbers; create its index and its triggers again."""
     if op.get_bind().dialect.name == "postgresql":
-        return  # its tables are in the order of writing
+        return  # PostgreSQL stores rows in the order in which they are written
     op.rename_table("audit_log", "audit_log_by_chain")
     op.create_table(
         "audit_log",
@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("entry", sa.LargeBinary, nullable=False),
     )
     op.execute("INSERT INTO audit_log SELECT * FROM audit_log_by_chain")
-    op.drop_table("audit_log_by_chain")  # and what hangs on it
+    op.drop_table("audit_log_by_chain")  # and its index and triggers
     op.create_index(
         "audit_log_events",
         "audit_log",

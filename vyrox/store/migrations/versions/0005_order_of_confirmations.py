@@ -1,4 +1,4 @@
-"""Which of two actions at a device is the later one, whatever the clocks say."""
+"""Record which of two actions on a device is the later one, independent of clocks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,6 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the device's token to what is to be confirmed; up to now there was one row per device."""
+    """Add the device's token to the confirmations. So far there was one row per device."""
     token = sa.Column("token", sa.BigInteger, nullable=False, server_default="0")
     op.add_column("confirmations", token)

@@ -1,4 +1,4 @@
-"""A containment that is still looked for is told from a containment that is known."""
+"""Distinguish a containment that is still being checked from one that is known."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,15 +6,15 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
-# The lock that every transaction takes which changes claims, devices or confirmations.
+# The lock of every transaction that changes claims, devices or confirmations.
 _LOCK = "SELECT pg_advisory_xact_lock(7261947)"
 
 
 def upgrade() -> None:
     """Add whether an action was sent, and which of its actions have contained a device.
 
-    Where nothing was sent, as others' containment was under way, the mark was off already. Of the
-    other rows nobody knows any more.
+    If nothing was sent, because another containment was in progress, the device had no mark. For
+    all other rows it is not known.
     """
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":

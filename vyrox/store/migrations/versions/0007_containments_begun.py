@@ -1,4 +1,4 @@
-"""The limit per hour counts by a time of its own, not by the audit chain's."""
+"""The limit per hour counts by its own time, not by the time of the audit chain."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ _NOW = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
 }
 
-# The newest entries of a chain are enough: no more than the limit are counted.
+# The newest entries of a chain are enough: the limit is the most that counts.
 _FILL = """
 INSERT INTO containments_begun (tenant_id, begun_at)
 SELECT tenant_id, timestamp FROM (
@@ -23,15 +23,15 @@ WHERE kind IN ('HOST_ISOLATION', 'PROCESS_KILL', 'NETWORK_QUARANTINE')
 AND timestamp > :now - 3600 AND timestamp <= :now
 """
 
-# Lifts stand between the containments and do not count.
+# Lifts are between the containments and do not count.
 _NEWEST = 100_000
 
 
 def upgrade() -> None:
-    """Add the table, with what the tenants that have a limit have begun in the last hour.
+    """Add the table, with the last hour's containments of the tenants that have a limit.
 
-    A time in the future, and so every entry after it in that chain, says nothing and does not
-    count.
+    A time in the future is wrong, and so is the time of every later entry in that chain. They do
+    not count.
     """
     op.create_table(
         "containments_begun",

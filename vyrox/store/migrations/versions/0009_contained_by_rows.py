@@ -1,4 +1,4 @@
-"""Which devices Vyrox has contained is said by the rows of its containments, not by a mark."""
+"""The rows of its containments show which devices Vyrox has contained; the mark is dropped."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,10 +6,10 @@ from alembic import op
 revision = "0009"
 down_revision = "0008"
 
-# The lock that every transaction takes which changes claims, devices or confirmations.
+# The lock of every transaction that changes claims, devices or confirmations.
 _LOCK = "SELECT pg_advisory_xact_lock(7261947)"
 
-# A mark that is older than its token column is older than every action that is still pending.
+# A mark without a token is older than every pending action.
 _FILL = """
 INSERT INTO confirmations (entry_hash, tenant_id, vendor, device_id, execution, target, attempts,
     next_at, until_at, token, is_settled)

@@ -1,4 +1,4 @@
-"""Two guard rails about alerts; a claim remembers what its last event needs."""
+"""Two guard rails about alerts; a claim stores what its last event needs."""
 
 import sqlalchemy as sa
 from alembic import op

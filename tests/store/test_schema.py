@@ -1,0 +1,222 @@
+"""Opening the database: its schema is made, brought up to date, or refused."""
+
+import asyncio
+import multiprocessing
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from tests.audit import action
+from tests.service import ROOT
+from tests.store.queries import (
+    insert_tenant,
+    run,
+    tenants,
+)
+from vyrox.chain.entry import Draft
+from vyrox.chain.writer import append
+from vyrox.clock import wall_clock
+from vyrox.containment import devices
+from vyrox.errors import DatabaseUnavailableError, OperatorError
+from vyrox.store.database import Database, open_database, probe
+from vyrox.store.schema import HEAD
+from vyrox.store.tables import confirmations, metadata
+from vyrox.tenants import guard_rails
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "vyrox.store:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+_OPEN = """
+import asyncio, sys
+from pathlib import Path
+from vyrox.store.database import open_database
+
+async def main():
+    async with open_database(None, Path(sys.argv[1]), create=False):
+        print(*sorted({"alembic", "asyncpg", "vyrox.settings"} & sys.modules.keys()))
+
+asyncio.run(main())
+"""
+
+
+async def test_open_database_of_the_present_version_imports_neither_alembic_nor_asyncpg(
+    data_dir: Path,
+) -> None:
+    """Each would cost a short command more time than its own work."""
+    async with open_database(None, data_dir):
+        pass
+    command_line = [sys.executable, "-c", _OPEN, str(data_dir)]
+    process = await asyncio.create_subprocess_exec(
+        *command_line, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert (process.returncode, output) == (0, b"\n")
+
+
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+async def test_open_database_migrations_make_the_tables_of_the_metadata(
+    database: Database,
+) -> None:
+    assert await database.read(differences) == []
+
+
+async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed(
+    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0004"))
+        async with open_database(database_url, data_dir) as database:
+            await database.write(
+                run,
+                "INSERT INTO confirmations (entry_hash, tenant_id, vendor, device_id, execution,"
+                " target, attempts, next_at, until_at) VALUES ('entry', 'acme-corp', 'crowdstrike',"
+                " 'device', '', 'contained', 0, 1.0, 2.0), ('unsent', 'acme-corp', 'crowdstrike',"
+                " 'others', '', 'contained', 0, 1.0, 2.0), ('lift', 'acme-corp', 'crowdstrike',"
+                " 'lifted', '', 'lifted', 0, 1.0, 2.0)",
+            )
+            await database.write(
+                run,
+                "INSERT INTO devices (tenant_id, vendor, device_id, lease_until, token,"
+                " contained_entry) VALUES ('acme-corp', 'crowdstrike', 'device', 0.0, 1, 'entry'),"
+                " ('acme-corp', 'crowdstrike', 'others', 0.0, 1, NULL),"
+                " ('acme-corp', 'crowdstrike', 'lifted', 0.0, 1, 'earlier')",
+            )
+    async with open_database(database_url, data_dir) as database:
+        query = sa.select(confirmations.c.entry_hash, confirmations.c.token).order_by(
+            confirmations.c.entry_hash
+        )
+        found = await database.read(lambda c: [tuple(row) for row in c.execute(query)])
+        assert found == [("earlier", -1), ("entry", 0), ("lift", 0), ("unsent", 0)]
+        contained = {
+            device: await database.read(devices.is_contained, "acme-corp", "crowdstrike", device)
+            for device in ("device", "others", "lifted")
+        }
+        assert contained == {"device": True, "others": False, "lifted": True}
+        await database.write(devices.fail, "entry")
+        assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "device")
+        lift = devices.DeviceLease("acme-corp", "crowdstrike", "lifted", "lift", "lifted", token=0)
+        await database.write(lambda c: devices.confirm(c, lift, is_sent=None, reference=None))
+        assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "lifted")
+
+
+async def test_open_database_again_keeps_what_is_there(
+    database_url: str | None, data_dir: Path
+) -> None:
+    async with open_database(database_url, data_dir) as database:
+        await database.write(insert_tenant, "acme", 1)
+    async with open_database(database_url, data_dir) as database:
+        assert await database.read(tenants) == ["acme"]
+
+
+async def test_open_database_finds_the_file_of_earlier_versions(data_dir: Path) -> None:
+    """Under another name, an upgrade would begin with an empty database."""
+    async with open_database(None, data_dir):
+        assert (data_dir / "vyrox.db").is_file()
+
+
+async def test_open_database_of_a_later_version_is_refused(
+    database_url: str | None, data_dir: Path
+) -> None:
+    async with open_database(database_url, data_dir) as database:
+        await database.write(run, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(OperatorError, match="later version"):
+        async with open_database(database_url, data_dir):
+            pass
+
+
+def open_when_told(url: str | None, data_dir: Path, barrier: "threading.Barrier") -> None:
+    """Open the database at the same moment as the other processes do."""
+
+    async def open_it() -> None:
+        barrier.wait()
+        async with open_database(url, data_dir) as database:
+            await database.write(probe, 1.0)
+
+    asyncio.run(open_it())
+
+
+async def test_open_database_of_an_earlier_version_keeps_the_last_hours_count_contract_40(
+    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the chain's time says of the last hour counts; a time in the future does not."""
+    upgrade = command.upgrade
+    now = int(wall_clock())
+
+    def append_all(connection: Connection) -> None:
+        for tenant_id, times in {
+            "limited": (now - 5000, now - 3000, now - 10),
+            "ahead": (now - 10, now + 90 * 86_400),
+        }.items():
+            for time in times:
+                append(connection, [action("host", tenant_id)], time)
+            append(connection, [lift("host", tenant_id)], now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0006"))
+        async with open_database(database_url, data_dir) as database:
+            await database.write(append_all)
+            await database.write(
+                run,
+                "INSERT INTO guard_rails (tenant_id, per_hour, never_contain)"
+                " VALUES ('limited', 3, '[]'), ('ahead', 3, '[]')",
+            )
+    async with open_database(database_url, data_dir) as database:
+        counted = {
+            tenant_id: await database.read(guard_rails.count_begun, tenant_id, float(now))
+            for tenant_id in ("limited", "ahead")
+        }
+    assert counted == {"limited": 2, "ahead": 1}
+
+
+def lift(host: str, tenant_id: str) -> Draft:
+    members = {"action_type": "LIFT_HOST_ISOLATION", "host": host, "approved_by": "jane"}
+    return Draft(tenant_id, "actions", "LIFT_HOST_ISOLATION", {**members, "dry_run": True})
+
+
+async def test_open_database_two_processes_migrate_at_once(
+    database_url: str | None, data_dir: Path
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(2)
+    processes = [
+        spawn.Process(target=open_when_told, args=(database_url, data_dir, barrier))
+        for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        await asyncio.to_thread(process.join)
+    assert [process.exitcode for process in processes] == [0, 0]
+    async with open_database(database_url, data_dir) as database:
+        assert await database.read(differences) == []
+        assert await database.read(run, "SELECT count(*) FROM heartbeat") == 1
+
+
+async def test_open_database_without_its_directory_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnavailableError, match="unable to open"):
+        async with open_database(None, tmp_path / "gone"):
+            pass
+
+
+async def test_open_database_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "vyrox.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(DatabaseUnavailableError, match="not a database"):
+        async with open_database(None, tmp_path):
+            pass

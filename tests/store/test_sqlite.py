@@ -1,0 +1,235 @@
+"""SQLite: one writer, the event loop, and every way in which it can be unavailable."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.pragma import set_pragma
+from tests.store.queries import (
+    CANARY,
+    break_a_promise,
+    insert_tenant,
+    refused,
+    run,
+    tenants,
+)
+from vyrox.errors import DatabaseUnavailableError
+from vyrox.store import sqlite
+from vyrox.store.database import open_database, probe
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+async def test_sqlite_every_connection_has_its_pragmas(data_dir: Path, method: str) -> None:
+    def pragmas(connection: Connection) -> dict[str, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers")
+        return {name: run(connection, f"PRAGMA {name}") for name in names}
+
+    async with open_database(None, data_dir) as database:
+        call = database.read if method == "read" else database.write
+        assert await call(pragmas) == {
+            "journal_mode": "wal",
+            "synchronous": 2,  # FULL: every commit is an fsync (contract 17)
+            "foreign_keys": 1,
+            "recursive_triggers": 1,
+        }
+
+
+async def test_sqlite_write_is_serial(data_dir: Path) -> None:
+    running = 0
+
+    def read_then_write(connection: Connection) -> int:
+        nonlocal running
+        running += 1
+        count = len(tenants(connection))
+        insert_tenant(connection, f"tenant-{count}", count)
+        together, running = running, running - 1
+        return together
+
+    async with open_database(None, data_dir) as database:
+        together = await asyncio.gather(*(database.write(read_then_write) for _ in range(30)))
+        assert set(together) == {1}
+        assert await database.read(tenants) == [f"tenant-{number}" for number in range(30)]
+
+
+def raises(_: Connection) -> None:
+    raise LookupError
+
+
+@pytest.mark.parametrize("transaction", [tenants, raises, break_a_promise])
+async def test_sqlite_write_keeps_the_loop_until_its_statements_are_executed(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, transaction: Callable[[Connection], object]
+) -> None:
+    went_on = threading.Event()
+    went_on_early: list[bool] = []
+
+    def observed(connection: Connection) -> None:
+        went_on_early.append(went_on.wait(0.1))
+        transaction(connection)
+
+    async with open_database(None, data_dir) as database:
+        monkeypatch.setattr(sqlite, "YIELD_S", None)  # without end: a loop that is not let go hangs
+        asyncio.get_running_loop().call_soon(went_on.set)
+        with suppress(LookupError, sa.exc.IntegrityError):
+            await database.write(observed)
+        assert went_on_early == [False]
+
+
+async def test_sqlite_write_lets_the_loop_go_on_during_the_commit(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on = threading.Event()
+    went_on_meanwhile: list[bool] = []
+
+    def before_commit(_: Connection) -> None:
+        went_on_meanwhile.append(went_on.wait(30))
+
+    async with open_database(None, data_dir) as database:
+        monkeypatch.setattr(sqlite, "YIELD_S", None)
+        asyncio.get_running_loop().call_soon(went_on.set)
+        sa.event.listen(sa.Engine, "commit", before_commit)
+        try:
+            await database.write(tenants)
+        finally:
+            sa.event.remove(sa.Engine, "commit", before_commit)
+        assert went_on_meanwhile == [True]
+
+
+async def test_sqlite_write_that_cannot_begin_lets_the_loop_go(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Connection) -> None:
+        raise LookupError
+
+    async with open_database(None, data_dir) as database:
+        monkeypatch.setattr(sqlite, "YIELD_S", None)
+        sa.event.listen(sa.Engine, "begin", fail)
+        try:
+            with pytest.raises(LookupError):
+                await database.write(tenants)
+        finally:
+            sa.event.remove(sa.Engine, "begin", fail)
+        assert await database.write(tenants) == []
+
+
+async def test_sqlite_write_that_takes_long_does_not_keep_the_loop(data_dir: Path) -> None:
+    """Nor does what waits behind it."""
+    let_go = threading.Event()
+
+    def slow(_: Connection) -> bool:
+        return let_go.wait(30)
+
+    async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
+        writes = [group.create_task(database.write(slow)) for _ in range(3)]
+        await asyncio.sleep(0)
+        let_go.set()
+        assert await asyncio.gather(*writes) == [True, True, True]
+
+
+async def test_sqlite_write_behind_another_does_not_wait_for_it(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+    async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
+        first = group.create_task(database.write(lambda _: let_go.wait(30)))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(sqlite, "YIELD_S", None)
+        given_up = group.create_task(database.write(tenants))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        third = group.create_task(database.write(tenants))
+        await asyncio.sleep(0)
+        let_go.set()
+        assert (await first, await third) == (True, [])
+
+
+async def test_sqlite_write_beside_another_process_waits_its_turn(data_dir: Path) -> None:
+    def read_then_write(connection: Connection) -> None:
+        count = len(tenants(connection))
+        insert_tenant(connection, f"tenant-{count}", count)
+
+    async with (
+        open_database(None, data_dir) as one,
+        open_database(None, data_dir) as other,
+    ):
+        await asyncio.gather(
+            *(database.write(read_then_write) for _ in range(15) for database in (one, other))
+        )
+        assert len(await one.read(tenants)) == 30
+
+
+async def test_sqlite_read_sees_one_snapshot_and_waits_for_no_write(data_dir: Path) -> None:
+    began, written = threading.Event(), threading.Event()
+
+    def read_twice(connection: Connection) -> tuple[list[str], list[str]]:
+        before = tenants(connection)
+        began.set()
+        assert written.wait(10)
+        return before, tenants(connection)
+
+    async with open_database(None, data_dir) as database:
+        reading = asyncio.create_task(database.read(read_twice))
+        await asyncio.to_thread(began.wait, 10)
+        await database.write(insert_tenant, "acme", 1)
+        written.set()
+        assert await reading == ([], [])
+        assert await database.read(tenants) == ["acme"]
+
+
+@pytest.mark.parametrize(
+    ("pragma", "undo", "reason"),
+    [
+        pytest.param("max_page_count = 1", "max_page_count = 1000000", "full", id="reject_full"),
+        pytest.param("query_only = ON", "query_only = OFF", "readonly", id="reject_read_only"),
+    ],
+)
+async def test_sqlite_write_refused_by_the_store_is_unavailable_until_it_is_cured_contract_17(
+    data_dir: Path, pragma: str, undo: str, reason: str
+) -> None:
+    def insert_much(connection: Connection) -> None:
+        insert_tenant(connection, CANARY + "x" * 100_000, 1)
+
+    async with open_database(None, data_dir) as database:
+        await set_pragma(database, pragma)
+        assert reason in await refused(database.write(insert_much))
+        await set_pragma(database, undo)
+        await database.write(insert_much)
+
+
+async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract_17(
+    data_dir: Path,
+) -> None:
+    async with open_database(None, data_dir) as database:
+        holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        assert "TimeoutError" in await refused(
+            database.write(insert_tenant, CANARY, 1, timeout_s=0.1)
+        )
+        holder.execute("ROLLBACK")
+        holder.close()
+        await database.write(insert_tenant, "acme", 2)
+        # The write that was given up may still have happened.
+        assert await database.read(tenants) in (["acme"], [CANARY, "acme"])
+
+
+async def test_sqlite_new_file_behind_a_lock_is_unavailable_and_then_opens(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = sqlite3.connect(data_dir / "vyrox.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
+        with pytest.raises(DatabaseUnavailableError, match="locked"):
+            async with open_database(None, data_dir):
+                pass
+    holder.execute("ROLLBACK")
+    holder.close()
+    async with open_database(None, data_dir) as database:
+        await database.write(probe, 1.0)

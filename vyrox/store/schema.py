@@ -1,0 +1,49 @@
+"""The schema: its version, and the migrations that bring it up to date."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.errors import OperatorError
+from vyrox.store.locks import lock
+
+HEAD: Final = "0012"
+"""The newest migration. A test compares it with the scripts in `migrations/versions`."""
+
+MIGRATION_TIMEOUT_S: Final = 600.0
+"""Longest that all migrations together may take. Copying a table takes 10 s or more for each
+million rows."""
+
+_alembic_version: Final = sa.table("alembic_version", sa.column("version_num"))
+
+
+def read_version(connection: Connection) -> str | None:
+    """Return the newest migration that has run, or None if Vyrox has no tables here."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(sa.select(_alembic_version)).scalar()
+    return version
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations that have not run yet.
+
+    Raises:
+        OperatorError: The schema is that of a later version of Vyrox.
+    """
+    # Imported here: a command on a current schema would wait a quarter of a second for Alembic.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    lock(connection, "schema")  # containers that start together migrate one after the other
+    config = Config()
+    config.set_main_option("script_location", "vyrox.store:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as exc:
+        raise OperatorError(
+            f"a later version of vyrox made this database; run that version: {exc}"
+        ) from exc
