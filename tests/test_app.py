@@ -150,7 +150,7 @@ async def test_lifespan_makes_no_new_key_over_old_secrets_contract_45(settings: 
     async with open_database(None, settings.data_dir) as database:
         await database.write(add_tenant, "acme", "defender", encrypted, None, wall_clock())
     (settings.data_dir / KEY_FILE).unlink()
-    with pytest.raises(OperatorError, match="restore it from a backup"):
+    with pytest.raises(OperatorError, match="restore the file from a backup"):
         async with running(settings, socket_url(settings.data_dir)):
             pass
     assert not (settings.data_dir / KEY_FILE).exists()
