@@ -22,7 +22,7 @@ def opened(fake: FakeVendor, *replies: Reply, static: bool = False) -> VendorApi
     fake.on("POST", "/act", *replies)
     fake.on("POST", "/oauth2/token", token("first"), token("second"))
     patience = RetryingSender(open_http(httpx.MockTransport(fake.handle)), backoff, fake.sleep)
-    tokens = BearerToken(patience, client.token_call(BASE, "id", "secret"))
+    tokens = BearerToken(patience, client.token_request(BASE, "id", "secret"))
     return VendorApi(BASE, patience, ApiToken("t") if static else tokens, REFUSALS)
 
 
@@ -30,7 +30,7 @@ def act(api: VendorApi, *, changes: bool = True) -> VendorRequest:
     body = {"ids": ["a"]}
     if changes:
         return api.change("contain", "/act", order_for(Device("a")), body=body)
-    return api.call("contain", "/act", body=body)
+    return api.request("contain", "/act", body=body)
 
 
 async def test_send_after_a_401_renews_the_token_and_sends_once_more() -> None:
@@ -70,7 +70,7 @@ async def test_read_takes_a_refusal_for_nothing_done(status: int) -> None:
     fake = FakeVendor()
     api = opened(fake, answer(status, b"<html>"))
     with pytest.raises(VendorError, match=f"contain: HTTP {status}") as caught:
-        await api.read(act(api), ANYTHING, deadline())
+        (await api.send(act(api), deadline())).decode(ANYTHING)
     assert type(caught.value) is VendorError
     assert len(fake.requests) == 1
 
@@ -93,7 +93,7 @@ async def test_read_does_not_know_after_an_odd_answer(reply: httpx.Response) -> 
         fake = FakeVendor()
         api = opened(fake, reply)
         with pytest.raises(VendorError) as caught:
-            await api.read(act(api, changes=changes), ANYTHING, deadline())
+            (await api.send(act(api, changes=changes), deadline())).decode(ANYTHING)
         assert isinstance(caught.value, VendorOutcomeUnknownError) is changes
         assert len(fake.requests) == 1
 

@@ -20,7 +20,7 @@ from tests.edr.vendor import SECRET, Refusing, allowed, deadline, order_for, unr
 from vyrox.edr.client import Check, Deadline
 from vyrox.edr.transport import calls
 from vyrox.edr.transport.calls import (
-    MAX_ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     VendorRequest,
     VendorResponse,
     exchange,
@@ -242,11 +242,11 @@ async def test_exchange_reads_no_more_than_its_limit() -> None:
 
 
 async def test_exchange_takes_an_answer_of_exactly_its_limit() -> None:
-    body = bytes(MAX_ANSWER_BYTES)
+    body = bytes(MAX_RESPONSE_BYTES)
     head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
     async with listening(says(head, body)) as listener, open_http() as http:
         answer = await exchange(http, a_call(listener.url, changes=True), deadline())
-    assert len(answer.body) == MAX_ANSWER_BYTES
+    assert len(answer.body) == MAX_RESPONSE_BYTES
 
 
 async def dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -390,7 +390,7 @@ async def test_exchange_looks_at_the_time_between_connecting_and_sending() -> No
         await heard.put(await reader.read())
 
     async with listening(talk) as listener, open_http() as http, asyncio.timeout(PATIENCE_S):
-        with pytest.raises(VendorError, match="the time is up") as caught:
+        with pytest.raises(VendorError, match="the deadline has passed") as caught:
             await exchange(http, a_call(listener.url, changes=True), Overslept(30))
         assert type(caught.value) is VendorError
         assert await heard.get() == b""
@@ -480,7 +480,7 @@ def test_call_and_answer_show_nothing_of_what_they_hold() -> None:
     call = VendorRequest(
         name="token", method="POST", url="https://v.example/", body=SECRET.encode()
     )
-    answer = VendorResponse(call=call, status=200, headers=httpx.Headers(), body=SECRET.encode())
+    answer = VendorResponse(request=call, status=200, headers=httpx.Headers(), body=SECRET.encode())
     assert SECRET not in f"{call!r} {answer!r} {answer.unusable('odd')} {answer.refusal()}"
 
 
@@ -488,7 +488,7 @@ async def test_answer_with_a_name_that_is_not_unicode_can_be_read_contract_44() 
     """A host chooses its name and those of its processes; none may keep it from being contained."""
     call = VendorRequest(name="devices", method="GET", url="https://v.example/")
     body = rb'["\ud83d", "' + b'\xff"]'
-    answer = VendorResponse(call=call, status=200, headers=httpx.Headers(), body=body)
+    answer = VendorResponse(request=call, status=200, headers=httpx.Headers(), body=body)
     assert answer.decode(msgspec.json.Decoder(list[str])) == ["\ufffd", "\ufffd"]
 
 
@@ -525,7 +525,7 @@ async def test_exchange_checks_the_order_once_more_when_it_is_connected_contract
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Waiting for the connection takes time, in which the tenant can be frozen."""
-    monkeypatch.setattr(calls, "FRESH_S", 0.0)
+    monkeypatch.setattr(calls, "ORDER_CHECK_VALID_S", 0.0)
     heard = asyncio.Queue[bytes]()
 
     async def talk(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

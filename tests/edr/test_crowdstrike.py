@@ -10,7 +10,7 @@ from tests.edr.vendor import FakeVendor, Reply, alert, answer, client_of, deadli
 from vyrox.edr.client import ActionResult, Progress, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.crowdstrike.processes import Process, find_process
-from vyrox.edr.crowdstrike.rtr import MAX_OUTPUT
+from vyrox.edr.crowdstrike.rtr import MAX_OUTPUT_CHARS
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.models import Device
 
@@ -536,7 +536,7 @@ async def test_kill_with_endless_output_may_have_happened(fake: FakeVendor) -> N
 
 
 async def test_kill_on_a_host_with_a_huge_list_of_processes_sends_none(fake: FakeVendor) -> None:
-    part = output("x" * (MAX_OUTPUT // 3 + 1), complete=False)
+    part = output("x" * (MAX_OUTPUT_CHARS // 3 + 1), complete=False)
     fake.on("GET", COMMANDS, part)
     assert "too large" in await kill_failure(fake)
     assert len([r for r in fake.requests if r.method == "GET"]) == 3
@@ -708,7 +708,7 @@ async def test_kill_compares_the_name_that_the_alert_shows_contract_42(
         if kills:
             assert (await client.kill(order_for(DEVICE), told)).confirmed
         else:
-            with pytest.raises(VendorError, match="shows another process"):
+            with pytest.raises(VendorError, match="differs from the vendor"):
                 await client.kill(order_for(DEVICE), told)
     assert bool(killed_commands(fake)) is kills
 

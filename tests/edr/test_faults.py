@@ -166,7 +166,7 @@ async def run_all(trials: list[Trial], monkeypatch: pytest.MonkeyPatch) -> list[
     the deadline would pass before the call that the fault is meant for.
     """
     if trials[0].fault.kind in WAITING:
-        monkeypatch.setattr(rtr, "TIDY_S", WAITED_S)
+        monkeypatch.setattr(rtr, "CLEANUP_S", WAITED_S)
     turns = asyncio.Semaphore(MAX_TRIALS)
 
     async def run(trial: Trial) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.edr.crowdstrike.processes import MAX_LINE, MAX_LINES, Process, find_process
+from vyrox.edr.crowdstrike.processes import MAX_LINE_CHARS, MAX_LINES, Process, find_process
 
 STARTED_AT = 1_718_624_979.0
 """2024-06-17 11:49:39 UTC."""
@@ -168,4 +168,4 @@ def test_find_process_refuses_a_line_that_is_too_long() -> None:
     listing = "Name Id StartTime (UTC)\nx 1 2024-06-17 11:49:39\n"
     assert find_process(listing, 1) is not None
     with pytest.raises(ValueError, match="too long"):
-        find_process(listing + "y" * (MAX_LINE + 1), 1)
+        find_process(listing + "y" * (MAX_LINE_CHARS + 1), 1)

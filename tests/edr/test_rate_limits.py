@@ -19,7 +19,7 @@ from tests.edr.vendor import (
 from vyrox.edr.client import Check
 from vyrox.edr.transport.calls import VendorRequest, open_http
 from vyrox.edr.transport.rate_limits import (
-    AT_ONCE,
+    MAX_CONCURRENT_REQUESTS,
     MAX_RETRIES,
     Pause,
     RetryingSender,
@@ -95,7 +95,7 @@ class Hanging(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == self._path:
             self.held += 1
-            if self.held == AT_ONCE:
+            if self.held == MAX_CONCURRENT_REQUESTS:
                 self.full.set()
             await self.released.wait()
         return unread(answer(200))
@@ -106,7 +106,10 @@ async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> Non
     hanging = Hanging("/x")
     async with open_http(hanging) as http, asyncio.timeout(20):
         one, other = RetryingSender(http, backoff), RetryingSender(http, backoff)
-        held = [asyncio.create_task(one.exchange(a_call(), deadline())) for _ in range(AT_ONCE)]
+        held = [
+            asyncio.create_task(one.exchange(a_call(), deadline()))
+            for _ in range(MAX_CONCURRENT_REQUESTS)
+        ]
         await hanging.full.wait()
         with pytest.raises(VendorError) as caught:
             await one.exchange(a_call(), deadline(0.05))
@@ -117,7 +120,7 @@ async def test_exchange_of_one_tenant_leaves_connections_for_the_others() -> Non
         assert (await one.exchange(tidying, deadline())).succeeded
         hanging.released.set()
         assert all(each.succeeded for each in await asyncio.gather(*held))
-        assert hanging.held == AT_ONCE
+        assert hanging.held == MAX_CONCURRENT_REQUESTS
         assert (await one.exchange(a_call(), deadline())).succeeded
 
 

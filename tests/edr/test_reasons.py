@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.edr.transport.reasons import MAX_TEXT, reason, redacted
+from vyrox.edr.transport.reasons import MAX_REASON_CHARS, reason, redacted
 
 # CrowdStrike's answer to a missing scope; Microsoft's to one, and to a second isolation;
 # SentinelOne's to an old token. Each as the vendor words it.
@@ -60,14 +60,14 @@ def test_redacted_leaves_no_identifier(text: str) -> None:
 @given(st.text(max_size=2000))
 def test_redacted_is_one_short_printable_line(text: str) -> None:
     shown = redacted(text)
-    assert len(shown) <= MAX_TEXT
+    assert len(shown) <= MAX_REASON_CHARS
     assert shown.isascii()
     assert shown.isprintable()
 
 
 def test_reason_is_bounded_however_many_errors_there_are() -> None:
     body = b'{"errors":[' + b",".join([b'{"code":1,"message":"no way"}'] * 10_000) + b"]}"
-    assert len(reason(body)) <= MAX_TEXT
+    assert len(reason(body)) <= MAX_REASON_CHARS
 
 
 def test_reason_cannot_start_a_line_of_its_own() -> None:

@@ -14,7 +14,7 @@ from vyrox.edr.transport.tokens import RENEW_S, ApiToken, BearerToken
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 TOKEN_PATH = "/oauth2/token"
-CALL = client.token_call("https://api.crowdstrike.com", CLIENT_ID, SECRET)
+CALL = client.token_request("https://api.crowdstrike.com", CLIENT_ID, SECRET)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ async def test_value_that_cannot_be_had(
 
 
 def test_token_call_of_defender_asks_for_machine_actions() -> None:
-    call = defender.token_call(
+    call = defender.token_request(
         "https://login.microsoftonline.com", "acme.com", "app", "s&=+ \u00e9"
     )
     assert call.url == "https://login.microsoftonline.com/acme.com/oauth2/v2.0/token"

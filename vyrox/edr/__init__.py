@@ -1,1 +1,1 @@
-"""."""
+"""The clients of the vendors' response APIs."""

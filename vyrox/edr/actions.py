@@ -1,4 +1,4 @@
-"""Which vendor can do which action, and what an action needs (contract 25).
+"""Which vendor supports which action, and what the action needs (contract 25).
 
     action                              CrowdStrike        SentinelOne          Defender
     HOST_ISOLATION, NETWORK_QUARANTINE  contain            disconnect           isolate Full
@@ -7,8 +7,8 @@
                                         alert of the       a threat of the
                                         Alerts API         console
 
-An isolation and a network quarantine are the same call: that is what these vendors mean by either
-word. Nothing but a kill is ever put in the place of a kill.
+Isolation and network quarantine send the same request: the vendors do not distinguish them. Another
+action never replaces a kill.
 """
 
 import re
@@ -18,19 +18,19 @@ from vyrox.edr.client import Target
 from vyrox.models import ActionType, EdrVendor, LiftType, NormalizedAlert
 
 _COMPOSITE_ID: Final = re.compile(r"[0-9a-f]{32}:[a-z]+:[0-9a-f]{32}:\S+")
-"""CrowdStrike's name of an alert, `cid:ind:aid:...`, by which its process can be looked up."""
+"""CrowdStrike's id of an alert, `cid:ind:aid:...`. The Alerts API returns its process."""
 
 _THREAT_ID: Final = re.compile(r"[0-9]{1,20}")
-"""SentinelOne's name of a threat, which is all that its kill takes."""
+"""SentinelOne's id of a threat, which is all that its kill needs."""
 
 
 def is_supported(
     vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
 ) -> bool:
-    """Return whether `vendor` can do `action` as asked, with what `alert` holds.
+    """Return whether `vendor` can perform `action`, given `alert`.
 
     Args:
-        alert: The tenant's alert that the request names, or None where there is none.
+        alert: The alert that the request names, or None if the tenant has no such alert.
     """
     if action != "PROCESS_KILL":
         return True
@@ -57,12 +57,12 @@ def target_of(action: ActionType | LiftType) -> Target:
 
 
 def comment_start(request_id: str) -> str:
-    """Return how the comment on an action of Vyrox's starts, in the vendor's own log."""
+    """Return the start of the comment that Vyrox leaves in the vendor's own log."""
     return f"Vyrox: request {request_id}"
 
 
 def records_containment(vendor: EdrVendor) -> bool:
-    """Return whether the vendor's record says which action contains a device."""
+    """Return whether the vendor reports which action contains a device."""
     return vendor == "defender"
 
 
@@ -82,5 +82,5 @@ _CALLS: Final[dict[EdrVendor, dict[Target, str]]] = {
 
 
 def call_of(vendor: EdrVendor, target: Target) -> str:
-    """Return the vendor's own name of the call that leads to `target`, for the log."""
+    """Return the vendor's name of the request that leads to `target`, for the log."""
     return _CALLS[vendor][target]

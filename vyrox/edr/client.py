@@ -1,4 +1,4 @@
-"""The vendors' side of a containment: what every vendor's client offers."""
+"""What the client of every vendor offers, and what it takes and returns."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -13,14 +13,13 @@ from vyrox.models import Device, Isolation, NormalizedAlert
 
 
 class ActionResult(msgspec.Struct, frozen=True):
-    """What a vendor has answered to an action.
+    """The result of an action at the vendor.
 
     Attributes:
-        confirmed: The host is known to be in the target state. False: the vendor has taken the
-            action on, and no more is known yet.
-        changed: False where the host was in the target state before, so nothing was sent.
-        reference: What the vendor calls the action, where it has a name for it; `read_progress`
-            takes it.
+        confirmed: The vendor reports that the host is in the target state. False: the vendor has
+            only accepted the action.
+        changed: False if the host was in the target state before, so nothing was sent.
+        reference: The vendor's id of the action, if it has one. `read_progress` takes it.
     """
 
     confirmed: bool
@@ -38,11 +37,11 @@ Progress = Literal["pending", "reached", "failed"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Whether one permission, which an action needs, is there.
+    """Whether the credentials have one permission that an action needs.
 
     Attributes:
-        permission: As the vendor's console calls it.
-        present: None where a harmless call cannot tell.
+        permission: The name in the vendor's console.
+        present: None if a request that changes nothing cannot show it.
     """
 
     permission: str
@@ -51,30 +50,31 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Deadline:
-    """The end of one whole action, all its calls together. Made in a running event loop."""
+    """The time limit of one action, for all its requests. Made in a running event loop."""
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self.at = self._loop.time() + seconds
-        """In the time of the event loop, which does not jump with the wall clock."""
+        """In the time of the event loop, which changes of the wall clock do not affect."""
 
     def remaining_s(self) -> float:
-        """Return how many seconds are left, at least 0."""
+        """Return the seconds that remain, at least 0."""
         return max(0.0, self.at - self._loop.time())
 
 
 Check = Callable[[], Awaitable[None]]
-"""Returns if a changing call may leave now. Raises VendorError if it may not."""
+"""Returns if a request that changes something may be sent now. Raises VendorError if not."""
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One approved action on one device. A call that changes something cannot be made without it.
+    """One approved action on one device. Every request that changes something needs one.
 
     Attributes:
-        comment: For the vendor's own log, if it keeps one.
-        receipt: Proof that the audit entry is on disk, which only the chain's writer gives.
-        deadline: For all calls of the action together.
-        check: Awaited by `calls.exchange` before each attempt of each changing call.
+        comment: For the vendor's own log, if it has one.
+        receipt: Proof that the audit entry is on disk. Only the chain's writer makes it.
+        deadline: For all requests of the action together.
+        check: `calls.exchange` awaits it before each attempt of each request that changes
+            something.
     """
 
     device: Device
@@ -87,72 +87,74 @@ class Order(msgspec.Struct, frozen=True):
 class VendorClient(Protocol):
     """Acts for one tenant at one vendor.
 
-    Every method raises VendorError if the vendor refuses, is away or sends an answer that cannot be
-    believed, and nothing has changed there. `change` and `kill` raise VendorOutcomeUnknownError if
-    the action was sent and may have happened. The texts are for the event log: they give the
-    reason, and hold no secret.
+    Every method raises VendorError if the vendor refuses, is unavailable or sends an invalid
+    response, and nothing has changed there. `change` and `kill` raise VendorOutcomeUnknownError if
+    the action was sent and may have happened. The texts are for the event log: they contain the
+    reason, and no secret.
     """
 
     async def find_device(
         self, host: str, deadline: Deadline, known_id: str | None = None
     ) -> Device:
-        """Return the one device that `host` names: its id or, of exactly one device, its name.
+        """Return the one device whose id is `host`, or whose name is `host`.
 
         Args:
-            known_id: The device that the alert names. If `host` is this id, it is not a name.
+            known_id: The id of the alert's device. If `host` is this id, it is not a name.
 
         Raises:
-            VendorError: There is none, or more than one device has this name, or one device has
-                this id and another one has it as its name.
+            VendorError: No device, or more than one, has this name; or one device has this id, and
+                the name of another one is equal to it.
         """
         ...
 
     async def change(self, target: Change, order: Order) -> ActionResult:
-        """Bring the device of `order` into the state `target`, unless it is in it already."""
+        """Bring the device of `order` into the state `target`, unless it is there already."""
         ...
 
-    async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:
-        """Kill the process that `alert` shows, on the device of `order` and nowhere else.
+    async def kill(self, order: Order, alert: NormalizedAlert, /) -> ActionResult:
+        """Kill the process that `alert` shows, on the device of `order` only.
 
         Raises:
-            VendorError: The vendor's record of the alert, or the host, names another process.
+            VendorError: The vendor's record of the alert, or the host, shows another process.
         """
         ...
 
     async def read_progress(
         self, device_id: str, target: Target, reference: str | None, deadline: Deadline
     ) -> Progress:
-        """Return how far an action has come that was sent earlier; changes nothing."""
+        """Return the progress of an action that was sent earlier. Changes nothing."""
         ...
 
-    async def read_containment(self, device_id: str, deadline: Deadline) -> tuple[Isolation, ...]:
+    async def read_containment(
+        self, device_id: str, deadline: Deadline, /
+    ) -> tuple[Isolation, ...]:
         """Return all actions that contain a device now, whichever client requested them.
 
-        Changes nothing. Empty if the device is not contained, or the vendor's record cannot tell.
+        Changes nothing. Empty if the device is not contained, or the vendor does not report it.
         """
         ...
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
-        """Return which permissions the credentials have; changes nothing.
+        """Return which permissions the credentials have. Changes nothing.
 
         Raises:
-            VendorError: The credentials themselves are refused.
+            VendorError: The vendor rejects the credentials.
         """
         ...
 
 
 @asynccontextmanager
-async def held(
+async def locked(
     lock: asyncio.Lock | asyncio.Semaphore, deadline: Deadline, name: str
 ) -> AsyncIterator[None]:
-    """Hold `lock` during the block. Raises VendorError if its turn does not come in time."""
+    """Acquire `lock` for the block. Raises VendorError if that does not succeed in time."""
     try:
-        # Not around the block, whose calls keep to the deadline themselves: two timeouts that end
-        # together would cancel the task twice.
+        # The block has timeouts of its own, with the same deadline. Two timeouts that end together
+        # would cancel the task twice.
         async with asyncio.timeout_at(deadline.at):
             await lock.acquire()
     except TimeoutError as exc:
-        raise VendorError(f"{name}: its turn did not come in time") from exc
+        raise VendorError(f"{name}: earlier requests did not end in time") from exc
     try:
         yield
     finally:
@@ -160,15 +162,14 @@ async def held(
 
 
 States = Mapping[str | None, Progress]
-"""Of one target, the vendor's words: for what is reached there, and for what is on the way.
+"""The vendor's statuses of a host that is in one target state, or changing to it.
 
-Any other word is `pending` to who asks how far a host has come, never `failed`: one that rests in
-the opposite state, or is still on its way there, may yet turn. Where it does not, the look for it
-ends after its 15 minutes (contract 37).
+For the progress of an action, every other status is `pending`, not `failed`: a host in the opposite
+state may still change. Vyrox stops checking after 15 minutes (contract 37).
 """
 
 
-def already(status: str | None, states: States) -> ActionResult | None:
-    """Return what to answer where nothing need be sent, None where it must be."""
+def present_result(status: str | None, states: States) -> ActionResult | None:
+    """Return the result if nothing needs to be sent, else None."""
     progress = states.get(status)
     return ActionResult(confirmed=progress == "reached", changed=False) if progress else None

@@ -1,4 +1,4 @@
-"""Where a vendor's API may be: an allow-list, for whoever names the address gets the secret.
+"""The allowed addresses of the vendors' APIs. A server at any other address would get the secret.
 
 Source: CrowdStrike, gofalcon `falcon/cloud.go`; SentinelOne, the console's address; Microsoft,
 `defender-endpoint/api/`, "Use the nearest geographical region".
@@ -31,33 +31,33 @@ _KNOWN: Final[dict[Vendor, tuple[str, ...]]] = {
     "defender": _DEFENDER,
 }
 _SENTINELONE: Final = re.compile(r"https://[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.sentinelone\.net")
-"""Every customer has a console of its own, one label below the vendor's domain."""
+"""Each customer has its own console, one label below the vendor's domain."""
 
 _MICROSOFT_LOGIN: Final = "https://login.microsoftonline.com"
 
 
 def default_base_url(vendor: Vendor) -> str | None:
-    """Return where most of the vendor's customers are, or None where each has an address."""
+    """Return the address that most customers use, or None if each customer has its own."""
     return _KNOWN[vendor][0] if vendor in _KNOWN else None
 
 
 def check_base_url(vendor: Vendor, url: str, test_root: str | None) -> str:
-    """Return `url` as the allow-list spells it: lower case, without a slash at the end.
+    """Return `url` in the form of the allow-list: lower case, without a slash at the end.
 
-    The whole text is compared, and never taken apart: two parsers can differ about where the host
-    of an odd URL ends, and an address that is on the list letter for letter has no odd parts.
+    The whole text is compared, without parsing. Two parsers can disagree about where the host of an
+    unusual URL ends.
 
     Args:
-        url: What the operator has given, or the database holds.
-        test_root: The one other place that is allowed, or None: `vendor` below it, as the mock of
-            the vendors serves it.
+        url: From the operator or from the database.
+        test_root: The address of the mock of the vendors, or None. The mock serves each vendor at
+            a path below it, and that address is allowed too.
 
     Raises:
-        ValueError: It is no address of this vendor.
+        ValueError: It is not an address of this vendor.
     """
     if test_root and url.removesuffix("/") == _below(test_root, vendor):
         return _below(test_root, vendor)
-    # Lower-casing can turn other letters, such as the Kelvin sign, into ASCII ones.
+    # `lower()` turns some other letters, such as the Kelvin sign, into ASCII letters.
     spelled = url.lower().removesuffix("/") if url.isascii() else ""
     if spelled in _KNOWN.get(vendor, ()):
         return spelled
@@ -67,7 +67,7 @@ def check_base_url(vendor: Vendor, url: str, test_root: str | None) -> str:
 
 
 def login_url(base_url: str, test_root: str | None) -> str:
-    """Return where Microsoft's tokens come from, for a checked `base_url` of Defender."""
+    """Return the address of Microsoft's token endpoint, for a checked `base_url` of Defender."""
     if test_root and base_url == _below(test_root, "defender"):
         return f"{base_url}/login"
     return _MICROSOFT_LOGIN

@@ -1,4 +1,4 @@
-"""From a tenant's credentials to the client that acts for it."""
+"""Make the client for a tenant's credentials."""
 
 import asyncio
 import re
@@ -28,21 +28,21 @@ from vyrox.errors import VendorError
 from vyrox.models import Vendor
 
 _SECRET: Final = re.compile(r"[\x21-\x7e]{1,4096}")
-"""No other characters: h11 repeats a header that it cannot send in the text of its error."""
+"""Other characters are rejected here: h11 would copy an invalid header into its error text."""
 
 _AZURE_TENANT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|\.(?=[A-Za-z0-9])){0,252}")
-"""A directory's GUID, or one of its domains: it becomes a part of the token's URL."""
+"""A directory's GUID, or one of its domains. It becomes a part of the token URL."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Credentials:
-    """What a tenant has given for one vendor; its repr shows nothing.
+    """One tenant's credentials for one vendor. The repr shows nothing.
 
     Attributes:
-        secret: The client's secret; SentinelOne's API token.
-        client_id: Of CrowdStrike's API client, of Microsoft's application.
-        azure_tenant: The directory in which Microsoft's application is.
-        base_url: Where the vendor's API is; None is the vendor's default.
+        secret: The client's secret, or SentinelOne's API token.
+        client_id: The id of CrowdStrike's API client, or of Microsoft's application.
+        azure_tenant: The directory of Microsoft's application.
+        base_url: The address of the API. None: the vendor's default.
     """
 
     vendor: Vendor
@@ -60,17 +60,17 @@ def make_client(
     clock: Clock = wall_clock,
     sleep: Sleep = asyncio.sleep,
 ) -> VendorClient:
-    """Return a client for one tenant at one vendor; it keeps its token as long as it lives.
+    """Return a client for one tenant at one vendor. The client caches its token.
 
     Args:
         http: From `open_http`.
         test_root: See `check_base_url`.
         clock: For the absolute time in CrowdStrike's rate limit, and the age of Defender's actions.
-        sleep: What waits where a vendor wants to be left alone, and between looks at a kill.
+        sleep: Waits after an HTTP 429, and between polls of a kill.
 
     Raises:
-        VendorError: The credentials are incomplete, or name an address that is not the vendor's,
-            whatever was checked when they were stored.
+        VendorError: The credentials are incomplete, or their address is not one of the vendor's.
+            They are checked here again, because the database can be changed by other means.
     """
     try:
         base_url = check_base_url(
@@ -82,26 +82,26 @@ def make_client(
         raise VendorError(f"credentials unusable: {exc}") from exc
     secret = _printable("secret", credentials.secret)
     if credentials.vendor == "sentinelone":
-        patience = RetryingSender(http, backoff, sleep)
-        return SentinelOne(VendorApi(base_url, patience, ApiToken(secret), sentinelone.REFUSALS))
+        sender = RetryingSender(http, backoff, sleep)
+        return SentinelOne(VendorApi(base_url, sender, ApiToken(secret), sentinelone.REFUSALS))
     client_id = _printable("client id", credentials.client_id)
     if credentials.vendor == "crowdstrike":
-        patience = RetryingSender(http, retry_after_epoch(clock), sleep)
-        call = client.token_call(base_url, client_id, secret)
+        sender = RetryingSender(http, retry_after_epoch(clock), sleep)
+        request = client.token_request(base_url, client_id, secret)
         return CrowdStrike(
-            VendorApi(base_url, patience, BearerToken(patience, call), client.REFUSALS)
+            VendorApi(base_url, sender, BearerToken(sender, request), client.REFUSALS)
         )
     if not _AZURE_TENANT.fullmatch(credentials.azure_tenant or ""):
-        raise VendorError("credentials unusable: no directory of Microsoft's")
-    patience = RetryingSender(http, retry_after, sleep)
+        raise VendorError("credentials unusable: invalid Azure tenant")
+    sender = RetryingSender(http, retry_after, sleep)
     login = login_url(base_url, test_root)
-    call = defender.token_call(login, credentials.azure_tenant or "", client_id, secret)
+    request = defender.token_request(login, credentials.azure_tenant or "", client_id, secret)
     return Defender(
-        VendorApi(base_url, patience, BearerToken(patience, call), defender.REFUSALS), clock
+        VendorApi(base_url, sender, BearerToken(sender, request), defender.REFUSALS), clock
     )
 
 
-def _printable(what: str, text: str | None) -> str:
+def _printable(name: str, text: str | None) -> str:
     if not _SECRET.fullmatch(text or ""):
-        raise VendorError(f"credentials unusable: {what} missing, or of odd characters")
+        raise VendorError(f"credentials unusable: {name} is missing or has invalid characters")
     return text or ""

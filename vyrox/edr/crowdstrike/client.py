@@ -22,8 +22,8 @@ from vyrox.edr.client import (
     Progress,
     States,
     Target,
-    already,
-    held,
+    locked,
+    present_result,
 )
 from vyrox.edr.crowdstrike.envelope import Page, resources
 from vyrox.edr.crowdstrike.processes import Process, is_same_name
@@ -62,7 +62,7 @@ class _AlertDevice(msgspec.Struct, frozen=True):
 
 
 class _Alert(msgspec.Struct, frozen=True):
-    """`process_id` is left out: it is Falcon's own number, and no operating system's."""
+    """Without `process_id`, which is Falcon's own number, not the operating system's."""
 
     composite_id: str
     device: _AlertDevice | None = None
@@ -77,8 +77,8 @@ _ACTED = msgspec.json.Decoder(Page[_Acted])
 _ALERTS = msgspec.json.Decoder(Page[_Alert])
 
 
-def token_call(base_url: str, client_id: str, secret: str) -> VendorRequest:
-    """Return the call that fetches a token; a success is 201 for half an hour."""
+def token_request(base_url: str, client_id: str, secret: str) -> VendorRequest:
+    """Return the request for a token. The response is a 201, and the token is valid for 30 min."""
     form = urlencode({"client_id": client_id, "client_secret": secret})
     return VendorRequest(
         name="token",
@@ -90,18 +90,18 @@ def token_call(base_url: str, client_id: str, secret: str) -> VendorRequest:
 
 
 class CrowdStrike:
-    """A VendorClient."""
+    """The VendorClient of CrowdStrike."""
 
     def __init__(self, api: VendorApi) -> None:
         self._api = api
         self._killing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """A session belongs to a client and a host: two kills on one host would share it, and the
-        first to end would end it for both."""
+        """One lock for each host. The vendor has one session for each client and host, so two kills
+        on one host would share it, and the first to end would close it for both."""
 
     async def find_device(
         self, host: str, deadline: Deadline, known_id: str | None = None
     ) -> Device:
-        """See VendorClient. `host` is an agent id, with dashes or without, or a host's name."""
+        """See VendorClient. `host` is an agent id, with or without dashes, or a host name."""
         aid = _aid(host)
         if aid is None:
             aids = await self._aids_of_name(host, deadline)
@@ -109,7 +109,7 @@ class CrowdStrike:
                 raise VendorError(f"{len(aids) or 'no'} hosts have this name")
             aid = _checked_aid(aids[0])
         elif _aid(known_id or "") != aid and set(await self._aids_of_name(host, deadline)) - {aid}:
-            raise VendorError("one host has this id, and another one has it as its name")
+            raise VendorError("one host has this id, and it is the name of another host")
         found = await self._host(aid, deadline)
         if _aid(host) is None and (found.hostname or "").casefold() != host.casefold():
             raise VendorError("no host has exactly this name")
@@ -122,9 +122,9 @@ class CrowdStrike:
         return await self._act("lift_containment", _LIFTED, order)
 
     async def kill(self, order: Order, alert: NormalizedAlert) -> ActionResult:
-        """See VendorClient. The host's own list must name the process that the alert names."""
+        """See VendorClient. The process list of the host must contain the alert's process."""
         aid, deadline = _checked_aid(order.device.id), order.deadline
-        async with held(self._killing.setdefault(aid, asyncio.Lock()), deadline, "kill"):
+        async with locked(self._killing.setdefault(aid, asyncio.Lock()), deadline, "kill"):
             pid, process = await self._process(alert, aid, deadline)
             log.event(
                 "edr.call", vendor="crowdstrike", call="kill", host=aid, entry=order.receipt.hash
@@ -138,37 +138,33 @@ class CrowdStrike:
         """See VendorClient."""
         if target == "killed":
             if reference is None:
-                raise VendorError("nobody knows which kill")
+                raise VendorError("the reference of the kill is missing")
             return _progress(await command_output(self._api, reference, deadline))
         states = _CONTAINED if target == "contained" else _LIFTED
         status = (await self._host(_checked_aid(device_id), deadline)).status
         return states.get(status, "pending")
 
-    async def read_containment(
-        self,
-        device_id: str,  # noqa: ARG002
-        deadline: Deadline,  # noqa: ARG002
-    ) -> tuple[Isolation, ...]:
-        """See VendorClient. CrowdStrike shows the state of a host, and not who asked for it."""
+    async def read_containment(self, _device_id: str, _deadline: Deadline) -> tuple[Isolation, ...]:
+        """Return nothing: CrowdStrike reports the state of a host, but not which client set it."""
         return ()
 
     async def check(self, deadline: Deadline) -> tuple[Finding, ...]:
-        """See VendorClient. The scopes as the console's "API clients and keys" names them."""
+        """See VendorClient. Scopes have the names of the console's page "API clients and keys"."""
         containment, killing = "isolation", "process kill"
         nothing = "00000000-0000-0000-0000-000000000000"
-        hosts = self._api.call("check", "/devices/queries/devices/v1", query={"limit": "1"})
-        alerts = self._api.call(
+        hosts = self._api.request("check", "/devices/queries/devices/v1", query={"limit": "1"})
+        alerts = self._api.request(
             "check", "/alerts/entities/alerts/v2", body={"composite_ids": [nothing]}
         )
-        sessions = self._api.call(
+        sessions = self._api.request(
             "check", "/real-time-response/queries/sessions/v1", query={"limit": "1"}
         )
-        command = self._api.call(
+        command = self._api.request(
             "check",
             "/real-time-response/entities/active-responder-command/v1",
             query={"cloud_request_id": nothing, "sequence_id": "0"},
         )
-        # Who lacks the scope is told so before anyone looks whether the thing exists.
+        # The vendor checks the scope first. So a 404 means that the scope is present.
         unknown = frozenset({400, 404})
         return (
             Finding("Hosts: Read", containment, await self._api.is_allowed(hosts, deadline)),
@@ -185,16 +181,16 @@ class CrowdStrike:
         )
 
     async def _act(self, action: str, states: States, order: Order) -> ActionResult:
-        """Bring the device into one of `states`: what is reached there, and what is on the way.
+        """Bring the device into one of `states`, unless it is in one already.
 
         Args:
-            action: One of two constants. The same endpoint hides hosts and switches detection off.
+            action: One of two constants: the same endpoint can hide hosts and disable detection.
         """
         aid, deadline = _checked_aid(order.device.id), order.deadline
-        if done := already((await self._host(aid, deadline)).status, states):
-            return done
+        if result := present_result((await self._host(aid, deadline)).status, states):
+            return result
         log.event("edr.call", vendor="crowdstrike", call=action, host=aid, entry=order.receipt.hash)
-        answer = await self._api.send(
+        response = await self._api.send(
             self._api.change(
                 action,
                 "/devices/entities/devices-actions/v2",
@@ -204,58 +200,60 @@ class CrowdStrike:
             ),
             deadline,
         )
-        if answer.status == _CONFLICT and (
-            done := already((await self._host(aid, deadline)).status, states)
+        if response.status == _CONFLICT and (
+            result := present_result((await self._host(aid, deadline)).status, states)
         ):
-            return done
-        if aid not in {acted.id for acted in resources(answer, _ACTED)}:
-            raise answer.unusable("the answer does not name the host")
+            return result
+        if aid not in {acted.id for acted in resources(response, _ACTED)}:
+            raise response.unusable("the response does not contain the host")
         return ActionResult(confirmed=False)
 
     async def _aids_of_name(self, name: str, deadline: Deadline) -> list[str]:
-        # FQL takes an asterisk for any text; the caller compares the name that is found.
+        # In FQL an asterisk matches any text. The caller compares the name of the host it gets.
         quoted = name.replace("\\", "\\\\").replace("'", "\\'")
         query = {"filter": f"hostname:'{quoted}'"}
-        call = self._api.call("find host", "/devices/queries/devices/v1", query=query)
-        return resources(await self._api.send(call, deadline), _IDS)
+        request = self._api.request("find host", "/devices/queries/devices/v1", query=query)
+        return resources(await self._api.send(request, deadline), _IDS)
 
     async def _host(self, aid: str, deadline: Deadline) -> _Host:
-        call = self._api.call("read host", "/devices/entities/devices/v2", body={"ids": [aid]})
-        hosts = resources(await self._api.send(call, deadline), _HOSTS)
+        request = self._api.request(
+            "read host", "/devices/entities/devices/v2", body={"ids": [aid]}
+        )
+        hosts = resources(await self._api.send(request, deadline), _HOSTS)
         if [host.device_id for host in hosts] != [aid]:
-            raise VendorError("read host: the vendor does not know it")
+            raise VendorError("read host: the vendor has no such host")
         return hosts[0]
 
     async def _process(
         self, shown: NormalizedAlert, aid: str, deadline: Deadline
     ) -> tuple[int, Process]:
-        """Return the process that an alert is about, with the number the host's system gave it.
+        """Return the process of an alert, and its number on the host.
 
         Raises:
-            VendorError: The vendor's record is of another host or process, or lacks something.
+            VendorError: The vendor's record is of another host or process, or is incomplete.
         """
         composite_id = shown.raw_id
-        call = self._api.call(
+        request = self._api.request(
             "read alert", "/alerts/entities/alerts/v2", body={"composite_ids": [composite_id]}
         )
-        alerts = resources(await self._api.send(call, deadline), _ALERTS)
+        alerts = resources(await self._api.send(request, deadline), _ALERTS)
         if [alert.composite_id for alert in alerts] != [composite_id]:
-            raise VendorError("read alert: the vendor does not know it")
+            raise VendorError("read alert: the vendor has no such alert")
         alert = alerts[0]
         if alert.device is None or alert.device.device_id != aid:
             raise VendorError("the alert is of another host")
         pid, start = alert.local_process_id or "", str(alert.process_start_time)
         if not _PID.fullmatch(pid) or int(pid) > _MAX_PID:
-            raise VendorError("the alert does not tell the process")
+            raise VendorError("the alert has no valid process id")
         if not alert.filename or not _EPOCH.fullmatch(start):
-            raise VendorError("the alert does not tell what the process is, or its start")
+            raise VendorError("the alert has no file name or no start time of the process")
         if shown.process_name and not is_same_name(shown.process_name, alert.filename):
-            raise VendorError("the alert shows another process than the vendor's record of it")
+            raise VendorError("the process in the alert differs from the vendor's record")
         return int(pid), Process(alert.filename, float(start))
 
 
 def _aid(text: str) -> str | None:
-    """Return the agent id that `text` spells, or None. One agent id also goes as a UUID."""
+    """Return the agent id in `text`, which may have the form of a UUID, or None."""
     text = text.lower() if text.isascii() else ""
     if _UUID.fullmatch(text):
         text = text.replace("-", "")
@@ -265,7 +263,7 @@ def _aid(text: str) -> str | None:
 def _checked_aid(text: str) -> str:
     aid = _aid(text)
     if aid is None:
-        raise VendorError("no agent id")
+        raise VendorError("not an agent id")
     return aid
 
 

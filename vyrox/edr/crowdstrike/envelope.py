@@ -1,4 +1,4 @@
-"""The envelope that every answer of CrowdStrike's API comes in.
+"""The envelope of every response of CrowdStrike's API.
 
 Source: gofalcon `falcon/models/`, `MsaspecResponse` and its kin.
 """
@@ -17,23 +17,23 @@ class _Reason(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A success may carry errors as well; its text is in the answer."""
+    """The body of a response. A success may contain errors too."""
 
     resources: list[T] | None = None
     errors: list[_Reason] | None = None
 
 
-def resources(answer: VendorResponse, decoder: msgspec.json.Decoder[Page[T]]) -> list[T]:
-    """Return what the vendor has found, or done, which may be nothing.
+def resources(response: VendorResponse, decoder: msgspec.json.Decoder[Page[T]]) -> list[T]:
+    """Return what the vendor found or did, which may be nothing.
 
     Raises:
-        VendorError: It has refused the call, or failed it in a success that names errors alone.
-        VendorOutcomeUnknownError: It names errors and something that it has done.
+        VendorError: The vendor refused the request, or its success contains errors only.
+        VendorOutcomeUnknownError: The response contains errors and results.
     """
-    page = answer.decode(decoder)
+    page = response.decode(decoder)
     found = page.resources or []
     if page.errors and found:
-        raise answer.unusable("errors beside a result")
+        raise response.unusable("the response has errors and a result")
     if page.errors:
-        raise answer.refusal()
+        raise response.refusal()
     return found

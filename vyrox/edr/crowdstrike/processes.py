@@ -1,8 +1,8 @@
-"""The list of processes that a host gives through Real Time Response, and one process in it.
+"""The list of processes that a host returns through Real Time Response.
 
-CrowdStrike publishes no format of it. What is read here is a table with a line of headings, of
-which name, number and start time are the first three in any order, and a start time whose zone is
-told; on a host that lists its processes in another way none is killed.
+CrowdStrike does not publish its format. This parser reads a table with one line of headings. The
+first three columns are name, number and start time, in any order, and the time zone is known. If
+the list has another format, no process is killed.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import Final, Literal
 import msgspec
 
 MAX_LINES: Final = 20_000
-"""Of a list, which a host that may be an attacker's has written."""
+"""Lines of one list. An attacker may control the host that wrote it."""
 
-MAX_LINE: Final = 4096
-"""Characters of a line. While one line is matched, no other thread of the process runs."""
+MAX_LINE_CHARS: Final = 4096
+"""Characters of one line. No other thread runs while a line is matched."""
 
 TOLERANCE_S: Final = 2.0
-"""Between two records of one start, of which each is cut to whole seconds."""
+"""Allowed difference of two records of one start time. Each is truncated to seconds."""
 
 _Column = Literal["name", "number", "start"]
 
@@ -53,7 +53,7 @@ class Process(msgspec.Struct, frozen=True):
     started_at: float
 
     def is_same(self, other: "Process") -> bool:
-        """Return whether both are records of one process, and not of two with one number."""
+        """Return whether both describe the same process. Its number alone may be reused."""
         return (
             is_same_name(self.name, other.name)
             and abs(self.started_at - other.started_at) <= TOLERANCE_S
@@ -61,15 +61,16 @@ class Process(msgspec.Struct, frozen=True):
 
 
 def is_same_name(one: str, other: str) -> bool:
-    """Return whether both name one program; a path, the case and `.exe` make no difference."""
+    """Return whether both name the same program. Path, case and `.exe` are ignored."""
     return _stem(one) == _stem(other)
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """How the lines below some headings are read.
+    """How to read the lines below the headings.
 
     Attributes:
-        zone: What the headings tell of the zone of the start time.
+        row: Matches one line.
+        zone: The time zone in the headings, if any.
     """
 
     row: re.Pattern[str]
@@ -77,19 +78,19 @@ class _Table(msgspec.Struct, frozen=True):
 
 
 def find_process(listing: str, pid: int) -> Process | None:
-    """Return the one process with the number `pid`, or None where the list has none such.
+    """Return the process with the number `pid`, or None if it is not in the list.
 
     Args:
-        listing: What `ps` has printed; a host that may be an attacker's wrote it.
+        listing: The output of `ps`. An attacker may control the host that wrote it.
 
     Raises:
-        ValueError: The list has another form, or two such processes, or does not tell the start.
+        ValueError: The list has another format, or two such processes, or no valid start time.
     """
     lines = listing.splitlines()
-    if len(lines) > MAX_LINES or any(len(line) > MAX_LINE for line in lines):
+    if len(lines) > MAX_LINES or any(len(line) > MAX_LINE_CHARS for line in lines):
         raise ValueError("too many lines, or a line that is too long")
-    # White space counts as one space. For runs of it the patterns below would need time that grows
-    # with their square.
+    # Each run of white space becomes one space: the time of the patterns below grows with the
+    # square of its length.
     lines = [_collapsed(line) for line in lines]
     for number, line in enumerate(lines):
         table = _table(line)
@@ -101,11 +102,11 @@ def find_process(listing: str, pid: int) -> Process | None:
         if not found:
             return None
         return Process(found[0]["name"], _parse_start(found[0]["start"], table.zone))
-    raise ValueError("no list of processes")
+    raise ValueError("not a list of processes")
 
 
 def _table(line: str) -> _Table | None:
-    """Return how to read what stands below `line`, if it is the headings."""
+    """Return how to read the lines below `line` if it contains the headings, else None."""
     order: list[_Column] = []
     zone = None
     while len(order) < len(_HEADINGS):
@@ -127,7 +128,7 @@ def _rows(row: re.Pattern[str], lines: list[str], number: str) -> list[re.Match[
     """Return the rows of the process `number`.
 
     Raises:
-        ValueError: A line that cannot be read may be of this process, and another one pose as it.
+        ValueError: A line with this number cannot be read, so the process cannot be identified.
     """
     found = []
     for line in lines:
@@ -140,13 +141,13 @@ def _rows(row: re.Pattern[str], lines: list[str], number: str) -> list[re.Match[
 
 
 def _parse_start(text: str, zone: str | None) -> float:
-    """Return `text` as Unix seconds. Raises ValueError if it or its zone cannot be told."""
+    """Return `text` as Unix seconds. Raises ValueError if it or its time zone is not valid."""
     at = _parse_datetime(text)
     if at.tzinfo is None:
-        told = _ZONE.fullmatch((zone or "").replace(" ", ""))
-        if told is None:
+        parsed = _ZONE.fullmatch((zone or "").replace(" ", ""))
+        if parsed is None:
             raise ValueError("a start time without a zone")
-        sign, hours, minutes = told.groups()
+        sign, hours, minutes = parsed.groups()
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
         at = at.replace(tzinfo=timezone(-offset if sign == "-" else offset))
     return at.timestamp()
@@ -155,14 +156,14 @@ def _parse_start(text: str, zone: str | None) -> float:
 def _parse_datetime(text: str) -> datetime:
     for form in _FORMATS:
         try:
-            return datetime.strptime(text, form)  # noqa: DTZ007  (the headings tell the zone)
+            return datetime.strptime(text, form)  # noqa: DTZ007  (the zone is in the headings)
         except ValueError:
             continue
     return datetime.fromisoformat(text)
 
 
 def _stem(name: str) -> str:
-    """Return the name without what one record has and another leaves out: path, case, `.exe`."""
+    """Return the name without path, case and `.exe`, in which records differ."""
     return _collapsed(re.split(r"[\\/]", name)[-1]).casefold().removesuffix(".exe")
 
 

@@ -1,8 +1,8 @@
-"""One call to a vendor and its answer: the only place where httpx is called.
+"""One request to a vendor and its response. No other module calls httpx.
 
-What a failure means is decided here, once. A call that changes nothing fails with VendorError,
-whatever happened. One that changes something fails with VendorError only where it is proved that no
-byte of it was sent or that the vendor refused it; all else is VendorOutcomeUnknownError.
+This module decides what a failure means. If the request changes nothing, every failure is a
+VendorError. If it changes something, a failure is a VendorError only if certainly no byte was sent
+or the vendor refused the request. Every other failure is a VendorOutcomeUnknownError.
 """
 
 import asyncio
@@ -23,65 +23,65 @@ from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownErro
 
 T = TypeVar("T")
 
-MAX_ANSWER_BYTES: Final = 1 << 20
-"""The largest answer that is expected is a list of processes, well below this."""
+MAX_RESPONSE_BYTES: Final = 1 << 20
+"""The largest expected response is a list of processes, which is much smaller."""
 
 MAX_CONNECTIONS: Final = 256
-"""To one host of a vendor. A host that hangs does not take the connections to the others. One
-tenant's calls to one vendor take 32 of them (`rate_limits.AT_ONCE`)."""
+"""Connections to one host. Each host has its own pool, so one that hangs does not use up the
+connections to other hosts. One tenant uses up to `rate_limits.MAX_CONCURRENT_REQUESTS` of them."""
 
-FRESH_S: Final = 0.2
-"""An order that was checked longer ago is checked again before the first byte is sent: waiting for
-a connection can take seconds."""
+ORDER_CHECK_VALID_S: Final = 0.2
+"""How long the check of an order is valid. Waiting for a connection can take seconds; then the
+order is checked again before the first byte is sent."""
 
 CONNECT_S: Final = 10.0
-"""Each for a place in the pool, for the connection and for its TLS."""
+"""Time limit for each of three steps: a free connection in the pool, connecting, and TLS."""
 
 CONNECT_SHARE: Final = 0.3
-"""Of what is left of the deadline, likewise: httpcore leaves a socket open where it is cancelled
-from outside in the middle of TLS, so its own limits must come first."""
+"""The same limit, as a share of the remaining deadline. httpcore leaves a socket open if it is
+cancelled during TLS, so its own timeouts must come first."""
 
 USER_AGENT: Final = f"vyrox/{version('vyrox')}"
 
-_FOREIGN: Final = (
+_TRANSPORT_ERRORS: Final = (
     TimeoutError,
     httpx.HTTPError,
     httpx.InvalidURL,
     httpx.StreamError,
     httpx.CookieConflict,
 )
-_UNSENT: Final = (
+_NOT_SENT_ERRORS: Final = (
     httpx.ConnectError,  # refused, unreachable, no such name, TLS
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
-"""Raised before there is a connection to send anything on."""
+"""Raised before a connection exists."""
 
 
 def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """Return the client that all vendors' calls share; the caller closes it.
+    """Return the HTTP client for the requests to all vendors. The caller closes it.
 
-    It follows no redirect, which would carry the credentials along; it takes no proxy and no
-    certificates from the environment; it keeps no cookie, which would travel from one tenant's
-    calls to another's.
+    It follows no redirect, because that would send the credentials to another server. It uses no
+    proxy and no certificates from the environment. It stores no cookie, because all tenants share
+    the client.
 
     Args:
-        transport: None is the network.
+        transport: None: the network.
     """
     return httpx.AsyncClient(
         transport=transport or _PoolPerHost(),
         follow_redirects=False,
         trust_env=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        # Nothing is unpacked: an answer of a few bytes could become gigabytes.
+        # Compressed responses are rejected: a few bytes could become gigabytes.
         headers={"user-agent": USER_AGENT, "accept-encoding": "identity"},
     )
 
 
 class _PoolPerHost(httpx.AsyncBaseTransport):
-    """A pool of connections for each host. Operators configure the hosts, so they are few."""
+    """One pool of connections for each host. There are few hosts: operators configure them."""
 
     def __init__(self) -> None:
         self._tls = httpx.create_ssl_context(trust_env=False)
@@ -104,11 +104,11 @@ class _PoolPerHost(httpx.AsyncBaseTransport):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class VendorRequest:
-    """One request; its repr shows nothing, for the body may hold a secret.
+    """One request. The repr shows nothing, because the body may contain a secret.
 
     Attributes:
         name: For the event log.
-        order: The action that it carries out. None: it changes nothing at the vendor.
+        order: The action that it carries out. None: the request changes nothing.
     """
 
     name: str
@@ -126,127 +126,127 @@ class VendorRequest:
 
     @property
     def full_url(self) -> str:
-        """The URL with its query, in which a space is %20: not every OData parser takes a plus."""
+        """The URL with its query. A space is %20, because not every OData parser accepts a plus."""
         query = urlencode(self.query, quote_via=quote, safe="$'")
         return f"{self.url}?{query}" if query else self.url
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class VendorResponse:
-    """What came back; its repr shows nothing, for the body may hold a token."""
+    """One response. The repr shows nothing, because the body may contain a token."""
 
-    call: VendorRequest
+    request: VendorRequest
     status: int
     headers: httpx.Headers
     body: bytes
 
     @property
     def succeeded(self) -> bool:
-        """Whether the status says so."""
+        """Whether the status is a 2xx."""
         return 200 <= self.status < 300
 
     def decode(self, decoder: msgspec.json.Decoder[T]) -> T:
         """Return the body of a success.
 
         Raises:
-            VendorError: The vendor refused the call, or the answer to a call that changes nothing
-                cannot be read.
-            VendorOutcomeUnknownError: The answer to a call that changes something cannot be read.
+            VendorError: The vendor refused the request; or the body cannot be read, and the request
+                changes nothing.
+            VendorOutcomeUnknownError: The body cannot be read, and the request changes something.
         """
         if not self.succeeded:
             raise self.refusal()
         try:
-            # Host and process names in it come from the host that is to be contained.
+            # It contains names of hosts and processes, which an attacker may have chosen.
             return decoder.decode(tolerant(self.body).content)
         except (ValueError, RecursionError) as exc:
-            raise self.unusable("the answer cannot be read") from exc
+            raise self.unusable("the response cannot be read") from exc
 
     def refusal(self) -> VendorError:
-        """Return the error that says that the vendor has not done what was asked, and why."""
-        return VendorError(f"{self.call.name}: {self._says()}")
+        """Return the error for a request that the vendor refused, with the reason."""
+        return VendorError(f"{self.request.name}: {self._description()}")
 
-    def unusable(self, why: str) -> VendorError:
-        """Return the error for an answer that does not tell what the vendor has done."""
-        return _unusable(self.call, f"{why}: {self._says()}")
+    def unusable(self, problem: str) -> VendorError:
+        """Return the error for a response that does not show what the vendor has done."""
+        return _unusable(self.request, f"{problem}: {self._description()}")
 
-    def _says(self) -> str:
+    def _description(self) -> str:
         return f"HTTP {self.status} {reason(self.body)}".rstrip()
 
 
 async def exchange(
     http: httpx.AsyncClient,
-    call: VendorRequest,
+    request: VendorRequest,
     deadline: Deadline,
     authorization: str | None = None,
 ) -> VendorResponse:
-    """Return the answer to `call`, whatever its status.
+    """Send `request` and return the response, with any status.
 
-    This is the one place where a call leaves. The order of a changing call is checked here, before
-    each attempt: a repeat after a 429 or a 401 comes through here as well.
+    Every request is sent here. If it changes something, its order is checked before each attempt,
+    so also before a retry after a 429 or a 401.
 
     Args:
-        deadline: For the whole exchange. Timeouts of single reads would let a vendor that sends a
-            byte a second go on for ever.
+        deadline: For the whole exchange. With a timeout for each read only, a vendor that sends one
+            byte a second would never reach it.
         authorization: The whole value of the header.
 
     Raises:
-        VendorError: Nothing was sent, or the call changes nothing.
-        VendorOutcomeUnknownError: It may have been sent, and no whole answer came.
+        VendorError: Nothing was sent, or the request changes nothing.
+        VendorOutcomeUnknownError: It may have been sent, and no complete response came.
     """
-    sending = _Sending(call, deadline)
+    sending = _Sending(request, deadline)
     await sending.check()
     headers = {"accept": "application/json"}
-    if call.body is not None:
-        headers["content-type"] = call.content_type
+    if request.body is not None:
+        headers["content-type"] = request.content_type
     if authorization is not None:
         headers["authorization"] = authorization
     connect_s = min(CONNECT_S, CONNECT_SHARE * deadline.remaining_s())
     try:
-        request = http.build_request(
-            call.method,
-            call.full_url,
-            content=call.body,
+        http_request = http.build_request(
+            request.method,
+            request.full_url,
+            content=request.body,
             headers=headers,
             timeout=httpx.Timeout(None, connect=connect_s, pool=connect_s),
             extensions={"trace": sending.trace},
         )
-    except (httpx.InvalidURL, UnicodeError) as exc:  # the latter from a host name that is no IDNA
-        raise VendorError(f"{call.name}: not sent: {type(exc).__name__}") from exc
+    except (httpx.InvalidURL, UnicodeError) as exc:  # UnicodeError: the host name is not valid
+        raise VendorError(f"{request.name}: not sent: {type(exc).__name__}") from exc
     try:
         async with asyncio.timeout_at(deadline.at):
-            response = await http.send(request, stream=True)
+            http_response = await http.send(http_request, stream=True)
             try:
-                body = await _read(response, call)
+                body = await _read(http_response, request)
             finally:
-                await response.aclose()
-    except _FOREIGN as exc:
-        if isinstance(exc, _UNSENT) or sending.is_unsent:
-            raise VendorError(f"{call.name}: not sent: {type(exc).__name__}") from exc
-        raise _unusable(call, type(exc).__name__) from exc
+                await http_response.aclose()
+    except _TRANSPORT_ERRORS as exc:
+        if isinstance(exc, _NOT_SENT_ERRORS) or sending.is_unsent:
+            raise VendorError(f"{request.name}: not sent: {type(exc).__name__}") from exc
+        raise _unusable(request, type(exc).__name__) from exc
     return VendorResponse(
-        call=call, status=response.status_code, headers=response.headers, body=body
+        request=request, status=http_response.status_code, headers=http_response.headers, body=body
     )
 
 
 class _Sending:
-    """How far a request has got, as the lower library tells it (httpx, "trace extension")."""
+    """Whether a request was sent, as the lower library reports it (httpx, "trace extension")."""
 
-    def __init__(self, call: VendorRequest, deadline: Deadline) -> None:
-        self._call = call
+    def __init__(self, request: VendorRequest, deadline: Deadline) -> None:
+        self._request = request
         self._deadline = deadline
         self._checked_at: float | None = None
         self.is_unsent = False
-        """It is certain that no byte was sent. If the library reports nothing, this stays False,
-        and the request counts as sent."""
+        """Certainly no byte was sent. If the library reports nothing, this stays False, and the
+        request counts as sent."""
 
     async def check(self) -> None:
-        """Return if the call may leave now.
+        """Return if the request may be sent now.
 
         Raises:
-            VendorError: The time is up; or the order must not be carried out any more.
+            VendorError: The deadline has passed, or the order may not be carried out any more.
         """
         self._check_time()
-        order = self._call.order
+        order = self._request.order
         if order is None or self._is_fresh():
             return
         try:
@@ -254,41 +254,41 @@ class _Sending:
                 await order.check()
         except (TimeoutError, UnavailableError) as exc:
             why = f"the guard rails could not be read: {str(exc) or 'timeout'}"
-            raise VendorError(f"{self._call.name}: {why}; nothing was sent") from exc
+            raise VendorError(f"{self._request.name}: {why}; nothing was sent") from exc
         except VendorError as exc:
-            raise VendorError(f"{self._call.name}: {exc}") from exc
+            raise VendorError(f"{self._request.name}: {exc}") from exc
         self._checked_at = asyncio.get_running_loop().time()
         self._check_time()
 
     async def trace(self, event: str, _info: Mapping[str, object]) -> None:
         self.is_unsent = event.startswith("connection.")
         if event.endswith(".send_request_headers.started"):
-            # A process that was stopped while it connected must not act on an old approval.
+            # The process may have been suspended while it connected. The approval may be old now.
             self.is_unsent = True
             await self.check()
             self.is_unsent = False
 
     def _check_time(self) -> None:
         if self._deadline.remaining_s() == 0.0:
-            raise VendorError(f"{self._call.name}: not sent: the time is up")
+            raise VendorError(f"{self._request.name}: not sent: the deadline has passed")
 
     def _is_fresh(self) -> bool:
         now = asyncio.get_running_loop().time()
-        return self._checked_at is not None and now - self._checked_at < FRESH_S
+        return self._checked_at is not None and now - self._checked_at < ORDER_CHECK_VALID_S
 
 
-async def _read(response: httpx.Response, call: VendorRequest) -> bytes:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise _unusable(call, "the answer is compressed")
+async def _read(http_response: httpx.Response, request: VendorRequest) -> bytes:
+    if http_response.headers.get("content-encoding", "identity") != "identity":
+        raise _unusable(request, "the response is compressed")
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in http_response.aiter_raw():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise _unusable(call, "the answer is too large")
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise _unusable(request, "the response is too large")
     return bytes(body)
 
 
-def _unusable(call: VendorRequest, why: str) -> VendorError:
-    if call.changes:
-        return VendorOutcomeUnknownError(f"{call.name}: sent, outcome unknown: {why}")
-    return VendorError(f"{call.name}: {why}")
+def _unusable(request: VendorRequest, problem: str) -> VendorError:
+    if request.changes:
+        return VendorOutcomeUnknownError(f"{request.name}: sent, outcome unknown: {problem}")
+    return VendorError(f"{request.name}: {problem}")

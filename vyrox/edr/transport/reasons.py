@@ -1,17 +1,17 @@
-"""What a vendor gives as the reason of its refusal, fit for the event log."""
+"""The reason of a vendor's refusal, in a form that is safe for the event log."""
 
 import re
 from typing import Final
 
 import msgspec
 
-MAX_TEXT: Final = 160
+MAX_REASON_CHARS: Final = 160
 """Characters of one reason."""
 
 _MAX_REASONS: Final = 3
 
 _IDENTIFIER = re.compile(r"[^\s\"'`,;:()\[\]{}<>]{16,}")
-"""What could be a token, a secret or someone's identifier; few words are as long."""
+"""A possible token, secret or identifier. Few words are as long."""
 
 _ERROR_NAME = re.compile(r"[A-Za-z_]{1,40}")
 
@@ -23,9 +23,9 @@ class _Reason(msgspec.Struct, frozen=True):
 
 
 class _Refusal(msgspec.Struct, frozen=True):
-    """The members that the three vendors' errors have, of which each has some.
+    """The members of the errors of all three vendors.
 
-    Microsoft's `error_description` is left out: it names applications and directories.
+    Without Microsoft's `error_description`, which contains ids of applications and directories.
     """
 
     errors: list[_Reason] | None = None
@@ -37,7 +37,7 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
 def reason(body: bytes) -> str:
-    """Return the codes and texts of the errors in an answer; empty where there are none."""
+    """Return the codes and texts of the errors in a response, or an empty text."""
     try:
         refusal = _REFUSAL.decode(body)
     except (ValueError, RecursionError):
@@ -50,17 +50,19 @@ def reason(body: bytes) -> str:
         words.insert(0, _name(refusal.error))
     for each in reasons:
         words += [_name(each.code), redacted(each.message or ""), redacted(each.title or "")]
-    return " ".join(filter(None, words))[:MAX_TEXT]
+    return " ".join(filter(None, words))[:MAX_REASON_CHARS]
 
 
 def redacted(text: str) -> str:
-    """Return text from outside: printable, short, and without what could be an identifier."""
-    plain = "".join(c if c.isascii() and c.isprintable() else " " for c in text[: 4 * MAX_TEXT])
-    return _IDENTIFIER.sub("[...]", " ".join(plain.split()))[:MAX_TEXT]
+    """Return untrusted text in a printable, short form, without possible identifiers."""
+    plain = "".join(
+        c if c.isascii() and c.isprintable() else " " for c in text[: 4 * MAX_REASON_CHARS]
+    )
+    return _IDENTIFIER.sub("[...]", " ".join(plain.split()))[:MAX_REASON_CHARS]
 
 
 def _name(code: int | str | None) -> str:
-    """Return the name of an error, such as ActiveRequestAlreadyExists, which may be long."""
+    """Return the name of an error. It may be long, such as ActiveRequestAlreadyExists."""
     if isinstance(code, str):
         return code if _ERROR_NAME.fullmatch(code) else redacted(code)
     return "" if code is None else str(code)
