@@ -265,7 +265,7 @@ async def check_entries(site: Site, case: Case) -> None:
     assert set(claims) <= hashes
 
 
-@pytest.mark.parametrize(("number", "vendor"), enumerate(ACTING))
+@pytest.mark.parametrize(("number", "vendor"), list(enumerate(ACTING)))
 async def test_execute_with_a_fault_at_the_call_that_acts_contract_27(
     unobserved: Site, number: int, vendor: EdrVendor
 ) -> None:

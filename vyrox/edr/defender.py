@@ -220,8 +220,8 @@ class Defender:
         """Return the isolations of a machine and their ends, the latest first.
 
         Raises:
-            VendorError: They cannot be read; or there are more pages, and this is not the latest. Microsoft documents
-                the order in an example only.
+            VendorError: They cannot be read; or there are more pages, and this is not the latest.
+                Microsoft documents the order in an example only.
         """
         query = {"$filter": f"machineId eq {_quoted(machine_id)}", "$top": str(MAX_ACTIONS)}
         request = self._api.request("read actions", "/api/machineactions", query=query)
