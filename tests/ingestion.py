@@ -1,7 +1,7 @@
 """The ingestion listener in process, and the signed webhooks that vendors send it."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final, TypeVar, cast
 
@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP
 from tests.blocking import nothing_blocks_the_loop
+from tests.patience import patient_stores
 from vyrox.alerts.queue import stream_key
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
@@ -39,7 +40,7 @@ TENANT_FIELDS: Final[dict[Vendor, str]] = {
     "sentinelone": "accountId",
     "defender": "tenantId",
 }
-"""Where the body names its tenant. The generic vendor's stands in the path."""
+"""The field of the body that names the tenant. A generic alert has it in the path."""
 
 TENANTS: Final[dict[Vendor, str]] = {
     "crowdstrike": "acme-corp",
@@ -47,7 +48,7 @@ TENANTS: Final[dict[Vendor, str]] = {
     "defender": "11111111-2222-3333-4444-555555555555",
     "generic": "acme-corp",
 }
-"""Whom the documented payload of each vendor names."""
+"""The tenant that the documented payload of each vendor names."""
 
 RAW_IDS: Final[dict[Vendor, str]] = {
     "crowdstrike": "detect_id",
@@ -83,7 +84,7 @@ def path_of(vendor: Vendor, tenant_id: str = TENANTS["generic"]) -> str:
 
 
 def credential(vendor: Vendor, body: bytes, secret: str | bytes = SECRET) -> dict[str, str]:
-    """Return the header that proves `body` to be from whoever has `secret`."""
+    """Return the header that authenticates `body` with `secret`."""
     if vendor in BEARER_VENDORS:
         token = secret if isinstance(secret, str) else secret.decode()
         return {"authorization": f"Bearer {token}"}
@@ -100,7 +101,7 @@ def webhook(
     """Return a webhook with `body`, or the documented one; without a credential for None.
 
     Args:
-        tenant_id: Goes into the path of the generic vendor; the others' stands in the body.
+        tenant_id: The tenant in the path of a generic alert.
     """
     body = DOCUMENTED[vendor] if body is None else body
     headers = {} if secret is None else credential(vendor, body, secret)
@@ -109,7 +110,7 @@ def webhook(
 
 @dataclass(frozen=True)
 class Application:
-    """The running application, seen as a sender does, and as its stores do."""
+    """The running application: requests to it, and the content of its stores."""
 
     client: httpx.AsyncClient
     app: Starlette
@@ -119,12 +120,12 @@ class Application:
 
     @property
     def ingestion(self) -> Ingestion:
-        """Return what the routes work with."""
+        """Return the parts that the routes use."""
         opened: Ingestion = self.app.state.ingestion
         return opened
 
     async def post(self, sent: Webhook, **headers: str) -> httpx.Response:
-        """Return the answer to `sent` with more `headers`."""
+        """Return the response to `sent` with more `headers`."""
         all_headers = {**sent.headers, **headers}
         return await self.client.post(sent.path, headers=all_headers, content=sent.body)
 
@@ -151,10 +152,16 @@ class Application:
         await self.ingestion.tenants.refresh()
 
     async def onboard_documented(self) -> None:
-        """Onboard whom the documented payloads name, each with SECRET."""
-        for vendor, tenant_id in TENANTS.items():
-            field_map = FIELD_MAP if vendor == "generic" else None
-            await self.onboard(tenant_id, vendor, field_map=field_map)
+        """Onboard the tenants that the documented payloads name, each with SECRET."""
+        encrypted = self._encrypted(SECRET)
+
+        def add_all(connection: Connection) -> None:
+            for vendor, tenant_id in TENANTS.items():
+                field_map = FIELD_MAP if vendor == "generic" else None
+                add_tenant(connection, tenant_id, vendor, encrypted, field_map, wall_clock())
+
+        await self.database.write(add_all)
+        await self.ingestion.tenants.refresh()
 
     async def entries(self, tenant_id: str) -> list[dict[bytes, bytes]]:
         """Return the fields of every entry in the tenant's stream."""
@@ -175,7 +182,7 @@ class Application:
     async def _read(self, transaction: Callable[[Connection], Rows]) -> Rows:
         try:
             return await self.database.read(transaction)
-        except DatabaseUnavailableError:  # by a pooled connection that an outage has cut
+        except DatabaseUnavailableError:  # a pooled connection was closed by an outage
             return await self.database.read(transaction)
 
     def _encrypted(self, secret: str) -> str:
@@ -211,14 +218,21 @@ def _kept(connection: Connection) -> list[tuple[str, str, bytes, int]]:
 
 
 @asynccontextmanager
-async def running(settings: Settings, redis_url: str) -> AsyncIterator[Application]:
-    """Run the ingestion listener's application in process until the block ends."""
+async def running(
+    settings: Settings, redis_url: str, *, is_patient: bool = True
+) -> AsyncIterator[Application]:
+    """Run the ingestion listener's application in process until the block ends.
+
+    Args:
+        is_patient: Wait long for slow stores; False: with the product's own limits.
+    """
     whole = create_app(settings)
     app: Starlette = whole.state.ingestion_app
     transport = httpx.ASGITransport(app)
-    async with (
-        whole.router.lifespan_context(whole),
-        httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client,
-    ):
-        with nothing_blocks_the_loop():
-            yield Application(client, app, settings, redis_url, whole.state.proxy.database)
+    with patient_stores() if is_patient else nullcontext():
+        async with (
+            whole.router.lifespan_context(whole),
+            httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client,
+        ):
+            with nothing_blocks_the_loop():
+                yield Application(client, app, settings, redis_url, whole.state.proxy.database)

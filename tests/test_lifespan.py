@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests."""
+"""The background tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from vyrox.errors import QueueUnavailableError
-from vyrox.lifespan import every
+from vyrox.lifespan import TENANTS_INTERVAL_S, every
 
 
 async def run_three_times(fail: Callable[[], Awaitable[None]]) -> int:
-    """Let `every` do work that is `fail` but for the third time; return how often it was done."""
+    """Let `every` do work that is `fail`, except the third time; return how often it was done."""
     done = 0
     third = asyncio.Event()
 
@@ -91,3 +91,7 @@ async def test_every_waits_before_the_first_time_contract_40() -> None:
     assert done == 0
     task.cancel()
     await asyncio.wait([task])
+
+
+def test_a_change_of_a_tenant_is_read_within_a_second_contract_8() -> None:
+    assert TENANTS_INTERVAL_S <= 0.5

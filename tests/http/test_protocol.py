@@ -32,7 +32,7 @@ from vyrox.http.protocol import (
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 """Longer than any answer takes; a test that waits this long has failed."""
 
 BAD_REQUEST = (400, "bad request")

@@ -179,7 +179,8 @@ async def outage(request: pytest.FixtureRequest, settings: Settings) -> AsyncIte
 @asynccontextmanager
 async def running_with(outage: Outage) -> AsyncIterator[Application]:
     assert outage.settings.redis_url is not None
-    async with running(outage.settings, outage.settings.redis_url) as application:
+    opened = running(outage.settings, outage.settings.redis_url, is_patient=False)
+    async with opened as application:
         await application.onboard_documented()
         yield application
 

@@ -1,0 +1,33 @@
+"""The product's short time limits, made long for tests that are not about them.
+
+An alert has 0.9 s to be stored and queued, and a probe of a store 0.5 s. A busy machine can take
+longer, and the product then rightly responds with 503. Only a test of an outage may see that.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.polling import PATIENCE_S
+from vyrox.alerts import health
+from vyrox.routes import ingestion
+from vyrox.store import redis
+
+PATIENT_VYROX = """
+from tests.patience import patient_stores
+from vyrox.cli import main
+with patient_stores():
+    main()
+"""
+"""`vyrox`, as a program for `python -c`, with the long limits."""
+
+
+@contextmanager
+def patient_stores() -> Iterator[None]:
+    """Let the stores take PATIENCE_S for each step of accepting an alert."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingestion._store_timeout, "_limit_s", PATIENCE_S)
+        patch.setattr(redis, "CALL_TIMEOUT_S", PATIENCE_S)
+        patch.setattr(health, "TIMEOUT_S", PATIENCE_S)
+        yield
