@@ -1,4 +1,4 @@
-"""The proxy listener in process, the signed requests it takes, and vendors that do as told."""
+"""The proxy listener in process, the signed requests to it, and vendors under control of a test."""
 
 import json
 import uuid
@@ -35,7 +35,7 @@ TENANTS: Final = (
     *get_args(ActionType),
     *(f"tenant-{number}" for number in range(256)),
 )
-"""Those who have credentials, where there is a vendor."""
+"""The tenants that have credentials, if a test has a vendor."""
 
 ALERTS: Final = {TENANT: "alt_abc123", "PROCESS_KILL": "alt_PROCESS_KILL"}
 """The tenant of each alert whose process can be killed."""
@@ -92,7 +92,7 @@ class Proxied:
 
     @property
     def proxy(self) -> Proxy:
-        """Return what the routes work with."""
+        """Return the parts that the routes use."""
         opened: Proxy = self.app.state.proxy
         return opened
 

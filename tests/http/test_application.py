@@ -30,7 +30,7 @@ from vyrox.http.responses import JsonResponse, error_response
 from vyrox.settings import Settings
 
 CANARY: Final = "canary-0b5d1f"
-"""Stands for what an answer must not tell."""
+"""A text that no response may contain."""
 
 
 async def fine(_request: Request) -> Response:

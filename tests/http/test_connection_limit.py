@@ -1,4 +1,4 @@
-"""Strangers' connections: how many there may be, and which of them goes for a new one."""
+"""The limit on connections: how many may be open, and which one is closed for a new one."""
 
 import asyncio
 import resource
@@ -99,7 +99,7 @@ async def test_connection_silent_longest_goes_for_a_new_one() -> None:
 
 
 async def test_connection_whose_request_is_at_work_stays() -> None:
-    """Where all are at work, it is the new one that goes."""
+    """If all have a request in progress, the new connection is closed."""
     gate, began = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -73,7 +73,7 @@ class HastyProtocol(BoundedHttpProtocol):
 
 
 class WatchedProtocol(BoundedHttpProtocol):
-    """Tells when a connection is closed on the server's side. Lingers too long for a test."""
+    """Sets `closed` when the server closes a connection. Its linger timeout never expires."""
 
     closed: ClassVar[asyncio.Event]
     linger_timeout_s = 2 * PATIENCE_S
@@ -206,7 +206,7 @@ async def exchange(port: int, data: bytes, *, is_head: bool = False) -> list[Ans
 
 
 def check_refusal(found: Answer, refusal: tuple[int, str]) -> None:
-    """Check the whole answer, so that nothing of the request can stand anywhere in it."""
+    """Check the whole response: it must not contain any part of the request."""
     status, detail = refusal
     assert found.status == status
     assert found.body == msgspec.json.encode({"detail": detail})
@@ -569,7 +569,7 @@ async def test_unanswered_requests_are_bounded() -> None:
 
 
 class Gate:
-    """An application that answers when it is told to."""
+    """An application that responds when `opened` is set."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
@@ -675,7 +675,7 @@ async def test_request_at_work_is_not_timed_out() -> None:
         await send(writer, POST + b"Content-Length: 4\r\n\r\nbody")
         for _ in range(2):
             await headers_timeout_passes(port)
-            await send(writer, b"\r\n")  # counts for a request that begins, but is none
+            await send(writer, b"\r\n")  # starts the timer of a request that never comes
         await headers_timeout_passes(port)
         gate.opened.set()
         assert (await read_answer(reader)).body == b"POST /first body"
@@ -710,7 +710,7 @@ async def test_answer_that_is_not_taken_is_given_up() -> None:
 
 
 async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
-    """Whenever it is looked at, some more of it has been taken, if too little to write on."""
+    """At each check the client has read more, but too little for the server to write on."""
 
     class Hasty(BoundedHttpProtocol):
         watched = asyncio.Event()
@@ -738,7 +738,7 @@ async def test_answer_that_is_taken_slowly_is_not_given_up() -> None:
 
 
 class LookedAt(WatchedProtocol):
-    """Has a small buffer, so that little of an answer stays unsent; `newest` can be looked at."""
+    """Has a small buffer, so that little of a response stays unsent. `newest` is the last one."""
 
     newest: ClassVar["LookedAt"]
 
@@ -796,14 +796,14 @@ async def test_answer_that_is_not_taken_is_given_up_on_a_connection_that_is_bein
             await asyncio.get_running_loop().sock_sendall(client, NEXT)
             await Hasty.closed.wait()
         assert not Hasty.paused
-    caplog.clear()  # uvicorn tells of the failure
+    caplog.clear()  # uvicorn logs the failure
 
 
 @pytest.mark.parametrize("cut", ["by_the_service", "by_the_client"])
 async def test_cut_off_while_requests_wait_for_their_turn_is_no_error(
     cut: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer that is under way ends quietly, though a later request is uvicorn's newest."""
+    """The response in progress ends quietly, although a later request is uvicorn's newest."""
 
     class Watched(WatchedProtocol):
         closed = asyncio.Event()
@@ -889,7 +889,7 @@ async def test_answer_that_follows_one_that_was_taken_is_not_given_up() -> None:
         connection._check_response()
         assert not connection.transport.is_closing()
         connection._check_response()
-        await Watched.closed.wait()  # it is given up where nothing of it is taken
+        await Watched.closed.wait()  # the client has read nothing, so it is disconnected
 
 
 def test_how_long_an_answer_may_wait_to_be_taken_contract_1() -> None:
@@ -954,7 +954,7 @@ async def test_connection_that_is_gone_leaves_no_timer() -> None:
 
 
 async def test_request_behind_a_late_body_is_not_idle() -> None:
-    """Both come in one segment, and it is at work for longer than a connection may be idle."""
+    """Both arrive in one segment. The request takes longer than a connection may be idle."""
 
     class Idle(BoundedHttpProtocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

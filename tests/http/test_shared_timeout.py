@@ -1,4 +1,4 @@
-"""One timer for many: who is late is told so, and nobody else notices."""
+"""One timer for many tasks: only the tasks that are late get an error."""
 
 import asyncio
 

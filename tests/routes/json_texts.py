@@ -62,7 +62,7 @@ UNREAD: Final[dict[str, bytes]] = {
     "reject_negative_overflow": b"-1e400",
     "reject_huge_exponent": b"1e999999999",
 }
-"""No JSON for whoever looks inside, but skipped where a field is not read (contract 11)."""
+"""Invalid JSON that the parser skips in a field that is not read (contract 11)."""
 
 NOT_UNICODE: Final[dict[str, bytes]] = {
     "allow_latin_1": b'"\xe9"',

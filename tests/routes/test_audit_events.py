@@ -1,4 +1,4 @@
-"""Audit events of both listeners: what is told of whom, in whose chain, and how much of a flood."""
+"""Audit events of both listeners: their members, their chain, and the limits in a flood."""
 
 import asyncio
 import time
@@ -362,7 +362,7 @@ async def test_flood_of_bad_signatures_is_summed_up_contract_27(proxy_settings: 
 
 
 def count_of(event: Fields) -> int:
-    """Return how many events this one stands for that were not written, or 0."""
+    """Return the number of events that this sum counts, or 0 if it is no sum."""
     count = event.get("not_written", 0)
     assert isinstance(count, int)
     return count

@@ -108,7 +108,7 @@ async def test_receive_alert_meets_every_text_in_the_place_of_the_tenant_contrac
         name: await statuses(patient, vendor, DOCUMENTED[vendor].replace(tenant_id, text))
         for name, text in EVERY.items()
     }
-    named = dict.fromkeys(TENANT_NAMES, (401, 401, 401))  # but nobody whom the secret would prove
+    named = dict.fromkeys(TENANT_NAMES, (401, 401, 401))  # of another tenant
     assert answered == {**dict.fromkeys(EVERY, (400, 400, 400)), **named}
 
 
@@ -127,7 +127,7 @@ TENANT_NAMES: Final = {
 async def test_receive_alert_is_never_too_deep_for_an_answer_contract_6(
     patient: Application, vendor: Vendor
 ) -> None:
-    """Where the parser gives up depends on the stack below it, which differs from step to step."""
+    """The depth at which the parser fails depends on the stack, which differs between the steps."""
 
     async def answered(depth: int) -> tuple[int, ...]:
         text = b"[" * depth + b"]" * depth
@@ -332,7 +332,7 @@ async def test_receive_alert_queues_nothing_for_a_sender_that_hangs_up(
     reset: bool,
     sent_bytes: int,
 ) -> None:
-    """One warning, and no traceback: a stranger could fill the log with them."""
+    """One warning, no traceback: an unauthenticated client could fill the log with tracebacks."""
     caplog.set_level(logging.INFO)
     head, _, body = framed(webhook("crowdstrike")).partition(b"\r\n\r\n")
     async with serving(application.app) as port:

@@ -340,7 +340,7 @@ ALLOWED: Final[dict[str, Fields]] = {
 
 
 async def test_execute_keeps_what_it_was_sent_contract_33(on_each: Settings) -> None:
-    """Neither trimmed nor normalized, and told apart from anything else."""
+    """They are neither trimmed nor normalized, and each differs from all others."""
     replayed = {"status": "replayed", "dry_run": True}
     async with proxied(on_each) as running:
         for case, changes in ALLOWED.items():
@@ -575,7 +575,7 @@ async def test_execute_refuses_a_reused_request_id_contract_21(
 async def test_execute_carries_out_one_of_many_at_once_contract_19(
     acting_on_each: Settings,
 ) -> None:
-    """64 requests with one id: one acts while the others wait in vain; afterwards all replay."""
+    """64 requests with one id: one acts, the rest get 409, and later all are replayed."""
     vendor = FakeVendor()
     vendor.gate.clear()
     fields = wanted()
@@ -900,7 +900,7 @@ async def test_execute_takes_post_alone_contract_1(dry: Proxied, method: str) ->
 
 
 async def test_execute_answers_with_the_callers_request_id_contract_2(dry: Proxied) -> None:
-    """Which stands in the events as well, and is no idempotency key."""
+    """The events contain it too. It is not an idempotency key."""
     for status, fields in ((200, wanted()), (400, wanted(host="")), (410, wanted(approved_at=1))):
         answer = await dry.execute(fields, **{"x-request-id": f"trace-{status}"})
         assert (answer.status_code, answer.headers["x-request-id"]) == (status, f"trace-{status}")

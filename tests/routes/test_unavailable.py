@@ -211,7 +211,7 @@ async def test_receive_alert_refuses_while_a_store_is_away_contract_17(outage: O
             (b" " * (outage.settings.max_body_bytes + 1), SECRET, 413),
         ):
             answer = await application.post(webhook("crowdstrike", body, secret=secret))
-            assert answer.status_code == status  # contract 6: a store is looked at last
+            assert answer.status_code == status  # contract 6: the stores are used last
         await outage.bring_back()
         await until(accepted)
         await until(partial(is_healthy, application, True))

@@ -261,7 +261,7 @@ async def test_receive_alert_keeps_what_has_no_field_map_yet_contract_9(
 
 
 def named(vendor: Vendor, tenant_id: object, *, secret: str = SECRET) -> Webhook:
-    """Return a webhook that names `tenant_id`, with a credential of whoever has `secret`."""
+    """Return a webhook that names `tenant_id`, authenticated with `secret`."""
     if vendor == "generic":
         return webhook(vendor, secret=secret, tenant_id=str(tenant_id))
     body = changed(DOCUMENTED[vendor], TENANT_FIELDS[vendor], tenant_id)
@@ -325,7 +325,7 @@ async def test_receive_alert_takes_only_a_tenant_identifier_for_one_contract_7(
 
 @pytest.fixture
 async def with_defaults(settings: Settings, redis_url: str) -> AsyncIterator[Application]:
-    """The application with SECRET as every vendor's default, and nobody onboarded."""
+    """The application with SECRET as every vendor's default, and no onboarded tenant."""
     defaults = {vendor: SECRET.encode() for vendor in VENDORS}
     async with running(replace(settings, default_secrets=defaults), redis_url) as opened:
         yield opened
@@ -552,7 +552,7 @@ def masked(answer: Answer) -> Masked:
 async def test_receive_alert_believes_no_hostile_path_contract_7(
     with_defaults: Application, name: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Signed with the default secret, so that only the name stands in the way."""
+    """Signed with the default secret, so that only the name can be refused."""
     async with serving(with_defaults.app) as port:
         (answer,) = await exchange(port, webhook("generic", tenant_id=name).raw())
     assert answer.status == status
@@ -635,7 +635,7 @@ async def two_tenants(settings: Settings, redis_url: str) -> AsyncIterator[Appli
 async def test_receive_alert_authenticates_the_last_of_duplicate_tenants_contract_7(
     two_tenants: Application, vendor: Vendor, first: str, last: str, accepted: bool
 ) -> None:
-    """Alpha signs; who is asked about is whom the last of the keys names, and nobody else."""
+    """Alpha signs. Only the last of the keys decides which tenant is meant."""
     body = changed(DOCUMENTED[vendor], TENANT_FIELDS[vendor], last)
     twice = b'{"%b":"%b",' % (TENANT_FIELDS[vendor].encode(), first.encode()) + body[1:]
     answer = await two_tenants.post(webhook(vendor, twice))
