@@ -15,7 +15,7 @@ from vyrox.chain import export as exporting
 from vyrox.chain import live
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Scalar, Stream
-from vyrox.cli.output import as_time, json_option, print_table
+from vyrox.cli.output import as_time, json_option, printable
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
@@ -106,8 +106,7 @@ def _print_events(page: list[bytes], as_json: bool) -> None:
     if as_json:
         click.echo("\n".join(map(_json_line, page)))
     else:
-        columns = ("TIME", "TENANT", "KIND", "REQUEST", "DETAILS")
-        print_table(columns, [_event_row(_decode_event(line)) for line in page])
+        click.echo("\n".join(_event_text(_decode_event(line)) for line in page))
 
 
 def _json_line(line: bytes) -> str:
@@ -125,17 +124,24 @@ def _decode_event(line: bytes) -> dict[str, Scalar]:
         ) from exc
 
 
-def _event_row(row: dict[str, Scalar]) -> tuple[object, ...]:
+def _event_text(row: dict[str, Scalar]) -> str:
+    """Return one line with time, tenant and kind, and an indented line for each other member."""
     timestamp, tenant_id, kind, request_id, *_ = (
         row.pop(name, None)
         for name in ("timestamp", "tenant_id", "kind", "request_id", "previous_hash", "hash")
     )
-    details = " ".join(f"{name}={value}" for name, value in row.items() if value is not None)
     try:
-        moment = as_time(timestamp) if isinstance(timestamp, int) else None
+        time = as_time(timestamp) if isinstance(timestamp, int) else None
     except (ValueError, OverflowError):
-        moment = None  # beyond the calendar, which no writer has written
-    return moment, tenant_id or "(service)", kind, request_id, details
+        time = None  # beyond the calendar: no writer of Vyrox's stores such a time
+    lines = [f"{time or '-'}  {tenant_id or '(service)'}  {kind}"]
+    members = {"request": request_id, **row}
+    lines += [f"    {name}: {_word(value)}" for name, value in members.items() if value is not None]
+    return "\n".join(map(printable, lines))
+
+
+def _word(value: Scalar) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 import asyncio
 import shlex
-import textwrap
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, get_args
 from uuid import uuid4
@@ -11,7 +10,7 @@ import click
 import httpx
 import msgspec
 
-from vyrox.cli.output import json_option, print_json, printable
+from vyrox.cli.output import json_option, print_json, print_record, printable
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.containment.preview import Preview, preview
@@ -29,9 +28,6 @@ ANSWER_TIMEOUT_S: Final = 330.0
 """Longer than the proxy takes with the largest EDR_DEADLINE_SECONDS, its commits included."""
 
 PREVIEW_DEADLINE_S: Final = 60.0
-
-COLUMNS: Final = 80
-"""Of a terminal, into which a preview fits."""
 
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
@@ -206,12 +202,7 @@ def _print_preview(found: Preview) -> None:
         "used in hour": used,
         "would be": "sent" if found.refused_by is None else f"refused: {found.refused_by}",
     }
-    width = max(map(len, fields)) + 2
-    for name, value in fields.items():
-        lines = textwrap.wrap(printable(value), COLUMNS - width, break_on_hyphens=False) or [""]
-        click.echo(f"{name:{width}}{lines[0]}")
-        for line in lines[1:]:
-            click.echo(f"{'':{width}}{line}")
+    print_record(fields)
 
 
 def _send(request: ContainmentRequest, url: str | None, route: str, as_json: bool) -> None:

@@ -53,16 +53,17 @@ async def _serve_until_stopped(host: str, port: int, as_json: bool) -> None:
 
 
 def _print(inventory: "Inventory") -> None:
-    click.echo(f"mock EDR on {inventory.url}")
+    click.echo(f"mock EDR on {inventory.url}\n")
     print_table(
-        ("Vendor", "Base URL", "Client id", "Client secret or API token", "Azure tenant"),
+        ("VENDOR", "BASE URL", "CLIENT ID", "SECRET OR TOKEN", "AZURE TENANT"),
         (
             (each.vendor, each.base_url, each.client_id, each.client_secret, each.azure_tenant)
             for each in inventory.credentials
         ),
     )
+    click.echo()
     print_table(
-        ("Vendor", "Device", "Name", "Online", "Tags"),
+        ("VENDOR", "DEVICE", "NAME", "ONLINE", "TAGS"),
         (
             (each.vendor, each.id, each.name, "yes" if each.online else "no", ", ".join(each.tags))
             for each in inventory.devices

@@ -1,48 +1,113 @@
-"""How commands print: a table for people, or JSON for programs."""
+"""How commands print: a table or records for people, or JSON for programs."""
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import click
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-_UNLIMITED: Final = 500
-"""Columns of a table that goes into a pipe or a file, where nothing need be folded."""
+DEFAULT_COLUMNS: Final = 80
+"""Width of a terminal that does not report one."""
+
+_GAP: Final = 2
+"""Spaces between two columns, and between a name and its value."""
 
 
 def print_json(value: object) -> None:
-    """Print `value` as one JSON document, indented; it drives no terminal either."""
+    """Print `value` as one indented JSON document, without control characters."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     # Outside its strings JSON holds printable ASCII and line ends, so this escapes within them.
     click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print `rows` under `columns`; None is a hyphen, and nothing in a cell drives the terminal."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else printable(str(cell))) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+    """Print `rows` under `columns`, or as records if the terminal is too narrow.
+
+    No cell is folded in a table: an identifier stays in one piece. None is a hyphen. In a pipe or a
+    file, the output is always a table.
+    """
+    width = _terminal_width() if sys.stdout.isatty() else None
+    for line in table_lines(columns, rows, width):
+        click.echo(line)
+
+
+def table_lines(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], width: int | None
+) -> Iterator[str]:
+    """Yield the lines of a table, or of records if the table is wider than `width`."""
+    cells = [["-" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    if width is not None and sum(widths) + _GAP * (len(widths) - 1) > width:
+        yield from _records(columns, cells, width)
+        return
+    yield _joined(columns, widths)
+    yield _joined(["-" * each for each in widths], widths)
+    for row in cells:
+        yield _joined(row, widths)
+
+
+def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (
+        cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)
+    )
+    return (" " * _GAP).join(padded).rstrip()
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        names = (column.lower() for column in columns)
+        yield from record_lines(dict(zip(names, row, strict=True)), width)
+
+
+def print_record(fields: Mapping[str, str], width: int = DEFAULT_COLUMNS) -> None:
+    """Print a line `name  value` for each field; a value is folded between words only."""
+    for line in record_lines(fields, width):
+        click.echo(line)
+
+
+def record_lines(fields: Mapping[str, str], width: int) -> Iterator[str]:
+    """Yield the lines of `print_record`."""
+    indent = max(map(cell_len, fields)) + _GAP
+    for name, value in fields.items():
+        first, *others = textwrap.wrap(
+            printable(value),
+            max(width - indent, 1),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+        yield f"{name:{indent}}{first}".rstrip()
+        for line in others:
+            yield " " * indent + line
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that is not printable; payloads are attackers' text."""
+    """Return `text` with each character escaped that is not printable: payloads are not trusted."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def as_time(seconds: float | None) -> str | None:
-    """Return Unix seconds as people read them, in UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """Return Unix seconds as a date and a time in UTC, to the second."""
+    return _formatted(seconds, "%Y-%m-%d %H:%M:%S")
+
+
+def as_minute(seconds: float | None) -> str | None:
+    """Return Unix seconds as a date and a time in UTC, to the minute."""
+    return _formatted(seconds, "%Y-%m-%d %H:%M")
+
+
+def _formatted(seconds: float | None, form: str) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime(form)

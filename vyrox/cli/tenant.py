@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, get_args
@@ -10,7 +11,14 @@ import click
 import msgspec
 
 from vyrox.adapters.generic import check_field_map
-from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
+from vyrox.cli.output import (
+    as_minute,
+    as_time,
+    json_option,
+    print_json,
+    print_table,
+    printable,
+)
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database, read, write
 from vyrox.clock import wall_clock
@@ -21,7 +29,7 @@ from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
 from vyrox.tenants import records
-from vyrox.tenants.listing import list_all
+from vyrox.tenants.listing import Listed, list_all
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
@@ -56,7 +64,7 @@ tenant_or_all = click.argument(
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
 )
-_RAILS: Final = ("FROZEN SINCE", "PER HOUR", "OTHER HOSTS")
+_STATES: Final = {True: "enabled", False: "removed", None: "not onboarded"}
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed where the tenant is onboarded for more than one."
@@ -134,23 +142,32 @@ def list_(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table(
-        ("TENANT", "VENDOR", "STATE", "SINCE", "PREVIOUS SECRET UNTIL", "LAST USED", *_RAILS),
-        (
-            (
-                row.tenant_id,
-                row.vendor,
-                {True: "enabled", False: "removed", None: "not onboarded"}[row.enabled],
-                as_time(row.created_at),
-                as_time(row.previous_expires_at),
-                as_time(row.previous_used_at),
-                as_time(row.frozen_at),
-                row.per_hour or "no limit",
-                row.other_hosts,
-            )
-            for row in rows
-        ),
-    )
+    _print_list(rows)
+
+
+def _print_list(rows: Sequence[Listed]) -> None:
+    columns: dict[str, Callable[[Listed], object]] = {
+        "TENANT": lambda row: row.tenant_id,
+        "VENDOR": lambda row: row.vendor,
+        "STATE": lambda row: _STATES[row.enabled],
+        "SINCE": lambda row: as_minute(row.created_at),
+    }
+    now = wall_clock()
+    if any(row.previous_expires_at and row.previous_expires_at > now for row in rows):
+        columns["PREVIOUS SECRET UNTIL"] = lambda row: as_time(row.previous_expires_at)
+        columns["LAST USED"] = lambda row: as_time(row.previous_used_at)
+    if any(row.frozen_at for row in rows):
+        columns["FROZEN SINCE"] = _frozen_cell
+    columns["PER HOUR"] = lambda row: row.per_hour or "no limit"
+    columns["OTHER HOSTS"] = lambda row: row.other_hosts
+    print_table(list(columns), ([cell(row) for cell in columns.values()] for row in rows))
+    if since := next((row.all_frozen_at for row in rows if row.all_frozen_at), None):
+        click.echo(f"every tenant is frozen since {as_time(since)} UTC")
+
+
+def _frozen_cell(row: Listed) -> str | None:
+    is_own = row.frozen_at != row.all_frozen_at
+    return as_minute(row.frozen_at) if is_own or row.frozen_at is None else "(all)"
 
 
 @click.command()

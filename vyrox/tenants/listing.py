@@ -10,7 +10,8 @@ from vyrox.tenants import guard_rails, records
 class Listed(msgspec.Struct, frozen=True):
     """One (tenant, vendor), or one tenant that is not onboarded. Times are Unix seconds.
 
-    `frozen_at` is of the tenant's own freeze, else of the freeze of every tenant.
+    `frozen_at` is of the tenant's own freeze, else of the freeze of every tenant, whose time is
+    `all_frozen_at`.
     """
 
     tenant_id: str
@@ -21,6 +22,7 @@ class Listed(msgspec.Struct, frozen=True):
     previous_used_at: float | None = None
     field_map: FieldMap | None = None
     frozen_at: float | None = None
+    all_frozen_at: float | None = None
     per_hour: int = 0
     other_hosts: guard_rails.OtherHosts = "allow"
 
@@ -34,6 +36,7 @@ def list_all(connection: Connection) -> list[Listed]:
         msgspec.structs.replace(
             row,
             frozen_at=rails.all_frozen_at if rails.frozen_at is None else rails.frozen_at,
+            all_frozen_at=rails.all_frozen_at,
             per_hour=rails.per_hour,
             other_hosts=rails.other_hosts,
         )
