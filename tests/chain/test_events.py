@@ -13,9 +13,9 @@ from vyrox import log
 from vyrox.chain import events as audit_events
 from vyrox.chain.entry import GENESIS, SERVICE, Draft, seal
 from vyrox.chain.events import (
+    MAX_OWN_SUMS,
     MAX_TEXT,
     PER_SECOND,
-    SUMMED_UP,
     SUMS_INTERVAL_S,
     AuditEvents,
     Budget,
@@ -221,7 +221,7 @@ async def test_events_without_a_credential_take_so_many_bytes_a_day_contract_47(
     async with running_writer(database) as writer:
         noting = AuditEvents(writer, clock, Budget(1000, bytes_per_day=3000))
         fail(noting, "known", 100)
-        for number in range(SUMMED_UP + 9):
+        for number in range(MAX_OWN_SUMS + 9):
             fail(noting, f"tenant-{number}", 1)
         await noting.close()
         first_day = await events(database, SERVICE)
@@ -231,9 +231,9 @@ async def test_events_without_a_credential_take_so_many_bytes_a_day_contract_47(
     single = [entry for entry in first_day if "not_written" not in entry]
     sums = [entry for entry in first_day if "not_written" in entry]
     assert 1 < len(single) < 5
-    assert sum(int(str(entry["not_written"])) for entry in sums) == 109 + SUMMED_UP - len(single)
+    assert sum(int(str(entry["not_written"])) for entry in sums) == 109 + MAX_OWN_SUMS - len(single)
     assert numbers(sums)[0] == ("known", 100 - len(single))
-    assert len(sums) == SUMMED_UP + 1
+    assert len(sums) == MAX_OWN_SUMS + 1
     assert (numbers(sums)[-1], sums[-1]["tenants"]) == ((None, 10), 10)
     assert numbers(await events(database, SERVICE))[-1] == ("known", 1)
 
@@ -268,7 +268,7 @@ async def test_note_and_flush_tell_of_each_once_however_they_alternate(
     noted: Counter[object] = Counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(audit_events, "MAX_NOTED", 25)
-        patch.setattr(audit_events, "WRITTEN_AT_ONCE", 8)
+        patch.setattr(audit_events, "MAX_WRITTEN_TOGETHER", 8)
         async with running_writer(faulty) as writer:
             noting = AuditEvents(writer, clock)
             for step in steps:

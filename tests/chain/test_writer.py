@@ -406,18 +406,18 @@ async def test_commit_different_work_runs_in_order_of_name_and_the_entries_in_or
     assert [entry["host"] for entry in await entries(database)] == ["1", "2", "3", "4"]
 
 
-async def test_commit_then_is_executed_with_the_receipts_in_the_same_transaction(
+async def test_commit_after_append_is_executed_with_the_receipts_in_the_same_transaction(
     database: Database,
 ) -> None:
     remember = sa.update(heartbeat).values(at=heartbeat.c.at + sa.bindparam("last"))
     seen: list[tuple[Receipt, ...]] = []
 
-    def then(receipts: tuple[Receipt, ...]) -> tuple[sa.Update, dict[str, object]]:
+    def after_append(receipts: tuple[Receipt, ...]) -> tuple[sa.Update, dict[str, object]]:
         seen.append(receipts)
         return remember, {"last": sum(receipt.sequence for receipt in receipts)}
 
     def work(_connection: Connection, items: Sequence[int]) -> list[WorkResult[None]]:
-        return [WorkResult(None, (noted(item),) * item, then) for item in items]
+        return [WorkResult(None, (noted(item),) * item, after_append) for item in items]
 
     def remembered(connection: Connection) -> object:
         return connection.execute(sa.select(heartbeat.c.at)).scalar()

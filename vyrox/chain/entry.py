@@ -2,12 +2,12 @@
 
     hash = hex(SHA-256(previous_hash + "|" + canonical))
 
-`canonical` is the entry without `hash` as RFC 8785 JSON. For what an entry may hold, that is what
-msgspec writes with sorted names: names are ASCII (so bytes sort as RFC 8785's UTF-16 units do),
-values are text, booleans, nulls and whole numbers within 2^53 (so no number is ever rounded by a
-reader). Everything else is refused here, so that it never reaches a chain that only appends.
+`canonical` is the entry without `hash` as RFC 8785 JSON. For an entry, msgspec writes exactly that
+if it sorts the names. Names are ASCII, so their bytes sort as RFC 8785's UTF-16 units do. Values
+are text, booleans, nulls and whole numbers within 2^53, so no reader rounds a number. Everything
+else is refused here, because an entry can never be removed from a chain.
 
-Source: docs/AUDIT_CHAIN.md, which states the format for outsiders.
+Source: docs/AUDIT_CHAIN.md, which defines the format.
 """
 
 import hashlib
@@ -20,25 +20,25 @@ import msgspec
 from vyrox.errors import EntryError
 
 GENESIS: Final = "0" * 64
-"""What the first entry of a chain names as the hash before it (contract 30)."""
+"""The `previous_hash` of the first entry of a chain (contract 30)."""
 
 ACTION_MEMBERS: Final = frozenset({"tenant_id", "action_type", "host", "approved_by", "dry_run"})
-"""What the caller gives for an entry of the `actions` stream: these, and no others."""
+"""The members that an entry of the `actions` stream has before it is sealed: exactly these."""
 
 STAMPED_MEMBERS: Final = frozenset({"timestamp", "previous_hash", "hash"})
-"""What sealing adds to an entry of either stream."""
+"""The members that sealing adds to an entry of either stream."""
 
 MAX_ENTRY_BYTES: Final = 65_536
-"""Of a sealed entry. Readers take 262,144 characters, which leaves room for `\\u` escapes."""
+"""Largest sealed entry. Readers accept 262,144 characters, which leaves room for `\\u` escapes."""
 
 MAX_WHOLE: Final = 2**53 - 1
-"""Beyond this, readers that hold numbers as doubles see another number. Source: RFC 7493, 2.2."""
+"""Readers that store numbers as doubles would round a larger number. Source: RFC 7493, 2.2."""
 
 MAX_TIMESTAMP: Final = 253_402_300_799
 """The last second of the year 9999: later instants have no `YYYY-MM-DD` to name a daily file."""
 
 Scalar = str | int | bool | None
-"""What a member may hold. No fraction, no nesting."""
+"""The values that a member may have: no fractions, no nested values."""
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
 _decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
@@ -51,9 +51,9 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     """An entry as it is stored and exported.
 
     Attributes:
-        json: The whole entry, `hash` included, in canonical form: one line without its end.
-        hash: The entry's own hash, which the next entry names as its `previous_hash`.
-        timestamp: Unix seconds, as stamped.
+        json: The whole entry with its `hash`, in canonical form: one line without a line end.
+        hash: The entry's own hash. It is the `previous_hash` of the next entry.
+        timestamp: Unix seconds, the same as in `json`.
     """
 
     json: bytes
@@ -62,16 +62,16 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
 
 
 def seal(members: Mapping[str, Scalar], previous_hash: str, timestamp: int) -> Sealed:
-    """Return the entry that follows `previous_hash`, its bytes checked against its hash.
+    """Return the entry that follows `previous_hash`, after a check of its bytes against its hash.
 
     Args:
-        members: The entry without what is stamped here. With `kind` it is an event, else it has
-            exactly `ACTION_MEMBERS`. Text is hashed as given: neither trimmed nor normalized.
-        previous_hash: The head's hash, or `GENESIS`.
-        timestamp: Unix seconds, not before the head's: that is the writer's to see to.
+        members: The entry without `STAMPED_MEMBERS`. With `kind` it is an event, else it has
+            exactly `ACTION_MEMBERS`. Text is hashed as it is: neither trimmed nor normalized.
+        previous_hash: The hash of the chain's newest entry, or `GENESIS`.
+        timestamp: Unix seconds. The writer makes sure that it is not before the newest entry's.
 
     Raises:
-        EntryError: The entry would not verify, or its bytes do not hash to its hash.
+        EntryError: The entry would not verify, or its bytes do not match its hash.
     """
     _check_members(members)
     _check_stamps(previous_hash, timestamp)
@@ -89,25 +89,24 @@ def seal(members: Mapping[str, Scalar], previous_hash: str, timestamp: int) -> S
 
 
 def check_sealed(sealed: Sealed) -> None:
-    """Check that the bytes to be written hash to `sealed.hash`, read as any reader reads them.
+    """Read the bytes as any reader does, and check that they match `sealed.hash`.
 
-    `seal` has done so; a writer that holds entries for long may do so again. One flipped bit in
-    memory is enough to end a chain for good (it ended a certificate log, Yeti 2022), and this is
-    the last moment at which such an entry can still be thrown away.
+    One flipped bit in memory is enough to break a chain for ever: it ended the certificate log Yeti
+    in 2022. This is the last moment at which such an entry can still be discarded.
 
     Raises:
-        EntryError: They do not.
+        EntryError: The bytes do not match the hash.
     """
     try:
         entry = _decoder.decode(sealed.json)
         stated = entry.pop("hash", None)
         recomputed = _hash(str(entry.get("previous_hash")), _encoder.encode(entry))
     except ValueError as exc:
-        raise EntryError("the sealed bytes are no entry") from exc
+        raise EntryError("the sealed bytes are not an entry") from exc
     if not sealed.hash == stated == recomputed:
         raise EntryError("the sealed bytes do not hash to the entry's hash")
     if entry.get("timestamp") != sealed.timestamp:
-        raise EntryError("the sealed bytes have another timestamp")
+        raise EntryError("the sealed bytes have a different timestamp")
 
 
 def _hash(previous_hash: str, canonical: bytes) -> str:
@@ -116,7 +115,7 @@ def _hash(previous_hash: str, canonical: bytes) -> str:
 
 def _check_members(members: Mapping[str, Scalar]) -> None:
     for name, value in members.items():
-        # The exact types: a subclass may encode as something else than it compares as.
+        # The exact types: a subclass may compare as one value and encode as another.
         if type(value) not in _SCALAR_TYPES:
             raise EntryError(f"{name} is of type {type(value).__name__}")
         if type(value) is int and not -MAX_WHOLE <= value <= MAX_WHOLE:
@@ -129,7 +128,7 @@ def _check_members(members: Mapping[str, Scalar]) -> None:
 
 def _check_action(members: Mapping[str, Scalar]) -> None:
     if members.keys() != ACTION_MEMBERS:
-        raise EntryError("an action entry has other members than the documented ones")
+        raise EntryError("an action entry must have exactly the documented members")
     for name, value in members.items():
         if type(value) is not (bool if name == "dry_run" else str):
             raise EntryError(f"{name} is of type {type(value).__name__}")
@@ -140,7 +139,7 @@ def _check_event(members: Mapping[str, Scalar]) -> None:
         if not name.isascii():
             raise EntryError("a member's name is not ASCII")
         if name in STAMPED_MEMBERS:
-            raise EntryError(f"{name} is stamped, not given")
+            raise EntryError(f"{name} is added by sealing and must not be given")
     for name in ("tenant_id", "kind"):
         if type(members.get(name)) is not str:
             raise EntryError(f"{name} is not text")
@@ -156,18 +155,18 @@ def _check_stamps(previous_hash: str, timestamp: int) -> None:
 
 
 Stream = Literal["actions", "events"]
-"""`actions` is what `/audit/export` gives; `events` is everything else, in a chain of its own."""
+"""`/audit/export` returns `actions`. All other entries are `events`, in a chain of their own."""
 
 SERVICE: Final = ""
-"""The tenant of the service's own chain; no tenant can have this name (contract 7)."""
+"""The tenant of the service's own chain. No tenant can have this id (contract 7)."""
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """An entry before it has its place: all its members but timestamp, previous_hash and hash.
+    """An entry before it is sealed: without timestamp, previous_hash and hash.
 
     Attributes:
-        kind: The action type or the kind of event, for whoever filters.
-        members: Without `tenant_id`, which is added.
+        kind: The action type or the kind of event, by which entries are filtered.
+        members: Without `tenant_id`, which the writer adds.
     """
 
     tenant_id: str
@@ -177,7 +176,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """Proof that an entry is committed. Only this module makes one; acting on a host takes one."""
+"""`/audit/export` returns `actions`. All other entries are `events`, in their own chain."""
 
     tenant_id: str
     stream: Stream

@@ -1,14 +1,15 @@
-"""Audit events that no transaction of their own carries: refusals, redeliveries, quarantines.
+"""Audit events that belong to no other transaction: refusals, redeliveries, quarantines.
 
-They are noted at once, without waiting, and written a moment later to the tenant's chain of events.
-A flood cannot fill the disk, nor the memory: of one kind and tenant, what goes beyond PER_SECOND in
-a second is only counted, and so is everything beyond MAX_NOTED while the database is away; one
-event for each kind and tenant then tells how many there were.
+`note` keeps them in memory without waiting, and `flush` writes them a moment later to the tenant's
+chain of events. A flood can fill neither the disk nor the memory. Of each kind and tenant,
+PER_SECOND events in a second are written, and the rest is only counted. While the database is
+unavailable, at most MAX_NOTED events are kept, and the rest is only counted. Later, one event for
+each kind and tenant states the number of the counted ones.
 
-Anybody can cause an event without a credential, and can name tenants. So all of these share one
-budget, of the whole process, and are in the service's own chain, whichever tenant they name
-(contract 47). A budget for each tenant would multiply what is written by the names that are tried,
-and would show in the load which of them exist (contract 3).
+An unauthenticated client can cause events too, and can name any tenant. So these events share one
+budget for the whole process, and are written to the service's own chain (contract 47). With a
+budget for each tenant, a client that tries many names would cause many writes, and the load would
+show which of the names exist (contract 3).
 """
 
 import asyncio
@@ -28,28 +29,28 @@ from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.errors import UnavailableError
 
 PER_SECOND: Final = 10
-"""Events of one (kind, tenant) written in one second."""
+"""How many events of one kind and tenant are written in one second."""
 
 MAX_NOTED: Final = 10_000
-"""Events kept in memory while the database is away."""
+"""How many events are kept in memory while the database is unavailable."""
 
-WRITTEN_AT_ONCE: Final = 256
-"""Events handed to the writer together, so that claims and alerts need not wait behind a flood."""
+MAX_WRITTEN_TOGETHER: Final = 256
+"""How many events are submitted to the writer together. Claims and alerts wait behind no more."""
 
 MAX_TEXT: Final = 256
-"""Characters of one member; a vendor or a stranger chooses some of them."""
-
+"""Characters of one member. Vendors and unauthenticated clients choose some of the texts."""
 
 ENTRY_BYTES: Final = 512
-"""What an entry takes in the database beside the JSON of its members: hashes, columns, indexes."""
+"""Size of an entry in the database without the JSON of its members: hashes, columns, indexes."""
 
-SUMMED_UP: Final = 16
-"""Tenants that have a sum of their own each minute; all others share one."""
+MAX_OWN_SUMS: Final = 16
+"""How many tenants get a sum of their own each minute. All other tenants share one."""
 
 SUMS_INTERVAL_S: Final = 60.0
+"""Time between the first counted event and the sums."""
 
-COUNTED_AT_ONCE: Final = 1000
-"""Events beyond the budget that wait in memory to be counted."""
+MAX_UNCOUNTED: Final = 1000
+"""How many events beyond the budget wait in memory to be counted."""
 
 _DAY_S: Final = 86_400
 
@@ -57,9 +58,9 @@ _json: Final = msgspec.json.Encoder()
 
 
 class Budget:
-    """How many events without a credential are written; those beyond it are counted.
+    """Limits how many events without a credential are written, and counts the rest.
 
-    The steps are the same for every event, whichever tenant it names (contract 3).
+    The steps are the same for every event and every tenant that it names (contract 3).
     """
 
     def __init__(self, per_second: int = 10, bytes_per_day: int = 20_000_000) -> None:
@@ -68,12 +69,12 @@ class Budget:
         self._second = self._day = 0
         self._written = 0  # in this second
         self._written_bytes = 0  # on this day
-        self._beyond: list[tuple[str, str | None]] = []  # kind and tenant of each, to be counted
+        self._beyond: list[tuple[str, str | None]] = []  # kind and tenant of each, not counted yet
         self._counted: Counter[tuple[str, str | None]] = Counter()
         self._counted_since = 0.0
 
     def allows(self, size_bytes: int, now: float) -> bool:
-        """Return whether an event may be written, and take it from the budget."""
+        """Return whether an event may be written. If so, the budget is reduced by it."""
         if self._second != int(now):
             self._second, self._written = int(now), 0
         if self._day != int(now) // _DAY_S:
@@ -88,35 +89,38 @@ class Budget:
 
     def count(self, kind: str, tenant_id: str | None, now: float) -> None:
         """Count an event that is not written."""
-        # Only noted here: a look-up would take longer for one tenant than for another.
+        # Counted later: counting takes longer for some tenants than for others.
         self._beyond.append((kind, tenant_id))
-        if len(self._beyond) >= COUNTED_AT_ONCE:
-            self._count_noted(now)
+        if len(self._beyond) >= MAX_UNCOUNTED:
+            self._count_all(now)
 
-    def _count_noted(self, now: float) -> None:
+    def _count_all(self, now: float) -> None:
         if self._beyond and not self._counted:
             self._counted_since = now
         self._counted.update(self._beyond)
         self._beyond.clear()
 
     def take_sums(self, now: float) -> list[Draft]:
-        """Return an event for each kind and tenant, a minute after the first was counted.
+        """Return the sums as events, if SUMS_INTERVAL_S has passed since the first counted event.
 
-        The tenants with the highest numbers have one each. The others share one, so that sums
-        cannot fill the disk either.
+        The tenants with the highest numbers get an event each. All other tenants share one, so that
+        sums cannot fill the disk either.
         """
-        self._count_noted(now)
+        self._count_all(now)
         if not self._counted or now < self._counted_since + SUMS_INTERVAL_S:
             return []
         ordered = self._counted.most_common()
         self._counted.clear()
         rest: Counter[str] = Counter()
         tenants: Counter[str] = Counter()
-        for (kind, _), number in ordered[SUMMED_UP:]:
+        for (kind, _), number in ordered[MAX_OWN_SUMS:]:
             rest[kind] += number
             tenants[kind] += 1
         return [
-            *(_sum(kind, number, resolved_tenant=of) for (kind, of), number in ordered[:SUMMED_UP]),
+            *(
+                _sum(kind, number, resolved_tenant=tenant_id)
+                for (kind, tenant_id), number in ordered[:MAX_OWN_SUMS]
+            ),
             *(_sum(kind, rest[kind], resolved_tenant=None, tenants=tenants[kind]) for kind in rest),
         ]
 
@@ -126,7 +130,7 @@ def _sum(kind: str, number: int, **members: Scalar) -> Draft:
 
 
 class AuditEvents:
-    """Events waiting to be written; `flush` must be called often, and at the end."""
+    """Events that wait to be written. Call `flush` often, and `close` at the end."""
 
     def __init__(
         self,
@@ -134,11 +138,11 @@ class AuditEvents:
         monotonic: Callable[[], float] = time.monotonic,
         budget: Budget | None = None,
     ) -> None:
-        """Note nothing yet.
+        """Begin without events.
 
         Args:
-            monotonic: Returns seconds; it says which events fall into one second.
-            budget: For the events without a credential.
+            monotonic: Returns seconds. Events with the same whole second share one limit.
+            budget: The limit for events without a credential.
         """
         self._writer = writer
         self._monotonic = monotonic
@@ -147,20 +151,19 @@ class AuditEvents:
         self._second = 0
         self._in_second: Counter[tuple[str, str]] = Counter()
         self._left_out: Counter[tuple[str, str]] = Counter()  # in this second
-        self._to_sum_up: Counter[tuple[str, str]] = Counter()  # in those before
+        self._to_sum_up: Counter[tuple[str, str]] = Counter()  # in earlier seconds
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, kind: str, tenant_id: str, request_id: str | None, **members: Scalar) -> None:
-        """Note an event; `tenant_id` is SERVICE where the request's tenant is not known to exist.
+        """Note an event. `tenant_id` is SERVICE if the request's tenant is not known to exist.
 
-        So the number of chains, and of keys here, is that of real tenants whatever strangers send.
+        So there are no chains and no keys here for tenants that do not exist.
         """
         second = int(self._monotonic())
         if second != self._second:
             self._end_second(second)
         key = (kind, tenant_id)
-        # Made even where it is left out: strangers' names share one budget, and a failure that cost
-        # less for them than for a tenant would tell which of the two it was.
+        # Made even if it is then only counted: the time must not show whether the tenant exists.
         draft = event(kind, tenant_id, request_id, **members)
         if self._in_second[key] < PER_SECOND and len(self._noted) < MAX_NOTED:
             self._in_second[key] += 1
@@ -171,10 +174,11 @@ class AuditEvents:
     def note_unauthenticated(
         self, kind: str, tenant_id: str | None, request_id: str | None, **members: Scalar
     ) -> None:
-        """Note an event that no credential stands behind (contract 47).
+        """Note an event of a request without a valid credential (contract 47).
 
         Args:
-            tenant_id: That the request names, where it is known to exist; a member of the event.
+            tenant_id: The tenant that the request names, or None if it is not known to exist. It
+                becomes a member of the event.
         """
         draft = event(kind, SERVICE, request_id, **members, resolved_tenant=tenant_id)
         size_bytes = len(_json.encode(draft.members)) + ENTRY_BYTES
@@ -191,19 +195,19 @@ class AuditEvents:
         self._left_out.clear()
 
     async def close(self) -> None:
-        """Write what was noted and what was left out up to now. Raises as `flush`."""
+        """Write all noted events and the sums of the counted ones. Raises as `flush`."""
         self._end_second(self._second)
         self._noted += self._budget.take_sums(math.inf)
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what was noted.
+        """Write the noted events.
 
-        A caller that is cancelled leaves the write to go on, and the next call waits for it.
+        If the caller is cancelled, the write continues, and the next call waits for it.
 
         Raises:
-            UnavailableError: Some could not be written, or are not known to be. They are kept for
-                the next call, so one whose commit was not seen may be written twice.
+            UnavailableError: Some events were not written, or are not known to be. They are kept
+                for the next call. An event that was written without our knowing is written twice.
         """
         if len(self._noted) < MAX_NOTED:
             self._noted += self._budget.take_sums(self._monotonic())
@@ -217,17 +221,17 @@ class AuditEvents:
             await asyncio.shield(self._writing)
 
     def _take(self) -> list[Draft]:
-        taken = self._noted[:WRITTEN_AT_ONCE]
+        taken = self._noted[:MAX_WRITTEN_TOGETHER]
         if taken:
-            del self._noted[:WRITTEN_AT_ONCE]
+            del self._noted[:MAX_WRITTEN_TOGETHER]
             return taken
-        # Only now that all the noted ones are written: so a database that stays away costs one
-        # number for each kind and tenant, not one event for each call.
+        # The sums come last, after all noted events. So while the database is unavailable, there is
+        # one number for each kind and tenant, and not one event for each call.
         left_out, self._to_sum_up = self._to_sum_up, Counter()
         return [event(*key, None, not_written=count) for key, count in sorted(left_out.items())]
 
     async def _write(self, drafts: Sequence[Draft]) -> None:
-        # Each is an item of its own, so that one which makes no entry takes no other with it.
+        # One item each, so that an event that is not a valid entry fails alone.
         commits = (
             self._writer.commit(write_events, (draft,), owner=draft.tenant_id) for draft in drafts
         )
@@ -246,10 +250,10 @@ class AuditEvents:
 
 
 def event(kind: str, tenant_id: str, request_id: str | None, **members: Scalar) -> Draft:
-    """Return the draft of an event, its texts made fit for an entry: bounded, and valid UTF-8.
+    """Return the draft of an event. Its texts are shortened to MAX_TEXT and made valid UTF-8.
 
     Args:
-        request_id: The HTTP request's (contract 2), or None where no request told it.
+        request_id: The id of the HTTP request (contract 2), or None if there was no request.
     """
     bounded = {name: _bounded(value) for name, value in members.items()}
     return Draft(
@@ -263,12 +267,12 @@ def event(kind: str, tenant_id: str, request_id: str | None, **members: Scalar) 
 def write_events(
     _connection: Connection, batches: Sequence[tuple[Draft, ...]]
 ) -> list[WorkResult[None]]:
-    """Write events that belong to no other work."""
+    """Return the work of events that belong to no other work: nothing but their entries."""
     return [WorkResult(None, drafts) for drafts in batches]
 
 
 def _bounded(value: Scalar) -> Scalar:
-    # The same steps for None: whether there is a tenant must not show in the time (contract 3).
+    # The same steps for None: the time must not show whether the tenant exists (contract 3).
     text = value if isinstance(value, str) else ""
     if len(text) <= MAX_TEXT and text.isascii():
         return value

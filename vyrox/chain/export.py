@@ -1,4 +1,4 @@
-"""Stream a tenant's entries, oldest first, in constant memory (contract 26)."""
+"""Read the entries of the audit chains page by page, in constant memory (contract 26)."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -12,7 +12,7 @@ from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 
 PAGE: Final = 1000
-"""Entries read by one short transaction, so that a slow reader holds none open."""
+"""How many entries one transaction reads. It is short, so a slow reader keeps none open."""
 
 
 class _Naming(msgspec.Struct):
@@ -21,7 +21,7 @@ class _Naming(msgspec.Struct):
 
 _naming_decoder: Final = msgspec.json.Decoder(_Naming)
 
-# From tenant to tenant along the key, whatever the number of entries.
+# Jumps from tenant to tenant along the key, so the number of entries does not matter.
 _LAST_EVENTS: Final = sa.text("""
 WITH RECURSIVE tenant (id) AS (
     SELECT min(tenant_id) FROM audit_log
@@ -35,14 +35,14 @@ FROM tenant WHERE id IS NOT NULL
 
 
 async def pages(database: Database, tenant_id: str, stream: Stream) -> AsyncIterator[list[bytes]]:
-    """Yield the entries that were committed when this began, as JSON, a page at a time.
+    """Yield one chain's entries as JSON, page by page: those that were committed at the start.
 
-    Entries are only ever appended, so the number of the last one is as good as a snapshot. No page
-    is empty, not even where somebody has deleted a thousand rows on end: what is left is still an
-    export, and whoever verifies it is told what is missing.
+    Entries are only appended, so the number of the last one at the start is the limit. No page is
+    empty. Even if somebody has deleted a thousand rows in sequence, the export has the remaining
+    entries, and a verifier reports what is missing.
 
     Raises:
-        DatabaseUnavailableError: The export ends in the middle.
+        DatabaseUnavailableError: The export is incomplete.
     """
     last = await database.read(_length, tenant_id, stream)
     for after in range(0, last, PAGE):
@@ -70,10 +70,10 @@ def _page(
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which events; None is any. `since` is Unix seconds.
+    """A filter for events. None accepts all; `since` is Unix seconds.
 
-    The events of a tenant are those of its chain, and those of the service's that name it as their
-    `resolved_tenant` (contract 47).
+    The events of a tenant are those of its chain, and those of the service's chain that name it as
+    their `resolved_tenant` (contract 47).
     """
 
     tenant_id: str | None
@@ -84,15 +84,15 @@ class Wanted(msgspec.Struct, frozen=True):
 async def events(
     database: Database, wanted: Wanted, seen: dict[str, int]
 ) -> AsyncIterator[list[bytes]]:
-    """Yield the events of all chains in order of time, as JSON, a page at a time.
+    """Yield the events of all chains as JSON, page by page, in order of time.
 
-    They are those that were committed when this began. Without that limit, one that is committed
-    between two pages could be passed over for good: it may belong to a second that is behind the
-    reader, while its chain's next event is ahead.
+    Only events that were committed at the start are yielded. Without that limit, an event that is
+    committed between two pages could be lost: its second may be before the page, while the next
+    event of its chain is after it.
 
     Args:
-        seen: Per tenant, the sequence of the last event given. Events up to it are left out, and it
-            is brought up to date, so that a later call gives what has come since.
+        seen: Per tenant, the sequence of the last event that was yielded. Events up to it are left
+            out. It is updated, so that a later call yields only newer events.
     """
     last, until = await database.read(_last_events)
     after = (wanted.since, "", 0)
@@ -109,7 +109,7 @@ def _concerns(entry: bytes, chain: str, tenant_id: str | None) -> bool:
     try:
         return _naming_decoder.decode(entry).resolved_tenant == tenant_id
     except ValueError:
-        return True  # it was changed; whoever reads it must be told
+        return True  # somebody changed it: the reader must see it
 
 
 def _last_events(connection: Connection) -> tuple[dict[str, int], int]:

@@ -1,7 +1,8 @@
-"""Verify a tenant's chains where they are, in the database.
+"""Verify a tenant's chains in the database.
 
-The entries are verified as an outsider verifies an export, and so is what stands beside each in its
-row: the service finds a chain's head by it, so another hash there makes the next link a wrong one.
+The entries are verified in the same way as an export. The other columns of each row are compared
+with the entry too: the service reads a chain's head from them, so a wrong hash there would break
+the next link.
 """
 
 from collections.abc import AsyncGenerator
@@ -18,7 +19,7 @@ from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 
 PAGE: Final = 1000
-"""Rows read by one short transaction."""
+"""How many rows one transaction reads. It is short, so that it blocks nothing."""
 
 STREAMS: Final[tuple[Stream, ...]] = ("actions", "events")
 
@@ -36,10 +37,10 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 async def verify_tenant(database: Database, tenant_id: str) -> dict[Stream, Result]:
-    """Return what each chain of the tenant that has entries consists of, or where it fails.
+    """Return a report of each of the tenant's chains that has entries, or its first problem.
 
     Raises:
-        DatabaseUnavailableError: Not everything could be read.
+        DatabaseUnavailableError: The database could not be read to the end.
     """
     found: dict[Stream, Result] = {}
     for stream in STREAMS:
@@ -63,7 +64,7 @@ async def _verify(database: Database, tenant_id: str, stream: Stream) -> Report:
 
 
 async def _rows(database: Database, tenant_id: str, stream: Stream) -> AsyncGenerator[_Row]:
-    after = -(2**63)  # numbers below 1 are the writer's no more than gaps are
+    after = -(2**63)  # the writer never uses a number below 1, so one is found as a gap is
     while page := await database.read(_rows_after, tenant_id, stream, after):
         for row in page:
             yield row
@@ -91,4 +92,4 @@ def _check_row(row: _Row, number: int, tenant_id: str, stream: Stream) -> None:
         ("hash", row.hash, entry["hash"]),
     ):
         if in_row != in_entry:
-            raise TamperedError(number, f"its row has another {name} than the entry itself")
+            raise TamperedError(number, f"its row has a different {name} from the entry itself")

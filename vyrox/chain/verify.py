@@ -1,28 +1,28 @@
 #!/usr/bin/env python3
-"""Verify a Vyrox audit export with nothing of Vyrox: one file, standard library, Python 3.9+.
+"""Verify a Vyrox audit export without Vyrox: one file, standard library, Python 3.9+.
 
     python3 -I verify_audit.py [--links-only] [--json] FILE|DIR|-
 
-With `-I`, and without it too, no file that lies beside this one is imported.
+With or without `-I`, no other file in this file's directory is imported.
 
-FILE is what `/audit/export` answered (a JSON array, or lines), `-` the same on standard input, and
-DIR holds daily files, `audit-YYYY-MM-DD.jsonl`, through which one chain runs. For every entry, in
-order, and holding only one at a time:
+FILE is a response of `/audit/export` (a JSON array, or lines). `-` is the same on standard input.
+DIR has daily files, `audit-YYYY-MM-DD.jsonl`, with one chain through all of them. The verifier
+reads one entry at a time, in order, and checks that
 
- 1. it is one JSON object in UTF-8, and no member stands in it twice;
- 2. it has the members of its stream, each of its type: exactly eight for an action;
- 3. it is of the tenant and of the stream of the first entry;
+ 1. it is one JSON object in UTF-8, and no member occurs twice;
+ 2. it has the members of its stream, each with the right type: exactly eight for an action;
+ 3. it has the tenant and the stream of the first entry;
  4. its `hash` is SHA-256 of its `previous_hash`, a bar and its canonical JSON without `hash`;
- 5. its `previous_hash` is the `hash` of the entry before, or 64 zeros for the first;
- 6. its `timestamp` is not before that of the entry before, and in a daily file is of that day;
- 7. nothing is cut short: an array is closed, and nothing follows it.
+ 5. its `previous_hash` is the `hash` of the entry before it, or 64 zeros for the first;
+ 6. its `timestamp` is not before that of the entry before it, and in a daily file is on that day;
+ 7. the export is complete: an array is closed, and nothing follows it.
 
-Exit status: 0 the links hold and `--links-only` was asked; 1 tampered with, or unreadable; 2 wrong
-usage, or nothing there to check; 3 the links hold, but without a checkpoint that does not show that
-the end is there, or that this chain was not written anew as a whole.
+Exit status: 0: the links hold, and `--links-only` was given. 1: tampered with, or unreadable. 2:
+wrong usage, or nothing to check. 3: the links hold, but there is no checkpoint. So it is
+not shown that the end is there, or that the chain was not replaced as a whole.
 
-Source: docs/AUDIT_CHAIN.md, format 1. `vyrox.chain.entry` writes what this reads; the two share no
-code, so that a mistake in one is not repeated in the other.
+Source: docs/AUDIT_CHAIN.md, format 1. `vyrox.chain.entry` writes these entries. The two modules
+share no code, so a mistake in one is not repeated in the other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    # The directory of this file is that of an export, where a json.py could be put beside it.
+    # This file is often copied next to an export, where somebody may have put a json.py.
     del sys.path[0]
 
 import argparse
@@ -54,7 +54,7 @@ MAX_TIMESTAMP = 253_402_300_799
 """The last second of the year 9999."""
 
 MAX_ENTRY_CHARACTERS = 262_144
-"""An entry has at most 65,536 bytes; this leaves room for indentation and escapes."""
+"""Longest entry. It has at most 65,536 bytes; the rest is for indentation and escapes."""
 
 CHUNK_BYTES = 65_536
 DAY_S = 86_400
@@ -84,7 +84,7 @@ EVENT_TYPES = {
 _SCALAR_TYPES = frozenset({str, int, bool, type(None)})
 _DAILY_FILE = re.compile(r"audit-([0-9]{4}-[0-9]{2}-[0-9]{2})\.jsonl")
 _SPACE = " \t\n\r"
-"""All that JSON takes for white space; `str.strip` alone takes more."""
+"""White space in JSON. `str.strip` alone would remove other characters too."""
 
 _NO_SPACE = re.compile(r"[^ \t\n\r]")
 _STRING_OR_END = re.compile(r'["}]|\\.', re.DOTALL)
@@ -92,7 +92,7 @@ _STRING_OR_END = re.compile(r'["}]|\\.', re.DOTALL)
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
-"""With `ensure_ascii=True`, the default, a host that is not ASCII would give another hash."""
+"""With `ensure_ascii=True`, the default, a host that is not ASCII would change the hash."""
 
 _quote: Callable[[Any], str] = json.encoder.encode_basestring
 
@@ -100,13 +100,13 @@ Entry = dict[str, object]
 
 
 class TamperedError(Exception):
-    """The first problem of a chain: what was changed, is missing, or cannot be read.
+    """The first problem of a chain: an entry that was changed, is missing or cannot be read.
 
     Attributes:
-        number: The entry it shows at, counted from 1. The entries before it hold.
-        reason: What is wrong with that entry, in ASCII whatever the entry holds.
-        file: The file's name and
-        line: the line that the entry begins on, from 1; both None where entries came one by one.
+        number: The number of that entry, from 1. The links of the entries before it hold.
+        reason: The problem, always in ASCII.
+        file: The name of the file, or None if the entries were given one by one.
+        line: The line on which the entry begins, from 1, or None as `file`.
     """
 
     def __init__(
@@ -120,15 +120,15 @@ class TamperedError(Exception):
 
 
 class NothingToCheckError(Exception):
-    """There is no file, or none with anything in it. Its text says so, in ASCII."""
+    """There is no file, or it is empty. The text is ASCII."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a chain whose links hold consists of.
+    """A description of a chain whose links hold.
 
     Attributes:
-        stream: `actions` or `events`; like tenant and times, None for a chain without entries.
+        stream: `actions` or `events`. Stream, tenant and times are None without entries.
         last_hash: `GENESIS` for a chain without entries.
     """
 
@@ -141,11 +141,11 @@ class Report:
 
 
 class _RefusedError(ValueError):
-    """What is being read is no entry of this chain."""
+    """The text is not the next entry of this chain."""
 
 
 class Chain:
-    """The entries added so far, every one of which is linked to the one before it."""
+    """The entries that were added so far. Each is linked to the one before it."""
 
     def __init__(self) -> None:
         self.entries = 0
@@ -156,7 +156,7 @@ class Chain:
         self._last_timestamp: int | None = None
 
     def add(self, entry: bytes | str) -> None:
-        """Verify the next entry, which is given as JSON.
+        """Verify the next entry, as JSON.
 
         Raises:
             TamperedError: It is not the next entry, and was not added.
@@ -167,10 +167,10 @@ class Chain:
             raise TamperedError(self.entries + 1, str(exc)) from None
 
     def add_decoded(self, entry: Entry, day: range | None = None) -> None:
-        """Verify the next entry as this module decodes it, and take its `hash` out of it.
+        """Verify the next entry, decoded by this module, and remove its `hash` from it.
 
         Args:
-            day: The seconds of the daily file that the entry stands in.
+            day: The seconds of the day, for an entry of a daily file.
 
         Raises:
             _RefusedError: It is not the next entry, and was not added.
@@ -203,7 +203,7 @@ class Chain:
         self._last_timestamp = timestamp
 
     def report(self) -> Report:
-        """Return what has been shown so far."""
+        """Return a description of the entries so far."""
         return Report(
             self.entries,
             self._stream,
@@ -215,7 +215,7 @@ class Chain:
 
 
 def _hash(entry: Entry) -> str:
-    """Return the hash of an entry whose members were checked, and which lacks its `hash`."""
+    """Return the hash of an entry without `hash`, whose members were checked."""
     try:
         return hashlib.sha256(f"{entry['previous_hash']}|{_canonical(entry)}".encode()).hexdigest()
     except UnicodeEncodeError:
@@ -223,9 +223,9 @@ def _hash(entry: Entry) -> str:
 
 
 def _canonical(entry: Entry) -> str:
-    """Return RFC 8785 of the entry: for what an entry may hold, what `_ENCODER` writes.
+    """Return the entry as RFC 8785 JSON. For every valid entry, `_ENCODER` writes that.
 
-    An action, whose members are known, is put together here, in a quarter of the time.
+    For an action, whose members are known, this function does it in a quarter of the time.
     """
     if "kind" in entry:
         return _ENCODER.encode(entry)
@@ -241,7 +241,7 @@ def _canonical(entry: Entry) -> str:
 
 
 def _check_members(entry: Entry) -> tuple[str, str, int]:
-    """Return the entry's stream, tenant and timestamp, once all its members are as they must be."""
+    """Check all members, and return the entry's stream, tenant and timestamp."""
     stream, types = ("events", EVENT_TYPES) if "kind" in entry else ("actions", ACTION_TYPES)
     for name, expected in types.items():
         if name not in entry:
@@ -270,13 +270,13 @@ def _check_event_members(entry: Entry) -> None:
 def _pairs(pairs: list[tuple[str, object]]) -> Entry:
     entry = dict(pairs)
     if len(entry) != len(pairs):
-        # Readers differ in which of the two they take, so what it says depends on the reader.
+        # Some readers use the first of the two, and some the second.
         raise _RefusedError("it has a member twice")
     return entry
 
 
 def _whole_number(digits: str) -> int:
-    # By length first: to convert a million digits takes seconds.
+    # First the length: converting a million digits takes seconds.
     if len(digits) > MAX_DIGITS or not -MAX_WHOLE <= int(digits) <= MAX_WHOLE:
         raise _RefusedError("it has a number beyond 2^53 - 1")
     return int(digits)
@@ -318,7 +318,7 @@ def _not_json(exc: ValueError | RecursionError) -> _RefusedError:
 
 
 class _Text:
-    """The text of a file, of which one entry and one chunk at most are held."""
+    """The text of a file. At most one entry and one chunk are in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.held = ""
@@ -329,11 +329,11 @@ class _Text:
         self._problem: str | None = None
 
     def line(self) -> int:
-        """Return the number of the present line, from 1. Only a line feed ends a line."""
+        """Return the number of the line at `at`, from 1. Only a line feed ends a line."""
         return self._lines_dropped + self.held.count("\n", 0, self.at) + 1
 
     def read_on(self) -> bool:
-        """Drop what stands before `at` and hold more of the file; False at its end."""
+        """Drop the text before `at` and read more of the file. Return False at its end."""
         if len(self.held) - self.at > MAX_ENTRY_CHARACTERS:
             raise _RefusedError(f"it is longer than {MAX_ENTRY_CHARACTERS} characters")
         if self._problem is not None:
@@ -352,12 +352,12 @@ class _Text:
         try:
             return self._utf8.decode(chunk, final=not chunk), not chunk
         except UnicodeDecodeError as exc:
-            # What stands before the bad byte is handed out first: its entries come first.
+            # The text before the bad byte is returned first, because its entries come first.
             self._problem = "it is not UTF-8" if chunk else "the export is cut short within it"
             return exc.object[: exc.start].decode(), False
 
     def next_mark(self) -> str:
-        """Go to the next character that is no white space and return it; "" at the end."""
+        """Go to the next character that is not white space, and return it; "" at the end."""
         while True:
             found = _NO_SPACE.search(self.held, self.at)
             if found is not None:
@@ -368,7 +368,7 @@ class _Text:
                 return ""
 
     def ends_object(self) -> bool:
-        """Return whether the object that begins at `at` ends within what is held."""
+        """Return whether the object that begins at `at` ends within `held`."""
         in_string = False
         for found in _STRING_OR_END.finditer(self.held, self.at):
             if found.group() == '"':
@@ -379,14 +379,14 @@ class _Text:
 
 
 def _entries(text: _Text) -> Iterator[Entry]:
-    """Return the entries of an array or of lines, while `text` stands at the start of each."""
+    """Yield the entries of an array or of lines. Meanwhile `text.at` is the start of the entry."""
     return _array(text) if text.next_mark() == "[" else _lines(text)
 
 
 def _lines(text: _Text) -> Iterator[Entry]:
     more = True
     while more:
-        # Not `splitlines`: it would also split at characters that stand within strings.
+        # Not `splitlines`, which also splits at characters that strings may contain.
         end = text.held.find("\n", text.at)
         if end < 0:
             more = text.read_on()
@@ -418,14 +418,14 @@ def _array(text: _Text) -> Iterator[Entry]:
     if not mark:
         raise _RefusedError("the export is cut short before it: no closing bracket")
     if mark != "]":
-        raise _RefusedError(f"{mark!a} stands before it instead of a comma")
+        raise _RefusedError(f"{mark!a} is before it instead of a comma")
     text.at += 1
     if text.next_mark():
         raise _RefusedError("it follows the end of the array")
 
 
 def _object(text: _Text) -> tuple[Entry, int]:
-    """Return the array's next entry and where it ends in what is held then."""
+    """Return the next entry of the array, and its end in `held`."""
     mark = text.next_mark()
     if not mark:
         raise _RefusedError("the export is cut short before it")
@@ -444,7 +444,7 @@ def _object(text: _Text) -> tuple[Entry, int]:
 
 
 def verify_entries(entries: Iterable[bytes | str]) -> Report:
-    """Return what a whole chain consists of, whose entries are given as JSON, first to last.
+    """Verify a whole chain, whose entries are given as JSON, and return its description.
 
     Raises:
         TamperedError: At the first entry that does not follow from those before it.
@@ -456,12 +456,12 @@ def verify_entries(entries: Iterable[bytes | str]) -> Report:
 
 
 def verify_path(path: str) -> Report:
-    """Return what the chain in a file, in a directory of daily files or on `-` consists of.
+    """Verify the chain in a file, in a directory of daily files or on `-`; return its description.
 
     Raises:
         TamperedError: At the first entry that does not follow from those before it, or that
             cannot be read.
-        NothingToCheckError: There is no such file, or nothing in it.
+        NothingToCheckError: There is no such file, or it is empty.
     """
     chain = Chain()
     try:
@@ -479,15 +479,15 @@ def verify_path(path: str) -> Report:
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
-    """Open a regular file to be read: a pipe or a device could wait, or never end.
+    """Open a regular file for reading. A pipe or a device could block, or never end.
 
     Args:
         follow: Whether `path` may be a link.
 
     Raises:
-        OSError: It is no regular file, or cannot be opened.
+        OSError: It is not a regular file, or cannot be opened.
     """
-    # Systems that lack these have no such files.
+    # Systems without these flags do not have such files.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -529,7 +529,7 @@ def _verify_daily_file(chain: Chain, directory: str, name: str, day: range) -> N
     except NothingToCheckError:
         pass
     if chain.entries == before:
-        # A daily file is made for its first entry.
+        # The file of a day is made with its first entry, so it is never empty.
         raise TamperedError(before + 1, "its file was emptied", name, 1)
 
 
@@ -553,10 +553,10 @@ def _utc(timestamp: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify what the command line names, say what was shown, and return the exit status."""
+    """Verify the export that the command line names, print the result, return the exit status."""
     parser = argparse.ArgumentParser(
         description="Verify the hash chain of a Vyrox audit export.",
-        epilog="exit status: 0 links hold and --links-only was asked; 1 tampered with or "
+        epilog="exit status: 0 links hold and --links-only was given; 1 tampered with or "
         "unreadable; 2 wrong usage or nothing to check; 3 links hold, no checkpoint was given",
         allow_abbrev=False,
     )
@@ -566,7 +566,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="an export, a directory of daily files, or standard input",
     )
     parser.add_argument(
-        "--links-only", action="store_true", help="ask for no more than that the links hold"
+        "--links-only",
+        action="store_true",
+        help="exit with 0 if the links hold, without a checkpoint",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
@@ -606,14 +608,15 @@ def _run(path: str, links_only: bool) -> tuple[int, dict[str, object], list[str]
         {"result": "links hold" if report.entries else "empty", **asdict(report)},
         [
             *_shown(report),
-            "NOT SHOWN, for want of a checkpoint: a cut tail or a rewrite would look the same",
+            "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
+            "chain was not replaced as a whole",
         ],
     )
 
 
 def _shown(report: Report) -> list[str]:
     if report.first_timestamp is None or report.last_timestamp is None:
-        return ["EMPTY: 0 entries, so there was no link to check"]
+        return ["EMPTY: 0 entries, so there are no links to check"]
     return [
         f"{report.entries} entries of tenant {report.tenant_id!a}, stream {report.stream}",
         f"first {_utc(report.first_timestamp)}, last {_utc(report.last_timestamp)}",
