@@ -28,11 +28,11 @@ TENANT = "acme-corp"
 
 Entry = dict[str, object]
 Place = tuple[str, Stream]
-"""Names a chain: the tenant and the stream."""
+"""The tenant and the stream of a chain."""
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that moves only when it is set."""
 
     def __init__(self, now: float = NOW) -> None:
         self.now = now
@@ -42,16 +42,16 @@ class Clock:
 
 
 class FaultyDatabase:
-    """A real store whose writes are counted, and can be held back or made to fail.
+    """A real store that counts its writes, and can delay them or make them fail.
 
     Attributes:
-        writes: How many were begun.
-        faults: What happens to a write of this number, counted from 1: it fails before anything is
-            done, or after its commit, which its caller then does not learn of.
-        error: What a write fails with.
-        always: What happens to every write; with `before` the store is away, for reads as well.
-        gate: A write begins once it is set, which it is at first.
-        began: Set by each write before it waits for the gate.
+        writes: How many writes have begun.
+        faults: By the number of a write, from 1: it fails before it does anything, or after its
+            commit.
+        error: The error of a failed write.
+        always: The fault of every write. With `before`, reads fail too.
+        gate: A write waits until this is set. It is set at first.
+        began: Each write sets this before it waits for the gate.
     """
 
     def __init__(self, database: Database) -> None:
@@ -121,7 +121,7 @@ def noted(number: int, tenant_id: str = TENANT) -> Draft:
 async def entries(
     database: Database, tenant_id: str = TENANT, stream: Stream = "actions"
 ) -> list[Entry]:
-    """Return what the export of a chain holds, once the verifier has accepted it."""
+    """Export a chain, verify it, and return its entries."""
     chain = Chain()
     found: list[Entry] = []
     async for page in pages(database, tenant_id, stream):
@@ -134,13 +134,13 @@ async def entries(
 async def events(
     database: Database, tenant_id: str = TENANT, kind: str | None = None
 ) -> list[Entry]:
-    """Return a tenant's events, of one kind where that is given, in the chain's order."""
+    """Return a tenant's events, of one kind if it is given, in the order of the chain."""
     found = await entries(database, tenant_id, "events")
     return [entry for entry in found if kind in (None, entry["kind"])]
 
 
 async def verified_chains(database: Database) -> dict[Place, list[str]]:
-    """Return the hashes of every chain there is, in order, once each has been verified."""
+    """Verify every chain in the database, and return their hashes in order."""
     return {
         place: [str(entry["hash"]) for entry in await entries(database, *place)]
         for place in await database.read(_places)

@@ -1,4 +1,4 @@
-"""The audit log is append-only: the database itself refuses anything else, whoever asks."""
+"""The audit log is append-only: the database refuses every other change, from any client."""
 
 import contextlib
 import sqlite3
@@ -54,7 +54,7 @@ def run(connection: Connection, statement: str) -> None:
 
 
 async def written(database: Database) -> list[dict[str, object]]:
-    """Write two entries and return them as they are exported."""
+    """Write two entries; return them as exported."""
     await database.write(append, (action("a"), action("b")), NOW)
     return await entries(database)
 
@@ -73,7 +73,7 @@ async def test_audit_log_change_is_refused_as_a_broken_constraint_and_not_as_an_
 
 @pytest.fixture
 def sqlite_connection(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of somebody else's, without the settings that the service gives its own."""
+    """A connection of another program, without the settings of the service's connections."""
     with contextlib.closing(sqlite3.connect(data_dir / "vyrox.db")) as connection:
         yield connection
 
@@ -91,10 +91,10 @@ async def test_audit_log_sqlite_change_by_another_program_is_refused(
         assert await entries(database) == before
 
 
-async def test_audit_log_goes_on_after_a_row_with_an_odd_number(
+async def test_audit_log_continues_after_a_row_with_number_minus_one(
     data_dir: Path, sqlite_connection: sqlite3.Connection
 ) -> None:
-    """SQLite shows -1 to a trigger where an INSERT states no number."""
+    """In an INSERT without a row number, a trigger sees -1."""
     async with open_database(None, data_dir) as database:
         before = await written(database)
         sqlite_connection.execute(

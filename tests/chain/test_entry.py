@@ -80,7 +80,7 @@ hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["entry"]["action_type"]))
-def test_seal_gives_the_hashes_of_the_vectors_contract_31(vector: Vector) -> None:
+def test_seal_returns_the_hashes_of_the_vectors_contract_31(vector: Vector) -> None:
     entry = vector["entry"]
     members = {name: entry[name] for name in ACTION_MEMBERS}
     sealed = seal(members, cast(str, entry["previous_hash"]), cast(int, entry["timestamp"]))
@@ -154,11 +154,11 @@ def without(members: Mapping[str, Scalar], name: str) -> dict[str, Scalar]:
 
 
 class Text(str):
-    """A subclass, which could compare and encode as different things."""
+    """A subclass, which could compare as one value and encode as another."""
 
 
 class Word(StrEnum):
-    """An enumeration, whose members are text by inheritance."""
+    """An enumeration whose members are text."""
 
     ONE = "one"
 
@@ -239,7 +239,7 @@ def test_seal_says_which_member_but_not_what_it_holds() -> None:
 
 
 class FaultyEncoder:
-    """Stands for memory that fails: it flips a bit of the second encoding, the final bytes."""
+    """Simulates failing memory: it changes a bit of the second encoding, the final bytes."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -250,7 +250,7 @@ class FaultyEncoder:
         return encoded.replace(b"workstation", b"workstatiom") if self.calls == 2 else encoded
 
 
-def test_seal_refuses_bytes_that_changed_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seal_refuses_bytes_that_changed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vyrox.chain.entry._encoder", FaultyEncoder())
     with pytest.raises(EntryError, match="do not hash"):
         seal(ACTION, GENESIS, 0)

@@ -1,4 +1,4 @@
-"""Audit events of their own: noted at once, written a moment later, never a flood (contract 27)."""
+"""Audit events without a transaction: noted at once, written later, limited (contract 27)."""
 
 import asyncio
 import itertools
@@ -58,7 +58,7 @@ async def test_note_is_written_with_the_next_flush_in_order_contract_27(
     ]
 
 
-async def test_note_beyond_ten_a_second_is_told_as_one_number(database: Database) -> None:
+async def test_note_beyond_ten_a_second_is_written_as_one_number(database: Database) -> None:
     clock = Clock(1000.0)
     async with running_writer(database) as writer:
         noting = AuditEvents(writer, clock)
@@ -82,7 +82,9 @@ async def test_note_beyond_ten_a_second_is_told_as_one_number(database: Database
     assert summary(await events(database, "other-corp")) == written
 
 
-async def test_flush_while_the_database_is_away_keeps_all_for_later(database: Database) -> None:
+async def test_flush_while_the_database_is_unavailable_keeps_all_for_later(
+    database: Database,
+) -> None:
     faulty = FaultyDatabase(database)
     async with running_writer(faulty) as writer:
         noting = AuditEvents(writer, Clock())
@@ -99,7 +101,7 @@ async def test_flush_while_the_database_is_away_keeps_all_for_later(database: Da
 
 
 async def test_flush_with_a_commit_that_was_not_seen_writes_again(database: Database) -> None:
-    """Twice is better than not at all."""
+    """An event may be written twice, but is never lost."""
     faulty = FaultyDatabase(database)
     async with running_writer(faulty) as writer:
         noting = AuditEvents(writer, Clock())
@@ -112,14 +114,14 @@ async def test_flush_with_a_commit_that_was_not_seen_writes_again(database: Data
 
 
 async def turns() -> None:
-    """Let everything get as far as it can without the database."""
+    """Let every task run until it waits for the database."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_flush_cancelled_goes_on_and_writes_once(database: Database, others: int) -> None:
-    """Whether its events are being written, or wait behind another write."""
+async def test_flush_cancelled_continues_and_writes_once(database: Database, others: int) -> None:
+    """Both while its events are written and while they wait behind another write."""
     faulty = FaultyDatabase(database)
     faulty.gate.clear()
     async with running_writer(faulty) as writer:
@@ -146,7 +148,7 @@ async def test_flush_called_twice_at_once_writes_once(database: Database) -> Non
     assert summary(await events(database)) == ["0", "1", "2", "3", "4"]
 
 
-async def test_flush_event_that_makes_no_entry_takes_no_other_with_it(database: Database) -> None:
+async def test_flush_event_that_is_not_a_valid_entry_fails_alone(database: Database) -> None:
     lost = log.counts["audit.event_lost"]
     async with running_writer(database) as writer:
         noting = AuditEvents(writer, Clock())
@@ -158,7 +160,7 @@ async def test_flush_event_that_makes_no_entry_takes_no_other_with_it(database: 
     assert log.counts["audit.event_lost"] == lost + 1
 
 
-async def test_note_beyond_what_memory_may_hold_is_told_as_a_number(
+async def test_note_beyond_the_memory_limit_is_written_as_a_number(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_events, "MAX_NOTED", 6)
@@ -183,14 +185,14 @@ def fail(noting: AuditEvents, tenant_id: str | None, count: int) -> None:
 
 
 def numbers(entries: list[Entry]) -> list[tuple[object, object]]:
-    """Return whom each event names, and for how many it stands."""
+    """Return the tenant of each event, and how many events it represents."""
     return [(entry["resolved_tenant"], entry.get("not_written", 1)) for entry in entries]
 
 
 async def test_events_without_a_credential_share_one_budget_contract_47(
     database: Database,
 ) -> None:
-    """Whichever tenants they name: in the service's chain, and a sum for each once a minute."""
+    """For all tenants together: in the service's chain, with a sum for each once a minute."""
     clock = Clock(1000.0)
     async with running_writer(database) as writer:
         noting = AuditEvents(writer, clock, Budget(per_second=3))
@@ -216,7 +218,7 @@ async def test_events_without_a_credential_share_one_budget_contract_47(
 async def test_events_without_a_credential_take_so_many_bytes_a_day_contract_47(
     database: Database,
 ) -> None:
-    """And the sums of many tenants are few: their names are an attacker's to choose from."""
+    """There are few sums for many tenants, because an attacker can choose the names."""
     clock = Clock(0.0)
     async with running_writer(database) as writer:
         noting = AuditEvents(writer, clock, Budget(1000, bytes_per_day=3000))
@@ -259,7 +261,7 @@ a_step = st.one_of(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(a_step, max_size=20))
-async def test_note_and_flush_tell_of_each_once_however_they_alternate(
+async def test_note_and_flush_write_each_once_in_any_order(
     database: Database, steps: list[tuple[str, int] | str]
 ) -> None:
     tenant_id = f"example-{next(_examples)}"
@@ -285,12 +287,12 @@ async def test_note_and_flush_tell_of_each_once_however_they_alternate(
                     await asyncio.gather(noting.flush(), return_exceptions=True)
                     faulty.always = None
             await noting.close()
-    told: Counter[object] = Counter()
+    written: Counter[object] = Counter()
     for entry in await events(database, tenant_id):
         number = entry.get("not_written", 1)
         assert isinstance(number, int)
-        told[entry["kind"]] += number
-    assert told == noted
+        written[entry["kind"]] += number
+    assert written == noted
 
 
 @example(text="\ud800" * 100_000, name="\0" * 100_000)

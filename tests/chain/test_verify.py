@@ -1,4 +1,4 @@
-"""Verification of an export by somebody who has nothing but the export (contract 30 and 31)."""
+"""Verification of an export with nothing but the export (contract 30 and 31)."""
 
 import ast
 import hashlib
@@ -78,7 +78,7 @@ def lines(entries: Iterable[bytes]) -> bytes:
 
 
 def rehashed(entry: Mapping[str, object]) -> Object:
-    """Return the entry with the hash that its content has, whatever it holds."""
+    """Return the entry with the right hash of its content, valid or not."""
     content = {name: value for name, value in entry.items() if name != "hash"}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     text = f"{content.get('previous_hash')}|{canonical}".encode("utf-8", "surrogatepass")
@@ -105,7 +105,7 @@ def run_on(export: bytes, *options: str) -> tuple[int, Object]:
 
 
 def run_process(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run the verifier as an auditor does: by itself, isolated from what is installed."""
+    """Run the verifier as an auditor does: alone, without installed packages."""
     return subprocess.run(
         [sys.executable, "-I", "-S", str(VERIFIER), *arguments],
         input=given,
@@ -116,7 +116,7 @@ def run_process(*arguments: str, given: bytes = b"") -> subprocess.CompletedProc
 
 
 def problem(entries: Iterable[bytes | Object]) -> TamperedError:
-    """Return what the verifier finds; entries that are no bytes are encoded first."""
+    """Return the problem that the verifier finds. Entries that are not bytes are encoded first."""
     with pytest.raises(TamperedError) as caught:
         verify_entries(
             entry if isinstance(entry, bytes) else json.dumps(entry) for entry in entries
@@ -206,7 +206,7 @@ def test_main_takes_every_form_of_an_export_contract_26(export: bytes) -> None:
 
 @pytest.mark.parametrize("entry", range(3))
 def test_main_takes_an_export_of_any_alignment(entry: int) -> None:
-    # Each character of the entry stands once where one read ends and the next begins.
+    # Each character of the entry is once at the end of one read and the start of the next.
     export = b"[\n" + b",\n".join(ENTRIES) + b"]"
     start = export.index(ENTRIES[entry])
     for offset in range(start, start + len(ENTRIES[entry]) + 3):
@@ -268,7 +268,7 @@ SECOND_EVENT: Object = json.loads(chain(2, event)[1])
     ],
 )
 def test_verify_entries_refuses_an_action_rehashed(changed: Object, reason: str) -> None:
-    # The hash is made anew, so that nothing but what is tested is wrong with the entry.
+    # With a new hash, the only thing wrong with the entry is what is tested.
     found = problem([ENTRIES[0], rehashed(changed), ENTRIES[2]])
     assert (found.number, reason in found.reason) == (2, True), found.reason
     assert found.reason.isascii()
@@ -422,7 +422,7 @@ def edit(entries: list[bytes], at: int, to: int) -> None:
 
 
 def edit_and_rehash(entries: list[bytes], at: int, to: int) -> None:
-    # Not the last one: that is a rewritten tail, which links do not show.
+    # Not the last one: that would be a rewritten tail, which links do not show.
     at = min(at, len(entries) - 2)
     entries[at] = json.dumps(rehashed(json.loads(entries[at]) | {"host": f"h{to}"})).encode()
 
@@ -563,7 +563,7 @@ def test_main_refuses_hostile_input(export: bytes, reason: str) -> None:
         pytest.param(b"]\xc3", "cut short", id="reject_half_a_character"),
     ],
 )
-def test_main_refuses_what_stands_behind_the_second_entry(behind: bytes, reason: str) -> None:
+def test_main_refuses_what_follows_the_second_entry(behind: bytes, reason: str) -> None:
     status, result = run_on(b"[" + b",".join(ENTRIES[:2]) + behind)
     assert (status, result["entry"]) == (verify.TAMPERED, 3)
     assert reason in str(result["reason"])
@@ -664,7 +664,7 @@ def test_main_refuses_a_daily_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_main_refuses_a_file_whose_reading_fails() -> None:
-    # It opens, but there is nothing at its first address.
+    # It can be opened, but not read at its first address.
     status, result = run("/proc/self/mem")
     assert (status, result["entry"]) == (verify.TAMPERED, 1)
     assert "cannot be read" in str(result["reason"])
@@ -823,7 +823,7 @@ def test_verify_audit_is_one_file_for_python_3_9_and_its_standard_library() -> N
 
 @pytest.mark.parametrize("name", ["fifo", "audit-2024-01-06.jsonl"])
 def test_verify_audit_reads_no_pipe_contract_48(tmp_path: Path, name: str) -> None:
-    """It would wait for a writer, and one that never ends would be read for ever."""
+    """Reading a pipe could block, or never end."""
     path = write_days(tmp_path, DAYS)
     os.mkfifo(tmp_path / name)
     done = run_process(str(tmp_path / name) if name == "fifo" else path)

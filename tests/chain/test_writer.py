@@ -57,7 +57,7 @@ from vyrox.store.tables import device_names, heartbeat
 Fault = Literal["before", "after"]
 
 POISON = Draft(TENANT, "events", "bad", {"kind": "bad", "request_id": None, "text": "\ud800"})
-"""Makes no entry: UTF-8 cannot encode it."""
+"""Not a valid entry: UTF-8 cannot encode it."""
 
 
 async def write(writer: ChainWriter, *drafts: Draft) -> tuple[Receipt, ...]:
@@ -65,7 +65,7 @@ async def write(writer: ChainWriter, *drafts: Draft) -> tuple[Receipt, ...]:
 
 
 def start(writer: ChainWriter, *drafts: Draft) -> list["asyncio.Task[tuple[Receipt, ...]]"]:
-    """Let a caller of its own write each draft."""
+    """Write each draft in a task of its own."""
     return [asyncio.create_task(write(writer, draft)) for draft in drafts]
 
 
@@ -109,7 +109,7 @@ async def test_commit_first_entry_follows_genesis_and_each_other_the_one_before_
     }
 
 
-async def test_commit_entry_stands_as_given_with_the_clock_in_whole_seconds_contract_33(
+async def test_commit_entry_is_exported_as_given_with_whole_seconds_contract_33(
     database: Database,
 ) -> None:
     host = "w\u00fc-01\u2028\0 \U0001f512"
@@ -129,7 +129,7 @@ async def test_commit_entry_stands_as_given_with_the_clock_in_whole_seconds_cont
     ]
 
 
-async def test_commit_after_a_restart_goes_on_contract_30(
+async def test_commit_continues_after_a_restart_contract_30(
     database_url: str | None, data_dir: Path
 ) -> None:
     for host in ("a", "b"):
@@ -216,7 +216,7 @@ async def test_commit_that_fails_fails_its_batch_and_the_next_reads_what_is_ther
         pytest.param(sa.exc.IntegrityError("COMMIT", None, Exception()), id="reject_constraint"),
     ],
 )
-async def test_commit_that_fails_with_whatever_error_is_not_tried_again_contract_32(
+async def test_commit_that_fails_with_any_error_is_not_tried_again_contract_32(
     database: Database, error: Exception
 ) -> None:
     faulty = FaultyDatabase(database)
@@ -247,11 +247,11 @@ async def test_commit_on_a_full_disk_fails_until_there_is_space_contract_32(
 
 
 def refuse(_connection: Connection, items: Sequence[str]) -> list[WorkResult[None]]:
-    """Write nothing, and raise what is no sign of a database that is away."""
+    """Write nothing, and raise an error that does not come from the database."""
     raise LookupError(items[0])
 
 
-async def test_commit_item_that_raises_takes_no_other_of_its_batch_with_it(
+async def test_commit_item_that_raises_fails_alone(
     database: Database,
 ) -> None:
     faulty = FaultyDatabase(database)
@@ -330,10 +330,10 @@ async def a_session_waits_for(database: Database, wait_event: str) -> None:
     await until(lambda: database.read(waits))
 
 
-async def test_commit_place_taken_by_one_who_holds_no_lock_is_taken_anew(
+async def test_commit_reads_the_head_again_after_a_writer_without_the_lock(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    """The key is the net beneath the lock: the loser reads the head again, and nothing forks."""
+    """Without the lock, the key prevents a fork: the second writer reads the head again."""
     url = await new_postgres_database(postgres)
     sealed = seal({**action("other").members, "tenant_id": TENANT}, GENESIS, int(NOW))
     row = (TENANT, sealed.timestamp, sealed.hash, sealed.json)
@@ -355,13 +355,15 @@ async def test_commit_place_taken_by_one_who_holds_no_lock_is_taken_anew(
 async def test_commit_waits_for_the_other_writer_and_takes_the_chains_in_order_of_name(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    """Two that waited for each other's chains would deadlock; two that did not wait would race."""
+    """With another order two writers would deadlock; without waiting they would race."""
     url = await new_postgres_database(postgres)
     engine = create_async_engine(url)
     async with open_database(url, data_dir) as real:
         faulty = FaultyDatabase(real)
         async with running_writer(faulty) as writer, engine.begin() as other:
-            await other.execute(sa.text("SELECT 1"))  # with its first statement SQLAlchemy begins
+            await other.execute(
+                sa.text("SELECT 1")
+            )  # SQLAlchemy begins the transaction with its first statement
             await other.run_sync(append, [action("theirs", "a")], NOW)
             mine = asyncio.create_task(write(writer, action("mine", "b"), action("mine", "a")))
             await a_session_waits_for(real, "advisory")
@@ -378,7 +380,7 @@ async def test_commit_waits_for_the_other_writer_and_takes_the_chains_in_order_o
 async def test_commit_different_work_runs_in_order_of_name_and_the_entries_in_order_of_arrival(
     database: Database,
 ) -> None:
-    """Two containers that took their locks in different orders would deadlock."""
+    """Two containers that lock in different orders would deadlock."""
     ran: list[str] = []
 
     def work(name: str, _connection: Connection, items: Sequence[str]) -> list[WorkResult[str]]:
@@ -487,6 +489,7 @@ def hammer_in_process(
     results.put(asyncio.run(run()))
 
 
+@pytest.mark.long
 async def test_commit_two_processes_on_one_postgresql_fork_nothing_and_lose_nothing(
     postgres: Postgres, data_dir: Path
 ) -> None:
@@ -534,10 +537,10 @@ _examples: Iterator[int] = itertools.count()
 
 
 class WriterMachine(RuleBasedStateMachine):
-    """Two containers on one database, whatever happens to them.
+    """Two containers on one database, with faults, restarts and changes of the clock.
 
-    Every receipt's entry stays where it was; every chain verifies from genesis; whatever was once
-    exported is the beginning of what is exported later.
+    The entry of every receipt stays in its place. Every chain verifies from genesis. An export is
+    always the beginning of every later export.
     """
 
     def __init__(
@@ -547,7 +550,7 @@ class WriterMachine(RuleBasedStateMachine):
         self.run = runner.run
         self.containers = containers
         self.clock = clock
-        self.prefix = f"example-{next(_examples)}-"  # chains of this example's own
+        self.prefix = f"example-{next(_examples)}-"  # each example has its own chains
         self.receipts: list[Receipt] = []
         self.exported: dict[Place, list[bytes]] = {}
 
@@ -666,13 +669,16 @@ def run_machine(database_url: str | None, data_dir: Path) -> None:
             def __init__(self) -> None:
                 super().__init__(runner, containers, clock)
 
-        run_state_machine_as_test(Machine, settings=settings(stateful_step_count=15, deadline=None))
+        examples = settings().max_examples // 6  # 4 in a quick run, 50 in a long one
+        run_state_machine_as_test(
+            Machine, settings=settings(max_examples=examples, stateful_step_count=15)
+        )
         for container in containers:
             runner.run(container.stop())
 
 
-async def test_commit_whatever_happens_no_receipt_is_lost_and_no_chain_forks_contract_30(
+async def test_commit_with_any_faults_loses_no_receipt_and_forks_no_chain_contract_30(
     database_url: str | None, data_dir: Path
 ) -> None:
-    # In a thread, because hypothesis is not asynchronous: its steps run a loop of their own there.
+    # In a thread, because hypothesis is not asynchronous: its steps run their own event loop.
     await asyncio.to_thread(run_machine, database_url, data_dir)

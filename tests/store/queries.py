@@ -29,14 +29,14 @@ def tenants(connection: Connection) -> list[str]:
 
 
 def run(connection: Connection, statement: str) -> object:
-    """Run one statement; return the first value of its first row, if it has one."""
+    """Run one statement. Return the first value of the first row, or None without rows."""
     result = connection.execute(sa.text(statement))
     return result.scalar() if result.returns_rows else None
 
 
 @asynccontextmanager
 async def raw_connection(url: str) -> AsyncIterator[AsyncConnection]:
-    """Connect with the driver alone."""
+    """Connect without the store."""
     engine = create_async_engine(url)
     async with engine.connect() as connection:
         yield connection
@@ -44,7 +44,7 @@ async def raw_connection(url: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def refused(write: Awaitable[object]) -> str:
-    """Return the text of the error, which must tell no value, nor may its traceback."""
+    """Return the text of the error. Neither it nor its traceback may show a value."""
     with pytest.raises(DatabaseUnavailableError) as caught:
         await write
     assert CANARY not in as_logged(caught.value)
@@ -56,7 +56,7 @@ def as_logged(exc: BaseException) -> str:
 
 
 def break_a_promise(connection: Connection) -> None:
-    """Do what only the commit refuses, and PostgreSQL and SQLite each in their own way leave."""
+    """Break a constraint that is checked at the commit. Each database then recovers differently."""
     run(connection, "CREATE TABLE promised (id INTEGER PRIMARY KEY)")
     run(
         connection,

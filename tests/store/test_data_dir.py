@@ -1,4 +1,4 @@
-"""The data directory: made private, and owned by one process at a time."""
+"""The data directory: it is made private, and one process at a time owns it."""
 
 import os
 import pwd
@@ -22,14 +22,14 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
-    """One that hides nothing, until `prepare` sets its own; and this process's afterwards."""
+    """Start with a umask that hides nothing, and restore this process's umask at the end."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
-def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Make `path` another user's than the running one's; return the number of its owner."""
+def change_owner(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Make another user than the current one the owner of `path`; return the owner's number."""
     user = os.geteuid()
     if user == 0:
         os.chown(path, OTHER_USER, -1, follow_symlinks=False)
@@ -51,7 +51,7 @@ def test_prepare_makes_a_directory_for_its_owner_alone_contract_48(data_dir: Pat
 def test_prepare_leaves_the_mode_of_a_directory_and_hides_what_is_made_contract_48(
     data_dir: Path,
 ) -> None:
-    """A mounted volume has the mode that its platform gives it."""
+    """The platform sets the mode of a mounted volume."""
     data_dir.chmod(0o775)
     (data_dir / "vyrox.db").write_bytes(b"kept")
 
@@ -67,7 +67,7 @@ def test_prepare_leaves_the_mode_of_a_directory_and_hides_what_is_made_contract_
 def test_prepare_refuses_what_belongs_to_another_user_contract_48(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = give_away(data_dir, monkeypatch)
+    owner = change_owner(data_dir, monkeypatch)
     try:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
@@ -80,9 +80,9 @@ def test_prepare_refuses_what_belongs_to_another_user_contract_48(
 def test_prepare_refuses_a_file_of_another_user_in_it_contract_48(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who runs Vyrox as root once would else find its database closed to the service."""
+    """Otherwise, one command as root would make files that the service cannot open."""
     (data_dir / "vyrox.db").touch()
-    give_away(data_dir / "vyrox.db", monkeypatch)
+    change_owner(data_dir / "vyrox.db", monkeypatch)
     with pytest.raises(OperatorError, match=" belongs to "):
         prepare(data_dir)
 
@@ -90,7 +90,7 @@ def test_prepare_refuses_a_file_of_another_user_in_it_contract_48(
 def test_prepare_takes_a_directory_of_roots_if_it_may_write_contract_48(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As platforms mount a volume for a group."""
+    """Platforms mount volumes like this for a group."""
     of_root = os.lstat("/")
     monkeypatch.setattr(Path, "lstat", lambda _path: of_root)
     monkeypatch.setattr(os, "geteuid", lambda: OTHER_USER)
@@ -158,7 +158,7 @@ def test_owned_refuses_a_second_owner_until_the_first_is_done(data_dir: Path) ->
 
 
 def test_owned_does_not_empty_or_remove_the_lock_file(data_dir: Path) -> None:
-    # A lock on a file that has been removed keeps nobody out.
+    # A lock on a removed file would not stop another process.
     with owned(data_dir):
         held = (data_dir / LOCK_FILE).stat().st_ino
 
@@ -196,7 +196,7 @@ def test_owned_ends_with_its_process_however_that_ends(data_dir: Path) -> None:
 
 
 def test_owned_is_not_handed_to_child_processes(data_dir: Path) -> None:
-    # Else a Valkey that outlives its killed service would keep the next one from starting.
+    # Else a Valkey that outlives its killed service would prevent the next start.
     with owned(data_dir):
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
     with child:

@@ -42,7 +42,7 @@ async def test_write_that_raises_leaves_nothing(database: Database) -> None:
 async def test_write_whose_commit_fails_leaves_nothing_and_the_next_works_contract_32(
     database: Database,
 ) -> None:
-    """SQLite is still in the transaction then, and takes no other before it is rolled back."""
+    """After a failed commit SQLite is still in the transaction, until it is rolled back."""
     for _ in range(2):
         with pytest.raises(sa.exc.IntegrityError):
             await database.write(break_a_promise)
@@ -57,7 +57,7 @@ async def test_write_many_at_once_lose_no_update(database: Database) -> None:
     assert await database.read(run, "SELECT at FROM heartbeat") == 30
 
 
-async def test_write_constraint_violation_is_not_translated_and_tells_no_value(
+async def test_write_constraint_violation_is_not_translated_and_shows_no_value(
     database: Database,
 ) -> None:
     await database.write(insert_tenant, CANARY, 1)
@@ -67,7 +67,7 @@ async def test_write_constraint_violation_is_not_translated_and_tells_no_value(
 
 
 @pytest.mark.parametrize("last", [ConnectionResetError, LookupError])
-async def test_write_that_raises_while_an_error_is_handled_tells_no_value(
+async def test_write_that_raises_while_an_error_is_handled_shows_no_value(
     database: Database, last: type[Exception]
 ) -> None:
     def insert_and_lose(connection: Connection) -> None:

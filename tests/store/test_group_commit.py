@@ -1,4 +1,4 @@
-"""Many waiting callers, one write."""
+"""One write for many waiting callers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,15 +15,15 @@ from vyrox.store import group_commit
 from vyrox.store.group_commit import GroupCommit
 
 FOR_EVER: Final = 3600.0
-"""Longer than the limit on a test: who is held back in vain hangs."""
+"""Longer than the time limit of a test: a batch that waits in vain fails the test."""
 
 
 class RefusedError(Exception):
-    """What the write below raises for a batch that holds a bad item."""
+    """The error of the write below for a batch with a bad item."""
 
 
 class Writer:
-    """Writes integers, and returns their doubles; held back until `gate` is set."""
+    """Writes integers once `gate` is set, and returns their doubles."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -61,7 +61,7 @@ def submit(commits: GroupCommit[int, int], *items: int) -> list[asyncio.Task[int
 
 
 async def waiting(commits: GroupCommit[int, int], *items: int) -> list[asyncio.Task[int]]:
-    """Submit `items` and let each get as far as waiting."""
+    """Submit `items`, and return when each of them waits."""
     tasks = submit(commits, *items)
     await asyncio.sleep(0)
     return tasks
@@ -102,13 +102,13 @@ async def test_run_waits_for_as_many_as_were_there_when_the_last_batch_ended() -
         left = await waiting(commits, 2)
         writer.gate.set()
         await asyncio.gather(*first)
-        assert writer.batches == [[1]]  # 2 is held back, until as many wait as 1 and 2
+        assert writer.batches == [[1]]  # 2 waits for a second caller, because there were two
         back = await waiting(commits, 3)
         assert await asyncio.gather(*left, *back) == [4, 6]
     assert writer.batches == [[1], [2, 3]]
 
 
-async def test_run_does_not_wait_for_ever_for_who_does_not_come_again() -> None:
+async def test_run_stops_waiting_for_callers_that_do_not_return() -> None:
     writer = Writer()
     writer.gate.set()
     commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=0.001)
@@ -147,7 +147,7 @@ async def test_run_waits_for_no_more_than_a_batch_holds_in_bytes(
     assert writer.batches == [[1, 2, 3], [4, 6], [10]]
 
 
-async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() -> None:
+async def test_run_does_not_write_the_item_of_a_caller_cancelled_while_the_batch_waits() -> None:
     writer = Writer()
     writer.gate.set()
     commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)
@@ -160,7 +160,7 @@ async def test_run_whoever_gives_up_while_a_batch_is_held_back_is_not_written() 
     assert writer.batches == [[1, 2], [4]]
 
 
-async def test_run_cancelled_while_a_batch_is_held_back_refuses_it() -> None:
+async def test_run_cancelled_while_a_batch_waits_refuses_it() -> None:
     writer = Writer()
     writer.gate.set()
     commits = GroupCommit(writer, lambda _item: 1, one_owner, gather_s=FOR_EVER)
@@ -175,7 +175,7 @@ async def test_run_cancelled_while_a_batch_is_held_back_refuses_it() -> None:
         await refused
 
 
-async def test_submit_error_reaches_every_waiter_of_its_batch_and_no_other() -> None:
+async def test_submit_error_reaches_exactly_the_callers_of_its_batch() -> None:
     writer = Writer()
     writer.bad = {2}
     commits = GroupCommit(writer, lambda _item: 1, one_owner)
@@ -220,7 +220,7 @@ async def test_submit_cancelled_waiter_of_a_write_that_fails(
         writer.gate.set()
         with pytest.raises(RefusedError):
             await stays
-    assert caplog.messages == []  # an error that nobody retrieved
+    assert caplog.messages == []  # no "exception was never retrieved"
 
 
 async def test_submit_cancelled_before_the_write_began_is_not_written() -> None:
@@ -297,10 +297,10 @@ def test_run_batches_are_in_order_and_within_bounds(
     assert list(chain.from_iterable(batches)) == items
     for batch in batches:
         assert 0 < len(batch) <= max_batch
-        assert sum(batch[:-1]) < max_batch_bytes  # the last item alone may go beyond it
+        assert sum(batch[:-1]) < max_batch_bytes  # only the last item may exceed it
 
 
-async def test_run_cancelled_refuses_whoever_waits() -> None:
+async def test_run_cancelled_refuses_all_waiting_callers() -> None:
     writer = Writer()
     commits = GroupCommit(writer, lambda _item: 1, one_owner)
     async with running(commits) as task:
@@ -323,7 +323,7 @@ async def test_run_cancelled_refuses_whoever_waits() -> None:
     ),
     gather_s=st.sampled_from([0.0, 0.001]),
 )
-def test_submit_each_caller_gets_its_own_result_whatever_others_do(
+def test_submit_each_caller_gets_its_own_result(
     steps: list[tuple[str, int]], gather_s: float
 ) -> None:
     writer, tasks = asyncio.run(play(steps, gather_s))
@@ -338,9 +338,9 @@ def test_submit_each_caller_gets_its_own_result_whatever_others_do(
 async def play(
     steps: list[tuple[str, int]], gather_s: float
 ) -> tuple[Writer, list[asyncio.Task[int]]]:
-    """Submit 0, 1, 2, ... and disturb it as `steps` say; return when every caller has its answer.
+    """Submit 0, 1, 2, ... and run the other `steps`; return when every caller has its result.
 
-    A number says which item is to be cancelled, or makes the write fail that meets it.
+    The number of a step is the item to cancel, or the item whose write will fail.
     """
     writer = Writer()
     writer.gate.set()
@@ -361,7 +361,7 @@ async def play(
 
 
 def tens(item: int) -> str:
-    """Return the owner of an item: one for each ten."""
+    """Return the owner of an item. Ten numbers in sequence have the same owner."""
     return str(item // 10)
 
 
@@ -371,7 +371,7 @@ async def test_run_fills_batches_by_turns_over_owners_contract_46(
     monkeypatch.setattr(group_commit, "MAX_BATCH", 4)
     writer = Writer()
     commits = GroupCommit(writer, lambda _item: 1, tens)
-    # One owner was there first, with more than a batch holds.
+    # One owner came first, with more items than fit into a batch.
     tasks = await waiting(commits, 10, 11, 12, 13, 14, 20, 30)
     writer.gate.set()
     async with running(commits):

@@ -28,7 +28,7 @@ from vyrox.store.database import open_database, probe
 from vyrox.store.postgres import execute_postgres
 
 
-async def test_execute_postgres_is_in_the_transaction_and_gives_rows(
+async def test_execute_postgres_is_in_the_transaction_and_returns_rows(
     postgres: Postgres, data_dir: Path
 ) -> None:
     def insert_and_fail(connection: Connection) -> None:
@@ -126,7 +126,7 @@ async def test_postgres_write_refused_by_the_store_is_unavailable_and_leaves_not
         assert await database.read(tenants) == []
 
 
-async def test_postgres_error_tells_no_value_that_the_driver_refused(
+async def test_postgres_error_shows_no_value_that_the_driver_refused(
     postgres: Postgres, data_dir: Path
 ) -> None:
     async with open_database(await new_postgres_database(postgres), data_dir) as database:
@@ -135,13 +135,16 @@ async def test_postgres_error_tells_no_value_that_the_driver_refused(
         assert CANARY not in as_logged(unfit.value)
 
 
+@pytest.mark.long
 async def test_postgres_stopped_is_unavailable_and_then_works_without_a_restart_contract_17(
     data_dir: Path,
 ) -> None:
     with Postgres() as server:
         url = await new_postgres_database(server)
         async with open_database(url, data_dir) as database:
-            await asyncio.gather(*(database.read(tenants) for _ in range(5)))  # a pool of some
+            await asyncio.gather(
+                *(database.read(tenants) for _ in range(5))
+            )  # a pool with several connections
             handle = get_server(server.socket_directory)
             await asyncio.to_thread(handle.stop)
             for _ in range(3):
@@ -167,10 +170,10 @@ async def test_postgres_connection_that_was_closed_while_idle_is_replaced(
         assert await database.read(tenants) == ["acme"]
 
 
-async def test_postgres_commit_that_was_none_is_unavailable(
+async def test_postgres_commit_that_became_a_rollback_is_unavailable(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    """To COMMIT after an error that was caught, the server answers ROLLBACK."""
+    """After an error that the transaction caught, the server replies to COMMIT with ROLLBACK."""
 
     def insert_and_go_on(connection: Connection) -> None:
         insert_tenant(connection, "acme", 1)
@@ -199,14 +202,14 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
         await proxy.held.wait()
         giving_up.cancel()
         assert "TimeoutError" in await refused(database.write(probe, 1.0, timeout_s=0.1))
-        assert not giving_up.done()  # it takes the driver two seconds
+        assert not giving_up.done()  # cancelling takes the driver two seconds
         proxy.release()
         await database.write(probe, 2.0)
         assert await database.read(run, "SELECT at FROM heartbeat") == 2.0
         await asyncio.wait([giving_up])
 
 
-async def test_postgres_closes_what_it_has_given_up(postgres: Postgres, data_dir: Path) -> None:
+async def test_postgres_closes_what_has_timed_out(postgres: Postgres, data_dir: Path) -> None:
     socket = ".s.PGSQL.5432"
     name = sa.make_url(await new_postgres_database(postgres)).database
     url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"

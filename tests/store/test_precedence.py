@@ -1,4 +1,4 @@
-"""A service's transactions on SQLite let an urgent command go first (contract 39)."""
+"""On SQLite, an urgent command writes before a service does (contract 39)."""
 
 import asyncio
 import fcntl
@@ -21,7 +21,7 @@ def beat(connection: Connection) -> float:
 async def test_transaction_waits_for_an_urgent_one_contract_39(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop does not wait: it runs on while the writer's thread does."""
+    """Only the thread that writes waits; the event loop continues."""
     waits = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with open_database(None, data_dir) as database:
@@ -49,7 +49,7 @@ async def test_urgent_command_that_hangs_is_waited_for_once_contract_39(
         with (data_dir / PRECEDENCE_FILE).open("r+") as hangs:
             fcntl.flock(hangs, fcntl.LOCK_EX)
             await database.write(probe, 2.0)
-            # From here on, to wait once more would be to wait for ever.
+            # From here on, a second wait would never end.
             monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 1e9)
             await database.write(probe, 3.0)
         assert await database.read(beat) == 3.0

@@ -1,4 +1,4 @@
-"""Opening the database: its schema is made, brought up to date, or refused."""
+"""Opening the database: its schema is made, migrated, or refused."""
 
 import asyncio
 import multiprocessing
@@ -55,7 +55,7 @@ asyncio.run(main())
 async def test_open_database_of_the_present_version_imports_neither_alembic_nor_asyncpg(
     data_dir: Path,
 ) -> None:
-    """Each would cost a short command more time than its own work."""
+    """Importing one of them takes longer than a short command works."""
     async with open_database(None, data_dir):
         pass
     command_line = [sys.executable, "-c", _OPEN, str(data_dir)]
@@ -155,7 +155,7 @@ def open_when_told(url: str | None, data_dir: Path, barrier: "threading.Barrier"
 async def test_open_database_of_an_earlier_version_keeps_the_last_hours_count_contract_40(
     database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the chain's time says of the last hour counts; a time in the future does not."""
+    """Entries of the last hour count, by the time of the chain; entries in the future do not."""
     upgrade = command.upgrade
     now = int(wall_clock())
 
@@ -190,6 +190,20 @@ def lift(host: str, tenant_id: str) -> Draft:
     return Draft(tenant_id, "actions", "LIFT_HOST_ISOLATION", {**members, "dry_run": True})
 
 
+async def test_open_database_twice_at_once_migrates_once(
+    database_url: str | None, data_dir: Path
+) -> None:
+    async def open_it() -> None:
+        async with open_database(database_url, data_dir) as database:
+            await database.write(probe, 1.0)
+
+    await asyncio.gather(open_it(), open_it())
+    async with open_database(database_url, data_dir) as database:
+        assert await database.read(differences) == []
+        assert await database.read(run, "SELECT count(*) FROM heartbeat") == 1
+
+
+@pytest.mark.long
 async def test_open_database_two_processes_migrate_at_once(
     database_url: str | None, data_dir: Path
 ) -> None:

@@ -63,45 +63,45 @@ def raises(_: Connection) -> None:
 
 
 @pytest.mark.parametrize("transaction", [tenants, raises, break_a_promise])
-async def test_sqlite_write_keeps_the_loop_until_its_statements_are_executed(
+async def test_sqlite_write_blocks_the_loop_until_its_statements_are_executed(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, transaction: Callable[[Connection], object]
 ) -> None:
-    went_on = threading.Event()
-    went_on_early: list[bool] = []
+    continued = threading.Event()
+    continued_early: list[bool] = []
 
     def observed(connection: Connection) -> None:
-        went_on_early.append(went_on.wait(0.1))
+        continued_early.append(continued.wait(0.1))
         transaction(connection)
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(sqlite, "YIELD_S", None)  # without end: a loop that is not let go hangs
-        asyncio.get_running_loop().call_soon(went_on.set)
+        monkeypatch.setattr(sqlite, "YIELD_S", None)  # no limit: a blocked loop hangs
+        asyncio.get_running_loop().call_soon(continued.set)
         with suppress(LookupError, sa.exc.IntegrityError):
             await database.write(observed)
-        assert went_on_early == [False]
+        assert continued_early == [False]
 
 
-async def test_sqlite_write_lets_the_loop_go_on_during_the_commit(
+async def test_sqlite_write_does_not_block_the_loop_during_the_commit(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    went_on = threading.Event()
-    went_on_meanwhile: list[bool] = []
+    continued = threading.Event()
+    continued_meanwhile: list[bool] = []
 
     def before_commit(_: Connection) -> None:
-        went_on_meanwhile.append(went_on.wait(30))
+        continued_meanwhile.append(continued.wait(30))
 
     async with open_database(None, data_dir) as database:
         monkeypatch.setattr(sqlite, "YIELD_S", None)
-        asyncio.get_running_loop().call_soon(went_on.set)
+        asyncio.get_running_loop().call_soon(continued.set)
         sa.event.listen(sa.Engine, "commit", before_commit)
         try:
             await database.write(tenants)
         finally:
             sa.event.remove(sa.Engine, "commit", before_commit)
-        assert went_on_meanwhile == [True]
+        assert continued_meanwhile == [True]
 
 
-async def test_sqlite_write_that_cannot_begin_lets_the_loop_go(
+async def test_sqlite_write_that_cannot_begin_stops_blocking_the_loop(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Connection) -> None:
@@ -118,35 +118,35 @@ async def test_sqlite_write_that_cannot_begin_lets_the_loop_go(
         assert await database.write(tenants) == []
 
 
-async def test_sqlite_write_that_takes_long_does_not_keep_the_loop(data_dir: Path) -> None:
-    """Nor does what waits behind it."""
-    let_go = threading.Event()
+async def test_sqlite_write_that_takes_long_stops_blocking_the_loop(data_dir: Path) -> None:
+    """The writes that wait behind it do not block it either."""
+    release = threading.Event()
 
     def slow(_: Connection) -> bool:
-        return let_go.wait(30)
+        return release.wait(30)
 
     async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
         writes = [group.create_task(database.write(slow)) for _ in range(3)]
         await asyncio.sleep(0)
-        let_go.set()
+        release.set()
         assert await asyncio.gather(*writes) == [True, True, True]
 
 
 async def test_sqlite_write_behind_another_does_not_wait_for_it(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go = threading.Event()
+    release = threading.Event()
     async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
-        first = group.create_task(database.write(lambda _: let_go.wait(30)))
+        first = group.create_task(database.write(lambda _: release.wait(30)))
         await asyncio.sleep(0)
         monkeypatch.setattr(sqlite, "YIELD_S", None)
-        given_up = group.create_task(database.write(tenants))
+        cancelled = group.create_task(database.write(tenants))
         await asyncio.sleep(0)
-        given_up.cancel()
-        await asyncio.wait([given_up])
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
         third = group.create_task(database.write(tenants))
         await asyncio.sleep(0)
-        let_go.set()
+        release.set()
         assert (await first, await third) == (True, [])
 
 
@@ -215,7 +215,7 @@ async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract
         holder.execute("ROLLBACK")
         holder.close()
         await database.write(insert_tenant, "acme", 2)
-        # The write that was given up may still have happened.
+        # The write that timed out may still have happened.
         assert await database.read(tenants) in (["acme"], [CANARY, "acme"])
 
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server, whose data outlives every kill."""
+"""The embedded Valkey: a real server that keeps its data when it is killed."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ async def pid_of(url: str) -> int:
 
 
 async def write(url: str, value: str) -> None:
-    """Write, and wait until it is in the file."""
+    """Write, and return when Valkey has confirmed it."""
     async with redis.asyncio.Redis.from_url(url) as client:
         await client.set("key", value)
 
@@ -52,7 +52,7 @@ async def read(url: str) -> object:
 
 
 async def serves(url: str, not_pid: int) -> bool:
-    """Return whether another process than `not_pid` serves at `url`, its data loaded."""
+    """Return whether a new process, not `not_pid`, serves at `url` and has loaded its data."""
     try:
         return await pid_of(url) != not_pid and (await info(url, "persistence"))["loading"] == 0
     except redis.exceptions.ConnectionError:
@@ -73,7 +73,7 @@ async def is_gone(data_dir: Path) -> bool:
 
 @contextmanager
 def removed_later(path: Path) -> Iterator[None]:
-    """Take the short directory of a socket away, which is not in the data directory."""
+    """Remove the short directory of a socket, which is outside the data directory."""
     yield
     if path.is_symlink() or path.is_file():
         path.unlink()
@@ -119,7 +119,7 @@ async def test_embedded_valkey_stops_at_the_end_and_starts_with_its_data(data_di
 async def test_embedded_valkey_stops_when_the_block_fails(data_dir: Path) -> None:
     async def fail() -> None:
         async with embedded_valkey(data_dir):
-            raise LookupError  # before anything else in the loop had its turn
+            raise LookupError  # before any other task has run
 
     with pytest.raises(LookupError):
         await fail()
@@ -182,7 +182,7 @@ async def test_embedded_valkey_that_does_not_start_again_is_tried_until_it_does_
         assert await read(url) == b"kept"
 
 
-async def test_embedded_valkey_left_while_it_starts_again_leaves_none_behind(
+async def test_embedded_valkey_that_ends_during_a_restart_leaves_no_process(
     data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def died() -> bool:
@@ -288,7 +288,7 @@ async def test_embedded_valkey_left_by_a_killed_owner_is_replaced_and_its_data_f
         assert not await is_running(data_dir)
 
 
-async def test_embedded_valkey_left_behind_that_does_not_stop_is_told(
+async def test_embedded_valkey_of_a_killed_owner_that_does_not_stop_is_an_error(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(valkey, "STOP_TIMEOUT_S", 0.2)
@@ -360,10 +360,10 @@ async def refused(directory: Path) -> None:
 @pytest.mark.parametrize(
     "kind", [pytest.param(name, id=f"reject_{name}") for name in ("link", "dangling", "file")]
 )
-async def test_embedded_valkey_short_directory_that_is_none_is_refused(
+async def test_embedded_valkey_short_directory_that_is_something_else_is_refused(
     data_dir: Path, kind: str
 ) -> None:
-    """Whoever makes it first in the shared temporary directory would own the queue."""
+    """Another user could make it first in the shared temporary directory, and read the queue."""
     directory = data_dir / LONG
     directory.mkdir()
     short = socket_path(directory).parent
@@ -388,7 +388,7 @@ async def test_embedded_valkey_short_directory_of_somebody_else_is_refused(
     short.mkdir(mode=0o700)
     with removed_later(short):
         uid = os.getuid()
-        # A test that does not run as root cannot give a directory away; it can be somebody else.
+        # Without root the owner of a directory cannot change, so the user's number does.
         monkeypatch.setattr(valkey, "socket_path", lambda _: short / "valkey.sock")
         monkeypatch.setattr(os, "getuid", lambda: uid + 1)
         await refused(directory)
@@ -397,7 +397,7 @@ async def test_embedded_valkey_short_directory_of_somebody_else_is_refused(
 async def test_embedded_valkey_inherits_nothing_of_the_environment(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its other users may be shown it, and it holds the service's secrets."""
+    """The environment holds the service's secrets, and Valkey may show its own to clients."""
     seen, binary = data_dir / "seen", data_dir / "valkey-server"
     binary.write_text(f'#!/bin/sh\nexport -p > {seen}\nexec {get_binary_path()} "$@"\n')
     binary.chmod(0o700)

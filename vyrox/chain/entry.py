@@ -176,7 +176,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-"""`/audit/export` returns `actions`. All other entries are `events`, in their own chain."""
+    """Proof that an entry is committed. The writer makes it; every vendor action needs one."""
 
     tenant_id: str
     stream: Stream
