@@ -33,7 +33,7 @@ class Server:
 
     Attributes:
         addresses: Host and port, by kind of request.
-        stores: Vyrox's; None for the others.
+        stores: Vyrox's, or None for another server.
         tenants: How many are onboarded.
     """
 
@@ -119,7 +119,7 @@ def vyrox(database_url: str | None = None, tenants: int = 1) -> Iterator[Server]
 
 
 def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, str]:
-    """Return what `vyrox serve` needs to be told to run in `directory` on free ports."""
+    """Return the settings with which `vyrox serve` runs in `directory` on free ports."""
     public, private = _free_ports(2)
     return {
         "VYROX_HMAC_SECRET": HMAC_SECRET,
@@ -190,6 +190,6 @@ def _wait_until_listening(addresses: Iterable[str]) -> None:
             except ConnectionRefusedError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.01)  # no event tells when another process listens
+                time.sleep(0.01)  # the other process sends no event when it listens
             else:
                 break

@@ -20,7 +20,7 @@ from vyrox.store.valkey import socket_url
 from vyrox.tenants.records import add_tenant
 
 SETTLE_S: Final = 10.0
-"""For what was under way when the load ended."""
+"""Time for the requests that were in progress when the load ended."""
 
 _COUNTS: Final[dict[str, sa.Select[int]]] = {
     "alert rows": sa.select(sa.func.count()).select_from(alerts),
@@ -47,8 +47,8 @@ class Stores:
         """Return a line that says what is stored for `accepted` requests, if all of it is.
 
         Args:
-            accepted: Answers that promised something.
-            cut_off: At most so many more requests were under way when wrk left.
+            accepted: Responses that promised something.
+            cut_off: At most so many more requests were in progress when wrk ended.
 
         Raises:
             SystemExit: More or less is stored, or not the same everywhere.
@@ -62,7 +62,7 @@ class Stores:
                 return line
             if time.monotonic() > deadline:
                 raise SystemExit(f"benchmark: the stores do not hold what was promised: {line}")
-            time.sleep(0.2)  # what was under way may still be committed
+            time.sleep(0.2)  # a request in progress may still be committed
 
     def count(self, name: str) -> int:
         """Return how many there are of what `name` says."""

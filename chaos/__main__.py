@@ -1,7 +1,8 @@
 """`python -m chaos [PART ...]`: run the parts, print the table, fail on any loss.
 
 Each part is a process of its own, which is killed when it hangs. In the short form the fuzzer runs
-beside the others, which mostly wait; the long form does one after the other, for the figures' sake.
+beside the other parts, which mostly wait. The long form runs one part after the other, because it
+measures.
 """
 
 import argparse

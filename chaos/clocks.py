@@ -80,7 +80,7 @@ class _Jumping:
         return actions
 
     async def ask(self, action: Action, *, by_s: float | None = None) -> object:
-        """Ask for an action, signed by a clock that is off; return the status that is told."""
+        """Ask for an action, signed by a clock that is wrong; return the status of the response."""
         body = encoded(
             wanted(
                 request_id=action.request_id,

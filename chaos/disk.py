@@ -1,7 +1,7 @@
 """SQLite is full, and commits fail: rows 86 and 87, contract 32.
 
-A failed commit is the caller's 503 or 500 and nobody's action; what was committed all the same is
-met by the next attempt. Nothing is restarted for the cure.
+After a failed commit the caller gets a 503 or 500, and no action happens. If the commit happened
+after all, the next attempt finds it. No process is restarted.
 """
 
 import asyncio

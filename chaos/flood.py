@@ -1,4 +1,4 @@
-"""Strangers by the thousand on the public port, while `/execute` runs on the private one."""
+"""Thousands of unauthenticated connections on the public port, while `/execute` runs."""
 
 import asyncio
 import signal
@@ -139,7 +139,7 @@ async def _flood(size: Size) -> list[Row]:
             quiet, flooded = _Executions(client), _Executions(client)
             await quiet.run(2)
             async with _flooding(_port(service.ingestion_url)) as found:
-                await asyncio.sleep(3)  # for the strangers to be there
+                await asyncio.sleep(3)  # until the flood has begun
                 await flooded.run(LONG_S if size.long else SHORT_S)
             done = (Path(path) / "calls").read_text().splitlines()
         async with open_database(None, Path(path)) as database:

@@ -1,4 +1,4 @@
-"""Strangers on the public port, as a process of their own: `python -m chaos.flooder PORT COUNT`.
+"""Unauthenticated clients on the public port, as a process: `python -m chaos.flooder PORT COUNT`.
 
 COUNT connections of five kinds are held, each opened again when it is closed: one says nothing, one
 sends half a header, one half a body, one a byte a second, one a whole body of 1 MiB that proves

@@ -127,12 +127,12 @@ class Listener:
         self._config.load()
 
     async def answer(self, raw: bytes) -> bytes:
-        """Return all that is answered on a connection that sends `raw` and waits, or hangs up.
+        """Send `raw` on a connection; return all responses.
 
-        The client hangs up at once where its last request is not whole.
+        The client waits for them, or disconnects at once if its last request is incomplete.
 
         Raises:
-            TimeoutError: A request was still at work after LIMIT_S.
+            TimeoutError: A request was still in progress after LIMIT_S.
         """
         state = ServerState()
         protocol = _Counting(self._config, state, {})

@@ -1,7 +1,7 @@
 """`vyrox serve` whose wall clock jumps: `python -m chaos.jumping_service`.
 
-At each SIGUSR1 the clock is off by as many seconds as the file CLOCK_FILE says. Leases are short
-here, and lapsed claims are looked for all the time.
+At each SIGUSR1 the clock jumps by the seconds in the file CLOCK_FILE. Leases are short here, and
+the service searches for expired claims all the time.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Load: senders of alerts and callers of `/execute`, who keep what they were told.
+"""Load: senders of alerts and callers of `/execute`, which remember every response.
 
-What was refused or cut off is sent again: an alert byte for byte, an action with the same
-`request_id` and signed anew.
+They send a request again if it was refused or disconnected: an alert with the same bytes, an action
+with the same `request_id` and a new signature.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ RETRY_S: Final = 0.2
 """Before what was refused once more is sent once more."""
 
 KILLS_EVERY: Final = 4
-"""One action of so many kills a process; the others isolate a host."""
+"""One in so many actions kills a process. The rest isolate a host."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -204,7 +204,7 @@ class Load:
         if answer.status_code == 200:
             action.executed = True
         elif answer.status_code == 409 and action.action_type == "PROCESS_KILL":
-            pass  # nobody knows whether it happened, so it stays refused (contract 22)
+            pass  # it is not known whether it happened, so it stays refused (contract 22)
         elif answer.status_code in {409, 500}:
             self.undone.append(action)
         else:

@@ -1,7 +1,7 @@
 """Bugs planted one at a time in a copy of the tree: each must turn a check red.
 
-A crash test proves nothing until it has been seen red. The first five are the bugs that an audit
-log must not have; the others break what is promised of alerts, kills and shutdowns.
+A crash test proves nothing until it has failed once. The first five are bugs in the audit log. The
+rest break what the contract promises about alerts, kills and shutdowns.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ SERVE: Final = "tests/test_serve.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
-    """One bug: `old` stands once in `file`, and becomes `new`.
+    """One bug: `old` occurs once in `file`, and is replaced by `new`.
 
     Attributes:
         checks: Parts of the harness, and files of tests.

@@ -75,7 +75,7 @@ class _Chains(msgspec.Struct):
     Attributes:
         entries: The hosts of the entries of all tenants' actions.
         hashes: Of the same entries.
-        told: The entries whose outcome an event tells.
+        told: The entries with an event about their outcome.
     """
 
     done: int = 0
@@ -146,10 +146,14 @@ def _judge_actions(lists: Lists, effects: Counter[str], chains: _Chains) -> Iter
         sum(effects[action.host] - 1 for action in changed),
     )
     asked_for = {action.host for action in lists.actions}
-    yield "hosts changed that nobody asked for", len(effects), len(effects.keys() - asked_for)
+    yield "hosts changed without a request", len(effects), len(effects.keys() - asked_for)
     surplus = [action for action in lists.actions if chains.entries[action.host] > action.attempts]
     yield "entries without an attempt", chains.entries.total(), len(surplus)
-    yield "entries whose outcome is not told", len(chains.hashes), len(chains.hashes - chains.told)
+    yield (
+        "entries without an event about their outcome",
+        len(chains.hashes),
+        len(chains.hashes - chains.told),
+    )
 
 
 def _surplus(values: Iterable[bytes]) -> int:

@@ -1,6 +1,6 @@
-"""SIGTERM under load: no accepted request is cut off, both listeners close, and all is cleaned up.
+"""SIGTERM under load: every accepted request is completed, and everything is closed.
 
-Contract 23; rows 92 and 93. A request counts as accepted where its row, or its entry, is there.
+Contract 23; rows 92 and 93. A request is accepted if its row or its entry exists.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ async def _stop(service: Service) -> _Stop:
 
 
 async def _accepted_and_cut_off(database: Database, lists: Lists, load: Load) -> int:
-    """Return how many requests were taken to the end, and their senders never told."""
+    """Return how many requests were completed without a response to their sender."""
     stored = await database.read(_stored, load.tenant_id)
     told = {each.body for each in lists.acknowledged}
     hosts = {entry["host"] for entry in await audit.entries(database, load.tenant_id)}

@@ -58,7 +58,7 @@ class Site:
 
 
 def uncaught(service: Service) -> list[str]:
-    """Return the events of a service that tell of what nothing caught."""
+    """Return the service's log events about exceptions that nothing caught."""
     events = [str(line["event"]) for line in service.lines]
     told = [event for event in events if event in UNCAUGHT]
     return told + [line for line in service.output if not line.startswith("{")]

@@ -42,10 +42,10 @@ class Outage(msgspec.Struct, frozen=True):
 
 
 async def run(size: Size) -> list[Row]:
-    """Let every store go away in every way; the long form does so a tenth of `rounds` times.
+    """Make every store fail in every way; the long form does this a tenth of `rounds` times.
 
-    The short form, which a busy machine may run, tells how long answers took and judges what was
-    answered alone.
+    The short form also runs on busy machines: it reports how long responses took, and checks only
+    what they were.
     """
     return [*await _valkey(size), *await _error_replies(), *await _postgres(size)]
 

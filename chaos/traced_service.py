@@ -22,7 +22,7 @@ PACKAGE: Final = str(Path(vyrox.__file__).parent)
 BESIDE: Final = frozenset(
     ["background", "clock", "clock_guard", "confirmation", "health", "log", "refill", "tenants"]
 )
-"""What runs by the clock, or tells what happened: its lines are no step of a request."""
+"""Modules that run on a timer, or log. Their lines are not steps of a request."""
 
 _lines = count(1)
 _state = {"counts": False, "executed": 0}

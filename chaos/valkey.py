@@ -71,7 +71,7 @@ class Valkey:
         shutil.rmtree(self._directory)
 
     def freeze(self) -> None:
-        """Stop it in its tracks: connections stay, and nobody answers."""
+        """Stop the process: connections stay open, and nothing replies."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:

@@ -41,7 +41,7 @@ class Vendor:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the service must be told to act here."""
+        """The settings with which the service acts on this vendor."""
         return {"EDR_TEST_URL": self._url, "DRY_RUN": "false", "EDR_DEADLINE_SECONDS": "5"}
 
     def add_host(self) -> str:
@@ -126,5 +126,5 @@ async def vendor() -> AsyncIterator[Vendor]:
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """A service that was killed in the middle of a call is no news here."""
+    """Ignore that a service was killed during a request, which is expected here."""
     return record.exc_info is None or record.exc_info[0] is not ClientDisconnect
