@@ -1,4 +1,4 @@
-"""A vendor that does as it is told, and a tenant's credentials for it."""
+"""A fake vendor, and a tenant's credentials for it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -25,25 +25,25 @@ VAULT: Final = MultiFernet([Fernet("c2VjcmV0LWtleS1vZi10aGUtdGVzdHMtMDEyMzQ1Njc=
 
 
 class FakeVendor:
-    """A vendor that keeps what it was asked to do.
+    """A vendor that records the requests of Vyrox.
 
     Attributes:
-        asked: Each action's target and device, with the receipt that came with it.
-        deadlines: Of looking for devices and containing them.
-        known_ids: The alert's device, as each look for a device was told it.
+        asked: The target, the device and the receipt of each action.
+        deadlines: The deadlines of finding devices and containing them.
+        known_ids: The argument of each `find_device`.
         preparing: Set by each action, before it waits for `prepared` and checks its order.
-        unprepared: What each action ends with before its order is checked.
+        unprepared: Each action raises this before it checks its order.
         began: Set by each action that was sent, before it waits for `gate`.
-        gate: An action goes on once it is set, which it is at first.
-        looking: Set when a device is looked for, before `found` is waited for.
-        failure: What each action ends with.
-        lost: What each look for a device ends with.
+        gate: An action continues when it is set. It is set at first.
+        looking: Set by `find_device`, before it waits for `found`.
+        failure: Each action raises this.
+        lost: `find_device` raises this.
         acting: Called in the middle of each action.
-        answer: What an action comes to.
-        devices: What a host is; one that is not here has its own name, and that as its id.
+        answer: The result of each action.
+        devices: The device of each host. For any other host, id and name are the host.
         contained_by: What contains every device.
-        looked: Set by each look at an action that was sent, before it waits for `read`.
-        progress: What a look at an action that was sent finds, or fails with.
+        looked: Set by `read_progress`, before it waits for `read`.
+        progress: The result of `read_progress`, or the error that it raises.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class FakeVendor:
         self.read.set()
 
     def make(self, credentials: Credentials) -> "FakeVendor":
-        """Act for whoever has credentials, which must have been decrypted."""
+        """Return this vendor for every tenant. The credentials must have been decrypted."""
         assert credentials.secret == "edr-secret"
         return self
 

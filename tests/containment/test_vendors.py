@@ -1,8 +1,8 @@
 """Signed requests, the product's own clients, and the vendors' clouds mocked on a real socket.
 
 Reliability rows 70 to 84; contract 22, 25, 27, 36 and 37: whatever goes wrong at which call, the
-vendor's state changes at most once for a request, never without its entry, and is never told as
-unchanged where it has changed.
+vendor's state changes at most once for a request, never without its entry, and is never reported
+as unchanged if it has changed.
 """
 
 import itertools
@@ -128,7 +128,7 @@ class Site:
         return answer.status_code, answer.json()
 
     async def outcomes(self, case: Case, fields: Fields) -> list[str]:
-        """Return the outcome of each entry of a request, the first that was told."""
+        """Return the outcomes of a request, the first one first."""
         told = await self.running.events(case.vendor, "execute.outcome")
         return [
             str(event["outcome"]) for event in told if event["execution"] == fields["request_id"]
@@ -179,7 +179,7 @@ async def site(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 @pytest.fixture
 async def unobserved(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """A site where nothing looks at the vendor but the requests themselves."""
+    """A site without the background check of confirmations."""
     monkeypatch.setattr(lifespan, "CONFIRMATION_INTERVAL_S", 3600.0)
     async with acting(data_dir) as opened:
         yield opened

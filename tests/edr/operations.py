@@ -87,7 +87,7 @@ async def checking(site: Site, seconds: float) -> object:
 
 
 def contained(mock: MockEdr) -> None:
-    """Have the host cut off at every vendor, since earlier."""
+    """Contain the host at every vendor."""
     mock.crowdstrike.devices[fleet.WORKSTATION_01].status = "contained"
     mock.sentinelone.agents[fleet.S1_WORKSTATION_01].network_status = "disconnected"
     isolate(mock, fleet.MDE_WORKSTATION_01)

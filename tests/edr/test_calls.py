@@ -1,4 +1,7 @@
-"""What a failed call means: nothing was done, or nobody knows (row by row, on real sockets)."""
+"""What a failed call means: nothing was done, or the outcome is unknown.
+
+Row by row, on real sockets.
+"""
 
 import asyncio
 import datetime
@@ -120,7 +123,7 @@ def says(*parts: bytes) -> Talk:
 
 @exceptions_of_httpx
 def test_exception_has_an_entry_in_the_tree_of_httpx(name: str) -> None:
-    # A class that a new httpx adds must be looked at: was anything sent when it is raised?
+    # A class that a new httpx adds needs a decision: was anything sent when it is raised?
     assert name in UNSENT or name in {
         "CloseError",
         "CookieConflict",
@@ -283,7 +286,7 @@ async def test_exchange_whose_deadline_ends_in_the_handshake_has_sent_nothing() 
 
 
 class Stops(httpx.AsyncBaseTransport):
-    """Tells how far it has come, as httpcore does, and stays there for ever."""
+    """Reports its progress, as httpcore does, and then never ends."""
 
     def __init__(self, *events: str) -> None:
         self._events = events
@@ -353,7 +356,7 @@ async def test_exchange_that_waits_for_a_connection_has_sent_nothing() -> None:
         call = a_call(listener.url, changes=True)
         holding = asyncio.create_task(exchange(http, call, deadline(PATIENCE_S)))
         async with asyncio.timeout(PATIENCE_S):
-            while not transport._pool.connections:  # noqa: ASYNC110  (no event tells)
+            while not transport._pool.connections:  # noqa: ASYNC110  (no event exists)
                 await asyncio.sleep(0.01)
             with pytest.raises(VendorError) as caught:
                 await exchange(http, call, deadline(0.3))

@@ -1,4 +1,4 @@
-"""Microsoft Defender: a machine's actions tell its state, and nothing stands in for a kill."""
+"""Microsoft Defender: a machine's actions show its state, and no other action replaces a kill."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ ISOLATE = f"/api/machines/{MACHINE}/isolate"
 UNISOLATE = f"/api/machines/{MACHINE}/unisolate"
 
 FRESH_S = 15 * 60
-"""For so long an action tells the state (contract 41)."""
+"""How long an action shows the state (contract 41)."""
 
 Action = dict[str, object]
 
@@ -309,7 +309,7 @@ async def test_contain_of_what_was_asked_for_before_takes_that(fake: FakeVendor)
 async def test_contain_that_the_vendor_has_in_progress_is_taken_on_contract_41(
     fake: FakeVendor, listed: list[Action]
 ) -> None:
-    """Before, it was told as `failed`; and nobody has read a state, so it is not confirmed."""
+    """Before, it was reported as `failed`. No state was read, so it is not confirmed."""
     fake.on("POST", ISOLATE, already_active())
     fake.on("GET", ACTIONS, actions(*listed))
     assert await contained(fake) == ActionResult(confirmed=False, changed=False)
@@ -447,10 +447,10 @@ async def test_read_progress_puts_no_odd_reference_into_a_path(fake: FakeVendor)
         ([action(status="Succeeded")], "contained", "reached"),
         ([action(status="Pending")], "contained", "pending"),
         ([action(status="Failed")], "contained", "pending"),
-        # Not listed, so perhaps not listed yet: an unknown outcome is never told as `failed`.
+        # Not listed, so perhaps not listed yet: an unknown outcome is never reported as `failed`.
         ([], "contained", "pending"),
         ([action(status="Succeeded")], "lifted", "pending"),
-        # Contract 41: an old one is not what was sent just now, and tells no state.
+        # Contract 41: an old action is not the one just sent, and shows no state.
         ([action(status="Succeeded", age_s=FRESH_S + 1)], "contained", "pending"),
         ([action(status="Succeeded", scope="Selective")], "contained", "pending"),
         (

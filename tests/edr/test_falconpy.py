@@ -229,7 +229,7 @@ async def test_kill_is_the_sdks(both: Both) -> None:
 
 
 def queue_commands(mock: MockEdr) -> None:
-    """Have the host take commands into a queue, though its session is none."""
+    """Have the host take commands into a queue, though its session is not queued."""
     [client_id] = mock.crowdstrike.clients
     mock.crowdstrike.devices[WORKSTATION_01].rtr.queues_anyway = True
     mock.crowdstrike.sessions["session-1"] = RtrSession(

@@ -83,7 +83,7 @@ async def test_action_sends_nothing_for_an_order_that_must_not_leave_contract_42
 
 
 def rename(mock: MockEdr, vendor: EdrVendor, name: str) -> None:
-    """Give another host than HOSTS' this name, as whoever controls that one can."""
+    """Give another host than HOSTS' this name, as an attacker on that host can."""
     match vendor:
         case "crowdstrike":
             mock.crowdstrike.devices[fleet.WORKSTATION_07].hostname = name

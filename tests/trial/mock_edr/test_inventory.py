@@ -1,4 +1,4 @@
-"""What the mock tells its user that it has."""
+"""The inventory of the mock."""
 
 from tests.trial.mock_edr import client_of
 from vyrox.trial.mock_edr.app import MockEdr

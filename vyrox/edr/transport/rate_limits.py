@@ -20,7 +20,7 @@ MAX_RETRIES: Final = 2
 
 MAX_CONCURRENT_REQUESTS: Final = 32
 """Requests of one tenant to one vendor at one time. More requests wait. So if a vendor hangs for
-one tenant, connections remain for the others. `confirmation` checks half as many at one time."""
+one tenant, connections remain for other tenants. `confirmation` checks half as many at one time."""
 
 MIN_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 60.0

@@ -1,4 +1,4 @@
-"""The mock as one application: each request is recorded, answered, and its answer delivered."""
+"""The mock as one application: it records each request and sends the response."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from vyrox.trial.mock_edr.recording import RecordedRequest
 
 
 class MockEdr(Clouds):
-    """The clouds of all three vendors, to be called.
+    """The clouds of all three vendors, as an ASGI application.
 
     Attributes:
         app: The application. The base URLs are `/crowdstrike`, `/sentinelone` and `/defender`, with

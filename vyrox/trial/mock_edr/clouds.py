@@ -15,17 +15,17 @@ from vyrox.trial.mock_edr.state import CrowdStrike, Defender, SentinelOne
 from vyrox.trial.mock_edr.vendor import Vendor
 
 START_AT: Final = 1_767_225_600.0
-"""The first instant of 2026: what the clock says where no other is given."""
+"""The first instant of 2026: the time of the mock without another clock."""
 
 ELSEWHERE: Final = "/elsewhere"
-"""Where faulty redirects lead."""
+"""The target of faulty redirects."""
 
 
 AnyVendor = Vendor[CrowdStrike] | Vendor[SentinelOne] | Vendor[Defender]
 
 
 class MockClock:
-    """The mock's own time, which goes on only where the clock below it does, or when told."""
+    """The mock's own time. It moves with the clock below it, and with `advance`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class MockClock:
         return self._clock() + self._advanced_s
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` go by."""
+        """Move the time forward by `seconds`."""
         self._advanced_s += seconds
 
 
@@ -44,12 +44,12 @@ class Clouds:
     """The clouds of all three vendors.
 
     Attributes:
-        clock: Expiry of tokens, sessions and secrets goes by it.
-        endpoint_names: The calls that each vendor has, as faults and `requests` name them.
-        faults: What is to go wrong.
+        clock: For the expiry of tokens, sessions and secrets.
+        endpoint_names: The endpoints of each vendor, as faults and `requests` name them.
+        faults: The faults that are planned.
         requests: Every request to a vendor, in the order of arrival.
         effects: Every change of a device.
-        violations: What Vyrox must never send, and did. Tests assert that it is empty.
+        violations: Requests that Vyrox must never send. Tests assert that it is empty.
     """
 
     def __init__(self, clock: Clock = lambda: START_AT) -> None:
@@ -73,42 +73,42 @@ class Clouds:
 
     @property
     def crowdstrike(self) -> CrowdStrike:
-        """What CrowdStrike knows; may be changed."""
+        """The state of CrowdStrike. Tests may change it."""
         return self._crowdstrike.state
 
     @property
     def sentinelone(self) -> SentinelOne:
-        """What SentinelOne knows; may be changed."""
+        """The state of SentinelOne. Tests may change it."""
         return self._sentinelone.state
 
     @property
     def defender(self) -> Defender:
-        """What Defender knows; may be changed."""
+        """The state of Defender. Tests may change it."""
         return self._defender.state
 
     @property
     def states(self) -> dict[str, msgspec.Struct]:
-        """What each vendor knows."""
+        """The state of each vendor."""
         return {name: vendor.state for name, vendor in self._vendors.items()}
 
     def patch(self, changes: Mapping[VendorName, dict[str, object]]) -> None:
-        """Change what vendors know by JSON merge patch (RFC 7396): null removes a member.
+        """Change the states by JSON merge patch (RFC 7396): null removes a member.
 
         Raises:
-            msgspec.ValidationError: It makes no state of one of them; nothing has changed.
+            msgspec.ValidationError: A state would not be valid. Nothing has changed.
         """
         for commit in [self._vendors[name].patched(patch) for name, patch in changes.items()]:
             commit()
 
     def tick(self, seconds: float = 0.0) -> None:
-        """Let `seconds` go by, and what is pending at the vendors take its next step."""
+        """Move the time forward, and complete what is pending at the vendors."""
         self.clock.advance(seconds)
         now = self.clock.now()
         for vendor in self._vendors.values():
             self._note(vendor.api.vendor, vendor.settle(now), request=None)
 
     def answer(self, request: RecordedRequest) -> tuple[Fault | None, Answer]:
-        """Record `request`; return the answer, and what is to happen to it on its way."""
+        """Record `request`; return the fault to deliver it with, and the response."""
         self.requests.append(request)
         name, _, path = request.path.removeprefix("/").partition("/")
         vendor = self._vendors.get(name)

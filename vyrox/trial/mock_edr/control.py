@@ -1,4 +1,4 @@
-"""The mock's own calls, for tests and users in another process. Everything is JSON."""
+"""The mock's own endpoints, for tests and users in another process. All bodies are JSON."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ class _Tick(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def create_routes(clouds: Clouds) -> list[BaseRoute]:
-    """Return the routes, each of which is one function below."""
+    """Return the routes. Each route is one function below."""
 
     def route(path: str, method: str, answer: Callable[[Clouds, bytes], object]) -> Route:
         async def respond(request: Request) -> Response:
@@ -43,7 +43,7 @@ def create_routes(clouds: Clouds) -> list[BaseRoute]:
 
 
 def _patch_state(clouds: Clouds, body: bytes) -> object:
-    """Change what the vendors know, by JSON merge patch (RFC 7396): null removes a member."""
+    """Change the vendors' states by JSON merge patch (RFC 7396): null removes a member."""
     clouds.patch(msgspec.json.decode(body, type=dict[VendorName, dict[str, object]]))
     return clouds.states
 

@@ -1,7 +1,7 @@
-"""Microsoft Defender for Endpoint: machines, and the actions asked of them.
+"""Microsoft Defender for Endpoint: machines and machine actions.
 
-Source: Microsoft's pages on the Defender for Endpoint API. What they leave open, and how this mock
-settles it, is in docs/mock-edr.md.
+Source: Microsoft's pages on the Defender for Endpoint API. docs/mock-edr.md lists what they
+leave open, and what this mock does.
 """
 
 import re
@@ -51,7 +51,7 @@ class _Isolate(_Unisolate, forbid_unknown_fields=True):
 
 
 def list_machines(state: Defender, call: Call) -> Answer:
-    """List machines by `$filter`; where there is none, 404."""
+    """List machines by `$filter`. If no machine matches: 404."""
     authorize(state, call, *_READ_MACHINES)
     machines = [_as_machine(machine, call.now) for machine in state.machines.values()]
     found = _selected(machines, call, _MACHINE_FIELDS)
@@ -68,7 +68,7 @@ def read_machine(state: Defender, call: Call) -> Answer:
 
 
 def isolate(state: Defender, call: Call) -> Answer:
-    """Ask for a machine's isolation: 201, with the machine action."""
+    """Request a machine's isolation: 201, with the machine action."""
     client = authorize(state, call, "Machine.Isolate")
     wanted = _body(call, _Isolate)
     action = _action(call, "Isolate", client, wanted.Comment, wanted.IsolationType)
@@ -76,7 +76,7 @@ def isolate(state: Defender, call: Call) -> Answer:
 
 
 def unisolate(state: Defender, call: Call) -> Answer:
-    """Ask for the end of a machine's isolation: 201, with the machine action."""
+    """Request the end of a machine's isolation: 201, with the machine action."""
     client = authorize(state, call, "Machine.Isolate")
     return _ask(
         state, call, _action(call, "Unisolate", client, _body(call, _Unisolate).Comment, None)
@@ -84,7 +84,7 @@ def unisolate(state: Defender, call: Call) -> Answer:
 
 
 def refuse_action(_state: Defender, call: Call) -> Answer:
-    """Refuse what Vyrox must never ask for in place of an isolation."""
+    """Refuse an action that Vyrox must never request."""
     answer = failed(call, 400, "BadRequest", "not mocked")
     return Answer(answer.status, answer.body, answer.headers, violation=call.path)
 
@@ -115,7 +115,7 @@ def _action(
     comment: str,
     scope: str | None,
 ) -> MachineAction:
-    # The microseconds tell requests at one instant apart: lists are ordered by this.
+    # The microseconds make the times of requests differ, because lists are ordered by them.
     created_at = call.now + call.number / 1_000_000
     return MachineAction(
         id=call.new_id("action"),
@@ -158,7 +158,7 @@ def read_action(state: Defender, call: Call) -> Answer:
 
 
 def list_actions(state: Defender, call: Call) -> Answer:
-    """List machine actions by `$filter`; an empty list where there is none."""
+    """List machine actions by `$filter`. If no action matches: an empty list."""
     authorize(state, call, *_READ_MACHINES)
     items = [_as_item(state, action) for action in state.actions.values()]
     chosen = [state.actions[str(item["id"])] for item in _selected(items, call, _ACTION_FIELDS)]
@@ -252,7 +252,7 @@ def _as_entity(state: Defender, action: MachineAction) -> Item:
 
 
 def _as_ticks(seconds: float) -> str:
-    """Return Unix seconds as Microsoft writes them: seven digits of a fraction."""
+    """Return Unix seconds in Microsoft's form, with seven fractional digits."""
     at = datetime.fromtimestamp(seconds, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}0Z"
 
@@ -290,4 +290,4 @@ API: Final = Api(
     limit=_limit,
     settle=_settle,
 )
-"""The calls that Vyrox makes; any other action is a violation."""
+"""The endpoints that Vyrox uses. Any other action is a violation."""

@@ -1,4 +1,4 @@
-"""How an answer goes out: whole, late, byte by byte, or not at all."""
+"""Send a response: complete, late, byte by byte, or not at all."""
 
 import asyncio
 from typing import Final
@@ -12,7 +12,7 @@ from vyrox.trial.mock_edr.recording import RecordedRequest
 
 RESET: Final = "vyrox.trial.mock_edr.reset"
 CLOSE: Final = "vyrox.trial.mock_edr.close"
-"""In the scope's state: what ends the connection. Where it is not, the application raises."""
+"""Functions in the scope's state that end the connection. Without them the application raises."""
 
 _PIECE_BYTES: Final = 65_536
 
@@ -25,18 +25,18 @@ async def deliver(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Send `answer`, with what `fault` does to it on its way, and note its status.
+    """Send `answer` with the effect of `fault`, and record its status.
 
     Raises:
-        httpx.ReadError: The connection is to end, and there is none: the caller is in the same
-            process, and gets what its client raises when one ends.
+        httpx.ReadError: The connection should end, but the caller is in the same process and has no
+            connection. Its client raises this error when a connection ends.
     """
     kind = None if fault is None else fault.kind
     seconds = 0.0 if fault is None else fault.seconds
     if kind == "reset":
         await _end(scope, receive, RESET)
         return
-    if kind == "slow" and await _hangs_up(receive, seconds):
+    if kind == "slow" and await _disconnects_within(receive, seconds):
         return
     request.status = answer.status
     headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
@@ -48,7 +48,7 @@ async def deliver(
     for start in range(0, len(body), size):
         piece = body[start : start + size]
         await send({"type": "http.response.body", "body": piece, "more_body": True})
-        if kind == "dribble" and await _hangs_up(receive, seconds):
+        if kind == "dribble" and await _disconnects_within(receive, seconds):
             return
     if kind == "cut":
         await _end(scope, receive, CLOSE)
@@ -61,20 +61,20 @@ async def _end(scope: Scope, receive: Receive, how: str) -> None:
     if end is None:
         raise httpx.ReadError("ended by the mock")
     end()
-    # Until the server knows it too: it would answer 500 in place of an application that does not.
-    await _hung_up(receive)
+    # Wait until the server knows it too. Otherwise it would send a 500.
+    await _disconnected(receive)
 
 
-async def _hangs_up(receive: Receive, seconds: float) -> bool:
-    """Wait for `seconds`, and return early, with True, once the caller has hung up."""
+async def _disconnects_within(receive: Receive, seconds: float) -> bool:
+    """Wait for `seconds`. Return True early if the caller disconnects."""
     try:
         async with asyncio.timeout(seconds):
-            await _hung_up(receive)
+            await _disconnected(receive)
     except TimeoutError:
         return False
     return True
 
 
-async def _hung_up(receive: Receive) -> None:
-    """Return once the connection has ended: of a request read whole, nothing else comes."""
+async def _disconnected(receive: Receive) -> None:
+    """Return when the connection has ended. After a complete request, no other event comes."""
     await receive()

@@ -1,4 +1,4 @@
-"""Microsoft's token endpoint, and who may call with what it gives.
+"""Microsoft's token endpoint, and the authorization with its tokens.
 
 Source: Microsoft's pages on the client credentials flow and its AADSTS errors.
 """
@@ -18,7 +18,7 @@ TOKEN_LIFETIME_S: Final = 3599
 
 DEFENDER: Final = "https://api.securitycenter.microsoft.com"
 GRAPH: Final = "https://graph.microsoft.com"
-"""The two audiences; a token for one is refused by the other."""
+"""The two audiences. Each refuses tokens for the other."""
 
 _SCOPE_SUFFIX: Final = "/.default"
 _FIELDS: Final = ("grant_type", "client_id", "client_secret", "scope")
@@ -36,7 +36,7 @@ _REFUSALS: Final = {
 
 
 def issue_token(state: Defender, call: Call) -> Answer:
-    """Give a token for one audience, in exchange for a client's id and secret, as a form."""
+    """Issue a token for one audience, for a form with a client's id and secret."""
     try:
         form = call.form()
     except BadBodyError:
@@ -58,7 +58,7 @@ def issue_token(state: Defender, call: Call) -> Answer:
 
 
 def _refusal(state: Defender, call: Call, form: dict[str, str]) -> int | None:
-    """Return the number of the error for which there is no token, or None."""
+    """Return the number of the error, or None if a token can be issued."""
     if call.params["tenant"] != state.tenant_id:
         return 90002
     if not all(form.get(name) for name in _FIELDS):
@@ -83,7 +83,7 @@ def _scope_refusal(scope: str) -> int | None:
 
 
 def _new_token(call: Call, client: ApiClient, audience: str, tenant_id: str) -> str:
-    """Return a token in the shape of a JWT; its signature is none."""
+    """Return a token in the form of a JWT, with an invalid signature."""
     claims = {
         "aud": audience,
         "iss": f"https://sts.windows.net/{tenant_id}/",
@@ -120,11 +120,11 @@ def _refused(call: Call, number: int) -> Answer:
 
 
 def authorize(state: Defender, call: Call, *permissions: str) -> ApiClient:
-    """Return who is calling.
+    """Return the client that sent the request.
 
     Raises:
-        RefusedError: 401 where the token is not in force or is for the other audience, 403 where
-            the client has none of `permissions`.
+        RefusedError: 401 if the token is not valid or is for the other audience, 403 if the client
+            has none of `permissions`.
     """
     token = state.tokens.get(bearer(call.header("authorization")) or "")
     if (
@@ -154,12 +154,12 @@ _CODES: Final = {
 
 
 def refuse(_state: Defender, call: Call, status: int) -> Answer:
-    """Return the gateway's answer for `status`."""
+    """Return the gateway's response for `status`."""
     code = _CODES.get(status, "InternalServerError")
     return failed(call, status, code, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code))
 
 
 def failed(call: Call, status: int, code: str, message: str) -> Answer:
-    """Return an answer with one error."""
+    """Return a response with one error."""
     error = {"code": code, "message": message, "target": call.new_id("correlation")}
     return as_json(status, {"error": error})

@@ -1,4 +1,4 @@
-"""One request to a mocked vendor and its answer, and what every vendor's file is made of."""
+"""One request to a mocked vendor and its response, and the description of a vendor's API."""
 
 import hashlib
 import uuid
@@ -22,11 +22,11 @@ JSON: Final[Mapping[str, str]] = MappingProxyType({"content-type": "application/
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What a request has changed on one device.
+    """One change of a device.
 
     Attributes:
         what: The vendor's word for it: `contain`, `kill`, `disconnect`, `isolate`, ...
-        detail: What tells it from another change of the same kind, such as the PID.
+        detail: Distinguishes changes of the same kind, such as the PID.
     """
 
     device_id: str
@@ -36,10 +36,10 @@ class Change(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a vendor answers, and what that has changed.
+    """A vendor's response, and the changes that came with it.
 
     Attributes:
-        violation: Why Vyrox must never send such a request; tests assert that there is none.
+        violation: Why Vyrox must never send such a request. Tests assert that no request has one.
     """
 
     status: int
@@ -50,7 +50,7 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """The request ends here, with `answer`; the vendor's state is as it was."""
+    """The vendor refuses the request with `answer`. Its state has not changed."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -58,19 +58,19 @@ class RefusedError(Exception):
 
 
 class BadBodyError(Exception):
-    """The body is not what the endpoint takes. The text says why."""
+    """The endpoint does not accept the body. The text contains the reason."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request as it came in.
+    """A received request.
 
     Attributes:
         path: Below the vendor's base URL, decoded.
-        params: What the endpoint's path template names.
+        params: The variable parts of the endpoint's path.
         query: In the order sent, repeated names included.
         headers: Names in lower case, in the order sent.
-        number: Of all requests to the mock. Identifiers are made of it, so that a run repeats.
+        number: Counts all requests to the mock. Ids depend on it, so that a run is repeatable.
         now: The mock's time.
     """
 
@@ -84,7 +84,7 @@ class Call:
     now: float
 
     def header(self, name: str) -> str | None:
-        """Return the one header called `name`; None for none, and for several."""
+        """Return the header `name`, or None if it is missing or repeated."""
         values = [value for header, value in self.headers if header == name]
         return values[0] if len(values) == 1 else None
 
@@ -98,19 +98,19 @@ class Call:
         return [value for key, value in self.query if key == name]
 
     def one_of(self, name: str) -> str | None:
-        """Return the value of a query parameter that is there exactly once."""
+        """Return the value of a query parameter, or None if it is missing or repeated."""
         values = self.all_of(name)
         return values[0] if len(values) == 1 else None
 
     def unknown_query(self, *known: str) -> list[str]:
-        """Return the names of the parameters that the endpoint does not have."""
+        """Return the names of the parameters that are not in `known`."""
         return [key for key, _ in self.query if key not in known]
 
     def json(self, kind: type[T]) -> T:
-        """Return the body as `kind`, whose members are all that may be there.
+        """Return the body as `kind`. Other members are not allowed.
 
         Raises:
-            BadBodyError: It is not sent as JSON, is none, or has other members.
+            BadBodyError: It is not valid JSON, has another content type, or has other members.
         """
         if self.media_type != "application/json":
             raise BadBodyError(f"content type {self.media_type!r} is not application/json")
@@ -123,7 +123,7 @@ class Call:
         """Return the members of a form.
 
         Raises:
-            BadBodyError: It is not sent as a form, is none, or names a member twice.
+            BadBodyError: It is not a valid form, has another content type, or repeats a member.
         """
         if self.media_type != "application/x-www-form-urlencoded":
             raise BadBodyError(f"content type {self.media_type!r} is not a form's")
@@ -134,7 +134,7 @@ class Call:
         except ValueError as exc:
             raise BadBodyError(str(exc)) from exc
         if len(dict(pairs)) != len(pairs):
-            raise BadBodyError("a member is there twice")
+            raise BadBodyError("a member is repeated")
         return dict(pairs)
 
     def new_id(self, purpose: str) -> str:
@@ -148,10 +148,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Endpoint(Generic[S]):
-    """One call of a vendor's API.
+    """One endpoint of a vendor's API.
 
     Attributes:
-        name: What faults and the record of requests call it.
+        name: Its name in faults and in the recorded requests.
         path: Below the vendor's base URL, with `{name}` for a variable part.
     """
 
@@ -163,15 +163,15 @@ class Endpoint(Generic[S]):
 
 @dataclass(frozen=True)
 class Api(Generic[S]):
-    """One vendor: its endpoints, and how it says what they have in common.
+    """One vendor: its endpoints, and what their responses have in common.
 
     Attributes:
-        refuse: Its answer for a status with nothing more to say, as its gateway gives it.
-        with_errors: A successful answer's body with the vendor's errors put into it.
-        complete: Adds what every answer carries.
-        limit: Adds what its 429 says: state, answer, now, how long to wait (seconds), and whether
-            in seconds or in milliseconds.
-        settle: What goes on at the vendor by itself takes its next step.
+        refuse: Returns the gateway's response for a status.
+        with_errors: Adds errors to the body of a successful response.
+        complete: Adds the headers of every response.
+        limit: Adds the pause to a 429. Arguments: response, now, seconds to wait, and the unit of
+            the header.
+        settle: Completes what is pending at the vendor.
     """
 
     vendor: VendorName
@@ -184,7 +184,7 @@ class Api(Generic[S]):
 
 
 def as_json(status: int, body: object, *changes: Change) -> Answer:
-    """Return an answer with a JSON body."""
+    """Return a response with a JSON body."""
     return Answer(status, msgspec.json.encode(body), changes=changes)
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, at which call, and what an answer then looks like."""
+"""Planned faults, the requests that they affect, and the responses that result."""
 
 from collections.abc import Callable, Mapping, Set
 from typing import Annotated, Final, Literal
@@ -26,22 +26,23 @@ ANY_ENDPOINT: Final = "*"
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing that goes wrong.
+    """One fault.
 
     Attributes:
         kind: `status`: refused with `status`, in the vendor's form. `bad_gateway`: 502 with a page
-            of HTML. `empty`: the right status, no body. `truncated`: the right body, cut off in
-            its middle. `errors`: the right status, and errors in the body. `enormous`: the right
-            answer, filled up with spaces to `size_bytes`. `redirect`: 307 to `location`. `slow`:
-            the right answer after `seconds`. `dribble`: the right answer, a byte each `seconds`.
-            `cut`: the connection ends in the middle of the right answer. `reset`: the connection
-            is reset, and nothing is answered.
-        effect: Whether the vendor has carried the request out all the same. Where it has not, the
-            answer is still the one it would have given.
+            of HTML. `empty`: the right status, no body. `truncated`: the first half of the right
+            body. `errors`: the right status, and errors in the body. `enormous`: the right
+            response, padded with spaces to `size_bytes`. `redirect`: 307 to `location`. `slow`:
+            the right response after `seconds`. `dribble`: the right response, one byte every
+            `seconds`. `cut`: the connection ends in the middle of the right response. `reset`:
+            the connection is reset without a response.
+        effect: Whether the vendor carries out the request. If not, the response is based on the
+            one that it would have sent.
         status: For `status`, one of 400 to 599.
-        retry_after_s: For status 429: how long the vendor says to wait, where it says so.
-        retry_after_unit: For CrowdStrike's 429: the unit of its header, of which both are seen.
-        location: Below the mock's own root by default, so that who follows it is recorded.
+        retry_after_s: For status 429: the pause that the vendor requests.
+        retry_after_unit: For CrowdStrike's 429: the unit of its header. Both units exist.
+        location: Below the mock's own root by default, so that the mock records a client that
+            follows the redirect.
     """
 
     kind: FaultKind
@@ -55,7 +56,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlannedFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A fault, and where and when it strikes.
+    """A fault, and the requests that it affects.
 
     Attributes:
         endpoint: An endpoint's name, or `*` for all of the vendor's, each counted together.
@@ -70,16 +71,16 @@ class PlannedFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FaultTable:
-    """The faults that are still to strike. Of several for one call, the oldest does."""
+    """The planned faults. Of several for one request, the oldest takes effect."""
 
     def __init__(self, endpoints: Mapping[VendorName, Set[str]]) -> None:
-        """`endpoints` are the names that there are."""
+        """`endpoints` are the names of each vendor's endpoints."""
         self._endpoints = endpoints
         self._planned: list[tuple[PlannedFault, int]] = []
-        """Each with how many calls it has seen."""
+        """Each with the number of requests that it has counted."""
 
     def plan(self, vendor: VendorName, endpoint: str, fault: Fault, nth: int | None = None) -> None:
-        """Have `fault` strike; the arguments are those of PlannedFault.
+        """Plan `fault`. The arguments are those of PlannedFault.
 
         Raises:
             ValueError: The vendor has no such endpoint.
@@ -91,15 +92,15 @@ class FaultTable:
 
     @property
     def planned(self) -> tuple[PlannedFault, ...]:
-        """All that are still to strike."""
+        """All faults that are still planned."""
         return tuple(planned for planned, _ in self._planned)
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._planned.clear()
 
     def take(self, vendor: VendorName, endpoint: str) -> Fault | None:
-        """Count one call, and return what strikes it."""
+        """Count one request, and return the fault that affects it, if any."""
         struck: Fault | None = None
         remaining = []
         for planned, seen in self._planned:
@@ -119,22 +120,24 @@ _BAD_GATEWAY: Final = (
 )
 
 
-def garble(fault: Fault, answer: Answer, with_errors: Callable[[Answer], Answer]) -> Answer:
-    """Return what becomes of the right answer, as far as that is a matter of its bytes."""
+def garble(fault: Fault, response: Answer, with_errors: Callable[[Answer], Answer]) -> Answer:
+    """Return the right response with the fault applied, if the fault changes its bytes."""
     match fault.kind:
         case "bad_gateway":
             return Answer(502, _BAD_GATEWAY, {"content-type": "text/html"})
         case "empty":
-            return Answer(answer.status, b"", answer.headers)
+            return Answer(response.status, b"", response.headers)
         case "truncated":
-            return Answer(answer.status, answer.body[: len(answer.body) // 2], answer.headers)
+            return Answer(
+                response.status, response.body[: len(response.body) // 2], response.headers
+            )
         case "errors":
-            wrong = with_errors(answer)
-            return Answer(wrong.status, wrong.body, answer.headers)
+            wrong = with_errors(response)
+            return Answer(wrong.status, wrong.body, response.headers)
         case "redirect":
             return Answer(307, b"", {"location": fault.location})
         case "enormous":
-            padding = b" " * (fault.size_bytes - len(answer.body))
-            return Answer(answer.status, answer.body + padding, answer.headers)
-        case _:  # a matter of how it is delivered
-            return answer
+            padding = b" " * (fault.size_bytes - len(response.body))
+            return Answer(response.status, response.body + padding, response.headers)
+        case _:  # `deliver` applies the other faults
+            return response

@@ -1,6 +1,6 @@
-"""The made-up company that the mock starts with: the hosts of the simulator's scenarios, and more.
+"""The fictional company in the mock: the hosts of the simulator's scenarios, and more.
 
-The secrets are in this file, so they are none.
+The credentials in this file are public.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ FILE_SRV_02: Final = "a3d918c46e704b5f9c12d84e2f7b1069"
 DC_01: Final = "c71b5e204a8d4f39b6e792d0a5c3f814"
 WORKSTATION_07: Final = "5f0c7a1e93b24d6a8e210b7d4c9f6a35"
 LAPTOP_11: Final = ("e0b45d1296f34c7f8a5d3e61c2097b84", "7d92f3081c6e4ab5b0f9824e5d16c73a")
-"""One name, twice: the laptop was imaged anew."""
+"""Two hosts with one name: the laptop was imaged again."""
 LAPTOP_23: Final = "94c0e8b75a1d42f6813e7f2d60b5a9c1"
 """Offline."""
 
@@ -58,7 +58,7 @@ _DOMAIN: Final = "acme.local"
 
 
 def crowdstrike(now: float) -> CrowdStrike:
-    """Return Falcon as the mock finds it. `now` is in Unix seconds."""
+    """Return the initial state of Falcon. `now` is in Unix seconds."""
     devices = [
         CrowdStrikeDevice(
             device_id=WORKSTATION_01,
@@ -120,7 +120,7 @@ def _processes(now: float) -> dict[int, Process]:
         (4312, "mimikatz", 240, r"C:\Users\jsmith\Downloads\mimikatz.exe"),
         (5120, "explorer", 28_800, r"C:\Windows\explorer.exe"),
     )
-    # Whole seconds, as `ps` and alerts tell them.
+    # Whole seconds, as in `ps` and in alerts.
     return {
         pid: Process(pid=pid, name=name, started_at=int(now - ago_s), path=path)
         for pid, name, ago_s, path in started
@@ -128,7 +128,7 @@ def _processes(now: float) -> dict[int, Process]:
 
 
 def sentinelone(now: float) -> SentinelOne:
-    """Return the SentinelOne account as the mock finds it."""
+    """Return the initial state of the SentinelOne account."""
     agents = [
         _agent(S1_WORKSTATION_01, "workstation-01"),
         _agent(S1_FILE_SRV_02, "file-srv-02", machine_type="server"),
@@ -184,7 +184,7 @@ def _agent(
 
 
 def defender(_now: float) -> Defender:
-    """Return the Defender tenant as the mock finds it."""
+    """Return the initial state of the Defender tenant."""
     machines = [
         DefenderMachine(id=MDE_WORKSTATION_01, computer_dns_name=f"workstation-01.{_DOMAIN}"),
         DefenderMachine(

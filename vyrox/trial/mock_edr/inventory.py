@@ -1,4 +1,4 @@
-"""What the mock starts with, as its user needs to know it."""
+"""The hosts and credentials of the mock, for its user."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,10 @@ from vyrox.trial.mock_edr.clouds import Clouds
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What Vyrox is given for one vendor; made up, so no secret.
+    """Fictional credentials for one vendor.
 
     Attributes:
-        azure_tenant: Defender's alone.
+        azure_tenant: For Defender only.
     """
 
     vendor: str
@@ -32,7 +32,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Inventory(msgspec.Struct, frozen=True):
-    """Where the mock is, who may call it, and what it has."""
+    """The address, the credentials and the devices of the mock."""
 
     url: str
     credentials: list[Credentials]
@@ -40,7 +40,7 @@ class Inventory(msgspec.Struct, frozen=True):
 
 
 def take_inventory(clouds: Clouds, url: str) -> Inventory:
-    """Return what there is now, at the mock's `url`."""
+    """Return the present inventory of the mock at `url`."""
     return Inventory(url, list(_credentials(clouds, url)), list(_devices(clouds)))
 
 

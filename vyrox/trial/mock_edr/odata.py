@@ -1,4 +1,4 @@
-"""The little of OData that Microsoft's lists are asked with: `$filter` by equality, paging."""
+"""The part of OData that the mock needs: `$filter` by equality, order and paging."""
 
 import re
 from collections.abc import Iterable
@@ -13,17 +13,17 @@ _OPTIONS: Final = ("$filter", "$orderby", "$top", "$skip")
 
 
 class ODataError(Exception):
-    """The query is not understood. The text says why."""
+    """The query is not supported. The text contains the reason."""
 
 
 def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[Item]:
-    """Return those of `items` that the call's query asks for, in its order.
+    """Return the items that match the query, in its order.
 
     Args:
-        fields: What may be asked for; every item has them.
+        fields: The fields that a filter may use. Every item has them.
 
     Raises:
-        ODataError: An option is unknown or is there twice, or is not understood.
+        ODataError: An option is unknown, repeated or not supported.
     """
     names = [name for name, _ in call.query]
     if unknown := [name for name in names if name not in _OPTIONS or names.count(name) > 1]:
@@ -43,7 +43,7 @@ def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[It
 
 
 def _clauses(text: str | None, fields: frozenset[str]) -> list[tuple[str, str]]:
-    """Return the pairs of field and value, in small letters, which must all be equal."""
+    """Return the pairs of field and value, in lower case, which must all match."""
     clauses = []
     rest = text
     while rest is not None:

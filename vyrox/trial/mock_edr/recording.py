@@ -1,4 +1,4 @@
-"""What the mock remembers: each request as it came in, and each change that one has made."""
+"""What the mock records: each request, and each change of a device."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,16 @@ from vyrox.trial.mock_edr.faults import FaultKind
 
 @dataclass
 class RecordedRequest:
-    """One request as it came in; credentials are in it, so they are not in its repr.
+    """One received request. The repr shows no headers and no body: they contain credentials.
 
     Attributes:
         number: From 1.
-        vendor: None for a path outside every vendor's base URL.
-        endpoint: None where the vendor has no such call.
-        path: The whole of it, decoded.
+        vendor: None if the path is below no vendor's base URL.
+        endpoint: None if the vendor has no such endpoint.
+        path: The whole path, decoded.
         headers: Names in lower case, in the order sent.
-        status: Of the answer; None before there is one, and where the connection was reset.
-        fault: What went wrong on purpose.
+        status: The status of the response. None before it is sent, and after a reset.
+        fault: The fault that affected the request.
     """
 
     number: int
@@ -35,14 +35,14 @@ class RecordedRequest:
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """One change of a device at a vendor. What changes nothing is none, however often it is asked.
+    """One change of a device at a vendor. A request that changes nothing has no effect.
 
     Attributes:
         sequence: From 1, over all vendors.
         what: `contain`, `lift_containment`, `kill`; `disconnect`, `connect`; `isolate`,
             `unisolate`.
         detail: PID and name of a killed process; the threat; the machine action.
-        request: The number of the request that did it, or None for what was queued.
+        request: The number of the request, or None if a queued command made the change.
         at: Unix seconds of the mock's clock.
     """
 

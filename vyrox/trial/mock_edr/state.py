@@ -1,4 +1,4 @@
-"""What each mocked vendor knows; tests set it, requests change it."""
+"""The state of each mocked vendor. Tests set it, requests change it."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import msgspec
 from vyrox.trial.mock_edr.tokens import ApiClient, Token
 
 READS_UNTIL_DONE = 2
-"""The first look at something pending shows it pending, the second shows it done."""
+"""The first read of a pending change returns pending, the second returns done."""
 
 ContainmentStatus = Literal[
     "normal", "containment_pending", "contained", "lift_containment_pending"
@@ -18,7 +18,7 @@ class Process(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A process on a host.
 
     Attributes:
-        name: As `ps` shows it, which is the file's name without its `.exe`.
+        name: As in `ps`: the file name without `.exe`.
         started_at: Unix seconds.
     """
 
@@ -29,16 +29,16 @@ class Process(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class RtrBehavior(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How a host takes Real Time Response.
+    """How a host reacts to Real Time Response.
 
     Attributes:
-        polls_until_complete: The look at a command that finds it complete: 1 is the first.
-        never_completes: Base commands that are taken and never end; they do nothing.
-        stderr: Base command -> what it complains of; it does nothing.
-        stdout: Base command -> what it prints, in place of what it would.
-        is_split: Output comes in two sequences.
-        queues_anyway: It says "queued" though nobody asked for that.
-        utc_offset_h: Of the host's clock, in which `ps` prints times.
+        polls_until_complete: The poll that finds a command complete: 1 is the first.
+        never_completes: Base commands that are accepted and never end. They do nothing.
+        stderr: Base command -> its error output. It does nothing.
+        stdout: Base command -> its output, in place of the usual one.
+        is_split: The output has two parts.
+        queues_anyway: Commands are queued although the request did not ask for a queue.
+        utc_offset_h: The host's time zone, for the times in `ps`.
     """
 
     polls_until_complete: int = 1
@@ -56,7 +56,7 @@ class CrowdStrikeDevice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     Attributes:
         device_id: The AID: 32 hexadecimal digits.
         tags: As `FalconGroupingTags/...` or `SensorGroupingTags/...`.
-        is_stuck: Containment stays pending for ever. So it does while the host is offline.
+        is_stuck: Containment stays pending for ever, as it does while the host is offline.
         pending_reads: How often the present pending status was read.
     """
 
@@ -76,9 +76,9 @@ class CrowdStrikeAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     """An alert of the Alerts API.
 
     Attributes:
-        device_id: None where the alert has no device, as those of type xdr.
-        process_id: Falcon's own 64-bit identifier of the process, which is no PID.
-        local_process_id: The PID, as text; None where the alert does not have it.
+        device_id: None if the alert has no device. Alerts of type xdr have none.
+        process_id: Falcon's own 64-bit identifier of the process, which is not the PID.
+        local_process_id: The PID, as text; None if the alert does not have it.
         process_start_time: Unix seconds, as text.
     """
 
@@ -108,10 +108,10 @@ class RtrCommand(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A command that was sent to a host.
 
     Attributes:
-        is_queued: It waits for the host to come online, and does nothing before.
-        never_completes: No look at it ever finds it complete.
-        polls: How often its status was asked for, at sequence 0.
-        outputs: Of stdout, one for each sequence.
+        is_queued: It waits until the host is online.
+        never_completes: No poll ever finds it complete.
+        polls: How often its status was read, at sequence 0.
+        outputs: The parts of stdout.
     """
 
     cloud_request_id: str
@@ -133,8 +133,8 @@ class CrowdStrike(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         clients: By client id; their scopes are such as `hosts:write`.
         devices: By AID.
         alerts: By composite id.
-        region: What X-CS-Region says.
-        rate_limit_remaining: What X-RateLimit-Remaining says; nothing is counted.
+        region: The value of X-CS-Region.
+        rate_limit_remaining: The value of X-RateLimit-Remaining. The mock does not count.
         reads_until_done: The read of a pending host that finds it done; None: only a tick does it.
         refuses_repeats: Containing what is contained is 409; it is 202 and no change otherwise.
     """
@@ -160,8 +160,8 @@ class SentinelOneAgent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     """A host with a SentinelOne agent.
 
     Attributes:
-        id: Digits: what the actions take, other than `uuid`.
-        is_stuck: Its network status stays between two states. So it does while it is inactive.
+        id: Digits. Actions take it, not `uuid`.
+        is_stuck: Its network status stays pending for ever, as it does while it is inactive.
     """
 
     id: str
@@ -179,8 +179,8 @@ class SentinelOneThreat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     """A threat on one agent.
 
     Attributes:
-        kill: How far its kill has come; None before there was one.
-        kill_fails: A kill is taken, and fails.
+        kill: The status of its kill. None: no kill was requested.
+        kill_fails: A kill is accepted, and fails.
     """
 
     id: str
@@ -201,7 +201,7 @@ class SentinelOne(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         clients: By name; the secret is the API token itself.
         agents: By id.
         threats: By id.
-        affected: What every action says it has affected; None: what it has.
+        affected: The number that every action reports. None: the true number.
         reads_until_done: As CrowdStrike's.
     """
 
@@ -221,10 +221,10 @@ class DefenderMachine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         id: 40 hexadecimal digits.
-        is_active: False: what is asked of it stays Pending.
-        is_stuck: So it does here, though the machine is active.
-        is_isolated: Known inside the mock alone; the vendor's API has only the actions.
-        outcome: How its next actions end.
+        is_active: False: its actions stay Pending.
+        is_stuck: Its actions stay Pending although it is active.
+        is_isolated: Only inside the mock: the vendor's API shows only the actions.
+        outcome: The final status of its next actions.
     """
 
     id: str
@@ -238,7 +238,7 @@ class DefenderMachine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class MachineAction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What was asked of a machine, and how far it has come."""
+    """One action on a machine, and its status."""
 
     id: str
     type: Literal["Isolate", "Unisolate"]
@@ -258,9 +258,9 @@ class Defender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         clients: By client id; their scopes are application permissions, such as `Machine.Isolate`.
         machines: By id.
-        actions: By id, in the order they were asked for.
-        returns_open_action: A repeated request while one is open is answered with that action;
-            otherwise with 400 ActiveRequestAlreadyExists. The vendor's documents describe both.
+        actions: By id, in the order of the requests.
+        returns_open_action: The response to a request while an action is open is that action;
+            otherwise 400 ActiveRequestAlreadyExists. The vendor's documents describe both.
         reads_until_done: As CrowdStrike's.
     """
 

@@ -1,4 +1,4 @@
-"""Who may call a mocked vendor: API clients, and the bearer tokens they are given."""
+"""The API clients of a mocked vendor, and their bearer tokens."""
 
 import hmac
 
@@ -6,10 +6,10 @@ import msgspec
 
 
 class ApiClient(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A client that a customer has made at the vendor.
+    """A client that a customer has created at the vendor.
 
     Attributes:
-        scopes: The permissions it has now; a token does not keep an older set.
+        scopes: Its present permissions. They apply to all its tokens.
         secret_expires_at: Unix seconds, or None for never.
     """
 
@@ -28,11 +28,11 @@ class ApiClient(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a bearer token stands for.
+    """The client and the expiry of a bearer token.
 
     Attributes:
         expires_at: Unix seconds of the mock's clock.
-        audience: Which API takes it, where a vendor has more than one.
+        audience: The API that accepts it, if a vendor has more than one.
     """
 
     client_id: str
@@ -41,6 +41,6 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def bearer(authorization: str | None) -> str | None:
-    """Return the token of an Authorization header, or None where it holds no bearer token."""
+    """Return the token of an Authorization header, or None if it contains no bearer token."""
     scheme, _, token = (authorization or "").partition(" ")
     return token if scheme.lower() == "bearer" and token else None

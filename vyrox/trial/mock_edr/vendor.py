@@ -1,4 +1,4 @@
-"""One mocked vendor: its API, its state, and how a request meets both."""
+"""One mocked vendor: its API and its state, and the response to a request."""
 
 import copy
 import re
@@ -16,7 +16,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Vendor(Generic[S]):
-    """A vendor that answers.
+    """A mocked vendor.
 
     Attributes:
         state: May be changed in place, and replaced.
@@ -28,14 +28,14 @@ class Vendor(Generic[S]):
 
     @property
     def endpoint_names(self) -> frozenset[str]:
-        """What faults may name."""
+        """The names that faults may use."""
         return frozenset(endpoint.name for endpoint in self.api.endpoints)
 
     def patched(self, patch: dict[str, object]) -> Callable[[], None]:
-        """Return what changes the state by a JSON merge patch (RFC 7396).
+        """Return the function that applies a JSON merge patch (RFC 7396) to the state.
 
         Raises:
-            msgspec.ValidationError: It would not be a state any more.
+            msgspec.ValidationError: The patched state would not be valid.
         """
         present = msgspec.to_builtins(self.state, str_keys=True)
         state = msgspec.convert(_merged(present, patch), type(self.state), strict=False)
@@ -46,13 +46,13 @@ class Vendor(Generic[S]):
         return commit
 
     def settle(self, now: float) -> tuple[Change, ...]:
-        """Let what is pending take its next step, and return what that has changed."""
+        """Complete what is pending, and return the changes."""
         return self.api.settle(self.state, now)
 
     def answer(self, call: Call, faults: FaultTable) -> tuple[str | None, Fault | None, Answer]:
-        """Return the name of the endpoint that `call` reached, what struck it, and the answer.
+        """Return the endpoint's name, the fault, and the response to `call`.
 
-        Where a fault has no effect, a copy of the state answers, and is forgotten.
+        If a fault has no effect, the request changes a copy of the state, which is discarded.
         """
         endpoint, params = self._find(call)
         if endpoint is None:
@@ -70,7 +70,7 @@ class Vendor(Generic[S]):
         return endpoint.name, fault, replace(spoiled, changes=changes, violation=answer.violation)
 
     def _find(self, call: Call) -> tuple[Endpoint[S] | None, dict[str, str]]:
-        """Return the endpoint of `call`, or one of another method, and what the path names."""
+        """Return the endpoint of `call`, or one with another method, and the path's parameters."""
         found: Endpoint[S] | None = None
         for endpoint in self.api.endpoints:
             match = _pattern(endpoint.path).fullmatch(call.path)

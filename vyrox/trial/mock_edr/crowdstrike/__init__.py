@@ -1,4 +1,4 @@
-"""CrowdStrike Falcon: the calls that there are, and what goes on without one."""
+"""CrowdStrike Falcon: the endpoints, and the completion of pending changes."""
 
 from typing import Final
 
@@ -57,4 +57,4 @@ API: Final = Api(
     limit=gateway.limit,
     settle=_settle,
 )
-"""The calls that Vyrox makes, and those beside them that a careless client could make instead."""
+"""The endpoints that Vyrox uses, and similar ones that a careless client could use instead."""

@@ -1,7 +1,7 @@
-"""What all of Falcon's calls have in common: the token, who may call, and how it answers.
+"""What all of Falcon's endpoints have in common: tokens, authorization and responses.
 
-Source: CrowdStrike's swagger, as gofalcon and falconpy carry it. What it leaves open, and how this
-mock settles it, is in docs/mock-edr.md.
+Source: CrowdStrike's swagger, as gofalcon and falconpy carry it. docs/mock-edr.md lists what
+it leaves open, and what this mock does.
 """
 
 from base64 import b64decode
@@ -31,10 +31,10 @@ _UNKNOWN_CLIENT: Final = (
 
 
 def authorize(state: CrowdStrike, call: Call, scope: str) -> ApiClient:
-    """Return who is calling.
+    """Return the client that sent the request.
 
     Raises:
-        RefusedError: 401 where the token is not in force, 403 where the client lacks `scope`.
+        RefusedError: 401 if the token is not valid, 403 if the client lacks `scope`.
     """
     token = state.tokens.get(bearer(call.header("authorization")) or "")
     if token is None or call.now >= token.expires_at or token.client_id not in state.clients:
@@ -46,12 +46,12 @@ def authorize(state: CrowdStrike, call: Call, scope: str) -> ApiClient:
 
 
 def refuse(_state: CrowdStrike, call: Call, status: int) -> Answer:
-    """Return the gateway's answer for `status`."""
+    """Return the gateway's response for `status`."""
     return failed(call, status, status, _MESSAGES.get(status, "request failed"))
 
 
 def failed(call: Call, status: int, code: int, message: str, powered_by: str = "") -> Answer:
-    """Return an answer with one error and no resources."""
+    """Return a response with one error and no resources."""
     errors = [{"code": code, "message": message}]
     return as_json(status, {"meta": meta(call, powered_by), "errors": errors})
 
@@ -59,19 +59,19 @@ def failed(call: Call, status: int, code: int, message: str, powered_by: str = "
 def succeeded(
     call: Call, status: int, resources: list[object], *changes: Change, powered_by: str = ""
 ) -> Answer:
-    """Return an answer with `resources`."""
+    """Return a response with `resources`."""
     body = {"meta": meta(call, powered_by), "resources": resources, "errors": []}
     return as_json(status, body, *changes)
 
 
 def meta(call: Call, powered_by: str) -> dict[str, object]:
-    """Return the `meta` of an answer."""
+    """Return the `meta` of a response."""
     members: dict[str, object] = {"query_time": 0.012, "trace_id": call.new_id("trace")}
     return members | ({"powered_by": powered_by} if powered_by else {})
 
 
 def checked_query(call: Call, *known: str) -> None:
-    """Let pass a query that has no parameter the endpoint does not know.
+    """Return if the endpoint knows all parameters of the query.
 
     Raises:
         RefusedError: 400.
@@ -81,7 +81,7 @@ def checked_query(call: Call, *known: str) -> None:
 
 
 def issue_token(state: CrowdStrike, call: Call) -> Answer:
-    """`oauth2AccessToken`: 201, in exchange for a client's id and secret, as a form."""
+    """`oauth2AccessToken`: 201, for a form with a client's id and secret."""
     checked_query(call)
     try:
         form = call.form()
@@ -119,14 +119,14 @@ def revoke_token(state: CrowdStrike, call: Call) -> Answer:
 
 
 def with_errors(answer: Answer) -> Answer:
-    """Return a 2xx that says in its body that nothing was done."""
+    """Return a 2xx with errors and no resources in its body."""
     body = msgspec.json.decode(answer.body or b"{}", type=dict[str, object])
     errors = [{"code": 500, "message": "internal error"}]
     return as_json(answer.status, {**body, "resources": [], "errors": errors})
 
 
 def complete(state: CrowdStrike, call: Call, answer: Answer) -> Answer:
-    """Return `answer` with the headers that all of Falcon's answers carry."""
+    """Return `answer` with the headers of all of Falcon's responses."""
     headers = {
         **answer.headers,
         "x-cs-region": state.region,
@@ -138,7 +138,7 @@ def complete(state: CrowdStrike, call: Call, answer: Answer) -> Answer:
 
 
 def limit(answer: Answer, now: float, wait_s: float, unit: Literal["s", "ms"]) -> Answer:
-    """Return a 429 that names the time from which on it may be tried again."""
+    """Return a 429 with the time from which a retry is allowed."""
     at = int((now + wait_s) * 1000) if unit == "ms" else int(now + wait_s)
     headers = {**answer.headers, "x-ratelimit-remaining": "0", "x-ratelimit-retryafter": str(at)}
     return Answer(answer.status, answer.body, headers)

@@ -1,4 +1,4 @@
-"""Falcon's hosts: looked up, read, contained and let back."""
+"""Falcon's hosts: find, read, contain and lift."""
 
 import re
 from typing import Annotated, Final
@@ -40,7 +40,7 @@ _PENDING: Final[dict[str, tuple[ContainmentStatus, ContainmentStatus]]] = {
     "contain": ("containment_pending", "contained"),
     "lift_containment": ("lift_containment_pending", "normal"),
 }
-"""Action -> the status it leads to at once, and in the end."""
+"""Action -> the immediate status, and the final status."""
 
 _END: Final = dict(_PENDING.values())
 
@@ -90,7 +90,7 @@ _PAGE: Final = {"limit": "100", "offset": "0"}
 
 
 def read_devices(state: CrowdStrike, call: Call) -> Answer:
-    """`GetDeviceDetailsV2` and `PostDeviceDetailsV2`: all that is known of the hosts named."""
+    """`GetDeviceDetailsV2` and `PostDeviceDetailsV2`: all fields of the hosts."""
     authorize(state, call, "hosts:read")
     known, unknown = _found(state, call, _asked_ids(call))
     resources: list[object] = []
@@ -202,6 +202,6 @@ def _count_read(state: CrowdStrike, device: CrowdStrikeDevice) -> None:
 
 
 def settle_device(device: CrowdStrikeDevice) -> None:
-    """Let a pending containment, or its end, take hold, where the host can be reached."""
+    """Complete a pending containment, or its end, if the host is online."""
     if device.is_online and not device.is_stuck:
         device.status = _END.get(device.status, device.status)

@@ -12,7 +12,7 @@ from vyrox.trial.mock_edr.exchange import Answer, BadBodyError, Call, RefusedErr
 from vyrox.trial.mock_edr.state import CrowdStrike, CrowdStrikeDevice, RtrCommand, RtrSession
 
 IDLE_S: Final = 600
-"""A session that is not used for so long has ended."""
+"""An unused session ends after this time."""
 
 MAX_TIMEOUT_S: Final = 300
 
@@ -47,7 +47,7 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def open_session(state: CrowdStrike, call: Call) -> Answer:
-    """`RTR_InitSession`: 201, with the session that this client has on the host, or a new one."""
+    """`RTR_InitSession`: 201, with the session of this client on the host, or a new one."""
     client = authorize(state, call, "real-time-response:read")
     checked_query(call, "timeout", "timeout_duration")
     _check_timeout(call)
@@ -63,7 +63,7 @@ def open_session(state: CrowdStrike, call: Call) -> Answer:
 
 
 def refresh_session(state: CrowdStrike, call: Call) -> Answer:
-    """`RTR_PulseSession`: 201, and the session lives on."""
+    """`RTR_PulseSession`: 201, and the session continues."""
     client = authorize(state, call, "real-time-response:read")
     checked_query(call)
     try:
@@ -110,7 +110,7 @@ def _living(state: CrowdStrike, now: float) -> Iterator[RtrSession]:
 
 
 def list_sessions(state: CrowdStrike, call: Call) -> Answer:
-    """`RTR_ListAllSessions`: the client's own living sessions."""
+    """`RTR_ListAllSessions`: the client's own open sessions."""
     client = authorize(state, call, "real-time-response:read")
     checked_query(call, "filter", "limit", "offset", "sort")
     own: list[object] = [
@@ -246,7 +246,7 @@ def _device(state: CrowdStrike, call: Call, aid: str) -> CrowdStrikeDevice:
 
 
 def _session(state: CrowdStrike, call: Call, client_id: str, session_id: str | None) -> RtrSession:
-    """Return the client's own living session."""
+    """Return the client's own open session."""
     for session in _living(state, call.now):
         if (session.session_id, session.client_id) == (session_id, client_id):
             return session

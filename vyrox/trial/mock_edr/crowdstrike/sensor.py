@@ -1,6 +1,6 @@
-"""What a host's sensor does with a Real Time Response command.
+"""A host's sensor carries out Real Time Response commands.
 
-The texts of `ps` and `kill` are not published; docs/mock-edr.md says what these are made after.
+The texts of `ps` and `kill` are not published. docs/mock-edr.md says where these come from.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from vyrox.trial.mock_edr.state import CrowdStrike, CrowdStrikeDevice, RtrComman
 
 
 def run_queued(state: CrowdStrike) -> tuple[Change, ...]:
-    """Run what waited for hosts that are online now, and return what that has changed."""
+    """Run the queued commands of hosts that are online now, and return the changes."""
     changes: tuple[Change, ...] = ()
     for command in state.commands.values():
         device = state.devices[command.device_id]
@@ -21,7 +21,7 @@ def run_queued(state: CrowdStrike) -> tuple[Change, ...]:
 
 
 def run(device: CrowdStrikeDevice, command: RtrCommand) -> tuple[Change, ...]:
-    """Run `command`, put its output into it, and return what it has changed."""
+    """Run `command`, store its output in it, and return the changes."""
     behavior, name = device.rtr, command.base_command
     command.outputs = [""]
     if name in behavior.never_completes:

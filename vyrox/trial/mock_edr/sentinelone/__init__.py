@@ -1,4 +1,4 @@
-"""SentinelOne: the calls that there are, and what goes on without one."""
+"""SentinelOne: the endpoints, and the completion of pending changes."""
 
 from typing import Final, Literal
 
@@ -27,7 +27,7 @@ def _complete(_state: SentinelOne, _call: Call, answer: Answer) -> Answer:
 
 
 def _limit(answer: Answer, _now: float, _wait_s: float, _unit: Literal["s", "ms"]) -> Answer:
-    return answer  # it does not say for how long
+    return answer  # SentinelOne does not report a pause
 
 
 API: Final = Api(
@@ -49,4 +49,4 @@ API: Final = Api(
     limit=_limit,
     settle=_settle,
 )
-"""The calls that Vyrox makes; any other action is a violation."""
+"""The endpoints that Vyrox uses. Any other action is a violation."""

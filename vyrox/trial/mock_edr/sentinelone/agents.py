@@ -1,4 +1,4 @@
-"""SentinelOne's agents: listed, cut off the network and connected again."""
+"""SentinelOne's agents: list, disconnect and connect."""
 
 from typing import Final
 
@@ -58,7 +58,7 @@ def list_agents(state: SentinelOne, call: Call) -> Answer:
 
 
 def settle_agent(agent: SentinelOneAgent) -> None:
-    """Let a pending change of the network take hold, where the agent can be reached."""
+    """Let a pending change of the network take effect, if the agent is active."""
     if agent.is_active and not agent.is_stuck:
         agent.network_status = _END.get(agent.network_status, agent.network_status)
 

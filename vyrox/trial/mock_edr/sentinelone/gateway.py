@@ -1,7 +1,7 @@
-"""What all of SentinelOne's calls have in common: the API token, filters, pages, errors.
+"""What all of SentinelOne's endpoints have in common: token, filters, pages, errors.
 
-Source: the management SDK 6.0.78 and the integrations of Splunk, Sekoia and Elastic. What they
-leave open, and how this mock settles it, is in docs/mock-edr.md.
+Source: the management SDK 6.0.78 and the integrations of Splunk, Sekoia and Elastic. docs/mock-edr.md
+lists what they leave open, and what this mock does.
 """
 
 import re
@@ -39,21 +39,21 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def refuse(_state: SentinelOne, _call: Call, status: int) -> Answer:
-    """Return the answer for `status`."""
+    """Return the response for `status`."""
     return failed(status)
 
 
 def failed(status: int, detail: str | None = None) -> Answer:
-    """Return an answer with one error."""
+    """Return a response with one error."""
     code, title = _TITLES.get(status, (status * 10_000 + 10, "Error"))
     return as_json(status, {"errors": [{"code": code, "detail": detail, "title": title}]})
 
 
 def authorize(state: SentinelOne, call: Call, scope: str) -> None:
-    """Let pass a call with an API token in force; the scheme is ApiToken, never Bearer.
+    """Return if the API token is valid. The scheme is ApiToken, not Bearer.
 
     Raises:
-        RefusedError: 401, or 403 where the token lacks `scope`.
+        RefusedError: 401, or 403 if the token lacks `scope`.
     """
     scheme, _, token = (call.header("authorization") or "").partition(" ")
     client = next((each for each in state.clients.values() if each.has_secret(token)), None)
@@ -66,24 +66,24 @@ def authorize(state: SentinelOne, call: Call, scope: str) -> None:
 
 
 def refuse_unwanted(path: str) -> Answer:
-    """Refuse an action that the vendor has, and that Vyrox must never ask for."""
+    """Refuse an action that Vyrox must never request."""
     answer = failed(400, f"{path} is not mocked")
     return Answer(answer.status, answer.body, answer.headers, violation=path)
 
 
 def affected(state: SentinelOne, found: Sequence[object], changes: Sequence[Change]) -> Answer:
-    """Return the answer to an action, with how many it has found to act on."""
+    """Return the response to an action, with the number of affected items."""
     affected = len(found) if state.affected is None else state.affected
     return as_json(200, {"data": {"affected": affected}}, *changes)
 
 
 def filtered_ids(call: Call) -> list[str]:
-    """Return the ids that the body's filter has, and nothing but ids.
+    """Return the ids in the filter of the body. Other keys are not allowed.
 
     The real filter selects agents by anything, and an empty one selects all of them.
 
     Raises:
-        RefusedError: 400 for a body that is none; 500, and a violation, for a wider filter.
+        RefusedError: 400 for an invalid body; 500, and a violation, for a wider filter.
     """
     if call.query:
         raise RefusedError(failed(400, "an action takes no query"))
@@ -106,7 +106,7 @@ def filtered_ids(call: Call) -> list[str]:
 
 
 def check_query(call: Call, *known: str) -> None:
-    """Let pass a query that has no parameter the endpoint does not know.
+    """Return if the endpoint knows all parameters of the query.
 
     Raises:
         RefusedError: 400.
@@ -116,10 +116,10 @@ def check_query(call: Call, *known: str) -> None:
 
 
 def asked_ids(call: Call) -> set[str]:
-    """Return the ids that a list is asked for.
+    """Return the ids in the query of a list.
 
     Raises:
-        RefusedError: 400 for one that is no id.
+        RefusedError: 400 for an invalid id.
     """
     ids = {each for value in call.all_of("ids") for each in value.split(",")}
     if not all(_ID.fullmatch(each) for each in ids):
@@ -128,10 +128,10 @@ def asked_ids(call: Call) -> set[str]:
 
 
 def page_of(call: Call, found: list[T]) -> tuple[list[T], dict[str, object]]:
-    """Return the page that is asked for, and its `pagination`.
+    """Return the requested page, and its `pagination`.
 
     Raises:
-        RefusedError: 400 for a limit or a cursor that is none.
+        RefusedError: 400 for an invalid limit or cursor.
     """
     limit = call.one_of("limit") or "10"
     if not (limit.isdecimal() and 1 <= int(limit) <= MAX_LIMIT):
@@ -146,12 +146,12 @@ def page_of(call: Call, found: list[T]) -> tuple[list[T], dict[str, object]]:
 
 
 def is_due(state: SentinelOne, reads: int) -> bool:
-    """Return whether something pending has been read often enough to be done."""
+    """Return whether a pending change has been read often enough to complete."""
     return state.reads_until_done is not None and reads >= state.reads_until_done
 
 
 def with_errors(answer: Answer) -> Answer:
-    """Return a 2xx that says in its body that it went wrong."""
+    """Return a 2xx with errors in its body."""
     body = msgspec.json.decode(answer.body or b"{}", type=dict[str, object])
     errors = [{"code": 5000010, "detail": None, "title": "Internal Server Error"}]
     return as_json(answer.status, {**body, "errors": errors})

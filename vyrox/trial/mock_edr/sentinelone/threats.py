@@ -1,4 +1,4 @@
-"""SentinelOne's threats: listed and killed."""
+"""SentinelOne's threats: list and kill."""
 
 from vyrox.trial.mock_edr.exchange import Answer, Call, Change, as_iso, as_json
 from vyrox.trial.mock_edr.sentinelone.gateway import (
@@ -45,7 +45,7 @@ def list_threats(state: SentinelOne, call: Call) -> Answer:
 
 
 def settle_threat(state: SentinelOne, threat: SentinelOneThreat) -> None:
-    """Let a pending kill end, where the agent can be reached."""
+    """Complete a pending kill, if the agent is active."""
     agent = state.agents[threat.agent_id]
     if threat.kill == "pending" and agent.is_active and not agent.is_stuck:
         threat.kill = "failed" if threat.kill_fails else "success"
