@@ -1,7 +1,7 @@
 """What all of SentinelOne's endpoints have in common: token, filters, pages, errors.
 
-Source: the management SDK 6.0.78 and the integrations of Splunk, Sekoia and Elastic. docs/mock-edr.md
-lists what they leave open, and what this mock does.
+Source: the management SDK 6.0.78 and the integrations of Splunk, Sekoia and Elastic.
+docs/mock-edr.md lists what they leave open, and what this mock does.
 """
 
 import re
