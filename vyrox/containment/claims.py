@@ -27,6 +27,7 @@ from vyrox.containment import devices
 from vyrox.containment.admission import Admission, Claimed, Known, Refused, admit
 from vyrox.containment.attempt import Attempt, AttemptResult
 from vyrox.containment.devices import outcome_event
+from vyrox.containment.lease_limit import MAX_AHEAD_S, is_over, is_over_in_sql
 from vyrox.containment.responder import Responder, find_responders
 from vyrox.errors import RefusedByPolicyError
 from vyrox.models import ContainmentRequest, normal_host
@@ -136,16 +137,24 @@ def give_up_lapsed(connection: Connection, times: Sequence[float]) -> list[WorkR
         times: The present, once for each call that waits.
     """
     lock(connection, "containments")
-    c = claims.c
+    c, now = claims.c, max(times)
     give_up = (
         claims.update()
-        .where(c.state == "in_flight", c.lease_until <= max(times))
+        .where(c.state == "in_flight", is_over_in_sql(c.lease_until, now))
         .values(state="unknown")
         .returning(claims)
     )
     rows = [_Row(*row) for row in connection.execute(give_up)]
+    _shorten_expiry(connection, now)
     events = tuple(_unknown_event(row) for row in rows)
     return [WorkResult(len(rows), events), *(WorkResult(0) for _ in times[1:])]
+
+
+def _shorten_expiry(connection: Connection, now: float) -> None:
+    """Keep a claim that was stored by a wrong clock for KEPT_S from now."""
+    c = claims.c
+    too_late = claims.update().where(c.expires_at > now + MAX_AHEAD_S + KEPT_S)
+    connection.execute(too_late.values(expires_at=now + KEPT_S))
 
 
 def delete_expired(connection: Connection, now: float) -> int:
@@ -177,7 +186,7 @@ def _existing(row: _Row | None, wanted: Attempt) -> ClaimResult | None:
         return Reused()
     if row.state == "done":
         return Replayed(row.dry_run)
-    lapsed = row.state == "unknown" or row.lease_until <= wanted.now
+    lapsed = row.state == "unknown" or is_over(row.lease_until, wanted.now)
     return None if lapsed and row.action_type not in _NOT_REPEATABLE else InFlight()
 
 

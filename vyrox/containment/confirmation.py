@@ -17,7 +17,8 @@ from vyrox import log
 from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.clock import Clock
 from vyrox.containment import devices
-from vyrox.containment.devices import DeviceLease, outcome_event
+from vyrox.containment.devices import CONFIRM_FOR_S, DeviceLease, outcome_event
+from vyrox.containment.lease_limit import MAX_AHEAD_S, is_over_in_sql
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Target
 from vyrox.errors import VendorError
@@ -184,15 +185,27 @@ def _settle(connection: Connection, settled: _Settled) -> WorkResult[bool]:
 
 
 def _any_due(connection: Connection, now: float) -> bool:
-    query = sa.select(sa.literal(1)).where(_c.next_at <= now, devices.is_latest()).limit(1)
+    query = sa.select(sa.literal(1)).where(_is_due(now)).limit(1)
     return connection.execute(query).first() is not None
+
+
+def _is_due(now: float) -> sa.ColumnElement[bool]:
+    return sa.and_(is_over_in_sql(_c.next_at, now), devices.is_latest())
+
+
+def _bounded(due: _Due, now: float) -> _Due:
+    """Return `due`; if a wrong clock has stored it, the checks stop CONFIRM_FOR_S from now."""
+    if due.until_at <= now + MAX_AHEAD_S + CONFIRM_FOR_S:
+        return due
+    return msgspec.structs.replace(due, until_at=now + CONFIRM_FOR_S)
 
 
 def _take_due(connection: Connection, now: float) -> list[_Due]:
     lock(connection, "containments")
-    is_due = sa.and_(_c.next_at <= now, devices.is_latest())
-    query = sa.select(*_COLUMNS).where(is_due).order_by(_c.next_at).limit(MAX_CONCURRENT_CHECKS)
-    due = [_Due(*row) for row in connection.execute(query)]
+    query = (
+        sa.select(*_COLUMNS).where(_is_due(now)).order_by(_c.next_at).limit(MAX_CONCURRENT_CHECKS)
+    )
+    due = [_bounded(_Due(*row), now) for row in connection.execute(query)]
     for each in due:
         _put_off(connection, each, now + CHECK_LEASE_S)
     return due
@@ -207,7 +220,7 @@ def _put_off(connection: Connection, due: _Due, next_at: float) -> None:
     connection.execute(
         confirmations.update()
         .where(_c.entry_hash == due.entry_hash)
-        .values(next_at=next_at, attempts=due.attempts + 1)
+        .values(next_at=next_at, until_at=due.until_at, attempts=due.attempts + 1)
     )
 
 

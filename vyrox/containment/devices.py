@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.events import event
 from vyrox.chain.writer import WorkResult
+from vyrox.containment.lease_limit import MAX_AHEAD_S
 from vyrox.edr.actions import comment_start
 from vyrox.edr.client import Target
 from vyrox.models import Device, EdrVendor, normal_host
@@ -44,7 +45,7 @@ VALUES (:tenant_id, :vendor, :device_id, :hostname, :owner, :lease_until, 1)
 ON CONFLICT (tenant_id, vendor, device_id) DO UPDATE
 SET owner = excluded.owner, lease_until = excluded.lease_until, hostname = excluded.hostname,
     token = devices.token + 1
-WHERE devices.owner IS NULL OR devices.lease_until <= :now
+WHERE devices.owner IS NULL OR devices.lease_until <= :now OR devices.lease_until > :latest
 RETURNING token
 """
 
@@ -118,6 +119,7 @@ def _acquire(
         "owner": hold.owner,
         "lease_until": hold.lease_until,
         "now": hold.now,
+        "latest": hold.now + MAX_AHEAD_S,
     }
     token: int | None = connection.execute(sa.text(_ACQUIRE), parameters).scalar()
     if token is None:
