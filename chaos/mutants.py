@@ -104,8 +104,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "queued without a look whether it is there",
-        "vyrox/alerts/queue.py",
-        "  if is_queued(stream, held[1], id) then return 'present' end\n",
+        "vyrox/alerts/scripts.py",
+        "  if is_queued(stream, known[1], id) then return 'present' end\n",
         "  if false then return 'present' end\n",
         ("kill", CRASHES),
     ),

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP
 from tests.blocking import nothing_blocks_the_loop
 from tests.patience import patient_stores
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.queue import stream_key
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
@@ -25,6 +26,7 @@ from vyrox.routes.ingestion import Ingestion
 from vyrox.settings import Settings
 from vyrox.store.database import Database
 from vyrox.store.encryption import open_vault
+from vyrox.store.redis import connect
 from vyrox.store.tables import alerts, quarantine
 from vyrox.tenants.records import add_tenant, remove_tenant, rotate_tenant
 
@@ -170,6 +172,13 @@ class Application:
     async def queued(self, tenant_id: str) -> list[NormalizedAlert]:
         """Return every alert in the tenant's stream."""
         return await queued_in(self.redis_url, tenant_id)
+
+    async def acknowledge(self, tenant_id: str) -> None:
+        """Read the only alert in the tenant's stream, and acknowledge it."""
+        async with connect(self.redis_url) as client:
+            consumer = AlertConsumer(client, self.database)
+            [queued] = await consumer.read(tenant_id, "consumer", count=10)
+            await consumer.acknowledge(queued, now=1.0)
 
     async def stored(self) -> list[tuple[str, str]]:
         """Return (tenant id, alert id) of every row, in order of arrival."""

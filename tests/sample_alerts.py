@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.alerts.intake import Delivery, StoredAlert, delivery, store
-from vyrox.alerts.queue import QueueEntry, stream_key
+from vyrox.alerts.queue import AlertQueue, QueueEntry, stream_key
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts
@@ -89,3 +89,24 @@ async def queued(client: redis.asyncio.Redis, *tenant_ids: str) -> list[tuple[st
             alert = msgspec.json.decode(fields[b"alert"], type=NormalizedAlert)
             found.append((tenant_id, alert.id))
     return sorted(found)
+
+
+async def put_new(
+    queue: AlertQueue, database: Database, count: int, tenant_id: str = TENANT
+) -> list[str]:
+    """Store and queue `count` new alerts; return their ids."""
+    entries = await stored_entries(database, count, tenant_id)
+    assert set(await queue.put_batch(entries)) == {b"added"}
+    return [entry.alert_id for entry in entries]
+
+
+async def queued_ids(client: redis.asyncio.Redis, tenant_id: str = TENANT) -> list[str]:
+    """Return the ids of the alerts in the tenant's stream, sorted."""
+    return [alert_id for _, alert_id in await queued(client, tenant_id)]
+
+
+def row_of(connection: Connection, alert_id: str) -> tuple[float | None, str | None]:
+    """Return when the alert was finished, and why it is a dead letter."""
+    query = sa.select(alerts.c.finished_at, alerts.c.dead_reason).where(alerts.c.id == alert_id)
+    finished_at, dead_reason = connection.execute(query).one()
+    return finished_at, dead_reason

@@ -175,7 +175,7 @@ async def test_service_gives_up_what_a_consumer_never_finishes_contract_49(
     """The consumer is plain Redis, and has had the alert too often."""
     async with open_database(None, settings.data_dir) as database, connect(redis_url) as client:
         [entry] = await stored_entries(database, 1, received_at=wall_clock())
-        await AlertQueue(client, database, 1).put_batch([entry])
+        await AlertQueue(client, 1).put_batch([entry])
         key = stream_key(TENANT)
         await client.xgroup_create(key, GROUP, "0")
         await client.xreadgroup(GROUP, "worker", {key: ">"})

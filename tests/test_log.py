@@ -115,8 +115,8 @@ def test_json_lines_bounds_messages_and_tracebacks() -> None:
     exc_info = (RuntimeError, error, None)
     record = logging.LogRecord("lib", logging.ERROR, "", 0, "y" * 200_000, None, exc_info)
     line = json.loads(log.JsonLines().format(record))
-    assert len(line["event"]) == log.MAX_TEXT
-    assert len(line["traceback"]) == log.MAX_TEXT
+    assert len(line["event"]) == log.MAX_MESSAGE
+    assert len(line["traceback"]) == log.MAX_MESSAGE
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR])

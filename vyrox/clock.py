@@ -1,17 +1,17 @@
-"""The clocks: the only place that reads them, so that everything else can be told the time."""
+"""The only module that reads the clocks. Other modules take the time or a clock as an argument."""
 
 import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Returns seconds: Unix seconds in UTC, unless it is the monotonic clock."""
+"""Returns seconds: Unix seconds in UTC, except for the monotonic clock."""
 
 
 def wall_clock() -> float:
-    """Return the present as Unix seconds."""
-    return time.time()  # noqa: TID251  (this is the one reader)
+    """Return the present time in Unix seconds."""
+    return time.time()  # noqa: TID251  (the only reader)
 
 
 def monotonic_clock() -> float:
-    """Return seconds since some moment. No one sets this clock; it may stop in a suspend."""
+    """Return seconds since an unknown start. This clock is never set; a suspend may stop it."""
     return time.monotonic()

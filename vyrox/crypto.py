@@ -13,10 +13,10 @@ def sign(payload: str | bytes, secret: str | bytes) -> str:
 
 
 def verify(payload: str | bytes, signature: str | bytes, secret: str | bytes) -> bool:
-    """Return whether `signature` is what `sign` gives, compared as bytes in constant time.
+    """Return whether `signature` equals the result of `sign`, compared in constant time.
 
-    It is never decoded: what is not the one documented form, byte for byte, is False like any other
-    wrong signature, after the same computation. Never raises for any `signature`.
+    The signature is compared as bytes and never decoded. So a signature in another form is as wrong
+    as any other, and takes the same time. This never raises, whatever the `signature`.
     """
     expected = sign(payload, secret).encode("ascii")
     return hmac.compare_digest(_to_bytes(signature), expected)

@@ -1,11 +1,11 @@
-"""Every error Vyrox raises on purpose, with the answer its caller sees.
+"""All errors that Vyrox raises on purpose, with the response that the caller receives.
 
     VyroxError                      500  internal error
-    |- AuditWriteError              500  internal error: no entry, so no action
-    |- EntryError                   500  internal error: no entry can be made of this
+    |- AuditWriteError              500  internal error: no audit entry, so no action
+    |- EntryError                   500  internal error: not a valid audit entry
     |- MissingTenantError           400  missing tenant identifier
     |- InvalidRequestError          400  invalid request
-    |- MalformedRequestError        400  bad request (below the application)
+    |- MalformedRequestError        400  bad request (from the HTTP protocol)
     |- UnauthorizedError            401  unauthorized
     |- RefusedByPolicyError         403  refused by policy
     |- RequestTimeoutError          408  request timed out
@@ -16,24 +16,24 @@
     |- NormalizationError           422  payload could not be normalised
     |- RequestReusedError           422  request_id reused
     |- RateLimitedError             429  too many requests
-    |- HeadersTooLargeError         431  request header fields too large (below the application)
+    |- HeadersTooLargeError         431  request header fields too large (from the HTTP protocol)
     |- ActionNotSupportedError      501  action not supported
     |- VendorError                  502  vendor error
     |  |- VendorOutcomeUnknownError      the vendor may have acted
-    |  `- VendorLookUpError              nothing was claimed: it did not say which device it is
+    |  `- VendorLookUpError              the device was not found, so nothing was claimed
     |- UnavailableError             503  service unavailable (Retry-After: 5)
-    |  |- DatabaseUnavailableError       the SQL store is away, full, read-only or too slow
-    |  |  `- DatabaseBusyError           it works on something else: a lock, or too slow
-    |  |- QueueUnavailableError          Redis is away, refusing writes or too slow
-    |  |  `- QueueForbiddenError          its user may not do what Vyrox does
-    |  |- QueueFullError                 the tenant's queue holds QUEUE_MAX_ALERTS or _BYTES
-    |  `- OverloadedError                more callers are waiting than may wait
-    |- SettingsError                     a setting is missing or bad; stops the start
-    `- OperatorError                     a command cannot do what it was asked; said on stderr
-       `- MissingDatabaseError           there is no database, and the command makes none
+    |  |- DatabaseUnavailableError       the database is down, full, read-only or too slow
+    |  |  `- DatabaseBusyError           the database is up, but busy: a lock, or too slow
+    |  |- QueueUnavailableError          Redis is down, rejects writes or is too slow
+    |  |  `- QueueForbiddenError          the Redis user may not run a command
+    |  |- QueueFullError                 the tenant has QUEUE_MAX_ALERTS or QUEUE_MAX_BYTES queued
+    |  `- OverloadedError                too many callers are waiting already
+    |- SettingsError                     a setting is missing or invalid; the start fails
+    `- OperatorError                     a command failed; its text goes to standard error
+       `- MissingDatabaseError           there is no database, and the command creates none
 
-`detail` is all that a caller is told (contract 1). The text an error is raised with is for the
-operator: it goes to the log, never into an answer, and never holds a secret or a payload.
+The caller receives `detail` and nothing else (contract 1). The text of an error is for the
+operator: it goes to the log, never into a response, and contains no secret and no payload.
 """
 
 from collections.abc import Mapping
@@ -52,43 +52,43 @@ class VyroxError(Exception):
 
 
 class AuditWriteError(VyroxError):
-    """The audit log could not be written or read: nothing was done, and nothing remains."""
+    """The audit log could not be written or read, so nothing was done."""
 
 
 class EntryError(VyroxError):
-    """These members make no audit entry, or its bytes changed under way; nothing was written.
+    """The members are not a valid audit entry, or its bytes changed; nothing was written.
 
-    Its text names the member, never what it holds.
+    The text names the member, never its value.
     """
 
 
 class MissingTenantError(VyroxError):
-    """The body names no tenant, whatever the credential (contract 6)."""
+    """The body names no tenant. The credential was not checked (contract 6)."""
 
     status = 400
     detail = "missing tenant identifier"
 
 
 class InvalidRequestError(VyroxError):
-    """A signed request of the proxy lacks a field or holds a bad one (contract 19, 20, 26)."""
+    """A signed request to the proxy has a missing or invalid field (contract 19, 20 and 26)."""
 
     status = 400
     detail = "invalid request"
 
 
 class MalformedRequestError(VyroxError):
-    """The bytes are no HTTP request, or one that two parsers could read differently."""
+    """The bytes are not an HTTP request, or two parsers could read them differently."""
 
     status = 400
     detail = "bad request"
 
 
 class UnauthorizedError(VyroxError):
-    """The credential is missing, malformed or wrong; one answer for all of these (contract 3).
+    """The credential is missing, malformed or wrong: always the same response (contract 3).
 
     Args:
-        kind: What was wrong, for the log and the audit event alone.
-        tenant_id: The tenant the request claimed, or None where the claim is no valid tenant id.
+        kind: What was wrong, for the log and the audit event only.
+        tenant_id: The tenant that the request named, or None if it is not a valid tenant id.
     """
 
     status = 401
@@ -101,9 +101,9 @@ class UnauthorizedError(VyroxError):
 
 
 class RefusedByPolicyError(VyroxError):
-    """A guard rail of the tenant stands against it. Nothing was claimed (contract 35).
+    """A guard rail of the tenant refuses the action. Nothing was claimed (contract 35).
 
-    Its text is the rule.
+    The text is the rule.
     """
 
     status = 403
@@ -111,7 +111,7 @@ class RefusedByPolicyError(VyroxError):
 
 
 class RequestTimeoutError(VyroxError):
-    """The request's body did not arrive within the time allowed for it."""
+    """The body of the request was not received in time."""
 
     status = 408
     detail = "request timed out"
@@ -119,21 +119,21 @@ class RequestTimeoutError(VyroxError):
 
 
 class InFlightError(VyroxError):
-    """The same containment is being carried out, or nobody knows whether a kill happened."""
+    """The same containment is in progress, or it is not known whether a kill happened."""
 
     status = 409
     detail = "request in flight"
 
 
 class StaleRequestError(VyroxError):
-    """The request was signed too long ago, or for later (contract 19 and 26)."""
+    """The request's time is too far in the past or in the future (contract 19 and 26)."""
 
     status = 410
     detail = "outside the replay window"
 
 
 class BodyTooLargeError(VyroxError):
-    """The body is, or says it is, larger than the listener takes (contract, MAX_BODY_BYTES)."""
+    """The body, or its announced length, is larger than the listener accepts (MAX_BODY_BYTES)."""
 
     status = 413
     detail = "payload too large"
@@ -141,16 +141,16 @@ class BodyTooLargeError(VyroxError):
 
 
 class UnsupportedEncodingError(VyroxError):
-    """The body is compressed; nothing is ever inflated."""
+    """The body is compressed. Vyrox never decompresses a body."""
 
     status = 415
     detail = "unsupported content encoding"
 
 
 class NormalizationError(VyroxError):
-    """An authenticated payload does not fit its vendor's adapter (contract 10 to 13).
+    """An authenticated payload is not valid for its vendor's adapter (contract 10 to 13).
 
-    Its text names the field and what is wrong with it, and is kept with the quarantined payload.
+    The text names the field and what is wrong with it. It is stored with the quarantined payload.
     """
 
     status = 422
@@ -158,54 +158,54 @@ class NormalizationError(VyroxError):
 
 
 class RequestReusedError(VyroxError):
-    """The `request_id` stands for another tenant, alert, action or host (contract 21)."""
+    """The `request_id` was used for another tenant, alert, action or host (contract 21)."""
 
     status = 422
     detail = "request_id reused"
 
 
 class RateLimitedError(VyroxError):
-    """The tenant is beyond EXECUTE_RATE_PER_MINUTE."""
+    """The tenant has exceeded EXECUTE_RATE_PER_MINUTE."""
 
     status = 429
     detail = "too many requests"
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"next in {retry_after_s} s")
+        super().__init__(f"the next request is allowed in {retry_after_s} s")
         self.headers = {"retry-after": str(retry_after_s)}
 
 
 class HeadersTooLargeError(VyroxError):
-    """The header, a chunk extension or the trailers are larger than the listener takes."""
+    """The header, a chunk extension or the trailers are larger than the listener accepts."""
 
     status = 431
     detail = "request header fields too large"
 
 
 class ActionNotSupportedError(VyroxError):
-    """The vendor cannot do the action as asked. Nothing was written or called (contract 25)."""
+    """The vendor does not support the action. Nothing was written or called (contract 25)."""
 
     status = 501
     detail = "action not supported"
 
 
 class VendorError(VyroxError):
-    """The vendor did not act, and the claim is released; a retry may."""
+    """The vendor did not act, and the claim was released; the caller may retry."""
 
     status = 502
     detail = "vendor error"
 
 
 class VendorOutcomeUnknownError(VendorError):
-    """The call was sent and its outcome is not known. The action may have happened."""
+    """The request was sent to the vendor, but its result is not known. It may have acted."""
 
 
 class VendorLookUpError(VendorError):
-    """The vendor did not say which device it is, so no guard rail was checked, nothing claimed."""
+    """The vendor did not return the device. No guard rail was checked, nothing was claimed."""
 
 
 class UnavailableError(VyroxError):
-    """A store that a promise rests on is not there; the same request may be sent again."""
+    """A required store is unavailable; the caller may send the same request again."""
 
     status = 503
     detail = "service unavailable"
@@ -213,36 +213,36 @@ class UnavailableError(VyroxError):
 
 
 class DatabaseUnavailableError(UnavailableError):
-    """The SQL store is away, full, read-only or too slow. The write may still have happened."""
+    """The database is down, full, read-only or too slow. The write may have happened."""
 
 
 class DatabaseBusyError(DatabaseUnavailableError):
-    """The SQL store is there, and works on something else: it is worth trying again at once."""
+    """The database is up, but busy. A retry may succeed at once."""
 
 
 class QueueUnavailableError(UnavailableError):
-    """Redis is away, loading, refusing writes or too slow. The write may still have happened."""
+    """Redis is down, loading, rejects writes or is too slow. The write may have happened."""
 
 
 class QueueForbiddenError(QueueUnavailableError):
-    """Redis is there, and its user may not do what Vyrox does. The text names the command."""
+    """The Redis user may not run a command that Vyrox needs. The text names the command."""
 
 
 class QueueFullError(UnavailableError):
-    """The tenant's queue holds QUEUE_MAX_ALERTS or QUEUE_MAX_BYTES. The row is queued later."""
+    """The tenant has QUEUE_MAX_ALERTS or QUEUE_MAX_BYTES queued. The row is queued later."""
 
 
 class OverloadedError(UnavailableError):
-    """More callers wait for one write than may wait; nothing was written for this one."""
+    """Too many callers are waiting for a write; nothing was written for this caller."""
 
 
 class SettingsError(VyroxError):
-    """A setting is missing or bad. Its text names the variable, never a secret's value."""
+    """A setting is missing or invalid. The text names the variable, never a secret's value."""
 
 
 class OperatorError(VyroxError):
-    """A command cannot do what it was asked. Its text is the one line the operator reads."""
+    """A command failed. The text is the one line that the operator reads."""
 
 
 class MissingDatabaseError(OperatorError):
-    """There is no database where the settings point, and this command does not make one."""
+    """There is no database where the settings point, and this command does not create one."""

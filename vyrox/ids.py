@@ -1,4 +1,4 @@
-"""Random identifiers."""
+"""Tenant identifiers and random identifiers."""
 
 import os
 import re
@@ -8,7 +8,7 @@ _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abc
 
 
 def new_id() -> str:
-    """Return a random UUID as text, in half the time that `uuid.uuid4` takes.
+    """Return a random UUID as text. It takes half the time of `uuid.uuid4`.
 
     Source:
         RFC 9562, 5.4 (version 4).
@@ -18,23 +18,23 @@ def new_id() -> str:
 
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-"""Used with `fullmatch` only: a trailing `$` would let a final newline through."""
+"""Use it with `fullmatch` only: `$` would also match before a final newline."""
 
 _DOT_SEGMENTS = frozenset({".", ".."})
-"""Path segments that a client or proxy resolves away, so that no route could name them."""
+"""Path segments that clients and proxies remove from a path, so they cannot name a tenant."""
 
 
 def is_tenant_id(text: str) -> bool:
-    """Return whether `text` may name a tenant, in a path, on a command line or in a request."""
+    """Return whether `text` is a valid tenant identifier."""
     return _TENANT_ID.fullmatch(text) is not None and text not in _DOT_SEGMENTS
 
 
 def parse_tenant_id(value: object) -> str | None:
-    """Return the tenant identifier that a decoded JSON value holds, or None where it holds none.
+    """Return the tenant identifier in a decoded JSON value, or None if it is not valid.
 
-    An integer counts as its digits; a boolean and a float do not.
+    An integer is read as its digits. A boolean or a float is not valid.
     """
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**128:
-        # Compared before it is converted: `str` of an integer beyond 4,300 digits raises.
+        # Compare before the conversion: `str` of an integer with more than 4,300 digits raises.
         value = str(value)
     return value if isinstance(value, str) and is_tenant_id(value) else None

@@ -12,6 +12,7 @@ import redis.asyncio
 from cryptography.fernet import MultiFernet
 
 from vyrox import log
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
@@ -82,6 +83,7 @@ class _Parts:
     events: AuditEvents
     intake: Intake
     queue: AlertQueue
+    consumer: AlertConsumer
     health: Health
     refill: Refill
     redis_check: RedisCheck
@@ -139,7 +141,7 @@ async def _make_parts(
     budget = Budget(
         settings.unauthenticated_events_per_second, settings.unauthenticated_event_bytes_per_day
     )
-    queue = AlertQueue(stores.redis, database, settings.queue_max_alerts, settings.queue_max_bytes)
+    queue = AlertQueue(stores.redis, settings.queue_max_alerts, settings.queue_max_bytes)
     refill = Refill(stores.redis, queue, database)
     redis_check = RedisCheck(stores.redis, queue.check_rights, refill.check_rights)
     await redis_check.at_start()
@@ -151,6 +153,7 @@ async def _make_parts(
         events=AuditEvents(writer, budget=budget),
         intake=Intake(writer, settings.redelivery_window_s),
         queue=queue,
+        consumer=AlertConsumer(stores.redis, database),
         health=Health(database, queue, wall_clock),
         refill=refill,
         redis_check=redis_check,
@@ -222,7 +225,7 @@ def _background(
         await database.write(claims.delete_expired, now)
 
     async def remove_dead_letters() -> None:
-        await parts.queue.give_up_dead(clocks.lease_time())
+        await parts.consumer.move_dead_letters(clocks.lease_time())
 
     async def delete_old_alerts() -> None:
         clocks.check()

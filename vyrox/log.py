@@ -1,7 +1,7 @@
-"""Log lines: one JSON object a line on standard error, counted, bounded, never in the way.
+"""The log: one JSON object per line on standard error. Lines are bounded and never block a request.
 
-`event` is how the product says what happened. Every event is counted by name, and the counts are
-logged once a minute, so that a failure shows even where its own lines were held back.
+The product logs with `event`. Every event is counted by name, and the counts are logged once a
+minute: so an event is visible even if its own lines were not written.
 """
 
 import contextlib
@@ -23,26 +23,27 @@ import msgspec
 logger = logging.getLogger("vyrox")
 
 MAX_FIELD: Final = 256
-"""Characters of one field; an attacker chooses some of them."""
+"""Characters of one field. An attacker can choose the text of some fields."""
 
-MAX_TEXT: Final = 8192
-"""Characters of a library's message or of a traceback, which ends with a library's message."""
+MAX_MESSAGE: Final = 8192
+"""Characters of a library's message or of a traceback."""
 
 MAX_LINES_PER_SECOND: Final = 100
-"""Of one warning's name: a flood of bad requests must not become a flood of lines."""
+"""Lines of one event per second, from WARNING up: many bad requests must not fill the log."""
 
 MAX_BUFFERED: Final = 10_000
-"""Lines waiting for a slow or blocked sink; beyond it lines are dropped and counted."""
+"""Lines that wait while standard error is slow or blocked. Further lines are dropped and counted.
+"""
 
 WRITE_INTERVAL_S: Final = 0.02
-"""Between two writes. A thread that woke up for every line would take the interpreter's lock from
-the event loop each time; what is lost with a process that is killed is the lines of this long."""
+"""Time between two writes. A thread that wakes up for each line would often take the interpreter's
+lock from the event loop. If the process is killed, the lines of this interval are lost."""
 
 WRITTEN_AT_ONCE: Final = 256
-"""Lines handed to the sink together."""
+"""Lines in one write."""
 
 FLUSH_S: Final = 2.0
-"""How long the end of the process waits for a sink that takes nothing."""
+"""How long the end of the process waits for a blocked standard error."""
 
 _STANDARD_ERROR: Final = 2
 
@@ -50,35 +51,40 @@ _WRITTEN_AS_THEY_ARE: Final = (int, float, dict)
 _PRINTABLE: Final = re.compile(rb"[ -~]*")
 
 counts: Final[Counter[str]] = Counter()
+"""How often each event has happened in this process."""
+
 _paced: dict[str, tuple[int, Mapping[str, object]]] = {}
-"""By name: how many were not logged since the last line, and the fields of the latest."""
+"""By name: the number of events since the last line, and the fields of the latest event."""
+
 _lines_in_second: dict[str, tuple[int, int]] = {}
+"""By name: a second, and the number of lines in it."""
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
-    """Count `name` and log it with `fields`; a traceback is added inside an `except` at ERROR.
+    """Count the event `name` and log it with `fields`.
+
+    At ERROR, inside an `except`, the line also has the traceback.
 
     Args:
         name: One of a fixed set of dotted names, never made from input.
-        level: From WARNING up, lines beyond MAX_LINES_PER_SECOND of one name are counted but not
-            written.
-        fields: Values for the reader. The caller leaves out secrets and payloads.
+        level: From WARNING up, lines beyond MAX_LINES_PER_SECOND are counted but not written.
+        fields: Values for the reader. The caller must not pass secrets or payloads.
     """
     counts[name] += 1
     if level >= logging.WARNING:
         if _may_write(name):
             logger.log(level, name, extra={"fields": fields}, exc_info=level >= logging.ERROR)
     elif _lines is not None and logger.isEnabledFor(level):
-        # Past `logging`, whose records cost more than all the rest of an accepted alert's line.
+        # Not through `logging`: its record costs more time than the rest of the line.
         _lines.put(_encode(time.time(), level, name, fields))  # noqa: TID251  (as `logging` does)
     else:
         logger.log(level, name, extra={"fields": fields})
 
 
 def paced_event(name: str, **fields: object) -> None:
-    """Count `name`; log the first at once as a warning, later ones once a minute as a number.
+    """Count the event `name`; log the first at once, and later ones once a minute as a number.
 
-    For what anybody can cause. After a minute without one, the next is logged at once again.
+    For events that any client can cause. After a minute without one, the next is logged at once.
     """
     if name in _paced:
         counts[name] += 1
@@ -89,7 +95,7 @@ def paced_event(name: str, **fields: object) -> None:
 
 
 def report_paced() -> None:
-    """Log what `paced_event` has only counted; call it once a minute."""
+    """Log the events that `paced_event` has only counted. Call it once a minute."""
     for name, (number, fields) in list(_paced.items()):
         if number:
             _paced[name] = (0, {})
@@ -99,7 +105,7 @@ def report_paced() -> None:
 
 
 def _may_write(name: str) -> bool:
-    second = int(datetime.now(UTC).timestamp())  # noqa: TID251  (paces lines, decides nothing)
+    second = int(datetime.now(UTC).timestamp())  # noqa: TID251  (limits lines, decides nothing)
     last, lines = _lines_in_second.get(name, (0, 0))
     lines = lines + 1 if last == second else 1
     _lines_in_second[name] = (second, lines)
@@ -107,7 +113,7 @@ def _may_write(name: str) -> bool:
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of ASCII: no input can start a line or drive a terminal."""
+    """Formats a record as one line of ASCII: no input can start a line or control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
@@ -119,8 +125,8 @@ class JsonLines(logging.Formatter):
         fields: dict[str, object] = getattr(record, "fields", {})
         traceback = None
         if record.exc_info and record.exc_info[0] is not None:
-            traceback = self.formatException(record.exc_info)[-MAX_TEXT:]
-        message = record.getMessage()[:MAX_TEXT]
+            traceback = self.formatException(record.exc_info)[-MAX_MESSAGE:]
+        message = record.getMessage()[:MAX_MESSAGE]
         line = _encode(record.created, record.levelno, message, {**extra, **fields}, traceback)
         return line.decode("ascii")
 
@@ -160,15 +166,15 @@ def _bounded(value: object) -> object:
 
 
 class _Lines:
-    """Lines on their way to standard error, written by a thread; what it cannot take is counted.
+    """A buffer of lines, and the thread that writes them to standard error.
 
-    Not through `sys.stderr` or a handler of `logging`: each has a lock that would be held while a
-    full pipe keeps the thread waiting, and that the interpreter takes to end the process.
+    It uses neither `sys.stderr` nor a stream handler of `logging`: both have a lock, which a thread
+    blocked by a full pipe would never release, and which the interpreter needs at the exit.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
-        self._look = threading.Event()
+        self._wake = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
 
@@ -182,17 +188,17 @@ class _Lines:
             return
         self._waiting.append(line)
         if waiting == MAX_BUFFERED // 2:
-            self._look.set()
+            self._wake.set()
 
     def end(self) -> None:
         self._ended = True
-        self._look.set()
+        self._wake.set()
         self._thread.join(FLUSH_S)
 
     def _write(self) -> None:
         while not self._ended or self._waiting:
-            self._look.wait(WRITE_INTERVAL_S)
-            self._look.clear()
+            self._wake.wait(WRITE_INTERVAL_S)
+            self._wake.clear()
             while self._waiting:
                 count = min(len(self._waiting), WRITTEN_AT_ONCE)
                 self._write_out(b"".join(self._waiting.popleft() + b"\n" for _ in range(count)))
@@ -201,12 +207,12 @@ class _Lines:
         try:
             while lines:
                 lines = lines[os.write(_STANDARD_ERROR, lines) :]
-        except OSError:  # a broken sink must not end the thread
+        except OSError:  # a closed standard error must not end the thread
             counts["log.dropped"] += lines.count(b"\n")
 
 
 class _LinesHandler(logging.Handler):
-    """Takes the records of `logging`, those of libraries included."""
+    """Receives the records of `logging`, including those of libraries."""
 
     def __init__(self, lines: _Lines) -> None:
         super().__init__()
@@ -216,19 +222,19 @@ class _LinesHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self._formatter.format(record).encode("ascii")
-        except Exception:  # noqa: BLE001  (a bad record must not end what it was to tell of)
+        except Exception:  # noqa: BLE001  (an invalid record must not fail the code that logs it)
             counts["log.dropped"] += 1
         else:
             self._lines.put(line)
 
 
 _lines: _Lines | None = None
-"""Where `event` puts its lines while `configured` runs."""
+"""The buffer for the lines of `event`, while `configured` runs."""
 
 
 @contextmanager
 def configured(level: int = logging.INFO) -> Iterator[None]:
-    """Send every log record of the process to standard error, from a thread of its own."""
+    """Write every log record of the process to standard error, in a separate thread."""
     global _lines
     lines = _Lines()
     handler = _LinesHandler(lines)
@@ -248,7 +254,7 @@ def configured(level: int = logging.INFO) -> Iterator[None]:
 
 
 async def report_counts() -> None:
-    """Log how often each event has happened since the start, and what was paced."""
+    """Log how often each event has happened since the start, and the paced events."""
     report_paced()
     if counts:
-        event("counts", totals=dict(sorted(counts.items())))
+        event("event_counts", totals=dict(sorted(counts.items())))

@@ -1,4 +1,4 @@
-"""The values that cross module boundaries."""
+"""The data types that several modules use."""
 
 import re
 from typing import Final, Literal
@@ -6,33 +6,33 @@ from typing import Final, Literal
 import msgspec
 
 Vendor = Literal["crowdstrike", "sentinelone", "defender", "generic"]
-"""Where an alert comes from; also the last part of the webhook's path."""
+"""The source of an alert; also the last part of the webhook's path."""
 
 BEARER_VENDORS: Final[frozenset[Vendor]] = frozenset({"sentinelone", "defender"})
-"""Their webhooks carry the secret itself; the others' carry a signature made with it."""
+"""Vendors that send the secret itself. The other vendors send a signature made with the secret."""
 
 FieldMap = dict[str, str]
 """For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""
 
 
 EdrVendor = Literal["crowdstrike", "sentinelone", "defender"]
-"""Who can act on a host."""
+"""The vendors whose response API can act on a host."""
 
 ActionType = Literal["HOST_ISOLATION", "PROCESS_KILL", "NETWORK_QUARANTINE"]
-"""What `/execute` carries out."""
+"""The actions of `/execute`."""
 
 LiftType = Literal["LIFT_HOST_ISOLATION", "LIFT_NETWORK_QUARANTINE"]
-"""What `/lift` carries out: it undoes the first and the last of the above (contract 34)."""
+"""The actions of `/lift`, which undo an isolation or a quarantine (contract 34)."""
 
 
 class ContainmentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A containment, or its undoing, that a human approved (contract 20 and 34).
+    """A containment or a lift that a person has approved (contract 20 and 34).
 
     Attributes:
         request_id: The idempotency key.
-        host: The vendor's own identifier of the host, or a name that one host has.
+        host: The vendor's own identifier of the host, or its name if no other host has that name.
         approved_at: Unix seconds.
-        force: Lift also what Vyrox has not contained.
+        force: Lift even if Vyrox did not contain the host.
     """
 
     request_id: str
@@ -46,9 +46,9 @@ class ContainmentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """A tenant whose credential has verified. Only `auth` makes one.
+    """An authenticated tenant. Requests get one from `tenants.authentication` only.
 
-    Everything after authentication takes the tenant from here, never from the body (contract 7).
+    After the authentication, the tenant is never read from the body (contract 7).
     """
 
     tenant_id: str
@@ -56,16 +56,16 @@ class Tenant(msgspec.Struct, frozen=True):
 
 
 class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert in Vyrox's own schema (contract 12). What the payload lacks is None.
+    """One alert in Vyrox's own schema (contract 12). A field that the payload lacks is None.
 
     Attributes:
         id: UUID-4, made on receipt.
         raw_id: The vendor's own identifier of the detection, not empty.
         timestamp: Unix seconds, UTC.
-        device_id: The vendor's own identifier of the host: what `/execute` takes as `host`.
-        vendor_severity: As the vendor puts it, in upper case.
-        notes: What was replaced in order to read it (contract 44); alerts of earlier versions have
-            no such member.
+        device_id: The vendor's own identifier of the host; `/execute` accepts it as `host`.
+        vendor_severity: The vendor's severity in upper case.
+        notes: What was replaced to make the payload readable (contract 44). Alerts of earlier
+            versions have no notes.
     """
 
     id: str
@@ -101,10 +101,10 @@ class Device(msgspec.Struct, frozen=True):
     """One host at a vendor.
 
     Attributes:
-        id: The vendor's own identifier, which its actions take.
-        tags: What the customer has put on it at the vendor. None: the vendor's answer had no list
-            of tags, which is not the same as an empty one.
-        contained_by: What `read_containment` returned; empty if it was not asked.
+        id: The vendor's own identifier, which the vendor's actions take.
+        tags: The customer's tags at the vendor. None if the vendor's response had no list of tags,
+            which is not the same as an empty list.
+        contained_by: The result of `read_containment`; empty if it was not called.
     """
 
     id: str
@@ -117,9 +117,9 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def normal_host(host: str) -> str:
-    """Return `host` as the vendors write it: identifiers and names have no case.
+    """Return `host` in one form for comparison: identifiers and names ignore case.
 
-    CrowdStrike's agent id is 32 hex digits; written as a UUID, it is the same id.
+    CrowdStrike's agent id is 32 hex digits; the same id may be written as a UUID.
     """
     host = host.lower()
     return host.replace("-", "") if _UUID.fullmatch(host) else host

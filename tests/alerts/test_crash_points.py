@@ -25,7 +25,7 @@ from tests.ingestion import SECRET, TENANTS, Webhook, webhook
 from tests.polling import until
 from tests.sample_alerts import queued, unfinished
 from tests.service import Service, running_service
-from vyrox.alerts.queue import AlertQueue
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.store.database import open_database
 from vyrox.store.redis import connect
 from vyrox.store.valkey import socket_url
@@ -84,7 +84,7 @@ class Site:
             open_database(self._database_url, self.data_dir) as database,
             connect(self._redis_url) as client,
         ):
-            delivered = await AlertQueue(client, database, 100).read(TENANT, "one", 100)
+            delivered = await AlertConsumer(client, database).read(TENANT, "one", 100)
         assert sorted(one.alert.id for one in delivered) == sorted(alert_ids)
 
 

@@ -28,19 +28,13 @@ from vyrox.store.tables import heartbeat
 
 
 def health_of(client: redis.asyncio.Redis, database: Database) -> Health:
-    return Health(database, AlertQueue(client, database, 1), lambda: NOW)
+    return Health(database, AlertQueue(client, 1), lambda: NOW)
 
 
 @asynccontextmanager
 async def sqlite_health(redis_url: str, data_dir: Path) -> AsyncIterator[tuple[Health, Database]]:
     async with open_database(None, data_dir) as database, connect(redis_url) as client:
         yield health_of(client, database), database
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    async with connect(redis_url) as connected:
-        yield connected
 
 
 async def assert_failing(health: Health, store: str) -> None:

@@ -316,7 +316,7 @@ async def quarantined(database: Database, raw: bytes, at: float) -> None:
 async def test_delete_expired_deletes_large_bodies_in_parts(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.alerts.retention.DELETED_BYTES", 25)
+    monkeypatch.setattr("vyrox.alerts.retention.MAX_DELETED_BYTES", 25)
     counted = FaultyDatabase(database)
     for number in range(5):
         stored = new_delivery(b"%d" % number * 10)
@@ -443,7 +443,7 @@ class Counting:
 async def test_delete_expired_goes_on_in_small_transactions_to_the_end(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "DELETED_AT_ONCE", 7)
+    monkeypatch.setattr(retention, "MAX_DELETED_ROWS", 7)
     deliveries = [new_delivery(str(number).encode()) for number in range(30)]
     await store_all(database, *deliveries)
     for delivery in deliveries[5:]:

@@ -19,13 +19,11 @@ from tests.sample_alerts import (
 )
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.alerts.quarantine import (
-    ROW_BYTES,
+from vyrox.alerts.quarantine import ROW_BYTES, Unreadable, keep
+from vyrox.alerts.quarantine_review import (
     Quarantined,
-    Unreadable,
     count_quarantined,
     dismiss,
-    keep,
     list_quarantined,
     read_quarantined,
     replay,

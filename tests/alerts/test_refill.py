@@ -26,6 +26,7 @@ from tests.sample_alerts import (
     unfinished,
 )
 from vyrox.alerts import refill as refill_module
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.queue import AlertQueue, QueueEntry, stream_key
 from vyrox.alerts.refill import LATE_ROW_MARGIN_S, LOCK_MS, Refill
 from vyrox.errors import QueueUnavailableError, UnavailableError
@@ -46,7 +47,8 @@ class Stores:
     ) -> None:
         self.client = client
         self.database = database
-        self.queue = AlertQueue(client, database, max_alerts)
+        self.queue = AlertQueue(client, max_alerts)
+        self.consumer = AlertConsumer(client, database)
         self.refill = Refill(client, self.queue, database)
 
     async def queued(self, *tenant_ids: str) -> list[tuple[str, str]]:
@@ -67,8 +69,8 @@ async def stores(redis_url: str, database: Database) -> AsyncIterator[Stores]:
 def a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refill is due at every look, and compares two of the older rows."""
     monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
-    monkeypatch.setattr(refill_module, "PAGE", 2)
-    monkeypatch.setattr(refill_module, "OTHERS_S", 0.0)
+    monkeypatch.setattr(refill_module, "REFILL_PAGE", 2)
+    monkeypatch.setattr(refill_module, "RESCAN_BUDGET_S", 0.0)
 
 
 @asynccontextmanager
@@ -93,7 +95,7 @@ async def proxied_stores(
 async def test_run_after_redis_was_emptied_contract_17(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refill_module, "PAGE", 7)
+    monkeypatch.setattr(refill_module, "REFILL_PAGE", 7)
     tenant_ids = [f"tenant-{number}" for number in range(10)]
     for tenant_id in tenant_ids:
         await stores.queue.put_batch(await stored_entries(stores.database, 5, tenant_id))
@@ -108,7 +110,7 @@ async def test_run_puts_the_entry_as_it_was_contract_15(stores: Stores) -> None:
     stored = new_delivery(bytes(range(256)))
     await store_all(stores.database, stored)
     await stores.refill.run()
-    [delivered] = await stores.queue.read(TENANT, "one", 1)
+    [delivered] = await stores.consumer.read(TENANT, "one", 1)
     assert delivered.alert.id == stored.alert_id
     assert delivered.raw == stored.raw
 
@@ -145,8 +147,8 @@ async def test_run_after_the_last_entries_were_lost_contract_17(stores: Stores) 
 
 async def test_run_leaves_out_what_is_finished(stores: Stores) -> None:
     await stores.queue.put_batch(await stored_entries(stores.database, 4))
-    for delivered in await stores.queue.read(TENANT, "one", 3):
-        await stores.queue.finish(delivered, NOW)
+    for delivered in await stores.consumer.read(TENANT, "one", 3):
+        await stores.consumer.acknowledge(delivered, NOW)
     await stores.client.flushall()
     assert await stores.refill.run() == 1
     await stores.assert_queued_once()
@@ -161,8 +163,8 @@ async def test_run_fills_a_queue_to_its_maximum_and_later_the_rest_contract_17(
         await stored_entries(database, 1, "beta")
         assert await stores.refill.run() == 4
         assert len(await stores.queued()) == 3
-        for delivered in await stores.queue.read(TENANT, "one", 2):
-            await stores.queue.finish(delivered, NOW)
+        for delivered in await stores.consumer.read(TENANT, "one", 2):
+            await stores.consumer.acknowledge(delivered, NOW)
         assert await stores.refill.run() == 2
         await stores.assert_queued_once(TENANT, "beta")
 
@@ -229,7 +231,7 @@ async def test_run_compares_and_puts_few_large_bodies_at_once(
     await stored_entries(stores.database, 6)
     await stores.refill.run()
     together = await script_calls()
-    monkeypatch.setattr(refill_module, "MAX_CALL_BYTES", 1)
+    monkeypatch.setattr(refill_module, "MAX_COMPARED_BYTES", 1)
     assert await script_calls() == together + 5 * 2  # what is missing, and the lock, each time
     await stores.client.flushall()
     assert await stores.refill.run() == 6
@@ -239,7 +241,7 @@ async def test_run_compares_and_puts_few_large_bodies_at_once(
 async def test_run_redis_emptied_meanwhile_is_started_again_contract_17(
     redis_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refill_module, "PAGE", 2)
+    monkeypatch.setattr(refill_module, "REFILL_PAGE", 2)
     async with proxied_stores(redis_url, data_dir) as (proxy, stores), connect(redis_url) as direct:
         await stored_entries(stores.database, 6)
         await stores.refill.run_if_due()
@@ -283,7 +285,7 @@ async def test_run_put_back_what_is_finished_at_that_moment_reaches_no_consumer(
         await stores.database.write(finish, finished.alert_id, NOW)
         proxy.release()
         assert await running == 1
-        assert await stores.queue.read(TENANT, "one", 10) == []
+        assert await stores.consumer.read(TENANT, "one", 10) == []
         await stores.assert_queued_once()
 
 
@@ -384,8 +386,8 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
     """However long it takes to compare every row, a new one does not wait for it (contract 17)."""
     await stored_entries(stores.database, 1)
     await stores.refill.run_if_due()
-    [first] = await stores.queue.read(TENANT, "one", 1)
-    await stores.queue.finish(first, NOW)
+    [first] = await stores.consumer.read(TENANT, "one", 1)
+    await stores.consumer.acknowledge(first, NOW)
     for before in range(9):
         await stored_entries(stores.database, 1, received_at=NOW - LATE_ROW_MARGIN_S - 1 - before)
     for turn in range(1, 5):
@@ -461,14 +463,14 @@ class World:
         await self._store()
 
     async def consumer_finishes(self) -> None:
-        for one in await self._stores.queue.read(self._tenant_id, "one", self._count):
-            await self._stores.queue.finish(one, self._at)
+        for one in await self._stores.consumer.read(self._tenant_id, "one", self._count):
+            await self._stores.consumer.acknowledge(one, self._at)
 
     async def consumer_dies_after_the_row(self) -> None:
-        for one in await self._stores.queue.read(self._tenant_id, "dying", self._count):
+        for one in await self._stores.consumer.read(self._tenant_id, "dying", self._count):
             await self._stores.database.write(finish, one.alert.id, self._at)
-        for one in await self._other.queue.take_over(self._tenant_id, "heir", 0, self._at):
-            await self._other.queue.finish(one, self._at)
+        for one in await self._other.consumer.take_over(self._tenant_id, "heir", 0, self._at):
+            await self._other.consumer.acknowledge(one, self._at)
 
     async def redis_is_emptied(self) -> None:
         await self._stores.client.flushall()

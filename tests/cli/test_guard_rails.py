@@ -19,7 +19,7 @@ from tests.polling import until
 from tests.postgres import Postgres
 from tests.sample_alerts import NOW, WINDOW_S, new_delivery
 from tests.service import running_service
-from vyrox.alerts.intake import Arrival, Intake
+from vyrox.alerts.intake import Intake
 from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import stores as cli_opened
@@ -203,8 +203,8 @@ def test_tenant_on_a_default_secret_is_known_by_its_alerts_contract_39(data_dir:
     vyrox = known(Vyrox(data_dir))
 
     def accept(connection: Connection) -> None:
-        arrival = Arrival(new_delivery(b"{}", "by-default"), "request")
-        [outcome] = Intake(cast(Any, None), WINDOW_S)._store(connection, [arrival])
+        new = new_delivery(b"{}", "by-default")
+        [outcome] = Intake(cast(Any, None), WINDOW_S)._store(connection, [new])
         append(connection, outcome.drafts, NOW)
 
     vyrox.write(accept)

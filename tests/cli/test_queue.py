@@ -13,6 +13,7 @@ from click.testing import Result
 from tests.cli import Vyrox, refused, succeeded
 from tests.sample_alerts import NOW, entry_of, new_alert
 from tests.service import running_service
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.intake import delivery, store
 from vyrox.alerts.quarantine import Unreadable, keep
 from vyrox.alerts.queue import AlertQueue
@@ -114,7 +115,7 @@ async def _fill(settings: Settings, url: str, alerts: tuple[NormalizedAlert, ...
         open_database(settings.database_url, settings.data_dir) as database,
         connect(url) as client,
     ):
-        queue = AlertQueue(client, database, settings.queue_max_alerts)
+        queue = AlertQueue(client, settings.queue_max_alerts)
         for alert in alerts:
             arrived = delivery(alert, alert.id.encode(), NOW)
             await database.write(store, [arrived], settings.redelivery_window_s)
@@ -324,11 +325,11 @@ def _finish_two_and_give_up_one(vyrox: Vyrox) -> None:
             open_database(settings.database_url, settings.data_dir) as database,
             connect(settings.redis_url) as client,
         ):
-            queue = AlertQueue(client, database, settings.queue_max_alerts)
-            for delivered in await queue.read("acme", "worker", 2):
-                await queue.finish(delivered, NOW)
-            await queue.read("acme", "worker", 1)
-            while await queue.take_over("acme", "worker", 0, NOW):
+            consumer = AlertConsumer(client, database)
+            for delivered in await consumer.read("acme", "worker", 2):
+                await consumer.acknowledge(delivered, NOW)
+            await consumer.read("acme", "worker", 1)
+            while await consumer.take_over("acme", "worker", 0, NOW):
                 pass
 
     asyncio.run(run())
@@ -356,7 +357,7 @@ def test_dead_letters_are_listed_and_revived_contract_49(vyrox: Vyrox) -> None:
     assert peeked(vyrox) == [waiting]
     assert columns(vyrox("queue", "stats")) == [["acme", "1", "1", "2", "0", "0"]]
     kinds = [e["kind"] for e in shown_events(vyrox)]
-    assert kinds.count("alert.dead_lettered") == kinds.count("alert.revived") == 1
+    assert kinds.count("alert.dead") == kinds.count("alert.revived") == 1
 
 
 def test_revive_into_a_full_queue_says_that_the_alert_is_only_stored_contract_49(
@@ -481,7 +482,7 @@ def test_quarantine_ids_of_nobody_are_refused_before_anything_is_done(
 
     for unknown in ("no-such-id", others.id):
         line = refused(vyrox("queue", "quarantine", command, "acme", own.id, unknown))
-        assert line == f"acme has no quarantined payload {unknown}"
+        assert line.startswith(f"acme has no quarantined payload {unknown}; see: vyrox queue")
 
     assert listed(vyrox) == [own]
     assert peeked(vyrox) == []

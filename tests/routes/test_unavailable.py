@@ -305,9 +305,7 @@ async def test_receive_alert_refuses_what_a_full_queue_has_no_room_for(
         assert (await application.post(webhook("defender"))).status_code == 202
         assert (await application.client.get("/health")).status_code == 200
         rows = [alert_id for name, alert_id in await application.stored() if name == "acme-corp"]
-        queue = application.ingestion.queue
-        (delivered,) = await queue.read("acme-corp", "consumer", count=10)
-        await queue.finish(delivered, now=1.0)
+        await application.acknowledge("acme-corp")
         answer = await application.post(webhook("crowdstrike", second))
         assert (answer.status_code, answer.json()["alert_id"]) == (202, rows[1])
         assert [alert.id for alert in await application.queued("acme-corp")] == [rows[1]]

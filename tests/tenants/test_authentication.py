@@ -178,7 +178,7 @@ def test_authenticate_never_matches_the_stand_in_for_a_secret_contract_3(
     credentials: Credentials,
 ) -> None:
     # Nobody can know it; even who did would get nothing for it.
-    for stand_in in authentication._NO_SECRETS:
+    for stand_in in authentication._DUMMY_SECRETS:
         refusal(authenticate, [credential(stand_in)], credentials)
 
 

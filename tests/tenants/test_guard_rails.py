@@ -18,7 +18,8 @@ from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, Device, NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails, records
-from vyrox.tenants.guard_rails import Rails, check_rule, is_of_alert, matches
+from vyrox.tenants.device_rules import check_rule, is_of_alert, matches
+from vyrox.tenants.guard_rails import Rails
 
 DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office"))
 

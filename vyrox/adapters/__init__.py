@@ -1,4 +1,4 @@
-"""One file per vendor: what it sends, and how that becomes an alert."""
+"""One module per vendor: the payloads it sends, and how they become alerts."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from vyrox.models import NormalizedAlert, Tenant, Vendor
 
 
 class Adapter(NamedTuple):
-    """What a route needs to know about a vendor.
+    """The functions that a route calls for a vendor.
 
     Attributes:
-        normalize: Body, verified tenant and receive time in Unix seconds -> alert; raises
-            NormalizationError and nothing else. The body is `tolerant_json.tolerant`'s.
-        unverified_tenant_id: Body -> the tenant it claims to be from; raises MissingTenantError and
-            nothing else. None where the tenant stands in the path.
+        normalize: Takes a body from `tolerant_json.tolerant`, the authenticated tenant, and the
+            time of receipt in Unix seconds; returns the alert. Raises only NormalizationError.
+        unverified_tenant_id: Takes such a body; returns the tenant that it names. Raises only
+            MissingTenantError. None if the tenant is in the path.
     """
 
     normalize: Callable[[JsonText, Tenant, float], NormalizedAlert]

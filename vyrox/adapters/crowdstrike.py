@@ -1,4 +1,4 @@
-"""CrowdStrike Falcon detections, as `POST /webhook/crowdstrike` takes them.
+"""CrowdStrike Falcon detections, as `POST /webhook/crowdstrike` receives them.
 
 Source: the API reference, `/webhook/crowdstrike`; contract 11 to 13.
 """
@@ -44,24 +44,24 @@ _DETECTION = msgspec.json.Decoder(_Detection)
 
 
 def unverified_tenant_id(body: JsonText) -> str:
-    """Return the tenant that `body` claims to be from, which nothing has proved yet.
+    """Return the tenant that `body` names; it is not authenticated yet.
 
     Raises:
-        MissingTenantError: The body is no JSON object with a tenant identifier in `customer_id`.
+        MissingTenantError: The body is not a JSON object with a tenant id in `customer_id`.
     """
     return decode_tenant_id(decode(_PREVIEW, body.content, MissingTenantError).customer_id)
 
 
 def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
-    """Return the alert that the detection in `body` makes.
+    """Return the detection in `body` as an alert.
 
     Args:
-        body: The bytes whose signature verified.
-        tenant: Whose secret verified; the body's own `customer_id` is not read again.
-        received_at: Unix seconds; the alert's time where the detection has none.
+        body: The body, whose signature is valid.
+        tenant: The authenticated tenant; `customer_id` is not read again.
+        received_at: Unix seconds; the alert's time if the detection has none.
 
     Raises:
-        NormalizationError: The body is no detection of the documented form.
+        NormalizationError: The body is not a detection of the documented form.
     """
     detection = decode(_DETECTION, body.content, NormalizationError)
     sensor = detection.sensor or _Sensor()

@@ -1,4 +1,4 @@
-"""How every adapter reads bytes that someone else wrote: a value, or an error of ours."""
+"""Decoding of untrusted JSON for all adapters: returns a value or raises one of Vyrox's errors."""
 
 from typing import Annotated, TypeVar
 
@@ -13,12 +13,12 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1)]
 """The vendor's own identifier of a detection: required and not empty (contract 11)."""
 
 ABSENT = msgspec.Raw(b"null")
-"""The default of a field that is read as Raw: missing is the same as null (contract 11)."""
+"""The default of a Raw field: a missing field is the same as null (contract 11)."""
 
 _TENANT_ID: msgspec.json.Decoder[str | int] = msgspec.json.Decoder(str | int)
 
-_LINE_CHARACTERS = 200
-"""Longest reason kept with a quarantined payload or written to the log."""
+_MAX_REASON_LENGTH = 200
+"""Characters of a reason that is stored with a quarantined payload or logged."""
 
 
 def decode(
@@ -27,16 +27,16 @@ def decode(
     error: type[VyroxError],
     field: str | None = None,
 ) -> T:
-    """Return what `decoder` reads from `source`, or raise `error` saying in one line why not.
+    """Return the value that `decoder` reads from `source`, or raise `error` with a one-line reason.
 
-    `msgspec.DecodeError` alone would not do: text that is not UTF-8 raises UnicodeDecodeError and
-    deep nesting RecursionError, and a sender could turn either into a 500 at will.
+    Catching only `msgspec.DecodeError` is not enough: text that is not UTF-8 raises
+    UnicodeDecodeError, deep nesting raises RecursionError, and either would cause a 500.
 
     Args:
         decoder: Made once, at module level.
         source: Untrusted bytes, as received.
-        error: What to raise; also for JSON of another shape than the decoder's type.
-        field: The alert field that is being read, where the decoder cannot name it.
+        error: The class to raise, also if the JSON does not have the decoder's type.
+        field: The alert field that is being read, if the decoder cannot name it.
     """
     try:
         return decoder.decode(source)
@@ -45,23 +45,23 @@ def decode(
 
 
 def one_line(text: str) -> str:
-    """Return at most 200 characters of `text`, with all that is not printable escaped.
+    """Return at most 200 characters of `text`, with unprintable characters escaped.
 
-    Decoding errors can repeat what a sender wrote; escaped, it can neither begin a log line of its
-    own nor drive a terminal.
+    A decoding error can contain text from the sender. Escaped, that text can neither start a new
+    log line nor control a terminal.
     """
-    escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text[:_LINE_CHARACTERS])
-    return "".join(escaped)[:_LINE_CHARACTERS]
+    escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text[:_MAX_REASON_LENGTH])
+    return "".join(escaped)[:_MAX_REASON_LENGTH]
 
 
 def decode_tenant_id(raw: msgspec.Raw) -> str:
-    """Return the tenant identifier that the JSON value `raw` is.
+    """Return the tenant id in the JSON value `raw`.
 
-    Raw, because a sender who has proved nothing yet could repeat the field with integers of 4,300
-    digits, and a typed preview would convert every one of them; this converts the last.
+    It is Raw because an unauthenticated client can repeat the field with many integers of 4,300
+    digits. A typed decoder would convert each of them; this function converts only the last.
 
     Raises:
-        MissingTenantError: It is none (contract 7).
+        MissingTenantError: The value is not a tenant id (contract 7).
     """
     tenant_id = parse_tenant_id(decode(_TENANT_ID, raw, MissingTenantError))
     if tenant_id is None:

@@ -1,4 +1,4 @@
-"""Microsoft Defender for Endpoint alerts, as `POST /webhook/defender` takes them.
+"""Microsoft Defender for Endpoint alerts, as `POST /webhook/defender` receives them.
 
 Source: the API reference, `/webhook/defender`; contract 11 to 13 and 18; Microsoft Graph security
 API, resource types `alert` (alerts_v2) and `alertEvidence`.
@@ -19,8 +19,8 @@ from vyrox.models import NormalizedAlert, Tenant
 T = TypeVar("T")
 
 MAX_EVIDENCE = 1000
-"""Elements that are read. A body of the largest size has room for 500,000 empty ones, which would
-keep every other request waiting for half a second; Microsoft sends some dozens."""
+"""Elements of evidence that are read. Microsoft sends some dozens. The largest body can contain
+500,000 empty ones, and reading them would delay all other requests by half a second."""
 
 
 class _Preview(msgspec.Struct, frozen=True, rename="camel"):
@@ -37,7 +37,10 @@ class _Alert(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Evidence(msgspec.Struct, frozen=True, rename="camel"):
-    """What any of the forty kinds may hold. Raw, so that a part of another shape hides no other."""
+    """The fields of all forty kinds of evidence that are read.
+
+    They are Raw: one field of an unexpected type must not make the others unreadable.
+    """
 
     device_dns_name: msgspec.Raw = ABSENT
     mde_device_id: msgspec.Raw = ABSENT
@@ -67,28 +70,27 @@ _TEXT = msgspec.json.Decoder(str)
 
 
 def unverified_tenant_id(body: JsonText) -> str:
-    """Return the tenant that `body` claims to be from, which nothing has proved yet.
+    """Return the tenant that `body` names; it is not authenticated yet.
 
     Raises:
-        MissingTenantError: The body is no JSON object with a tenant identifier in `tenantId`.
+        MissingTenantError: The body is not a JSON object with a tenant id in `tenantId`.
     """
     return decode_tenant_id(decode(_PREVIEW, body.content, MissingTenantError).tenant_id)
 
 
 def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
-    """Return the alert that the Defender alert in `body` makes.
+    """Return the Defender alert in `body` as an alert.
 
-    Host, user, process and hash are each the first that the evidence holds, whichever element that
-    stands in. The device id is that of the host (see `_device_id`). Evidence of kinds or shapes not
-    known here is passed over.
+    Host, user, process and hash are each the first in the evidence, from any element. The device
+    id is the host's (see `_device_id`). Evidence of an unknown kind or shape is ignored.
 
     Args:
-        body: The bytes that came with the token.
-        tenant: Whose token verified; the body's own `tenantId` is not read again.
-        received_at: Unix seconds; the alert's time where Defender's has none.
+        body: The body of the request with the token.
+        tenant: The authenticated tenant; `tenantId` is not read again.
+        received_at: Unix seconds; the alert's time if Defender's alert has none.
 
     Raises:
-        NormalizationError: The body is no alert of the documented form.
+        NormalizationError: The body is not an alert of the documented form.
     """
     alert = decode(_ALERT, body.content, NormalizationError)
     elements = alert.evidence or ()
@@ -116,15 +118,15 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
 
 
 def _device_id(evidence: list[_Evidence], elements: int) -> str | None:
-    """Return the id of the machine that the alert names; None where that is not certain.
+    """Return the id of the machine that the alert names; None if that is not certain.
 
     Args:
-        evidence: The elements that are objects, out of the first 1000.
-        elements: How many elements the alert has.
+        evidence: Those of the first MAX_EVIDENCE elements that are objects.
+        elements: The number of elements in the alert.
     """
-    # `/execute` isolates the machine with this id, while the human who approves reads the host
-    # name. So beside a name only the id in the same element counts: another element can be of
-    # another machine, and the alert does not say whether it is.
+    # A person reads the host name and approves; then `/execute` isolates the machine with this id.
+    # So the id must be in the same element as the name: another element may describe another
+    # machine.
     for item in evidence:
         if _text(item.device_dns_name):
             return _text(item.mde_device_id)
@@ -155,7 +157,7 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 
 def _is_text(raw: msgspec.Raw) -> bool:
-    """Return whether `raw` is text, or null as a member is that is missing."""
+    """Return whether `raw` is text or null; a missing member is null."""
     return bytes(raw) == b"null" or _read(_TEXT, raw) is not None
 
 
@@ -164,7 +166,7 @@ def _read_all(decoder: msgspec.json.Decoder[T], raws: Iterable[msgspec.Raw]) -> 
 
 
 def _read(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
-    """Return what `raw` holds, or None where it is missing or of another shape."""
+    """Return the value of `raw`, or None if it is missing or of another type."""
     if raw is ABSENT:
         return None
     try:

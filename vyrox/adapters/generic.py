@@ -1,7 +1,7 @@
-"""Alerts of any other product, read through the field map its tenant gave at onboarding.
+"""Alerts of any other product, read with the tenant's field map.
 
-Source: the API reference, `/webhook/generic/{tenant_id}`; contract 9 to 13. There is no preview:
-the tenant stands in the path.
+Source: the API reference, `/webhook/generic/{tenant_id}`; contract 9 to 13. The tenant is in the
+path, so there is no `unverified_tenant_id`.
 """
 
 import re
@@ -35,27 +35,27 @@ class _FieldMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _Level = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | int | float | bool | None
-"""One level of a payload. What it holds stays undecoded, so that a field which no path leads to may
-hold anything (contract 11)."""
+"""One level of a payload. Its members are not decoded: a field that is not in the field map may
+have any value (contract 11)."""
 
 _LEVEL: msgspec.json.Decoder[_Level] = msgspec.json.Decoder(_Level)
 
 _Found = dict[str, msgspec.Raw | None]
-"""Alert field -> the JSON text at its path, None where nothing is there."""
+"""Alert field -> the JSON text at its path, or None if the payload has nothing there."""
 
 _INDEX = re.compile(r"[0-9]{1,9}")
-"""ASCII digits only, and few enough that `int` takes them whatever the stored map says."""
+"""ASCII digits only, and so few that `int` accepts them."""
 
 
 def check_field_map(value: object) -> FieldMap:
-    """Return `value` as a field map that `normalize` can work with.
+    """Return `value` as a valid field map.
 
     Args:
-        value: What the operator's JSON decodes to.
+        value: The decoded JSON of the operator.
 
     Raises:
-        OperatorError: It is no object of alert fields and paths of 1 to 256 characters, names a
-            field that does not exist, or lacks one that is required.
+        OperatorError: It is not an object of alert fields and paths of 1 to 256 characters, or an
+            alert field is unknown or missing.
     """
     try:
         field_map: FieldMap = msgspec.to_builtins(msgspec.convert(value, _FieldMap))
@@ -68,13 +68,13 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
     """Return the alert that the tenant's field map finds in `body`.
 
     Args:
-        body: The bytes whose signature verified.
-        tenant: Whose secret verified, with its field map.
-        received_at: Unix seconds; the alert's time where the map or the payload has none.
+        body: The body, whose signature is valid.
+        tenant: The authenticated tenant, with its field map.
+        received_at: Unix seconds; the alert's time if the map or the payload has none.
 
     Raises:
-        NormalizationError: The tenant has no field map, the body is no JSON, or a field is of the
-            wrong type or, where it is required, missing or empty.
+        NormalizationError: The tenant has no field map, the body is not JSON, a field is of the
+            wrong type, or a required field is missing or empty.
     """
     if tenant.field_map is None:
         raise NormalizationError("the tenant has no field map")
@@ -108,15 +108,15 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
 
 
 def _find(field: str, path: str, levels: dict[str, _Level]) -> msgspec.Raw | None:
-    """Return the JSON text that `path` leads to, or None where nothing is there.
+    """Return the JSON text at `path`, or None if the payload has nothing there.
 
-    At each level, what is left of the path is tried as one literal key before its first part is:
-    vendors send `"detections.hostname"` as a key, on top or inside another object.
+    At each level, the rest of the path is tried as one key first, and then its first part: vendors
+    send keys such as `"detections.hostname"`, at the top or inside another object.
 
     Args:
         field: The alert field, for the error.
-        path: Where to look, from the top of the payload.
-        levels: The top, at `""`, and what earlier paths went through; this path's are added.
+        path: The path from the top of the payload.
+        levels: Decoded levels by path, the top at `""`; the levels of this path are added.
     """
     walked = ""
     while True:
@@ -145,12 +145,12 @@ def _text(field: str, found: _Found) -> str | None:
         return value or None
     if isinstance(value, bool | dict | list):
         raise NormalizationError(f"{field}: expected text or a number")
-    # The digits as they were sent: a float would have rounded those of a long identifier.
+    # The digits as received: a float would round a long identifier.
     return bytes(raw).decode("ascii")
 
 
 def _required_text(field: str, found: _Found) -> str:
     text = _text(field, found)
     if text is None:
-        raise NormalizationError(f"{field}: required, and the field map leads to nothing")
+        raise NormalizationError(f"{field}: required, but there is no value at the mapped path")
     return text

@@ -1,4 +1,4 @@
-"""SentinelOne threats, as `POST /webhook/sentinelone` takes them.
+"""SentinelOne threats, as `POST /webhook/sentinelone` receives them.
 
 Source: the API reference, `/webhook/sentinelone`; contract 11 to 13 and 18.
 """
@@ -44,24 +44,24 @@ _THREAT = msgspec.json.Decoder(_Threat)
 
 
 def unverified_tenant_id(body: JsonText) -> str:
-    """Return the tenant that `body` claims to be from, which nothing has proved yet.
+    """Return the tenant that `body` names; it is not authenticated yet.
 
     Raises:
-        MissingTenantError: The body is no JSON object with a tenant identifier in `accountId`.
+        MissingTenantError: The body is not a JSON object with a tenant id in `accountId`.
     """
     return decode_tenant_id(decode(_PREVIEW, body.content, MissingTenantError).account_id)
 
 
 def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:
-    """Return the alert that the threat in `body` makes. Its `username` is always None.
+    """Return the threat in `body` as an alert. Its `username` is always None.
 
     Args:
-        body: The bytes that came with the token.
-        tenant: Whose token verified; the body's own `accountId` is not read again.
-        received_at: Unix seconds; the alert's time where the threat has none.
+        body: The body of the request with the token.
+        tenant: The authenticated tenant; `accountId` is not read again.
+        received_at: Unix seconds; the alert's time if the threat has none.
 
     Raises:
-        NormalizationError: The body is no threat of the documented form.
+        NormalizationError: The body is not a threat of the documented form.
     """
     threat = decode(_THREAT, body.content, NormalizationError)
     agent = threat.agent_realtime_info or _Agent()
@@ -85,5 +85,5 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
 
 
 def _sha256(content_hash: str | None) -> str | None:
-    # Where SentinelOne has only the SHA-1, its 40 digits stand here; they are no SHA-256.
+    # If SentinelOne has only the SHA-1, this field contains the SHA-1: 40 digits.
     return content_hash if content_hash and _SHA256.fullmatch(content_hash) else None

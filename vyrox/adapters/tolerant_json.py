@@ -1,8 +1,8 @@
-r"""JSON with text in it that is not Unicode, made decodable (contract 44).
+r"""Repairs text that is not valid Unicode in JSON, so that it can be decoded (contract 44).
 
-The names of files and processes come from the monitored host, and its file system allows names that
-JSON and UTF-8 do not: in Windows any sequence of UTF-16 units, in Linux any bytes. A sensor that
-writes `"\ud83d"` or a raw 0xFF must not lose its alert for that.
+File and process names come from the monitored host. Its file system allows names that JSON and
+UTF-8 do not: any UTF-16 units on Windows, any bytes on Linux. An alert with `"\ud83d"` or a raw
+0xFF in such a name must not be lost.
 """
 
 import re
@@ -19,14 +19,14 @@ _LONE_SURROGATE: Final = re.compile(
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2}"
     rb")"
 )
-"""An escape that is one half of a pair, in text in which every backslash begins an escape."""
+"""The escape of half a surrogate pair, in text in which every backslash begins an escape."""
 
 
 class JsonText(msgspec.Struct, frozen=True):
-    """What a decoder reads in the place of the bytes as received.
+    """A body that a decoder can read.
 
     Attributes:
-        content: The bytes themselves, or a copy in which U+FFFD stands for what is not Unicode.
+        content: The bytes as received, or a copy in which U+FFFD replaces invalid Unicode.
         notes: What was replaced, one short text for each kind.
     """
 
@@ -35,11 +35,11 @@ class JsonText(msgspec.Struct, frozen=True):
 
 
 def tolerant(body: bytes) -> JsonText:
-    """Return `body` as a decoder can read it: in one pass, whoever sent it, and never an error.
+    """Return `body` with valid Unicode. It never raises, and does the same for every vendor.
 
-    Checked before it is decoded and not after that has failed: a decoder skips what it does not
-    read, so what it accepts would depend on the fields that are read. White space, numbers and the
-    order of members stay, and so does what is no JSON for another reason.
+    This runs before decoding, not after a failure: a decoder skips fields that it does not need, so
+    whether it fails would depend on the adapter. White space, numbers and the order of members do
+    not change, and other errors in the JSON stay.
     """
     content = body.removeprefix(_BOM)
     notes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def tolerant(body: bytes) -> JsonText:
         if replaced:
             notes = (f"{replaced} x invalid UTF-8 replaced by U+FFFD",)
     if b"\\u" in content and (b"\\ud" in content or b"\\uD" in content):
-        # An escaped backslash is written in another way first: behind it a `u` begins no escape.
+        # Rewrite escaped backslashes first: a `u` after one does not begin an escape.
         escapes = content.replace(b"\\\\", b"\\u005c")
         repaired, replaced = _LONE_SURROGATE.subn(rb"\\ufffd", escapes)
         if replaced:
@@ -58,7 +58,7 @@ def tolerant(body: bytes) -> JsonText:
 
 
 def _as_utf8(content: bytes) -> tuple[bytes, int]:
-    """Return `content` as valid UTF-8, and how many replacement characters that took."""
+    """Return `content` as valid UTF-8, and the number of replacement characters in it."""
     try:
         content.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Alerts that were delivered and delivered, and never finished: given up, listed, revived."""
+"""Dead letters: alerts that were delivered MAX_DELIVERIES times and never acknowledged."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,14 +13,14 @@ from vyrox.errors import OperatorError
 from vyrox.store.tables import alerts
 
 MAX_DELIVERIES: Final = 5
-"""A consumer that dies on an alert must not die on it for ever."""
+"""Deliveries after which an alert that no consumer acknowledges becomes a dead letter."""
 
-PATIENCE_MS: Final = 60_000
-"""How long the service leaves an alert with the consumer that has it for the last time."""
+LAST_DELIVERY_MS: Final = 60_000
+"""How long the service waits for an acknowledgement after the last delivery."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """An alert that was given up, without its body."""
+    """A dead letter without its body. Times are Unix seconds."""
 
     alert_id: str
     source: str
@@ -29,36 +29,34 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: str
 
 
-def is_dead(deliveries: int, idle_ms: int, patience_ms: int = PATIENCE_MS) -> bool:
-    """Return whether an alert has had its last delivery, and that one has come to nothing.
+def is_dead(deliveries: int, idle_ms: int, max_idle_ms: int = LAST_DELIVERY_MS) -> bool:
+    """Return whether an alert is to become a dead letter.
 
-    One delivery too many is enough, whoever has it: a consumer that claims what is idle sooner than
-    anybody looks would otherwise be given it for ever.
+    That is `max_idle_ms` after the last delivery, or at once after one delivery more: a consumer
+    that claims idle alerts faster than the service checks would otherwise receive it for ever.
     """
     if deliveries == MAX_DELIVERIES:
-        return idle_ms >= patience_ms
+        return idle_ms >= max_idle_ms
     return deliveries > MAX_DELIVERIES
 
 
-def give_up(
+def mark_dead(
     connection: Connection, tenant_id: str, alert_id: str, deliveries: int, now: float
 ) -> bool:
-    """Mark the alert as dead, with an event; return False where it is finished, or dead already."""
+    """Mark the alert as a dead letter, with an event; return False if it was finished already."""
     marked = connection.execute(
         alerts.update()
         .where(alerts.c.id == alert_id, alerts.c.finished_at.is_(None))
         .values(finished_at=now, dead_reason=f"delivered {deliveries} times, never finished")
     ).rowcount
     if marked:
-        dead = event(
-            "alert.dead_lettered", tenant_id, None, alert_id=alert_id, deliveries=deliveries
-        )
+        dead = event("alert.dead", tenant_id, None, alert_id=alert_id, deliveries=deliveries)
         append(connection, [dead], now)
     return bool(marked)
 
 
 def list_dead(connection: Connection, tenant_id: str) -> list[DeadLetter]:
-    """Return the tenant's alerts that were given up, the oldest first."""
+    """Return the tenant's dead letters, oldest first."""
     c = alerts.c
     query = (
         sa.select(c.id, c.source, c.received_at, c.finished_at, c.dead_reason)
@@ -69,23 +67,29 @@ def list_dead(connection: Connection, tenant_id: str) -> list[DeadLetter]:
 
 
 def check_dead(connection: Connection, tenant_id: str, alert_ids: Sequence[str]) -> None:
-    """Return if all of `alert_ids` are dead alerts of the tenant.
+    """Return if all of `alert_ids` are dead letters of the tenant.
 
     Raises:
-        OperatorError: One is not.
+        OperatorError: One is not; the text names it.
     """
     known = {row.alert_id for row in list_dead(connection, tenant_id)}
     if unknown := [alert_id for alert_id in alert_ids if alert_id not in known]:
-        raise OperatorError(f"{tenant_id} has no dead alert {', '.join(unknown)}")
+        raise _not_dead(tenant_id, ", ".join(unknown))
+
+
+def _not_dead(tenant_id: str, alert_ids: str) -> OperatorError:
+    return OperatorError(
+        f"{tenant_id} has no dead alert {alert_ids}; see: vyrox queue dead list {tenant_id}"
+    )
 
 
 def revive(
     connection: Connection, tenant_id: str, alert_id: str, now: float
 ) -> tuple[bytes, bytes]:
-    """Make a dead alert unfinished again, with an event; return it as JSON, and its body.
+    """Make a dead letter unfinished again, with an event; return the alert as JSON and its body.
 
     Raises:
-        OperatorError: It is no dead alert of the tenant's.
+        OperatorError: The tenant has no dead letter with this id.
     """
     c = alerts.c
     row = connection.execute(
@@ -95,6 +99,6 @@ def revive(
         .returning(c.alert, c.raw)
     ).one_or_none()
     if row is None:
-        raise OperatorError(f"{tenant_id} has no dead alert {alert_id}")
+        raise _not_dead(tenant_id, alert_id)
     append(connection, [event("alert.revived", tenant_id, None, alert_id=alert_id)], now)
     return row.alert, row.raw

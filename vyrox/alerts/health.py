@@ -1,7 +1,7 @@
-"""Whether an alert would be accepted now (contract 17).
+"""Checks whether an alert would be accepted now (contract 17).
 
-Both stores are probed with a write, a few times a second and whatever the rate of requests: a
-server that is full or read-only still answers a read.
+Both stores are probed with a write, because a store that is full or read-only still serves reads.
+The service probes at a fixed rate, so requests to `/health` add no load.
 """
 
 import asyncio
@@ -16,12 +16,14 @@ from vyrox.errors import UnavailableError
 from vyrox.store.database import Database, probe
 
 INTERVAL_S: Final = 0.4
+"""Time between two probes. With TIMEOUT_S less than a second: `/health` must know by then."""
+
 TIMEOUT_S: Final = 0.5
-"""Together less than the second within which `/health` must know."""
+"""How long a store may take for one probe."""
 
 
 class Health:
-    """What the last probe found."""
+    """The result of the last probe of each store."""
 
     def __init__(self, database: Database, queue: AlertQueue, clock: Clock) -> None:
         self._probes: dict[str, Callable[[], Awaitable[None]]] = {
@@ -31,19 +33,19 @@ class Health:
         self._failing: dict[str, str] = {}
 
     def check(self) -> None:
-        """Return if all is well.
+        """Return if the last probe of each store succeeded.
 
         Raises:
-            UnavailableError: A store is not there.
+            UnavailableError: A probe failed; the text says why.
         """
         if self._failing:
             raise UnavailableError("; ".join(self._failing.values()))
 
     async def probe(self) -> None:
-        """Probe both stores, and log what has changed since the last time.
+        """Probe both stores, and log a store that has become available or unavailable.
 
         Raises:
-            Exception: What a store raised that is no sign of its being away; it counts as failing.
+            Exception: A bug. The store counts as unavailable.
         """
         await asyncio.gather(*(self._probe(name) for name in self._probes))
 
@@ -52,17 +54,17 @@ class Health:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._probes[name]()
         except TimeoutError:
-            self._fails(name, f"no answer within {TIMEOUT_S} s")
+            self._note_failure(name, f"no response within {TIMEOUT_S} s")
         except UnavailableError as exc:
-            self._fails(name, str(exc))
+            self._note_failure(name, str(exc))
         except Exception as exc:
-            self._fails(name, type(exc).__name__)
+            self._note_failure(name, type(exc).__name__)
             raise
         else:
             if self._failing.pop(name, None) is not None:
                 log.event("store.available", logging.WARNING, store=name)
 
-    def _fails(self, name: str, reason: str) -> None:
+    def _note_failure(self, name: str, reason: str) -> None:
         if name not in self._failing:
             log.event("store.unavailable", logging.WARNING, store=name, reason=reason)
         self._failing[name] = f"{name}: {reason}"

@@ -1,7 +1,7 @@
 """An accepted alert becomes a row (contract 14, 15 and 17).
 
-The row is the truth; Redis is the dispatch queue, filled from it. A row's `dedup_key` is unique, so
-inserting it *is* the redelivery decision, across restarts and containers.
+The database is the source of truth; Redis holds the queue, which is filled from the rows. A row's
+`dedup_key` is unique: the insert decides whether a delivery is new, for all containers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,12 +25,13 @@ _ON_CONFLICT: Final = "ON CONFLICT (dedup_key) DO NOTHING"
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """An authenticated, normalised alert before it is stored: the first columns of its row.
+    """An authenticated, normalised alert that is to be stored.
 
     Attributes:
         alert: The normalised alert as JSON.
         raw: The body as received.
         received_at: Unix seconds.
+        request_id: Of the request that delivered it; not stored in the row.
     """
 
     alert_id: str
@@ -40,27 +41,21 @@ class Delivery(msgspec.Struct, frozen=True):
     received_at: float
     alert: bytes
     raw: bytes
+    request_id: str | None = None
 
 
 class StoredAlert(msgspec.Struct, frozen=True):
-    """What the store holds for a delivery: its own row, or that of the delivery it repeats.
+    """The row of a delivery: its own, or that of an earlier delivery of the same bytes.
 
     Attributes:
         alert: The normalised alert as JSON.
-        finished: A consumer is done with it, so it must not be queued again.
+        finished: The alert was acknowledged, or is a dead letter: it must not be queued again.
     """
 
     alert_id: str
     alert: bytes
     finished: bool
     redelivery: bool
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """A delivery and the id of the request that brought it."""
-
-    delivery: Delivery
-    request_id: str
 
 
 class Intake:
@@ -74,38 +69,34 @@ class Intake:
     async def accept(
         self, alert: NormalizedAlert, raw: bytes, received_at: float, request_id: str
     ) -> StoredAlert:
-        """Return what the store holds for this delivery, once that is committed.
+        """Store this delivery, unless it repeats an earlier one; return its committed row.
 
         Raises:
-            UnavailableError: Not stored, or not known to be; the same delivery may be sent again.
+            UnavailableError: Not stored, or it is not known; the sender may send it again.
         """
-        arrival = Arrival(delivery(alert, raw, received_at), request_id)
-        size_bytes = len(raw) + len(arrival.delivery.alert)
-        return (await self._writer.commit(self._store, arrival, size_bytes)).result
+        new = delivery(alert, raw, received_at, request_id)
+        return (await self._writer.commit(self._store, new, len(raw) + len(new.alert))).result
 
     def _store(
-        self, connection: Connection, arrivals: Sequence[Arrival]
+        self, connection: Connection, deliveries: Sequence[Delivery]
     ) -> list[WorkResult[StoredAlert]]:
-        stored = store(connection, [arrival.delivery for arrival in arrivals], self._window_s)
+        stored = store(connection, deliveries, self._window_s)
         return [
-            WorkResult(result) if result.redelivery else WorkResult(result, (_accepted(arrival),))
-            for arrival, result in zip(arrivals, stored, strict=True)
+            WorkResult(result) if result.redelivery else WorkResult(result, (_accepted(each),))
+            for each, result in zip(deliveries, stored, strict=True)
         ]
 
 
-def _accepted(arrival: Arrival) -> Draft:
-    new = arrival.delivery
+def _accepted(new: Delivery) -> Draft:
     return event(
-        "alert.accepted",
-        new.tenant_id,
-        arrival.request_id,
-        alert_id=new.alert_id,
-        source=new.source,
+        "alert.accepted", new.tenant_id, new.request_id, alert_id=new.alert_id, source=new.source
     )
 
 
-def delivery(alert: NormalizedAlert, raw: bytes, received_at: float) -> Delivery:
-    """Return the row that `alert` becomes."""
+def delivery(
+    alert: NormalizedAlert, raw: bytes, received_at: float, request_id: str | None = None
+) -> Delivery:
+    """Return `alert` as a delivery."""
     return Delivery(
         alert_id=alert.id,
         tenant_id=alert.tenant_id,
@@ -114,49 +105,54 @@ def delivery(alert: NormalizedAlert, raw: bytes, received_at: float) -> Delivery
         received_at=received_at,
         alert=_encoder.encode(alert),
         raw=raw,
+        request_id=request_id,
     )
 
 
 def dedup_key(tenant_id: str, source: Vendor, raw: bytes) -> bytes:
-    """Return 32 bytes that two deliveries share if, and only if, the second repeats the first."""
-    # Neither a tenant id nor a source can hold a NUL, so no two triples run together.
+    """Return 32 bytes that are equal if, and only if, tenant, source and body are equal."""
+    # A tenant id and a source contain no NUL, so the joined text is unambiguous.
     return sha256(b"%b\0%b\0%b" % (tenant_id.encode(), source.encode(), raw)).digest()
 
 
 def store(
     connection: Connection, deliveries: Sequence[Delivery], window_s: float
 ) -> list[StoredAlert]:
-    """Store `deliveries` and return what the store holds for each, in order."""
+    """Store the new ones of `deliveries`; return the row of each, in order.
+
+    Args:
+        window_s: How long the same bytes count as a redelivery (contract 14).
+    """
     first: dict[bytes, Delivery] = {}
-    for arrived in deliveries:
-        first.setdefault(arrived.dedup_key, arrived)
+    for each in deliveries:
+        first.setdefault(each.dedup_key, each)
     stored: dict[bytes, StoredAlert] = {}
-    # Sorted: two containers that insert the same keys in different orders would deadlock.
+    # Sorted: two containers that insert the same keys in different orders deadlock.
     while missing := sorted(first.keys() - stored.keys()):
         for new in _insert(connection, [first[key] for key in missing]):
             stored[new.dedup_key] = StoredAlert(
                 new.alert_id, new.alert, finished=False, redelivery=False
             )
-        # In the same order as above: releasing a key locks its row.
-        for held in _holders(connection, [key for key in missing if key not in stored]):
-            if held.received_at > first[held.dedup_key].received_at - window_s:
-                finished = held.finished_at is not None
-                stored[held.dedup_key] = StoredAlert(held.id, held.alert, finished, redelivery=True)
+        # In the same order: the update of a row locks it.
+        for row in _earlier_rows(connection, [key for key in missing if key not in stored]):
+            if row.received_at > first[row.dedup_key].received_at - window_s:
+                finished = row.finished_at is not None
+                stored[row.dedup_key] = StoredAlert(row.id, row.alert, finished, redelivery=True)
             else:
-                # Its window is over: the old row gives the key up and the next round inserts.
-                release = alerts.update().where(alerts.c.id == held.id).values(dedup_key=None)
-                connection.execute(release)
+                # The window of the old row is over: free its key, and insert in the next round.
+                free = alerts.update().where(alerts.c.id == row.id).values(dedup_key=None)
+                connection.execute(free)
     return [
-        stored[arrived.dedup_key]
-        if arrived is first[arrived.dedup_key]
-        else msgspec.structs.replace(stored[arrived.dedup_key], redelivery=True)
-        for arrived in deliveries
+        stored[each.dedup_key]
+        if each is first[each.dedup_key]
+        else msgspec.structs.replace(stored[each.dedup_key], redelivery=True)
+        for each in deliveries
     ]
 
 
 def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
-    """Insert those whose key no row holds, and return them."""
-    rows = [msgspec.structs.astuple(new) for new in deliveries]
+    """Insert the deliveries whose key is new, and return them."""
+    rows = [msgspec.structs.astuple(new)[:-1] for new in deliveries]  # without the request's id
     if insert_rows(connection, alerts, rows, _ON_CONFLICT) == len(rows):
         return deliveries
     query = sa.select(alerts.c.id).where(alerts.c.id.in_([new.alert_id for new in deliveries]))
@@ -164,7 +160,7 @@ def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[
     return [new for new in deliveries if new.alert_id in present]
 
 
-class _Holder(msgspec.Struct, frozen=True):
+class _EarlierRow(msgspec.Struct, frozen=True):
     id: str
     dedup_key: bytes
     alert: bytes
@@ -172,11 +168,11 @@ class _Holder(msgspec.Struct, frozen=True):
     finished_at: float | None
 
 
-def _holders(connection: Connection, keys: Sequence[bytes]) -> list[_Holder]:
-    """Return the rows that hold `keys`."""
+def _earlier_rows(connection: Connection, keys: Sequence[bytes]) -> list[_EarlierRow]:
+    """Return the rows with these keys, in order of key."""
     if not keys:
         return []
     c = alerts.c
     query = sa.select(c.id, c.dedup_key, c.alert, c.received_at, c.finished_at)
     query = query.where(c.dedup_key.in_(keys)).order_by(c.dedup_key)
-    return [_Holder(*row) for row in connection.execute(query)]
+    return [_EarlierRow(*row) for row in connection.execute(query)]

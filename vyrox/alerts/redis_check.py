@@ -1,4 +1,4 @@
-"""Whether Redis is one that can keep the promise of a 202: checked at the start (contract 17)."""
+"""Checks at the start that Redis is configured to keep alerts after a 202 (contract 17)."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,22 +11,23 @@ from vyrox.errors import OperatorError, QueueForbiddenError, UnavailableError
 from vyrox.store.redis import redis_call
 
 SEE: Final = "see docs/operations.md, Stores"
+"""The end of each error text."""
 
 
 class RedisCheck:
-    """Checks once; where Redis is away at the start, when it is there."""
+    """Checks once: at the start, or later if Redis is unavailable at the start."""
 
     def __init__(self, client: redis.asyncio.Redis, *rights: Callable[[], Awaitable[None]]) -> None:
-        """Each of `rights` does what the Redis user must be allowed to do."""
+        """Each of `rights` runs commands that the Redis user must be allowed to run."""
         self._redis = client
         self._rights = rights
         self._is_done = False
 
     async def at_start(self) -> None:
-        """Check, if Redis is there.
+        """Check, or log that Redis is unavailable.
 
         Raises:
-            OperatorError: Redis, or its user, will not do.
+            OperatorError: Redis or its user is configured wrongly; the text says what to change.
         """
         try:
             await self._check()
@@ -34,10 +35,10 @@ class RedisCheck:
             log.event("redis.unchecked", logging.WARNING, reason=str(exc))
 
     async def later(self) -> None:
-        """Check what the start could not: a service that runs is not ended for it.
+        """Check if the start could not. A wrong configuration is logged; the service goes on.
 
         Raises:
-            UnavailableError: Redis is still away.
+            UnavailableError: Redis is still unavailable.
         """
         if self._is_done:
             return
@@ -66,8 +67,8 @@ def _check_server(info: dict[str, object]) -> None:
     if policy is None:
         log.event("redis.policy_unknown", logging.WARNING)
     elif str(policy).startswith("allkeys"):
-        # A policy for volatile keys leaves the queue alone: it has no key that expires.
+        # A policy for volatile keys is safe: no key of the queue expires.
         raise OperatorError(
-            "REDIS_URL: this Redis drops queues when its memory is short; set its maxmemory-policy "
-            f"to noeviction; {SEE}"
+            "REDIS_URL: this Redis deletes queues when its memory is full; set its "
+            f"maxmemory-policy to noeviction; {SEE}"
         )

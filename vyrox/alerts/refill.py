@@ -1,8 +1,8 @@
-"""Put back into the streams what Redis has lost (contract 15 and 17).
+"""Puts alerts that Redis has lost back into the streams (contract 15 and 17).
 
-The unfinished rows are compared with the streams: all of them at the start and when Redis was
-restarted or emptied; at intervals the new ones and, in turn, a part of the others. So whatever
-crashed between a row's commit and its entry, the alert is queued in the end.
+A refill compares the unfinished rows with the streams. At the start, and after Redis was restarted
+or emptied, it compares all rows. At each interval it compares the new rows and some of the old
+ones. So an alert is queued in the end, even after a crash between its commit and its entry.
 """
 
 import logging
@@ -25,34 +25,31 @@ from vyrox.store.redis import redis_call
 from vyrox.store.tables import alerts
 
 REFILL_INTERVAL_S: Final = 20.0
-"""A row without an entry (its put failed, or its container died) waits no longer than this."""
+"""Time between two refills: how long a row waits if its put failed or its container died."""
 
 RESCAN_BUDGET_S: Final = 1.0
-"""How long, at each interval, rows that were compared before are compared again. Where so many are
-queued that it is not enough for all, the next interval goes on from there: a twentieth of the time
-is what they may cost."""
+"""Time for old rows at each interval, a twentieth of it. The next interval continues from there."""
 
 LATE_ROW_MARGIN_S: Final = 30.0
-"""How much longer a row may be in coming than the one that was received at the same time: what the
-clocks of two containers differ by, and the attempts to commit it. Past it, a row is one of the
-others, and waits for its turn."""
+"""How late a row may be committed, compared with others of the same `received_at`, to count as new.
+It covers the difference of two clocks and the retries of a commit. Later rows count as old."""
 
-PAGE: Final = 500
-"""Rows read, and compared with the streams, by one call."""
+REFILL_PAGE: Final = 500
+"""Rows that one call reads from the database."""
 
-MAX_CALL_BYTES: Final = 4 * 1024 * 1024
-"""Bodies that one call makes Redis touch: it serves nobody else meanwhile."""
+MAX_COMPARED_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of alerts that one call compares in Redis, which serves no other client meanwhile."""
 
 LOCK_MS: Final = 5_000
-"""How long a container that died in a refill keeps the others from theirs. Renewed by each call."""
+"""Time after which the lock of a dead container expires. Each call of a refill renews the lock."""
 
 _REFILLED_KEY: Final = "vyrox:refilled"
-"""Holds the `run_id` of the Redis process for which a refill has run to its end. Gone, or another
-one's: Redis was emptied or restarted, and may have lost entries."""
+"""The key of the `run_id` of the Redis process for which a refill has completed. If it is missing
+or different, Redis was emptied or restarted, and may have lost entries."""
 
 _LOCK_KEY: Final = "vyrox:refill-lock"
 
-# Both reply 0 where the lock is not `owner`'s any more: it lapsed, or Redis was emptied.
+# Both return 0 if the lock no longer belongs to `owner`: it expired, or Redis was emptied.
 _RENEW: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -65,30 +62,30 @@ return redis.call('DEL', KEYS[1])
 
 
 _Place = tuple[float, str]
-"""Of a row, in the order in which they are compared: its `received_at` and its id."""
+"""`received_at` and id of a row: rows are compared in this order."""
 
 _START: Final[_Place] = (-1.0, "")
 
 
 class Refill:
-    """Compares rows and streams, one container at a time."""
+    """Compares rows and streams. One container at a time has the lock."""
 
     def __init__(self, client: redis.asyncio.Redis, queue: AlertQueue, database: Database) -> None:
         self._redis = client
         self._queue = queue
         self._database = database
         self._due_at = 0.0  # on the monotonic clock
-        self._compared_until: float | None = None  # `received_at`: the rows before were compared
-        self._others_from = _START
-        self._others_until = 0.0  # `received_at`
+        self._compared_until: float | None = None  # a `received_at`: earlier rows were compared
+        self._old_rows_from = _START
+        self._old_rows_until = 0.0  # a `received_at`
         self._renew = client.register_script(_RENEW)
         self._end = client.register_script(_END)
 
     async def run_if_due(self) -> None:
-        """Run at the start, after Redis lost entries, and in part every REFILL_INTERVAL_S.
+        """Refill at the start and after Redis lost entries, and in part every REFILL_INTERVAL_S.
 
         Raises:
-            UnavailableError: It could not be done, or not to the end; it stays due.
+            UnavailableError: A store is unavailable; the refill stays due.
         """
         await self._queue.end_recounts()
         lost = await self._redis_lost_entries()
@@ -102,31 +99,31 @@ class Refill:
         self._due_at = time.monotonic() + REFILL_INTERVAL_S
 
     async def check_rights(self) -> None:
-        """Do what a refill does, less the comparing.
+        """Run the Redis commands of a refill, without comparing anything.
 
         Raises:
-            QueueForbiddenError: The Redis user may not; the text names the command.
-            QueueUnavailableError: Redis is away.
+            QueueForbiddenError: The Redis user may not run a command; the text names it.
+            QueueUnavailableError: Redis is unavailable.
         """
         owner = secrets.token_hex(16)
         await self._redis_lost_entries()
         async with redis_call():
-            # Where another container has the lock, its user may do all this.
+            # If another container has the lock, its user may run all these commands.
             if await self._redis.set(_LOCK_KEY, owner, nx=True, px=LOCK_MS):
                 await self._renew([_LOCK_KEY], [owner, LOCK_MS])
                 await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, b""])
 
     async def run(self, *, every_row: bool = True) -> int | None:
-        """Put unfinished alerts that their stream lacks back into it; return how many.
+        """Put unfinished alerts that are missing in their stream back into it.
 
-        Where another container is at it already, this returns None.
+        Returns how many, or None if another container is running a refill.
 
         Args:
-            every_row: Compare all of them, as the first run does anyway. Otherwise those that were
-                received since the last run, and then others for OTHERS_S.
+            every_row: Compare all rows, as the first run always does. Otherwise compare the rows
+                received since the last run, and then old rows for RESCAN_BUDGET_S.
 
         Raises:
-            UnavailableError: Redis or the database is away, or Redis was emptied meanwhile.
+            UnavailableError: A store is unavailable, or Redis was emptied during the refill.
         """
         owner = secrets.token_hex(16)
         async with redis_call():
@@ -140,15 +137,15 @@ class Refill:
         else:
             since = compared_until - LATE_ROW_MARGIN_S
             added, (until, _), _ = await self._compare(owner, (since, ""))
-            if self._others_from == _START:
-                # What grows old meanwhile is for the next turn: where more does than is compared,
-                # this one would never end, and never come back to what it has passed.
-                self._others_until = since
-            others, place, ended = await self._compare(
-                owner, self._others_from, self._others_until, RESCAN_BUDGET_S
+            if self._old_rows_from == _START:
+                # Fix the end of this pass. Otherwise it may never end: rows can become old faster
+                # than they are compared.
+                self._old_rows_until = since
+            added_old, place, ended = await self._compare(
+                owner, self._old_rows_from, self._old_rows_until, RESCAN_BUDGET_S
             )
-            added += others
-            self._others_from = _START if ended else place
+            added += added_old
+            self._old_rows_from = _START if ended else place
             refilled = b""
         async with redis_call():
             _check_owned(await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, refilled]))
@@ -160,20 +157,21 @@ class Refill:
     ) -> tuple[int, _Place, bool]:
         """Compare the rows after `place` that were received before `before`.
 
-        Returns how many were put back, the place of the last row, and whether the end was reached:
-        a page that is not full when it is read. Without it, this ends with the page during which
-        `limit_s` is over.
+        Stops after the last row, or after the page during which `limit_s` ends.
+
+        Returns how many alerts were put back, the place of the last compared row, and whether it
+        was the last row.
         """
         added = 0
         ends_at = time.monotonic() + limit_s
         while page := await self._database.read(_unfinished_from, place, before):
-            for rows in _calls(page):
+            for rows in _split(page):
                 added += await self._put_missing(rows)
                 async with redis_call():
                     _check_owned(await self._renew([_LOCK_KEY], [owner, LOCK_MS]))
             place = (page[-1].received_at, page[-1].alert_id)
-            if len(page) < PAGE:
-                # Under a load another page would not be empty either.
+            if len(page) < REFILL_PAGE:
+                # Do not read on: under load, there is always one more row.
                 return added, place, True
             if time.monotonic() >= ends_at:
                 return added, place, False
@@ -183,7 +181,7 @@ class Refill:
         missing = await self._queue.missing([(row.tenant_id, row.alert_id) for row in rows])
         if not missing:
             return 0
-        # Read again: what was finished in the meantime must not come back.
+        # Read again: an alert that was finished in the meantime must not be queued.
         entries = await self._database.read(_unfinished_entries, missing)
         if not entries:
             return 0
@@ -200,7 +198,7 @@ class Refill:
 
 def _check_owned(reply: object) -> None:
     if reply != 1:
-        raise QueueUnavailableError("the refill lost its lock; it starts again")
+        raise QueueUnavailableError("the refill has lost its lock and will start again")
 
 
 class _Unfinished(msgspec.Struct, frozen=True):
@@ -210,12 +208,12 @@ class _Unfinished(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-def _calls(rows: Sequence[_Unfinished]) -> Iterator[list[_Unfinished]]:
-    """Split `rows`, of which there are some, into parts of MAX_CALL_BYTES, or of a single row."""
+def _split(rows: Sequence[_Unfinished]) -> Iterator[list[_Unfinished]]:
+    """Split `rows` (not empty) into parts of at most MAX_COMPARED_BYTES, or of a single row."""
     part: list[_Unfinished] = []
     part_bytes = 0
     for row in rows:
-        if part and part_bytes + row.size_bytes > MAX_CALL_BYTES:
+        if part and part_bytes + row.size_bytes > MAX_COMPARED_BYTES:
             yield part
             part, part_bytes = [], 0
         part.append(row)
@@ -224,7 +222,7 @@ def _calls(rows: Sequence[_Unfinished]) -> Iterator[list[_Unfinished]]:
 
 
 def _unfinished_from(connection: Connection, place: _Place, before: float) -> list[_Unfinished]:
-    """Return the next PAGE unfinished alerts after `place`, received before `before`, in order."""
+    """Return the next REFILL_PAGE unfinished alerts after `place`, received before `before`."""
     c = alerts.c
     query = (
         sa.select(c.received_at, c.id, c.tenant_id, sa.func.length(c.raw) + sa.func.length(c.alert))
@@ -234,14 +232,14 @@ def _unfinished_from(connection: Connection, place: _Place, before: float) -> li
             c.received_at < before,
         )
         .order_by(c.received_at, c.id)
-        .limit(PAGE)
+        .limit(REFILL_PAGE)
     )
     return [_Unfinished(*row) for row in connection.execute(query)]
 
 
 def _unfinished_entries(connection: Connection, alert_ids: Sequence[str]) -> list[QueueEntry]:
     c = alerts.c
-    # `finished_at` is no condition: for one, PostgreSQL would go through all that is unfinished.
+    # Do not filter by `finished_at` in SQL: PostgreSQL would then read all unfinished rows.
     query = (
         sa.select(c.finished_at, c.tenant_id, c.id, c.alert, c.raw)
         .where(c.id.in_(alert_ids))

@@ -12,7 +12,7 @@ from vyrox.cli.tenant import new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.store.database import Database, Transaction
-from vyrox.tenants import guard_rails
+from vyrox.tenants import device_rules
 from vyrox.tenants.containers import Reported, running
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
@@ -114,7 +114,7 @@ def _check_rules(
     _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     try:
-        return tuple(guard_rails.check_rule(value) for value in values)
+        return tuple(device_rules.check_rule(value) for value in values)
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
 

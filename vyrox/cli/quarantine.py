@@ -8,14 +8,14 @@ import msgspec
 
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.alerts import quarantine as kept
+from vyrox.alerts import quarantine_review as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import Opened, opened_database, write
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
-from vyrox.errors import NormalizationError, OperatorError
+from vyrox.errors import NormalizationError
 from vyrox.models import Tenant
 from vyrox.tenants import records
 
@@ -156,7 +156,7 @@ async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
     # All are checked before the first is replayed, so that an error means that nothing was done.
     known = {row.id for row in await _list(tenant_id, everything=True)}
     if unknown := [id_ for id_ in ids if id_ not in known]:
-        raise OperatorError(f"{tenant_id} has no quarantined payload {', '.join(unknown)}")
+        raise kept.unknown_payload(tenant_id, *unknown)
     return ids
 
 

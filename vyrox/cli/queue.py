@@ -6,7 +6,7 @@ from typing import Final
 import click
 import msgspec
 
-from vyrox.alerts import quarantine as kept
+from vyrox.alerts import quarantine_review as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.queues import opened_queue

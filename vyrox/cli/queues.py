@@ -4,25 +4,41 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.queue import AlertQueue
 from vyrox.cli.stores import Opened, prepare_directory
 from vyrox.errors import OperatorError
+from vyrox.settings import Settings
 from vyrox.store import data_dir, valkey
 from vyrox.store.redis import connect
 
 
 @asynccontextmanager
 async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
-    """Open the alert queue: that of REDIS_URL, or the embedded one.
+    """Open the alert queue. Raises as `_running_redis`."""
+    settings = opened.settings
+    async with _running_redis(settings) as url, connect(url) as client:
+        yield AlertQueue(client, settings.queue_max_alerts, settings.queue_max_bytes)
 
-    The embedded Valkey is the running service's; where no service runs, it is started for as long
-    as the command takes.
+
+@asynccontextmanager
+async def opened_consumer(opened: Opened) -> AsyncIterator[AlertConsumer]:
+    """Open a consumer of the alert queue. Raises as `_running_redis`."""
+    async with _running_redis(opened.settings) as url, connect(url) as client:
+        yield AlertConsumer(client, opened.database)
+
+
+@asynccontextmanager
+async def _running_redis(settings: Settings) -> AsyncIterator[str]:
+    """Return REDIS_URL, or the URL of the embedded Valkey.
+
+    The embedded Valkey is the running service's. If no service runs, it runs for as long as the
+    command.
 
     Raises:
         OperatorError: The embedded Valkey cannot be started, or the data directory is in use by a
             process that has its queue elsewhere.
     """
-    settings = opened.settings
     # Only the embedded Valkey needs the directory; a service with REDIS_URL may have none.
     directory = settings.data_dir
     if settings.redis_url is None:
@@ -34,10 +50,7 @@ async def opened_queue(opened: Opened) -> AsyncIterator[AlertQueue]:
         elif url is None:
             _own(stack, directory)
             url = await stack.enter_async_context(valkey.embedded_valkey(directory))
-        client = await stack.enter_async_context(connect(url))
-        yield AlertQueue(
-            client, opened.database, settings.queue_max_alerts, settings.queue_max_bytes
-        )
+        yield url
 
 
 def _own(stack: AsyncExitStack, directory: Path) -> None:

@@ -13,8 +13,9 @@ from vyrox.containment import devices
 from vyrox.containment.responder import Responder
 from vyrox.edr.actions import is_supported, records_containment
 from vyrox.models import ContainmentRequest, Device, EdrVendor, LiftType, NormalizedAlert
-from vyrox.tenants.device_names import Named
-from vyrox.tenants.guard_rails import GuardRails, find_named, is_of_alert
+from vyrox.tenants.device_names import Named, find_named
+from vyrox.tenants.device_rules import is_of_alert
+from vyrox.tenants.guard_rails import GuardRails
 
 _LIFTS: Final = frozenset(get_args(LiftType))
 

@@ -24,7 +24,7 @@ from vyrox.models import Device, EdrVendor, normal_host
 from vyrox.store.locks import lock
 from vyrox.store.tables import confirmations, devices
 from vyrox.tenants import device_names
-from vyrox.tenants.device_names import MAX_NAME
+from vyrox.tenants.device_names import MAX_NAME_LENGTH
 from vyrox.tenants.freezes import frozen_since
 
 CONFIRM_FIRST_S: Final = 1.0
@@ -184,7 +184,7 @@ def _stored_name(device: Device) -> str | None:
     # PostgreSQL's text cannot hold a NUL, and a vendor's answer can. No request names a host by
     # more characters than these.
     name = device.hostname or ""
-    return normal_host(name) if name and "\0" not in name and len(name) <= MAX_NAME else None
+    return normal_host(name) if name and "\0" not in name and len(name) <= MAX_NAME_LENGTH else None
 
 
 def release(

@@ -18,8 +18,8 @@ from vyrox.errors import VendorError
 from vyrox.models import Device, NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.tenants import device_names
-from vyrox.tenants.device_names import Named
-from vyrox.tenants.guard_rails import GuardRails, find_named
+from vyrox.tenants.device_names import Named, find_named
+from vyrox.tenants.guard_rails import GuardRails
 
 CheckClock = Callable[[float, float], None]
 """Takes `approved_at` and the end of the lease. Raises VendorError if either is over."""

@@ -1,1 +1,1 @@
-"""."""
+"""Tenants: their secrets, their vendor credentials and their guard rails."""

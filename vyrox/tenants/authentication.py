@@ -1,9 +1,8 @@
-"""Authentication of webhooks over raw bytes: a credential in, a `Tenant` out (contract 3, 4, 6).
+"""Authentication of webhooks: returns the `Tenant` whose secret fits (contract 3, 4 and 6).
 
-Every failure is the same `UnauthorizedError`, and costs the same: two secrets are tried, for a
-signature each over the whole body, with a random key in the place of one that is not there. So
-neither the answer nor its time tells a tenant that exists from one that does not, or one in
-rotation from another.
+Every failure raises the same `UnauthorizedError` and takes the same time: two secrets are always
+tried, each over the whole body. A random key replaces a secret that does not exist. So neither the
+response nor its time shows whether a tenant exists, or whether its secret is being rotated.
 """
 
 import hmac
@@ -18,30 +17,32 @@ from vyrox.models import Tenant
 from vyrox.tenants.directory import Credentials
 
 MAX_BEARER_BYTES: Final = 4096
+"""Length of an `Authorization` header that is read."""
 
 _SLOTS: Final = 2
+"""Secrets that are tried: the present one, and the previous one of a rotation."""
 
-_NO_SECRETS: Final = tuple(secrets.token_bytes(32) for _ in range(_SLOTS + 1))
-"""Stand in for secrets that are not there. Made anew by every process; nobody can know them. No
-two are one: after a large body each has to be fetched again. One more than is tried, so that they
-are shortened for everybody: a slice of all is no copy."""
+_DUMMY_SECRETS: Final = tuple(secrets.token_bytes(32) for _ in range(_SLOTS + 1))
+"""Replace secrets that do not exist; random in each process. They differ from each other: a second
+use of the same key could be faster, because it is in the processor's cache. There is one more than
+needed, so that the tuple is always sliced: a slice of a whole tuple makes no copy."""
 
 _FAILURES: Final = (("unknown_tenant", "no_secret"), ("bad_credential", "bad_credential"))
-"""By whether there is a secret, and whether the tenant is onboarded. A dict of the same would take
-longer for one of the keys than for another."""
+"""Indexed by: is there a secret, is the tenant onboarded. A dict would take longer for some keys
+than for others."""
 
 
 def authenticate_signature(
     body: bytes, signature_headers: Sequence[bytes], credentials: Credentials
 ) -> tuple[Tenant, int]:
-    """Return the tenant whose secret signed `body`, and which of its secrets did (0 = present one).
+    """Return the tenant whose secret signed `body`, and the index of the secret (0 = present one).
 
     Args:
         body: The bytes as received.
-        signature_headers: The values of every `X-Vyrox-Signature` header in the request.
+        signature_headers: The values of all `X-Vyrox-Signature` headers in the request.
 
     Raises:
-        UnauthorizedError: Not exactly one header, malformed, or made with none of the secrets.
+        UnauthorizedError: There is not exactly one header, or it matches no secret.
     """
     signature = signature_headers[0] if len(signature_headers) == 1 else b""
     return _authenticate(
@@ -54,16 +55,16 @@ def authenticate_signature(
 def authenticate_bearer(
     authorization_headers: Sequence[bytes], credentials: Credentials
 ) -> tuple[Tenant, int]:
-    """Return the tenant whose secret is the bearer token, and which of its secrets (0 = present).
+    """Return the tenant whose secret is the bearer token, and the secret's index (0 = present one).
 
     Args:
-        authorization_headers: The values of every `Authorization` header in the request.
+        authorization_headers: The values of all `Authorization` headers in the request.
 
     Raises:
-        UnauthorizedError: Not exactly one header, not `Bearer <token>`, or none of the secrets.
+        UnauthorizedError: There is not exactly one header `Bearer <token>`, or no secret matches.
     """
     token = _bearer_token(authorization_headers)
-    # Digests are compared, so that the time does not depend on how long the secret is.
+    # Compare digests, so that the time does not depend on the length of the secret.
     digest = sha256(token or b"").digest()
     return _authenticate(
         credentials,
@@ -82,12 +83,12 @@ def _bearer_token(headers: Sequence[bytes]) -> bytes | None:
 def _authenticate(
     credentials: Credentials, matches: Callable[[bytes], bool], *, presented: bool
 ) -> tuple[Tenant, int]:
-    # The same steps whatever there is: the time must not tell who is a tenant (contract 3).
-    held = credentials.secrets
-    tried = (*held, *_NO_SECRETS)[:_SLOTS]
+    # Always the same steps: the time must not show whether the tenant exists (contract 3).
+    existing = credentials.secrets
+    tried = (*existing, *_DUMMY_SECRETS)[:_SLOTS]
     matched = [matches(secret) for secret in tried]
     for slot in range(_SLOTS):
-        if matched[slot] and slot < len(held):
+        if matched[slot] and slot < len(existing):
             return Tenant(credentials.tenant_id, credentials.field_map), slot
     raise UnauthorizedError(_failure(credentials, presented), credentials.tenant_id or None)
 

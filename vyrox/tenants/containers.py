@@ -1,7 +1,7 @@
-"""Which containers serve on this database, and whether they have read a change (contract 39).
+"""Which containers use this database, and whether each has read a change (contract 39).
 
-Each container writes its row every REPORT_INTERVAL_S, with the newest version of the guard rails
-that it has read in the same statement. So `vyrox tenant freeze` can wait for every container.
+Each container updates its row every REPORT_INTERVAL_S. The same statement reads the newest version
+of the guard rails. So `vyrox tenant freeze` can wait until every container has read the freeze.
 """
 
 import socket
@@ -20,12 +20,13 @@ from vyrox.store.database import Database, database_time
 from vyrox.store.tables import containers, guard_rails
 
 REPORT_INTERVAL_S: Final = 0.5
+"""Time between two reports of a container."""
 
 SILENT_S: Final = 10.0
-"""A container that has not reported for this long does not count as running."""
+"""Time without a report after which a container does not count as running."""
 
 FORGET_S: Final = 3600.0
-"""A container that was killed leaves its row; a later start deletes it after this time."""
+"""Time without a report after which the start of another container deletes the row."""
 
 _c: Final = containers.c
 _NEWEST: Final = (
@@ -39,8 +40,8 @@ class Reported(msgspec.Struct, frozen=True):
     """One container's last report.
 
     Attributes:
-        age_s: How long ago it was, by the database's time.
-        version: Of the guard rails that it had read.
+        age_s: How old it is, by the database's time.
+        version: The version of the guard rails that the container had read.
     """
 
     id: str
@@ -55,30 +56,30 @@ class Container:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        # The host's name is for people; the rest tells two containers of one name apart.
+        # The host name is for people; the random part makes the id unique.
         self.id = f"{socket.gethostname()[:128]}/{new_id()[:8]}"
 
     async def start(self) -> None:
-        """Report for the first time. Raises as `report`."""
+        """Delete rows of dead containers, and report for the first time. Raises as `report`."""
         await self._database.write(_forget, self._clock())
         await self.report()
 
     async def report(self) -> None:
-        """Write down that this container runs, and which guard rails it has read.
+        """Store that this container runs, and the version of the guard rails that it has read.
 
         Raises:
-            DatabaseUnavailableError: Not written, or not known to be.
+            DatabaseUnavailableError: Not stored, or it is not known.
         """
         await self._database.write(report, self.id, self._clock())
 
     async def leave(self) -> None:
-        """Delete the row at the end. If that fails, the row is too old after SILENT_S."""
+        """Delete the row at the end. If that fails, it no longer counts after SILENT_S."""
         with suppress(UnavailableError):
             await self._database.write(_leave, self.id)
 
 
 def report(connection: Connection, container_id: str, now: float) -> None:
-    """Write a container's row; on SQLite its time is `now`."""
+    """Insert or update a container's row; on SQLite its time is `now`."""
     values = {"seen_at": database_time(connection, now), "version": _NEWEST}
     if connection.execute(
         containers.update().where(_c.id == container_id).values(**values)
@@ -88,11 +89,11 @@ def report(connection: Connection, container_id: str, now: float) -> None:
 
 
 def running(connection: Connection, now: float) -> Sequence[Reported]:
-    """Return the containers that have reported within SILENT_S, in order of id."""
-    present = database_time(connection, now)
-    query = sa.select(containers).where(_c.seen_at > present - SILENT_S).order_by(_c.id)
+    """Return the containers that reported within SILENT_S, in order of id."""
+    database_now = database_time(connection, now)
+    query = sa.select(containers).where(_c.seen_at > database_now - SILENT_S).order_by(_c.id)
     return [
-        Reported(row.id, row.seen_at, max(0.0, present - row.seen_at), row.version)
+        Reported(row.id, row.seen_at, max(0.0, database_now - row.seen_at), row.version)
         for row in connection.execute(query)
     ]
 

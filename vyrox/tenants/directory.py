@@ -1,8 +1,8 @@
-"""Tenants and their webhook credentials: looked up in memory, kept in SQL (contract 8).
+"""The tenants' webhook credentials in memory, loaded from SQL (contract 8).
 
-The whole table is held in memory and brought up to date from the rows whose `version` is new. So a
-look-up costs no round trip, takes the same path for tenants that exist and tenants that do not,
-and a stranger's invented names are stored nowhere.
+The whole table is in memory; `refresh` loads the rows with a new `version`. So a look-up needs no
+query, takes the same steps for known and unknown tenants, and stores no name that an
+unauthenticated client has invented.
 """
 
 import logging
@@ -23,11 +23,11 @@ from vyrox.tenants.records import changed_since, decode_field_map, record_previo
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What may prove to be `tenant_id` at one vendor's webhook, at one moment.
+    """The secrets that authenticate `tenant_id` at one vendor's webhook now.
 
     Attributes:
-        secrets: At most two: the present one, and during a rotation the previous one.
-        onboarded: Whether the tenant has a row for any vendor, disabled ones included.
+        secrets: At most two: the present one and, during a rotation, the previous one.
+        onboarded: Whether the tenant has a row for any vendor, even a disabled one.
     """
 
     tenant_id: str
@@ -37,7 +37,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """What proves to be a tenant at one vendor; `overlapping` until `overlap_until`."""
+    """A tenant's secrets at one vendor: `overlapping` until `overlap_until`, then `secrets`."""
 
     secrets: tuple[bytes, ...] = ()
     overlapping: tuple[bytes, ...] = ()
@@ -49,7 +49,7 @@ _NO_ROW: Final = _Row()
 
 
 class TenantDirectory:
-    """The credentials in memory, as of the last `refresh`."""
+    """All credentials, as they were at the last `refresh`."""
 
     def __init__(
         self,
@@ -70,22 +70,22 @@ class TenantDirectory:
         self._previous_used: dict[tuple[str, Vendor], float] = {}
 
     def look_up(self, tenant_id: str, vendor: Vendor, now: float) -> Credentials:
-        """Return what may prove to be `tenant_id`; no secrets where nothing may.
+        """Return the credentials of `tenant_id`, which may have no secrets.
 
-        A tenant without any row falls back to the vendor's default secret, unless
-        REQUIRE_ONBOARDING; a disabled row is a row.
+        A tenant without any row, even a disabled one, has the vendor's default secret, unless
+        REQUIRE_ONBOARDING is set.
         """
-        # The same steps for everybody: the time must not tell who is a tenant (contract 3).
+        # Always the same steps: the time must not show whether the tenant exists (contract 3).
         rows = self._rows.get(tenant_id, self._not_onboarded)
         row = rows.get(vendor, _NO_ROW)
         secrets = row.overlapping if now < row.overlap_until else row.secrets
         return Credentials(tenant_id, secrets, rows is not self._not_onboarded, row.field_map)
 
     def refuse_secret(self, secret: bytes, now: float) -> None:
-        """Return if `secret` proves to be no onboarded tenant.
+        """Return if no onboarded tenant has `secret`, which is VYROX_HMAC_SECRET.
 
         Raises:
-            OperatorError: It does; the text names the tenant, and how to change that.
+            OperatorError: A tenant has it; the text names the tenant, and how to change it.
         """
         for tenant_id, rows in self._rows.items():
             for vendor, row in rows.items():
@@ -97,14 +97,14 @@ class TenantDirectory:
                     )
 
     def note_previous_used(self, tenant_id: str, vendor: Vendor, now: float) -> None:
-        """Remember that the previous secret still works for somebody; `refresh` writes it down."""
+        """Note that a sender still uses the previous secret; `refresh` stores it."""
         self._previous_used[tenant_id, vendor] = now
 
     async def refresh(self) -> None:
-        """Take over what has changed since the last call; a changed row is in force from then on.
+        """Load the rows that have changed since the last call.
 
         Raises:
-            DatabaseUnavailableError: What is in memory stays in force.
+            DatabaseUnavailableError: The credentials in memory stay valid.
         """
         for row in await self._database.read(changed_since, self._version):
             self._rows[row.tenant_id][row.vendor] = self._decrypted(row)
@@ -117,7 +117,7 @@ class TenantDirectory:
 
     def _decrypted(self, row: sa.Row[tuple[object, ...]]) -> _Row:
         secret = self._decrypt(row, "secret", logging.ERROR)
-        # No error: a key may be retired while what expired long ago is still encrypted with it.
+        # Only a warning: an operator may remove a key that only expired secrets are encrypted with.
         previous = self._decrypt(row, "previous_secret", logging.WARNING)
         if secret is None:
             return _NO_ROW
@@ -135,7 +135,7 @@ class TenantDirectory:
         try:
             return decrypt_secret(self._vault, encrypted, row.tenant_id, row.vendor, "webhook")
         except MisplacedSecretError:
-            # Fail closed: it is a secret that another tenant knows.
+            # Reject it: another tenant knows this secret.
             log.event(
                 "tenant.secret_misplaced",
                 logging.ERROR,
@@ -145,7 +145,7 @@ class TenantDirectory:
             )
             return None
         except InvalidToken:
-            # Fail closed for this secret alone, and say so: the key that encrypted it is gone.
+            # The key that encrypted this secret was removed. Other secrets stay valid.
             log.event(
                 "tenant.undecryptable",
                 level,

@@ -1,4 +1,4 @@
-"""Who acts on a request, and with which credentials (contract 25 and 38)."""
+"""The tenants' credentials for the vendors' response APIs, in SQL (contract 25 and 38)."""
 
 import secrets
 from typing import Final, get_args
@@ -20,10 +20,10 @@ _t: Final = edr_credentials.c
 
 
 class EdrCredentials(msgspec.Struct, frozen=True):
-    """A tenant's credentials at one vendor, as they stand in the database: `secret` is encrypted.
+    """A tenant's credentials at one vendor, as stored: `secret` is encrypted.
 
     Attributes:
-        version: Another one after each change.
+        version: A random text that is new after each change.
     """
 
     tenant_id: str
@@ -38,10 +38,10 @@ class EdrCredentials(msgspec.Struct, frozen=True):
 def set_credentials(
     connection: Connection, stored: EdrCredentials, now: float, is_new: bool = True
 ) -> None:
-    """Store a tenant's credentials at a vendor in place of earlier ones.
+    """Store a tenant's credentials at a vendor, and replace the existing ones.
 
     Args:
-        is_new: The tenant need not be known yet.
+        is_new: Whether the tenant may be unknown.
 
     Raises:
         OperatorError: The tenant is unknown.
@@ -58,19 +58,19 @@ def set_credentials(
 def remove_credentials(
     connection: Connection, tenant_id: str, vendor: EdrVendor, now: float
 ) -> None:
-    """Forget a tenant's credentials at a vendor.
+    """Delete a tenant's credentials at a vendor.
 
     Raises:
-        OperatorError: There are none.
+        OperatorError: The tenant has no credentials at this vendor.
     """
     deleted = connection.execute(edr_credentials.delete().where(_is(tenant_id, vendor)))
     if deleted.rowcount == 0:
-        raise OperatorError(f"{tenant_id} has no credentials for {vendor}")
+        raise OperatorError(f"{tenant_id} has no credentials for {vendor}; see: vyrox edr list")
     _append_tenant_changed(connection, tenant_id, vendor, "vendor credentials removed", now)
 
 
 def list_credentials(connection: Connection, tenant_id: str | None = None) -> list[EdrCredentials]:
-    """Return the credentials of a tenant, or of all, in order of name."""
+    """Return the credentials of one tenant, or of all tenants, in order of name."""
     query = sa.select(edr_credentials).order_by(_t.tenant_id, _t.vendor)
     if tenant_id is not None:
         query = query.where(_t.tenant_id == tenant_id)
@@ -78,7 +78,7 @@ def list_credentials(connection: Connection, tenant_id: str | None = None) -> li
 
 
 def new_version() -> str:
-    """Return what tells these credentials from all others."""
+    """Return a random version for changed credentials."""
     return secrets.token_hex(8)
 
 

@@ -1,7 +1,7 @@
-"""Whether a tenant is frozen: the one place that reads it (contract 35 and 39).
+"""Reads whether a tenant is frozen (contract 35 and 39).
 
-Everything that begins an action, or is about to send a call that changes something, asks here, in
-a transaction of its own or in that of the claim. Nothing keeps the result in memory.
+Vyrox reads this before it begins an action, and again before each vendor request that changes
+something. The result is never kept in memory.
 """
 
 from typing import Final
@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from vyrox.store.tables import guard_rails
 
 EVERY_TENANT: Final = ""
-"""The row that freezes every tenant, those added later too; no tenant has this name (contract 7).
-A tenant's own freeze is in the tenant's own row, so neither ends the other."""
+"""The key of the row that freezes all tenants, new ones included. No tenant can have this name
+(contract 7). A tenant's own freeze has its own row, so the two do not affect each other."""
 
 _t: Final = guard_rails.c
 _FROZEN: Final = sa.select(sa.func.min(_t.frozen_at)).where(
@@ -22,6 +22,6 @@ _FROZEN: Final = sa.select(sa.func.min(_t.frozen_at)).where(
 
 
 def frozen_since(connection: Connection, tenant_id: str) -> float | None:
-    """Return since when (Unix seconds) nothing may be carried out for the tenant, or None."""
+    """Return when the tenant was frozen (Unix seconds), or None if it is not frozen."""
     since: float | None = connection.execute(_FROZEN, {"tenant": tenant_id}).scalar()
     return since

@@ -1,12 +1,11 @@
-"""What a tenant's operator has ruled out, whoever approves it (contract 35).
+"""Guard rails: a tenant's limits on containment, whatever was approved (contract 35).
 
-They are checked in the transaction that claims, so two requests cannot both take the last slot.
+They are checked in the transaction of the claim, so two requests cannot both use the last slot.
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -14,27 +13,21 @@ from sqlalchemy import Connection
 
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.models import Device, EdrVendor, NormalizedAlert, normal_host
+from vyrox.models import Device, NormalizedAlert
 from vyrox.store.locks import lock
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import containments_begun, guard_rails, tenant_credentials
-from vyrox.tenants import device_names
-from vyrox.tenants.device_names import Named
+from vyrox.tenants.device_rules import is_of_alert, matches
 from vyrox.tenants.freezes import EVERY_TENANT
 
 HOUR_S: Final = 3600
 
 FUTURE_S: Final = 5.0
-"""A containment that was begun by so much later than now still counts: two containers measure the
-database's time with a small error. One from further in the future comes from a wrong clock."""
-
-MAX_RULES: Final = 1000
-"""Of one tenant's never-contain list, which every containment of the tenant reads."""
-
-RuleKind = Literal["device", "host", "tag"]
+"""How far in the future a containment may begin and still count: two containers measure the
+database's time with a small error. A later time is the result of a wrong clock."""
 
 OtherHosts = Literal["refuse", "allow"]
-"""Whether a host that the alert does not name may be contained."""
+"""Whether to refuse or to allow the containment of a host that the alert does not name."""
 
 _t: Final = guard_rails.c
 _FIND: Final = sa.select(guard_rails).where(
@@ -59,10 +52,10 @@ class Rails(msgspec.Struct, frozen=True):
     """One tenant's guard rails.
 
     Attributes:
-        frozen_at: Of the tenant's own freeze.
-        all_frozen_at: Of the freeze of every tenant, which is not the tenant's to end.
-        per_hour: Containments that may be begun in an hour; 0 is no limit.
+        frozen_at: When the tenant was frozen.
+        per_hour: How many containments may begin in an hour; 0 means no limit.
         never_contain: `device:ID`, `host:PATTERN` or `tag:TAG`, as `check_rule` returns them.
+        all_frozen_at: When all tenants were frozen.
         known_alerts_only: Whether a containment must name an alert that is stored.
     """
 
@@ -75,7 +68,7 @@ class Rails(msgspec.Struct, frozen=True):
 
     @property
     def is_frozen(self) -> bool:
-        """Whether nothing may be carried out."""
+        """Whether no action may be carried out."""
         return self.frozen_at is not None or self.all_frozen_at is not None
 
 
@@ -83,7 +76,7 @@ NONE: Final = Rails()
 
 
 class GuardRails:
-    """The guard rails of some tenants, in one transaction that claims for them."""
+    """The guard rails of some tenants, in one transaction that makes claims for them."""
 
     def __init__(self, connection: Connection, tenant_ids: Iterable[str], now: float) -> None:
         tenants = sorted(set(tenant_ids))
@@ -99,17 +92,17 @@ class GuardRails:
         return self._rails[tenant_id]
 
     def broken_by_lift(self, tenant_id: str) -> str | None:
-        """Return the rule against lifting anything, or None.
+        """Return the rule that refuses a lift, or None.
 
-        Lifting goes on for a removed tenant: its hosts must not stay contained for ever.
+        A lift for a removed tenant is allowed: its hosts must not stay contained for ever.
         """
         return "frozen" if self.of(tenant_id).is_frozen else None
 
     def broken_by_request(self, tenant_id: str, alert: NormalizedAlert | None) -> str | None:
-        """Return the rule against containing anything because of `alert`, or None.
+        """Return the rule that refuses any containment because of `alert`, or None.
 
         Args:
-            alert: None if the request names no alert that is stored.
+            alert: The alert of the request, or None if it is not stored.
         """
         if self.of(tenant_id).is_frozen:
             return "frozen"
@@ -120,17 +113,17 @@ class GuardRails:
         return None
 
     def needs_device(self, tenant_id: str, alert: NormalizedAlert | None) -> bool:
-        """Return whether the rules depend on which device the vendor finds."""
+        """Return whether a rule must be checked against the device that the vendor finds."""
         rails = self.of(tenant_id)
         return bool(rails.never_contain) or (rails.other_hosts == "refuse" and _names_host(alert))
 
     def broken_by_device(
         self, tenant_id: str, device: Device, alert: NormalizedAlert | None
     ) -> str | None:
-        """Return the rule against containing `device` because of `alert`, or None."""
+        """Return the rule that refuses to contain `device` because of `alert`, or None."""
         rails = self.of(tenant_id)
-        other = rails.other_hosts == "refuse" and _names_host(alert)
-        if other and not is_of_alert(device, alert):
+        same_host_only = rails.other_hosts == "refuse" and _names_host(alert)
+        if same_host_only and not is_of_alert(device, alert):
             return "host is not the alert's"
         for rule in rails.never_contain:
             if matches(rule, device):
@@ -138,112 +131,45 @@ class GuardRails:
         return None
 
     def broken_by_limit(self, tenant_id: str) -> str | None:
-        """Return the limit that is used up, or None."""
+        """Return the limit that is reached, or None."""
         per_hour = self.of(tenant_id).per_hour
-        used_up = per_hour and self.begun_in_hour(tenant_id) >= per_hour
-        return f"per_hour {per_hour}" if used_up else None
+        is_reached = per_hour and self.begun_in_hour(tenant_id) >= per_hour
+        return f"per_hour {per_hour}" if is_reached else None
 
     def begun_in_hour(self, tenant_id: str) -> int:
-        """Return how many containments of the tenant count for its limit."""
+        """Return how many of the tenant's containments count for its limit."""
         if tenant_id not in self._begun_before:
             before = count_begun(self._connection, tenant_id, self._now)
             self._begun_before[tenant_id] = before
         return self._begun_before[tenant_id] + self._begun[tenant_id]
 
     def note_begun(self, tenant_id: str) -> None:
-        """Count a containment that is begun with this transaction."""
+        """Count a containment that begins in this transaction."""
         self._begun[tenant_id] += 1
 
     def store_begun(self) -> None:
-        """Write down what `note_begun` has counted, so that it counts for an hour."""
+        """Store the containments that `note_begun` has counted; they count for an hour."""
         rows = [(tenant_id, self._now) for tenant_id in self._begun.elements()]
         insert_rows(self._connection, containments_begun, rows)
 
 
 def count_begun(connection: Connection, tenant_id: str, now: float) -> int:
-    """Return how many containments the tenant has begun in the hour before `now`.
+    """Return how many containments of the tenant began in the hour before `now`.
 
-    Dry runs and failures count. The audit log is not asked: a chain's time never runs backwards, so
-    one entry from a clock far ahead would count for as long as the clock was ahead.
+    Dry runs and failures count. This does not read the audit log, whose times never decrease: after
+    one entry from a clock that was far ahead, later entries would have a wrong time.
     """
     parameters = {"tenant": tenant_id, "after": now - HOUR_S, "until": now + FUTURE_S}
     return connection.execute(_COUNT_BEGUN, parameters).scalar_one()
 
 
 def forget_begun(connection: Connection, now: float) -> None:
-    """Delete what counts for no limit any more."""
+    """Delete the containments that no longer count for a limit."""
     connection.execute(containments_begun.delete().where(_b.begun_at <= now - HOUR_S))
-
-
-def is_of_alert(device: Device, alert: NormalizedAlert | None) -> bool:
-    """Return whether `alert` names `device`: by its id or, in either spelling, by its host name."""
-    if alert is None:
-        return False
-    if alert.device_id and normal_host(alert.device_id) == normal_host(device.id):
-        return True
-    if not alert.hostname or not device.hostname:
-        return False
-    return _is_same_name(alert.hostname, device.hostname)
 
 
 def _names_host(alert: NormalizedAlert | None) -> bool:
     return alert is not None and bool(alert.device_id or alert.hostname)
-
-
-def _is_same_name(one: str, other: str) -> bool:
-    """Return whether both are one host's name; either may leave out the domain."""
-    host, _, domain = one.lower().partition(".")
-    other_host, _, other_domain = other.lower().partition(".")
-    return host == other_host and (domain == other_domain or not (domain and other_domain))
-
-
-def find_named(
-    connection: Connection, rule: str, tenant_id: str, vendor: EdrVendor | None, device: Device
-) -> Named | None:
-    """Return the names of a device that `rule` refuses, or None if it is no rule for host names."""
-    if not rule.startswith("never_contain host:"):
-        return None
-    seen = () if vendor is None else device_names.find(connection, tenant_id, vendor, device.id)
-    return Named(device.id, device.hostname, seen)
-
-
-def matches(rule: str, device: Device) -> bool:
-    """Return whether `device` is, or may be, one that `rule` is about.
-
-    Either may leave out the domain. A name or a list of tags that the vendor does not give may be
-    any.
-    """
-    kind, _, value = rule.partition(":")
-    match kind:
-        case "device":
-            return value == normal_host(device.id)
-        case "host":
-            if not device.hostname:
-                return True
-            name = device.hostname.lower()
-            label = value.partition(".")[0]
-            if "." not in name and label.strip("*?") and fnmatchcase(name, label):
-                return True  # the vendor leaves out the domain, and the rule does not
-            return fnmatchcase(name, value) or fnmatchcase(name.partition(".")[0], value)
-        case _:
-            if device.tags is None:
-                return True
-            # CrowdStrike puts the kind of a tag before it: FalconGroupingTags/tier0.
-            tags = [tag.lower() for tag in device.tags]
-            return any(value in {tag, tag.rpartition("/")[2]} for tag in tags)
-
-
-def check_rule(text: str) -> str:
-    """Return a rule of the never-contain list in the one form in which it is stored.
-
-    Raises:
-        ValueError: It is none; the text says what one is.
-    """
-    kind, separator, value = text.partition(":")
-    value = value.strip()
-    if kind not in get_args(RuleKind) or not separator or not 1 <= len(value) <= 256:
-        raise ValueError("must be device:ID, host:PATTERN or tag:TAG, each of 1 to 256 characters")
-    return f"{kind}:{normal_host(value) if kind == 'device' else value.lower()}"
 
 
 def find(connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Rails]:
@@ -254,7 +180,7 @@ def find(connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Rails]:
 
 
 def list_all(connection: Connection) -> tuple[Rails, dict[str, Rails]]:
-    """Return the guard rails of a tenant that has none of its own, and those of all that have."""
+    """Return the guard rails of tenants without a row, and those of each tenant with a row."""
     stored = _in_force(connection.execute(sa.select(guard_rails)), {EVERY_TENANT})
     return stored.pop(EVERY_TENANT), stored
 
@@ -277,10 +203,10 @@ def _in_force(rows: Iterable[sa.Row[tuple[object, ...]]], wanted: set[str]) -> d
 
 
 def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now: float) -> int:
-    """Make `rails` the tenant's guard rails, and record what has changed; return their version.
+    """Replace the tenant's guard rails, and record the `change`; return the new version.
 
-    The caller holds the lock `containments` since it read the earlier ones: no change is lost, and
-    no claim that has read them commits later.
+    The caller has had the lock `containments` since it read the earlier guard rails. So no change
+    is lost, and no claim that has read the earlier ones can commit after this.
     """
     newest = connection.execute(_NEWEST).scalar() or 0
     values = {
@@ -298,11 +224,11 @@ def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now
 
 
 class Frozen(msgspec.Struct, frozen=True):
-    """What became of a freeze, or of its end.
+    """The result of `freeze`.
 
     Attributes:
-        changed: False where it was so before.
-        rails: In force from now on.
+        changed: False if nothing had to be changed.
+        rails: The guard rails from now on.
         version: A container that has read this version has read the change.
     """
 
@@ -312,7 +238,7 @@ class Frozen(msgspec.Struct, frozen=True):
 
 
 def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> Frozen:
-    """Stop, or allow again, whatever acts for the tenant, or for EVERY_TENANT."""
+    """Stop all actions for the tenant, or for EVERY_TENANT; or allow them again."""
     lock(connection, "containments")
     before = find(connection, [tenant_id])[tenant_id]
     if tenant_id == EVERY_TENANT:
@@ -327,7 +253,7 @@ def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) 
 
 
 def refuse_other_hosts(connection: Connection, tenant_id: str, now: float) -> None:
-    """Refuse hosts that the alert does not name, from now on: the default of a new tenant."""
+    """Refuse hosts that the alert does not name: the default for a new tenant."""
     lock(connection, "containments")
     rails = find(connection, [tenant_id])[tenant_id]
     if rails.other_hosts != "refuse":

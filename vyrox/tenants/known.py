@@ -1,8 +1,8 @@
-"""Which tenants are known here, so that a mistyped name is an error (contract 39).
+"""Which tenants exist in the database, so that a mistyped name is an error (contract 39).
 
-A tenant is known by a row of credentials (a disabled one too), by a vendor's credentials, by an
-alert or by an audit entry. An accepted alert has its event in the tenant's chain, from the same
-transaction, and the chain outlives it: so the chain is read for both.
+A tenant is known if it has webhook credentials (also disabled ones), vendor credentials, an alert
+or an audit entry. Every accepted alert has an entry in the audit log, which is never deleted. So
+the audit log is read for both.
 """
 
 from difflib import get_close_matches
@@ -18,11 +18,11 @@ NEW_HINT: Final = " (if the name is right: --new)"
 """For commands with an option that accepts an unknown tenant."""
 
 MAX_COMPARED: Final = 10_000
-"""Names with which an unknown one is compared."""
+"""Known names that are compared with an unknown name, to suggest the nearest."""
 
 _TABLES: Final = (tenant_credentials, edr_credentials, audit_log)
 
-# From one tenant's chain to the next by the index: the log is larger than the list of tenants.
+# Reads one index entry per tenant: the audit log is much longer than the list of tenants.
 _NAMES: Final = sa.text("""
 WITH RECURSIVE chain(tenant_id) AS (
     SELECT min(tenant_id) FROM audit_log WHERE tenant_id > ''
@@ -41,10 +41,10 @@ def require_known(connection: Connection, tenant_id: str, otherwise: str = "") -
     """Return if the tenant is known.
 
     Args:
-        otherwise: What the error recommends where the name is right.
+        otherwise: The end of the error text: what to do if the name is right.
 
     Raises:
-        OperatorError: It is not known; the text names the known one that is nearest.
+        OperatorError: The tenant is not known; the text names the most similar known tenant.
     """
     if not is_known(connection, tenant_id):
         raise OperatorError(
@@ -53,7 +53,7 @@ def require_known(connection: Connection, tenant_id: str, otherwise: str = "") -
 
 
 def is_known(connection: Connection, tenant_id: str) -> bool:
-    """Return whether something here is the tenant's."""
+    """Return whether the database has a row of the tenant."""
     return any(
         connection.execute(
             sa.select(sa.literal(1)).where(table.c.tenant_id == tenant_id).limit(1)

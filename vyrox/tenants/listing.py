@@ -1,4 +1,4 @@
-"""Every tenant with its secrets' dates and guard rails, as `vyrox tenant list` shows them."""
+"""The list of tenants with their credentials and guard rails, for `vyrox tenant list`."""
 
 import msgspec
 from sqlalchemy import Connection
@@ -8,10 +8,10 @@ from vyrox.tenants import guard_rails, records
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One (tenant, vendor), or one tenant that is not onboarded. Times are Unix seconds.
+    """One pair of tenant and vendor, or one tenant that is not onboarded. Times are Unix seconds.
 
-    `frozen_at` is of the tenant's own freeze, else of the freeze of every tenant, whose time is
-    `all_frozen_at`.
+    `frozen_at` is the time of the tenant's own freeze, or else of the freeze of all tenants, which is
+    also `all_frozen_at`.
     """
 
     tenant_id: str
@@ -28,7 +28,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 def list_all(connection: Connection) -> list[Listed]:
-    """Return every (tenant, vendor), and every other tenant that has guard rails, by name."""
+    """Return all pairs of tenant and vendor, and other tenants with guard rails, in order of name."""
     rows = [Listed(**msgspec.structs.asdict(row)) for row in records.list_tenants(connection)]
     others, stored = guard_rails.list_all(connection)
     rows += [Listed(tenant_id) for tenant_id in stored.keys() - {row.tenant_id for row in rows}]

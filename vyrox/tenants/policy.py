@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
 from vyrox.store.locks import lock
-from vyrox.tenants import guard_rails
+from vyrox.tenants import device_rules, guard_rails
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
 from vyrox.tenants.known import NEW_HINT, require_known
@@ -16,12 +16,12 @@ _SETTINGS: Final = ("per_hour", "other_hosts", "known_alerts_only")
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What an operator wants to change; None leaves a setting as it is.
+    """A change of guard rails by an operator. None does not change a setting.
 
     Attributes:
-        added: Rules for the never-contain list, as `guard_rails.check_rule` returns them.
-        removed: Rules to take off that list.
-        is_new: The tenant need not be known yet.
+        added: Rules for the never-contain list, as `device_rules.check_rule` returns them.
+        removed: Rules to remove from the list.
+        is_new: Whether the tenant may be unknown.
     """
 
     per_hour: int | None = None
@@ -33,7 +33,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def change_policy(connection: Connection, tenant_id: str, change: Change, now: float) -> Rails:
-    """Change the tenant's guard rails, with an event, and return those in force.
+    """Change the tenant's guard rails, with an event, and return the new ones.
 
     Raises:
         OperatorError: The tenant or a removed rule is unknown, or there are too many rules.
@@ -59,8 +59,8 @@ def _changed(before: Rails, change: Change) -> Rails:
     if unknown := set(change.removed) - set(before.never_contain):
         raise OperatorError(f"no such rule: {min(unknown)}")
     rules = (set(before.never_contain) - set(change.removed)) | set(change.added)
-    if len(rules) > guard_rails.MAX_RULES:
-        raise OperatorError(f"at most {guard_rails.MAX_RULES} rules")
+    if len(rules) > device_rules.MAX_RULES:
+        raise OperatorError(f"at most {device_rules.MAX_RULES} rules")
     wanted = {name: getattr(change, name) for name in _SETTINGS}
     return msgspec.structs.replace(
         before,

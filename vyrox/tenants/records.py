@@ -1,4 +1,4 @@
-"""Tenants and their webhook credentials in SQL: added, rotated, removed, listed (contract 8)."""
+"""The tenants' webhook credentials in SQL: add, rotate, remove, list (contract 8)."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -19,7 +19,7 @@ _table: Final = tenant_credentials.c
 
 
 class TenantRow(msgspec.Struct, frozen=True):
-    """One (tenant, vendor) as `vyrox tenant list` shows it. Times are Unix seconds."""
+    """One pair of tenant and vendor, for `vyrox tenant list`. Times are Unix seconds."""
 
     tenant_id: str
     vendor: Vendor
@@ -38,15 +38,15 @@ def add_tenant(
     field_map: FieldMap | None,
     now: float,
 ) -> bool:
-    """Onboard `tenant_id` at `vendor`, or enable again what `remove_tenant` disabled.
+    """Onboard `tenant_id` at `vendor`, or enable the row that `remove_tenant` disabled.
 
-    A new tenant begins with the guard rail that refuses other hosts than the alert's (contract 35).
+    A new tenant gets the guard rail that refuses hosts other than the alert's host (contract 35).
 
     Returns:
         Whether the tenant is new: it had no row for any vendor.
 
     Raises:
-        OperatorError: It is onboarded and enabled already.
+        OperatorError: The tenant is already onboarded and enabled.
     """
     present = _find(connection, tenant_id, vendor)
     if present is not None and present.disabled_at is None:
@@ -91,11 +91,12 @@ def rotate_tenant(
     """Make `encrypted_secret` the tenant's secret; the present one stays valid for `overlap_s`.
 
     Args:
-        bind: Gives the present one, encrypted, the form in which secrets are stored now.
+        force: Rotate even during the overlap of an earlier rotation: the oldest secret then
+            becomes invalid at once.
+        bind: Encrypts the present secret again, in the form that is used now.
 
     Raises:
-        OperatorError: Not onboarded; or an earlier rotation's overlap still runs and not `force`
-            (the oldest secret would stop working at once).
+        OperatorError: Not onboarded, or in the overlap of an earlier rotation without `force`.
     """
     row = _enabled(connection, tenant_id, vendor)
     if row.previous_secret and row.previous_expires_at > now and not force:
@@ -118,15 +119,15 @@ def rotate_tenant(
 
 
 def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> None:
-    """Disable the tenant at `vendor` and forget its secrets.
+    """Disable the tenant at `vendor` and delete its secrets.
 
-    The row stays (contract 8); without another one that is enabled, no new action is carried out
-    for the tenant (contract 35).
+    The row stays (contract 8). A tenant without an enabled row gets no new containment
+    (contract 35).
 
     Raises:
         OperatorError: Not onboarded.
     """
-    # So no claim that has seen the row enabled commits later.
+    # With this lock, no claim that has read the enabled row can commit after this transaction.
     lock(connection, "containments")
     _enabled(connection, tenant_id, vendor)
     connection.execute(
@@ -160,7 +161,7 @@ def set_field_map(
 
 
 def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> FieldMap | None:
-    """Return the tenant's field map, or None where it has none."""
+    """Return the tenant's field map, or None."""
     query = sa.select(_table.field_map).where(_is(tenant_id, vendor))
     return decode_field_map(connection.execute(query).scalar())
 
@@ -183,17 +184,19 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
 
 
 def holds_secrets(connection: Connection) -> bool:
-    """Return whether the database holds a webhook's or a vendor's secret, which a key encrypts."""
-    kept = sa.or_(_table.secret.is_not(None), _table.previous_secret.is_not(None))
-    query = sa.select(sa.or_(sa.exists().where(kept), sa.exists().select_from(edr_credentials)))
+    """Return whether the database has an encrypted secret, of a webhook or of a vendor."""
+    has_secret = sa.or_(_table.secret.is_not(None), _table.previous_secret.is_not(None))
+    query = sa.select(
+        sa.or_(sa.exists().where(has_secret), sa.exists().select_from(edr_credentials))
+    )
     return bool(connection.execute(query).scalar())
 
 
 def _append_tenant_changed(
     connection: Connection, tenant_id: str, vendor: Vendor, change: str, now: float
 ) -> None:
-    told = event("tenant.changed", tenant_id, None, source=vendor, change=change)
-    append(connection, [told], now)
+    changed = event("tenant.changed", tenant_id, None, source=vendor, change=change)
+    append(connection, [changed], now)
 
 
 def _is(tenant_id: str, vendor: Vendor) -> sa.ColumnElement[bool]:
@@ -226,14 +229,14 @@ def _next_version(connection: Connection) -> int:
 
 
 def changed_since(connection: Connection, version: int) -> list[sa.Row[tuple[object, ...]]]:
-    """Return the rows that were changed after `version`, in the order of their change."""
+    """Return the rows that were changed after `version`, in order of change."""
     query = sa.select(tenant_credentials).where(_table.version > version).order_by(_table.version)
     return list(connection.execute(query))
 
 
 def record_previous_used(connection: Connection, used: Mapping[tuple[str, Vendor], float]) -> None:
     """Store when the previous secret of each (tenant, vendor) was last used (Unix seconds)."""
-    # Sorted: two containers that lock the same rows in different orders would deadlock.
+    # Sorted: two containers that lock the same rows in different orders deadlock.
     for (tenant_id, vendor), at in sorted(used.items()):
         connection.execute(
             tenant_credentials.update().where(_is(tenant_id, vendor)).values(previous_used_at=at)

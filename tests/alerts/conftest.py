@@ -1,0 +1,37 @@
+"""Stores for the tests of alerts: SQLite alone where both databases would prove the same."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import redis.asyncio
+
+from vyrox.alerts.consumer import AlertConsumer
+from vyrox.alerts.queue import AlertQueue
+from vyrox.store.database import Database, open_database
+from vyrox.store.redis import connect
+
+MAX_ALERTS: Final = 1000
+
+
+@pytest.fixture
+async def sqlite(data_dir: Path) -> AsyncIterator[Database]:
+    async with open_database(None, data_dir) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    async with connect(redis_url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def queue(client: redis.asyncio.Redis) -> AlertQueue:
+    return AlertQueue(client, MAX_ALERTS)
+
+
+@pytest.fixture
+def consumer(client: redis.asyncio.Redis, sqlite: Database) -> AlertConsumer:
+    return AlertConsumer(client, sqlite)
