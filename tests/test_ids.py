@@ -1,9 +1,83 @@
-"""Random identifiers."""
+"""Random identifiers, and which text may name a tenant (contract 7)."""
 
 import uuid
 from collections import Counter
 
-from vyrox.ids import new_id
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vyrox.ids import is_tenant_id, new_id, parse_tenant_id
+
+GOOD = [
+    pytest.param("acme-corp", id="allow_name"),
+    pytest.param("11111111-2222-3333-4444-555555555555", id="allow_uuid"),
+    pytest.param("A.b_C-9", id="allow_every_kind_of_character"),
+    pytest.param("...", id="allow_three_dots"),
+    pytest.param(".hidden", id="allow_leading_dot"),
+    pytest.param("-", id="allow_single_character"),
+    pytest.param("x" * 128, id="allow_128_characters"),
+]
+
+BAD = [
+    pytest.param("", id="reject_empty"),
+    pytest.param("x" * 129, id="reject_129_characters"),
+    pytest.param(".", id="reject_dot"),
+    pytest.param("..", id="reject_dot_dot"),
+    pytest.param("acme\n", id="reject_final_newline"),
+    pytest.param("acme corp", id="reject_space"),
+    pytest.param("acme/corp", id="reject_slash"),
+    pytest.param("acme\x00", id="reject_nul"),
+    pytest.param("{acme}", id="reject_hash_tag"),
+    pytest.param("acme:alerts", id="reject_colon"),
+    pytest.param("%2e%2e", id="reject_percent"),
+    pytest.param("\u0430cme", id="reject_cyrillic_a"),
+    pytest.param("acme\u0661", id="reject_arabic_digit"),
+    pytest.param("acme\ufffd", id="reject_replacement_character"),
+    pytest.param("acme\ud800", id="reject_lone_surrogate"),
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_is_tenant_id_good_contract_7(text: str) -> None:
+    assert is_tenant_id(text)
+    assert parse_tenant_id(text) == text
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_is_tenant_id_bad_contract_7(text: str) -> None:
+    assert not is_tenant_id(text)
+    assert parse_tenant_id(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(0, "0", id="allow_zero"),
+        pytest.param(1408801957997975086, "1408801957997975086", id="allow_beyond_2_to_53"),
+        pytest.param(10**128 - 1, "9" * 128, id="allow_128_digits"),
+        pytest.param(10**128, None, id="reject_129_digits"),
+        pytest.param(10**5000, None, id="reject_5000_digits"),
+        pytest.param(-1, None, id="reject_negative"),
+        pytest.param(-(10**5000), None, id="reject_negative_5000_digits"),
+        pytest.param(True, None, id="reject_true"),
+        pytest.param(False, None, id="reject_false"),
+        pytest.param(1.0, None, id="reject_float"),
+        pytest.param(float("nan"), None, id="reject_nan"),
+        pytest.param(None, None, id="reject_null"),
+        pytest.param(["acme"], None, id="reject_list"),
+        pytest.param({"id": "acme"}, None, id="reject_object"),
+        pytest.param(b"acme", None, id="reject_bytes"),
+    ],
+)
+def test_parse_tenant_id_of_other_types_contract_7(value: object, expected: str | None) -> None:
+    assert parse_tenant_id(value) == expected
+
+
+@given(st.text(st.characters(exclude_categories=())) | st.integers())
+def test_parse_tenant_id_gives_a_tenant_id_or_none(value: object) -> None:
+    parsed = parse_tenant_id(value)
+    assert parsed is None or (is_tenant_id(parsed) and parsed == str(value))
 
 
 def test_an_id_is_a_random_uuid_in_its_usual_form() -> None:
