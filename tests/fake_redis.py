@@ -1,5 +1,4 @@
-"""A server that speaks RESP and answers what a test tells it to: what no real server can be made to
-say on demand."""
+"""A fake Redis that sends any reply that a test needs, also replies that no real server sends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,19 +9,19 @@ Command = list[bytes]
 
 OK = b"+OK\r\n"
 HANG_UP = None
-"""As an answer: none, and the connection ends."""
+"""Instead of a reply: the connection is closed."""
 
 SILENCE = b""
-"""As an answer: none, and the connection stays open."""
+"""Instead of a reply: nothing, and the connection stays open."""
 
 
 class FakeRedis:
-    """Answers each command with what `answer` returns for it.
+    """Replies to each command with the result of `answer`.
 
     Attributes:
-        commands: Every command received, but for those that introduce a client.
+        commands: All received commands except CLIENT.
         connections: How many clients have connected.
-        hangs_up: Whether a connection ends after its first answer.
+        hangs_up: Whether each connection is closed after its first reply.
     """
 
     def __init__(self, answer: Callable[[Command], bytes | None]) -> None:
@@ -37,7 +36,7 @@ class FakeRedis:
         return sum(command[0] == name for command in self.commands)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one client."""
+        """Serve one client."""
         self._writers.add(writer)
         self.connections += 1
         try:
@@ -53,13 +52,13 @@ class FakeRedis:
                 if answer is None or self.hangs_up:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client has gone
+            pass  # the client has disconnected
         finally:
             self._writers.discard(writer)
             writer.close()
 
     def hang_up(self) -> None:
-        """Drop every connection."""
+        """Abort all connections."""
         for writer in self._writers:
             writer.transport.abort()
 
@@ -77,7 +76,7 @@ async def _read_command(reader: asyncio.StreamReader) -> Command:
 async def fake_redis(
     directory: Path, answer: Callable[[Command], bytes | None]
 ) -> AsyncIterator[tuple[FakeRedis, str]]:
-    """Run a server in `directory` until the block ends; give it and its URL."""
+    """Run a server in `directory` until the block ends; yield it and its URL."""
     fake = FakeRedis(answer)
     path = directory / "fake.sock"
     server = await asyncio.start_unix_server(fake.serve, path)

@@ -1,4 +1,4 @@
-"""A proxy between the service and a store that holds bytes back where a test says so."""
+"""A proxy between the service and a store, which can hold bytes back."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 class FaultProxy:
-    """Passes what a client and a server on unix sockets say to each other.
+    """Forwards bytes between clients and a server on unix sockets.
 
     Attributes:
-        held: Set as soon as something is held back.
+        held: Set as soon as bytes are held back.
     """
 
     def __init__(self, server_path: Path) -> None:
@@ -26,34 +26,34 @@ class FaultProxy:
         self.held = asyncio.Event()
 
     def hold_requests(self, content: bytes = b"", after: int = 0) -> None:
-        """Hold back every request with `content` in it, but for the next `after` of them.
+        """Hold back all requests that contain `content`, except the next `after` of them.
 
-        What comes later on the same connection waits behind it.
+        Later requests on the same connection wait too.
         """
         self._requests_with = content
         self._requests_passed = -after
         self._may_pass.clear()
 
     def hold_replies(self, content: bytes = b"") -> None:
-        """Hold back every reply with `content` in it."""
+        """Hold back all replies that contain `content`."""
         self._replies_with = content
         self._may_pass.clear()
 
     def release(self) -> None:
-        """Let pass what is held back, and all that follows."""
+        """Forward the bytes that are held back, and all later bytes."""
         self._requests_with = self._replies_with = None
         self.held.clear()
         self._may_pass.set()
 
     async def hang_up(self) -> None:
-        """Drop every connection, with what is held back on it."""
+        """Abort all connections, and drop the bytes that are held back."""
         for writer in self._connections:
             writer.transport.abort()
         if self._serving:
             await asyncio.wait(self._serving)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Connect a client to the server until one of them hangs up."""
+        """Connect a client to the server until one of them disconnects."""
         serving = asyncio.current_task()
         assert serving is not None
         self._serving.add(serving)

@@ -1,4 +1,4 @@
-"""Alerts for the stores, and what the stores hold of them."""
+"""Makes alerts, stores and queues them, and reads them from the stores."""
 
 import uuid
 from typing import cast

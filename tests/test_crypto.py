@@ -1,4 +1,4 @@
-"""Signing and verifying, against the standard and against everything lax (contract 4 and 5)."""
+"""Signatures follow the standard, and no other form is accepted (contract 4 and 5)."""
 
 import hmac
 import json
@@ -15,7 +15,7 @@ GOOD = sign(BODY, SECRET)
 DIGITS = GOOD.removeprefix("sha256=")
 
 TEXT = st.text(st.characters(exclude_categories=()))
-"""Lone surrogates included."""
+"""Any text, including lone surrogates."""
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_verify_refuses_a_non_ascii_byte_at_every_position_contract_4() -> None:
             inserted = good[:position] + bytes([byte]) + good[position:]
             assert verify(BODY, replaced, SECRET) is False
             assert verify(BODY, inserted, SECRET) is False
-            # As a framework hands a header over that it has decoded as Latin-1.
+            # As a framework passes a header that it has decoded as Latin-1.
             assert verify(BODY, replaced.decode("latin-1"), SECRET) is False
 
 
@@ -190,7 +190,7 @@ def test_verify_refuses_the_same_value_encoded_anew() -> None:
 def test_verify_never_raises_contract_4(
     payload: bytes | str, signature: bytes | str, secret: bytes | str
 ) -> None:
-    # That it is False for what was drawn: nobody draws a MAC.
+    # The result is False: a random text is not a valid MAC.
     assert verify(payload, signature, secret) is False
 
 

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line, bounded, never in the way, and never with a secret in it."""
+"""Log lines are JSON, bounded and without secrets, and never block a request."""
 
 import contextlib
 import json
@@ -23,6 +23,7 @@ from tests.ingestion import SECRET, TENANTS, VENDORS, credential, running, webho
 from vyrox import log
 from vyrox.app import create_app
 from vyrox.errors import VyroxError
+from vyrox.models import Vendor
 from vyrox.settings import Settings
 
 logger = logging.getLogger("vyrox")
@@ -30,7 +31,7 @@ logger = logging.getLogger("vyrox")
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Undo what `configured` sets up for a whole process, and start the counts anew."""
+    """Undo the changes of `configured` to the process, and reset the counts."""
     noisy = [logging.getLogger(name) for name in ("alembic", "httpx", "uvicorn")]
     levels = {each: each.level for each in (logging.getLogger(), *noisy)}
     log.counts.clear()
@@ -64,7 +65,7 @@ def test_event_at_error_has_the_traceback(capfd: pytest.CaptureFixture[str]) -> 
             int("no number")
         except ValueError:
             log.event("request.failed", logging.ERROR)
-        log.event("store.failed", logging.ERROR)  # of no exception
+        log.event("store.failed", logging.ERROR)  # outside an `except`
     first, second = lines_of(capfd)
     assert str(first["traceback"]).startswith("Traceback (most recent call last):")
     assert "ValueError: " in str(first["traceback"])
@@ -110,7 +111,7 @@ def test_json_lines_bounds_fields_of_any_type(value: object) -> None:
 
 
 def test_json_lines_bounds_messages_and_tracebacks() -> None:
-    """A library's error can repeat what it was given."""
+    """A library's error can quote its input."""
     error = RuntimeError("x" * 200_000)
     exc_info = (RuntimeError, error, None)
     record = logging.LogRecord("lib", logging.ERROR, "", 0, "y" * 200_000, None, exc_info)
@@ -142,7 +143,7 @@ def test_event_writes_every_accepted_alert(capfd: pytest.CaptureFixture[str]) ->
 
 async def test_report_counts_writes_the_totals(capfd: pytest.CaptureFixture[str]) -> None:
     with log.configured():
-        await log.report_counts()  # nothing to tell yet
+        await log.report_counts()  # nothing to report yet
         log.event("b")
         log.event("a")
         log.event("b")
@@ -151,7 +152,7 @@ async def test_report_counts_writes_the_totals(capfd: pytest.CaptureFixture[str]
 
 
 EVENTS: Final = 15_000
-"""Half as many again as may wait for the sink."""
+"""One and a half times MAX_BUFFERED."""
 
 SCRIPT: Final = f"""
 import asyncio
@@ -165,12 +166,12 @@ with log.configured():
     asyncio.run(log.report_counts())
 print(log.counts["log.dropped"])
 """
-"""Logs, says how many lines it had to drop, and logs on when it is told to."""
+"""Logs, prints how many lines were dropped, and logs again after a line on standard input."""
 
 
 @contextlib.contextmanager
 def started(sink: int) -> Iterator[subprocess.Popen[str]]:
-    """Run SCRIPT in a process of its own, whose standard error is `sink`; not for ever."""
+    """Run SCRIPT in a process with `sink` as standard error, for at most 30 s."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", SCRIPT]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=sink, text=True) as process:
@@ -182,7 +183,7 @@ def started(sink: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def full_pipe() -> tuple[int, int]:
-    """Return the ends of a pipe that takes not one byte more, until somebody reads."""
+    """Return the ends of a full pipe."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):
@@ -193,7 +194,7 @@ def full_pipe() -> tuple[int, int]:
 
 
 def test_event_does_not_wait_for_a_blocked_sink() -> None:
-    """What does not fit into memory is dropped and counted; the rest is there when it goes on."""
+    """Lines beyond the buffer are dropped and counted; the rest is written later."""
     reading, writing = full_pipe()
     with started(writing) as process, open(reading) as sink:
         os.close(writing)
@@ -201,7 +202,7 @@ def test_event_does_not_wait_for_a_blocked_sink() -> None:
         assert process.stdout is not None
         dropped = int(process.stdout.readline())
         assert 0 < dropped < EVENTS
-        for _ in range(1000):  # so that there is room for one more
+        for _ in range(1000):  # make room for one more
             sink.readline()
         process.stdin.write("\n")
         process.stdin.flush()
@@ -226,7 +227,7 @@ def test_event_outlives_a_broken_sink() -> None:
         os.close(writing)
         output, _ = process.communicate("\n")
     assert process.returncode == 0
-    assert int(output.split()[-1]) == EVENTS + 1  # the line about the counts went missing as well
+    assert int(output.split()[-1]) == EVENTS + 1  # the line with the counts was dropped too
 
 
 def test_configured_outlives_a_record_that_cannot_be_formatted() -> None:
@@ -257,25 +258,22 @@ CANARIES: Final = (
     PAYLOAD_CANARY,
     KEY_CANARY,
 )
-"""None of these may ever be told."""
+"""No log line and no response may contain one of these."""
 
 
-def canary_bodies() -> dict[str, bytes]:
-    """Return bodies that hold PAYLOAD_CANARY, whole and spoilt in every way, of any vendor."""
-    bodies = {}
-    for vendor, documented in DOCUMENTED.items():
-        bodies[f"{vendor}_whole"] = documented.replace(b"high", PAYLOAD_CANARY.encode())
-        for old in (b'"high"', b"1704067200", b'"workstation-01"', b'"TA0004"', b'"cmd.exe"'):
-            for new in (b'"%b"', b'["%b"]', b'{"%b":1}', b'"%b', b'"%b\xff"', b'"%b\\ud800"'):
-                value = new % PAYLOAD_CANARY.encode()
-                bodies[f"{vendor}_{old!r}_{new!r}"] = documented.replace(old, value)
-    return bodies
+def canary_bodies(vendor: Vendor) -> Iterator[bytes]:
+    """Yield the vendor's documented body with PAYLOAD_CANARY in it, whole and damaged."""
+    documented = DOCUMENTED[vendor]
+    yield documented.replace(b"high", PAYLOAD_CANARY.encode())
+    for old in (b'"high"', b"1704067200", b'"workstation-01"', b'"TA0004"', b'"cmd.exe"'):
+        for new in (b'"%b"', b'["%b"]', b'{"%b":1}', b'"%b', b'"%b\xff"', b'"%b\\ud800"'):
+            yield documented.replace(old, new % PAYLOAD_CANARY.encode())
 
 
 async def test_no_secret_or_payload_is_told(
     data_dir: Path, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By any log line, answer, error or repr, with every store there and with none."""
+    """Not in a log line, a response, an error or a repr, with and without Redis."""
     caplog.set_level(logging.DEBUG)
     away = f"redis://:{REDIS_CANARY}@127.0.0.1:1"
     settings = Settings(
@@ -292,7 +290,7 @@ async def test_no_secret_or_payload_is_told(
                 await application.onboard(TENANTS["generic"], "generic", field_map=FIELD_MAP)
             told.append(repr(application.ingestion))
             for vendor in VENDORS:
-                for body in canary_bodies().values():
+                for body in canary_bodies(vendor):
                     for headers in (credential(vendor, body), {"authorization": SECRET}):
                         sent = replace(webhook(vendor, body), headers=headers)
                         answer = await application.post(sent)

@@ -56,7 +56,7 @@ class Tenant(msgspec.Struct, frozen=True):
 
 
 class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert in Vyrox's own schema (contract 12). A field that the payload lacks is None.
+    """One alert in Vyrox's own schema (contract 12). Fields that the payload lacks are None.
 
     Attributes:
         id: UUID-4, made on receipt.

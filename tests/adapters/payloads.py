@@ -1,4 +1,4 @@
-"""The documented payload of each vendor, ways to change it, and what must hold for any outcome."""
+"""The documented payload of each vendor, functions that change it, and checks of the result."""
 
 from collections.abc import Callable
 
@@ -104,7 +104,7 @@ DOCUMENTED: dict[Vendor, bytes] = {
 }
 
 TENANT = Tenant("verified-tenant", FIELD_MAP)
-"""Named by none of the payloads: what an alert says of its tenant can only come from here."""
+"""No payload names this tenant, so an alert with this tenant has it from the authentication."""
 
 REMOVED = object()
 
@@ -112,9 +112,9 @@ LACKING = (None, ())
 
 
 def changed(body: bytes, path: str, value: object) -> bytes:
-    """Return `body` with the member at the dotted `path` set to `value`, or taken out (REMOVED).
+    """Return `body` with the member at the dotted `path` set to `value`, or without it (REMOVED).
 
-    A value that is `msgspec.Raw` goes in as it is, valid JSON or not.
+    A `msgspec.Raw` value is inserted unchanged, even if it is not valid JSON.
     """
     payload = msgspec.json.decode(body)
     *parents, last = path.split(".")
@@ -139,7 +139,7 @@ def preview(vendor: Vendor) -> Callable[[bytes], str]:
 
 
 def without_id(alert: NormalizedAlert) -> dict[str, object]:
-    """Return what `alert` says, apart from the id, which is new each time, and what it lacks."""
+    """Return the fields of `alert`, except the id, which is always new, and empty fields."""
     fields = msgspec.structs.asdict(alert)
     return {name: value for name, value in fields.items() if name != "id" and value not in LACKING}
 
@@ -147,10 +147,10 @@ def without_id(alert: NormalizedAlert) -> dict[str, object]:
 def normalize_or_refuse(
     vendor: Vendor, body: bytes, tenant: Tenant = TENANT
 ) -> NormalizedAlert | None:
-    """Return the alert, or None where the adapter raises exactly NormalizationError.
+    """Return the alert, or None if the adapter raises exactly NormalizationError.
 
-    Either way checks what must hold whatever the body: an alert that every later step can store and
-    read back, of the verified tenant; a reason fit for one line of a log.
+    Check what must be true for any body: the alert can be stored and read again, and has the
+    authenticated tenant; the reason fits in one line of the log.
     """
     try:
         alert = normalize(vendor, body, tenant)

@@ -1,4 +1,4 @@
-"""The one place where msgspec's exceptions become ours."""
+"""Exceptions of msgspec become errors of Vyrox."""
 
 import msgspec
 import pytest

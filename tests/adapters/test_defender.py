@@ -21,7 +21,7 @@ from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert
 
 SHAPELESS: list[object] = [None, 5, 1.5, True, "x", [], [{"deviceDnsName": "no"}], {}]
-"""Evidence elements, or parts of one, of shapes not known."""
+"""Evidence elements, or values in one, of an unknown shape."""
 
 
 def from_evidence(*elements: object) -> NormalizedAlert:
@@ -130,7 +130,7 @@ def test_normalize_too_deep_nesting_in_evidence_is_refused() -> None:
 
 
 UNREADABLE = msgspec.Raw(b"1e400")
-"""No shape at all: a parser refuses to convert it."""
+"""A number that a parser cannot convert."""
 
 NO_TEXT: list[object] = [REMOVED, None, ""]
 NOT_TEXT: list[object] = [5, True, ["x"], {"x": "y"}, UNREADABLE]
@@ -139,7 +139,7 @@ IDS: list[object] = ["1", "2", *NO_TEXT, *NOT_TEXT]
 
 
 def element(name: object, device_id: object) -> dict[str, object]:
-    """Return an element of evidence; REMOVED leaves the member out."""
+    """Return an element of evidence, without the members that are REMOVED."""
     members = {"deviceDnsName": name, "mdeDeviceId": device_id}
     return {key: value for key, value in members.items() if value is not REMOVED}
 
@@ -149,7 +149,7 @@ def is_text(value: object) -> bool:
 
 
 def named_machine(elements: list[tuple[object, object]]) -> tuple[object, object]:
-    """Return the host name and the id that contract 18 gives for these elements."""
+    """Return the host name and the id that contract 18 requires for these elements."""
     for name, device_id in elements:
         if is_text(name):
             return name, device_id if is_text(device_id) else None
@@ -164,7 +164,7 @@ def machine(*elements: object) -> tuple[str | None, str | None]:
 
 
 def test_normalize_device_id_is_the_hosts_and_no_others_contract_18() -> None:
-    """Every combination of what two elements can hold as a name and as an id, in both orders."""
+    """All combinations of two names and two ids in two elements, in both orders."""
     pairs = list(itertools.product(NAMES, IDS))
     for first, second in itertools.product([None, *pairs], pairs):
         elements = [pair for pair in (first, second) if pair is not None]

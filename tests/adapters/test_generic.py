@@ -22,7 +22,7 @@ REQUIRED = {"raw_id": "id", "hostname": "host", "vendor_severity": "sev"}
 
 
 def mapped(path: str, body: object, field: str = "username") -> str | None:
-    """Return what the alert's `field` is for a map that sends it to `path`."""
+    """Return the alert's `field` if the field map maps it to `path`."""
     payload = {"id": "1", "host": "h", "sev": "low"}
     if isinstance(body, dict):
         body = {**payload, **body}

@@ -1,4 +1,4 @@
-"""Whatever an authenticated body holds: an alert that is sound, or exactly NormalizationError."""
+"""Any authenticated body becomes a valid alert, or raises exactly NormalizationError."""
 
 import json
 import typing
@@ -196,7 +196,7 @@ def test_normalize_takes_the_last_of_duplicate_keys(vendor: Vendor, body: bytes)
 
 
 SKIPPED_IN = ('{"unread": %s,', '{"unread": {"a": [%s]},', "{%s: 1,")
-"""Places that no adapter reads: a value, a nested value, a key."""
+"""Positions that no adapter reads: a value, a nested value, a key."""
 
 
 @every_vendor
@@ -205,7 +205,7 @@ SKIPPED_IN = ('{"unread": %s,', '{"unread": {"a": [%s]},', "{%s: 1,")
 def test_normalize_takes_what_is_no_unicode_where_nothing_is_read_contract_44(
     vendor: Vendor, place: str, bad: bytes
 ) -> None:
-    """What a parser skips, it checks for one kind and not for the other."""
+    """In values that it skips, a parser checks for one of these kinds and not for the other."""
     start = place.encode() % (b'"' + bad + b'"')
     body = DOCUMENTED[vendor].replace(b"{", start, 1)
     alert = normalize_or_refuse(vendor, body)
@@ -293,7 +293,7 @@ SHAPES: dict[Vendor, st.SearchStrategy[typing.Any]] = {
         },
     ),
 }
-"""Payloads in the form of each vendor's, any member of which may hold anything."""
+"""Payloads with the members of each vendor's format, with any values."""
 
 
 @every_vendor

@@ -1,4 +1,4 @@
-"""The tenant a body claims, read before anything is verified (contract 6 and 7)."""
+"""The tenant that a body names, before the authentication (contract 6 and 7)."""
 
 import msgspec
 import pytest

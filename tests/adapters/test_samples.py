@@ -1,4 +1,4 @@
-"""Payloads as the vendors publish them (tests/data/NOTICE): none crashes an adapter."""
+"""Payloads published by the vendors (tests/data/NOTICE): no adapter crashes."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def test_unverified_tenant_id_gives_one_or_our_error(vendor: Vendor, path: Path)
                 "raw_id": "da637578995287051192_756343937",
                 "timestamp": 1619525967.72113,
                 "hostname": "second.example.org",
-                # Beside that host name; the alert's other machine is the one in MDE_ID.
+                # From the element with the host name; MDE_ID is another machine in the alert.
                 "device_id": "a" * 40,
                 "process_cmdline": '"MsSense.exe"',
                 "tactic": "DefenseEvasion",

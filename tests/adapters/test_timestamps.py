@@ -1,4 +1,4 @@
-"""Every form of time a vendor may send (contract 13)."""
+"""All forms of time that a vendor may send (contract 13)."""
 
 import math
 

@@ -1,4 +1,4 @@
-r"""Text that is not Unicode is made decodable, and nothing else is changed (contract 44)."""
+r"""Invalid Unicode is replaced, and nothing else is changed (contract 44)."""
 
 import json
 import re
@@ -70,18 +70,18 @@ def test_tolerant_replaces_what_is_not_unicode_contract_44(
 ESCAPES: Final = (rb"\ud83d", rb"\ude00", rb"\uDBFF", rb"\\", rb"\n", rb"\"", rb"\u0041")
 RAW: Final = (b"\xc3\xa9", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xef\xbf\xbd", b"u", b"d83d")
 PIECES: Final = st.lists(st.sampled_from(ESCAPES + RAW), max_size=8)
-"""Parts of a JSON text's inside, each of which leaves no escape open."""
+"""Parts of a JSON string; no part ends within an escape."""
 
 
 def replaced_by_hand(inside: bytes) -> str:
-    """Return the text as Python reads it: UTF-8 first, then JSON, then pairs, then what is left."""
+    """Return the text as Python reads it: decode UTF-8, then JSON, then pairs of surrogates."""
     text: str = json.loads('"' + inside.decode("utf-8", "replace") + '"')
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 @given(PIECES.map(b"".join))
 def test_tolerant_agrees_with_another_parser_contract_44(inside: bytes) -> None:
-    """Python's own parser takes lone surrogates."""
+    """Python's own parser accepts lone surrogates."""
     assert msgspec.json.decode(tolerant(b'"' + inside + b'"').content) == replaced_by_hand(inside)
 
 
@@ -97,11 +97,11 @@ def test_tolerant_of_what_it_returned_changes_nothing_contract_44(inside: bytes)
 def test_normalize_is_as_for_the_cleaned_body_contract_44(
     vendor: Vendor, pieces: list[bytes], at: int
 ) -> None:
-    """In any place, inside or outside of a text: accepted if, and only if, the cleaned one is."""
+    """At any position, in or outside a string: accepted if, and only if, a clean body is."""
     body = DOCUMENTED[vendor]
     at %= len(body)
     body = body[:at] + b"".join(pieces) + body[at:]
-    # Cleaned in another way: by Python's parser, where it takes the body.
+    # Clean it in another way: with Python's parser, if it accepts the body.
     try:
         loaded = json.loads(body.decode("utf-8", "replace"))
     except ValueError:
@@ -116,7 +116,7 @@ def test_normalize_is_as_for_the_cleaned_body_contract_44(
 
 
 def _cleaned(value: object) -> object:
-    """Return `value` with U+FFFD for each surrogate, which after parsing is a lone one."""
+    """Return `value` with U+FFFD for each surrogate; after parsing, all surrogates are lone."""
     if isinstance(value, str):
         return re.sub("[\ud800-\udfff]", "\ufffd", value)
     if isinstance(value, list):

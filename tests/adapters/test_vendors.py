@@ -19,14 +19,17 @@ from tests.adapters.payloads import (
 from vyrox.errors import NormalizationError
 from vyrox.models import Vendor
 
-TEXT: Final = (1, 1.5, True, ["x"], {"x": "y"})
+TEXT: Final[tuple[object, ...]] = (1, 1.5, True, ["x"], {"x": "y"})
 """Values that are not text."""
 
-OBJECT: Final = ("x", 1, False, [])
+OBJECT: Final[tuple[object, ...]] = ("x", 1, False, [])
 """Values that are not an object."""
 
-LIST: Final = ({}, "x", False)
+LIST: Final[tuple[object, ...]] = ({}, "x", False)
 """Values that are neither a list nor null."""
+
+NOT_A_TIME: Final[tuple[object, ...]] = (True, [], {})
+"""Values that are neither a number nor text."""
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -220,14 +223,15 @@ def test_normalize_requires_the_vendors_id_contract_11(vendor: Vendor) -> None:
 
 @each_vendor
 def test_normalize_time_of_wrong_type_contract_13(vendor: Vendor) -> None:
-    for value in (True, [], {}):
+    for value in NOT_A_TIME:
         with pytest.raises(NormalizationError, match=rf"\$\.{FORMS[vendor].time}"):
             normalize(vendor, changed(DOCUMENTED[vendor], FORMS[vendor].time, value))
 
 
 @each_vendor
 def test_normalize_takes_the_tenant_from_the_credential_contract_7(vendor: Vendor) -> None:
-    for value in (REMOVED, None, "other", 5, ["x"]):
+    values: tuple[object, ...] = (REMOVED, None, "other", 5, ["x"])
+    for value in values:
         alert = normalize(vendor, changed(DOCUMENTED[vendor], FORMS[vendor].tenant, value))
         assert alert.tenant_id == TENANT.tenant_id
 

@@ -1,4 +1,4 @@
-"""Stores for the tests of alerts: SQLite alone where both databases would prove the same."""
+"""Stores for tests of alerts. `sqlite` is for tests that need only one kind of database."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

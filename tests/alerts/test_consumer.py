@@ -60,7 +60,7 @@ async def test_read_waits_for_what_arrives(
 async def test_read_skips_and_takes_off_what_is_finished(
     queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database, consumer: AlertConsumer
 ) -> None:
-    """A consumer that died between the row and the entry, or a refill that met a finish."""
+    """A consumer died between row and entry, or a refill ran during an acknowledgement."""
     finished, unfinished_id = await put_new(queue, sqlite, 2)
     await sqlite.write(
         lambda connection: (
@@ -95,7 +95,7 @@ async def test_finish_takes_the_alert_off_for_good(
     assert await queued_ids(client) == [second.alert.id]
     assert await unfinished(sqlite) == {(TENANT, second.alert.id)}
     assert (await client.xpending(stream_key(TENANT), GROUP))["pending"] == 1
-    # A second time, by a consumer that was slower than whoever took over, changes nothing.
+    # A second acknowledgement, by a consumer that was too slow, changes nothing.
     await consumer.acknowledge(first, NOW + 99)
     assert await sqlite.read(row_of, first.alert.id) == (NOW + 1, None)
     await consumer.acknowledge(second, NOW + 2)
@@ -136,7 +136,7 @@ async def test_take_over_what_a_dead_consumer_left(
 
 
 async def age(client: redis.asyncio.Redis, consumer: str, *entry_ids: bytes) -> None:
-    """Make the consumer have held the entries for two minutes."""
+    """Set the idle time of the consumer's entries to two minutes."""
     key = stream_key(TENANT)
     await client.xclaim(key, GROUP, consumer, 0, list(entry_ids), idle=120_000, justid=True)
 
@@ -158,7 +158,7 @@ async def test_take_over_by_two_at_once_gives_each_alert_to_one(
     monkeypatch: pytest.MonkeyPatch,
     consumer: AlertConsumer,
 ) -> None:
-    """Both have seen the same ones idle before either of them takes one."""
+    """Both read the same idle entries before either claims one."""
     ids = await put_new(queue, sqlite, 4)
     held = await consumer.read(TENANT, "dead", 100)
     await age(client, "dead", *(one.entry_id for one in held))
@@ -220,7 +220,7 @@ def test_is_dead_contract_49(deliveries: int, idle_ms: int, dead: bool) -> None:
 async def test_give_up_dead_of_a_consumer_in_another_language_contract_49(
     queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database, consumer: AlertConsumer
 ) -> None:
-    """Plain Redis, as docs/operations.md has it: nobody calls `take_over`."""
+    """The consumer uses plain Redis, as in docs/operations.md, and never calls `take_over`."""
     dead, fresh = await put_new(queue, sqlite, 2)
     await put_new(queue, sqlite, 1, "nobody-reads")
     key = stream_key(TENANT)
@@ -229,7 +229,7 @@ async def test_give_up_dead_of_a_consumer_in_another_language_contract_49(
     for _ in range(MAX_DELIVERIES - 1):
         await client.xautoclaim(key, GROUP, "worker", 0)
     await consumer.move_dead_letters(NOW)
-    assert await queued_ids(client) == sorted([dead, fresh])  # the consumer may be at work
+    assert await queued_ids(client) == sorted([dead, fresh])  # the consumer may be busy
     await client.xautoclaim(key, GROUP, "worker", 0)
     for _ in range(2):
         await consumer.move_dead_letters(NOW + 9)
@@ -274,7 +274,7 @@ async def test_take_over_gives_up_whatever_else_the_consumer_holds(
 async def test_take_over_counts_no_delivery_that_reaches_nobody(
     queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database
 ) -> None:
-    """While the database is away every call fails; no alert is given up for that."""
+    """While the database is away, every call fails; no alert becomes a dead letter."""
     faulty = FaultyDatabase(sqlite)
     consumer = AlertConsumer(client, faulty)
     [alert_id] = await put_new(queue, sqlite, 1)

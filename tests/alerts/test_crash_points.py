@@ -1,8 +1,8 @@
-"""The promise of a 202, with the service killed where it hurts most (contract 14, 15 and 17).
+"""The service is killed between two steps of accepting an alert (contract 14, 15 and 17).
 
-A proxy in front of Redis holds back a request or its reply, which stops the service at a point that
-no luck would hit; there it is killed, or Redis is emptied, or both. Then the service starts again,
-the sender sends again, and nothing may be lost or queued twice.
+A proxy in front of Redis delays a request or its reply, so the service stops at an exact point.
+There it is killed, or Redis is emptied, or both. Then the service starts again and the sender
+repeats the delivery. No alert may be lost or queued twice.
 """
 
 import asyncio
@@ -33,15 +33,22 @@ from vyrox.store.valkey import socket_url
 TENANT = TENANTS["crowdstrike"]
 ALERTS = 8
 
-STORES = pytest.mark.parametrize(
-    ("database_url", "redis_after"),
-    [("sqlite", "kept"), ("sqlite", "emptied"), ("postgresql", "kept")],
-    indirect=["database_url"],
-)
+
+def on_stores(*, is_quick: bool) -> pytest.MarkDecorator:
+    """Parametrize a test with the stores; the first case is in the quick run if `is_quick`."""
+    cases = [("sqlite", "kept"), ("sqlite", "emptied"), ("postgresql", "kept")]
+    return pytest.mark.parametrize(
+        ("database_url", "redis_after"),
+        [
+            pytest.param(*case, marks=() if is_quick and case == cases[0] else pytest.mark.long)
+            for case in cases
+        ],
+        indirect=["database_url"],
+    )
 
 
 class Site:
-    """A service's stores, as they stand outside it, and how it is started."""
+    """The stores of a service, and its environment."""
 
     def __init__(self, data_dir: Path, redis_url: str, database_url: str | None) -> None:
         self.data_dir = data_dir
@@ -76,7 +83,7 @@ class Site:
         return len(await self.queued()) == count
 
     async def assert_queued_once(self, *alert_ids: str) -> None:
-        """Exactly these alerts have a row, an entry, and reach a consumer."""
+        """Check that exactly these alerts have a row and an entry, and reach a consumer."""
         expected = sorted((TENANT, alert_id) for alert_id in alert_ids)
         assert await self.rows() == expected
         assert await self.queued() == expected
@@ -106,7 +113,7 @@ async def proxy(data_dir: Path, redis_url: str) -> AsyncIterator[FaultProxy]:
 
 
 def large_webhook(number: int) -> Webhook:
-    """Return a webhook whose like a refill puts back a few at a time."""
+    """Return a webhook so large that a refill puts back only a few of them per call."""
     command_line = f"marker-{number};" * 40_000
     return webhook(
         "crowdstrike", changed(DOCUMENTED["crowdstrike"], "process.command_line", command_line)
@@ -119,7 +126,7 @@ async def post(service: Service, sent: Webhook) -> httpx.Response:
 
 
 async def accepted(service: Service, sent: Webhook) -> str:
-    """Return the id that a webhook is accepted with."""
+    """Send the webhook, and return the id of the accepted alert."""
     answer = await post(service, sent)
     assert answer.status_code == 202, answer.text
     alert_id: str = msgspec.json.decode(answer.content)["alert_id"]
@@ -133,17 +140,17 @@ async def is_accepted(service: Service, sent: Webhook) -> bool:
 async def killed_while_it_waits(
     service: Service, proxy: FaultProxy, sending: asyncio.Task[httpx.Response]
 ) -> None:
-    """Kill -9 the service while something is held back, which then goes nowhere."""
+    """Kill -9 the service while the proxy holds bytes back, and drop these bytes."""
     await proxy.held.wait()
     service.signal(signal.SIGKILL)
     await service.ended()
     await asyncio.wait([sending])
-    assert isinstance(sending.exception(), httpx.TransportError)  # nobody was promised anything
+    assert isinstance(sending.exception(), httpx.TransportError)  # no 202 was sent
     await proxy.hang_up()
     proxy.release()
 
 
-@STORES
+@on_stores(is_quick=True)
 async def test_killed_between_the_commit_and_the_entry_contract_17(
     site: Site, proxy: FaultProxy, redis_after: str
 ) -> None:
@@ -163,7 +170,7 @@ async def test_killed_between_the_commit_and_the_entry_contract_17(
         await site.assert_queued_once(alert_id)
 
 
-@STORES
+@on_stores(is_quick=False)
 async def test_killed_between_the_entry_and_the_202_contract_17(
     site: Site, proxy: FaultProxy, redis_after: str
 ) -> None:
@@ -180,6 +187,7 @@ async def test_killed_between_the_entry_and_the_202_contract_17(
         await site.assert_queued_once(alert_id)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("redis_after", ["kept", "emptied"])
 async def test_killed_during_a_refill_contract_17(
     sqlite_site: Site, proxy: FaultProxy, redis_after: str
@@ -206,6 +214,7 @@ async def test_killed_during_a_refill_contract_17(
         await site.assert_queued_once(*alert_ids)
 
 
+@pytest.mark.long
 async def test_redis_emptied_beside_a_running_service_contract_17(
     sqlite_site: Site, proxy: FaultProxy
 ) -> None:
@@ -217,6 +226,7 @@ async def test_redis_emptied_beside_a_running_service_contract_17(
         await sqlite_site.assert_queued_once(*alert_ids)
 
 
+@pytest.mark.long
 async def test_redis_that_hangs_is_a_503_and_the_next_delivery_is_accepted_once_contract_17(
     sqlite_site: Site, proxy: FaultProxy
 ) -> None:
@@ -233,6 +243,7 @@ async def test_redis_that_hangs_is_a_503_and_the_next_delivery_is_accepted_once_
         await site.assert_queued_once(await accepted(service, sent))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed", ["service", "valkey"])
 async def test_embedded_stores_survive_kills_contract_17(data_dir: Path, killed: str) -> None:
     sent, later = webhook("crowdstrike"), large_webhook(1)

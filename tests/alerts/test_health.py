@@ -108,7 +108,7 @@ async def test_check_redis_whose_user_cannot_queue_contract_17(
     rights: tuple[str, ...],
     reason: str,
 ) -> None:
-    """Such a user may write: a SET, which the probe once was, succeeds."""
+    """This user may write with SET, so a probe with SET would not notice."""
     async with (
         redis_user(client, redis_url, *rights) as url,
         sqlite_health(url, data_dir) as (health, _),
@@ -178,7 +178,7 @@ async def test_check_database_that_hangs_or_hangs_up_contract_17(
         proxy.release()
         await assert_well(health)
         await proxy.hang_up()
-        await until(partial(is_well, health))  # once each dead connection was found to be one
+        await until(partial(is_well, health))  # after each dead connection was used once
 
 
 async def test_check_names_every_store_that_fails(data_dir: Path) -> None:
@@ -190,7 +190,7 @@ async def test_check_names_every_store_that_fails(data_dir: Path) -> None:
 
 
 async def test_check_fails_too_where_the_reason_is_a_bug(data_dir: Path, redis_url: str) -> None:
-    """Fail closed: who cannot write for a reason nobody thought of accepts no alert either."""
+    """An unexpected error of a probe also means that no alert is accepted."""
     async with sqlite_health(redis_url, data_dir) as (health, database):
         await database.write(run, "DROP TABLE heartbeat")
         with pytest.raises(sa.exc.OperationalError):

@@ -54,7 +54,7 @@ def clear(connection: Connection) -> None:
 
 
 def holders(connection: Connection) -> dict[bytes, str]:
-    """Return the row that holds each key."""
+    """Return the row with each key."""
     query = sa.select(alerts.c.dedup_key, alerts.c.id).where(alerts.c.dedup_key.is_not(None))
     rows = [(bytes(key), alert_id) for key, alert_id in connection.execute(query)]
     assert len(rows) == len(dict(rows))
@@ -193,11 +193,11 @@ STEP = st.tuples(
     st.lists(st.sampled_from(KEYS), min_size=1, max_size=6),
     st.sets(st.sampled_from(KEYS)),
 )
-"""Seconds that pass, what is delivered in one batch then, and whose alerts are finished after."""
+"""Steps: the seconds that pass, the next batch, and the keys whose alerts are finished then."""
 
 
 class Model:
-    """Who holds each key, in memory."""
+    """The row with each key, in memory."""
 
     def __init__(self) -> None:
         self.held: dict[bytes, tuple[Delivery, bool]] = {}
@@ -281,7 +281,7 @@ async def test_store_two_containers_with_the_same_keys_do_not_deadlock_contract_
 async def test_store_releases_keys_in_their_order_whatever_the_plan_contract_14(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    """Two plans read the rows in opposite orders; releasing them so would deadlock."""
+    """Two query plans read the rows in opposite orders; updates in these orders deadlock."""
     later = NOW + WINDOW_S
     together = asyncio.Barrier(2)
     deliveries = sorted(
@@ -294,13 +294,13 @@ async def test_store_releases_keys_in_their_order_whatever_the_plan_contract_14(
             connection.execute(sa.text(f"SET LOCAL {other} = off"))
         again = [new_delivery(held.raw, received_at=later) for held in deliveries]
         with connection.begin_nested() as nested:
-            store(connection, again[:1], WINDOW_S)  # the first time takes longest
+            store(connection, again[:1], WINDOW_S)  # the first call takes longest
             nested.rollback()
         await_only(together.wait())
         return store(connection, again, WINDOW_S)
 
     async with open_database(await new_postgres_database(postgres), data_dir) as database:
-        for held in reversed(deliveries):  # the table in the opposite order of the index
+        for held in reversed(deliveries):  # the order in the table is opposite to the index
             await store_all(database, held)
         stored, again = await asyncio.gather(
             database.write(store_by, "enable_seqscan"),
@@ -324,14 +324,14 @@ async def test_delete_expired_deletes_large_bodies_in_parts(
         await database.write(finish, stored.alert_id, NOW)
         await quarantined(database, b"%d" % number * 30, NOW)
     assert await delete_expired(counted, 1.0, NOW + 2) == 10
-    assert counted.writes == 6  # one body of 30, and three of 10, for each; the last finds none
+    assert counted.writes == 6  # for each: one body of 30, then three of 10; then nothing
     assert await database.read(all_ids) == set()
 
 
 async def test_delete_expired_waits_for_nobody_who_holds_a_row(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    """Not for a redelivery that releases it, nor for another container's retention."""
+    """It waits neither for a redelivery that updates the row nor for another container."""
     url = await new_postgres_database(postgres)
     async with open_database(url, data_dir) as database:
         held, free = new_delivery(b"held"), new_delivery(b"free")
@@ -422,7 +422,7 @@ async def test_delete_expired_deletes_what_was_last_quarantined_long_ago(
 
 
 class Counting:
-    """Passes transactions on, and keeps what each write returned."""
+    """Runs transactions, and records the result of each write."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Authenticated payloads that fit no adapter are kept once, listed and replayed (contract 16)."""
+"""Invalid payloads are kept once, listed, dismissed and replayed (contract 16 and 46)."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ async def kept(database: Database, tenant_id: str = TENANT) -> list[Quarantined]
 async def keep_one(
     database: Database, raw: bytes = b"{}", source: Vendor = "generic", at: float = NOW
 ) -> Quarantined:
-    """Keep `raw`, and return how it is listed."""
+    """Keep `raw`, and return its row in the list."""
     await put(database, raw, source, at=at)
     return (await kept(database))[-1]
 
@@ -62,7 +62,7 @@ async def put(
 
 
 async def replay_one(database: Database, row: Quarantined, at: float) -> NormalizedAlert:
-    """Replay the payload as an alert, and return that."""
+    """Replay the payload as an alert, and return the alert."""
     alert = new_alert(row.tenant_id, row.source)
     _, raw = await database.read(read_quarantined, row.tenant_id, row.id)
     await database.write(replay, row, raw, alert, at)
@@ -120,7 +120,7 @@ async def test_keep_tenants_and_sources_apart_contract_16(database: Database) ->
 async def test_keep_takes_the_reason_of_whatever_a_sender_signs_contract_16(
     database: Database, body: bytes
 ) -> None:
-    """A reason repeats part of the payload, which no database need take: NUL, lone surrogates."""
+    """A reason may quote text that databases reject: NUL, lone surrogates."""
     await database.write(lambda connection: connection.execute(quarantine.delete()).rowcount)
     for vendor, adapter in ADAPTERS.items():
         with pytest.raises(NormalizationError) as caught:
@@ -172,7 +172,7 @@ async def test_replay_twice_is_one_alert_contract_16(database: Database) -> None
 async def test_replay_of_bytes_that_were_accepted_meanwhile_is_their_alert_contract_14(
     database: Database, at: float
 ) -> None:
-    """However long ago: what an operator replays is no repeat of the vendor's."""
+    """However old it is: a replay is not limited by the redelivery window."""
     row = await keep_one(database)
     accepted = new_delivery(b"{}", TENANT, "generic", NOW + 30)
     await store_all(database, accepted)
@@ -211,7 +211,7 @@ async def test_keep_beyond_the_limit_only_counts_contract_46(database: Database)
         for number, raw in enumerate(bodies)
     ]
     assert kept_bodies == [True] * 2 + [False] * 3
-    # The same bytes again need no room, and another tenant has its own.
+    # The same bytes need no more room, and another tenant has a limit of its own.
     assert await put(database, bodies[0], max_bytes=room)
     assert await put(database, bodies[4], tenant_id="other-corp", max_bytes=room)
     rows = await kept(database)

@@ -78,7 +78,7 @@ async def test_put_into_a_full_queue_is_refused_and_nothing_trimmed_contract_17(
         with pytest.raises(QueueFullError):
             await queue.put(entry)
         assert await queued_ids(client) == sorted(full)
-        # What is queued already is there, and another tenant has room.
+        # The queued alerts stay, and another tenant has room.
         await queue.put((await stored_entries(sqlite, 1, "other-corp"))[0])
         [first] = await consumer.read(TENANT, "a", 1)
         await consumer.acknowledge(first, NOW)
@@ -111,7 +111,7 @@ async def test_put_batch_mark_without_its_entry_counts_as_missing_contract_17(
 async def test_put_batch_entry_of_another_alert_is_not_this_one_contract_17(
     queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database
 ) -> None:
-    """A stream that was deleted may give an entry's id a second time."""
+    """After a stream was deleted, a new stream may use the same entry id again."""
     entry, other = await stored_entries(sqlite, 2)
     await queue.put_batch([entry])
     [(entry_id, _)] = cast(list[tuple[bytes, object]], await client.xrange(stream_key(TENANT)))
@@ -175,20 +175,20 @@ async def test_put_into_a_queue_with_too_many_bytes_is_refused_contract_17(
 async def test_put_finds_the_room_that_others_have_made_contract_17(
     client: redis.asyncio.Redis, sqlite: Database
 ) -> None:
-    """As docs/operations.md tells consumers in other languages: XDEL and HDEL, and no more."""
+    """Consumers in other languages only call XDEL and HDEL, as docs/operations.md says."""
     large = entry_of(new_delivery(bytes(10_000)))
     small = await stored_entries(sqlite, 9)
     queue = AlertQueue(client, MAX_ALERTS, size([large, *small[:4]]))
     assert await queue.put_batch([large, *small[:5]]) == [*[b"added"] * 5, b"full"]
     await take_off(client, small[:4])
-    # What is left is more than a fifth of the bytes, and more than the average.
+    # The large entry stays: more than a fifth of the bytes, and more than the average.
     assert await queue.put_batch(small[4:]) == [*[b"added"] * 4, b"full"]
     await take_off(client, [large, *small])
     assert await queue.put_batch([large, *small[:5]]) == [*[b"added"] * 5, b"full"]
 
 
 async def take_off(client: redis.asyncio.Redis, entries: Sequence[QueueEntry]) -> None:
-    """Do what a consumer in another language does once the rows are marked."""
+    """Remove the entries as a consumer in another language does."""
     for entry in entries:
         if (entry_id := await client.hget(MARKS, entry.alert_id)) is not None:
             await client.xdel(stream_key(TENANT), entry_id)

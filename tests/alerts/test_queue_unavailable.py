@@ -1,6 +1,6 @@
-"""The alert queue when Redis is away, refuses, or talks nonsense: 503, and not a word of an alert.
+"""Redis is away, rejects commands or sends invalid replies: the queue is unavailable (contract 17).
 
-Each request is made once: a client that tries again by itself turns one alert into eleven calls.
+Each call is sent once: a client that retries by itself would send eleven calls for one alert.
 """
 
 import asyncio
@@ -93,12 +93,12 @@ NONSENSE: Final = [
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that gets no answer fails sooner; still late enough for a busy machine to answer."""
+    """A call without a reply fails sooner, but a busy machine still has time to reply."""
     monkeypatch.setattr(store_redis, "CALL_TIMEOUT_S", 0.5)
 
 
 async def refused(call: Awaitable[object]) -> None:
-    """The call fails as it should; the text that goes to the log holds nothing of the alert."""
+    """Check that the call raises QueueUnavailableError, without text of the alert."""
     with pytest.raises(QueueUnavailableError) as caught:
         await call
     assert CANARY not in str(caught.value)
@@ -113,7 +113,7 @@ async def faked(
 
 
 def calls(queue: AlertQueue, consumer: AlertConsumer) -> list[Callable[[], Awaitable[object]]]:
-    """Return every call to Redis."""
+    """Return all methods that call Redis."""
     delivered = QueuedAlert(TENANT, b"1-0", new_alert(), ENTRY.raw)
     return [
         lambda: queue.put_batch([ENTRY]),
@@ -150,7 +150,7 @@ async def test_put_nonsense_is_unavailable_and_the_next_is_clean_contract_17(
         await queue.put(ENTRY)
         assert fake.count(b"EVALSHA") == 3
         if answer is None or not answer.startswith(b"*1\r\n-"):
-            # What the server said after its nonsense is no answer to a later question.
+            # Bytes after an invalid reply are not the reply to a later call.
             assert fake.connections == connections + 1
 
 
@@ -181,7 +181,7 @@ async def test_put_batch_any_bytes_are_an_answer_or_unavailable_contract_17(
 async def test_take_over_passes_over_what_somebody_deleted(
     data_dir: Path, sqlite: Database
 ) -> None:
-    """Redis 6.2 still claims an entry that is gone; it is acknowledged, and not seen again."""
+    """Redis 6.2 still claims a deleted entry; it is acknowledged and not delivered again."""
     answers = {
         b"XPENDING": b"*1\r\n*4\r\n$3\r\n1-0\r\n$3\r\none\r\n:60000\r\n:1\r\n",
         b"XCLAIM": b"*1\r\n$3\r\n1-0\r\n",
@@ -266,7 +266,7 @@ async def test_queue_that_refuses_writes_is_unavailable_until_it_is_cured_contra
     try:
         await refused(queue.put_batch([entry]))
         await refused(queue.probe())
-        assert await client.ping()  # which is why a ping is no probe
+        assert await client.ping()  # so a ping would not be a probe
         assert await queued(client, TENANT) == []
     finally:
         await client.config_set(setting, good)
@@ -358,7 +358,7 @@ async def test_call_that_is_cancelled_does_not_go_on(
         await queue.probe()
         await asyncio.Event().wait()
 
-    for steps in range(60):  # a probe takes fewer: it is cancelled at each await of its own
+    for steps in range(60):  # more than a probe has awaits, so it is cancelled at each of them
         task = asyncio.create_task(probe_and_wait())
         for _ in range(steps):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Whether Redis can keep the promise of a 202: a start is refused where it cannot (contract 17)."""
+"""The start fails if Redis is configured so that it may lose alerts (contract 17)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What Redis has lost is put back, and nothing is queued twice (contract 15 and 17)."""
+"""Lost entries are put back, and no alert is queued twice (contract 15 and 17)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -40,7 +40,7 @@ LOCK_KEY: Final = "vyrox:refill-lock"
 
 
 class Stores:
-    """One container's view of the stores."""
+    """The stores as one container uses them."""
 
     def __init__(
         self, client: redis.asyncio.Redis, database: Database, max_alerts: int = MAX_ALERTS
@@ -55,7 +55,7 @@ class Stores:
         return await queued(self.client, *(tenant_ids or (TENANT,)))
 
     async def assert_queued_once(self, *tenant_ids: str) -> None:
-        """Every unfinished row is in its stream, and in it once; nothing else is."""
+        """Check that each unfinished row is once in its stream, and nothing else is."""
         assert await self.queued(*tenant_ids) == sorted(await unfinished(self.database))
 
 
@@ -67,7 +67,7 @@ async def stores(redis_url: str, database: Database) -> AsyncIterator[Stores]:
 
 @pytest.fixture
 def a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refill is due at every look, and compares two of the older rows."""
+    """A refill is due at every call, and compares two of the old rows."""
     monkeypatch.setattr(refill_module, "REFILL_INTERVAL_S", 0.0)
     monkeypatch.setattr(refill_module, "REFILL_PAGE", 2)
     monkeypatch.setattr(refill_module, "RESCAN_BUDGET_S", 0.0)
@@ -83,7 +83,7 @@ async def sqlite_stores(url: str, data_dir: Path) -> AsyncIterator[Stores]:
 async def proxied_stores(
     redis_url: str, data_dir: Path
 ) -> AsyncIterator[tuple[FaultProxy, Stores]]:
-    """Stores whose Redis can be held back."""
+    """Stores with a proxy in front of Redis."""
     socket = data_dir / "proxy.sock"
     async with (
         fault_proxy(socket, Path(redis_url.removeprefix("unix://"))) as proxy,
@@ -132,7 +132,7 @@ async def test_run_after_a_stream_was_deleted(stores: Stores) -> None:
 
 
 async def test_run_after_the_last_entries_were_lost_contract_17(stores: Stores) -> None:
-    """A Redis that comes back with its last second missing has neither entries nor marks."""
+    """A Redis that has lost its last second lacks both entries and marks."""
     kept = await stored_entries(stores.database, 5)
     await stores.queue.put_batch(kept)
     keys = (stream_key(TENANT), f"vyrox:queued:{{{TENANT}}}")
@@ -208,7 +208,7 @@ async def test_run_lock_of_a_dead_container_lapses(stores: Stores) -> None:
 async def test_run_lock_never_lasts(redis_url: str, data_dir: Path) -> None:
     async with proxied_stores(redis_url, data_dir) as (proxy, stores):
         await stored_entries(stores.database, 1)
-        await stores.refill.run()  # the scripts are known from here on
+        await stores.refill.run()  # loads the scripts
         proxy.hold_replies(b"*0")  # the reply to what is missing
         running = asyncio.create_task(stores.refill.run())
         await proxy.held.wait()
@@ -221,7 +221,7 @@ async def test_run_lock_never_lasts(redis_url: str, data_dir: Path) -> None:
 async def test_run_compares_and_puts_few_large_bodies_at_once(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A script that touches hundreds of megabytes would keep Redis from everybody else."""
+    """During a script that reads hundreds of megabytes, Redis would serve no other client."""
 
     async def script_calls() -> int:
         await stores.client.config_resetstat()
@@ -232,7 +232,9 @@ async def test_run_compares_and_puts_few_large_bodies_at_once(
     await stores.refill.run()
     together = await script_calls()
     monkeypatch.setattr(refill_module, "MAX_COMPARED_BYTES", 1)
-    assert await script_calls() == together + 5 * 2  # what is missing, and the lock, each time
+    assert (
+        await script_calls() == together + 5 * 2
+    )  # `missing` and the renewal of the lock, for each
     await stores.client.flushall()
     assert await stores.refill.run() == 6
     await stores.assert_queued_once()
@@ -333,7 +335,7 @@ async def test_run_if_due_runs_when_redis_was_emptied_contract_17(stores: Stores
 
 
 async def test_run_if_due_runs_when_redis_was_restarted_contract_17(data_dir: Path) -> None:
-    """What survived the restart is not queued twice, what did not is queued again."""
+    """Alerts that survived the restart are not queued twice; the others are queued again."""
     socket = data_dir / "valkey.sock"
     server = ValkeyServer(
         port=0, data_dir=data_dir / "valkey", unix_socket_path=socket, config={"appendonly": "yes"}
@@ -383,7 +385,7 @@ async def test_run_if_due_at_intervals_looks_at_every_row(
 async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_turn(
     stores: Stores,
 ) -> None:
-    """However long it takes to compare every row, a new one does not wait for it (contract 17)."""
+    """A new row does not wait until all old rows are compared (contract 17)."""
     await stored_entries(stores.database, 1)
     await stores.refill.run_if_due()
     [first] = await stores.consumer.read(TENANT, "one", 1)
@@ -397,7 +399,7 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
         assert len(await stores.queued()) == 4 * turn
     await stores.refill.run_if_due()
     await stores.assert_queued_once()
-    # From the start again, as often as it takes.
+    # Repeat until all old rows were compared.
     await stores.client.delete(stream_key(TENANT))
     for _ in range(6):
         await stores.refill.run_if_due()
@@ -408,11 +410,11 @@ async def test_run_if_due_at_intervals_looks_at_what_is_new_and_at_others_in_tur
 async def test_run_if_due_the_others_have_their_turn_however_many_arrive_contract_17(
     stores: Stores,
 ) -> None:
-    """More rows grow old than are compared again; what was passed by is come back to."""
+    """Rows become old faster than they are compared; earlier ones are still compared again."""
     await stores.queue.put_batch(await stored_entries(stores.database, 6))
     await stores.refill.run_if_due()
     for turn in range(1, 20):
-        if turn == 4:  # behind what is compared by then
+        if turn == 4:  # before the rows that were compared last
             await stored_entries(stores.database, 1, received_at=NOW - 10_000)
         arrived = await stored_entries(
             stores.database, 4, received_at=NOW + turn * (LATE_ROW_MARGIN_S + 1)
@@ -434,7 +436,7 @@ async def test_run_if_due_after_redis_lost_entries_looks_at_every_row(stores: St
 
 
 class World:
-    """Does to the stores, and to one tenant's alerts in them, what happens in a long life."""
+    """Simulates events in the life of the stores and of one tenant's alerts."""
 
     def __init__(self, stores: Stores, other: Stores) -> None:
         self._stores = stores

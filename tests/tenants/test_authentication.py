@@ -1,4 +1,4 @@
-"""Who a webhook is from: one answer and one cost for every failure (contract 3, 4, 6 and 7)."""
+"""Authentication of webhooks: all failures look and cost the same (contract 3, 4, 6 and 7)."""
 
 import hashlib
 import hmac
@@ -177,7 +177,7 @@ def test_authenticate_never_matches_the_stand_in_for_a_secret_contract_3(
     credential: Callable[[bytes], bytes],
     credentials: Credentials,
 ) -> None:
-    # Nobody can know it; even who did would get nothing for it.
+    # A dummy secret is unknown to all clients; even a client that knew it would be rejected.
     for stand_in in authentication._DUMMY_SECRETS:
         refusal(authenticate, [credential(stand_in)], credentials)
 
@@ -271,7 +271,7 @@ def test_authenticate_signature_is_of_the_body_as_received_contract_4() -> None:
 
 
 def computations(call: Callable[[], object]) -> tuple[list[bytes], int]:
-    """Return the messages that `hmac.digest` was given during `call`, and how often SHA-256 ran."""
+    """Return the messages of `hmac.digest` during `call`, and the number of SHA-256 runs."""
     signed: list[bytes] = []
     hashed = 0
 

@@ -1,4 +1,4 @@
-"""Whose secret counts, when, and how a change reaches a running service (contract 8)."""
+"""Which secrets are valid, and how a change reaches a running service (contract 8)."""
 
 import asyncio
 import logging
@@ -279,7 +279,7 @@ async def test_add_tenant_again_begins_anew(database: Database) -> None:
         previous_used_at=None,
         field_map=None,
     )
-    # No overlap of the first life is left to stand in the way.
+    # No overlap of the earlier onboarding is left.
     await rotate(database, "acme", "generic", b"fourth")
     secrets = (await refreshed(database)).look_up("acme", "generic", NOW).secrets
     assert secrets == (b"fourth", b"third")
@@ -347,7 +347,7 @@ async def test_refresh_writes_down_when_the_previous_secret_was_last_used(
     await tenants.refresh()
     assert (await listed(database, "acme")).previous_used_at == NOW + 3
 
-    # The next rotation has another previous secret, which nobody has used yet.
+    # The next rotation has a new previous secret, which was not used yet.
     await rotate(database, "acme", "crowdstrike", b"third", NOW + OVERLAP_S)
     await tenants.refresh()
     assert (await listed(database, "acme")).previous_used_at is None
@@ -413,13 +413,13 @@ async def test_refresh_shuts_out_only_the_tenant_whose_secret_cannot_be_decrypte
         "column": "secret",
     }
 
-    # With the key it works again; nothing was given up.
+    # With the key it works again: no secret was deleted.
     tenants = await refreshed(database, MultiFernet([NEW_KEY, OLD_KEY]))
     assert tenants.look_up("lost", "crowdstrike", NOW).secrets == (b"lost-c",)
 
 
 def exchange_secrets(connection: Connection) -> None:
-    """Give each of two tenants the secret of the other, as a user of the database can."""
+    """Exchange the secrets of two tenants, as a user of the database can."""
     rows = connection.execute(sa.select(tenant_credentials)).all()
     for row, other in zip(rows, reversed(rows), strict=True):
         connection.execute(
@@ -432,7 +432,7 @@ def exchange_secrets(connection: Connection) -> None:
 async def test_refresh_takes_no_secret_of_another_tenants_row_contract_38(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It would let the one send alerts as the other."""
+    """Otherwise one tenant could send alerts as the other."""
     for name in ("acme", "initech"):
         encrypted = encrypt_secret(VAULT, name.encode(), name, "crowdstrike", "webhook")
         await database.write(add_tenant, name, "crowdstrike", encrypted, None, NOW)
@@ -479,7 +479,7 @@ async def test_refresh_never_misses_a_change_among_concurrent_ones(
         while not done.is_set():
             await reader.refresh()
 
-    # A store of its own, as another process has.
+    # A second connection pool, as in another process.
     async with open_database(database_url, data_dir) as other:
         done = asyncio.Event()
         reading = asyncio.create_task(read_until(done))
@@ -525,7 +525,7 @@ async def test_refresh_without_a_database_keeps_what_is_in_memory_contract_17(
 async def test_previous_secrets_are_noted_in_one_order_in_every_container(
     database: Database,
 ) -> None:
-    """Two that lock the same rows in different orders would deadlock."""
+    """Two transactions that lock the same rows in different orders deadlock."""
     locked: list[str] = []
 
     def record(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Guard rails: what is refused whoever approves it, and in which transaction (contract 35)."""
+"""Guard rails: which actions are refused, and in which transaction (contract 35)."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,7 @@ DC = Device("d" * 32, "DC-01.acme.local", ("Tier0", "SensorGroupingTags/Office")
 
 
 def wanted(name: str, **changes: object) -> ContainmentRequest:
-    """Return a request of its own id, for a host of its own."""
+    """Return a request with a new id, for a host with a new name."""
     return msgspec.structs.replace(
         ISOLATION, **{"request_id": name, "host": f"host-{name}", **changes}
     )
@@ -36,7 +36,7 @@ async def set_rails(database: Database, rails: Rails, tenant_id: str = TENANT) -
 
 
 async def refused_by(proxy: Proxy, request: ContainmentRequest) -> str:
-    """Return the rule by which `request` was refused; nothing of it was written but the event."""
+    """Return the rule that refused `request`; check that only the event was written."""
     entries_before = await entries(proxy.database)
     with pytest.raises(RefusedByPolicyError) as caught:
         await proxy.execute(request)
@@ -127,7 +127,7 @@ async def test_never_contain_is_checked_at_the_vendor_before_anything_is_claimed
 
 
 async def test_never_contain_asks_nobody_about_a_known_id_contract_35(database: Database) -> None:
-    """A replay stays a replay, whatever the rules say by now, with the vendor away."""
+    """A replay stays a replay, even if a rule forbids the action now and the vendor is away."""
     async with running(database) as proxy:
         assert await proxy.execute() == EXECUTED
         await set_rails(database, Rails(never_contain=("host:*",)))
@@ -246,7 +246,7 @@ async def test_per_hour_does_not_count_lifts_contract_35(database: Database) -> 
 async def test_per_hour_is_not_counted_by_the_chain_contract_35_and_40(
     database: Database, ahead_s: float
 ) -> None:
-    """One entry from a clock that is ahead, and all after it in the chain, have that time."""
+    """After an entry from a clock that is ahead, later entries of the chain have that time."""
     async with running(database) as proxy:
         await set_rails(database, Rails(per_hour=2))
         await database.write(append, [action("host-0")] * 2, NOW + ahead_s)
@@ -264,7 +264,7 @@ async def test_per_hour_does_not_count_the_future_contract_40(database: Database
         assert await proxy.execute(wanted("1")) == EXECUTED
         proxy.clock.now = NOW
         assert await proxy.execute(wanted("2")) == EXECUTED
-        # Another container that measures the time a little earlier must not take the last slot too.
+        # Another container, whose time is a little earlier, must not use the last slot again.
         proxy.clock.now = NOW - 1
         assert await refused_by(proxy, wanted("3")) == "per_hour 1"
 
@@ -335,7 +335,7 @@ def test_is_of_alert_goes_by_id_or_name_contract_35(
 
 
 async def test_other_host_than_the_alerts_is_refused_contract_35(database: Database) -> None:
-    """The device that the vendor finds is compared, whatever the request calls it."""
+    """The rule is compared with the device that the vendor finds, not with the request."""
     async with running(database) as proxy:
         await add_alert(database, TENANT, "alt_ws", device_id=AID, hostname="workstation-01")
         await add_alert(database, TENANT, "alt_bare", device_id=None, hostname=None)

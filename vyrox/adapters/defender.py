@@ -39,7 +39,7 @@ class _Alert(msgspec.Struct, frozen=True, rename="camel"):
 class _Evidence(msgspec.Struct, frozen=True, rename="camel"):
     """The fields of all forty kinds of evidence that are read.
 
-    They are Raw: one field of an unexpected type must not make the others unreadable.
+    They are Raw: one field of an unexpected type must not make other fields unreadable.
     """
 
     device_dns_name: msgspec.Raw = ABSENT

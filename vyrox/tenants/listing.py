@@ -28,7 +28,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 def list_all(connection: Connection) -> list[Listed]:
-    """Return all pairs of tenant and vendor, and other tenants with guard rails, in order of name."""
+    """Return all pairs of tenant and vendor, and other tenants with guard rails, by name."""
     rows = [Listed(**msgspec.structs.asdict(row)) for row in records.list_tenants(connection)]
     others, stored = guard_rails.list_all(connection)
     rows += [Listed(tenant_id) for tenant_id in stored.keys() - {row.tenant_id for row in rows}]
