@@ -10,8 +10,8 @@ from vyrox.tenants import guard_rails, records
 class Listed(msgspec.Struct, frozen=True):
     """One pair of tenant and vendor, or one tenant that is not onboarded. Times are Unix seconds.
 
-    `frozen_at` is the time of the tenant's own freeze, or else of the freeze of all tenants, which is
-    also `all_frozen_at`.
+    `frozen_at` is the time of the tenant's own freeze, or else `all_frozen_at`: the time of the
+    freeze of all tenants.
     """
 
     tenant_id: str
