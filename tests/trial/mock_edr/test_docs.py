@@ -29,7 +29,7 @@ def test_endpoints_are_those_there_are(mock: MockEdr) -> None:
 
 def test_faults_are_those_there_are() -> None:
     documented = {
-        kind for cell in code_below("`kind` | The answer") for kind in re.findall("`(.+?)`", cell)
+        kind for cell in code_below("`kind` | The response") for kind in re.findall("`(.+?)`", cell)
     }
 
     assert documented == set(get_args(FaultKind))
