@@ -1,1 +1,1 @@
-"""The promised numbers, measured: a script for each, and `python -m benchmarks` for all."""
+"""Measures the promised numbers: one script for each, `python -m benchmarks` for all."""

@@ -1,4 +1,4 @@
-"""All of it: `make bench`, or `make bench SECONDS=3` for a short look."""
+"""Runs every measurement: `make bench`, or `make bench SECONDS=3` for a short run."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks import cold_start, memory, queue_depth, tenants, throughput
 
 ALERTS_PER_SECOND: Final = 10_000
-"""Of each measurement's length, in a short look: what the long ones then send."""
+"""How many alerts the long measurements send in a short run, per second of its length."""
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 
 async def accept(request: Request) -> Response:
-    """Read the body and answer 202."""
+    """Read the body and return 202."""
     await request.body()
     return Response(status_code=202)
 

@@ -1,7 +1,7 @@
 """The conventional build: FastAPI, `json`, and one LPUSH and one fsync'd log line per request.
 
-What most teams would write first, and write well: one client with a pool, on the same Valkey as
-Vyrox, nothing twice. It has no row and no redelivery decision, so it promises less.
+What most teams would write first: one client with a pool, on the same Valkey as Vyrox, without
+unnecessary work. It has no row and no redelivery decision, so it promises less.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _UNAUTHORIZED: Final = JSONResponse({"detail": "unauthorized"}, 401)
 
 
 async def receive(request: Request) -> JSONResponse:
-    """Take one webhook in."""
+    """Accept one webhook."""
     body = await request.body()
     payload = json.loads(body)
     if not _is_signed(request, body, _secret):

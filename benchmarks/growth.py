@@ -1,4 +1,4 @@
-"""One state of the service beside another: whether what it holds slows it down."""
+"""Compares two states of the service: whether stored data slows it down."""
 
 import statistics
 from typing import Final

@@ -22,11 +22,11 @@ _SCRIPT: Final = Path(__file__).with_name("signed.lua")
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What came of one run of wrk.
+    """The result of one run of wrk.
 
     Attributes:
-        answers: Requests that were answered, refused ones included.
-        refused: Answers of 400 and above.
+        answers: Requests that got a response, refused ones included.
+        refused: Responses of 400 and above.
     """
 
     answers: int
@@ -40,12 +40,12 @@ class Load(msgspec.Struct, frozen=True):
 
     @property
     def accepted(self) -> int:
-        """Answers below 400; that they were what they should be is checked in the stores."""
+        """Responses below 400. The stores show whether they kept their promise."""
         return self.answers - self.refused
 
     @property
     def errors(self) -> int:
-        """Everything that went wrong."""
+        """Return the number of failures."""
         return self.refused + self.socket_errors + self.timeouts
 
     @property

@@ -1,4 +1,4 @@
-"""A PostgreSQL for the benchmarks: that of the tests, but with fsync."""
+"""A PostgreSQL for the benchmarks: as in the tests, but with fsync."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from tests.postgres import Postgres
 
 @contextmanager
 def postgres() -> Iterator[Callable[[], str]]:
-    """Run a server; give what makes a new database and returns its URL."""
+    """Run a server; yield a function that creates a database and returns its URL."""
     numbers = itertools.count()
     with Postgres(fsync=True) as server:
 

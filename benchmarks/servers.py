@@ -33,7 +33,7 @@ class Server:
 
     Attributes:
         addresses: Host and port, by kind of request.
-        stores: Vyrox's, or None for another server.
+        stores: Vyrox's; None for the servers that it is compared with.
         tenants: How many are onboarded.
     """
 
@@ -52,14 +52,14 @@ class Server:
         self._cut_off = 0
 
     def deliver(self, connections: int, seconds: int) -> Load:
-        """Send webhooks of all its tenants; `check` looks for what was accepted of them."""
+        """Send webhooks of all its tenants; `check` counts the accepted ones in the stores."""
         load = drive("webhook", self.addresses["webhook"], connections, seconds, self.tenants)
         self._accepted += load.accepted
         self._cut_off += connections
         return load
 
     def check(self) -> str:
-        """Return what is stored, if it is all that `deliver` was promised. Raises SystemExit."""
+        """Return what is stored. Raises SystemExit if it is not all that was accepted."""
         assert self.stores is not None  # noqa: S101  (Vyrox's own)
         return self.stores.check("webhook", self._accepted, self._cut_off)
 
@@ -136,7 +136,7 @@ def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, st
 
 @contextmanager
 def started(arguments: list[str], environment: Mapping[str, str], directory: Path) -> Iterator[int]:
-    """Run Python with `arguments`, its output in a file; give its process id."""
+    """Run Python with `arguments`, its output in a file; yield its process id."""
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -167,7 +167,7 @@ def _uvicorn(app: str, environment: Mapping[str, str]) -> Iterator[Server]:
 
 @contextmanager
 def fresh_directory() -> Iterator[Path]:
-    """Give a directory that is gone afterwards."""
+    """Yield a directory that is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="vx-bench-") as path:
         yield Path(path)
 
@@ -190,6 +190,6 @@ def _wait_until_listening(addresses: Iterable[str]) -> None:
             except ConnectionRefusedError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.01)  # the other process sends no event when it listens
+                time.sleep(0.01)  # no event reports that another process listens
             else:
                 break

@@ -1,4 +1,4 @@
-"""What the service under load has in its stores: prepared before, and counted afterwards."""
+"""The stores of the service under load: prepared before, counted afterwards."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ from vyrox.store.valkey import socket_url
 from vyrox.tenants.records import add_tenant
 
 SETTLE_S: Final = 10.0
-"""Time for the requests that were in progress when the load ended."""
+"""How long requests may still be in progress after the load has ended."""
 
 _COUNTS: Final[dict[str, sa.Select[int]]] = {
     "alert rows": sa.select(sa.func.count()).select_from(alerts),
@@ -44,11 +44,11 @@ class Stores:
         self._tenants = tenants
 
     def check(self, kind: Kind, accepted: int, cut_off: int) -> str:
-        """Return a line that says what is stored for `accepted` requests, if all of it is.
+        """Return a line with what is stored for `accepted` requests, if all of them are stored.
 
         Args:
             accepted: Responses that promised something.
-            cut_off: At most so many more requests were in progress when wrk ended.
+            cut_off: How many more requests were in progress, at most, when wrk disconnected.
 
         Raises:
             SystemExit: More or less is stored, or not the same everywhere.
@@ -65,7 +65,7 @@ class Stores:
             time.sleep(0.2)  # a request in progress may still be committed
 
     def count(self, name: str) -> int:
-        """Return how many there are of what `name` says."""
+        """Return how many rows or entries of the kind `name` are stored."""
         return self._count_entries() if name == "stream entries" else asyncio.run(self._count(name))
 
     async def _count(self, name: str) -> int:

@@ -31,7 +31,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 def measure(server: Server, kind: Kind, connections: int, seconds: int) -> Measured:
-    """Return what `server` did under load, once its stores were seen to hold all of it."""
+    """Return the figures of `server` under load, after its stores were checked."""
     warm_up = drive(kind, server.addresses[kind], connections, WARM_UP_S)
     before = server.cpu_s()
     load = drive(kind, server.addresses[kind], connections, seconds)

@@ -1,7 +1,7 @@
-"""Load and faults: what is lost when everything is killed mid-load. `make chaos`.
+"""Kills everything under load and counts what is lost: `make chaos`.
 
-Each part is a module with `run`, which returns the rows of one table. The oracle is four lists that
-only grow: what was acknowledged, what is queued, what has changed at the vendor, and the audit
-entries. None of them is kept by the service under test: the first is the sender's, the second is
-read from the stores, the third is the mocked vendor's, the fourth is what the verifier accepted.
+Each part is a module with `run`, which returns the rows of one table. The oracle compares four
+lists that only grow: acknowledged alerts, queued alerts, changes at the vendor, and audit entries.
+The service under test writes none of them: the first comes from the senders, the second from the
+stores, the third from the mocked vendor, the fourth from the verifier.
 """

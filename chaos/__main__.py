@@ -1,8 +1,8 @@
 """`python -m chaos [PART ...]`: run the parts, print the table, fail on any loss.
 
-Each part is a process of its own, which is killed when it hangs. In the short form the fuzzer runs
-beside the other parts, which mostly wait. The long form runs one part after the other, because it
-measures.
+Each part is a process of its own, which is killed if it hangs. In the short form the fuzzer runs
+beside the other parts, which mostly wait. The long form runs one part after the other, so that the
+figures can be compared.
 """
 
 import argparse
@@ -86,7 +86,7 @@ async def _run_lane(names: Sequence[str], size: Size) -> list[Row]:
 
 
 async def _run_apart(name: str, size: Size) -> list[Row]:
-    """Run a part in a process of its own; what goes wrong with it is a row."""
+    """Run a part in a process of its own; return its failure as a row."""
     started_at = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "chaos", name, "--inside"),
@@ -104,7 +104,7 @@ async def _run_apart(name: str, size: Size) -> list[Row]:
     except msgspec.DecodeError as exc:
         rows = [Row(name, "did not end", 1, 1, f"exit code {process.returncode}; {exc}")]
     finally:
-        # And whatever a part has left running.
+        # And every process that a part has left running.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     print(f"{name}: {time.monotonic() - started_at:.0f} s", file=sys.stderr, flush=True)

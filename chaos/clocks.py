@@ -1,7 +1,7 @@
 """The wall clock jumps under load: far and near, ahead and back, for a moment and for good.
 
 Contract 17, 19, 22 and 40; row 69. While the clock is wrong, no action is carried out, alerts are
-accepted and nothing is forgotten. Once it is right, all goes on by itself.
+accepted and nothing is deleted. Once it is right, actions are carried out again without help.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class _Jumping:
         return actions
 
     async def ask(self, action: Action, *, by_s: float | None = None) -> object:
-        """Ask for an action, signed by a clock that is wrong; return the status of the response."""
+        """Request an action, signed by a wrong clock; return the status of the response."""
         body = encoded(
             wanted(
                 request_id=action.request_id,
@@ -97,7 +97,7 @@ class _Jumping:
         return answer.json().get("status", answer.status_code)
 
     async def jump_and_back(self, by_s: float) -> None:
-        """Ask for what is done and for what is new, on the wrong clock and then on the right."""
+        """Request a finished and a new action, with the wrong clock and then with the right one."""
         done, new = await self.new_actions(), await self.new_actions()
         self.found.refused += sum([await self.ask(each) != "executed" for each in done])
         await self.jump(by_s)
@@ -177,7 +177,7 @@ async def run(size: Size) -> list[Row]:
 
 
 def _finish(connection: Connection, now: float) -> list[str]:
-    """Finish the alerts that are there, as a consumer does; return their ids."""
+    """Acknowledge the queued alerts, as a consumer does; return their ids."""
     finish = alerts.update().values(finished_at=now).returning(alerts.c.id)
     return list(connection.execute(finish).scalars())
 

@@ -1,6 +1,6 @@
-"""Every bad credential has one answer on the private listener's routes, byte for byte.
+"""Every bad credential gets the same response on the private listener's routes, byte for byte.
 
-The webhooks' are held by tests/routes/test_webhooks.py, over sockets too.
+tests/routes/test_webhooks.py proves the same for the webhooks, over sockets too.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.routes.test_webhooks import masked
 from vyrox.clock import wall_clock
 
 TRIMMED: Final = {"space_before", "space_behind", "tab_behind"}
-"""White space around a value belongs to the framing: over a socket these are good signatures."""
+"""White space around a value belongs to the framing: over a socket these signatures are valid."""
 
 REFUSED_BELOW: Final = {"nul_behind"}
 """No HTTP at all: 400, whatever the route."""
@@ -51,7 +51,7 @@ def _requests() -> dict[str, tuple[Raw, bytes, bytes]]:
 
 
 async def run(_size: Size) -> list[Row]:
-    """Compare the answers of each route to every bad signature."""
+    """Compare the responses of each route to every bad signature."""
     rows = []
     with logged_errors():
         async with listeners() as opened, serving(opened.private) as port:

@@ -1,7 +1,7 @@
 """SQLite is full, and commits fail: rows 86 and 87, contract 32.
 
-After a failed commit the caller gets a 503 or 500, and no action happens. If the commit happened
-after all, the next attempt finds it. No process is restarted.
+If a commit fails, the caller gets 503 or 500 and no action is carried out. If the commit happened
+all the same, the next attempt finds its rows. Nothing is restarted to recover.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """`vyrox serve` on a SQLite that fails: `python -m chaos.faulty_service`.
 
-With FAIL_EVERY each commit of that number fails: in turns before anything is committed, and after
-it was, which the caller then does not know. With MAX_PAGES the database is full at that size, until
-SIGUSR1 comes. Both are done to every connection, from below the product.
+FAIL_EVERY=N lets every Nth commit fail: alternately before it happens, and after it, so that the
+caller does not know. MAX_PAGES limits the size of the database until SIGUSR1. Both apply to every
+connection, below the product.
 """
 
 import os
@@ -14,7 +14,7 @@ from itertools import count
 from types import FrameType
 from typing import Any, Final
 
-from chaos.tell import tell
+from chaos.signal_log import log_line
 from vyrox import log
 from vyrox.cli import main
 
@@ -57,7 +57,7 @@ def _connect_faulty(*args: Any, **kwargs: Any) -> sqlite3.Connection:  # noqa: A
 def _cure(_number: int, _frame: FrameType | None) -> None:
     global _is_cured
     _is_cured = True
-    tell("chaos.cured")
+    log_line("chaos.cured")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Thousands of unauthenticated connections on the public port, while `/execute` runs."""
+"""Thousands of unauthenticated clients on the public port, while `/execute` runs on the private one."""
 
 import asyncio
 import signal
@@ -76,7 +76,7 @@ async def _end(service: Service) -> None:
 
 @asynccontextmanager
 async def _flooding(port: int) -> AsyncIterator[list[Seen]]:
-    """Flood `port` until the block ends; then the list has what was seen."""
+    """Flood `port` until the block ends; then the list has the result."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "chaos.flooder", str(port), str(STRANGERS)),
         cwd=ROOT,
@@ -96,7 +96,7 @@ async def _flooding(port: int) -> AsyncIterator[list[Seen]]:
 
 
 class _Executions:
-    """Requests to `/execute` at a steady pace, and how each was answered."""
+    """Requests to `/execute` at a steady pace, and their responses."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -139,7 +139,7 @@ async def _flood(size: Size) -> list[Row]:
             quiet, flooded = _Executions(client), _Executions(client)
             await quiet.run(2)
             async with _flooding(_port(service.ingestion_url)) as found:
-                await asyncio.sleep(3)  # until the flood has begun
+                await asyncio.sleep(3)  # until the unauthenticated clients are connected
                 await flooded.run(LONG_S if size.long else SHORT_S)
             done = (Path(path) / "calls").read_text().splitlines()
         async with open_database(None, Path(path)) as database:
@@ -181,7 +181,7 @@ async def _flood(size: Size) -> list[Row]:
 
 
 async def _few_files() -> list[Row]:
-    """Hold more connections than the process may open files; everything else must go on."""
+    """Open more connections than the process may open files; everything else must continue."""
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         async with running_service(
             Path(path), "-c", FEW_FILES, "serve", CROWDSTRIKE_WEBHOOK_SECRET=SECRET

@@ -1,9 +1,9 @@
-"""Unauthenticated clients on the public port, as a process: `python -m chaos.flooder PORT COUNT`.
+"""Unauthenticated clients on the public port: `python -m chaos.flooder PORT COUNT`.
 
-COUNT connections of five kinds are held, each opened again when it is closed: one says nothing, one
-sends half a header, one half a body, one a byte a second, one a whole body of 1 MiB that proves
-nothing. Beside them valid alerts are sent. It goes on until its standard input ends; then it prints
-what the alerts were answered.
+The process keeps COUNT connections of five kinds open, and opens each again when it is closed. One
+kind sends nothing, one half a header, one half a body, one a byte a second, one a body of 1 MiB
+with a wrong signature. Beside them, it sends valid alerts. When its standard input ends, it prints
+the responses to the alerts.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ Stranger = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 
 class Seen(msgspec.Struct):
-    """What the flood did, and how honest senders fared meanwhile.
+    """What the flood did, and what the senders of valid alerts got meanwhile.
 
     Attributes:
-        acknowledged: The ids of the alerts that were answered with 202.
+        acknowledged: The ids of the alerts that got 202.
     """
 
     connections: int
@@ -85,7 +85,7 @@ class Flood:
         self.acknowledged: list[str] = []
 
     async def hold(self, stranger: Stranger) -> None:
-        """Be one stranger after the other."""
+        """Act as one unauthenticated client after the other."""
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -140,7 +140,7 @@ async def flood(port: int, count: int) -> Seen:
     await asyncio.to_thread(sys.stdin.read)
     for task in tasks:
         if task.done():
-            task.result()  # raises: what should have gone on has failed
+            task.result()  # raises: a task that should run until the end has failed
     return Seen(
         flooding.connections,
         flooding.refused,
@@ -158,7 +158,7 @@ def main() -> None:
 async def _main(port: int, count: int) -> None:
     seen = await flood(port, count)
     print(msgspec.json.encode(seen).decode(), flush=True)
-    # Thousands of connections would have to be taken down one by one.
+    # Thousands of connections would have to be closed one by one.
     os._exit(0)
 
 

@@ -1,6 +1,6 @@
-"""Mutated requests to every route: no 5xx but the named ones, no uncaught exception, no hang.
+"""Mutated requests to every route: no 5xx except the named ones, no uncaught exception, no hang.
 
-A failing request is printed as bytes, with the seed, number and time it is made again from:
+A failing request is printed as bytes, with the seed, number and time from which it is made again:
 `python -m chaos.fuzz SEED NUMBER NOW`.
 """
 
@@ -28,7 +28,7 @@ SEED: Final = 20_260_101
 AT_ONCE: Final = 64
 
 SILENCE_S: Final = 1.0
-"""Over a socket: who has said nothing for so long waits for the rest of the request."""
+"""Over a socket: after so long without a byte, the server waits for the rest of the request."""
 
 _LENGTH: Final = re.compile(
     rb"HTTP/1\.1 [^1].*?\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL
@@ -56,7 +56,7 @@ _decode_refusal = msgspec.json.Decoder(_Refusal).decode
 
 
 def check(public: bool, raw: bytes, answer: bytes) -> list[int]:
-    """Return the status of every answer in `answer`.
+    """Return the status of every response in `answer`.
 
     Raises:
         ValueError: One is not as contract 1 and 2 have it, or has a status that is not named.
@@ -76,7 +76,7 @@ def check(public: bool, raw: bytes, answer: bytes) -> list[int]:
 
 
 def _check_one(public: bool, raw: bytes, status: int, fields: bytes, rest: bytes) -> bytes:
-    """Check one answer; return what follows it."""
+    """Check one response; return what follows it."""
     if status not in NAMED[public]:
         raise ValueError(f"status {status}")
     if fields.count(b"x-request-id: ") != 1 or b"content-type: application/" not in fields:
@@ -91,7 +91,7 @@ def _check_one(public: bool, raw: bytes, status: int, fields: bytes, rest: bytes
 
 
 class Tally:
-    """What was answered, and what failed."""
+    """The responses, and what failed."""
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
@@ -99,7 +99,7 @@ class Tally:
         self.failed = 0
 
     def add(self, statuses: list[int]) -> None:
-        """Count one connection's answers."""
+        """Count one connection's responses."""
         self.statuses.update(statuses)
         self.silent += not statuses
 
@@ -142,7 +142,7 @@ async def fuzz(answer: Answer, requests: int, tally: Tally) -> None:
 
 
 async def _exchange(port: int, raw: bytes) -> bytes:
-    """Return what is answered to `raw` until the connection ends or says no more for SILENCE_S."""
+    """Return the responses to `raw`, until the connection ends or is silent for SILENCE_S."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = b""
     try:

@@ -24,7 +24,7 @@ from vyrox.settings import Settings
 from vyrox.store.encryption import open_vault
 
 LIMIT_S = 30.0
-"""For any one request; who waits longer hangs."""
+"""The limit of any one request: one that takes longer hangs."""
 
 
 class Listeners:
@@ -39,7 +39,7 @@ class Listeners:
 async def listeners() -> AsyncIterator[Listeners]:
     """Run the application on SQLite and a Valkey of its own, with a vendor that always acts.
 
-    The documented tenants are onboarded; TENANT of the private listener can be acted for.
+    The documented tenants are onboarded; the private listener can act for TENANT.
     """
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         settings = Settings(
@@ -65,7 +65,7 @@ async def listeners() -> AsyncIterator[Listeners]:
 
 
 class _Wire(asyncio.Transport):
-    """The server's end of a connection whose other end keeps all that is written."""
+    """The server's end of a connection; its other end keeps all that is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _Wire(asyncio.Transport):
 
 
 class _Counting(BoundedHttpProtocol):
-    """Knows whether the request that it has begun to read is whole."""
+    """A parser that knows whether the request is complete."""
 
     arriving = False
 
@@ -127,9 +127,9 @@ class Listener:
         self._config.load()
 
     async def answer(self, raw: bytes) -> bytes:
-        """Send `raw` on a connection; return all responses.
+        """Return all responses on a connection that sends `raw` and waits, or disconnects.
 
-        The client waits for them, or disconnects at once if its last request is incomplete.
+        The client disconnects at once if its last request is not complete.
 
         Raises:
             TimeoutError: A request was still in progress after LIMIT_S.
@@ -162,7 +162,7 @@ class _Errors(logging.Handler):
 
 @contextmanager
 def logged_errors() -> Iterator[list[str]]:
-    """Collect every line at ERROR, of the product or of a library: uncaught exceptions are so."""
+    """Collect every line of level ERROR, which uncaught exceptions have."""
     errors = _Errors()
     root = logging.getLogger()
     root.addHandler(errors)

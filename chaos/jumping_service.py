@@ -1,7 +1,7 @@
 """`vyrox serve` whose wall clock jumps: `python -m chaos.jumping_service`.
 
-At each SIGUSR1 the clock jumps by the seconds in the file CLOCK_FILE. Leases are short here, and
-the service searches for expired claims all the time.
+At each SIGUSR1 the clock jumps by the number of seconds in the file CLOCK_FILE. Leases are short
+here, and expired claims are checked all the time.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from chaos.tell import tell
+from chaos.signal_log import log_line
 from vyrox import app, clock
 from vyrox.cli import main
 from vyrox.containment import claims, execution
@@ -26,7 +26,7 @@ def _wall_clock() -> float:
 
 def _jump(_number: int, _frame: FrameType | None) -> None:
     _state["by_s"] = float(Path(os.environ["CLOCK_FILE"]).read_text())
-    tell("chaos.jumped")
+    log_line("chaos.jumped")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from tests.postgres import Postgres
 from tests.service import Service
 
 MOMENT_S: Final = 0.6
-"""The kill comes within so long of the first answer."""
+"""The kill comes within so long after the first response."""
 
 WAYS: Final = ("service", "service", "service and valkey", "service, and valkey comes back empty")
 
 SEED: Final = 1
-"""Of the moments. The machine's own timing makes no two runs alike all the same."""
+"""The seed of the moments. Two runs differ all the same, because the machine's timing does."""
 
 
 async def run(size: Size) -> list[Row]:

@@ -1,7 +1,7 @@
-"""Load: senders of alerts and callers of `/execute`, which remember every response.
+"""Load: senders of alerts and callers of `/execute`, which keep the responses.
 
-They send a request again if it was refused or disconnected: an alert with the same bytes, an action
-with the same `request_id` and a new signature.
+A request that was refused or interrupted is sent again: an alert byte for byte, an action with the
+same `request_id` and a new signature.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ PATIENCE_S: Final = 20.0
 """Of one request."""
 
 RETRY_S: Final = 0.2
-"""Before what was refused once more is sent once more."""
+"""Pause before a request that was refused again is sent again."""
 
 KILLS_EVERY: Final = 4
-"""One in so many actions kills a process. The rest isolate a host."""
+"""One action of so many kills a process; the rest isolate a host."""
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An answer to an alert, and when it was asked for and came, on the loop's clock."""
+    """A response to an alert, with the times of request and response on the loop's clock."""
 
     sent_at: float
     came_at: float
@@ -45,10 +45,10 @@ class Load:
     """The senders of one tenant.
 
     Attributes:
-        answers: To alerts, in the order in which they came.
-        cut_off: What got no answer at all; so did `actions_cut_off`.
+        answers: The responses to alerts, in the order in which they came.
+        cut_off: Alerts without any response; `actions_cut_off` are such actions.
         refused: What is to be sent again.
-        undone: The actions that are to be asked for again.
+        undone: The actions that are to be requested again.
     """
 
     def __init__(self, lists: Lists, site: Site, tenant_id: str) -> None:
@@ -87,7 +87,7 @@ class Load:
             )
 
     async def answered(self, holds: Callable[[], bool] = lambda: True) -> None:
-        """Return after an answer that makes `holds` true."""
+        """Return after a response that makes `holds` true."""
         while True:
             self._news.clear()
             await self._news.wait()
@@ -95,16 +95,16 @@ class Load:
                 return
 
     def stop(self) -> None:
-        """Let every sender end with the answer that it waits for."""
+        """Let every sender end with the response for which it waits."""
         self._is_over = True
 
     async def send_alert(self, service: Service) -> None:
-        """Send one alert, whatever becomes of it."""
+        """Send one alert, whatever its result."""
         async with _client(service.ingestion_url) as client:
             await self._deliver(client, self._new_alert())
 
     async def send_once(self, service: Service) -> None:
-        """Send one alert and one action together, whatever becomes of them."""
+        """Send one alert and one action together, whatever their results."""
         async with _client(service.ingestion_url) as ingestion, _client(service.proxy_url) as proxy:
             await asyncio.gather(
                 self._deliver(ingestion, self._new_alert()),
@@ -112,7 +112,7 @@ class Load:
             )
 
     async def send_again(self, service: Service) -> None:
-        """Send what has no answer yet until all of it is accepted."""
+        """Send what has no response yet until all of it is accepted."""
         what = f"{len(self.refused)} alerts and {len(self.undone)} actions sent again"
         async with (
             limit(60, what),
@@ -145,7 +145,7 @@ class Load:
         return webhook("crowdstrike", body)
 
     async def _deliver(self, client: httpx.AsyncClient, sent: Webhook) -> bool:
-        """Deliver an alert; return whether the service is still there."""
+        """Deliver an alert; return whether the service still runs."""
         now = asyncio.get_running_loop().time
         sent_at = now()
         try:
@@ -183,7 +183,7 @@ class Load:
         return action
 
     async def _ask(self, client: httpx.AsyncClient, action: Action) -> bool:
-        """Ask for an action; return whether the service is still there."""
+        """Request an action; return whether the service still runs."""
         body = encoded(
             wanted(
                 request_id=action.request_id,
@@ -204,7 +204,7 @@ class Load:
         if answer.status_code == 200:
             action.executed = True
         elif answer.status_code == 409 and action.action_type == "PROCESS_KILL":
-            pass  # it is not known whether it happened, so it stays refused (contract 22)
+            pass  # its outcome is not known, so it stays refused (contract 22)
         elif answer.status_code in {409, 500}:
             self.undone.append(action)
         else:

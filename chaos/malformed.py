@@ -1,6 +1,6 @@
 """A flood of malformed alerts of one tenant; the oracle is a second tenant.
 
-Contract 16, 17 and 46. Each alert is authentic and fits no adapter, so it is kept in quarantine.
+Contract 16, 17 and 46. Each alert is authentic but not valid, so it is kept in quarantine.
 The second tenant's alerts are accepted meanwhile, its actions carried out, and `/health` is 200.
 """
 
@@ -41,7 +41,7 @@ async def _watch(url: str, answers: Counter[str]) -> None:
 
 @asynccontextmanager
 async def _flooding(service: Service) -> AsyncIterator[tuple[Counter[str], Counter[str]]]:
-    """Flood until the block ends; then there are the answers to the flood, and of `/health`."""
+    """Flood until the block ends; then the responses to the flood and of `/health` are there."""
     flood, health = Counter[str](), Counter[str]()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "chaos.malformed", str(httpx.URL(service.ingestion_url).port)),
@@ -65,7 +65,7 @@ async def _flooding(service: Service) -> AsyncIterator[tuple[Counter[str], Count
 
 
 async def run(size: Size) -> list[Row]:
-    """Flood with one tenant, and do with a second what it does on any day."""
+    """Flood with one tenant, and use the service normally with a second."""
     lists = Lists()
     async with site() as here, here.service() as service:
         load = Load(lists, here, TENANT)
@@ -107,7 +107,7 @@ async def run(size: Size) -> list[Row]:
 
 
 async def _send(port: int, answers: Counter[str]) -> None:
-    """Send malformed alerts on one connection, each after the answer to the last."""
+    """Send malformed alerts on one connection, each after the response to the last."""
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -124,7 +124,7 @@ async def _send(port: int, answers: Counter[str]) -> None:
 
 
 async def _main(port: int) -> None:
-    """Flood `port` until standard input ends; print how often each answer came."""
+    """Flood `port` until standard input ends; print how often each response came."""
     answers = Counter[str]()
     tasks = [asyncio.create_task(_send(port, answers)) for _ in range(CONNECTIONS)]
     await asyncio.to_thread(sys.stdin.read)

@@ -1,7 +1,7 @@
 """Bugs planted one at a time in a copy of the tree: each must turn a check red.
 
-A crash test proves nothing until it has failed once. The first five are bugs in the audit log. The
-rest break what the contract promises about alerts, kills and shutdowns.
+A crash test proves nothing until it was red once. The first five bugs break the audit log; the rest
+break the promises about alerts, kills and shutdowns.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ SERVE: Final = "tests/test_serve.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
-    """One bug: `old` occurs once in `file`, and is replaced by `new`.
+    """One bug: `old`, which occurs once in `file`, becomes `new`.
 
     Attributes:
         checks: Parts of the harness, and files of tests.
@@ -165,7 +165,7 @@ async def run(_size: Size) -> list[Row]:
     """Check the tree as it is, which must be green, and then with each bug."""
     checks = dict.fromkeys(check for mutant in MUTANTS for check in mutant.checks)
     with _copy() as tree:
-        red = [told for check in checks if (told := await _check(tree, check))]
+        red = [report for check in checks if (report := await _check(tree, check))]
     rows = [Row("mutants", "without a bug", len(checks), len(red), "; ".join(red) or "green")]
     return [*rows, *[await _judge(mutant) for mutant in MUTANTS]]
 
@@ -178,7 +178,7 @@ async def _judge(mutant: Mutant) -> Row:
         if text.count(mutant.old) != 1:
             return Row("mutants", what, 1, 1, f"{mutant.file} has changed: it cannot be planted")
         file.write_text(text.replace(mutant.old, mutant.new))
-        red = [told for check in mutant.checks if (told := await _check(tree, check))]
+        red = [report for check in mutant.checks if (report := await _check(tree, check))]
     return Row("mutants", what, 1, int(not red), "; ".join(red) or "nothing turned red")
 
 

@@ -116,7 +116,7 @@ def _mutated_bytes(data: bytes, choice: random.Random) -> bytes:
         return data[:start] + data[end:]
     if kind == 2:  # twice
         return data[:end] + data[start:]
-    if kind == 3:  # cut off
+    if kind == 3:  # truncated
         return data[:start]
     token = choice.choice(TOKENS) if kind == 4 else choice.randbytes(choice.randrange(1, 9))
     return data[:start] + token + data[end:]

@@ -21,11 +21,11 @@ from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 
 REFILL_LIMIT_S: Final = 35.0
-"""What Redis has lost is back within 30 s (contract 17)."""
+"""Within 30 s the refill restores what Redis has lost (contract 17)."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """An alert that was answered with 202, as its sender keeps it."""
+    """An alert that got 202, as its sender keeps it."""
 
     tenant_id: str
     body: bytes
@@ -41,11 +41,11 @@ class Queued(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct):
-    """An action that was asked for, as its caller keeps it. Each is at a host of its own.
+    """A requested action, as its caller keeps it. Each has a host of its own.
 
     Attributes:
         attempts: How often it was sent.
-        executed: Whether it was ever answered with 200.
+        executed: Whether it ever got 200.
     """
 
     tenant_id: str
@@ -66,27 +66,27 @@ class Lists:
         self.acknowledged: list[Acknowledged] = []
         self.actions: list[Action] = []
         self.unexpected: list[str] = []
-        """Answers that the contract does not have for what was sent."""
+        """Responses that the contract does not have for the request."""
 
 
 class _Chains(msgspec.Struct):
-    """What the verifier made of the audit log.
+    """The verifier's result for the audit log.
 
     Attributes:
         entries: The hosts of the entries of all tenants' actions.
         hashes: Of the same entries.
-        told: The entries with an event about their outcome.
+        reported: The entries whose outcome an event has.
     """
 
     done: int = 0
     broken: list[str] = msgspec.field(default_factory=list)
     entries: Counter[str] = msgspec.field(default_factory=Counter)
     hashes: set[str] = msgspec.field(default_factory=set)
-    told: set[str] = msgspec.field(default_factory=set)
+    reported: set[str] = msgspec.field(default_factory=set)
 
 
 async def judge(part: str, lists: Lists, site: Site, database: Database) -> list[Row]:
-    """Return the losses, once the service has had the time to put back what Redis lost."""
+    """Return the losses, once the service has had time to refill what Redis has lost."""
     rows, queued = await _settled(lists, site, database)
     chains = await _read_chains(lists.tenants, database)
     return [
@@ -150,9 +150,9 @@ def _judge_actions(lists: Lists, effects: Counter[str], chains: _Chains) -> Iter
     surplus = [action for action in lists.actions if chains.entries[action.host] > action.attempts]
     yield "entries without an attempt", chains.entries.total(), len(surplus)
     yield (
-        "entries without an event about their outcome",
+        "entries whose outcome is not reported",
         len(chains.hashes),
-        len(chains.hashes - chains.told),
+        len(chains.hashes - chains.reported),
     )
 
 
@@ -199,5 +199,5 @@ async def _read_chains(tenant_ids: Iterable[str], database: Database) -> _Chains
             chains.done += 2
         chains.entries.update(str(entry["host"]) for entry in actions)
         chains.hashes.update(str(entry["hash"]) for entry in actions)
-        chains.told.update(str(event["entry"]) for event in outcomes)
+        chains.reported.update(str(event["entry"]) for event in outcomes)
     return chains

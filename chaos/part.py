@@ -1,4 +1,4 @@
-"""What every part of the harness takes and gives, and the limit on every wait in it."""
+"""The arguments and the result of every part of the harness, and the limit on its waits."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ class Size(msgspec.Struct, frozen=True):
         rounds: Kills, and stops, under load.
         requests: Of the fuzzer.
         samples: Of the timing comparison, for each class.
-        long: Whether what takes hours, or a quiet machine, is done and judged.
+        long: Whether to do and judge what needs hours, or a quiet machine.
     """
 
     rounds: int
@@ -46,7 +46,7 @@ class HangError(Exception):
 
 @asynccontextmanager
 async def limit(seconds: float, what: str) -> AsyncIterator[None]:
-    """Give the block `seconds`.
+    """Allow the block `seconds`.
 
     Raises:
         HangError: It took longer.

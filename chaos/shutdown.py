@@ -1,6 +1,6 @@
-"""SIGTERM under load: every accepted request is completed, and everything is closed.
+"""SIGTERM under load: every accepted request is completed, both listeners close, all is cleaned up.
 
-Contract 23; rows 92 and 93. A request is accepted if its row or its entry exists.
+Contract 23; rows 92 and 93. A request counts as accepted if its row, or its entry, exists.
 """
 
 import asyncio
@@ -135,12 +135,12 @@ async def _stop(service: Service) -> _Stop:
 
 
 async def _accepted_and_cut_off(database: Database, lists: Lists, load: Load) -> int:
-    """Return how many requests were completed without a response to their sender."""
+    """Return how many requests were completed without a response to their senders."""
     stored = await database.read(_stored, load.tenant_id)
-    told = {each.body for each in lists.acknowledged}
+    acknowledged = {each.body for each in lists.acknowledged}
     hosts = {entry["host"] for entry in await audit.entries(database, load.tenant_id)}
     alerts_cut_off = [
-        sent for sent in load.cut_off if sent.body in stored and sent.body not in told
+        sent for sent in load.cut_off if sent.body in stored and sent.body not in acknowledged
     ]
     return len(alerts_cut_off) + sum(action.host in hosts for action in load.actions_cut_off)
 
@@ -163,7 +163,7 @@ async def _half_sent() -> Row:
             writer.write(webhook("crowdstrike").raw()[:-10])
             await writer.drain()
             async with httpx.AsyncClient(base_url=service.ingestion_url) as client:
-                await client.get("/health")  # answered after what was sent before
+                await client.get("/health")  # the response comes after those to earlier requests
             stop = await _stop(service)
             writer.close()
         valkey_left = await is_running(data_dir)

@@ -1,4 +1,4 @@
-"""The service with all that is around it: its stores, its vendor, and how it is started."""
+"""The service and its surroundings: its stores, its vendor, and how it is started."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -58,14 +58,14 @@ class Site:
 
 
 def uncaught(service: Service) -> list[str]:
-    """Return the service's log events about exceptions that nothing caught."""
+    """Return the events of a service that report an uncaught exception."""
     events = [str(line["event"]) for line in service.lines]
-    told = [event for event in events if event in UNCAUGHT]
-    return told + [line for line in service.output if not line.startswith("{")]
+    uncaught = [event for event in events if event in UNCAUGHT]
+    return uncaught + [line for line in service.output if not line.startswith("{")]
 
 
 async def let_leases_lapse(database: Database) -> None:
-    """Let what a killed service held be free, as it would be half a minute later."""
+    """Expire the leases of a killed service, which would expire half a minute later."""
     await database.write(_let_leases_lapse)
 
 
@@ -76,7 +76,7 @@ def _let_leases_lapse(connection: Connection) -> None:
 
 @asynccontextmanager
 async def site(database_url: str | None = None) -> AsyncIterator[Site]:
-    """Give a site in a directory of its own; SQLite is in it where no database is given."""
+    """Yield a site in a directory of its own, with SQLite in it unless a database is passed."""
     # The path is short enough for a socket.
     with tempfile.TemporaryDirectory(prefix="vx-", ignore_cleanup_errors=True) as path:
         valkey = Valkey(Path(path) / "valkey")

@@ -1,8 +1,8 @@
 """kill -9 at each step of a request: before each line of the product that the request executes.
 
-Contract 14, 15, 17, 19, 22, 27 and 32; rows 50, 80 and 85. One alert and one action are in progress
-together, so a kill interrupts both. The lines are a sample at even distances, one for each round.
-`ROUNDS=4000` covers all of them.
+Contract 14, 15, 17, 19, 22, 27 and 32; rows 50, 80 and 85. One alert and one action run at the
+same time, so a kill interrupts both. The lines are a sample at even distances: as many as there are
+rounds, so `ROUNDS=4000` kills at each of them.
 """
 
 import signal

@@ -33,7 +33,7 @@ Act = Callable[[], Awaitable[None]]
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """How a store goes away and comes back; `limit_s` is for each answer in between."""
+    """How a store goes away and comes back; `limit_s` is for each response in between."""
 
     name: str
     take_away: Act
@@ -44,8 +44,8 @@ class Outage(msgspec.Struct, frozen=True):
 async def run(size: Size) -> list[Row]:
     """Make every store fail in every way; the long form does this a tenth of `rounds` times.
 
-    The short form also runs on busy machines: it reports how long responses took, and checks only
-    what they were.
+    The short form may run on a busy machine. It reports how long responses took, and judges only
+    their contents.
     """
     return [*await _valkey(size), *await _error_replies(), *await _postgres(size)]
 
@@ -152,7 +152,7 @@ async def _one(outage: Outage, load: Load, service: Service, size: Size) -> Row:
 
 
 def _is_true(answer: Answered, back_at: float) -> bool:
-    """Return whether it is an acceptance from after the store's return."""
+    """Return whether the alert was accepted after the store's return."""
     return answer.came_at > back_at and answer.status == 202
 
 
@@ -171,7 +171,7 @@ def _judge(
         back_at: When it was back.
     """
     asked = [each for each in answers if each.sent_at < back_from and each.came_at > away_at]
-    # What was on its way as the store went may have been kept in time: the oracle decides that.
+    # A request in progress when the store went may have been stored in time: the oracle decides.
     false = [
         each
         for each in asked
@@ -190,7 +190,7 @@ def _judge(
 
 
 async def _error_replies() -> list[Row]:
-    """Answer every command with each error in turn: 503, and accepted once it is cured."""
+    """Return each error in turn for every command: 503, and accepted once the errors end."""
     lists = Lists()
     errors = [cast(bytes, error.values[0]) for error in ERRORS]
     async with AsyncExitStack() as stack:

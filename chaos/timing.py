@@ -1,6 +1,6 @@
-"""Does the time of a 401 tell whether the tenant exists? Welch's t of known against unknown.
+"""Does the time of a 401 show whether the tenant exists? Welch's t of known against unknown.
 
-In process, from the request to its answer, so that nothing but the work of the service is timed.
+In process, from request to response, so that only the work of the service is timed.
 A customary threshold of leakage tests: |t| of 4.5 and more is a difference.
 """
 
@@ -25,7 +25,7 @@ VENDORS: Final[tuple[Vendor, ...]] = ("crowdstrike", "sentinelone")
 
 THRESHOLD: Final = 4.5
 KEPT: Final = 0.9
-"""Of each class, the fastest: the rest is what else the machine did."""
+"""Only the fastest of each class count: in the rest the machine did something else."""
 
 BATCH: Final = 500
 
@@ -100,7 +100,7 @@ async def _samples(
         gc.disable()
         try:
             for kind in batch:
-                # Made anew: two bodies that stay where they are differ by where that is.
+                # Made again each time: two bodies that stay in memory differ by their addresses.
                 body = _body(vendor, tenants[kind], size)
                 times[kind].append(await _timed_ns(app, vendor, body))
                 del body

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 import vyrox
-from chaos.tell import tell
+from chaos.signal_log import log_line
 from vyrox.cli import main
 
 PACKAGE: Final = str(Path(vyrox.__file__).parent)
@@ -22,7 +22,7 @@ PACKAGE: Final = str(Path(vyrox.__file__).parent)
 BESIDE: Final = frozenset(
     ["background", "clock", "clock_guard", "confirmation", "health", "log", "refill", "tenants"]
 )
-"""Modules that run on a timer, or log. Their lines are not steps of a request."""
+"""Periodic tasks and logging: their lines are not steps of a request."""
 
 _lines = count(1)
 _state = {"counts": False, "executed": 0}
@@ -45,19 +45,19 @@ def _trace_lines(_frame: FrameType, event: str, _arg: object) -> Any:  # noqa: A
 
 def _begin(_number: int, _frame: FrameType | None) -> None:
     _state["counts"] = True
-    tell("chaos.counting")
+    log_line("chaos.counting")
 
 
-def _tell(_number: int, _frame: FrameType | None) -> None:
+def _log_executed(_number: int, _frame: FrameType | None) -> None:
     _state["counts"] = False
-    tell("chaos.counted", lines=_state["executed"])
+    log_line("chaos.counted", lines=_state["executed"])
 
 
 _KILL_AT: Final = int(os.environ["KILL_AT"])
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _begin)
-    signal.signal(signal.SIGUSR2, _tell)
+    signal.signal(signal.SIGUSR2, _log_executed)
     threading.settrace(_trace_calls)
     sys.settrace(_trace_calls)
     sys.argv = ["vyrox", "serve"]

@@ -1,4 +1,4 @@
-"""A Valkey to ill-treat: the product's own server and options, as a process of the harness."""
+"""A Valkey for faults: the product's own server and options, as a process of the harness."""
 
 import asyncio
 import shutil
@@ -27,7 +27,7 @@ class Valkey:
         return f"unix://{self.socket}"
 
     async def start(self) -> None:
-        """Start it, with what is in its directory, and return once it answers."""
+        """Start it, with the data in its directory, and return once it responds."""
         self._directory.mkdir(exist_ok=True)
         options = {
             "port": "0",
@@ -71,11 +71,11 @@ class Valkey:
         shutil.rmtree(self._directory)
 
     def freeze(self) -> None:
-        """Stop the process: connections stay open, and nothing replies."""
+        """Freeze it: connections stay open without a response."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, with all that was sent to it in the meantime."""
+        """Unfreeze it; it reads all that was sent in the meantime."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -1,6 +1,6 @@
-"""The vendor: the mock of CrowdStrike, served by the harness, which no kill reaches.
+"""The vendor: the mock of CrowdStrike, served by the harness, so that no kill stops it.
 
-All that the harness knows of the vendor is in this module.
+Only this module of the harness knows the vendor.
 """
 
 import logging
@@ -33,7 +33,7 @@ class _Ids(msgspec.Struct):
 
 
 class Vendor:
-    """Hosts to act on, and what has become of them."""
+    """Hosts to act on, and their changes."""
 
     def __init__(self, mock: MockEdr, url: str) -> None:
         self._mock = mock
@@ -41,7 +41,7 @@ class Vendor:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The settings with which the service acts on this vendor."""
+        """The settings with which the service acts here."""
         return {"EDR_TEST_URL": self._url, "DRY_RUN": "false", "EDR_DEADLINE_SECONDS": "5"}
 
     def add_host(self) -> str:
@@ -92,7 +92,7 @@ class Vendor:
 
     @property
     def effects(self) -> Counter[str]:
-        """How often each host was changed. What was sent counts, whatever it hit or changed."""
+        """How often each host was changed. Every request counts, even without an effect."""
         commands = self._mock.crowdstrike.commands.values()
         kills = [each.device_id for each in commands if each.base_command == "kill"]
         changes = [each.device_id for each in self._mock.effects if each.what != "kill"]
@@ -100,7 +100,7 @@ class Vendor:
 
     @property
     def _contains(self) -> Counter[str]:
-        """How often the vendor took on to contain each host, contained as it may have been."""
+        """How often the vendor accepted to contain each host, even if it was contained already."""
         return Counter(
             aid
             for request in self._mock.requests
@@ -112,7 +112,7 @@ class Vendor:
 
     @property
     def violations(self) -> list[str]:
-        """What must never be sent to a vendor, and was."""
+        """What was sent to a vendor and must never be."""
         return self._mock.violations
 
 
@@ -126,5 +126,5 @@ async def vendor() -> AsyncIterator[Vendor]:
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """Ignore that a service was killed during a request, which is expected here."""
+    """A service that is killed during a call is expected here."""
     return record.exc_info is None or record.exc_info[0] is not ClientDisconnect

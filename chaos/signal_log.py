@@ -5,6 +5,6 @@ import os
 import sys
 
 
-def tell(event: str, **members: int) -> None:
+def log_line(event: str, **members: int) -> None:
     """Write one line, in one piece and without a lock."""
     os.write(sys.stderr.fileno(), json.dumps({"event": event, **members}).encode() + b"\n")
