@@ -1,4 +1,4 @@
-"""Thousands of unauthenticated clients on the public port, while `/execute` runs on the private one."""
+"""Thousands of unauthenticated clients on the public port, while `/execute` is used."""
 
 import asyncio
 import signal

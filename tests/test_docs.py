@@ -1,4 +1,4 @@
-"""The documentation says what is there: settings, commands, links, versions, contract numbers."""
+"""The pages match the product: settings, commands, links, versions, contract numbers."""
 
 import dataclasses
 import re
@@ -32,19 +32,19 @@ _RANGE = re.compile(r"whole number from (\d+) to (\d+)")
 
 
 class Recorder(dict[str, str]):
-    """An environment in which nothing is set, and which knows what was looked for."""
+    """An environment in which nothing is set, and which records the names that were read."""
 
     def __init__(self) -> None:
-        self.looked_for: list[str] = []
+        self.read_names: list[str] = []
 
     def get(self, name: str, _default: object = None) -> None:  # type: ignore[override]
-        self.looked_for.append(name)
+        self.read_names.append(name)
 
 
 def variables() -> list[str]:
     environment = Recorder()
     Settings.from_env(environment)
-    return environment.looked_for
+    return environment.read_names
 
 
 def settings_table(page: Path) -> list[list[str]]:
@@ -122,6 +122,16 @@ def test_contract_numbers_are_each_named_by_a_test() -> None:
     assert [number for number in promised if number not in named] == []
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent == DOCS], ids=lambda page: page.name
+)
+def test_pages_name_their_reader_and_are_linked(page: Path) -> None:
+    """The first line names the reader; the README links the page."""
+    first = page.read_text().split("\n\n")[1]
+    assert first.startswith("For "), first
+    assert f"docs/{page.name}" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in _LINK.findall(without_code(page)):
@@ -140,7 +150,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def documented_commands() -> list[tuple[str, bool]]:
-    """Every `vyrox` command in the pages, and whether it stands there to be run as it is."""
+    """Every `vyrox` command in the pages, and whether it is complete enough to run as it is."""
     found: dict[str, bool] = {}
     for page in PAGES:
         for inline in _INLINE_COMMAND.findall(without_code(page)):

@@ -55,8 +55,6 @@ EXEMPT: Final = frozenset(
         "vyrox/cli",
         "vyrox/containment",
         "vyrox/edr",
-        "vyrox/http",
-        "vyrox/routes",
         "vyrox/store",
         "vyrox/tenants",
         "vyrox/trial",
