@@ -41,18 +41,12 @@ EXEMPT: Final = frozenset(
         "tests/alerts",
         "tests/cli",
         "tests/containment",
-        "tests/edr",
-        "tests/tenants",
         "tests/trial",
         "vyrox",
-        "vyrox/adapters",
-        "vyrox/alerts",
         "vyrox/chain",
         "vyrox/cli",
         "vyrox/containment",
-        "vyrox/edr",
         "vyrox/store",
-        "vyrox/tenants",
         "vyrox/trial",
     }
 )
