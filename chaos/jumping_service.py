@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Final
 
 from chaos.signal_log import log_line
-from vyrox import app, clock
+from vyrox import clock, lifespan
 from vyrox.cli import main
-from vyrox.containment import claims, execution
+from vyrox.containment import vendor_action
 
 _real: Final = clock.wall_clock
 _state: Final = {"by_s": 0.0}
@@ -31,9 +31,8 @@ def _jump(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _jump)
-    vars(app).update(wall_clock=_wall_clock, CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
-    vars(app).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
-    vars(execution)["GRACE_S"] = 1.0
-    vars(claims)["LEASE_MARGIN_S"] = 1.0
+    vars(lifespan).update(wall_clock=_wall_clock, CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
+    vars(lifespan).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
+    vars(vendor_action).update(CLIENT_GRACE_S=1.0, LEASE_MARGIN_S=1.0)
     sys.argv = ["vyrox", "serve"]
     main()

@@ -1,7 +1,8 @@
-"""`vyrox serve` with a vendor that acts, as a process of its own: `python -m tests.acting_service`.
+"""`vyrox serve` with a fake vendor, in a process of its own: `python -m tests.acting_service`.
 
-It adds a line to the file VENDOR_CALLS for each call. With VENDOR_STOPS it stops in its first call,
-`before` or `after` that line is written, says so in the log, and never answers.
+The vendor adds a line to the file VENDOR_CALLS for each call. If VENDOR_STOPS is `before` or
+`after`, it stops before or after it writes the line of its first call: it logs
+`vendor.stopped`, and never responds.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import uvloop
 from tests.vendor import FakeVendor
 from vyrox import log, serve
 from vyrox.app import create_app
-from vyrox.containment import execution
+from vyrox.containment import vendor_action
 from vyrox.edr.client import ActionResult, Order, Target
 from vyrox.models import Device
 from vyrox.settings import Settings
@@ -45,7 +46,8 @@ class _Vendor(FakeVendor):
 
 def main() -> None:
     vendor = _Vendor(Path(os.environ["VENDOR_CALLS"]), os.environ.get("VENDOR_STOPS", ""))
-    vars(execution)["GRACE_S"] = 0.5  # this vendor knows of no deadline
+    # This vendor ignores the deadline, so the timeout after the grace ends its call.
+    vars(vendor_action)["CLIENT_GRACE_S"] = 0.5
     vars(serve)["create_app"] = partial(create_app, make=vendor.make)
     with log.configured():
         uvloop.run(serve.serve(Settings.from_process()))

@@ -27,9 +27,10 @@ from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.containment import claims
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.confirmation import Confirmation
-from vyrox.containment.execution import Containment, lease_s
+from vyrox.containment.execution import Containment
 from vyrox.containment.rate_limit import RateLimit
 from vyrox.containment.responder import EdrClients, MakeClient
+from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError
@@ -221,7 +222,7 @@ def _background(
     async def settle_claims() -> None:
         clocks.check()
         now = clocks.lease_time()
-        await parts.writer.commit(claims.give_up_lapsed, now)
+        await parts.writer.commit(claims.mark_lapsed_unknown, now)
         await database.write(claims.delete_expired, now)
 
     async def remove_dead_letters() -> None:

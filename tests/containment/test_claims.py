@@ -31,7 +31,7 @@ from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
 from vyrox.containment.admission import Claimed, NotSupported
 from vyrox.containment.attempt import Attempt, AttemptResult, Outcome
-from vyrox.containment.claims import KEPT_S, ClaimResult, InFlight, Replayed, Reused
+from vyrox.containment.claims import RESULT_KEPT_S, ClaimResult, InFlight, Replayed, Reused
 from vyrox.models import ActionType, ContainmentRequest
 from vyrox.store import tables
 from vyrox.store.database import Database, open_database
@@ -183,7 +183,7 @@ async def test_claim_signed_anew_is_replayed_with_the_first_dry_run_contract_21_
 async def test_claim_answer_is_kept_600_s_contract_19(database: Database) -> None:
     async with running_writer(database) as writer:
         await record(writer, await claimed(writer), "confirmed", NOW + 5)
-        last = NOW + 5 + KEPT_S
+        last = NOW + 5 + RESULT_KEPT_S
         assert await result_at(writer, REQUEST, last - 0.001) == Replayed(False)
         assert await result_at(writer, REQUEST, last) == Claimed()
     assert len(await entries(database)) == 2
@@ -238,7 +238,7 @@ async def test_record_unknown_keeps_a_kill_for_600_s_contract_22(database: Datab
     async with running_writer(database) as writer:
         mine = await claimed(writer, KILL)
         assert await record(writer, mine, "outcome_unknown", NOW + 1)
-        last = NOW + 1 + KEPT_S
+        last = NOW + 1 + RESULT_KEPT_S
         assert await result_at(writer, KILL, last - 0.001) == InFlight()
         assert await result_at(writer, KILL, last) == Claimed()
     assert outcomes(await events(database)) == [(mine[1], "outcome_unknown")]
@@ -251,9 +251,9 @@ async def test_claim_after_a_crash_may_act_again_when_the_lease_is_over_contract
     async with running_writer(database) as writer:
         _, entry_hash = await claimed(writer)
         if given_up:
-            await writer.commit(claims.give_up_lapsed, NOW + LEASE_S)
+            await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)
         assert await result_at(writer, REQUEST, NOW + LEASE_S) == Claimed()
-        assert (await writer.commit(claims.give_up_lapsed, NOW + LEASE_S)).result == 0
+        assert (await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)).result == 0
     assert outcomes(await events(database)) == [(entry_hash, "outcome_unknown")]
     assert len(await entries(database)) == 2
 
@@ -265,11 +265,11 @@ async def test_claim_of_a_kill_after_a_crash_is_refused_for_600_s_more_contract_
     async with running_writer(database) as writer:
         _, entry_hash = await claimed(writer, KILL)
         if given_up:
-            await writer.commit(claims.give_up_lapsed, NOW + LEASE_S)
-        last = NOW + LEASE_S + KEPT_S
+            await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)
+        last = NOW + LEASE_S + RESULT_KEPT_S
         assert await result_at(writer, KILL, last - 0.001) == InFlight()
         assert await result_at(writer, KILL, last) == Claimed()
-        assert (await writer.commit(claims.give_up_lapsed, last)).result == 0
+        assert (await writer.commit(claims.mark_lapsed_unknown, last)).result == 0
     assert outcomes(await events(database)) == [(entry_hash, "outcome_unknown")]
 
 
@@ -294,7 +294,7 @@ async def test_record_by_one_whose_lease_was_too_short_changes_nothing_contract_
 async def test_record_by_one_who_was_given_up_corrects_it_contract_22(database: Database) -> None:
     async with running_writer(database) as writer:
         slow = await claimed(writer, KILL)
-        await writer.commit(claims.give_up_lapsed, NOW + LEASE_S)
+        await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)
         assert await record(writer, slow, "confirmed", NOW + LEASE_S + 1)
         assert await result_at(writer, KILL, NOW + LEASE_S + 2) == Replayed(False)
     assert outcomes(await events(database)) == [
@@ -310,7 +310,7 @@ async def test_record_again_after_a_commit_that_was_not_seen_tells_it_once(
         mine = await claimed(writer)
         for now in (NOW + 1, NOW + 2):
             assert await record(writer, mine, "confirmed", now)
-        assert await result_at(writer, REQUEST, NOW + 1 + KEPT_S) == Claimed()
+        assert await result_at(writer, REQUEST, NOW + 1 + RESULT_KEPT_S) == Claimed()
     assert outcomes(await events(database)) == [(mine[1], "confirmed")]
 
 
@@ -326,7 +326,9 @@ async def test_record_of_a_claim_whose_commit_was_not_seen_releases_it_if_it_is_
     assert outcomes(await events(database)) == [(entry_hash, "failed")]
 
 
-async def test_give_up_lapsed_tells_of_each_orphan_once_contract_22(database: Database) -> None:
+async def test_mark_lapsed_unknown_tells_of_each_orphan_once_contract_22(
+    database: Database,
+) -> None:
     requests = [
         msgspec.structs.replace(REQUEST, request_id=f"{number}", tenant_id=f"tenant-{number % 2}")
         for number in range(6)
@@ -337,10 +339,10 @@ async def test_give_up_lapsed_tells_of_each_orphan_once_contract_22(database: Da
         await record(writer, held[1], "failed")
         live = await claimed(writer, now=NOW + 1)
         given_up = await asyncio.gather(
-            *(writer.commit(claims.give_up_lapsed, NOW + LEASE_S) for _ in range(3))
+            *(writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S) for _ in range(3))
         )
         assert sum(committed.result for committed in given_up) == 4
-        assert (await writer.commit(claims.give_up_lapsed, NOW + LEASE_S + 0.5)).result == 0
+        assert (await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S + 0.5)).result == 0
         assert await record(writer, live, "confirmed")
     for tenant in range(2):
         told = await events(database, f"tenant-{tenant}")
@@ -363,17 +365,17 @@ async def test_delete_expired_forgets_what_stands_for_nothing_any_more(
         await record(writer, done, "confirmed", NOW + 10)
         await record(writer, unknown, "outcome_unknown", NOW + 20)
         for now, left in (
-            (NOW + 10 + KEPT_S - 0.001, {b"a", b"b", b"c"}),
-            (NOW + 10 + KEPT_S, {b"b", b"c"}),
-            (NOW + 20 + KEPT_S, {b"c"}),
+            (NOW + 10 + RESULT_KEPT_S - 0.001, {b"a", b"b", b"c"}),
+            (NOW + 10 + RESULT_KEPT_S, {b"b", b"c"}),
+            (NOW + 20 + RESULT_KEPT_S, {b"c"}),
             # Nobody has told yet what became of it.
-            (NOW + LEASE_S + KEPT_S, {b"c"}),
+            (NOW + LEASE_S + RESULT_KEPT_S, {b"c"}),
         ):
             before = await database.read(owners)
             deleted = await database.write(claims.delete_expired, now)
             assert set(await database.read(owners)) == left
             assert deleted == len(before) - len(left)
-        assert (await writer.commit(claims.give_up_lapsed, now)).result == 1
+        assert (await writer.commit(claims.mark_lapsed_unknown, now)).result == 1
         assert await database.write(claims.delete_expired, now) == 1
     assert outcomes(await events(database)) == [
         (done[1], "confirmed"),
@@ -447,9 +449,9 @@ async def test_claim_and_record_across_two_containers_never_deadlock(
                 *(claim(first, attempt(request, now)) for request in requests[1::2]),
                 *(record(second, held, "failed") for held in reversed(mine[1])),
                 *(claim(second, attempt(request, now)) for request in requests[::2]),
-                first.commit(claims.give_up_lapsed, now),
+                first.commit(claims.mark_lapsed_unknown, now),
                 one.write(claims.delete_expired, now),
-                other.write(claims.delete_expired, now + KEPT_S + LEASE_S),
+                other.write(claims.delete_expired, now + RESULT_KEPT_S + LEASE_S),
             )
 
 
@@ -537,7 +539,7 @@ class ClaimsMachine(RuleBasedStateMachine):
             self.told.append((before.entry_hash, "outcome_unknown"))
         lease_until = self.now + LEASE_S
         self.known[request.request_id] = Known(
-            wanted, entry_hash, "in_flight", lease_until, lease_until + KEPT_S
+            wanted, entry_hash, "in_flight", lease_until, lease_until + RESULT_KEPT_S
         )
         self.attempts.append((wanted, entry_hash))
         self.alive.append(wanted)
@@ -568,13 +570,13 @@ class ClaimsMachine(RuleBasedStateMachine):
                 del self.known[request_id]
             else:
                 known.state = "unknown" if outcome == "outcome_unknown" else "done"
-                known.expires_at = self.now + KEPT_S
+                known.expires_at = self.now + RESULT_KEPT_S
 
     @rule()
-    def give_up_lapsed(self) -> None:
+    def mark_lapsed_unknown(self) -> None:
         async def act() -> int:
             async with running_writer(self.database) as writer:
-                return (await writer.commit(claims.give_up_lapsed, self.now)).result
+                return (await writer.commit(claims.mark_lapsed_unknown, self.now)).result
 
         lapsed = [
             known
@@ -598,7 +600,11 @@ class ClaimsMachine(RuleBasedStateMachine):
         for request_id in gone:
             del self.known[request_id]
 
-    @rule(seconds=st.sampled_from([0.5, 1.0, LEASE_S - 1, LEASE_S, KEPT_S - LEASE_S, KEPT_S]))
+    @rule(
+        seconds=st.sampled_from(
+            [0.5, 1.0, LEASE_S - 1, LEASE_S, RESULT_KEPT_S - LEASE_S, RESULT_KEPT_S]
+        )
+    )
     def wait(self, seconds: float) -> None:
         self.now += seconds
 

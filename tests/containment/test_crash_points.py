@@ -206,7 +206,7 @@ async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
 @pytest.mark.parametrize(
     ("stops", "action"),
     [
-        pytest.param("before", "HOST_ISOLATION", id="before_an_isolation"),
+        pytest.param("before", "HOST_ISOLATION", id="before_an_isolation", marks=pytest.mark.long),
         pytest.param("after", "PROCESS_KILL", id="after_a_kill"),
     ],
 )
@@ -220,6 +220,7 @@ async def test_killed_in_a_call_of_the_vendor_contract_22(
     await check_after_the_kill(sqlite_site, stops, action)
 
 
+@pytest.mark.long
 async def test_killed_in_a_call_of_the_vendor_on_postgresql_contract_22(
     data_dir: Path, postgres: Postgres
 ) -> None:
@@ -251,6 +252,7 @@ async def send_until_killed(
     assert await service.ended() == -signal.SIGKILL
 
 
+@pytest.mark.long
 async def test_killed_under_load_contract_27(site: Site) -> None:
     """Every acknowledged action has exactly one entry, and every entry tells how it ended."""
     acknowledged: set[str] = set()
@@ -288,6 +290,7 @@ async def test_killed_under_load_contract_27(site: Site) -> None:
     assert len(await site.outcomes()) == len(after)
 
 
+@pytest.mark.long
 async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
     data_dir: Path, postgres: Postgres
 ) -> None:
@@ -321,6 +324,7 @@ async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
     assert dict(await site.outcomes()) == dict.fromkeys(hashes, "confirmed")
 
 
+@pytest.mark.long
 async def test_full_disk_stops_actions_and_nothing_else_contract_32(sqlite_site: Site) -> None:
     """No entry, so no action; the export goes on; and all is well once there is space again."""
     fields = wanted()
@@ -370,6 +374,7 @@ async def test_sigterm_waits_for_the_action_and_its_record_contract_23(
     assert await sqlite_site.states() == []
 
 
+@pytest.mark.long
 async def test_sigterm_finishes_what_was_accepted_under_load_contract_23(
     sqlite_site: Site,
 ) -> None:

@@ -25,10 +25,18 @@ from tests.containment.test_execution import (
 )
 from tests.polling import until
 from tests.vendor import AID, add_alert, give_credentials
-from vyrox.containment import claims, confirmation, devices, execution
-from vyrox.containment.attempt import Attempt, AttemptResult
-from vyrox.containment.confirmation import Found, _Settled
-from vyrox.containment.devices import CONFIRM_FIRST_S, Blocked, DeviceLease, Ended, LeaseRequest
+from vyrox.containment import (
+    claims,
+    confirmation,
+    contained,
+    devices,
+    execution,
+    settlement,
+    vendor_action,
+)
+from vyrox.containment.attempt import Attempt, AttemptResult, DeviceLease, Outcome
+from vyrox.containment.confirmation import _Settled
+from vyrox.containment.devices import CONFIRM_FIRST_S, Blocked, LeaseRequest
 from vyrox.edr.client import ActionResult, Target
 from vyrox.errors import (
     RefusedByPolicyError,
@@ -56,7 +64,7 @@ def given(taken: DeviceLease | Blocked | None) -> DeviceLease | None:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "DEVICE_RETRY_S", 0.01)
+    monkeypatch.setattr(vendor_action, "DEVICE_RETRY_S", 0.01)
 
 
 async def test_execute_one_action_at_a_device_at_a_time_contract_36(
@@ -83,7 +91,7 @@ async def test_execute_gives_up_on_a_device_that_stays_held_contract_36(
         proxy.acting.gate.clear()
         first = proxy.start(KILL)
         await proxy.acting.began.wait()
-        with pytest.raises(VendorError, match="another action is at the device") as caught:
+        with pytest.raises(VendorError, match="another action is running on the device") as caught:
             await second.execute(other(ISOLATION, "2"))
         assert not isinstance(caught.value, VendorOutcomeUnknownError)
         assert second.acting.did == []
@@ -396,8 +404,8 @@ async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contr
 
     def left(connection: Connection) -> tuple[bool, int | None]:
         count = sa.select(sa.func.count()).select_from(tables.confirmations)
-        contained = devices.is_contained(connection, TENANT, "crowdstrike", AID)
-        return contained, connection.execute(count).scalar()
+        may_be_contained = contained.is_host_contained(connection, TENANT, "crowdstrike", AID)
+        return may_be_contained, connection.execute(count).scalar()
 
     assert await database.write(take, owner) is not None
     assert await database.read(left) == (True, 1)
@@ -410,7 +418,7 @@ async def test_execute_whose_hold_was_not_seen_to_be_committed_leaves_nothing_co
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor where the record fails at first, as it does in the same outage."""
-    monkeypatch.setattr(execution, "RETRY_S", 0.0)
+    monkeypatch.setattr(execution, "RECORD_RETRY_S", 0.0)
     async with running(database) as proxy:
         proxy.database.faults = {2: "after", 3: "before"}
         with pytest.raises(UnavailableError):
@@ -504,7 +512,7 @@ class Site:
         assert held is not None
         return held
 
-    async def end(self, held: DeviceLease, ended: Ended, *, changed: bool = True) -> None:
+    async def end(self, held: DeviceLease, ended: Outcome, *, changed: bool = True) -> None:
         await self._database.write(devices.release, held, ended, None, changed, self.now)
 
     async def due(self, name: str) -> confirmation._Due:
@@ -512,31 +520,31 @@ class Site:
         rows = sa.select(*confirmation._COLUMNS).where(mine)
         return await self._database.read(lambda c: confirmation._Due(*c.execute(rows).one()))
 
-    async def settle(self, due: confirmation._Due, found: Found) -> bool:
+    async def settle(self, due: confirmation._Due, found: Outcome) -> bool:
         [outcome] = await self._database.write(confirmation.settle, [_Settled(due, found, None)])
         return outcome.result
 
-    async def look(self, name: str, found: Found) -> bool:
+    async def look(self, name: str, found: Outcome) -> bool:
         """Have this found at the vendor; return whether it is told."""
         return await self.settle(await self.due(name), found)
 
     async def fail(self, held: DeviceLease) -> None:
         """Have it found at the vendor that `held` has failed."""
-        await self._database.write(devices.fail, held.entry_hash)
+        await self._database.write(settlement.fail, held.entry_hash)
 
     async def is_contained(self) -> bool:
-        return await self._database.read(devices.is_contained, TENANT, "crowdstrike", AID)
+        return await self._database.read(contained.is_host_contained, TENANT, "crowdstrike", AID)
 
     async def looked_for(self) -> list[str]:
         """Return the entries of which the outcome is looked for, of each device the latest."""
-        query = sa.select(tables.confirmations.c.entry_hash).where(devices.is_latest())
+        query = sa.select(tables.confirmations.c.entry_hash).where(settlement.is_latest())
         query = query.order_by(tables.confirmations.c.entry_hash)
         return await self._database.read(lambda c: list(c.execute(query).scalars()))
 
 
 @pytest.mark.parametrize("ended", ["confirmed", "requested", "outcome_unknown"])
 async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_attempt_contained_contract_34(
-    database: Database, ended: Ended
+    database: Database, ended: Outcome
 ) -> None:
     site = Site(database)
     late = await site.take("late", "contained")
@@ -562,7 +570,7 @@ async def test_look_that_finds_what_nobody_knows_to_be_sent_ends_no_other_contra
 
 @pytest.mark.parametrize("found", ["confirmed", "outcome_unknown"])
 async def test_look_that_finds_another_ones_deed_leaves_that_ones_mark_contract_34(
-    database: Database, found: Found
+    database: Database, found: Outcome
 ) -> None:
     site = Site(database)
     await site.end(await site.take("first", "contained"), "confirmed")
@@ -621,7 +629,7 @@ async def test_look_that_began_before_the_end_knows_what_the_end_told_contract_3
 
 @pytest.mark.parametrize("found", ["failed", "outcome_unknown"])
 async def test_action_is_looked_for_again_when_a_later_one_was_not_confirmed_contract_37(
-    database: Database, found: Found
+    database: Database, found: Outcome
 ) -> None:
     site = Site(database)
     await site.end(await site.take("first", "contained"), "requested")
@@ -673,7 +681,7 @@ async def test_end_of_a_lift_that_found_nothing_to_do_leaves_a_containment_that_
 @pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
 @pytest.mark.parametrize("again", ["confirmed", "requested", "outcome_unknown"])
 async def test_end_for_the_second_time_contains_nothing_that_was_settled_meanwhile_contract_34(
-    database: Database, ended: Ended, again: Ended
+    database: Database, ended: Outcome, again: Outcome
 ) -> None:
     """As where its commit was not seen, and the outcome was looked for before it is tried again."""
     site = Site(database)
@@ -703,7 +711,7 @@ async def test_containments_that_both_failed_leave_nothing_to_lift_contract_34(
 
 @pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
 async def test_end_of_a_lift_that_comes_too_late_is_looked_at_where_nothing_stands_before_it(
-    database: Database, ended: Ended
+    database: Database, ended: Outcome
 ) -> None:
     site = Site(database)
     await site.end(await site.take("contained", "contained"), "confirmed")
@@ -728,7 +736,7 @@ async def test_end_of_a_lift_that_is_confirmed_too_late_has_lifted_contract_34(
 
 @pytest.mark.parametrize("found", ["confirmed", "outcome_unknown", None])
 async def test_end_of_a_lift_that_is_confirmed_too_late_leaves_a_later_containment_contract_34(
-    database: Database, found: Found | None
+    database: Database, found: Outcome | None
 ) -> None:
     """Whether it is still looked for or not."""
     site = Site(database)
@@ -763,7 +771,7 @@ async def test_end_that_comes_too_late_supersedes_what_was_before_it(database: D
 
 @pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
 async def test_end_that_comes_too_late_does_not_become_the_later_one_contract_37(
-    database: Database, ended: Ended
+    database: Database, ended: Outcome
 ) -> None:
     site = Site(database)
     late = await site.take("late", "lifted")
@@ -801,7 +809,7 @@ async def test_end_of_a_lift_that_comes_back_too_late_undoes_no_later_containmen
         devices.release(connection, held, "confirmed", None, True, NOW)
 
     def is_contained(connection: Connection) -> bool:
-        return devices.is_contained(connection, TENANT, "crowdstrike", AID)
+        return contained.is_host_contained(connection, TENANT, "crowdstrike", AID)
 
     late = await database.write(take, "late", "lifted", NOW)
     later = await database.write(take, "later", "contained", NOW + 10)

@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from vyrox.containment import confirmation, devices
+from vyrox.containment import confirmation, contained, devices, settlement
+from vyrox.containment.attempt import DeviceLease, Outcome
 from vyrox.containment.confirmation import _COLUMNS, _Due, _Settled
-from vyrox.containment.devices import Blocked, DeviceLease, Ended, LeaseRequest
+from vyrox.containment.devices import Blocked, LeaseRequest
 from vyrox.edr.client import Target
 from vyrox.models import Device
 from vyrox.store import tables
@@ -32,7 +33,7 @@ UNDER_WAY: Final[dict[Target, State]] = {"contained": "containing", "lifted": "l
 class Attempt(msgspec.Struct):
     held: DeviceLease
     place: tuple[str, str]
-    ended: Ended = "failed"
+    ended: Outcome = "failed"
     changed: bool = False
     acted: bool = False
 
@@ -112,7 +113,7 @@ class Site(RuleBasedStateMachine):
         tells=st.sampled_from(["confirmed", "requested", "outcome_unknown"]),
         gets_there=st.booleans(),
     )
-    def act(self, attempt: Attempt, tells: Ended, *, gets_there: bool) -> None:
+    def act(self, attempt: Attempt, tells: Outcome, *, gets_there: bool) -> None:
         token, lease_until = self.latest[attempt.place]
         if attempt.acted or token != attempt.held.token or lease_until <= self.now:
             return  # the deadline of an action ends before its lease
@@ -172,7 +173,7 @@ class Site(RuleBasedStateMachine):
         """Read the state, or what the vendor says of the very action, at any time after it."""
         self.now += wait_s
         due = sa.select(*_COLUMNS).where(
-            devices.is_latest(), tables.confirmations.c.next_at <= self.now
+            settlement.is_latest(), tables.confirmations.c.next_at <= self.now
         )
         with self.engine.begin() as connection:
             for row in connection.execute(due).all():
@@ -193,7 +194,7 @@ class Site(RuleBasedStateMachine):
         may_be = {place for place, _ in self.may_have_contained}
         with self.engine.begin() as connection:
             for place, state in self.states.items():
-                found = devices.is_contained(connection, place[0], "crowdstrike", place[1])
+                found = contained.is_host_contained(connection, place[0], "crowdstrike", place[1])
                 assert found or state not in {"contained", "containing"}
                 assert not found or place in may_be
 

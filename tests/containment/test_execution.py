@@ -25,9 +25,10 @@ from vyrox import log
 from vyrox.chain.entry import Receipt
 from vyrox.chain.events import write_events
 from vyrox.chain.writer import ChainWriter
-from vyrox.containment import claims, execution
-from vyrox.containment.claims import KEPT_S, LEASE_MARGIN_S
-from vyrox.containment.execution import GRACE_S, Containment, Executed
+from vyrox.containment import claims, execution, vendor_action
+from vyrox.containment.claims import RESULT_KEPT_S
+from vyrox.containment.execution import Containment, Executed
+from vyrox.containment.vendor_action import lease_s
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -43,7 +44,7 @@ from vyrox.store.database import Database, open_database
 from vyrox.store.tables import audit_log
 
 DEADLINE_S = 30.0
-LEASE_S = DEADLINE_S + GRACE_S + LEASE_MARGIN_S
+LEASE_S = lease_s(DEADLINE_S)
 ISOLATION = ContainmentRequest(
     request_id="550e8400-e29b-41d4-a716-446655440000",
     tenant_id=TENANT,
@@ -247,7 +248,7 @@ async def test_execute_unknown_outcome_of_a_kill_is_in_flight_for_600_s_contract
         with pytest.raises(VendorOutcomeUnknownError):
             await proxy.execute(KILL)
         proxy.acting.failure = None
-        proxy.clock.now += KEPT_S - 0.001
+        proxy.clock.now += RESULT_KEPT_S - 0.001
         with pytest.raises(InFlightError):
             await proxy.execute(KILL)
         assert len(proxy.acting.did) == 1
@@ -299,10 +300,10 @@ async def test_execute_mistake_before_anything_is_sent_releases_the_claim_contra
 async def test_execute_vendor_that_never_answers_ends_with_the_deadline_contract_22(
     database: Database, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest
 ) -> None:
-    monkeypatch.setattr(execution, "GRACE_S", 0.05)
+    monkeypatch.setattr(vendor_action, "CLIENT_GRACE_S", 0.05)
     async with running(database, deadline_s=0.05) as proxy:
         proxy.acting.gate.clear()
-        with pytest.raises(VendorOutcomeUnknownError, match="no answer within"):
+        with pytest.raises(VendorOutcomeUnknownError, match="no response before the deadline"):
             await proxy.execute(request_)
         assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]
 
@@ -315,7 +316,7 @@ async def test_execute_lease_outlasts_the_deadline_contract_22(database: Databas
         proxy.clock.now += LEASE_S - 0.001
         with pytest.raises(InFlightError):
             await proxy.execute()
-        await proxy.writer.commit(claims.give_up_lapsed, proxy.clock())
+        await proxy.writer.commit(claims.mark_lapsed_unknown, proxy.clock())
         proxy.acting.gate.set()
         assert await acting == EXECUTED
     assert [outcome for _, outcome in await outcomes(database)] == ["confirmed"]
@@ -420,7 +421,7 @@ async def test_execute_database_away_does_nothing_and_then_works_contract_19(
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do in a moment what is otherwise done a second later."""
-    monkeypatch.setattr(execution, "RETRY_S", 0.01)
+    monkeypatch.setattr(execution, "RECORD_RETRY_S", 0.01)
 
 
 async def outcomes_are(database: Database, expected: Sequence[object]) -> None:
@@ -556,7 +557,7 @@ async def test_execute_record_that_goes_on_failing_keeps_the_claim_until_its_lea
         proxy.clock.now += LEASE_S
         await until(has_stopped_trying)
         proxy.database.always = None
-        await proxy.writer.commit(claims.give_up_lapsed, proxy.clock())
+        await proxy.writer.commit(claims.mark_lapsed_unknown, proxy.clock())
         with pytest.raises(InFlightError):
             await proxy.execute(KILL)
     assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]

@@ -12,11 +12,12 @@ from tests.containment.test_execution import EXECUTED, ISOLATION, hashes, outcom
 from tests.vendor import AID
 from vyrox.containment import claims, devices
 from vyrox.containment.admission import Claimed
-from vyrox.containment.claims import KEPT_S, InFlight, Replayed
+from vyrox.containment.attempt import DeviceLease
+from vyrox.containment.claims import RESULT_KEPT_S, InFlight, Replayed
 from vyrox.containment.clock_guard import MAX_STEP_S
-from vyrox.containment.devices import CONFIRM_FOR_S, DeviceLease, LeaseRequest
-from vyrox.containment.execution import lease_s
+from vyrox.containment.devices import CONFIRM_FOR_S, LeaseRequest
 from vyrox.containment.lease_limit import LONGEST_LEASE_S, MAX_AHEAD_S, is_over
+from vyrox.containment.vendor_action import lease_s
 from vyrox.errors import SettingsError
 from vyrox.models import Device
 from vyrox.settings import Settings
@@ -69,19 +70,19 @@ async def test_claim_of_a_wrong_clock_may_be_repeated_contract_22(
     async with running_writer(database) as writer:
         _, entry_hash = await claimed(writer, now=NOW + AHEAD_S)
         if is_recorded:
-            await writer.commit(claims.give_up_lapsed, NOW)
+            await writer.commit(claims.mark_lapsed_unknown, NOW)
         assert await result_at(writer, test_claims.REQUEST, NOW) == Claimed()
-    told = test_claims.outcomes(await events(database))
-    assert told == [(entry_hash, "outcome_unknown")]
+    recorded = test_claims.outcomes(await events(database))
+    assert recorded == [(entry_hash, "outcome_unknown")]
 
 
 async def test_kill_of_a_wrong_clock_is_refused_for_600_s_contract_22(database: Database) -> None:
     async with running_writer(database) as writer:
         await claimed(writer, KILL, now=NOW + AHEAD_S)
         assert await result_at(writer, KILL, NOW) == InFlight()
-        assert (await writer.commit(claims.give_up_lapsed, NOW)).result == 1
-        assert await result_at(writer, KILL, NOW + KEPT_S - 0.001) == InFlight()
-        assert await result_at(writer, KILL, NOW + KEPT_S) == Claimed()
+        assert (await writer.commit(claims.mark_lapsed_unknown, NOW)).result == 1
+        assert await result_at(writer, KILL, NOW + RESULT_KEPT_S - 0.001) == InFlight()
+        assert await result_at(writer, KILL, NOW + RESULT_KEPT_S) == Claimed()
 
 
 async def test_result_of_a_wrong_clock_is_replayed_for_600_s_contract_22(
@@ -91,8 +92,8 @@ async def test_result_of_a_wrong_clock_is_replayed_for_600_s_contract_22(
         done = await claimed(writer, now=NOW + AHEAD_S)
         await record(writer, done, "confirmed", now=NOW + AHEAD_S + 1)
         for now in (NOW, NOW + 1):  # the second time, nothing is left to shorten
-            await writer.commit(claims.give_up_lapsed, now)
-        last = NOW + KEPT_S
+            await writer.commit(claims.mark_lapsed_unknown, now)
+        last = NOW + RESULT_KEPT_S
         assert await result_at(writer, test_claims.REQUEST, last - 0.001) == Replayed(False)
         await database.write(claims.delete_expired, last)
         assert await result_at(writer, test_claims.REQUEST, last) == Claimed()

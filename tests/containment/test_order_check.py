@@ -19,7 +19,7 @@ from tests.containment.test_execution import (
 )
 from tests.tenants.test_guard_rails import refused_by, set_rails, wanted
 from tests.vendor import AID, add_alert
-from vyrox.containment import execution
+from vyrox.containment import execution, vendor_action
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.models import ContainmentRequest, Device
 from vyrox.store.database import Database
@@ -62,7 +62,7 @@ def _raise_token(connection: Connection) -> None:
         pytest.param(_freeze, "the tenant has been frozen", id="frozen"),
         pytest.param(_rule_is_added, "never_contain host:workstation-*", id="rule"),
         pytest.param(_lease_is_over, "the lease is over", id="clock"),
-        pytest.param(_device_is_taken, "another action has the device", id="device"),
+        pytest.param(_device_is_taken, "another action has leased the device", id="device"),
     ],
 )
 async def test_order_is_checked_when_it_leaves_contract_42(
@@ -93,7 +93,7 @@ async def test_order_is_checked_when_it_leaves_contract_42(
 async def test_order_is_not_carried_out_without_the_database_contract_42(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "RETRY_S", 0.01)
+    monkeypatch.setattr(execution, "RECORD_RETRY_S", 0.01)
     async with running(database) as proxy:
         proxy.acting.prepared.clear()
         acting = proxy.start(KILL)
@@ -116,7 +116,7 @@ async def test_execute_cut_off_before_anything_was_sent_has_failed_contract_22(
     error: Exception | None,
 ) -> None:
     """So it may be repeated at once, a kill too."""
-    monkeypatch.setattr(execution, "GRACE_S", 0.05)
+    monkeypatch.setattr(vendor_action, "CLIENT_GRACE_S", 0.05)
     async with running(database, deadline_s=0.05) as proxy:
         proxy.acting.prepared.clear()
         proxy.acting.unprepared = error

@@ -41,7 +41,7 @@ from tests.service import HMAC_SECRET
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
 from vyrox.chain.entry import SERVICE
 from vyrox.clock import wall_clock
-from vyrox.containment import execution
+from vyrox.containment import vendor_action
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.crypto import sign
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
@@ -648,7 +648,7 @@ async def test_execute_repeats_an_unknown_outcome_unless_it_killed_contract_22(
     action: ActionType,
     failure: Exception | None,
 ) -> None:
-    monkeypatch.setattr(execution, "GRACE_S", 0.05)
+    monkeypatch.setattr(vendor_action, "CLIENT_GRACE_S", 0.05)
     vendor = FakeVendor()
     vendor.failure = failure
     fields = wanted(action_type=action)

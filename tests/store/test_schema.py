@@ -25,7 +25,9 @@ from tests.store.queries import (
 from vyrox.chain.entry import Draft
 from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
-from vyrox.containment import devices
+from vyrox.containment import settlement
+from vyrox.containment.attempt import DeviceLease
+from vyrox.containment.contained import is_host_contained
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store.database import Database, open_database, probe
 from vyrox.store.schema import HEAD
@@ -105,15 +107,15 @@ async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed
         found = await database.read(lambda c: [tuple(row) for row in c.execute(query)])
         assert found == [("earlier", -1), ("entry", 0), ("lift", 0), ("unsent", 0)]
         contained = {
-            device: await database.read(devices.is_contained, "acme-corp", "crowdstrike", device)
+            device: await database.read(is_host_contained, "acme-corp", "crowdstrike", device)
             for device in ("device", "others", "lifted")
         }
         assert contained == {"device": True, "others": False, "lifted": True}
-        await database.write(devices.fail, "entry")
-        assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "device")
-        lift = devices.DeviceLease("acme-corp", "crowdstrike", "lifted", "lift", "lifted", token=0)
-        await database.write(lambda c: devices.confirm(c, lift, is_sent=None, reference=None))
-        assert not await database.read(devices.is_contained, "acme-corp", "crowdstrike", "lifted")
+        await database.write(settlement.fail, "entry")
+        assert not await database.read(is_host_contained, "acme-corp", "crowdstrike", "device")
+        lift = DeviceLease("acme-corp", "crowdstrike", "lifted", "lift", "lifted", token=0)
+        await database.write(lambda c: settlement.confirm(c, lift, is_sent=None, reference=None))
+        assert not await database.read(is_host_contained, "acme-corp", "crowdstrike", "lifted")
 
 
 async def test_open_database_again_keeps_what_is_there(

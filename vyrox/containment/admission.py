@@ -1,7 +1,7 @@
-"""Whether a request whose id is free may be carried out (contract 25, 34, 35 and 43).
+"""Whether a request without an earlier claim may be carried out (contract 25, 34, 35 and 43).
 
-The vendor's ability comes first, then the tenant's guard rails, in the transaction that claims.
-Nothing here writes, so a preview goes through the same steps.
+The vendor's abilities are checked first, then the tenant's guard rails, in the transaction that
+claims. Nothing here writes, so a preview runs the same checks.
 """
 
 from typing import Final, get_args
@@ -9,10 +9,11 @@ from typing import Final, get_args
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.containment import devices
+from vyrox.containment import contained
+from vyrox.containment.attempt import Known
 from vyrox.containment.responder import Responder
 from vyrox.edr.actions import is_supported, records_containment
-from vyrox.models import ContainmentRequest, Device, EdrVendor, LiftType, NormalizedAlert
+from vyrox.models import ContainmentRequest, Device, LiftType, NormalizedAlert
 from vyrox.tenants.device_names import Named, find_named
 from vyrox.tenants.device_rules import is_of_alert
 from vyrox.tenants.guard_rails import GuardRails
@@ -20,57 +21,32 @@ from vyrox.tenants.guard_rails import GuardRails
 _LIFTS: Final = frozenset(get_args(LiftType))
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What Vyrox knows about a request without having asked the vendor (contract 43).
-
-    The names are those of the members of a dry run's event.
-
-    Attributes:
-        alert_device: The device that the alert names.
-        alert_host: The host name that the alert gives.
-        guard_rails: What they say to both, or to the request's host if the alert names neither.
-        per_hour: The tenant's limit, if it has one.
-        begun_in_hour: How much of the limit is used without this request.
-        vendor: Whose host it is.
-        credentials_stored: Whether the tenant has credentials at this vendor.
-    """
-
-    alert_known: bool
-    alert_device: str | None
-    alert_host: str | None
-    guard_rails: str
-    per_hour: int | None
-    begun_in_hour: int | None
-    vendor: EdrVendor | None
-    credentials_stored: bool
-
-
 class Claimed(msgspec.Struct, frozen=True):
-    """The containment is this attempt's to carry out, by whoever is responsible.
+    """The request is claimed: this attempt may carry it out.
 
     Attributes:
         known: In a dry run.
     """
 
-    responsible: Responder = Responder()
+    responder: Responder = Responder()
     known: Known | None = None
 
 
 class NeedsDevice(msgspec.Struct, frozen=True):
-    """Nothing is claimed: it depends on the device that `host` is at the vendor.
+    """Nothing is claimed: the guard rails depend on the device.
 
-    The vendor is to be asked which device it is, and then the claim is to be made again with it.
+    The caller asks the vendor which device `host` names, and claims again with it.
     """
 
-    responsible: Responder
+    responder: Responder
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Nothing is claimed: a guard rail stands against it.
+    """Nothing is claimed: a guard rail refuses the request.
 
     Attributes:
         known: In a dry run.
-        named: The device, if the rule is one for host names.
+        named: The device, if the rule is for host names.
     """
 
     rule: str
@@ -79,7 +55,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class NotSupported(msgspec.Struct, frozen=True):
-    """It is free, and would be this attempt's if the vendor could do the action."""
+    """Nothing is claimed: the vendor cannot do the action."""
 
 
 Admission = Claimed | NeedsDevice | Refused | NotSupported
@@ -89,57 +65,57 @@ def admit(
     connection: Connection,
     rails: GuardRails,
     request: ContainmentRequest,
-    who: Responder,
+    responder: Responder,
     device: Device | None,
     *,
     dry_run: bool,
 ) -> Admission:
-    """Return what becomes of a request whose id is free; what is claimed counts from here on.
+    """Decide on a request without an earlier claim, and count it for the limit if it is claimed.
 
     Args:
-        device: Which one the vendor says it is, where it was asked (see NeedsDevice).
+        device: The device that the vendor named, if it was asked (see NeedsDevice).
     """
-    if who.vendor is not None and not is_supported(who.vendor, request.action_type, who.alert):
+    tenant_id, vendor, alert = request.tenant_id, responder.vendor, responder.alert
+    if vendor is not None and not is_supported(vendor, request.action_type, alert):
         return NotSupported()
-    known = know(rails, request, who) if dry_run else None
+    known = find_known(rails, request, responder) if dry_run else None
     if request.action_type in _LIFTS:
-        rule = _broken_by_lift(connection, rails, request, who, device, dry_run=dry_run)
+        rule = _broken_by_lift(connection, rails, request, responder, device, dry_run=dry_run)
         if rule is not None:
             return Refused(rule, known)
-        is_free = dry_run or request.force or device is not None
-        return Claimed(who, known) if is_free or not _has_record(who) else NeedsDevice(who)
-    tenant_id = request.tenant_id
-    if rule := rails.broken_by_request(tenant_id, who.alert):
+        is_decided = dry_run or request.force or device is not None or not _has_record(responder)
+        return Claimed(responder, known) if is_decided else NeedsDevice(responder)
+    if rule := rails.broken_by_request(tenant_id, alert):
         return Refused(rule, known)
-    can_ask = device is None and not dry_run and who.credentials is not None
-    if can_ask and rails.needs_device(tenant_id, who.alert):
-        return NeedsDevice(who)
-    meant = device or _as_far_as_known(request.host, who.alert)
-    rule = rails.broken_by_device(tenant_id, meant, who.alert) or rails.broken_by_limit(tenant_id)
+    can_ask = device is None and not dry_run and responder.credentials is not None
+    if can_ask and rails.needs_device(tenant_id, alert):
+        return NeedsDevice(responder)
+    target = device or _assumed_device(request.host, alert)
+    rule = rails.broken_by_device(tenant_id, target, alert) or rails.broken_by_limit(tenant_id)
     if rule is not None:
-        return Refused(rule, known, find_named(connection, rule, tenant_id, who.vendor, meant))
+        return Refused(rule, known, find_named(connection, rule, tenant_id, vendor, target))
     rails.note_begun(tenant_id)
-    return Claimed(who, known)
+    return Claimed(responder, known)
 
 
-def know(rails: GuardRails, request: ContainmentRequest, who: Responder) -> Known:
-    """Return what Vyrox knows about `request` without asking the vendor."""
-    tenant_id, alert = request.tenant_id, who.alert
+def find_known(rails: GuardRails, request: ContainmentRequest, responder: Responder) -> Known:
+    """Return what Vyrox knows about `request` without a request to the vendor."""
+    tenant_id, alert = request.tenant_id, responder.alert
     per_hour = rails.of(tenant_id).per_hour
     return Known(
         alert_known=alert is not None,
         alert_device=None if alert is None else alert.device_id,
         alert_host=None if alert is None else alert.hostname,
-        guard_rails=_say(rails, request, alert),
+        guard_rails=_verdict(rails, request, alert),
         per_hour=per_hour or None,
         begun_in_hour=rails.begun_in_hour(tenant_id) if per_hour else None,
-        vendor=who.vendor,
-        credentials_stored=who.credentials is not None,
+        vendor=responder.vendor,
+        credentials_stored=responder.credentials is not None,
     )
 
 
-def _say(rails: GuardRails, request: ContainmentRequest, alert: NormalizedAlert | None) -> str:
-    """Return the rule against the alert's own host, or that there is none."""
+def _verdict(rails: GuardRails, request: ContainmentRequest, alert: NormalizedAlert | None) -> str:
+    """Return the rule that refuses the alert's own host, or that the host is allowed."""
     tenant_id = request.tenant_id
     if request.action_type in _LIFTS:
         return rails.broken_by_lift(tenant_id) or "allowed"
@@ -156,34 +132,37 @@ def _broken_by_lift(
     connection: Connection,
     rails: GuardRails,
     request: ContainmentRequest,
-    who: Responder,
+    responder: Responder,
     device: Device | None,
     *,
     dry_run: bool,
 ) -> str | None:
-    rule = rails.broken_by_lift(request.tenant_id)
+    tenant_id, vendor = request.tenant_id, responder.vendor
+    rule = rails.broken_by_lift(tenant_id)
     if rule is not None or dry_run or request.force:
         return rule
-    if not devices.is_contained(connection, request.tenant_id, who.vendor, request.host):
+    if not contained.is_host_contained(connection, tenant_id, vendor, request.host):
         return "not contained by vyrox"
-    if device is not None and devices.is_others(connection, request.tenant_id, who.vendor, device):
+    if device is not None and contained.is_contained_by_others(
+        connection, tenant_id, vendor, device
+    ):
         return "contained by others"
     return None
 
 
-def _has_record(who: Responder) -> bool:
-    """Return whether the vendor can be asked who has contained a device."""
-    return who.credentials is not None and records_containment(who.credentials.vendor)
+def _has_record(responder: Responder) -> bool:
+    """Return whether the vendor's record shows which clients contain a device."""
+    return responder.credentials is not None and records_containment(responder.credentials.vendor)
 
 
-def _as_far_as_known(host: str, alert: NormalizedAlert | None) -> Device:
-    """Return the device that `host` means, without having asked the vendor."""
+def _assumed_device(host: str, alert: NormalizedAlert | None) -> Device:
+    """Return the device that `host` names, as far as Vyrox knows."""
     device = _assumed(host, host)
     return _named_by(alert, host) if is_of_alert(device, alert) else device
 
 
 def _named_by(alert: NormalizedAlert | None, host: str) -> Device:
-    """Return the device that `alert` names, with `host` for what the alert does not give."""
+    """Return the device that `alert` names. `host` stands in for members that it lacks."""
     if alert is None:
         return _assumed(host, host)
     device_id = alert.device_id or alert.hostname or host
@@ -191,5 +170,5 @@ def _named_by(alert: NormalizedAlert | None, host: str) -> Device:
 
 
 def _assumed(device_id: str, name: str) -> Device:
-    # Only the vendor knows its tags. Nothing is sent for this device, so no rule for tags applies.
+    # Only the vendor knows the tags. It was asked if a rule needs them and something is sent.
     return Device(device_id, name, ())

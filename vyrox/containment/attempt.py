@@ -1,25 +1,26 @@
-"""One attempt at a containment, and how it ended."""
+"""One attempt at a containment, the device that it leases, and its result. No SQL."""
 
 from typing import Literal
 
 import msgspec
 
-from vyrox.containment.admission import Known
-from vyrox.containment.devices import DeviceLease
-from vyrox.models import ContainmentRequest, Device
+from vyrox.chain.entry import Receipt
+from vyrox.containment.responder import Responder
+from vyrox.edr.client import Deadline, Target
+from vyrox.models import ContainmentRequest, Device, EdrVendor
 
 Outcome = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
-"""`requested`: the vendor has taken it on. `confirmed`: the device is in the state asked for."""
+"""`requested`: the vendor accepted the action. `confirmed`: the device is in the target state."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt at a containment.
 
     Attributes:
-        owner: A random token of this attempt.
-        trace_id: The id of the HTTP request, which the events carry.
+        owner: A random token that only this attempt knows.
+        trace_id: The id of the HTTP request, for the events.
         now: Unix seconds.
-        device: Which one the vendor says it is, where it was asked (see NeedsDevice).
+        device: The device that the vendor named, if it was asked before the claim (NeedsDevice).
     """
 
     request: ContainmentRequest
@@ -30,26 +31,85 @@ class Attempt(msgspec.Struct, frozen=True):
     now: float
     device: Device | None = None
 
+    @property
+    def lease_until(self) -> float:
+        """The end of the claim's lease, in Unix seconds."""
+        return self.now + self.lease_s
+
+
+class ClaimedAttempt(msgspec.Struct, frozen=True):
+    """An attempt whose claim and audit entry are committed, so the vendor may be called.
+
+    Attributes:
+        receipt: Of the audit entry.
+        deadline: For the whole action at the vendor.
+    """
+
+    attempt: Attempt
+    responder: Responder
+    receipt: Receipt
+    deadline: Deadline
+
+
+class DeviceLease(msgspec.Struct, frozen=True):
+    """A device that one attempt has leased.
+
+    Attributes:
+        entry_hash: Of the attempt's audit entry.
+        token: Higher than that of every earlier lease of the device.
+    """
+
+    tenant_id: str
+    vendor: EdrVendor
+    device_id: str
+    entry_hash: str
+    target: Target
+    token: int
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What Vyrox knows about a request without a request to the vendor (contract 43).
+
+    The attributes are the members of a dry run's event.
+
+    Attributes:
+        alert_device: The device that the alert names.
+        alert_host: The host name in the alert.
+        guard_rails: Their verdict on both, or on the request's host if the alert names neither.
+        per_hour: The tenant's limit, if it has one.
+        begun_in_hour: How much of the limit is used without this request.
+        vendor: The vendor that manages the host.
+        credentials_stored: Whether the tenant has credentials for this vendor.
+    """
+
+    alert_known: bool
+    alert_device: str | None
+    alert_host: str | None
+    guard_rails: str
+    per_hour: int | None
+    begun_in_hour: int | None
+    vendor: EdrVendor | None
+    credentials_stored: bool
+
 
 class AttemptResult(msgspec.Struct, frozen=True):
     """How an attempt ended.
 
     Attributes:
-        entry_hash: Of its audit entry; None after a commit that was not seen. Then the claim itself
-            says which entry is its own, and without it there is nothing to tell: it was never
-            committed, or is recorded already.
-        held: The device that was acted on, where it came to that.
-        reference: What the vendor calls the action.
-        changed: Whether anything was sent to the vendor.
-        known: What Vyrox knows by itself, for the event of a dry run.
+        entry_hash: Of its audit entry. None if the attempt has not seen the commit. Then the hash
+            is read from the claim; without a claim nothing was committed, or all is recorded.
+        lease: The device, if it was leased.
+        reference: The vendor's id of the action.
+        changed: Whether the action was sent, or may have been.
+        known: For the event of a dry run.
     """
 
-    claim: Attempt
+    attempt: Attempt
     entry_hash: str | None
     outcome: Outcome
     now: float
     reason: str | None = None
-    held: DeviceLease | None = None
+    lease: DeviceLease | None = None
     reference: str | None = None
     changed: bool = True
     known: Known | None = None

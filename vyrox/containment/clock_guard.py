@@ -1,12 +1,12 @@
 """Whether the clocks can be trusted, and the time by which leases are measured (contract 40).
 
-The wall clock can jump: it is set, or the machine was suspended. Each clock is compared with the
-monotonic clock, which no one sets. The reference clock is the database's on PostgreSQL, where all
-containers share it, and the wall clock on SQLite, which has one process.
+The wall clock can jump, when somebody sets it or the machine was suspended. Each clock is compared
+with the monotonic clock, which cannot be set. The reference clock is the database's on PostgreSQL,
+which all containers share, and the wall clock on SQLite, which has one process.
 
-The lease time is the monotonic clock plus the last trusted offset of the reference clock. A jump
-therefore never ends a lease early. A clock is trusted again when it is back where it was, or when
-it has stayed where it is until the longest lease is over.
+The lease time is the monotonic clock plus the last trusted offset of the reference clock. So a jump
+never ends a lease early. A clock is trusted again when it has jumped back, or when it has not
+jumped again for the length of the longest lease.
 """
 
 import logging
@@ -22,11 +22,11 @@ from vyrox.http.replay_window import WINDOW_S
 from vyrox.store.database import Database
 
 MAX_STEP_S: Final = 5.0
-"""A clock that moves by more than this against the monotonic clock has jumped. NTP corrects less
-without a step, and a lease is longer by much more than this."""
+"""A larger change against the monotonic clock is a jump. NTP makes smaller corrections without a
+step, and a lease is much longer than this."""
 
 MAX_APART_S: Final = 300.0
-"""The wall clock may differ from the database's by this much."""
+"""The largest difference between the wall clock and the database's."""
 
 
 class _Jump(msgspec.Struct):
@@ -42,15 +42,15 @@ class _Watched:
         is_known: Whether the clock was read at least once.
     """
 
-    def __init__(self, hold_s: float) -> None:
-        self._hold_s = hold_s
+    def __init__(self, distrust_s: float) -> None:
+        self._distrust_s = distrust_s
         self._jump: _Jump | None = None
         self.trusted = 0.0
         self.is_known = False
 
     @property
     def ahead_s(self) -> float:
-        """By how much the clock has jumped; 0 if it is trusted."""
+        """How far the clock has jumped; 0 if it is trusted."""
         return 0.0 if self._jump is None else self._jump.offset - self.trusted
 
     def observe(self, before: float, time: float, after: float) -> None:
@@ -63,7 +63,7 @@ class _Watched:
             self.trusted = _moved_into(self.trusted, low, high)
         elif self._jump is None or not _is_near(self._jump.offset, low, high):
             self._jump = _Jump((low + high) / 2, after)
-        elif after - self._jump.since >= self._hold_s:
+        elif after - self._jump.since >= self._distrust_s:
             self.trusted = _moved_into(self._jump.offset, low, high)
             self._jump = None
 
@@ -77,7 +77,7 @@ def _moved_into(offset: float, low: float, high: float) -> float:
 
 
 class ClockGuard:
-    """Compares the clocks; `probe` must be called often, and once before anything else."""
+    """Compares the clocks. `probe` must be called often, and before any other method."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ClockGuard:
         monotonic: Clock,
         longest_lease_s: float,
     ) -> None:
-        """`database` is the one that has a clock; None: leases are measured by the wall clock."""
+        """`database` is the reference clock. If it is None, the wall clock is."""
         self._database = database
         self._wall = wall
         self._monotonic = monotonic
@@ -99,7 +99,7 @@ class ClockGuard:
         """Read the clocks, and log what has changed.
 
         Raises:
-            UnavailableError: The database is away; its clock is taken to go on as before.
+            UnavailableError: The database is unavailable. Its clock keeps its last offset.
         """
         if self._database is not None:
             before = self._monotonic()
@@ -111,33 +111,33 @@ class ClockGuard:
         """Return if the clocks can be trusted.
 
         Raises:
-            UnavailableError: A clock has jumped, or the wall clock is not the database's.
+            UnavailableError: A clock has jumped, or the wall clock differs from the database's.
         """
         if reason := self._distrust():
             raise UnavailableError(reason)
 
     def lease_time(self) -> float:
-        """Return the present as Unix seconds, for leases and for what expires like them."""
+        """Return the present in Unix seconds, for leases and everything else that expires."""
         return self._monotonic() + self._shared.trusted
 
     def check_action(self, approved_at: float, lease_until: float) -> None:
         """Return if a changing call may still be sent to a vendor.
 
-        After the machine was suspended, an old approval must not be carried out.
+        An old approval must not be carried out after the machine was suspended.
 
         Args:
-            approved_at: As in the request, by the wall clock.
-            lease_until: The end of the lease that the call is covered by, in `lease_time`.
+            approved_at: From the request, in wall-clock time.
+            lease_until: The end of the attempt's lease, in `lease_time`.
 
         Raises:
-            VendorError: The approval or the lease is over.
+            VendorError: The approval or the lease has expired.
         """
         self._observe_own()
         if self._wall() > approved_at + WINDOW_S + self._longest_lease_s:
-            raise VendorError("the approval is too old by now; nothing was sent")
+            raise VendorError("the approval has expired; nothing was sent")
         ahead_s = max(0.0, self._own.ahead_s, self._shared.ahead_s)
         if self.lease_time() + ahead_s >= lease_until:
-            raise VendorError("the lease of the action is over; nothing was sent")
+            raise VendorError("the lease of the action has expired; nothing was sent")
 
     def _observe_own(self) -> None:
         before = self._monotonic()
@@ -145,7 +145,7 @@ class ClockGuard:
         self._own.observe(before, time, self._monotonic())
 
     def _distrust(self) -> str | None:
-        """Return why the clocks cannot be trusted, if they cannot; log it when that changes."""
+        """Return why the clocks cannot be trusted, or None. Log it when it changes."""
         self._observe_own()
         kind, reason = self._judge()
         if kind != self._logged:

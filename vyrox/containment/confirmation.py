@@ -1,13 +1,13 @@
-"""Look at the vendor for what became of an action, once it was sent (contract 37).
+"""Check at the vendor whether an action has succeeded, after it was sent (contract 37).
 
-What is still to be confirmed stands in the database since before the vendor was called, so it is
-looked for whatever crashed meanwhile, by whichever container comes first.
+The row of an action is stored before the vendor is called. So the action is checked even after a
+crash, by the first container that finds it due.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.clock import Clock
-from vyrox.containment import devices
-from vyrox.containment.devices import CONFIRM_FOR_S, DeviceLease, outcome_event
+from vyrox.containment import settlement
+from vyrox.containment.attempt import DeviceLease, Outcome
+from vyrox.containment.devices import CONFIRM_FOR_S
+from vyrox.containment.events import outcome_event
 from vyrox.containment.lease_limit import MAX_AHEAD_S, is_over_in_sql
 from vyrox.containment.responder import EdrClients
-from vyrox.edr.client import Deadline, Target
+from vyrox.edr.client import Deadline, Progress, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
 from vyrox.store.database import Database
@@ -29,18 +31,19 @@ from vyrox.store.tables import confirmations
 from vyrox.tenants.edr_credentials import EdrCredentials, list_credentials
 
 MAX_CONCURRENT_CHECKS: Final = 16
-"""Actions looked at together: a vendor limits the rate of calls."""
+"""Checks that run at the same time. A vendor limits the rate of calls."""
 
-CALL_DEADLINE_S: Final = 20.0
-"""For one look, all its calls together."""
+CHECK_DEADLINE_S: Final = 20.0
+"""For all calls of one check together."""
+
+CHECK_GRACE_S: Final = 5.0
+"""How long a vendor's client may run on after the deadline of a check."""
 
 CHECK_LEASE_S: Final = 60.0
-"""For so long one that is being looked at is nobody else's; longer than a look takes."""
+"""How long a pending check is reserved for one container. Longer than a check takes."""
 
 BACK_OFF_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Before the next look; then the last of these."""
-
-Found = Literal["confirmed", "failed", "outcome_unknown"]
+"""Times between two checks of an action. The last one repeats."""
 
 _c: Final = confirmations.c
 
@@ -58,7 +61,7 @@ class _Due(msgspec.Struct, frozen=True):
     until_at: float
     token: int
 
-    def held(self) -> DeviceLease:
+    def lease(self) -> DeviceLease:
         return DeviceLease(
             self.tenant_id, self.vendor, self.device_id, self.entry_hash, self.target, self.token
         )
@@ -69,12 +72,12 @@ _COLUMNS: Final = [_c[name] for name in _Due.__struct_fields__]
 
 class _Settled(msgspec.Struct, frozen=True):
     due: _Due
-    found: Found
+    outcome: Outcome
     reason: str | None
 
 
 class Confirmation:
-    """Looks for the effects of actions; `run` must be called often."""
+    """Checks actions at the vendors. `run` must be called often."""
 
     def __init__(
         self, database: Database, writer: ChainWriter, clients: EdrClients, clock: Clock
@@ -85,61 +88,64 @@ class Confirmation:
         self._clock = clock
 
     async def run(self) -> None:
-        """Look at those actions whose time has come, and write down what was found.
+        """Check each action that is due, and record its outcome.
 
         Raises:
-            UnavailableError: The database is away; nothing is forgotten.
+            UnavailableError: The database is unavailable; the actions are checked later.
         """
         now = self._clock()
-        if not await self._database.read(_any_due, now):
+        if not await self._database.read(_is_any_due, now):
             return
-        due = await self._database.write(_take_due, now)
-        looks = await asyncio.gather(*(self._look(each) for each in due), return_exceptions=True)
-        for failure in looks:
-            if failure is not None:
-                raise failure
+        due = await self._database.write(_reserve_due, now)
+        results = await asyncio.gather(*map(self._check, due), return_exceptions=True)
+        for error in results:
+            if error is not None:
+                raise error
 
-    async def _look(self, due: _Due) -> None:
-        reason: str | None = None
-        try:
-            progress = await self._read_progress(due)
-        except (VendorError, TimeoutError) as exc:
-            progress, reason = "pending", str(exc) or "no answer in time"
-        except Exception as exc:  # noqa: BLE001  (logged with its traceback, and tried again)
-            log.event("confirmation.failed", logging.ERROR, tenant=due.tenant_id)
-            progress, reason = "pending", f"{type(exc).__name__} in the client"
+    async def _check(self, due: _Due) -> None:
+        progress, reason = await self._try_to_read_progress(due)
         match progress:
             case "reached":
                 await self._settle(due, "confirmed", None)
             case "failed":
-                await self._settle(due, "failed", "the vendor has the device in another state")
+                await self._settle(due, "failed", "the vendor reports another state of the device")
             case "pending" if self._clock() >= due.until_at:
                 await self._settle(
                     due, "outcome_unknown", f"not confirmed in time: {reason or 'still pending'}"
                 )
             case "pending":
                 wait_s = BACK_OFF_S[min(due.attempts, len(BACK_OFF_S) - 1)]
-                await self._database.write(_look_again, due, self._clock() + wait_s)
+                await self._database.write(_check_again, due, self._clock() + wait_s)
 
-    async def _read_progress(self, due: _Due) -> Literal["pending", "reached", "failed"]:
+    async def _try_to_read_progress(self, due: _Due) -> tuple[Progress, str | None]:
+        """Return the progress, and why it could not be read. Then it is `pending`."""
+        try:
+            return await self._read_progress(due), None
+        except (VendorError, TimeoutError) as exc:
+            return "pending", str(exc) or "no response in time"
+        except Exception as exc:  # noqa: BLE001  (logged with its traceback, and tried again)
+            log.event("confirmation.failed", logging.ERROR, tenant=due.tenant_id)
+            return "pending", f"{type(exc).__name__} in the client"
+
+    async def _read_progress(self, due: _Due) -> Progress:
         stored = await self._database.read(_credentials, due)
         if stored is None:
             raise VendorError("the tenant has no credentials for the vendor any more")
         client = self._clients.client(stored)
-        async with asyncio.timeout(CALL_DEADLINE_S + 5):
+        async with asyncio.timeout(CHECK_DEADLINE_S + CHECK_GRACE_S):
             return await client.read_progress(
-                due.device_id, due.target, due.reference, Deadline(CALL_DEADLINE_S)
+                due.device_id, due.target, due.reference, Deadline(CHECK_DEADLINE_S)
             )
 
-    async def _settle(self, due: _Due, found: Found, reason: str | None) -> None:
+    async def _settle(self, due: _Due, outcome: Outcome, reason: str | None) -> None:
         committed = await self._writer.commit(
-            settle, _Settled(due, found, reason), owner=due.tenant_id
+            settle, _Settled(due, outcome, reason), owner=due.tenant_id
         )
         if not committed.result:
             return
         log.event(
-            f"execute.{found}",
-            logging.INFO if found == "confirmed" else logging.ERROR,
+            f"execute.{outcome}",
+            logging.INFO if outcome == "confirmed" else logging.ERROR,
             tenant=due.tenant_id,
             device=due.device_id,
             entry=due.entry_hash,
@@ -148,9 +154,10 @@ class Confirmation:
 
 
 def settle(connection: Connection, settled: Sequence[_Settled]) -> list[WorkResult[bool]]:
-    """Write down what was found of each action, and look for it no longer; False where it is not.
+    """Record the outcome of each action, with its event, and stop checking it.
 
-    A later action stands before it, or it was told already.
+    The result is False, and nothing is recorded, if the action is settled already, or if a later
+    action on the device has become pending.
     """
     lock(connection, "containments")
     return [_settle(connection, each) for each in settled]
@@ -158,65 +165,62 @@ def settle(connection: Connection, settled: Sequence[_Settled]) -> list[WorkResu
 
 def _settle(connection: Connection, settled: _Settled) -> WorkResult[bool]:
     due = settled.due
-    mine = sa.select(_c.is_sent, _c.reference).where(
-        _c.entry_hash == due.entry_hash, devices.is_latest()
+    query = sa.select(_c.is_sent, _c.reference).where(
+        _c.entry_hash == due.entry_hash, settlement.is_latest()
     )
-    row = connection.execute(mine).first()
+    row = connection.execute(query).first()
     if row is None:
         return WorkResult(False)
-    match settled.found:
-        case "confirmed":
-            devices.confirm(connection, due.held(), is_sent=row.is_sent, reference=row.reference)
-        case "outcome_unknown":
-            devices.stop_checking(
-                connection, due.held(), is_sent=row.is_sent, reference=row.reference
-            )
-        case "failed":
-            devices.fail(connection, due.entry_hash)
-    told = outcome_event(
+    if settled.outcome == "failed":
+        settlement.fail(connection, due.entry_hash)
+    else:
+        is_confirmed = settled.outcome == "confirmed"
+        end = settlement.confirm if is_confirmed else settlement.stop_checking
+        end(connection, due.lease(), is_sent=row.is_sent, reference=row.reference)
+    draft = outcome_event(
         due.tenant_id,
         None,
         due.execution.decode(),
         due.entry_hash,
-        settled.found,
+        settled.outcome,
         settled.reason,
     )
-    return WorkResult(True, (told,))
+    return WorkResult(True, (draft,))
 
 
-def _any_due(connection: Connection, now: float) -> bool:
+def _is_any_due(connection: Connection, now: float) -> bool:
     query = sa.select(sa.literal(1)).where(_is_due(now)).limit(1)
     return connection.execute(query).first() is not None
 
 
 def _is_due(now: float) -> sa.ColumnElement[bool]:
-    return sa.and_(is_over_in_sql(_c.next_at, now), devices.is_latest())
+    return sa.and_(is_over_in_sql(_c.next_at, now), settlement.is_latest())
 
 
 def _bounded(due: _Due, now: float) -> _Due:
-    """Return `due`; if a wrong clock has stored it, the checks stop CONFIRM_FOR_S from now."""
+    """Return `due`. If a wrong clock has stored it, its checks stop CONFIRM_FOR_S from now."""
     if due.until_at <= now + MAX_AHEAD_S + CONFIRM_FOR_S:
         return due
     return msgspec.structs.replace(due, until_at=now + CONFIRM_FOR_S)
 
 
-def _take_due(connection: Connection, now: float) -> list[_Due]:
+def _reserve_due(connection: Connection, now: float) -> list[_Due]:
+    """Return actions that are due, reserved for this container for CHECK_LEASE_S."""
     lock(connection, "containments")
-    query = (
-        sa.select(*_COLUMNS).where(_is_due(now)).order_by(_c.next_at).limit(MAX_CONCURRENT_CHECKS)
-    )
-    due = [_bounded(_Due(*row), now) for row in connection.execute(query)]
+    query = sa.select(*_COLUMNS).where(_is_due(now)).order_by(_c.next_at)
+    rows = connection.execute(query.limit(MAX_CONCURRENT_CHECKS))
+    due = [_bounded(_Due(*row), now) for row in rows]
     for each in due:
-        _put_off(connection, each, now + CHECK_LEASE_S)
+        _postpone(connection, each, now + CHECK_LEASE_S)
     return due
 
 
-def _look_again(connection: Connection, due: _Due, next_at: float) -> None:
+def _check_again(connection: Connection, due: _Due, next_at: float) -> None:
     lock(connection, "containments")
-    _put_off(connection, due, min(next_at, due.until_at))
+    _postpone(connection, due, min(next_at, due.until_at))
 
 
-def _put_off(connection: Connection, due: _Due, next_at: float) -> None:
+def _postpone(connection: Connection, due: _Due, next_at: float) -> None:
     connection.execute(
         confirmations.update()
         .where(_c.entry_hash == due.entry_hash)

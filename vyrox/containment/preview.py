@@ -1,11 +1,12 @@
-"""Which device a containment would reach, without a change anywhere (contract 43)."""
+"""Which device a containment would affect. Nothing is changed (contract 43)."""
 
 from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.containment.admission import Known, NotSupported, Refused, admit, know
+from vyrox.containment.admission import NotSupported, Refused, admit, find_known
+from vyrox.containment.attempt import Known
 from vyrox.containment.responder import EdrClients, Responder, find_responders
 from vyrox.edr.client import Deadline, VendorClient
 from vyrox.errors import OperatorError
@@ -17,13 +18,13 @@ State = Literal["contained", "not contained", "cannot be told"]
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What the vendor and Vyrox know about a containment that was not asked for yet.
+    """What the vendor and Vyrox know about a containment that was not requested yet.
 
     Attributes:
-        device_id: The device that the request's `host` is, as the vendor says now.
-        state: As the vendor shows it now; a change in progress cannot be told from its end.
+        device_id: The device that the request's `host` names at the vendor now.
+        state: As the vendor reports it now. A change in progress looks like a finished one.
         refused_by: The rule that would refuse the request, or None.
-        alert_known: See Known, as for the members that follow.
+        alert_known: See Known, also for the attributes that follow.
     """
 
     vendor: EdrVendor
@@ -46,25 +47,25 @@ async def preview(
     now: float,
     deadline: Deadline,
 ) -> Preview:
-    """Read at the vendor and in the database what `request` would come to; write nothing.
+    """Read from the vendor and the database what `request` would do; write nothing.
 
     Raises:
         OperatorError: The tenant has no credentials for the vendor.
-        VendorError: The vendor refused, or did not say which device it is.
+        VendorError: The vendor refused the request, or did not name one device.
     """
-    who = await database.read(_who_acts, request)
-    if who.vendor is None or who.credentials is None:
+    responder = await database.read(_find_responder, request)
+    if responder.vendor is None or responder.credentials is None:
         raise OperatorError(
-            f"{request.tenant_id} has no credentials for {who.vendor or 'just one vendor'}; "
+            f"{request.tenant_id} has no credentials for {responder.vendor or 'just one vendor'}; "
             "see: vyrox tenant edr list"
         )
-    client = clients.client(who.credentials)
-    known_id = None if who.alert is None else who.alert.device_id
+    client = clients.client(responder.credentials)
+    known_id = None if responder.alert is None else responder.alert.device_id
     device = await client.find_device(request.host, deadline, known_id)
     state = await _read_state(client, device.id, deadline)
     refused_by, known = await database.read(_decide, request, device, now)
     return Preview(
-        vendor=who.vendor,
+        vendor=responder.vendor,
         device_id=device.id,
         hostname=device.hostname,
         tags=device.tags,
@@ -78,9 +79,9 @@ async def preview(
     )
 
 
-def _who_acts(connection: Connection, request: ContainmentRequest) -> Responder:
-    [who] = find_responders(connection, [request])
-    return who
+def _find_responder(connection: Connection, request: ContainmentRequest) -> Responder:
+    [responder] = find_responders(connection, [request])
+    return responder
 
 
 async def _read_state(client: VendorClient, device_id: str, deadline: Deadline) -> State:
@@ -93,10 +94,10 @@ async def _read_state(client: VendorClient, device_id: str, deadline: Deadline) 
 def _decide(
     connection: Connection, request: ContainmentRequest, device: Device, now: float
 ) -> tuple[str | None, Known]:
-    who = _who_acts(connection, request)
+    responder = _find_responder(connection, request)
     rails = GuardRails(connection, [request.tenant_id], now)
-    known = know(rails, request, who)
-    admitted = admit(connection, rails, request, who, device, dry_run=False)
+    known = find_known(rails, request, responder)
+    admitted = admit(connection, rails, request, responder, device, dry_run=False)
     match admitted:
         case NotSupported():
             return "the vendor cannot do this action", known

@@ -1,22 +1,22 @@
-"""What is left of a tenant that was removed at a vendor (contract 35)."""
+"""What is left of a tenant after its row for a vendor was disabled (contract 35)."""
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.containment import devices
+from vyrox.containment.contained import list_contained
 from vyrox.models import Vendor
 from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
 from vyrox.tenants import records
 
 
 class Remains(msgspec.Struct, frozen=True):
-    """What is left of a tenant whose row for one vendor was disabled.
+    """What is left of a tenant.
 
     Attributes:
-        vendors: At which it is still onboarded.
-        contained: (vendor, device id, host name) of what Vyrox has contained, or may have.
-        edr_vendors: At which it has credentials.
+        vendors: Those at which it is still onboarded.
+        contained: (vendor, device id, host name) of each device that Vyrox may have contained.
+        edr_vendors: Those for which it has credentials.
         unfinished: Alerts that no consumer has finished.
         quarantined: Payloads in quarantine that were not replayed.
     """
@@ -52,7 +52,7 @@ def list_remains(connection: Connection, tenant_id: str) -> Remains:
     a, q, e, t = alerts.c, quarantine.c, edr_credentials.c, tenant_credentials.c
     return Remains(
         vendors=texts(t.vendor, t.tenant_id == tenant_id, t.disabled_at.is_(None)),
-        contained=tuple(devices.list_contained(connection, tenant_id)),
+        contained=tuple(list_contained(connection, tenant_id)),
         edr_vendors=texts(e.vendor, e.tenant_id == tenant_id),
         unfinished=count(alerts, a.tenant_id == tenant_id, a.finished_at.is_(None)),
         quarantined=count(quarantine, q.tenant_id == tenant_id, q.replayed_at.is_(None)),

@@ -1,4 +1,4 @@
-"""Which vendor acts on a request, and the client that acts (contract 25 and 38)."""
+"""Which vendor acts on a request, and the client for it (contract 25 and 38)."""
 
 import logging
 from collections import defaultdict
@@ -20,7 +20,8 @@ from vyrox.store.tables import alerts, edr_credentials
 from vyrox.tenants.edr_credentials import EdrCredentials
 
 MakeClient = Callable[[Credentials], VendorClient]
-"""Raises VendorError where the credentials are incomplete, or must not be sent to the base URL."""
+"""Raises VendorError if the credentials are incomplete, or must not be sent to the base URL."""
+
 _ALERTS: Final = sa.select(alerts.c.id, alerts.c.tenant_id, alerts.c.alert).where(
     alerts.c.id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -31,7 +32,7 @@ _decoder: Final = msgspec.json.Decoder(NormalizedAlert)
 
 
 class Responder(msgspec.Struct, frozen=True):
-    """Who acts on a request. None where nobody is known, or nothing is."""
+    """The vendor that acts on a request, with the alert and the credentials, as far as known."""
 
     vendor: EdrVendor | None = None
     alert: NormalizedAlert | None = None
@@ -41,12 +42,12 @@ class Responder(msgspec.Struct, frozen=True):
 def find_responders(
     connection: Connection, requests: Sequence[ContainmentRequest]
 ) -> list[Responder]:
-    """Return who acts on each request, in order.
+    """Return the responder of each request, in order.
 
-    That is the vendor from which the alert came that the request names, else the tenant's only
-    vendor with credentials, else nobody.
+    The vendor is the source of the request's alert. If that is unknown, it is the tenant's only
+    vendor with credentials, or None.
     """
-    # PostgreSQL's text cannot hold the NUL that a request's alert id may; no alert has one.
+    # An alert id in a request may contain a NUL, which PostgreSQL's text cannot store.
     ids = {request.alert_id for request in requests if "\0" not in request.alert_id}
     found = connection.execute(_ALERTS, {"ids": sorted(ids)}) if ids else ()
     alert_of = {(row.tenant_id, row.id): row.alert for row in found}
@@ -74,7 +75,7 @@ def _responder(encoded: bytes | None, stored: dict[EdrVendor, EdrCredentials]) -
 
 
 class EdrClients:
-    """A client for each tenant and vendor: it keeps its token between actions."""
+    """One client for each tenant and vendor. A client keeps its token between actions."""
 
     def __init__(self, vault: MultiFernet, make_client: MakeClient) -> None:
         self._vault = vault
@@ -82,11 +83,11 @@ class EdrClients:
         self._clients: dict[tuple[str, EdrVendor], tuple[str, VendorClient]] = {}
 
     def client(self, stored: EdrCredentials) -> VendorClient:
-        """Return the client that acts with `stored`.
+        """Return the client for `stored`.
 
         Raises:
-            VendorError: The secret cannot be decrypted, the credentials are incomplete, or must not
-                be sent to the base URL.
+            VendorError: The secret cannot be decrypted, or the credentials are incomplete, or they
+                must not be sent to the base URL.
         """
         key = (stored.tenant_id, stored.vendor)
         version, client = self._clients.get(key, (None, None))
@@ -116,9 +117,13 @@ class EdrClients:
                 self._vault, stored.secret, stored.tenant_id, stored.vendor, "vendor"
             ).decode()
         except MisplacedSecretError as exc:
-            raise VendorError("the stored secret is of another tenant, vendor or kind") from exc
+            raise VendorError(
+                "the stored secret belongs to another tenant, vendor or kind: set it again"
+            ) from exc
         except InvalidToken as exc:
-            raise VendorError("the key that encrypted the vendor's secret is gone") from exc
+            raise VendorError(
+                "no key decrypts the vendor's secret: restore the key or set the secret again"
+            ) from exc
 
     def _make(self, stored: EdrCredentials) -> VendorClient:
         secret = self._decrypt(stored)
