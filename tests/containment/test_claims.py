@@ -57,13 +57,13 @@ def attempt(
     *,
     dry_run: bool = False,
 ) -> Attempt:
-    """Return an attempt of an owner of its own."""
+    """Return an attempt with a new owner."""
     number = next(_owners)
     return Attempt(request, f"owner-{number}", f"trace-{number}", dry_run, LEASE_S, now)
 
 
 async def claim(writer: ChainWriter, wanted: Attempt) -> tuple[ClaimResult, str]:
-    """Return what came of the claim, and the hash of its entry, which is "" where there is none."""
+    """Return the result of the claim and the hash of its entry, or "" if there is no entry."""
     committed = await writer.commit(claims.claim, wanted)
     hashes = [r.hash for r in committed.receipts if r.stream == "actions"]
     assert len(hashes) == isinstance(committed.result, Claimed)
@@ -76,7 +76,7 @@ async def claim(writer: ChainWriter, wanted: Attempt) -> tuple[ClaimResult, str]
 async def claimed(
     writer: ChainWriter, request: ContainmentRequest = REQUEST, now: float = NOW
 ) -> tuple[Attempt, str]:
-    """Claim `request`, which nobody else must hold; return the attempt and its entry's hash."""
+    """Claim `request`, which must be free. Return the attempt and the hash of its entry."""
     wanted = attempt(request, now)
     result, entry_hash = await claim(writer, wanted)
     assert result == Claimed()
@@ -86,18 +86,18 @@ async def claimed(
 async def record(
     writer: ChainWriter, mine: tuple[Attempt, str | None], outcome: Outcome, now: float = NOW + 1
 ) -> bool:
-    answer = AttemptResult(mine[0], mine[1], outcome, now, f"reason of {mine[0].owner}")
-    return (await writer.commit(claims.record, answer)).result
+    result = AttemptResult(mine[0], mine[1], outcome, now, f"reason of {mine[0].owner}")
+    return (await writer.commit(claims.record, result)).result
 
 
 async def result_at(writer: ChainWriter, request: ContainmentRequest, now: float) -> ClaimResult:
-    """Return what a claim at `now` comes to."""
+    """Return the result of a claim at `now`."""
     return (await claim(writer, attempt(request, now)))[0]
 
 
-def outcomes(told: Sequence[Entry]) -> list[tuple[object, object]]:
+def outcomes(recorded: Sequence[Entry]) -> list[tuple[object, object]]:
     """Return (hash of the entry, outcome) of each outcome event."""
-    return [(entry["entry"], entry["outcome"]) for entry in told]
+    return [(entry["entry"], entry["outcome"]) for entry in recorded]
 
 
 def owners(connection: Connection) -> dict[bytes, str]:
@@ -143,7 +143,7 @@ SOMETHING_ELSE = {
 
 
 @pytest.mark.parametrize("outcome", [None, "confirmed", "outcome_unknown"])
-async def test_claim_id_that_stands_for_something_else_is_reused_contract_21(
+async def test_claim_id_of_another_request_is_reused_contract_21(
     database: Database, outcome: Outcome | None
 ) -> None:
     first = KILL if outcome == "outcome_unknown" else REQUEST
@@ -158,7 +158,7 @@ async def test_claim_id_that_stands_for_something_else_is_reused_contract_21(
     assert await entries(database, "other-corp") == []
 
 
-async def test_claim_fields_are_never_taken_for_each_other_contract_21(
+async def test_claim_fields_are_never_confused_contract_21(
     database: Database,
 ) -> None:
     shifted = msgspec.structs.replace(REQUEST, alert_id="alt_abc123HOST", host="_ISOLATION")
@@ -167,15 +167,15 @@ async def test_claim_fields_are_never_taken_for_each_other_contract_21(
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-async def test_claim_signed_anew_is_replayed_with_the_first_dry_run_contract_21_and_24(
+async def test_claim_signed_again_is_replayed_with_the_first_dry_run_contract_21_and_24(
     database: Database, dry_run: bool
 ) -> None:
     async with running_writer(database) as writer:
         first = attempt(dry_run=dry_run)
         _, entry_hash = await claim(writer, first)
         assert await record(writer, (first, entry_hash), "dry_run" if dry_run else "confirmed")
-        anew = msgspec.structs.replace(REQUEST, approved_by="joe", approved_at=int(NOW) + 400)
-        again = attempt(anew, NOW + 400, dry_run=not dry_run)
+        resigned = msgspec.structs.replace(REQUEST, approved_by="joe", approved_at=int(NOW) + 400)
+        again = attempt(resigned, NOW + 400, dry_run=not dry_run)
         assert await claim(writer, again) == (Replayed(dry_run), "")
     assert len(await entries(database)) == 1
 
@@ -206,19 +206,19 @@ async def test_claim_of_what_the_vendor_cannot_do_writes_nothing_contract_25(
 
 
 @pytest.mark.parametrize("request_", [REQUEST, KILL])
-async def test_record_failed_releases_the_claim_and_tells_why_contract_27(
+async def test_record_failed_releases_the_claim_and_records_why_contract_27(
     database: Database, request_: ContainmentRequest
 ) -> None:
     async with running_writer(database) as writer:
         mine = await claimed(writer, request_)
         assert await record(writer, mine, "failed")
         assert await result_at(writer, request_, NOW + 1) == Claimed()
-    [told] = await events(database)
-    assert told["kind"] == "execute.outcome"
-    assert told["request_id"] == mine[0].trace_id
-    assert told["execution"] == request_.request_id
-    assert (told["entry"], told["outcome"]) == (mine[1], "failed")
-    assert told["reason"] == f"reason of {mine[0].owner}"
+    [recorded] = await events(database)
+    assert recorded["kind"] == "execute.outcome"
+    assert recorded["request_id"] == mine[0].trace_id
+    assert recorded["execution"] == request_.request_id
+    assert (recorded["entry"], recorded["outcome"]) == (mine[1], "failed")
+    assert recorded["reason"] == f"reason of {mine[0].owner}"
     assert len(await entries(database)) == 2
 
 
@@ -244,13 +244,13 @@ async def test_record_unknown_keeps_a_kill_for_600_s_contract_22(database: Datab
     assert outcomes(await events(database)) == [(mine[1], "outcome_unknown")]
 
 
-@pytest.mark.parametrize("given_up", [True, False])
+@pytest.mark.parametrize("lapsed_first", [True, False])
 async def test_claim_after_a_crash_may_act_again_when_the_lease_is_over_contract_22(
-    database: Database, given_up: bool
+    database: Database, lapsed_first: bool
 ) -> None:
     async with running_writer(database) as writer:
         _, entry_hash = await claimed(writer)
-        if given_up:
+        if lapsed_first:
             await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)
         assert await result_at(writer, REQUEST, NOW + LEASE_S) == Claimed()
         assert (await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)).result == 0
@@ -258,13 +258,13 @@ async def test_claim_after_a_crash_may_act_again_when_the_lease_is_over_contract
     assert len(await entries(database)) == 2
 
 
-@pytest.mark.parametrize("given_up", [True, False])
+@pytest.mark.parametrize("lapsed_first", [True, False])
 async def test_claim_of_a_kill_after_a_crash_is_refused_for_600_s_more_contract_22(
-    database: Database, given_up: bool
+    database: Database, lapsed_first: bool
 ) -> None:
     async with running_writer(database) as writer:
         _, entry_hash = await claimed(writer, KILL)
-        if given_up:
+        if lapsed_first:
             await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)
         last = NOW + LEASE_S + RESULT_KEPT_S
         assert await result_at(writer, KILL, last - 0.001) == InFlight()
@@ -291,7 +291,9 @@ async def test_record_by_one_whose_lease_was_too_short_changes_nothing_contract_
     ]
 
 
-async def test_record_by_one_who_was_given_up_corrects_it_contract_22(database: Database) -> None:
+async def test_record_after_the_claim_became_unknown_corrects_it_contract_22(
+    database: Database,
+) -> None:
     async with running_writer(database) as writer:
         slow = await claimed(writer, KILL)
         await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S)
@@ -303,7 +305,7 @@ async def test_record_by_one_who_was_given_up_corrects_it_contract_22(database: 
     ]
 
 
-async def test_record_again_after_a_commit_that_was_not_seen_tells_it_once(
+async def test_record_again_after_a_commit_that_was_not_seen_writes_one_event(
     database: Database,
 ) -> None:
     async with running_writer(database) as writer:
@@ -326,7 +328,7 @@ async def test_record_of_a_claim_whose_commit_was_not_seen_releases_it_if_it_is_
     assert outcomes(await events(database)) == [(entry_hash, "failed")]
 
 
-async def test_mark_lapsed_unknown_tells_of_each_orphan_once_contract_22(
+async def test_mark_lapsed_unknown_writes_one_event_for_each_orphan_contract_22(
     database: Database,
 ) -> None:
     requests = [
@@ -334,29 +336,29 @@ async def test_mark_lapsed_unknown_tells_of_each_orphan_once_contract_22(
         for number in range(6)
     ]
     async with running_writer(database) as writer:
-        held = [await claimed(writer, request) for request in requests]
-        await record(writer, held[0], "confirmed")
-        await record(writer, held[1], "failed")
+        claims_ = [await claimed(writer, request) for request in requests]
+        await record(writer, claims_[0], "confirmed")
+        await record(writer, claims_[1], "failed")
         live = await claimed(writer, now=NOW + 1)
-        given_up = await asyncio.gather(
+        lapsed_first = await asyncio.gather(
             *(writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S) for _ in range(3))
         )
-        assert sum(committed.result for committed in given_up) == 4
+        assert sum(committed.result for committed in lapsed_first) == 4
         assert (await writer.commit(claims.mark_lapsed_unknown, NOW + LEASE_S + 0.5)).result == 0
         assert await record(writer, live, "confirmed")
     for tenant in range(2):
-        told = await events(database, f"tenant-{tenant}")
-        unknown = [entry for entry in told if entry["outcome"] == "outcome_unknown"]
+        recorded = await events(database, f"tenant-{tenant}")
+        unknown = [entry for entry in recorded if entry["outcome"] == "outcome_unknown"]
         assert Counter((entry["execution"], entry["entry"]) for entry in unknown) == Counter(
             (mine.request.request_id, entry_hash)
-            for number, (mine, entry_hash) in enumerate(held)
+            for number, (mine, entry_hash) in enumerate(claims_)
             if number >= 2 and number % 2 == tenant
         )
         assert {entry["request_id"] for entry in unknown} == {None}
         assert {(entry["alert_id"], entry["force"]) for entry in unknown} == {("alt_abc123", False)}
 
 
-async def test_delete_expired_forgets_what_stands_for_nothing_any_more(
+async def test_delete_expired_deletes_claims_that_no_retry_needs(
     database: Database,
 ) -> None:
     requests = [msgspec.structs.replace(KILL, request_id=name) for name in "abc"]
@@ -368,7 +370,7 @@ async def test_delete_expired_forgets_what_stands_for_nothing_any_more(
             (NOW + 10 + RESULT_KEPT_S - 0.001, {b"a", b"b", b"c"}),
             (NOW + 10 + RESULT_KEPT_S, {b"b", b"c"}),
             (NOW + 20 + RESULT_KEPT_S, {b"c"}),
-            # Nobody has told yet what became of it.
+            # Its outcome is not an event yet.
             (NOW + LEASE_S + RESULT_KEPT_S, {b"c"}),
         ):
             before = await database.read(owners)
@@ -402,8 +404,8 @@ async def test_claim_hostile_request_id_is_stored_as_data_contract_20(database: 
             assert await result_at(writer, request, NOW) == InFlight(), name
             assert await record(writer, mine, "confirmed")
             assert await result_at(writer, request, NOW + 2) == Replayed(False), name
-    told = [entry["execution"] for entry in await events(database)]
-    assert told == list(HOSTILE_IDS.values())
+    recorded = [entry["execution"] for entry in await events(database)]
+    assert recorded == list(HOSTILE_IDS.values())
 
 
 async def test_claim_same_ids_in_two_containers_in_different_orders_each_once_contract_19(
@@ -428,7 +430,7 @@ async def test_claim_same_ids_in_two_containers_in_different_orders_each_once_co
 async def test_claim_and_record_across_two_containers_never_deadlock(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    """Each container records its own claims while it is asked to repeat those of the other."""
+    """Each container records its claims while it gets retries of the other container's claims."""
     url = await new_postgres_database(postgres)
     async with (
         open_database(url, data_dir) as one,
@@ -445,9 +447,9 @@ async def test_claim_and_record_across_two_containers_never_deadlock(
             mine = [await asyncio.gather(*(claimed(first, r, now) for r in requests[::2]))]
             mine += [await asyncio.gather(*(claimed(second, r, now) for r in requests[1::2]))]
             await asyncio.gather(
-                *(record(first, held, "confirmed") for held in mine[0]),
+                *(record(first, each, "confirmed") for each in mine[0]),
                 *(claim(first, attempt(request, now)) for request in requests[1::2]),
-                *(record(second, held, "failed") for held in reversed(mine[1])),
+                *(record(second, each, "failed") for each in reversed(mine[1])),
                 *(claim(second, attempt(request, now)) for request in requests[::2]),
                 first.commit(claims.mark_lapsed_unknown, now),
                 one.write(claims.delete_expired, now),
@@ -457,7 +459,7 @@ async def test_claim_and_record_across_two_containers_never_deadlock(
 
 @dataclass
 class Known:
-    """What the model knows of a request_id."""
+    """The state of a request_id in the model."""
 
     attempt: Attempt
     entry_hash: str
@@ -479,10 +481,10 @@ REQUESTS = st.builds(
 
 
 class ClaimsMachine(RuleBasedStateMachine):
-    """Attempts at a few containments, whose owners die, are slow, or end as they should.
+    """Attempts at a few containments. Their owners die, are slow, or end normally.
 
-    The model is a dictionary. Beyond it: no two attempts at one request_id are ever alive at once,
-    each attempt that got its claim has one entry, and each outcome is told as it was.
+    The model is a dictionary. Also checked: two attempts at one request_id are never alive at the
+    same time, each attempt with a claim has one entry, and each outcome is one event.
     """
 
     def __init__(self, runner: asyncio.Runner, database: Database) -> None:
@@ -493,7 +495,7 @@ class ClaimsMachine(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.attempts: list[tuple[Attempt, str]] = []
         self.alive: list[Attempt] = []
-        self.told: list[tuple[object, object]] = []
+        self.recorded: list[tuple[object, object]] = []
 
     @initialize()
     def begin(self) -> None:
@@ -536,7 +538,7 @@ class ClaimsMachine(RuleBasedStateMachine):
             return
         before = self.known.get(request.request_id)
         if before is not None and before.state == "in_flight":
-            self.told.append((before.entry_hash, "outcome_unknown"))
+            self.recorded.append((before.entry_hash, "outcome_unknown"))
         lease_until = self.now + LEASE_S
         self.known[request.request_id] = Known(
             wanted, entry_hash, "in_flight", lease_until, lease_until + RESULT_KEPT_S
@@ -554,7 +556,7 @@ class ClaimsMachine(RuleBasedStateMachine):
             async with running_writer(self.database) as writer:
                 return await record(writer, (mine, entry_hash), outcome, self.now)
 
-        # The latest first, for those of the past are stale.
+        # The latest first, because the earlier ones are stale.
         mine, entry_hash = data.draw(st.sampled_from(self.attempts[::-1]))
         request_id = mine.request.request_id
         known = self.known.get(request_id)
@@ -562,9 +564,9 @@ class ClaimsMachine(RuleBasedStateMachine):
         assert self.runner.run(act()) == is_owner
         self.alive = [each for each in self.alive if each.owner != mine.owner]
         if known is None or not is_owner:
-            self.told.append((entry_hash, outcome))
+            self.recorded.append((entry_hash, outcome))
         elif known.state != "done":
-            self.told.append((entry_hash, outcome))
+            self.recorded.append((entry_hash, outcome))
             kill = mine.request.action_type == "PROCESS_KILL"
             if outcome == "failed" or (outcome == "outcome_unknown" and not kill):
                 del self.known[request_id]
@@ -586,7 +588,7 @@ class ClaimsMachine(RuleBasedStateMachine):
         assert self.runner.run(act()) == len(lapsed)
         for known in lapsed:
             known.state = "unknown"
-            self.told.append((known.entry_hash, "outcome_unknown"))
+            self.recorded.append((known.entry_hash, "outcome_unknown"))
 
     @rule()
     def delete_expired(self) -> None:
@@ -618,8 +620,8 @@ class ClaimsMachine(RuleBasedStateMachine):
         async def act() -> None:
             hashes = [entry["hash"] for entry in await entries(self.database, self.tenant_id)]
             assert hashes == [entry_hash for _, entry_hash in self.attempts]
-            told = outcomes(await events(self.database, self.tenant_id))
-            assert Counter(told) == Counter(self.told)
+            recorded = outcomes(await events(self.database, self.tenant_id))
+            assert Counter(recorded) == Counter(self.recorded)
             rows = await self.database.read(owners)
             assert rows == {
                 request_id.encode(): known.attempt.owner for request_id, known in self.known.items()
@@ -644,5 +646,5 @@ def run_machine(database_url: str | None, data_dir: Path) -> None:
 async def test_claims_agree_with_their_model_contract_22(
     database_url: str | None, data_dir: Path
 ) -> None:
-    # In a thread, because hypothesis is not asynchronous: its steps run a loop of their own there.
+    # In a thread, because hypothesis is not asynchronous: its steps run an event loop there.
     await asyncio.to_thread(run_machine, database_url, data_dir)

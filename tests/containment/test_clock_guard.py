@@ -1,4 +1,4 @@
-"""Clocks that jump: what is trusted, and for how long not (contract 40)."""
+"""Clocks that jump, and when they are trusted again (contract 40)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ async def postgres_database(postgres: Postgres, data_dir: Path) -> AsyncIterator
 
 
 class Clocks:
-    """A guard whose clocks are set by the test."""
+    """A guard, and its clocks, which the test sets."""
 
     def __init__(self, database: Database | None = None) -> None:
         self.wall = Clock(NOW)
@@ -69,7 +69,7 @@ def test_check_trusts_a_clock_that_is_back_where_it_was_at_once_contract_40() ->
     assert clocks.is_trusted()
 
 
-def test_check_waits_anew_after_another_jump_contract_40() -> None:
+def test_check_waits_again_after_another_jump_contract_40() -> None:
     clocks = Clocks()
     for jump_s in (90.0, 700.0, -3600.0):
         clocks.wall.now += jump_s
@@ -98,7 +98,7 @@ def test_lease_time_goes_on_evenly_through_a_jump_contract_40() -> None:
     assert clocks.guard.lease_time() == pytest.approx(NOW + 3, abs=0.001)
 
 
-def test_check_action_lets_a_call_through_until_its_lease_is_over_contract_40() -> None:
+def test_check_action_allows_a_call_until_its_lease_expires_contract_40() -> None:
     clocks = Clocks()
     clocks.pass_s(LEASE_S - 0.1)
     clocks.guard.check_action(NOW, NOW + LEASE_S)
@@ -108,7 +108,7 @@ def test_check_action_lets_a_call_through_until_its_lease_is_over_contract_40() 
 
 
 def test_check_action_after_a_suspend_sends_nothing_contract_40() -> None:
-    """The monotonic clock has stood still; the wall clock is right."""
+    """The monotonic clock has stopped during the suspend; the wall clock is right."""
     clocks = Clocks()
     clocks.wall.now += LEASE_S
     with pytest.raises(VendorError, match=r"lease .* nothing was sent"):
@@ -129,7 +129,7 @@ async def test_database_is_the_clock_of_leases_on_postgresql_contract_40(
         await clocks.guard.probe()
         assert clocks.is_trusted()
         assert clocks.guard.lease_time() - right.wall.now == pytest.approx(0, abs=60)
-    # Its own clock may jump as it will.
+    # A jump of its wall clock does not change the lease time.
     before = ahead.guard.lease_time()
     ahead.wall.now += 700
     assert not ahead.is_trusted()
@@ -145,7 +145,7 @@ async def test_check_refuses_while_the_wall_clock_is_not_the_databases_contract_
     await clocks.guard.probe()
     with pytest.raises(UnavailableError, match="ahead of the database's"):
         clocks.guard.check()
-    # It is set right, and is trusted without an operator.
+    # The clock is corrected, and is trusted again without an operator.
     clocks.wall.now -= apart_s
     clocks.is_trusted()
     clocks.pass_s(LEASE_S)
@@ -154,7 +154,7 @@ async def test_check_refuses_while_the_wall_clock_is_not_the_databases_contract_
 
 
 async def read_time(database: Database) -> float:
-    """Return the time of the database."""
+    """Return the time of the database's clock."""
 
     def read(connection: Connection) -> float:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM now())").scalar_one())

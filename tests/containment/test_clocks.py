@@ -1,4 +1,4 @@
-"""Clocks that jump under the running service (contract 40)."""
+"""Clocks that jump while the service runs (contract 40)."""
 
 import asyncio
 from dataclasses import replace
@@ -26,7 +26,7 @@ YEAR_S = 365 * 86_400.0
 
 
 class Shifted:
-    """The wall clock, but for `by_s`."""
+    """The wall clock plus `by_s`."""
 
     def __init__(self, by_s: float = 0.0) -> None:
         self.by_s = by_s
@@ -37,7 +37,7 @@ class Shifted:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Shifted:
-    """The wall clock of the application; its background work is done all the time."""
+    """The wall clock of the application; its background work runs all the time."""
     clock = Shifted()
     monkeypatch.setattr(lifespan, "wall_clock", clock)
     monkeypatch.setattr(lifespan, "CLAIMS_INTERVAL_S", 0.02)
@@ -58,12 +58,12 @@ def acting(data_dir: Path) -> Settings:
 
 
 def status_of(answer: httpx.Response) -> object:
-    """Return the status in the answer, or the code of one that is an error."""
+    """Return the status in the response, or the status code of an error."""
     return answer.json().get("status", answer.status_code)
 
 
 async def skipped(times: int = 4) -> None:
-    """Wait until background work was not done, as the clocks are not trusted."""
+    """Wait until background work was skipped, because the clocks are not trusted."""
     before = log.counts["background.unavailable"]
 
     async def is_so() -> bool:
@@ -76,14 +76,14 @@ async def skipped(times: int = 4) -> None:
 async def test_execute_while_the_clock_has_jumped_is_500_and_once_it_is_back_is_carried_out(
     acting: Settings, clock: Shifted, caplog: pytest.LogCaptureFixture, jump_s: float
 ) -> None:
-    """Contract 19, 22 and 40. What is done already is done once, however the clock went."""
+    """Contract 19, 22 and 40. An action that was carried out is not repeated after a jump."""
     vendor = FakeVendor()
     async with proxied(acting, vendor) as running:
         done = wanted(host="host-1")
         assert status_of(await running.execute(done)) == "executed"
         jumps = log.counts["clock.jumped"]
         clock.by_s = jump_s
-        # Signed by a client whose clock is right, and by one that is as wrong as the service.
+        # Signed by a client with the right time, and by one with the service's wrong time.
         for approved_at in (wall_clock(), clock()):
             answer = await running.execute(wanted(approved_at=int(approved_at)))
             assert (answer.status_code, answer.json()) == (500, {"detail": "internal error"})
@@ -95,7 +95,7 @@ async def test_execute_while_the_clock_has_jumped_is_500_and_once_it_is_back_is_
         await skipped()
         assert len(await running.entries()) == 1
         clock.by_s = 0.0
-        # It was not forgotten meanwhile.
+        # The claim was not deleted meanwhile.
         assert status_of(await running.execute(done)) == "replayed"
         assert status_of(await running.execute(wanted(host="host-2"))) == "executed"
         assert [host for _, host in vendor.did] == ["host-1", "host-2"]
@@ -126,7 +126,7 @@ async def test_retention_does_not_run_on_a_clock_that_has_jumped_contract_40(
         await skipped()
         assert len(await opened.stored()) == 1
         clock.by_s = 0.0
-        # What is old by the right clock goes, without an operator.
+        # An alert that is old by the right clock is deleted, without an operator.
         await opened.database.write(finish_all, wall_clock() - YEAR_S)
 
         async def is_gone() -> bool:
@@ -142,7 +142,7 @@ def finish_all(connection: Connection, at: float) -> None:
 async def test_two_containers_whose_clocks_differ_act_once_contract_22_and_40(
     acting: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the clock of the one that is ahead, the other's lease is over from the start."""
+    """By the clock that is ahead, the lease of the first container has expired from the start."""
     settings = replace(acting, database_url=await new_postgres_database(postgres))
     right, ahead = FakeVendor(), FakeVendor()
     clock_ahead = Shifted(90.0)

@@ -1,4 +1,4 @@
-"""Looking at the vendor for what became of an action (contract 37)."""
+"""Checks at the vendor of actions that were sent (contract 37)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ REQUESTED = ActionResult(confirmed=False, reference="action-7")
 
 @asynccontextmanager
 async def confirming(database: Database) -> AsyncIterator[tuple[Proxy, Confirmation]]:
-    """A vendor that takes actions on, and what looks for their effects."""
+    """A vendor that accepts actions, and the confirmation that checks them."""
     async with running(database) as proxy:
         proxy.acting.answer = REQUESTED
         clients = clients_of(proxy.acting)
@@ -54,11 +54,11 @@ def next_check(connection: Connection) -> float | None:
     return connection.execute(sa.select(sa.func.min(c.next_at)).where(~c.is_settled)).scalar()
 
 
-async def test_run_confirms_what_the_vendor_shows_contract_37(database: Database) -> None:
+async def test_run_confirms_what_the_vendor_reports_contract_37(database: Database) -> None:
     async with confirming(database) as (proxy, confirmation):
         assert await proxy.execute() == EXECUTED
         await confirmation.run()
-        assert proxy.acting.looks == []  # it is too early
+        assert proxy.acting.looks == []  # no check is due
         proxy.clock.now += CONFIRM_FIRST_S
         proxy.acting.progress = "reached"
         await confirmation.run()
@@ -70,7 +70,7 @@ async def test_run_confirms_what_the_vendor_shows_contract_37(database: Database
         assert await proxy.execute(LIFT) == EXECUTED
 
 
-async def test_run_tells_a_failure_and_the_host_is_not_vyroxs_contract_37(
+async def test_run_records_a_failure_and_the_host_cannot_be_lifted_contract_37(
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
@@ -102,12 +102,12 @@ async def test_run_backs_off_and_ends_as_unknown_after_15_minutes_contract_37(
         assert len(BACK_OFF_S) < checks < 30
         [entry] = await hashes(database)
         assert await outcomes(database) == [(entry, "requested"), (entry, "outcome_unknown")]
-        # The host may be contained all the same, so it can be lifted.
+        # The host may be contained anyway, so it can be lifted.
         proxy.acting.progress = "pending"
         assert await proxy.execute(LIFT) == EXECUTED
 
 
-async def test_run_looks_for_what_was_sent_and_not_answered_contract_37(
+async def test_run_checks_an_action_whose_response_was_lost_contract_37(
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
@@ -121,7 +121,7 @@ async def test_run_looks_for_what_was_sent_and_not_answered_contract_37(
         assert await outcomes(database) == [(entry, "outcome_unknown"), (entry, "confirmed")]
 
 
-async def test_run_looks_for_nothing_that_was_confirmed_or_failed_at_once_contract_37(
+async def test_run_does_not_check_what_was_confirmed_or_failed_immediately_contract_37(
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
@@ -135,21 +135,21 @@ async def test_run_looks_for_nothing_that_was_confirmed_or_failed_at_once_contra
         assert proxy.acting.looks == []
 
 
-async def test_run_after_a_crash_looks_for_what_nobody_recorded_contract_37(
+async def test_run_after_a_crash_checks_what_was_not_recorded_contract_37(
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
         proxy.acting.gate.clear()
         crashed = proxy.start()
         await proxy.acting.began.wait()
-        proxy.database.always = "before"  # it will never be able to tell
+        proxy.database.always = "before"  # it can never record the result
         proxy.acting.gate.set()
         assert await crashed == EXECUTED
         await proxy.containment.drain()
         proxy.database.always = None
         proxy.acting.progress = "reached"
         await confirmation.run()
-        assert proxy.acting.looks == []  # its owner may be at work still
+        assert proxy.acting.looks == []  # its lease has not expired
         proxy.clock.now += LEASE_S
         await proxy.writer.commit(claims.mark_lapsed_unknown, proxy.clock())
         await confirmation.run()
@@ -157,7 +157,7 @@ async def test_run_after_a_crash_looks_for_what_nobody_recorded_contract_37(
         assert await outcomes(database) == [(entry, "outcome_unknown"), (entry, "confirmed")]
 
 
-async def test_run_of_two_containers_tells_it_once_contract_37(database: Database) -> None:
+async def test_run_of_two_containers_records_it_once_contract_37(database: Database) -> None:
     async with confirming(database) as (proxy, confirmation):
         other = Confirmation(database, proxy.writer, clients_of(proxy.acting), proxy.clock)
         for number in range(10):
@@ -168,8 +168,8 @@ async def test_run_of_two_containers_tells_it_once_contract_37(database: Databas
         proxy.acting.progress = "reached"
         await asyncio.gather(confirmation.run(), other.run())
         assert len(proxy.acting.looks) == 10
-    told = [outcome for _, outcome in await outcomes(database)]
-    assert told == ["requested"] * 10 + ["confirmed"] * 10
+    recorded = [outcome for _, outcome in await outcomes(database)]
+    assert recorded == ["requested"] * 10 + ["confirmed"] * 10
 
 
 async def test_run_after_a_later_action_does_not_judge_the_earlier_contract_37(
@@ -191,7 +191,7 @@ async def test_run_after_a_later_action_does_not_judge_the_earlier_contract_37(
 
 
 @pytest.mark.parametrize("earlier", [ISOLATION, LIFT])
-async def test_run_after_a_later_action_that_failed_looks_for_the_earlier_again_contract_37(
+async def test_run_after_a_later_action_that_failed_checks_the_earlier_again_contract_37(
     database: Database, earlier: ContainmentRequest
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
@@ -209,7 +209,7 @@ async def test_run_after_a_later_action_that_failed_looks_for_the_earlier_again_
         *_, entry, _ = await hashes(database)
         assert (await outcomes(database))[-1] == (entry, "confirmed")
         assert await database.read(pending) == []
-        # What Vyrox has contained it may lift, and nothing else.
+        # Vyrox can lift only what it has contained.
         proxy.acting.failure = None
         lift = other(LIFT, "lift-2")
         if earlier is LIFT:
@@ -219,7 +219,7 @@ async def test_run_after_a_later_action_that_failed_looks_for_the_earlier_again_
             assert await proxy.execute(lift) == EXECUTED
 
 
-async def test_run_while_a_later_action_is_under_way_judges_neither_contract_37(
+async def test_run_while_a_later_action_is_in_progress_judges_neither_contract_37(
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
@@ -229,14 +229,14 @@ async def test_run_while_a_later_action_is_under_way_judges_neither_contract_37(
         proxy.acting.gate.clear()
         lifting = proxy.start(LIFT)
         await proxy.acting.began.wait()
-        proxy.acting.progress = "failed"  # by now it is lifted
+        proxy.acting.progress = "failed"  # the lift has already taken effect
         await confirmation.run()
         assert proxy.acting.looks == []
         proxy.acting.gate.set()
         assert await lifting == EXECUTED
 
 
-async def test_run_that_looked_before_a_later_action_tells_nothing_of_what_it_saw_contract_37(
+async def test_run_that_began_before_a_later_action_records_nothing_contract_37(
     database: Database,
 ) -> None:
     async with confirming(database) as (proxy, confirmation):
@@ -259,11 +259,11 @@ async def test_run_that_looked_before_a_later_action_tells_nothing_of_what_it_sa
         first, second = await hashes(database)
         assert await outcomes(database) == [(first, "requested"), (second, "confirmed")]
         assert log.counts["execute.failed"] == logged
-        assert await proxy.execute(LIFT) == EXECUTED  # it is Vyrox's
+        assert await proxy.execute(LIFT) == EXECUTED  # Vyrox has contained it
 
 
-async def test_run_after_two_crashes_tells_of_both_contract_37(database: Database) -> None:
-    """Nobody knows which of them was sent; the host is in the state that both asked for."""
+async def test_run_after_two_crashes_records_both_contract_37(database: Database) -> None:
+    """Either may have been sent; the host is in the target state of both."""
     async with confirming(database) as (proxy, confirmation):
         for request in (ISOLATION, other(ISOLATION, "later")):
             proxy.acting.gate.clear()

@@ -1,8 +1,8 @@
-"""The promise of `/execute`, with the service killed where it hurts most (contract 19, 22, 27, 32).
+"""`/execute` with the service killed at the worst moments (contract 19, 22, 23, 27, 30 and 32).
 
-A vendor that stops in the middle of a call holds the service at a point that no luck would hit;
-there it is killed. Then it starts again, the caller asks again, and every action must have exactly
-one entry before it, one outcome after it, and no second action that could do harm.
+The vendor stops in the middle of a call, and there the service is killed. Then it starts again, and
+the caller repeats the request. Each action must have one entry before it and one outcome after it,
+and must not be repeated if the repetition could do harm.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ KEY: Final = Fernet.generate_key().decode()
 
 
 class Site:
-    """A service's database and its vendor's own record, as they stand outside it."""
+    """A service's database and its vendor's record, read from outside the service."""
 
     def __init__(self, data_dir: Path, database_url: str | None) -> None:
         self.settings = Settings(
@@ -74,7 +74,7 @@ class Site:
     async def service(
         self, stops: str = "", data_dir: Path | None = None, **extra: str
     ) -> AsyncIterator[Service]:
-        """Run the service; its vendor stops `before` or `after` it has acted, or never."""
+        """Run the service. Its vendor stops `before` or `after` it has acted, or never."""
         async with self._database(None) as database:
             await give_credentials(database, [TENANT], vault=MultiFernet([Fernet(KEY)]))
             await add_alert(database, TENANT, "alt_abc123")
@@ -106,13 +106,13 @@ class Site:
             return await audit.entries(database, TENANT)
 
     async def outcomes(self, opened: Proxied | None = None) -> list[tuple[object, object]]:
-        """Return (hash of the entry, outcome) of each outcome that is told, in order."""
+        """Return (hash of the entry, outcome) of each outcome event, in order."""
         async with self._database(opened) as database:
             found = await audit.events(database, TENANT, "execute.outcome")
         return [(event["entry"], event["outcome"]) for event in found]
 
-    async def let_pass(self, opened: Proxied | None = None, **columns: float) -> None:
-        """Set columns of every claim to the past, as if the time had gone by."""
+    async def expire(self, opened: Proxied | None = None, **columns: float) -> None:
+        """Set columns of every claim to the past, as if time had passed."""
         async with self._database(opened) as database:
             await database.write(_change_claims, columns)
 
@@ -154,19 +154,19 @@ async def ask(client: httpx.AsyncClient, fields: Fields) -> httpx.Response:
 
 
 def again(fields: Fields) -> Fields:
-    """Return a retry, which is signed anew."""
+    """Return a retry, which is signed again."""
     return {**wanted(), **fields, "approved_at": wanted()["approved_at"]}
 
 
 async def killed_in_the_call(service: Service, fields: Fields) -> None:
-    """Kill -9 the service while its vendor holds it."""
+    """Kill -9 the service during its call of the vendor."""
     async with client_of(service) as client:
         asking = asyncio.create_task(ask(client, fields))
         await service.wait_for("vendor.stopped")
         service.signal(signal.SIGKILL)
         await service.ended()
         await asyncio.wait([asking])
-        assert isinstance(asking.exception(), httpx.TransportError)  # nobody was told anything
+        assert isinstance(asking.exception(), httpx.TransportError)  # the caller got no response
 
 
 async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
@@ -180,20 +180,20 @@ async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
 
     vendor = FakeVendor()
     async with proxied(site.settings, vendor) as running:
-        # As long as it may still be at work somewhere, nobody else acts.
+        # While the attempt may still be running, no other attempt acts.
         assert (await running.execute(again(fields))).status_code == 409
         assert (await running.execute(again({**fields, "host": "another"}))).status_code == 422
-    await site.let_pass(lease_until=0)
+    await site.expire(lease_until=0)
     unknown = (entry["hash"], "outcome_unknown")
     async with proxied(site.settings, vendor) as running:
 
-        async def given_up() -> bool:
+        async def is_unknown() -> bool:
             return await site.outcomes(running) == [unknown]
 
-        await until(given_up)
+        await until(is_unknown)
         if action == "PROCESS_KILL":
             assert (await running.execute(again(fields))).status_code == 409
-            await site.let_pass(running, expires_at=0)
+            await site.expire(running, expires_at=0)
         assert vendor.asked == []
         assert (await running.execute(again(fields))).json() == EXECUTED
         assert (await running.execute(again(fields))).json() == REPLAYED
@@ -213,9 +213,10 @@ async def check_after_the_kill(site: Site, stops: str, action: str) -> None:
 async def test_killed_in_a_call_of_the_vendor_contract_22(
     sqlite_site: Site, stops: str, action: str
 ) -> None:
-    """Between the commit and the act, and between the act and its record: they look the same.
+    """Killed between the commit and the act, and between the act and its record.
 
-    The entry is there either way. An isolation may be done again, a kill not for 600 s.
+    Vyrox cannot distinguish them. The entry exists in both cases. An isolation may be repeated, a
+    kill not for 600 s.
     """
     await check_after_the_kill(sqlite_site, stops, action)
 
@@ -231,7 +232,7 @@ async def test_killed_in_a_call_of_the_vendor_on_postgresql_contract_22(
 async def send_until_killed(
     service: Service, acknowledged: set[str], wanted_by_host: dict[str, Fields], enough: int
 ) -> None:
-    """Ask for one action after the other; kill -9 the service once enough were acknowledged."""
+    """Request many actions; kill -9 the service when enough were acknowledged."""
     numbers = count()
 
     async def send(client: httpx.AsyncClient) -> None:
@@ -254,7 +255,7 @@ async def send_until_killed(
 
 @pytest.mark.long
 async def test_killed_under_load_contract_27(site: Site) -> None:
-    """Every acknowledged action has exactly one entry, and every entry tells how it ended."""
+    """Every acknowledged action has exactly one entry, and every entry has an outcome."""
     acknowledged: set[str] = set()
     wanted_by_host: dict[str, Fields] = {}
     async with site.service() as service:
@@ -263,12 +264,12 @@ async def test_killed_under_load_contract_27(site: Site) -> None:
     hosts = {str(entry["hash"]): str(entry["host"]) for entry in entries}
     assert set(Counter(hosts.values()).values()) == {1}
     assert acknowledged <= set(hosts.values()) <= set(wanted_by_host)
-    # The log holds the actions; it may hold more.
+    # The audit log has an entry for each action; it may have more.
     called = {hosts[entry] for _, entry in site.calls()}
     assert acknowledged <= called
     assert max(Counter(site.calls()).values()) == 1
 
-    await site.let_pass(lease_until=0)
+    await site.expire(lease_until=0)
     vendor = FakeVendor()
     async with proxied(site.settings, vendor) as running:
 
@@ -280,10 +281,10 @@ async def test_killed_under_load_contract_27(site: Site) -> None:
         assert set(outcomes) == set(hosts)
         assert set(outcomes.values()) <= {"confirmed", "outcome_unknown"}
         for host, fields in wanted_by_host.items():
-            told = {outcomes[entry] for entry in hosts if hosts[entry] == host}
+            recorded = {outcomes[entry] for entry in hosts if hosts[entry] == host}
             answer = await running.execute(again(fields))
-            assert answer.json() == (REPLAYED if told == {"confirmed"} else EXECUTED)
-            assert host not in acknowledged or told == {"confirmed"}
+            assert answer.json() == (REPLAYED if recorded == {"confirmed"} else EXECUTED)
+            assert host not in acknowledged or recorded == {"confirmed"}
     after = await site.entries()
     assert after[: len(entries)] == entries
     assert len(after) == len(entries) + len(vendor.asked)
@@ -294,7 +295,7 @@ async def test_killed_under_load_contract_27(site: Site) -> None:
 async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
     data_dir: Path, postgres: Postgres
 ) -> None:
-    """Every action is asked for at both at once. One of them does it; the other never says 500."""
+    """Both get every request. One carries it out; the other never responds with 500."""
     site = Site(data_dir, await new_postgres_database(postgres))
     second = data_dir / "second"
     second.mkdir()
@@ -326,7 +327,7 @@ async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
 
 @pytest.mark.long
 async def test_full_disk_stops_actions_and_nothing_else_contract_32(sqlite_site: Site) -> None:
-    """No entry, so no action; the export goes on; and all is well once there is space again."""
+    """No entry, so no action. The export works, and so does all else once there is space."""
     fields = wanted()
     async with sqlite_site.service() as service, client_of(service) as client:
         assert (await ask(client, wanted())).status_code == 200
@@ -359,7 +360,7 @@ async def test_full_disk_stops_actions_and_nothing_else_contract_32(sqlite_site:
 async def test_sigterm_waits_for_the_action_and_its_record_contract_23(
     sqlite_site: Site,
 ) -> None:
-    """The vendor never answers, so its deadline ends the call; the caller is told, and the log."""
+    """The vendor never responds, so the deadline ends the call, and the outcome is recorded."""
     fields = wanted()
     async with sqlite_site.service("after", EDR_DEADLINE_SECONDS="1") as service:
         async with client_of(service) as client:
@@ -378,13 +379,13 @@ async def test_sigterm_waits_for_the_action_and_its_record_contract_23(
 async def test_sigterm_finishes_what_was_accepted_under_load_contract_23(
     sqlite_site: Site,
 ) -> None:
-    """No caller whose request was taken is left without its answer."""
+    """Every accepted request gets its response."""
     answers: list[httpx.Response] = []
     numbers = count()
     async with sqlite_site.service() as service:
 
         async def send(client: httpx.AsyncClient) -> None:
-            with suppress(httpx.TransportError):  # once it takes no more requests
+            with suppress(httpx.TransportError):  # when the service accepts no more requests
                 while True:
                     answers.append(await ask(client, wanted(host=f"host-{next(numbers)}")))
                     if len(answers) == 50:

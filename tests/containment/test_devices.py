@@ -1,4 +1,4 @@
-"""Devices: one action at a time, by the state that is wanted, and only Vyrox's own is lifted.
+"""Devices: one action at a time, and Vyrox lifts only its own containments.
 
 Contract 34 and 36.
 """
@@ -57,9 +57,9 @@ def other(request: ContainmentRequest, name: str) -> ContainmentRequest:
     return msgspec.structs.replace(request, request_id=name)
 
 
-def given(taken: DeviceLease | Blocked | None) -> DeviceLease | None:
-    assert not isinstance(taken, Blocked)
-    return taken
+def not_blocked(result: DeviceLease | Blocked | None) -> DeviceLease | None:
+    assert not isinstance(result, Blocked)
+    return result
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def test_execute_one_action_at_a_device_at_a_time_contract_36(
         assert second.acting.did[1:] == [("contained", "workstation-01")]
 
 
-async def test_execute_gives_up_on_a_device_that_stays_held_contract_36(
+async def test_execute_fails_if_the_device_stays_leased_contract_36(
     database: Database, soon: None
 ) -> None:
     async with running(database) as proxy, running(database, deadline_s=0.1) as second:
@@ -103,7 +103,7 @@ async def test_execute_gives_up_on_a_device_that_stays_held_contract_36(
     ]
 
 
-async def test_execute_gets_a_device_whose_holder_has_died_contract_36(
+async def test_execute_gets_a_device_whose_lease_has_expired_contract_36(
     database: Database, soon: None
 ) -> None:
     async with running(database) as proxy, running(database) as second:
@@ -114,51 +114,51 @@ async def test_execute_gets_a_device_whose_holder_has_died_contract_36(
         assert await second.execute(other(ISOLATION, "2")) == EXECUTED
         proxy.acting.gate.set()
         await dead
-    # The first, which came back too late, has not let go what was never its own again.
-    [(owner, token)] = await database.read(held_rows)
+    # The first attempt ended after its lease. It has not released the second one's lease.
+    [(owner, token)] = await database.read(lease_rows)
     assert (owner, token) == (None, 2)
 
 
-def held_rows(connection: Connection) -> list[tuple[object, object]]:
+def lease_rows(connection: Connection) -> list[tuple[object, object]]:
     query = sa.select(tables.devices.c.owner, tables.devices.c.token)
     return [(row.owner, row.token) for row in connection.execute(query)]
 
 
-async def test_end_by_one_whose_lease_was_over_lets_nothing_go_contract_36(
+async def test_release_after_the_lease_has_expired_releases_nothing_contract_36(
     database: Database,
 ) -> None:
-    def hold(owner: str, now: float) -> LeaseRequest:
+    def wanted(owner: str, now: float) -> LeaseRequest:
         return LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", owner, owner, "contained", now + 10, now
         )
 
-    def take(connection: Connection, wanted: LeaseRequest) -> DeviceLease | None:
-        return given(devices.acquire(connection, [wanted])[0].result)
+    def acquire(connection: Connection, request: LeaseRequest) -> DeviceLease | None:
+        return not_blocked(devices.acquire(connection, [request])[0].result)
 
-    def end(connection: Connection, held: DeviceLease) -> None:
-        devices.release(connection, held, "failed", None, True, NOW)
+    def end(connection: Connection, lease: DeviceLease) -> None:
+        devices.release(connection, lease, "failed", None, True, NOW)
 
-    first = await database.write(take, hold("first", NOW))
-    assert await database.write(take, hold("too soon", NOW + 9.999)) is None
-    second = await database.write(take, hold("second", NOW + 10))
+    first = await database.write(acquire, wanted("first", NOW))
+    assert await database.write(acquire, wanted("too soon", NOW + 9.999)) is None
+    second = await database.write(acquire, wanted("second", NOW + 10))
     assert first is not None
     assert second is not None
     assert second.token > first.token
     await database.write(end, first)
-    assert await database.write(take, hold("third", NOW + 11)) is None
+    assert await database.write(acquire, wanted("third", NOW + 11)) is None
     await database.write(end, second)
-    assert await database.write(take, hold("fourth", NOW + 12)) is not None
+    assert await database.write(acquire, wanted("fourth", NOW + 12)) is not None
 
 
-async def test_execute_of_a_contained_host_sends_nothing_and_says_so_contract_36(
+async def test_execute_of_a_contained_host_sends_nothing_and_records_it_contract_36(
     database: Database,
 ) -> None:
     async with running(database) as proxy:
         proxy.acting.answer = ActionResult(confirmed=True, changed=False)
         assert await proxy.execute() == EXECUTED
-    [told] = await events(database, kind="execute.outcome")
-    assert told["outcome"] == "confirmed"
-    assert told["reason"] == "the device was in this state already; nothing was sent"
+    [recorded] = await events(database, kind="execute.outcome")
+    assert recorded["outcome"] == "confirmed"
+    assert recorded["reason"] == "the device was in this state already; nothing was sent"
 
 
 async def test_lift_undoes_what_vyrox_contained_and_nothing_else_contract_34(
@@ -226,7 +226,7 @@ async def test_lift_after_what_may_have_contained_contract_34(
     "confirmed",
     [
         pytest.param(True, id="reject_contained_before"),
-        # A host that is offline stays pending, perhaps for days; an analyst had isolated it.
+        # An analyst has isolated the host. It is offline, so it stays pending, perhaps for days.
         pytest.param(False, id="reject_being_contained"),
     ],
 )
@@ -246,7 +246,7 @@ RELEASE = msgspec.structs.replace(LIFT, alert_id="alt_mde")
 
 @asynccontextmanager
 async def defending(database: Database) -> AsyncIterator[Proxy]:
-    """A vendor whose record says what contains a device, as Defender's does."""
+    """A vendor whose record shows what contains a device, as Defender's does."""
     async with running(database) as proxy:
         await give_credentials(database, [TENANT], "defender")
         await add_alert(database, TENANT, "alt_mde", source="defender")
@@ -257,7 +257,7 @@ async def defending(database: Database) -> AsyncIterator[Proxy]:
     ("contained_by", "may_lift"),
     [
         pytest.param(("vyrox-1",), True, id="allow_vyroxs"),
-        pytest.param((), True, id="allow_what_the_record_does_not_tell"),
+        pytest.param((), True, id="allow_an_empty_record"),
         pytest.param(("analyst-1",), False, id="reject_what_was_isolated_again"),
         pytest.param(("analyst-1", "vyrox-1"), False, id="reject_what_was_isolated_on_top"),
     ],
@@ -265,7 +265,7 @@ async def defending(database: Database) -> AsyncIterator[Proxy]:
 async def test_lift_of_what_others_have_contained_again_is_refused_contract_34(
     database: Database, contained_by: tuple[str, ...], may_lift: bool
 ) -> None:
-    """Vyrox's isolation was released by an analyst, who isolated the host again later."""
+    """An analyst released Vyrox's isolation, and isolated the host again later."""
     async with defending(database) as proxy:
         proxy.acting.answer = ActionResult(confirmed=True, reference="vyrox-1")
         assert await proxy.execute(DEFENDED) == EXECUTED
@@ -283,10 +283,10 @@ async def test_lift_of_what_others_have_contained_again_is_refused_contract_34(
 async def test_lift_of_what_vyrox_contained_twice_is_vyroxs_contract_34(
     database: Database,
 ) -> None:
-    """The isolation was repeated when its last action was old, and both are in the record."""
+    """Vyrox repeated an old isolation, and the record shows both."""
     async with defending(database) as proxy:
         for number in range(2):
-            confirmed = number == 1  # which also ends the check of the first
+            confirmed = number == 1  # this also ends the checks of the first
             proxy.acting.answer = ActionResult(confirmed=confirmed, reference=f"vyrox-{number}")
             assert await proxy.execute(other(DEFENDED, f"{number}")) == EXECUTED
         proxy.acting.contained_by = (Isolation("vyrox-1"), Isolation("vyrox-0"))
@@ -298,7 +298,7 @@ async def test_lift_of_what_vyrox_contained_twice_is_vyroxs_contract_34(
 async def test_lift_on_top_of_another_ones_old_isolation_is_refused_contract_34(
     database: Database,
 ) -> None:
-    """Vyrox asked for it again, as the last action was old; the host stays the analyst's."""
+    """Vyrox repeated an analyst's old isolation. The analyst's still contains the host."""
     async with defending(database) as proxy:
         proxy.acting.answer = ActionResult(confirmed=True, reference="vyrox-1")
         assert await proxy.execute(DEFENDED) == EXECUTED
@@ -386,17 +386,17 @@ def freeze(connection: Connection) -> bool:
     return guard_rails.freeze(connection, TENANT, NOW, frozen=True).changed
 
 
-async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contract_36(
+async def test_lease_whose_commit_was_not_seen_ends_with_its_attempt_contract_36(
     database: Database,
 ) -> None:
-    """What was not sent neither holds the device nor is looked for, nor is it Vyrox's to lift."""
+    """An action that was not sent leaves no lease, no check and no containment to lift."""
     owner, entry = "owner", "e" * 64
 
-    def take(connection: Connection, owner: str) -> DeviceLease | None:
-        hold = LeaseRequest(
+    def acquire(connection: Connection, owner: str) -> DeviceLease | None:
+        request = LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", owner, entry, "contained", NOW + 60, NOW
         )
-        return given(devices.acquire(connection, [hold])[0].result)
+        return not_blocked(devices.acquire(connection, [request])[0].result)
 
     def record(connection: Connection) -> None:
         claim = Attempt(ISOLATION, owner, "trace", dry_run=False, lease_s=60, now=NOW)
@@ -407,17 +407,17 @@ async def test_hold_whose_commit_was_not_seen_is_given_up_with_its_attempt_contr
         may_be_contained = contained.is_host_contained(connection, TENANT, "crowdstrike", AID)
         return may_be_contained, connection.execute(count).scalar()
 
-    assert await database.write(take, owner) is not None
+    assert await database.write(acquire, owner) is not None
     assert await database.read(left) == (True, 1)
     await database.write(record)
     assert await database.read(left) == (False, 0)
-    assert await database.write(take, "the next") is not None
+    assert await database.write(acquire, "the next") is not None
 
 
-async def test_execute_whose_hold_was_not_seen_to_be_committed_leaves_nothing_contract_36(
+async def test_execute_whose_lease_was_not_seen_to_be_committed_leaves_nothing_contract_36(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor where the record fails at first, as it does in the same outage."""
+    """Also if the first attempt to record fails, as in the same outage."""
     monkeypatch.setattr(execution, "RECORD_RETRY_S", 0.0)
     async with running(database) as proxy:
         proxy.database.faults = {2: "after", 3: "before"}
@@ -431,7 +431,7 @@ async def test_execute_whose_hold_was_not_seen_to_be_committed_leaves_nothing_co
         await until(recorded)
         [entry] = await hashes(database)
         assert await outcomes(database) == [(entry, "failed")]
-        assert await database.read(held_rows) == [(None, 1)]
+        assert await database.read(lease_rows) == [(None, 1)]
         assert not await database.read(left)
         with pytest.raises(RefusedByPolicyError):
             await proxy.execute(LIFT)
@@ -494,26 +494,26 @@ async def test_execute_many_at_one_device_in_two_containers_never_overlap_contra
 
 
 class Site:
-    """One device, and attempts at it whose leases are over as soon as the next one comes."""
+    """One device, and attempts on it. Each lease expires when the next attempt begins."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.now = NOW
 
-    async def take(self, name: str, target: Target) -> DeviceLease:
-        """Take the device for the attempt `name`, whose entry's hash is the name as well."""
+    async def acquire(self, name: str, target: Target) -> DeviceLease:
+        """Lease the device for the attempt `name`, which is also the hash of its entry."""
         self.now += 10
-        hold = LeaseRequest(
+        request = LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", name, name, target, self.now + 10, self.now
         )
-        lift_any = msgspec.structs.replace(hold, lift_any=True)
+        lift_any = msgspec.structs.replace(request, lift_any=True)
         [outcome] = await self._database.write(devices.acquire, [lift_any])
-        held = given(outcome.result)
-        assert held is not None
-        return held
+        lease = not_blocked(outcome.result)
+        assert lease is not None
+        return lease
 
-    async def end(self, held: DeviceLease, ended: Outcome, *, changed: bool = True) -> None:
-        await self._database.write(devices.release, held, ended, None, changed, self.now)
+    async def end(self, lease: DeviceLease, ended: Outcome, *, changed: bool = True) -> None:
+        await self._database.write(devices.release, lease, ended, None, changed, self.now)
 
     async def due(self, name: str) -> confirmation._Due:
         mine = tables.confirmations.c.entry_hash == name
@@ -524,295 +524,299 @@ class Site:
         [outcome] = await self._database.write(confirmation.settle, [_Settled(due, found, None)])
         return outcome.result
 
-    async def look(self, name: str, found: Outcome) -> bool:
-        """Have this found at the vendor; return whether it is told."""
+    async def check(self, name: str, found: Outcome) -> bool:
+        """Check the action with the given outcome; return whether it is recorded."""
         return await self.settle(await self.due(name), found)
 
-    async def fail(self, held: DeviceLease) -> None:
-        """Have it found at the vendor that `held` has failed."""
-        await self._database.write(settlement.fail, held.entry_hash)
+    async def fail(self, lease: DeviceLease) -> None:
+        """Check the action of `lease` with the outcome `failed`."""
+        await self._database.write(settlement.fail, lease.entry_hash)
 
     async def is_contained(self) -> bool:
         return await self._database.read(contained.is_host_contained, TENANT, "crowdstrike", AID)
 
-    async def looked_for(self) -> list[str]:
-        """Return the entries of which the outcome is looked for, of each device the latest."""
+    async def checked(self) -> list[str]:
+        """Return the entries of the actions that are checked now."""
         query = sa.select(tables.confirmations.c.entry_hash).where(settlement.is_latest())
         query = query.order_by(tables.confirmations.c.entry_hash)
         return await self._database.read(lambda c: list(c.execute(query).scalars()))
 
 
 @pytest.mark.parametrize("ended", ["confirmed", "requested", "outcome_unknown"])
-async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_attempt_contained_contract_34(
+async def test_late_failure_keeps_what_a_later_attempt_contained_contract_34(
     database: Database, ended: Outcome
 ) -> None:
     site = Site(database)
-    late = await site.take("late", "contained")
-    await site.end(await site.take("later", "contained"), ended)
+    late = await site.acquire("late", "contained")
+    await site.end(await site.acquire("later", "contained"), ended)
     await site.end(late, "failed")
     assert await site.is_contained()
 
 
-async def test_look_that_finds_what_nobody_knows_to_be_sent_ends_no_other_contract_37(
+async def test_check_of_an_action_that_may_not_be_sent_ends_no_other_contract_37(
     database: Database,
 ) -> None:
-    """Nobody knows whether the second was sent; it comes back, and it was not."""
+    """It is unknown whether the second was sent. Then its attempt ends: it was not."""
     site = Site(database)
-    first = await site.take("first", "contained")
+    first = await site.acquire("first", "contained")
     await site.end(first, "requested")
-    second = await site.take("second", "contained")
-    assert await site.look("second", "confirmed")
-    assert await site.looked_for() == ["first"]
-    assert await site.look("first", "confirmed")
+    second = await site.acquire("second", "contained")
+    assert await site.check("second", "confirmed")
+    assert await site.checked() == ["first"]
+    assert await site.check("first", "confirmed")
     await site.end(second, "failed")
     assert await site.is_contained()
 
 
 @pytest.mark.parametrize("found", ["confirmed", "outcome_unknown"])
-async def test_look_that_finds_another_ones_deed_leaves_that_ones_mark_contract_34(
+async def test_check_that_finds_the_effect_of_an_earlier_action_keeps_that_contract_34(
     database: Database, found: Outcome
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("first", "contained"), "confirmed")
-    second = await site.take("second", "contained")
-    assert await site.look("second", found)
+    await site.end(await site.acquire("first", "contained"), "confirmed")
+    second = await site.acquire("second", "contained")
+    assert await site.check("second", found)
     await site.end(second, "failed")
     assert await site.is_contained()
 
 
-async def test_end_as_failed_that_comes_too_late_leaves_what_a_later_one_sent_and_died_contract_34(
+async def test_late_failure_keeps_what_a_later_attempt_sent_before_it_died_contract_34(
     database: Database,
 ) -> None:
     site = Site(database)
-    late = await site.take("late", "contained")
-    await site.take("later", "contained")
+    late = await site.acquire("late", "contained")
+    await site.acquire("later", "contained")
     await site.end(late, "failed")
     assert await site.is_contained()
-    assert await site.look("later", "confirmed")
+    assert await site.check("later", "confirmed")
     assert await site.is_contained()
 
 
-async def test_look_for_an_earlier_lift_leaves_a_later_containment_contract_34(
+async def test_check_of_an_earlier_lift_keeps_a_later_containment_contract_34(
     database: Database,
 ) -> None:
-    """The vendor says of the very lift that it succeeded, whatever came afterwards."""
+    """The vendor reports the lift itself as successful, although a containment followed."""
     site = Site(database)
-    await site.end(await site.take("lift", "lifted"), "requested")
-    await site.end(await site.take("later", "contained"), "requested")
-    assert await site.look("later", "outcome_unknown")
-    assert await site.look("lift", "confirmed")
+    await site.end(await site.acquire("lift", "lifted"), "requested")
+    await site.end(await site.acquire("later", "contained"), "requested")
+    assert await site.check("later", "outcome_unknown")
+    assert await site.check("lift", "confirmed")
     assert await site.is_contained()
 
 
-async def test_end_of_a_lift_for_the_second_time_leaves_what_was_found_meanwhile_contract_34(
+async def test_second_end_of_a_lift_keeps_what_a_check_has_confirmed_meanwhile_contract_34(
     database: Database,
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("first", "contained"), "outcome_unknown")
-    lift = await site.take("lift", "lifted")
+    await site.end(await site.acquire("first", "contained"), "outcome_unknown")
+    lift = await site.acquire("lift", "lifted")
     await site.end(lift, "confirmed", changed=False)
-    assert await site.look("first", "confirmed")
+    assert await site.check("first", "confirmed")
     await site.end(lift, "confirmed", changed=False)
     assert await site.is_contained()
 
 
-async def test_look_that_began_before_the_end_knows_what_the_end_told_contract_34(
+async def test_check_that_began_before_the_end_uses_what_the_end_stored_contract_34(
     database: Database,
 ) -> None:
     site = Site(database)
-    held = await site.take("first", "contained")
+    lease = await site.acquire("first", "contained")
     due = await site.due("first")
-    await site.end(held, "requested", changed=False)
+    await site.end(lease, "requested", changed=False)
     assert await site.settle(due, "confirmed")
     assert not await site.is_contained()
 
 
 @pytest.mark.parametrize("found", ["failed", "outcome_unknown"])
-async def test_action_is_looked_for_again_when_a_later_one_was_not_confirmed_contract_37(
+async def test_action_is_checked_again_when_a_later_one_was_not_confirmed_contract_37(
     database: Database, found: Outcome
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("first", "contained"), "requested")
-    await site.end(await site.take("lift", "lifted"), "requested")
-    assert await site.looked_for() == ["lift"]
-    assert await site.look("lift", found)
-    assert await site.looked_for() == ["first"]
+    await site.end(await site.acquire("first", "contained"), "requested")
+    await site.end(await site.acquire("lift", "lifted"), "requested")
+    assert await site.checked() == ["lift"]
+    assert await site.check("lift", found)
+    assert await site.checked() == ["first"]
     assert await site.is_contained()
 
 
-async def test_action_is_looked_for_no_more_when_a_later_one_was_confirmed_contract_37(
+async def test_action_is_checked_no_more_when_a_later_one_was_confirmed_contract_37(
     database: Database,
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("first", "contained"), "requested")
-    await site.end(await site.take("lift", "lifted"), "requested")
-    assert await site.look("lift", "confirmed")
-    assert await site.looked_for() == []
+    await site.end(await site.acquire("first", "contained"), "requested")
+    await site.end(await site.acquire("lift", "lifted"), "requested")
+    assert await site.check("lift", "confirmed")
+    assert await site.checked() == []
     assert not await site.is_contained()
 
 
-async def test_end_of_an_attempt_that_sent_nothing_does_not_end_the_look_for_the_one_before(
+async def test_end_of_an_attempt_that_sent_nothing_does_not_end_the_earlier_checks(
     database: Database,
 ) -> None:
-    """It found the first one's on its way; whether that arrives is still to be told."""
+    """The first action was in progress. Its outcome is still unknown."""
     site = Site(database)
-    first = await site.take("first", "contained")
+    first = await site.acquire("first", "contained")
     await site.end(first, "requested")
-    second = await site.take("second", "contained")
+    second = await site.acquire("second", "contained")
     await site.end(second, "requested", changed=False)
-    assert await site.looked_for() == ["second"]
+    assert await site.checked() == ["second"]
     await site.fail(second)
-    assert await site.looked_for() == ["first"]
+    assert await site.checked() == ["first"]
     await site.fail(first)
     assert not await site.is_contained()
 
 
 @pytest.mark.parametrize("pending", [True, False])
-async def test_end_of_a_lift_that_found_nothing_to_do_leaves_a_containment_that_may_yet_begin(
+async def test_end_of_a_lift_that_sent_nothing_keeps_a_containment_that_is_pending(
     database: Database, pending: bool
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("first", "contained"), "requested" if pending else "confirmed")
-    await site.end(await site.take("lift", "lifted"), "confirmed", changed=False)
-    assert await site.looked_for() == ["first"] * pending
+    await site.end(
+        await site.acquire("first", "contained"), "requested" if pending else "confirmed"
+    )
+    await site.end(await site.acquire("lift", "lifted"), "confirmed", changed=False)
+    assert await site.checked() == ["first"] * pending
     assert await site.is_contained() == pending
 
 
 @pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
 @pytest.mark.parametrize("again", ["confirmed", "requested", "outcome_unknown"])
-async def test_end_for_the_second_time_contains_nothing_that_was_settled_meanwhile_contract_34(
+async def test_second_end_does_not_bring_back_what_was_settled_meanwhile_contract_34(
     database: Database, ended: Outcome, again: Outcome
 ) -> None:
-    """As where its commit was not seen, and the outcome was looked for before it is tried again."""
+    """Its first commit was not seen, and the action was checked before the second."""
     site = Site(database)
-    held = await site.take("first", "contained")
-    await site.end(held, ended)
-    await site.fail(held)
-    await site.end(held, again)
+    lease = await site.acquire("first", "contained")
+    await site.end(lease, ended)
+    await site.fail(lease)
+    await site.end(lease, again)
     assert not await site.is_contained()
 
 
 async def test_containments_that_both_failed_leave_nothing_to_lift_contract_34(
     database: Database,
 ) -> None:
-    """The one before is looked for again when the later has failed: both were sent."""
+    """The earlier action is checked again when the later has failed: both were sent."""
     site = Site(database)
-    first = await site.take("first", "contained")
+    first = await site.acquire("first", "contained")
     await site.end(first, "requested")
-    second = await site.take("second", "contained")
+    second = await site.acquire("second", "contained")
     await site.end(second, "requested")
-    assert await site.looked_for() == ["second"]
+    assert await site.checked() == ["second"]
     await site.fail(second)
-    assert await site.looked_for() == ["first"]
+    assert await site.checked() == ["first"]
     assert await site.is_contained()
     await site.fail(first)
     assert not await site.is_contained()
 
 
 @pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
-async def test_end_of_a_lift_that_comes_too_late_is_looked_at_where_nothing_stands_before_it(
+async def test_late_end_of_a_lift_is_checked_if_no_later_action_is_pending(
     database: Database, ended: Outcome
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("contained", "contained"), "confirmed")
-    late = await site.take("late", "lifted")
-    await site.end(await site.take("killed", "killed"), "confirmed")
+    await site.end(await site.acquire("contained", "contained"), "confirmed")
+    late = await site.acquire("late", "lifted")
+    await site.end(await site.acquire("killed", "killed"), "confirmed")
     await site.end(late, ended)
     assert await site.is_contained()  # it may be
-    assert await site.looked_for() == ["late"]
+    assert await site.checked() == ["late"]
 
 
-async def test_end_of_a_lift_that_is_confirmed_too_late_has_lifted_contract_34(
+async def test_late_confirmation_of_a_lift_lifts_contract_34(
     database: Database,
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("contained", "contained"), "confirmed")
-    late = await site.take("late", "lifted")
-    await site.end(await site.take("killed", "killed"), "confirmed")
+    await site.end(await site.acquire("contained", "contained"), "confirmed")
+    late = await site.acquire("late", "lifted")
+    await site.end(await site.acquire("killed", "killed"), "confirmed")
     await site.end(late, "confirmed")
     assert not await site.is_contained()
-    assert await site.looked_for() == []
+    assert await site.checked() == []
 
 
 @pytest.mark.parametrize("found", ["confirmed", "outcome_unknown", None])
-async def test_end_of_a_lift_that_is_confirmed_too_late_leaves_a_later_containment_contract_34(
+async def test_late_confirmation_of_a_lift_keeps_a_later_containment_contract_34(
     database: Database, found: Outcome | None
 ) -> None:
-    """Whether it is still looked for or not."""
+    """Whether it is still checked or not."""
     site = Site(database)
-    late = await site.take("late", "lifted")
-    await site.end(await site.take("later", "contained"), "requested")
+    late = await site.acquire("late", "lifted")
+    await site.end(await site.acquire("later", "contained"), "requested")
     if found:
-        assert await site.look("later", found)
+        assert await site.check("later", found)
     await site.end(late, "confirmed")
     assert await site.is_contained()
 
 
-async def test_take_after_the_clock_went_back_is_the_later_one_contract_37(
+async def test_lease_after_the_clock_went_back_is_the_later_one_contract_37(
     database: Database,
 ) -> None:
     site = Site(database)
-    await site.end(await site.take("lifted", "lifted"), "requested")
+    await site.end(await site.acquire("lifted", "lifted"), "requested")
     site.now -= 1000
-    contained = await site.take("contained", "contained")
-    assert await site.looked_for() == ["contained"]
+    contained = await site.acquire("contained", "contained")
+    assert await site.checked() == ["contained"]
     await site.end(contained, "requested")
-    assert await site.looked_for() == ["contained"]
+    assert await site.checked() == ["contained"]
 
 
-async def test_end_that_comes_too_late_supersedes_what_was_before_it(database: Database) -> None:
+async def test_late_end_supersedes_the_earlier_actions(database: Database) -> None:
     site = Site(database)
-    await site.end(await site.take("lifted", "lifted"), "requested")
-    late = await site.take("late", "contained")
-    await site.end(await site.take("killed", "killed"), "confirmed")
+    await site.end(await site.acquire("lifted", "lifted"), "requested")
+    late = await site.acquire("late", "contained")
+    await site.end(await site.acquire("killed", "killed"), "confirmed")
     await site.end(late, "confirmed")
-    assert await site.looked_for() == []
+    assert await site.checked() == []
 
 
 @pytest.mark.parametrize("ended", ["requested", "outcome_unknown"])
-async def test_end_that_comes_too_late_does_not_become_the_later_one_contract_37(
+async def test_late_end_does_not_become_the_later_action_contract_37(
     database: Database, ended: Outcome
 ) -> None:
     site = Site(database)
-    late = await site.take("late", "lifted")
-    later = await site.take("later", "contained")
+    late = await site.acquire("late", "lifted")
+    later = await site.acquire("later", "contained")
     await site.end(late, ended)
-    assert await site.looked_for() == ["later"]
+    assert await site.checked() == ["later"]
     await site.end(later, "failed")
-    assert await site.looked_for() == ["late"]
+    assert await site.checked() == ["late"]
 
 
-async def test_end_of_a_kill_that_comes_too_late_is_looked_for_from_then_on_contract_37(
+async def test_end_of_a_kill_that_comes_too_late_is_checked_from_then_on_contract_37(
     database: Database,
 ) -> None:
     site = Site(database)
-    late = await site.take("late", "killed")
-    await site.take("later", "contained")
+    late = await site.acquire("late", "killed")
+    await site.acquire("later", "contained")
     await site.end(late, "requested")
-    assert await site.looked_for() == ["late", "later"]
+    assert await site.checked() == ["late", "later"]
     next_at = sa.select(tables.confirmations.c.next_at).where(
         tables.confirmations.c.entry_hash == "late"
     )
     assert await database.read(lambda c: c.execute(next_at).scalar()) == NOW + 20 + CONFIRM_FIRST_S
 
 
-async def test_end_of_a_lift_that_comes_back_too_late_undoes_no_later_containment_contract_36(
+async def test_late_end_of_a_lift_undoes_no_later_containment_contract_36(
     database: Database,
 ) -> None:
-    def take(connection: Connection, owner: str, target: Target, now: float) -> DeviceLease | None:
+    def acquire(
+        connection: Connection, owner: str, target: Target, now: float
+    ) -> DeviceLease | None:
         wanted = LeaseRequest(
             TENANT, "crowdstrike", Device(AID), "r", owner, owner, target, now + 10, now, True
         )
-        return given(devices.acquire(connection, [wanted])[0].result)
+        return not_blocked(devices.acquire(connection, [wanted])[0].result)
 
-    def end(connection: Connection, held: DeviceLease) -> None:
-        devices.release(connection, held, "confirmed", None, True, NOW)
+    def end(connection: Connection, lease: DeviceLease) -> None:
+        devices.release(connection, lease, "confirmed", None, True, NOW)
 
     def is_contained(connection: Connection) -> bool:
         return contained.is_host_contained(connection, TENANT, "crowdstrike", AID)
 
-    late = await database.write(take, "late", "lifted", NOW)
-    later = await database.write(take, "later", "contained", NOW + 10)
+    late = await database.write(acquire, "late", "lifted", NOW)
+    later = await database.write(acquire, "later", "contained", NOW + 10)
     assert late is not None
     assert later is not None
     await database.write(end, later)

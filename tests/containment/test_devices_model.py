@@ -1,7 +1,7 @@
-"""Devices against a model of a vendor: what Vyrox contains can be lifted, whatever goes wrong.
+"""Devices against a model of a vendor: Vyrox can lift what it has contained, after any fault.
 
-Attempts overtake each other, come back too late, die, and end twice; what they sent arrives later
-or never. Nobody else acts on the devices. Contract 34, 36 and 37.
+Attempts overtake each other, end too late, die, and end twice. Their actions take effect later, or
+never. No other client acts on the devices. Contract 34, 36 and 37.
 """
 
 from typing import Final, Literal
@@ -27,11 +27,11 @@ PLACES: Final = (("acme", "one"), ("acme", "two"), ("other", "one"))
 State = Literal["contained", "containing", "normal", "lifting"]
 
 REACHED: Final[dict[Target, State]] = {"contained": "contained", "lifted": "normal"}
-UNDER_WAY: Final[dict[Target, State]] = {"contained": "containing", "lifted": "lifting"}
+IN_PROGRESS: Final[dict[Target, State]] = {"contained": "containing", "lifted": "lifting"}
 
 
 class Attempt(msgspec.Struct):
-    held: DeviceLease
+    lease: DeviceLease
     place: tuple[str, str]
     ended: Outcome = "failed"
     changed: bool = False
@@ -39,7 +39,7 @@ class Attempt(msgspec.Struct):
 
 
 class Site(RuleBasedStateMachine):
-    """Two devices of one tenant, and another tenant's of the same id."""
+    """Two devices of one tenant, and a device of another tenant with the same id."""
 
     attempts = Bundle("attempts")
     ended = Bundle("ended")
@@ -52,21 +52,21 @@ class Site(RuleBasedStateMachine):
         self.number = 0
         self.states: dict[tuple[str, str], State] = dict.fromkeys(PLACES, "normal")
         self.latest: dict[tuple[str, str], tuple[int, float]] = {}
-        self.under_way: dict[tuple[str, str], str] = {}
+        self.in_progress: dict[tuple[str, str], str] = {}
         self.succeeded: set[str] = set()
         self.may_have_contained: set[tuple[tuple[str, str], str]] = set()
 
     def teardown(self) -> None:
-        """Let time go by: in the end nothing is held or looked for, and what is told is true."""
+        """Let time pass. In the end nothing is leased or pending, and what is recorded is true."""
         self.now += LEASE_S
         for place in PLACES:
             self.arrive(place)
         for _ in range(len(PLACES) * self.number + 1):
-            self.look(2 * devices.CONFIRM_FOR_S, by_reference=False)
+            self.check(2 * devices.CONFIRM_FOR_S, by_reference=False)
         with self.engine.begin() as connection:
             pending = sa.select(tables.confirmations).where(~tables.confirmations.c.is_settled)
             assert connection.execute(pending).all() == []
-        self.what_is_vyroxs_to_lift()
+        self.what_vyrox_may_lift()
         self.engine.dispose()
 
     @rule(
@@ -76,13 +76,13 @@ class Site(RuleBasedStateMachine):
         force=st.booleans(),
         after_the_lease=st.booleans(),
     )
-    def take(
+    def acquire(
         self, place: tuple[str, str], wanted: Target, *, force: bool, after_the_lease: bool
     ) -> object:
         self.now += LEASE_S if after_the_lease else 1.0
         self.number += 1
         name = f"{wanted}-{self.number}"
-        hold = LeaseRequest(
+        request = LeaseRequest(
             place[0],
             "crowdstrike",
             Device(place[1]),
@@ -95,13 +95,13 @@ class Site(RuleBasedStateMachine):
             force,
         )
         with self.engine.begin() as connection:
-            [outcome] = devices.acquire(connection, [hold])
+            [outcome] = devices.acquire(connection, [request])
         match outcome.result:
-            case DeviceLease() as held:
-                self.latest[place] = (held.token, hold.lease_until)
+            case DeviceLease() as lease:
+                self.latest[place] = (lease.token, request.lease_until)
                 if wanted == "contained":
                     self.may_have_contained.add((place, name))
-                return Attempt(held, place)
+                return Attempt(lease, place)
             case Blocked():
                 assert self.states[place] not in {"contained", "containing"}
             case None:
@@ -110,28 +110,28 @@ class Site(RuleBasedStateMachine):
 
     @rule(
         attempt=attempts,
-        tells=st.sampled_from(["confirmed", "requested", "outcome_unknown"]),
-        gets_there=st.booleans(),
+        reported=st.sampled_from(["confirmed", "requested", "outcome_unknown"]),
+        arrives=st.booleans(),
     )
-    def act(self, attempt: Attempt, tells: Outcome, *, gets_there: bool) -> None:
+    def act(self, attempt: Attempt, reported: Outcome, *, arrives: bool) -> None:
         token, lease_until = self.latest[attempt.place]
-        if attempt.acted or token != attempt.held.token or lease_until <= self.now:
+        if attempt.acted or token != attempt.lease.token or lease_until <= self.now:
             return  # the deadline of an action ends before its lease
-        wanted = attempt.held.target
+        wanted = attempt.lease.target
         attempt.acted = True
         state = self.states[attempt.place]
         if wanted == "killed":
-            attempt.ended, attempt.changed = tells, True
+            attempt.ended, attempt.changed = reported, True
         elif state == REACHED[wanted]:
             attempt.ended, attempt.changed = "confirmed", False
-        elif state == UNDER_WAY[wanted]:
+        elif state == IN_PROGRESS[wanted]:
             attempt.ended, attempt.changed = "requested", False
         else:
-            attempt.ended, attempt.changed = tells, True
-            if tells != "outcome_unknown" or gets_there:
-                self.states[attempt.place] = UNDER_WAY[wanted]
-                self.under_way[attempt.place] = attempt.held.entry_hash
-            if tells == "confirmed":
+            attempt.ended, attempt.changed = reported, True
+            if reported != "outcome_unknown" or arrives:
+                self.states[attempt.place] = IN_PROGRESS[wanted]
+                self.in_progress[attempt.place] = attempt.lease.entry_hash
+            if reported == "confirmed":
                 self.arrive(attempt.place)
 
     @rule(target=ended, attempt=consumes(attempts))
@@ -141,22 +141,22 @@ class Site(RuleBasedStateMachine):
 
     @rule(attempt=ended)
     def end_again(self, attempt: Attempt) -> None:
-        """Nobody has seen the commit."""
+        """The attempt has not seen its commit, so it ends again."""
         if attempt.ended == "failed" or not attempt.changed:
-            self.may_have_contained.discard((attempt.place, attempt.held.entry_hash))
+            self.may_have_contained.discard((attempt.place, attempt.lease.entry_hash))
         with self.engine.begin() as connection:
             devices.release(
-                connection, attempt.held, attempt.ended, None, attempt.changed, self.now
+                connection, attempt.lease, attempt.ended, None, attempt.changed, self.now
             )
 
     @rule(attempt=consumes(attempts))
     def die(self, attempt: Attempt) -> None:
-        """Its process is killed: nobody ever ends it."""
+        """Its process is killed, so the attempt never ends."""
 
     @rule(attempt=consumes(attempts))
     def abandon(self, attempt: Attempt) -> None:
         if not attempt.acted:
-            name = attempt.held.entry_hash
+            name = attempt.lease.entry_hash
             self.may_have_contained.discard((attempt.place, name))
             with self.engine.begin() as connection:
                 devices.abandon(connection, attempt.place[0], name, name)
@@ -166,11 +166,11 @@ class Site(RuleBasedStateMachine):
         arrived: dict[State, State] = {"containing": "contained", "lifting": "normal"}
         if self.states[place] in arrived:
             self.states[place] = arrived[self.states[place]]
-            self.succeeded.add(self.under_way[place])
+            self.succeeded.add(self.in_progress[place])
 
     @rule(wait_s=st.sampled_from([1.0, LEASE_S, devices.CONFIRM_FOR_S]), by_reference=st.booleans())
-    def look(self, wait_s: float, *, by_reference: bool) -> None:
-        """Read the state, or what the vendor says of the very action, at any time after it."""
+    def check(self, wait_s: float, *, by_reference: bool) -> None:
+        """Check by the state of the device, or by the vendor's record of the action itself."""
         self.now += wait_s
         due = sa.select(*_COLUMNS).where(
             settlement.is_latest(), tables.confirmations.c.next_at <= self.now
@@ -190,7 +190,7 @@ class Site(RuleBasedStateMachine):
                     confirmation.settle(connection, [_Settled(each, "outcome_unknown", None)])
 
     @invariant()
-    def what_is_vyroxs_to_lift(self) -> None:
+    def what_vyrox_may_lift(self) -> None:
         may_be = {place for place, _ in self.may_have_contained}
         with self.engine.begin() as connection:
             for place, state in self.states.items():

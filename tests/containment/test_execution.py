@@ -61,7 +61,7 @@ REPLAYED = Executed("replayed", dry_run=False)
 
 
 class Proxy:
-    """A containment with all that it works on."""
+    """A containment with its database, its vendor and its clock."""
 
     def __init__(self, database: Database, *, dry_run: bool, deadline_s: float) -> None:
         self.database = FaultyDatabase(database)
@@ -79,7 +79,7 @@ class Proxy:
         )
 
     def check_clock(self, approved_at: float, lease_until: float) -> None:
-        """Stand in for the clock guard, whose own tests say what it compares."""
+        """Stand in for the clock guard, which has tests of its own."""
         if self.clock() >= lease_until:
             raise VendorError("the lease is over")
 
@@ -113,8 +113,8 @@ def states(connection: Connection) -> list[object]:
 
 async def outcomes(database: Database) -> list[tuple[object, object]]:
     """Return (hash of the entry, outcome) of each outcome event of the tenant."""
-    told = await events(database, kind="execute.outcome")
-    return [(entry["entry"], entry["outcome"]) for entry in told]
+    found = await events(database, kind="execute.outcome")
+    return [(entry["entry"], entry["outcome"]) for entry in found]
 
 
 async def hashes(database: Database) -> list[object]:
@@ -147,15 +147,15 @@ async def test_execute_calls_the_vendor_once_and_answers_repeats_from_memory_con
     async with running(database) as proxy:
         assert await proxy.execute() == EXECUTED
         proxy.clock.now += 400
-        anew = msgspec.structs.replace(ISOLATION, approved_at=int(NOW) + 400, approved_by="joe")
-        assert await proxy.execute(anew) == REPLAYED
+        retry = msgspec.structs.replace(ISOLATION, approved_at=int(NOW) + 400, approved_by="joe")
+        assert await proxy.execute(retry) == REPLAYED
         assert proxy.acting.did == [("contained", "workstation-01")]
     [entry] = await entries(database)
     assert entry["dry_run"] is False
     assert entry["approved_by"] == "jane.smith#1234"
     assert await outcomes(database) == [(entry["hash"], "confirmed")]
-    [told] = await events(database)
-    assert (told["request_id"], told["execution"]) == ("trace-1", ISOLATION.request_id)
+    [recorded] = await events(database)
+    assert (recorded["request_id"], recorded["execution"]) == ("trace-1", ISOLATION.request_id)
 
 
 def stored_hash(connection: Connection, receipt: Receipt) -> object:
@@ -278,8 +278,8 @@ async def test_execute_mistake_in_a_vendors_client_is_logged(database: Database)
         with pytest.raises(VendorOutcomeUnknownError):
             await proxy.execute()
     assert log.counts["execute.vendor_failed"] == logged + 1
-    [told] = await events(database)
-    assert told["reason"] == "LookupError in the client"
+    [recorded] = await events(database)
+    assert recorded["reason"] == "LookupError in the client"
 
 
 async def test_execute_mistake_before_anything_is_sent_releases_the_claim_contract_19(
@@ -289,8 +289,11 @@ async def test_execute_mistake_before_anything_is_sent_releases_the_claim_contra
         proxy.acting.lost = LookupError("secret-token")
         with pytest.raises(LookupError):
             await proxy.execute()
-        [told] = await events(database)
-        assert (told["outcome"], told["reason"]) == ("failed", "LookupError; nothing was sent")
+        [recorded] = await events(database)
+        assert (recorded["outcome"], recorded["reason"]) == (
+            "failed",
+            "LookupError; nothing was sent",
+        )
         proxy.acting.lost = None
         assert await proxy.execute() == EXECUTED
     assert len(proxy.acting.did) == 1
@@ -322,7 +325,7 @@ async def test_execute_lease_outlasts_the_deadline_contract_22(database: Databas
     assert [outcome for _, outcome in await outcomes(database)] == ["confirmed"]
 
 
-async def test_execute_slower_than_its_lease_takes_nothing_from_the_next_attempt_contract_22(
+async def test_execute_slower_than_its_lease_does_not_disturb_the_next_attempt_contract_22(
     database: Database,
 ) -> None:
     logged = log.counts["execute.claim_lost"]
@@ -390,7 +393,7 @@ async def test_execute_known_answer_comes_before_what_the_vendor_can_do_contract
         assert await proxy.execute(KILL) == REPLAYED
 
 
-async def test_execute_reused_id_is_told_nothing_of_the_first_contract_21(
+async def test_execute_reused_id_learns_nothing_of_the_first_contract_21(
     database: Database,
 ) -> None:
     async with running(database) as proxy:
@@ -420,21 +423,21 @@ async def test_execute_database_away_does_nothing_and_then_works_contract_19(
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do in a moment what is otherwise done a second later."""
+    """Record again after 10 ms instead of a second."""
     monkeypatch.setattr(execution, "RECORD_RETRY_S", 0.01)
 
 
 async def outcomes_are(database: Database, expected: Sequence[object]) -> None:
-    """Return once these outcomes, and no others, have been told."""
+    """Return when these outcomes, and no others, are recorded."""
 
-    async def told() -> bool:
+    async def are_recorded() -> bool:
         return [outcome for _, outcome in await outcomes(database)] == expected
 
-    await until(told)
+    await until(are_recorded)
 
 
 @pytest.mark.parametrize("request_", [ISOLATION, KILL])
-async def test_execute_commit_that_fails_calls_nobody_and_nothing_remains_contract_32(
+async def test_execute_commit_that_fails_calls_no_vendor_and_nothing_remains_contract_32(
     database: Database, soon: None, request_: ContainmentRequest
 ) -> None:
     async with running(database) as proxy:
@@ -449,10 +452,10 @@ async def test_execute_commit_that_fails_calls_nobody_and_nothing_remains_contra
 
 
 @pytest.mark.parametrize("request_", [ISOLATION, KILL])
-async def test_execute_commit_that_was_not_seen_calls_nobody_and_is_released_contract_32(
+async def test_execute_commit_that_was_not_seen_calls_no_vendor_and_is_released_contract_32(
     database: Database, soon: None, request_: ContainmentRequest
 ) -> None:
-    """The entry stays, and the events say that nothing was done; a retry may act at once."""
+    """The entry stays, its outcome is `failed`, and a retry may act immediately."""
     async with running(database) as proxy:
         proxy.database.faults = {1: "after"}
         with pytest.raises(UnavailableError):
@@ -465,7 +468,7 @@ async def test_execute_commit_that_was_not_seen_calls_nobody_and_is_released_con
 
 
 @pytest.mark.parametrize("request_", [ISOLATION, KILL])
-async def test_execute_commit_that_hangs_calls_nobody_whatever_comes_later_contract_32(
+async def test_execute_commit_that_hangs_calls_no_vendor_even_if_it_succeeds_later_contract_32(
     database: Database, soon: None, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest
 ) -> None:
     async with running(database) as proxy:
@@ -506,7 +509,7 @@ async def test_execute_that_is_not_even_queued_leaves_nothing_to_do_later(
     ],
 )
 @pytest.mark.parametrize("error", [None, VendorError("no such host")])
-async def test_execute_record_that_fails_tells_the_truth_and_is_made_up_for_contract_22(
+async def test_execute_record_that_fails_still_returns_the_result_and_is_recorded_later_contract_22(
     database: Database, soon: None, fault: Literal["before", "after"], error: VendorError | None
 ) -> None:
     async with running(database) as proxy:
@@ -521,13 +524,13 @@ async def test_execute_record_that_fails_tells_the_truth_and_is_made_up_for_cont
         async def recorded() -> bool:
             return await database.read(states) == ([] if error else ["done"])
 
-        async def made_up_for() -> bool:
+        async def recorded_later() -> bool:
             return proxy.database.writes == 4
 
         await until(recorded)
         if fault == "after":
-            await until(made_up_for)
-            await proxy.writer.commit(write_events, ())  # behind it
+            await until(recorded_later)
+            await proxy.writer.commit(write_events, ())  # after it
     outcome = "failed" if error else "confirmed"
     assert await outcomes(database) == [(*await hashes(database), outcome)]
 
@@ -563,7 +566,7 @@ async def test_execute_record_that_goes_on_failing_keeps_the_claim_until_its_lea
     assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]
 
 
-async def test_drain_waits_for_what_is_under_way_contract_23(database: Database) -> None:
+async def test_drain_waits_for_what_is_in_progress_contract_23(database: Database) -> None:
     async with running(database) as proxy:
         await proxy.containment.drain()
         proxy.acting.gate.clear()
@@ -585,7 +588,7 @@ async def test_drain_waits_for_what_is_under_way_contract_23(database: Database)
         assert [outcome for _, outcome in await outcomes(database)] == ["confirmed"] * 3
 
 
-async def test_drain_gives_up_what_cannot_be_recorded(database: Database) -> None:
+async def test_drain_ends_although_a_result_cannot_be_recorded(database: Database) -> None:
     async with running(database) as proxy:
         proxy.acting.gate.clear()
         acting = proxy.start()
@@ -599,7 +602,7 @@ async def test_drain_gives_up_what_cannot_be_recorded(database: Database) -> Non
     assert await database.read(states) == ["in_flight"]
 
 
-async def _device_is_looked_for(proxy: Proxy) -> None:
+async def _device_is_looked_up(proxy: Proxy) -> None:
     proxy.acting.found.clear()
     await proxy.acting.looking.wait()
 
@@ -627,12 +630,12 @@ async def _outcome_is_recorded(proxy: Proxy) -> None:
     "reached",
     [
         pytest.param(_claim_is_written, id="while_the_claim_is_written"),
-        pytest.param(_device_is_looked_for, id="while_the_device_is_looked_for"),
+        pytest.param(_device_is_looked_up, id="while_the_device_is_looked_up"),
         pytest.param(_vendor_acts, id="while_the_vendor_acts"),
         pytest.param(_outcome_is_recorded, id="while_the_outcome_is_recorded"),
     ],
 )
-async def test_execute_caller_that_hangs_up_does_not_stop_it_from_the_claim_on_contract_23(
+async def test_execute_caller_that_disconnects_does_not_stop_it_after_the_claim_contract_23(
     database: Database, reached: Callable[[Proxy], Awaitable[None]], turns: int
 ) -> None:
     async with running(database) as proxy:
@@ -656,7 +659,7 @@ async def test_execute_caller_that_hangs_up_does_not_stop_it_from_the_claim_on_c
 async def test_execute_cancelled_after_any_number_of_turns_acts_wholly_or_not_at_all_contract_23(
     database: Database,
 ) -> None:
-    """From the first turn of the loop on until one in which the answer comes before the end."""
+    """Cancelled after more and more turns of the event loop, until it ends before that."""
     ended_by_itself = False
     turns = 0
     async with running(database) as proxy:

@@ -1,4 +1,4 @@
-"""What is checked before a changing call leaves, at the last moment (contract 42)."""
+"""What is checked immediately before a changing call is sent (contract 42)."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ async def _database_is_away(proxy: Proxy) -> None:
     proxy.database.always = "before"
 
 
-async def _device_is_taken(proxy: Proxy) -> None:
+async def _device_is_leased_again(proxy: Proxy) -> None:
     await proxy.database.write(_raise_token)
 
 
@@ -62,16 +62,16 @@ def _raise_token(connection: Connection) -> None:
         pytest.param(_freeze, "the tenant has been frozen", id="frozen"),
         pytest.param(_rule_is_added, "never_contain host:workstation-*", id="rule"),
         pytest.param(_lease_is_over, "the lease is over", id="clock"),
-        pytest.param(_device_is_taken, "another action has leased the device", id="device"),
+        pytest.param(_device_is_leased_again, "another action has leased the device", id="device"),
     ],
 )
-async def test_order_is_checked_when_it_leaves_contract_42(
+async def test_order_is_checked_when_it_is_sent_contract_42(
     database: Database,
     happens: Callable[[Proxy], Awaitable[None]],
     why: str,
     request_: ContainmentRequest,
 ) -> None:
-    """The client has looked up what it needs, and waits for a vendor that is busy."""
+    """The client has its data, and waits for a busy vendor."""
     async with running(database) as proxy:
         proxy.acting.prepared.clear()
         acting = proxy.start(request_)
@@ -79,7 +79,7 @@ async def test_order_is_checked_when_it_leaves_contract_42(
         await happens(proxy)
         proxy.acting.prepared.set()
         if happens is _rule_is_added and request_ is FORCED_LIFT:
-            assert await acting == EXECUTED  # a list of devices does not stand against a lift
+            assert await acting == EXECUTED  # the never-contain list does not refuse a lift
             return
         with pytest.raises(VendorError) as caught:
             await acting
@@ -109,13 +109,13 @@ async def test_order_is_not_carried_out_without_the_database_contract_42(
 
 @pytest.mark.parametrize("error", [None, LookupError("a mistake")], ids=["time", "mistake"])
 @pytest.mark.parametrize("request_", [ISOLATION, KILL], ids=lambda r: r.action_type)
-async def test_execute_cut_off_before_anything_was_sent_has_failed_contract_22(
+async def test_execute_that_ends_before_anything_was_sent_has_failed_contract_22(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
     request_: ContainmentRequest,
     error: Exception | None,
 ) -> None:
-    """So it may be repeated at once, a kill too."""
+    """So it may be repeated immediately, even a kill."""
     monkeypatch.setattr(vendor_action, "CLIENT_GRACE_S", 0.05)
     async with running(database, deadline_s=0.05) as proxy:
         proxy.acting.prepared.clear()
@@ -129,7 +129,7 @@ async def test_execute_cut_off_before_anything_was_sent_has_failed_contract_22(
         assert await proxy.execute(request_) == EXECUTED
 
 
-async def test_execute_tells_the_vendors_client_which_device_the_alert_names_contract_36(
+async def test_execute_passes_the_alerts_device_to_the_vendors_client_contract_36(
     database: Database,
 ) -> None:
     async with running(database) as proxy:
@@ -151,7 +151,7 @@ def _fields(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
 async def test_refusal_by_a_name_is_logged_with_the_names_seen_contract_35(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever controls a host must not make it immune unnoticed, by renaming it."""
+    """An attacker who renames a host must not protect it from containment unnoticed."""
     async with running(database) as proxy:
         await add_alert(database, TENANT, "alt_1", device_id=AID, hostname="laptop-11")
         proxy.acting.devices = {AID: Device(AID, "workstation-07", ())}
@@ -172,10 +172,10 @@ async def test_refusal_by_a_name_is_logged_with_the_names_seen_contract_35(
         }
         proxy.acting.devices = {AID: Device(AID, "workstation-07", ("tier0",))}
         assert await refused_by(proxy, wanted("3", host=AID)) == "never_contain tag:tier0"
-        assert len(_fields(caplog)) == 1  # a tag is the customer's
+        assert len(_fields(caplog)) == 1  # only the customer sets tags
 
 
-async def test_never_contain_tag_is_not_passed_by_an_answer_without_tags_contract_35(
+async def test_never_contain_tag_refuses_a_device_whose_tags_are_unknown_contract_35(
     database: Database,
 ) -> None:
     async with running(database) as proxy:

@@ -10,7 +10,7 @@ NOW = 1_704_067_200.25
 
 
 def wait_s(limit: RateLimit, tenant_id: str, now: float) -> int:
-    """Return 0 where the request is let through, else the Retry-After of its answer."""
+    """Return 0 if the request is allowed, else the Retry-After of its response."""
     try:
         limit.check(tenant_id, now)
     except RateLimitedError as exc:
@@ -23,7 +23,7 @@ def test_check_of_zero_is_no_limit() -> None:
     assert {wait_s(limit, "acme", NOW) for _ in range(10_000)} == {0}
 
 
-def test_check_lets_a_burst_through_and_then_says_when_the_next_may_come() -> None:
+def test_check_allows_a_burst_and_then_returns_the_time_to_wait() -> None:
     limit = RateLimit(3)
     assert [wait_s(limit, "acme", NOW) for _ in range(5)] == [0, 0, 0, 60, 60]
     assert wait_s(limit, "acme", NOW + 59.999) == 1
@@ -41,7 +41,7 @@ def test_check_does_not_count_what_it_refuses() -> None:
     assert answers == [0, 50, 40, 30, 20, 10, 0, 50, 40, 30, 20, 10, 0]
 
 
-def test_check_clock_set_back_shuts_nobody_out() -> None:
+def test_check_clock_set_back_refuses_no_tenant() -> None:
     limit = RateLimit(2)
     assert [wait_s(limit, "acme", NOW) for _ in range(3)] == [0, 0, 60]
     assert [wait_s(limit, "acme", NOW - 3600) for _ in range(3)] == [0, 0, 60]
@@ -51,21 +51,21 @@ def test_check_clock_set_back_shuts_nobody_out() -> None:
     per_minute=st.integers(1, 5),
     pauses_ms=st.lists(st.one_of(st.integers(0, 50), st.integers(0, 70_000)), max_size=40),
 )
-def test_check_never_lets_more_through_in_any_60_s_and_refuses_only_then(
+def test_check_allows_the_limit_in_any_60_s_and_no_more(
     per_minute: int, pauses_ms: list[int]
 ) -> None:
     limit = RateLimit(per_minute)
     now_ms = 1_704_067_200_000
-    let_through_ms: list[int] = []
+    allowed_ms: list[int] = []
     for pause_ms in pauses_ms:
         now_ms += pause_ms
-        in_window = [at_ms for at_ms in let_through_ms if at_ms > now_ms - 60_000]
+        in_window = [at_ms for at_ms in allowed_ms if at_ms > now_ms - 60_000]
         wait = wait_s(limit, "acme", now_ms / 1000)
         assert (wait == 0) == (len(in_window) < per_minute)
         if wait == 0:
-            let_through_ms.append(now_ms)
+            allowed_ms.append(now_ms)
         else:
-            # Long enough, and by less than a second too long.
+            # Long enough, and at most a second too long.
             free_at_ms = in_window[0] + 60_000
             assert 0 <= now_ms + wait * 1000 - free_at_ms < 1000
 

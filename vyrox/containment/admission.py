@@ -162,7 +162,7 @@ def _assumed_device(host: str, alert: NormalizedAlert | None) -> Device:
 
 
 def _named_by(alert: NormalizedAlert | None, host: str) -> Device:
-    """Return the device that `alert` names. `host` stands in for members that it lacks."""
+    """Return the device that `alert` names. Members that it lacks are replaced by `host`."""
     if alert is None:
         return _assumed(host, host)
     device_id = alert.device_id or alert.hostname or host
