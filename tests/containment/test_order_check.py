@@ -124,9 +124,8 @@ async def test_execute_that_ends_before_anything_was_sent_has_failed_contract_22
             await proxy.execute(request_)
         assert type(caught.value) is VendorError
         assert await outcomes(database) == [((await entries(database))[0]["hash"], "failed")]
-        proxy.acting.unprepared = None
-        proxy.acting.prepared.set()
-        assert await proxy.execute(request_) == EXECUTED
+    async with running(database) as unhurried:
+        assert await unhurried.execute(request_) == EXECUTED
 
 
 async def test_execute_passes_the_alerts_device_to_the_vendors_client_contract_36(
