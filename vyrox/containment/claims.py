@@ -138,16 +138,11 @@ def mark_lapsed_unknown(connection: Connection, times: Sequence[float]) -> list[
         .returning(claims)
     )
     rows = [_Row(*row) for row in connection.execute(mark)]
-    _shorten_expiry(connection, now)
-    drafts = tuple(_unknown_event(row) for row in rows)
-    return [WorkResult(len(rows), drafts), *(WorkResult(0) for _ in times[1:])]
-
-
-def _shorten_expiry(connection: Connection, now: float) -> None:
-    """Keep a claim that was stored by a wrong clock for RESULT_KEPT_S from now."""
-    c = claims.c
+    # A claim that a wrong clock has stored is kept for RESULT_KEPT_S from now.
     too_late = claims.update().where(c.expires_at > now + MAX_AHEAD_S + RESULT_KEPT_S)
     connection.execute(too_late.values(expires_at=now + RESULT_KEPT_S))
+    drafts = tuple(_unknown_event(row) for row in rows)
+    return [WorkResult(len(rows), drafts), *(WorkResult(0) for _ in times[1:])]
 
 
 def delete_expired(connection: Connection, now: float) -> int:
