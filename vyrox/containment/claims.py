@@ -151,9 +151,8 @@ def delete_expired(connection: Connection, now: float) -> int:
     A claim in flight stays, even after its lease, until its outcome is an event.
     """
     lock(connection, "containments")
-    c = claims.c
     guard_rails.forget_begun(connection, now)
-    expired = claims.delete().where(c.expires_at <= now, c.state != "in_flight")
+    expired = claims.delete().where(claims.c.expires_at <= now, claims.c.state != "in_flight")
     return connection.execute(expired).rowcount
 
 
