@@ -217,7 +217,7 @@ def test_is_dead_contract_49(deliveries: int, idle_ms: int, dead: bool) -> None:
     assert is_dead(deliveries, idle_ms) is dead
 
 
-async def test_give_up_dead_of_a_consumer_in_another_language_contract_49(
+async def test_move_dead_letters_of_a_consumer_in_another_language_contract_49(
     queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database, consumer: AlertConsumer
 ) -> None:
     """The consumer uses plain Redis, as in docs/operations.md, and never calls `take_over`."""
@@ -240,7 +240,7 @@ async def test_give_up_dead_of_a_consumer_in_another_language_contract_49(
     assert [(e["alert_id"], e["deliveries"]) for e in told] == [(dead, 6)]
 
 
-async def test_give_up_dead_finds_one_behind_a_page_contract_49(
+async def test_move_dead_letters_reads_every_page_contract_49(
     queue: AlertQueue,
     client: redis.asyncio.Redis,
     sqlite: Database,

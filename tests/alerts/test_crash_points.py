@@ -176,7 +176,7 @@ async def test_killed_between_the_entry_and_the_202_contract_17(
 ) -> None:
     sent = webhook("crowdstrike")
     async with site.service() as service:
-        proxy.hold_replies(b"added")
+        proxy.hold_replies(b"*1\r\n$5\r\nadded")  # of the alert; a probe has two results
         sending = asyncio.create_task(post(service, sent))
         await killed_while_it_waits(service, proxy, sending)
     [(_, alert_id)] = await site.queued()

@@ -335,7 +335,7 @@ async def test_run_if_due_runs_when_redis_was_emptied_contract_17(stores: Stores
 
 
 async def test_run_if_due_runs_when_redis_was_restarted_contract_17(data_dir: Path) -> None:
-    """Alerts that survived the restart are not queued twice; the others are queued again."""
+    """Alerts that survived the restart are not queued twice; lost alerts are queued again."""
     socket = data_dir / "valkey.sock"
     server = ValkeyServer(
         port=0, data_dir=data_dir / "valkey", unix_socket_path=socket, config={"appendonly": "yes"}
