@@ -1,6 +1,8 @@
 """The pages match the product: settings, commands, links, versions, contract numbers."""
 
+import ast
 import dataclasses
+import importlib
 import re
 import shlex
 import subprocess
@@ -21,6 +23,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("**/*.md")])
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _FENCED = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINE_COMMAND = re.compile(r"^ *(?:\$ )?(?:[A-Z_]+=\S+ )*vyrox (.+)$", re.MULTILINE)
 _INLINE_COMMAND = re.compile(r"`(?:python -m )?vyrox ([^`]+)`")
 _SHELL_OPERATOR = re.compile(r"[|<>;&]")
@@ -178,6 +181,36 @@ def test_commands_exist_with_these_options(text: str, is_whole: bool) -> None:
             assert value in parameter.type.choices or _PLACEHOLDER.fullmatch(value)
         if is_whole and parameter.required:
             assert isinstance(value, str), parameter.name
+
+
+_PYTHON_BLOCKS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(_PYTHON.findall(page.read_text()))
+]
+
+
+@pytest.mark.parametrize("block", _PYTHON_BLOCKS)
+def test_python_examples_import_what_exists(block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module or "")
+            assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+
+
+def test_modules_on_the_architecture_page_exist() -> None:
+    """`## The life of ...` names each module as it is below `vyrox/`."""
+    _, _, lives = (DOCS / "architecture.md").read_text().partition("\n## The life of an alert\n")
+    named = {
+        name for block in _FENCED.findall(lives) for name in re.findall(r"[a-z_]+\.[a-z_]+", block)
+    }
+    assert len(named) > 20
+    paths = {name: ROOT / "vyrox" / name.replace(".", "/") for name in named}
+    assert [
+        name
+        for name, path in sorted(paths.items())
+        if not path.with_suffix(".py").exists() and not path.is_dir()
+    ] == []
 
 
 def test_documented_commands_cover_every_command() -> None:
