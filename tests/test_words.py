@@ -38,7 +38,6 @@ EXEMPT: Final = frozenset(
     {
         "README.md",
         "tests",
-        "tests/alerts",
         "tests/cli",
         "tests/containment",
         "tests/trial",
