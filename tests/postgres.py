@@ -19,6 +19,7 @@ class Postgres:
     def __init__(self, *, fsync: bool = False) -> None:
         """Without `fsync`: a new database for each test costs a second with it."""
         self._fsync = fsync
+        self.has_template = False
 
     def __enter__(self) -> Self:
         self._directory = Path(tempfile.mkdtemp(prefix="vx-pg-"))

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from tests.audit import action
+from tests.conftest import new_postgres_database
 from tests.service import ROOT
 from tests.store.queries import (
     insert_tenant,
@@ -29,6 +30,7 @@ from vyrox.containment import settlement
 from vyrox.containment.attempt import DeviceLease
 from vyrox.containment.contained import is_host_contained
 from vyrox.errors import DatabaseUnavailableError, OperatorError
+from vyrox.store import schema
 from vyrox.store.database import Database, open_database, probe
 from vyrox.store.schema import HEAD
 from vyrox.store.tables import confirmations, metadata
@@ -52,6 +54,19 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.fixture(autouse=True)
+def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vyrox.store.database.migrate", schema.migrate)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest) -> str | None:
+    """Both databases, empty."""
+    if request.param == "sqlite":
+        return None
+    return await new_postgres_database(request.getfixturevalue("postgres"))
 
 
 async def test_open_database_of_the_present_version_imports_neither_alembic_nor_asyncpg(
