@@ -39,12 +39,10 @@ EXEMPT: Final = frozenset(
         "README.md",
         "tests",
         "tests/cli",
-        "tests/containment",
         "tests/trial",
         "vyrox",
         "vyrox/chain",
         "vyrox/cli",
-        "vyrox/containment",
         "vyrox/store",
         "vyrox/trial",
     }

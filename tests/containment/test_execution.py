@@ -79,7 +79,7 @@ class Proxy:
         )
 
     def check_clock(self, approved_at: float, lease_until: float) -> None:
-        """Stand in for the clock guard, which has tests of its own."""
+        """Replace the clock guard, which has tests of its own."""
         if self.clock() >= lease_until:
             raise VendorError("the lease is over")
 

@@ -86,7 +86,7 @@ class ClockGuard:
         monotonic: Clock,
         longest_lease_s: float,
     ) -> None:
-        """`database` is the reference clock. If it is None, the wall clock is."""
+        """`database` has the reference clock. Without a database, it is the wall clock."""
         self._database = database
         self._wall = wall
         self._monotonic = monotonic

@@ -83,7 +83,7 @@ class Blocked(msgspec.Struct, frozen=True):
 def acquire(
     connection: Connection, requests: Sequence[LeaseRequest]
 ) -> list[WorkResult[DeviceLease | Blocked | None]]:
-    """Lease each device and store its action; the result is None if another attempt leases it."""
+    """Lease each device and store its action. Return None for a device that is leased already."""
     lock(connection, "containments")
     return [WorkResult(_acquire(connection, request)) for request in requests]
 
