@@ -15,8 +15,8 @@ def nothing_blocks_the_loop() -> Iterator[None]:
             # whether asyncpg finds a password file.
             function.can_block_in("redis/utils.py", "get_lib_version")
             function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
-            # What measures coverage waits for itself where two threads reach a new file at once.
-            # Raised from there, the error would end whatever task is at work.
+            # The coverage measurement waits for itself if two threads reach a new file at once.
+            # Raised from there, the error would end the running task.
             function.can_block_in("coverage/collector.py", "lock_data")
             # Up to two milliseconds, so that SQLite's thread has the interpreter to itself.
             function.can_block_in("vyrox/store/sqlite.py", "_yield_until")

@@ -40,7 +40,7 @@ class Postgres:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def stop(self) -> None:
-        """Stop the server, cutting off its clients; its data stays."""
+        """Stop the server and disconnect its clients; its data stays."""
         self._server.stop()
 
     def start(self) -> None:

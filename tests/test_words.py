@@ -30,7 +30,7 @@ SAY_INSTEAD: Final = {
     r"look(s|ed|ing)? (at|for)": "check, poll, search",
     r"(tell|tells|told|telling)": "log, record, report, return",
     r"gets? hold of": "lease, lock",
-    r"is none": "not, invalid, missing",
+    r"(?-i:is none)": "not, invalid, missing",
 }
 """Each expression with what to say instead."""
 

@@ -137,7 +137,7 @@ def _events_after(
 
 
 def newest_event(connection: Connection) -> int:
-    """Return the time of the newest event of any chain, in Unix seconds; 0 if there is none."""
+    """Return the time of the newest event of any chain, in Unix seconds; 0 without events."""
     c = audit_log.c
     query = sa.select(sa.func.max(c.timestamp)).where(c.stream == "events")
     return connection.execute(query).scalar() or 0

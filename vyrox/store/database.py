@@ -72,7 +72,7 @@ async def open_database(
 
     Args:
         url: A `postgresql+asyncpg://` URL, or None for SQLite in `data_dir`.
-        create: Make the database if there is none.
+        create: Create the database if it does not exist.
         urgent: Its writes go before those of other processes (SQLite; PostgreSQL's locks queue).
 
     Raises:
