@@ -1,4 +1,4 @@
-"""Waiting for what another process does, and no event tells."""
+"""Waits for what another process does, when no event reports it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
