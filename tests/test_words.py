@@ -41,9 +41,7 @@ EXEMPT: Final = frozenset(
         "tests/cli",
         "tests/trial",
         "vyrox",
-        "vyrox/chain",
         "vyrox/cli",
-        "vyrox/store",
         "vyrox/trial",
     }
 )
