@@ -168,6 +168,29 @@ async def test_execute_fails_with_any_other_answer(vyrox: Vyrox, status: int) ->
     assert len(listener.bodies) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            401,
+            "VYROX_HMAC_SECRET here is not the service's\n"
+            "why: vyrox audit events --kind auth.failed --since 5m\n",
+        ),
+        (403, f"why: vyrox audit events --tenant {TENANT} --kind execute.refused --since 5m\n"),
+        (
+            410,
+            "--approved-at is more than 30 s from the service's time\n"
+            f"why: vyrox audit events --tenant {TENANT} --kind execute.refused --since 5m\n",
+        ),
+        (502, f"why: vyrox audit events --tenant {TENANT} --since 5m\n"),
+    ],
+)
+async def test_execute_says_where_the_reason_is(vyrox: Vyrox, status: int, said: str) -> None:
+    async with listening(answer(status, b"{}", b"x-request-id: trace-1")) as listener:
+        result = await run(vyrox, *command(listener.url))
+    assert result.stderr == f"{said}log id: trace-1\n"
+
+
 async def test_execute_lets_no_answer_drive_the_terminal(vyrox: Vyrox) -> None:
     hostile = answer(500, "\x1b[2Jx\x9b31m\u202e".encode())
     async with listening(hostile) as listener:
@@ -320,12 +343,14 @@ async def test_preview_reads_the_device_and_writes_nothing_contract_43(data_dir:
             "state         not contained\n"
             "alert         not known\n"
             "used in hour  no limit\n"
-            "would be      sent\n"
+            "would be      sent (a service with DRY_RUN=true would send nothing)\n"
         )
+        device.status = "contained"
+        contained = succeeded(await preview(device.device_id))
+        assert 'would be      answered "executed" without a call: it is contained' in contained
         rule = "host:file-*"
         policy = ("--never-contain", rule, "--per-hour", "3")
         succeeded(await run(vyrox, "tenant", "policy", TENANT, *policy))
-        device.status = "contained"
         device.tags = [f"FalconGroupingTags/{number:040}" for number in range(3)]
         found = await preview(device.device_id, "--json")
         assert found.exit_code == 1

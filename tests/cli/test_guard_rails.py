@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sqlite3
 from contextlib import AbstractAsyncContextManager, closing
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection
 
+from tests.audit import action
 from tests.cli import Vyrox, refused, succeeded
 from tests.conftest import new_postgres_database
 from tests.polling import until
@@ -20,10 +22,12 @@ from tests.postgres import Postgres
 from tests.sample_alerts import NOW, WINDOW_S, new_delivery
 from tests.service import running_service
 from vyrox.alerts.intake import Intake
+from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import stores as cli_opened
 from vyrox.clock import wall_clock
+from vyrox.store import data_dir as data_dirs
 from vyrox.store import locks, sqlite, tables
 from vyrox.store.database import Database, open_database
 from vyrox.tenants import containers, guard_rails
@@ -131,12 +135,20 @@ def change(vyrox: Vyrox, *args: str) -> str:
     return succeeded(vyrox("tenant", *args))
 
 
-NOT_SERVED = "stored; no service is running on this data\n"
+def not_served(vyrox: Vyrox) -> str:
+    """Return the line of a freeze on data that no service uses."""
+    if "DATABASE_URL" in vyrox.env:
+        return "stored; no service has reported on this data within 10 s\n"
+    return (
+        f"stored in {vyrox.env['VYROX_DATA_DIR']}, where no service is running: nothing that runs "
+        "elsewhere is frozen\n"
+    )
 
 
 def test_freeze_and_unfreeze_contract_35_and_39(vyrox: Vyrox) -> None:
-    assert change(vyrox, "freeze", "acme") == f"acme is frozen\n{NOT_SERVED}"
-    assert change(vyrox, "freeze", "acme") == f"acme is frozen, and was before\n{NOT_SERVED}"
+    line = not_served(vyrox)
+    assert change(vyrox, "freeze", "acme") == f"acme is frozen\n{line}"
+    assert change(vyrox, "freeze", "acme") == f"acme is frozen, and was before\n{line}"
     assert rails(vyrox).frozen_at is not None
     assert "frozen         since 20" in change(vyrox, "policy", "acme")
     assert change(vyrox, "unfreeze", "acme") == "acme is not frozen\n"
@@ -146,14 +158,21 @@ def test_freeze_and_unfreeze_contract_35_and_39(vyrox: Vyrox) -> None:
 
 def test_freeze_of_every_tenant_is_apart_from_a_tenants_own_contract_39(vyrox: Vyrox) -> None:
     change(vyrox, "freeze", "acme")
-    assert change(vyrox, "freeze", "--all") == f"every tenant is frozen\n{NOT_SERVED}"
+    assert change(vyrox, "freeze", "--all") == f"every tenant is frozen\n{not_served(vyrox)}"
     assert vyrox.write(frozen_since, "added-later") is not None
-    assert "every tenant is frozen" in change(vyrox, "unfreeze", "acme")
+    assert change(vyrox, "unfreeze", "acme") == (
+        "acme is STILL FROZEN, with every tenant; to end that: vyrox tenant unfreeze --all\n"
+    )
     assert rails(vyrox).frozen_at is None
     assert vyrox.write(frozen_since, "acme") is not None
     assert change(vyrox, "policy", "acme").splitlines()[0].endswith("UTC, with every tenant")
     change(vyrox, "freeze", "acme")
-    assert "not every tenant is frozen" in change(vyrox, "unfreeze", "--all")
+    listed = change(vyrox, "list")
+    assert "  (all)  " not in listed
+    assert re.search(r"^every tenant is frozen since 20[-0-9: ]{17} UTC$", listed, re.MULTILINE)
+    still = "Still frozen by their own freeze: acme\n"
+    assert change(vyrox, "unfreeze", "--all") == f"the freeze of every tenant is ended. {still}"
+    assert change(vyrox, "unfreeze", "--all") == f"there was no freeze of every tenant. {still}"
     assert rails(vyrox).is_frozen
     assert vyrox.write(frozen_since, "added-later") is None
     assert vyrox("tenant", "freeze").exit_code == 2
@@ -174,6 +193,7 @@ def test_list_shows_freeze_and_limit_of_all_that_have_one_contract_39(vyrox: Vyr
     ]
     assert None not in [row["frozen_at"] for row in rows]
     table = change(vyrox, "list")
+    assert "  (all)  " in table
     assert "FROZEN SINCE" in table
     assert "PER HOUR" in table
     assert "OTHER HOSTS" in table
@@ -194,7 +214,7 @@ def test_unknown_tenant_is_an_error_that_names_the_nearest_contract_39(
 ) -> None:
     vyrox = known(Vyrox(data_dir))
     line = refused(vyrox("tenant", *command, stdin=b"secret"))
-    assert line.startswith("there is no tenant acmee; did you mean acme?")
+    assert line.startswith("acmee is not onboarded and has sent no alert; did you mean acme?")
     assert vyrox.write(guard_rails.list_all) == (guard_rails.NONE, {"acme": ADDED})
     assert change(vyrox, "edr", "list", "--json") == "[]\n"
 
@@ -260,7 +280,7 @@ def test_freeze_waits_for_every_container_contract_39(
     now = wall_clock()
     vyrox.write(containers.report, "reads", now)
     vyrox.write(containers.report, "does-not", now)
-    monkeypatch.setattr(cli_guard_rails, "TAKEN_OVER_S", 0.0)
+    monkeypatch.setattr(cli_guard_rails, "CONFIRM_TIMEOUT_S", 0.0)
     line = refused(vyrox("tenant", "freeze", "acme"))
     assert line.startswith("the freeze of acme is stored, but 2 of 2 containers have not confirmed")
     vyrox.write(containers.report, "reads", now)
@@ -269,7 +289,39 @@ def test_freeze_waits_for_every_container_contract_39(
     assert "does-not (last report " in line
     vyrox.write(containers.report, "does-not", now)
     told = change(vyrox, "freeze", "acme")
-    assert told.startswith("acme is frozen, and was before\nin force in 2 containers since 20")
+    assert re.fullmatch(
+        r"acme is frozen, and was before\nfrozen since 20[-0-9: ]{17} UTC; "
+        r"in force in 2 containers now\n",
+        told,
+    )
+
+
+def test_freeze_names_a_silent_service_that_holds_the_directory_contract_39(
+    data_dir: Path,
+) -> None:
+    """A stopped process may act when it continues, so this is no success."""
+    vyrox = known(Vyrox(data_dir))
+    with data_dirs.owned(data_dir):
+        line = refused(vyrox("tenant", "freeze", "--all"))
+        assert line == (
+            f"the freeze of every tenant is stored, but a service that holds {data_dir} has never "
+            "reported. It may still act: stop it, or run this again"
+        )
+        vyrox.write(containers.report, "stopped", wall_clock() - 12)
+        line = refused(vyrox("tenant", "freeze", "acme"))
+        assert f"a service that holds {data_dir} has not reported for 12 s" in line
+    assert change(vyrox, "freeze", "acme").endswith(not_served(vyrox))
+
+
+def test_tenant_of_a_mistyped_action_is_not_known_contract_39(vyrox: Vyrox) -> None:
+    """The entry of an action, and its events, are written for any name."""
+    vyrox.write(append, [action("host", "acmee"), event("execute.outcome", "acmee", None)], NOW)
+    line = refused(vyrox("tenant", "freeze", "acmee"))
+    assert line == "acmee is not onboarded and has sent no alert; did you mean acme?"
+    line = refused(vyrox("tenant", "freeze", "acmeee"))
+    assert line.endswith("did you mean acme?")
+    change(vyrox, "policy", "by-policy", "--per-hour", "3", "--new")
+    assert change(vyrox, "freeze", "by-policy").startswith("by-policy is frozen\n")
 
 
 async def test_freeze_is_in_force_in_the_service_contract_39(data_dir: Path) -> None:
@@ -279,7 +331,7 @@ async def test_freeze_is_in_force_in_the_service_contract_39(data_dir: Path) -> 
         assert told.startswith("acme is frozen\nin force in 1 container since 20")
         service.signal(signal.SIGTERM)
         await service.ended()
-    assert (await asyncio.to_thread(change, vyrox, "freeze", "acme")).endswith(NOT_SERVED)
+    assert (await asyncio.to_thread(change, vyrox, "freeze", "acme")).endswith(not_served(vyrox))
 
 
 def test_freeze_tries_again_while_the_database_is_locked_contract_39(

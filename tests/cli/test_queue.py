@@ -225,8 +225,29 @@ def test_peek_table_has_a_line_for_each_alert(on_sqlite: Vyrox) -> None:
 
 
 def test_peek_of_an_empty_queue_is_an_empty_array(on_sqlite: Vyrox) -> None:
-    assert succeeded(on_sqlite.migrated()("queue", "peek", "nobody", "--json")) == "[]\n"
-    assert columns(on_sqlite("queue", "peek", "nobody")) == []
+    succeeded(on_sqlite("tenant", "add", "acme", "--vendor", "generic"))
+    assert succeeded(on_sqlite("queue", "peek", "acme", "--json")) == "[]\n"
+    assert columns(on_sqlite("queue", "peek", "acme")) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("peek",),
+        ("quarantine", "list"),
+        ("quarantine", "show"),
+        ("quarantine", "replay"),
+        ("dead", "list"),
+        ("dead", "revive"),
+    ],
+    ids=" ".join,
+)
+def test_mistyped_tenant_is_no_empty_queue_contract_39(
+    on_sqlite: Vyrox, command: tuple[str, ...]
+) -> None:
+    succeeded(on_sqlite("tenant", "add", "acme-corp", "--vendor", "generic"))
+    line = refused(on_sqlite("queue", *command, "acme-crop"))
+    assert line == "acme-crop is not onboarded and has sent no alert; did you mean acme-corp?"
 
 
 def test_peek_lets_no_alert_drive_the_terminal(on_sqlite: Vyrox) -> None:
@@ -336,6 +357,7 @@ def _finish_two_and_give_up_one(vyrox: Vyrox) -> None:
 
 
 def test_dead_letters_are_listed_and_revived_contract_49(vyrox: Vyrox) -> None:
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "generic"))
     waiting = alert(hostname="workstation-09")
     enqueue(vyrox, alert(), alert(), waiting)
     _finish_two_and_give_up_one(vyrox)
@@ -432,7 +454,8 @@ def test_quarantine_list_table_has_a_line_for_each_payload(on_sqlite: Vyrox) -> 
 
 
 def test_quarantine_list_of_nothing_is_an_empty_array(alone: Vyrox) -> None:
-    assert succeeded(alone.migrated()("queue", "quarantine", "list", "acme", "--json")) == "[]\n"
+    succeeded(alone("tenant", "add", "acme", "--vendor", "generic"))
+    assert succeeded(alone("queue", "quarantine", "list", "acme", "--json")) == "[]\n"
     assert columns(alone("queue", "quarantine", "list", "acme")) == []
 
 
@@ -497,7 +520,7 @@ def test_replay_through_a_changed_field_map_queues_the_alert_contract_16(vyrox: 
     [refusal] = replay(vyrox)
     assert refusal.status == "refused"
     assert "raw_id" in (refusal.reason or "")
-    assert listed(vyrox) == [kept]
+    assert listed(vyrox) == [msgspec.structs.replace(kept, reason=refusal.reason)]
     assert peeked(vyrox) == []
 
     onboard(vyrox, FIELD_MAP | {"raw_id": "event.id"})

@@ -9,6 +9,7 @@ from typing import Literal
 import httpx
 import msgspec
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.cli import Vyrox, refused, succeeded
 from tests.polling import until
@@ -438,12 +439,33 @@ def test_rotate_prints_the_new_secret_once_and_until_when_the_old_one_is_valid(
 def test_rotate_overlap_of_0_ends_the_old_secret_at_once(on_sqlite: Vyrox) -> None:
     add(on_sqlite, "acme", "defender")
 
-    webhook = rotate(on_sqlite, "acme", "--overlap", "0", "--secret-stdin", stdin=SECRET + b"\n")
+    result = on_sqlite(
+        *("tenant", "rotate", "acme", "--overlap", "0", "--secret-stdin", "--json"),
+        stdin=SECRET + b"\n",
+    )
+    webhook = msgspec.json.decode(succeeded(result), type=Webhook)
+
+    assert result.stderr == "The previous secret is no longer valid.\n"
 
     assert webhook.secret is None
     assert secrets(on_sqlite, "acme", "defender", time.time()) == (SECRET,)
     # Nor does it stand in the way of the next.
     rotate(on_sqlite, "acme")
+
+
+def test_rotate_after_a_lost_key_says_that_the_old_secret_is_not_valid(on_sqlite: Vyrox) -> None:
+    add(on_sqlite, "acme", "defender")
+    other_key = {"VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode()}
+
+    result = on_sqlite("tenant", "rotate", "acme", env=other_key)
+
+    assert "secret   " in succeeded(result)
+    assert result.stderr.splitlines()[-1] == (
+        "The previous secret cannot be read with this key: it is not valid."
+    )
+    assert "is valid until" not in result.stderr
+    as_json = on_sqlite("tenant", "rotate", "acme", "--force", "--json")
+    assert "previous_secret_expires_at" not in succeeded(as_json)
 
 
 def test_rotate_within_an_overlap_needs_force(vyrox: Vyrox) -> None:
@@ -485,7 +507,7 @@ def test_remove_leaves_no_secret_and_no_default_contract_8(vyrox: Vyrox) -> None
     assert vyrox.look_up("acme", "crowdstrike", time.time()).secrets != ()
 
     assert succeeded(vyrox("tenant", "remove", "acme")) == (
-        "acme removed for crowdstrike\nnew actions are refused; lifts of contained hosts go on\n"
+        "acme removed for crowdstrike\nnew containments are refused; lifts go on\n"
     )
 
     assert secrets(vyrox, "acme", "crowdstrike", time.time()) == ()

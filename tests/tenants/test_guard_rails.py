@@ -13,8 +13,8 @@ from tests.vendor import AID, add_alert, take_credentials
 from vyrox.chain.writer import append
 from vyrox.containment import claims
 from vyrox.containment.execution import Executed
-from vyrox.containment.remains import list_remains
-from vyrox.errors import RefusedByPolicyError, VendorError, VendorLookUpError
+from vyrox.containment.remains import list_remains, remove_edr_credentials
+from vyrox.errors import OperatorError, RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, Device, NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails, records
@@ -399,6 +399,10 @@ async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
         remains = await database.read(list_remains, TENANT)
         assert remains.contained == (("crowdstrike", AID, AID),)
         assert remains.edr_vendors == ("crowdstrike",)
+        with pytest.raises(OperatorError, match=f"^{AID}.* is contained at crowdstrike"):
+            await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, False)
+        await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, True)
+        assert (await database.read(list_remains, TENANT)).edr_vendors == ()
         assert await refused_by(proxy, wanted("2", host=AID)) == "the tenant is removed"
         assert await proxy.execute(wanted("1", host=AID)) == REPLAYED
         lift = wanted("3", host=AID, action_type="LIFT_HOST_ISOLATION")

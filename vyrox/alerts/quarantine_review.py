@@ -135,6 +135,11 @@ def replay(
     return stored
 
 
+def store_reason(connection: Connection, quarantine_id: str, reason: str) -> None:
+    """Store why a payload was refused again."""
+    connection.execute(quarantine.update().where(_table.id == quarantine_id).values(reason=reason))
+
+
 def count_quarantined(connection: Connection) -> dict[str, int]:
     """Return how many payloads of each tenant are neither replayed nor dismissed."""
     query = (

@@ -16,10 +16,11 @@ from vyrox.chain import live
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Scalar, Stream
 from vyrox.cli.output import as_time, json_option, printable
-from vyrox.cli.stores import opened_database
+from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
 from vyrox.ids import is_tenant_id
+from vyrox.tenants.known import require_known
 
 FOLLOW_INTERVAL_S: Final = 1.0
 OVERLAP_S: Final = 5
@@ -89,17 +90,27 @@ def events(
 async def _show_events(wanted: exporting.Wanted, *, follow: bool, as_json: bool) -> None:
     since = wanted.since
     seen: dict[str, int] = {}
+    is_empty = True
     async with opened_database() as opened:
         while True:
             # Not this machine's clock alone: events carry the time of the service.
             latest = min(await opened.database.read(exporting.newest_event), int(wall_clock()))
             async for page in exporting.events(opened.database, wanted, seen):
                 if page:
+                    is_empty = False
                     _print_events(page, as_json)
             if not follow:
-                return
+                break
             wanted = msgspec.structs.replace(wanted, since=max(since, latest - OVERLAP_S))
             await asyncio.sleep(FOLLOW_INTERVAL_S)
+        if is_empty:
+            await _explain_none(opened, wanted.tenant_id)
+
+
+async def _explain_none(opened: Opened, tenant_id: str | None) -> None:
+    if tenant_id:
+        await opened.database.read(require_known, tenant_id)
+    click.echo("no events match", err=True)
 
 
 def _print_events(page: list[bytes], as_json: bool) -> None:

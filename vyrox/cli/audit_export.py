@@ -66,6 +66,8 @@ def export(tenant_id: str, directory: Path, url: str | None) -> None:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
             count = asyncio.run(_write_daily_files(lines, Path(fresh)))
             _take_over(Path(fresh), directory)
+            if count == 0:
+                raise click.UsageError(f"{tenant_id} has no entries: nothing to verify.")
             _write_verifier(Path(fresh) / VERIFIER_NAME)
             (Path(fresh) / VERIFIER_NAME).replace(directory / VERIFIER_NAME)
     except OSError as exc:

@@ -11,7 +11,7 @@ from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.queue import _IN_STREAM
 from vyrox.cli.queues import opened_queue
-from vyrox.cli.stores import Opened, opened_database
+from vyrox.cli.stores import Opened, opened_database, require_known_if_empty
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 
@@ -31,7 +31,7 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
 
     async def run() -> list[dead_letters.DeadLetter]:
         async with opened_database() as opened:
-            return await opened.database.read(dead_letters.list_dead, tenant_id)
+            return await _list(opened, tenant_id)
 
     found = asyncio.run(run())
     if as_json:
@@ -55,10 +55,7 @@ def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
 
     async def run() -> list[_Revived]:
         async with opened_database() as opened, opened_queue(opened) as alert_queue:
-            chosen = ids or [
-                row.alert_id
-                for row in await opened.database.read(dead_letters.list_dead, tenant_id)
-            ]
+            chosen = ids or [row.alert_id for row in await _list(opened, tenant_id)]
             return await _revive(opened, alert_queue, tenant_id, chosen)
 
     results = asyncio.run(run())
@@ -66,6 +63,12 @@ def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
         print_json(results)
         return
     print_table(("ALERT", "STATUS"), ((row.alert_id, row.status) for row in results))
+
+
+async def _list(opened: Opened, tenant_id: str) -> list[dead_letters.DeadLetter]:
+    found = await opened.database.read(dead_letters.list_dead, tenant_id)
+    await require_known_if_empty(opened, tenant_id, found)
+    return found
 
 
 async def _revive(

@@ -11,6 +11,7 @@ from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import opened_database, read, write
 from vyrox.cli.tenant import new_option, tenant_argument
 from vyrox.clock import wall_clock
+from vyrox.containment.remains import remove_edr_credentials
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Finding
 from vyrox.edr.transport.calls import open_http
@@ -131,9 +132,12 @@ def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
 @click.command()
 @tenant_argument
 @click.option("--vendor", required=True, type=_vendors, help="Whose credentials.")
-def remove(tenant_id: str, vendor: EdrVendor) -> None:
-    """Forget TENANT's credentials for a vendor. Nothing can be done at it then."""
-    write(edr_credentials.remove_credentials, tenant_id, vendor, wall_clock())
+@click.option(
+    "--force", is_flag=True, help="Even if Vyrox has contained a host and could not lift that."
+)
+def remove(tenant_id: str, vendor: EdrVendor, force: bool) -> None:
+    """Delete TENANT's credentials for a vendor. Vyrox can then do nothing there."""
+    write(remove_edr_credentials, tenant_id, vendor, wall_clock(), force)
     click.echo(f"{tenant_id} has no credentials for {vendor} any more")
 
 

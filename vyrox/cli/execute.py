@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar, get_args
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from vyrox.clock import wall_clock
 from vyrox.containment.preview import Preview, preview
 from vyrox.containment.responder import EdrClients
 from vyrox.crypto import sign
+from vyrox.edr.actions import target_of
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
@@ -42,6 +43,10 @@ _NOT_SENT: Final = (
     httpx.InvalidURL,
 )
 
+_HINTS: Final[dict[int, str]] = {
+    httpx.codes.UNAUTHORIZED: "VYROX_HMAC_SECRET here is not the service's",
+    httpx.codes.GONE: "--approved-at is more than 30 s from the service's time",
+}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -183,12 +188,12 @@ def _preview(request: ContainmentRequest, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        _print_preview(found)
+        _print_preview(found, request.action_type)
     if found.refused_by is not None:
         raise click.exceptions.Exit(1)
 
 
-def _print_preview(found: Preview) -> None:
+def _print_preview(found: Preview, action: ActionType | LiftType) -> None:
     alert = "known" if found.alert_known else "not known"
     names = ", ".join(name for name in (found.alert_host, found.alert_device) if name)
     used = "no limit" if not found.per_hour else f"{found.begun_in_hour} of {found.per_hour}"
@@ -200,9 +205,17 @@ def _print_preview(found: Preview) -> None:
         "state": found.state,
         "alert": f"{alert}, names {names}" if names else alert,
         "used in hour": used,
-        "would be": "sent" if found.refused_by is None else f"refused: {found.refused_by}",
+        "would be": _would_be(found, action),
     }
     print_record(fields)
+
+
+def _would_be(found: Preview, action: ActionType | LiftType) -> str:
+    if found.refused_by is not None:
+        return f"refused: {found.refused_by}"
+    if target_of(action) == found.state:
+        return f'answered "executed" without a call: it is {found.state} already'
+    return "sent (a service with DRY_RUN=true would send nothing)"
 
 
 def _send(request: ContainmentRequest, url: str | None, route: str, as_json: bool) -> None:
@@ -210,7 +223,24 @@ def _send(request: ContainmentRequest, url: str | None, route: str, as_json: boo
     click.echo(f"request {printable(request.request_id)}", err=as_json)
     click.echo(printable(answer.text if as_json else f"{answer.status_code} {answer.text}"))
     if answer.status_code != httpx.codes.OK:
+        for line in _explained(answer, request.tenant_id):
+            click.echo(printable(line), err=True)
         raise click.exceptions.Exit(1)
+
+
+def _explained(answer: httpx.Response, tenant_id: str) -> Iterator[str]:
+    """Yield how to find out why the service refused, and its identifier in the logs."""
+    status = answer.status_code
+    if status in _HINTS:
+        yield _HINTS[status]
+    if status == httpx.codes.UNAUTHORIZED:
+        yield "why: vyrox audit events --kind auth.failed --since 5m"
+    elif status >= httpx.codes.BAD_REQUEST:
+        # The outcome of an action that failed at the vendor is an event of another kind.
+        kind = "" if status == httpx.codes.BAD_GATEWAY else " --kind execute.refused"
+        yield f"why: vyrox audit events --tenant {shlex.quote(tenant_id)}{kind} --since 5m"
+    if log_id := answer.headers.get("x-request-id"):
+        yield f"log id: {log_id}"
 
 
 def _proxy_url(settings: Settings) -> str:

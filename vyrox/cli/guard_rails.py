@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 import click
 
@@ -11,17 +11,18 @@ from vyrox.cli.stores import opened_database, write_urgently
 from vyrox.cli.tenant import new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
-from vyrox.store.database import Database, Transaction
+from vyrox.store.data_dir import is_owned
+from vyrox.store.database import Database
 from vyrox.tenants import device_rules
-from vyrox.tenants.containers import Reported, running
+from vyrox.tenants.containers import SILENT_S, Reported, last_report_age, running
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
-from vyrox.tenants.policy import Change, change_policy, set_frozen
+from vyrox.tenants.policy import Change, change_policy, end_freeze, set_frozen
 
 MAX_PER_HOUR: Final = 1_000_000
 
-TAKEN_OVER_S: Final = 5.0
-"""How long `freeze` waits for the containers."""
+CONFIRM_TIMEOUT_S: Final = 5.0
+"""How long `freeze` waits until the containers have read it."""
 
 POLL_S: Final = 0.05
 
@@ -51,17 +52,26 @@ def unfreeze(tenant_id: str | None, every_tenant: bool) -> None:
     A tenant's own freeze outlives that of every tenant, and the other way round.
     """
     chosen = _chosen(tenant_id, every_tenant)
-    unfrozen = asyncio.run(write_urgently(_set_frozen(chosen, frozen=False)))
-    before = "" if unfrozen.changed else ", and was not before"
-    if not every_tenant and unfrozen.rails.all_frozen_at is not None:
+    now = wall_clock()
+    unfrozen, still_frozen = asyncio.run(
+        write_urgently(lambda connection: end_freeze(connection, chosen, now))
+    )
+    if every_tenant:
+        _print_all_unfrozen(unfrozen, still_frozen)
+    elif unfrozen.rails.all_frozen_at is not None:
         click.echo(
-            f"{chosen} has no freeze of its own{before}, but every tenant is frozen; "
-            "see: vyrox tenant unfreeze --all"
+            f"{chosen} is STILL FROZEN, with every tenant; to end that: vyrox tenant unfreeze --all"
         )
-    elif every_tenant:
-        click.echo(f"not every tenant is frozen{before}; see: vyrox tenant list")
     else:
-        click.echo(f"{chosen} is not frozen{before}")
+        click.echo(f"{chosen} is not frozen{'' if unfrozen.changed else ', and was not before'}")
+
+
+def _print_all_unfrozen(unfrozen: Frozen, still_frozen: Sequence[str]) -> None:
+    own = f". Still frozen by their own freeze: {', '.join(still_frozen)}" if still_frozen else ""
+    if unfrozen.changed:
+        click.echo(f"the freeze of every tenant is ended{own}")
+    else:
+        click.echo(f"there was no freeze of every tenant{own}")
 
 
 def _chosen(tenant_id: str | None, every_tenant: bool) -> str:
@@ -70,38 +80,85 @@ def _chosen(tenant_id: str | None, every_tenant: bool) -> str:
     return EVERY_TENANT if tenant_id is None else tenant_id
 
 
-def _set_frozen(tenant_id: str, *, frozen: bool) -> Transaction[Frozen]:
-    now = wall_clock()
-    return lambda connection: set_frozen(connection, tenant_id, now, frozen=frozen)
+class _Confirmed(NamedTuple):
+    """A freeze, and which containers have read it.
+
+    Attributes:
+        place: Which data it is stored in, for an error text.
+        is_locked: Whether a process has locked the data directory (SQLite only).
+        last_report_s: How many seconds ago a container last reported, if it is silent.
+    """
+
+    frozen: Frozen
+    containers: Sequence[Reported]
+    place: str | None
+    is_locked: bool
+    last_report_s: float | None
 
 
 def _freeze(tenant_id: str) -> None:
-    async def run() -> tuple[Frozen, Sequence[Reported]]:
-        frozen = await write_urgently(_set_frozen(tenant_id, frozen=True))
-        async with opened_database() as opened:
-            return frozen, await _until_read(opened.database, frozen.version)
+    now = wall_clock()
 
-    frozen, containers = asyncio.run(run())
+    async def run() -> _Confirmed:
+        frozen = await write_urgently(
+            lambda connection: set_frozen(connection, tenant_id, now, frozen=True)
+        )
+        async with opened_database() as opened:
+            found = await _until_read(opened.database, frozen.version)
+            directory = None if opened.settings.database_url else opened.settings.data_dir
+            return _Confirmed(
+                frozen,
+                found,
+                None if directory is None else str(directory.absolute()),
+                directory is not None and not found and is_owned(directory),
+                await opened.database.read(last_report_age, wall_clock()),
+            )
+
+    confirmed = asyncio.run(run())
     name = tenant_id or "every tenant"
+    _check_all_read(name, confirmed)
+    changed = confirmed.frozen.changed
+    click.echo(f"{name} is frozen" + ("" if changed else ", and was before"))
+    click.echo(_in_force(confirmed))
+
+
+def _check_all_read(name: str, confirmed: _Confirmed) -> None:
+    """Raise OperatorError if a service that may run has not read the freeze."""
+    frozen, containers = confirmed.frozen, confirmed.containers
+    if confirmed.is_locked:
+        age = confirmed.last_report_s
+        silent = "has never reported" if age is None else f"has not reported for {age:.0f} s"
+        raise OperatorError(
+            f"the freeze of {name} is stored, but a service that holds {confirmed.place} {silent}. "
+            "It may still act: stop it, or run this again"
+        )
     if late := [each for each in containers if each.version < frozen.version]:
         which = ", ".join(f"{each.id} (last report {each.age_s:.0f} s ago)" for each in late)
         raise OperatorError(
             f"the freeze of {name} is stored, but {len(late)} of {len(containers)} containers have "
-            f"not confirmed it within {TAKEN_OVER_S:.0f} s: {printable(which)}. They may still act:"
-            " stop them, or run this again"
+            f"not confirmed it within {CONFIRM_TIMEOUT_S:.0f} s: {printable(which)}. They may still"
+            " act: stop them, or run this again"
         )
-    click.echo(f"{name} is frozen" + ("" if frozen.changed else ", and was before"))
+
+
+def _in_force(confirmed: _Confirmed) -> str:
+    frozen, containers = confirmed.frozen, confirmed.containers
     if not containers:
-        click.echo("stored; no service is running on this data")
-        return
-    since = max(each.seen_at for each in containers) if frozen.changed else frozen.rails.frozen_at
+        if confirmed.place is None:
+            return f"stored; no service has reported on this data within {SILENT_S:.0f} s"
+        return (
+            f"stored in {confirmed.place}, where no service is running: nothing that runs "
+            "elsewhere is frozen"
+        )
     count = f"{len(containers)} container" + ("s" if len(containers) > 1 else "")
-    click.echo(f"in force in {count} since {as_time(since)} UTC")
+    if frozen.changed:
+        return f"in force in {count} since {as_time(max(each.seen_at for each in containers))} UTC"
+    return f"frozen since {as_time(frozen.rails.frozen_at)} UTC; in force in {count} now"
 
 
 async def _until_read(database: Database, version: int) -> Sequence[Reported]:
-    """Return the containers that run, once all have read `version`, or after TAKEN_OVER_S."""
-    deadline = asyncio.get_running_loop().time() + TAKEN_OVER_S
+    """Return the containers that run, once all have read `version`, or after CONFIRM_TIMEOUT_S."""
+    deadline = asyncio.get_running_loop().time() + CONFIRM_TIMEOUT_S
     while True:
         found = await database.read(running, wall_clock())
         late = any(each.version < version for each in found)

@@ -12,7 +12,7 @@ from vyrox.alerts import quarantine_review as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.queues import opened_queue
-from vyrox.cli.stores import Opened, opened_database, write
+from vyrox.cli.stores import Opened, opened_database, require_known_if_empty, write
 from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError
@@ -139,6 +139,7 @@ def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
 async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
     async with opened_database() as opened:
         rows = await opened.database.read(kept.list_quarantined, tenant_id)
+        await require_known_if_empty(opened, tenant_id, rows)
     return [
         row for row in rows if everything or (row.replayed_at is None and row.dismissed_at is None)
     ]
@@ -171,6 +172,7 @@ async def _replay(
             tolerant(raw), Tenant(tenant_id, field_map), row.first_received_at
         )
     except NormalizationError as exc:
+        await opened.database.write(kept.store_reason, quarantine_id, str(exc))
         return _Replayed(quarantine_id, "refused", reason=str(exc))
     stored = await opened.database.write(kept.replay, row, raw, alert, now)
     entry = queues.QueueEntry(tenant_id, stored.alert_id, stored.alert, raw)

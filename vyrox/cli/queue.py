@@ -10,7 +10,7 @@ from vyrox.alerts import quarantine_review as kept
 from vyrox.alerts import queue as queues
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.queues import opened_queue
-from vyrox.cli.stores import opened_database
+from vyrox.cli.stores import opened_database, require_known_if_empty
 from vyrox.cli.tenant import tenant_argument
 from vyrox.models import NormalizedAlert
 
@@ -41,7 +41,9 @@ def peek(tenant_id: str, count: int, as_json: bool) -> None:
 
     async def run() -> list[NormalizedAlert]:
         async with opened_database() as opened, opened_queue(opened) as alert_queue:
-            return await alert_queue.peek(tenant_id, count)
+            found = await alert_queue.peek(tenant_id, count)
+            await require_known_if_empty(opened, tenant_id, found)
+            return found
 
     alerts = asyncio.run(run())
     if as_json:

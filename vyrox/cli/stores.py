@@ -1,7 +1,7 @@
 """The database of a command, opened while it runs, beside a running service or alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from vyrox.settings import Settings
 from vyrox.store import data_dir
 from vyrox.store.database import Database, Transaction, TransactionWith, open_database
 from vyrox.store.encryption import open_vault
+from vyrox.tenants.known import require_known
 from vyrox.tenants.records import holds_secrets
 
 T = TypeVar("T")
@@ -113,6 +114,16 @@ async def write_urgently(transaction: Transaction[T]) -> T:
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(RETRY_S)
+
+
+async def require_known_if_empty(opened: Opened, tenant_id: str, found: Sized) -> None:
+    """Return if something was found, or if the tenant is known.
+
+    Raises:
+        OperatorError: Nothing was found because there is no such tenant: its name is mistyped.
+    """
+    if not found:
+        await opened.database.read(require_known, tenant_id)
 
 
 def prepare_directory(directory: Path, *, create: bool) -> Path:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final, get_args
 
 import click
 import msgspec
+from cryptography.fernet import MultiFernet
 
 from vyrox.adapters.generic import check_field_map
 from vyrox.cli.output import (
@@ -197,6 +199,13 @@ def rotate(
     as_json: bool,
 ) -> None:
     """Give TENANT a new secret; the old one stays valid for a while, see `vyrox tenant list`."""
+    readable: list[bool] = []
+
+    def bind(vault: MultiFernet, chosen: Vendor, encrypted: str) -> str:
+        bound = bind_secret(vault, tenant_id, chosen, "webhook", encrypted)
+        # A secret that cannot be decrypted comes back unchanged.
+        readable.append(bound != encrypted)
+        return bound
 
     async def run() -> _Webhook:
         async with opened_database() as opened:
@@ -213,12 +222,21 @@ def rotate(
                 overlap_s,
                 now,
                 force,
-                partial(bind_secret, vault, tenant_id, chosen, "webhook"),
+                partial(bind, vault, chosen),
             )
             webhook = _webhook(opened.settings, tenant_id, chosen, None if secret else made)
-            return msgspec.structs.replace(webhook, previous_secret_expires_at=now + overlap_s)
+            expires_at = now + overlap_s if readable[-1] else None
+            return msgspec.structs.replace(webhook, previous_secret_expires_at=expires_at)
 
-    _print_webhook(asyncio.run(run()), as_json)
+    webhook = asyncio.run(run())
+    _print_webhook(webhook, as_json)
+    if not readable[-1]:
+        click.echo("The previous secret cannot be read with this key: it is not valid.", err=True)
+    elif overlap_s == 0:
+        click.echo("The previous secret is no longer valid.", err=True)
+    elif not as_json:
+        until = as_time(webhook.previous_secret_expires_at)
+        click.echo(f"The previous secret is valid until {until} UTC.", err=True)
 
 
 @click.command()
@@ -246,14 +264,21 @@ def _print_remains(tenant_id: str, remains: Remains) -> None:
     if remains.vendors:
         click.echo(f"still onboarded for {', '.join(remains.vendors)}")
     else:
-        click.echo("new actions are refused; lifts of contained hosts go on")
+        click.echo("new containments are refused; lifts go on")
     for vendor, device_id, hostname in remains.contained[:MAX_CONTAINED_SHOWN]:
         name = "" if hostname is None else f" ({hostname})"
         click.echo(f"still contained at {vendor}: {printable(device_id + name)}")
     if (more := len(remains.contained) - MAX_CONTAINED_SHOWN) > 0:
         click.echo(f"still contained: {more} more hosts")
+    if remains.contained:
+        _, device_id, _ = remains.contained[0]
+        click.echo(
+            f"first lift what is contained: vyrox lift --tenant {tenant_id} --host "
+            f"{printable(shlex.quote(device_id))} ..."
+        )
     for vendor in remains.edr_vendors:
-        click.echo(f"credentials remain: vyrox tenant edr remove {tenant_id} --vendor {vendor}")
+        then = "then" if remains.contained else "credentials remain"
+        click.echo(f"{then}: vyrox tenant edr remove {tenant_id} --vendor {vendor}")
     if remains.unfinished:
         click.echo(f"alerts that no consumer has finished: {remains.unfinished}")
     if remains.quarantined:
@@ -328,6 +353,3 @@ def _print_webhook(webhook: _Webhook, as_json: bool) -> None:
     if webhook.secret is not None:
         click.echo(f"secret   {webhook.secret}")
         click.echo("The secret is not shown again.", err=True)
-    if webhook.previous_secret_expires_at is not None:
-        until = as_time(webhook.previous_secret_expires_at)
-        click.echo(f"The previous secret is valid until {until} UTC.", err=True)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from vyrox.containment.admission import NotSupported, Refused, admit, find_known
 from vyrox.containment.attempt import Known
 from vyrox.containment.responder import EdrClients, Responder, find_responders
+from vyrox.edr.actions import why_unsupported
 from vyrox.edr.client import Deadline, VendorClient
 from vyrox.errors import OperatorError
 from vyrox.models import ContainmentRequest, Device, EdrVendor
@@ -100,7 +101,8 @@ def _decide(
     admitted = admit(connection, rails, request, responder, device, dry_run=False)
     match admitted:
         case NotSupported():
-            return "the vendor cannot do this action", known
+            why = who.vendor and why_unsupported(who.vendor, request.action_type, who.alert)
+            return why or "not supported", known
         case Refused(rule=rule):
             return rule, known
         case _:

@@ -5,8 +5,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.containment.contained import list_contained
-from vyrox.models import Vendor
+from vyrox.errors import OperatorError
+from vyrox.models import EdrVendor, Vendor
 from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
+from vyrox.tenants import edr_credentials as edr_credentials_rows
 from vyrox.tenants import records
 
 
@@ -36,6 +38,28 @@ def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: f
     """
     records.remove_tenant(connection, tenant_id, vendor, now)
     return list_remains(connection, tenant_id)
+
+
+def remove_edr_credentials(
+    connection: Connection, tenant_id: str, vendor: EdrVendor, now: float, force: bool
+) -> None:
+    """Delete the tenant's credentials at a vendor.
+
+    Raises:
+        OperatorError: There are none; or, without `force`, Vyrox has contained a host with them.
+    """
+    contained = [
+        device_id if hostname is None else f"{device_id} ({hostname})"
+        for place, device_id, hostname in list_contained(connection, tenant_id)
+        if place == vendor
+    ]
+    if contained and not force:
+        more = f" and {len(contained) - 1} more" if len(contained) > 1 else ""
+        raise OperatorError(
+            f"{contained[0]}{more} is contained at {vendor}, and without the credentials Vyrox "
+            "cannot lift that: use vyrox lift first, or pass --force"
+        )
+    edr_credentials_rows.remove_credentials(connection, tenant_id, vendor, now)
 
 
 def list_remains(connection: Connection, tenant_id: str) -> Remains:

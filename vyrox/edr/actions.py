@@ -23,26 +23,41 @@ _COMPOSITE_ID: Final = re.compile(r"[0-9a-f]{32}:[a-z]+:[0-9a-f]{32}:\S+")
 _THREAT_ID: Final = re.compile(r"[0-9]{1,20}")
 """SentinelOne's id of a threat, which is all that its kill needs."""
 
+_KILL_NEEDS: Final[dict[EdrVendor, tuple[re.Pattern[str], str]]] = {
+    "crowdstrike": (_COMPOSITE_ID, "detect_id is a composite id"),
+    "sentinelone": (_THREAT_ID, "id is the number of a threat"),
+}
+"""What an alert's `raw_id` must be for a kill. Defender has no kill."""
+
 
 def is_supported(
     vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
 ) -> bool:
-    """Return whether `vendor` can perform `action`, given `alert`.
+    """Return whether `vendor` can perform `action`, given `alert`."""
+    return why_unsupported(vendor, action, alert) is None
+
+
+def why_unsupported(
+    vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
+) -> str | None:
+    """Return why `vendor` cannot perform `action`, given `alert`, or None if it can.
 
     Args:
         alert: The alert that the request names, or None if the tenant has no such alert.
     """
     if action != "PROCESS_KILL":
-        return True
-    if alert is None or alert.source != vendor:
-        return False
-    match vendor:
-        case "crowdstrike":
-            return _COMPOSITE_ID.fullmatch(alert.raw_id) is not None
-        case "sentinelone":
-            return _THREAT_ID.fullmatch(alert.raw_id) is not None
-        case "defender":
-            return False
+        return None
+    needed = _KILL_NEEDS.get(vendor)
+    if needed is None:
+        return f"{vendor} has no process kill"
+    if alert is None:
+        return f"a kill at {vendor} needs a known alert"
+    if alert.source != vendor:
+        return f"a kill at {vendor} needs an alert of {vendor}; this one is of {alert.source}"
+    pattern, identifier = needed
+    if pattern.fullmatch(alert.raw_id) is None:
+        return f"a kill at {vendor} needs an alert whose {identifier}; this alert's is not"
+    return None
 
 
 def target_of(action: ActionType | LiftType) -> Target:

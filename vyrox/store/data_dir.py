@@ -75,6 +75,15 @@ def open_private(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
+def is_owned(path: Path) -> bool:
+    """Return whether a process has locked the data directory."""
+    try:
+        with owned(path):
+            return False
+    except OperatorError:
+        return True
+
+
 @contextmanager
 def owned(path: Path) -> Iterator[None]:
     """Lock the data directory for this process: two services must not write to the same one.

@@ -98,6 +98,12 @@ def running(connection: Connection, now: float) -> Sequence[Reported]:
     ]
 
 
+def last_report_age(connection: Connection, now: float) -> float | None:
+    """Return how many seconds ago a container last reported, or None if none is stored."""
+    newest = connection.execute(sa.select(sa.func.max(_c.seen_at))).scalar()
+    return None if newest is None else max(0.0, database_time(connection, now) - newest)
+
+
 def _forget(connection: Connection, now: float) -> None:
     before = database_time(connection, now) - FORGET_S
     connection.execute(containers.delete().where(_c.seen_at < before))

@@ -1,8 +1,8 @@
 """Which tenants exist in the database, so that a mistyped name is an error (contract 39).
 
-A tenant is known if it has webhook credentials (also disabled ones), vendor credentials, an alert
-or an audit entry. Every accepted alert has an entry in the audit log, which is never deleted. So
-the audit log is read for both.
+A tenant is known if it has webhook credentials (also disabled ones), vendor credentials, guard rails
+or an accepted alert. The event of an accepted alert is in the audit log, which is never deleted.
+Other audit entries do not count: a request to `/execute` with a mistyped name writes one too.
 """
 
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
-from vyrox.store.tables import audit_log, edr_credentials, tenant_credentials
+from vyrox.store.tables import audit_log, edr_credentials, guard_rails, tenant_credentials
 
 NEW_HINT: Final = " (if the name is right: --new)"
 """For commands with an option that accepts an unknown tenant."""
@@ -20,7 +20,10 @@ NEW_HINT: Final = " (if the name is right: --new)"
 MAX_COMPARED: Final = 10_000
 """Known names that are compared with an unknown name, to suggest the nearest."""
 
-_TABLES: Final = (tenant_credentials, edr_credentials, audit_log)
+_TABLES: Final = (tenant_credentials, edr_credentials, guard_rails)
+
+_a: Final = audit_log.c
+_ACCEPTED: Final = (_a.stream == "events", _a.kind == "alert.accepted")
 
 # Reads one index entry per tenant: the audit log is much longer than the list of tenants.
 _NAMES: Final = sa.text("""
@@ -32,7 +35,11 @@ WITH RECURSIVE chain(tenant_id) AS (
 )
 SELECT tenant_id FROM tenant_credentials
 UNION SELECT tenant_id FROM edr_credentials
-UNION SELECT tenant_id FROM chain WHERE tenant_id IS NOT NULL
+UNION SELECT tenant_id FROM guard_rails WHERE tenant_id > ''
+UNION SELECT tenant_id FROM chain WHERE EXISTS (
+    SELECT 1 FROM audit_log WHERE audit_log.tenant_id = chain.tenant_id
+    AND stream = 'events' AND kind = 'alert.accepted'
+)
 ORDER BY tenant_id LIMIT :most
 """)
 
@@ -48,18 +55,18 @@ def require_known(connection: Connection, tenant_id: str, otherwise: str = "") -
     """
     if not is_known(connection, tenant_id):
         raise OperatorError(
-            f"there is no tenant {tenant_id}{_hint(connection, tenant_id)}{otherwise}"
+            f"{tenant_id} is not onboarded and has sent no alert"
+            f"{_hint(connection, tenant_id)}{otherwise}"
         )
 
 
 def is_known(connection: Connection, tenant_id: str) -> bool:
-    """Return whether the database has a row of the tenant."""
-    return any(
-        connection.execute(
-            sa.select(sa.literal(1)).where(table.c.tenant_id == tenant_id).limit(1)
-        ).first()
-        for table in _TABLES
-    )
+    """Return whether the tenant was onboarded or configured, or has sent an alert."""
+    queries = [
+        sa.select(table.c.tenant_id).where(table.c.tenant_id == tenant_id) for table in _TABLES
+    ]
+    queries.append(sa.select(_a.tenant_id).where(_a.tenant_id == tenant_id, *_ACCEPTED))
+    return any(connection.execute(query.limit(1)).first() for query in queries)
 
 
 def _hint(connection: Connection, tenant_id: str) -> str:
