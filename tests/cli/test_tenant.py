@@ -58,6 +58,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     previous_used_at: float | None
     field_map: FieldMap | None
     frozen_at: float | None
+    all_frozen_at: float | None
     per_hour: int
     other_hosts: str
 

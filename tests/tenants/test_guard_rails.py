@@ -401,12 +401,23 @@ async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
         assert remains.edr_vendors == ("crowdstrike",)
         with pytest.raises(OperatorError, match=f"^{AID}.* is contained at crowdstrike"):
             await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, False)
-        await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, True)
-        assert (await database.read(list_remains, TENANT)).edr_vendors == ()
         assert await refused_by(proxy, wanted("2", host=AID)) == "the tenant is removed"
         assert await proxy.execute(wanted("1", host=AID)) == REPLAYED
         lift = wanted("3", host=AID, action_type="LIFT_HOST_ISOLATION")
         assert await proxy.execute(lift) == EXECUTED
+        await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, False)
+        assert (await database.read(list_remains, TENANT)).edr_vendors == ()
+
+
+async def test_credentials_of_a_contained_host_are_removed_with_force_only(
+    database: Database,
+) -> None:
+    async with running(database) as proxy:
+        assert await proxy.execute(wanted("1", host=AID)) == EXECUTED
+        with pytest.raises(OperatorError, match="pass --force"):
+            await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, False)
+        await database.write(remove_edr_credentials, TENANT, "crowdstrike", NOW, True)
+        assert (await database.read(list_remains, TENANT)).edr_vendors == ()
 
 
 async def test_dry_run_records_what_is_known_without_the_vendor_contract_43(

@@ -1,8 +1,8 @@
 """Which tenants exist in the database, so that a mistyped name is an error (contract 39).
 
-A tenant is known if it has webhook credentials (also disabled ones), vendor credentials, guard rails
-or an accepted alert. The event of an accepted alert is in the audit log, which is never deleted.
-Other audit entries do not count: a request to `/execute` with a mistyped name writes one too.
+A tenant is known if it has webhook credentials (also disabled ones), vendor credentials, guard
+rails or an accepted alert. The event of an accepted alert is in the audit log, which is never
+deleted. Other audit entries do not count: `/execute` with a mistyped name writes one too.
 """
 
 from difflib import get_close_matches
