@@ -186,7 +186,8 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as exc:
-            raise SettingsError(f"{name} {exc}") from None
+            empty = "" if text else ": it is set, but empty"
+            raise SettingsError(f"{name} {exc}{empty}") from None
 
 
 def check_webhook_secret(vendor: Vendor, secret: bytes, hmac_secret: str | None) -> None:
@@ -275,7 +276,7 @@ def _redis_url(text: str) -> str:
     # Not refused in the library's words, which can repeat the URL and with it the password.
     refused = ValueError("must be a redis://, rediss:// or unix:// URL that redis-py takes")
     if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise refused
+        raise ValueError("must begin with redis://, rediss:// or unix://")
     try:
         # Makes a connection without opening it, which is when redis-py looks at the parameters.
         pool = redis.asyncio.ConnectionPool.from_url(text)
@@ -325,15 +326,15 @@ def _encryption_keys(text: str) -> tuple[str, ...]:
 
 def _public_url(text: str) -> str:
     # A password in it would be printed and logged.
-    refused = ValueError(
-        "must be an http:// or https:// URL with a host, and without user info or a query"
-    )
+    refused = ValueError("must be an http:// or https:// URL with a host, and without a query")
     try:
         parts = urlsplit(text)
         _ = parts.port  # read for its check: a port that is none raises
     except ValueError:
         raise refused from None
-    unwanted = "@" in parts.netloc or parts.query or parts.fragment
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a password")
+    unwanted = parts.query or parts.fragment
     if parts.scheme not in {"http", "https"} or not parts.hostname or unwanted:
         raise refused
     return text.rstrip("/")

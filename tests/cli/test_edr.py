@@ -182,9 +182,10 @@ async def test_check_tells_which_permissions_are_missing_contract_38(data_dir: P
         assert "MISSING" in missing.stdout
         await asyncio.to_thread(set_, vyrox, *options, secret="wrong-secret")
         line = refused(await check())
-        assert line.startswith("the vendor refused: credentials refused")
+        assert line.startswith("the vendor does not accept the stored credentials (")
+        assert line.endswith("set them again with vyrox tenant edr set acme")
         assert "wrong-secret" not in line
-        assert "no such credentials" in refused(await check("--vendor", "defender"))
+        assert "has no defender credentials" in refused(await check("--vendor", "defender"))
         assert mock.effects == []
         assert mock.violations == []
 

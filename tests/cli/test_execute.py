@@ -294,7 +294,7 @@ def test_execute_refuses_wrong_usage(vyrox: Vyrox, args: list[str]) -> None:
 
 def test_execute_needs_the_secret_and_does_not_repeat_it(data_dir: Path) -> None:
     line = refused(Vyrox(data_dir)(*command("http://127.0.0.1:1")))
-    assert line.startswith("VYROX_HMAC_SECRET is required")
+    assert line == "set VYROX_HMAC_SECRET to the service's own value: it signs requests"
     line = refused(Vyrox(data_dir, VYROX_HMAC_SECRET="CANARY")(*command("http://127.0.0.1:1")))
     assert line.startswith("VYROX_HMAC_SECRET must be")
     assert "CANARY" not in line

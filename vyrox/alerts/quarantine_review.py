@@ -45,8 +45,11 @@ class Quarantined(msgspec.Struct, frozen=True):
 
 def dismiss(
     connection: Connection, tenant_id: str, quarantine_ids: Sequence[str], now: float
-) -> None:
+) -> int:
     """Mark payloads that need no replay; they are deleted when space is needed.
+
+    Returns:
+        How many were not marked yet.
 
     Raises:
         OperatorError: The tenant has no payload with one of the ids; nothing was changed.
@@ -56,11 +59,13 @@ def dismiss(
     known = set(connection.execute(query).scalars())
     if unknown := [each for each in quarantine_ids if each not in known]:
         raise unknown_payload(tenant_id, *unknown)
-    connection.execute(
-        quarantine.update().where(_table.id.in_(quarantine_ids)).values(dismissed_at=now)
-    )
-    change = f"quarantine: {len(known)} dismissed"
-    append(connection, [event("tenant.changed", tenant_id, None, source=None, change=change)], now)
+    new = _table.id.in_(quarantine_ids), _table.dismissed_at.is_(None)
+    count = connection.execute(quarantine.update().where(*new).values(dismissed_at=now)).rowcount
+    if count:
+        change = f"quarantine: {count} dismissed"
+        changed = event("tenant.changed", tenant_id, None, source=None, change=change)
+        append(connection, [changed], now)
+    return count
 
 
 def unknown_payload(tenant_id: str, *quarantine_ids: str) -> OperatorError:

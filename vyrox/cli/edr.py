@@ -66,7 +66,8 @@ def set_(
             vendor, base_url or default_base_url(vendor) or "", settings.edr_test_url
         )
     except ValueError as exc:
-        raise click.UsageError(f"--base-url {exc}") from exc
+        mock = "" if settings.edr_test_url else ". For a mock, set EDR_TEST_URL in this shell too"
+        raise click.UsageError(f"--base-url {exc}{mock}") from exc
     secret = _read_vendor_secret()
 
     async def run() -> None:
@@ -164,7 +165,7 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
     try:
         findings = asyncio.run(run())
     except VendorError as exc:
-        raise OperatorError(f"the vendor refused: {printable(str(exc))}") from exc
+        raise _explained(exc, tenant_id, vendor) from exc
     if as_json:
         print_json(findings)
     else:
@@ -177,10 +178,24 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
+def _explained(error: VendorError, tenant_id: str, vendor: EdrVendor | None) -> OperatorError:
+    reason = printable(str(error))
+    if not reason.startswith("credentials refused"):
+        return OperatorError(f"the vendor refused: {reason}")
+    which = f" --vendor {vendor}" if vendor else ""
+    return OperatorError(
+        f"the vendor does not accept the stored credentials ({reason}): set them again with "
+        f"vyrox tenant edr set {tenant_id}{which}"
+    )
+
+
 def _only(rows: list[EdrCredentials], tenant_id: str, vendor: EdrVendor | None) -> EdrCredentials:
     chosen = [row for row in rows if vendor in {None, row.vendor}]
     if not chosen:
-        raise OperatorError(f"{tenant_id} has no such credentials; see: vyrox tenant edr list")
+        name = vendor or "vendor"
+        raise OperatorError(
+            f"{tenant_id} has no {name} credentials; set them: vyrox tenant edr set"
+        )
     if len(chosen) > 1:
         raise OperatorError(
             f"{tenant_id} has {', '.join(row.vendor for row in chosen)}: say which with --vendor"

@@ -212,6 +212,8 @@ def _print_preview(found: Preview, action: ActionType | LiftType) -> None:
 
 def _would_be(found: Preview, action: ActionType | LiftType) -> str:
     if found.refused_by is not None:
+        if found.refused_by.startswith("per_hour "):
+            return f"refused: the limit of {found.per_hour} containments an hour is used up"
         return f"refused: {found.refused_by}"
     if target_of(action) == found.state:
         return f'answered "executed" without a call: it is {found.state} already'
@@ -263,7 +265,7 @@ def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:
     body = _encoded(request)
     headers = {
         "content-type": "application/json",
-        "x-vyrox-signature": sign(body, Settings.from_process().require_hmac_secret()),
+        "x-vyrox-signature": sign(body, _secret(Settings.from_process())),
     }
     try:
         return httpx.post(
@@ -274,12 +276,26 @@ def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:
             trust_env=False,
         )
     except _NOT_SENT as exc:
-        raise OperatorError(f"{url}: {type(exc).__name__} {exc}. Nothing was sent") from exc
+        raise OperatorError(f"{_why_not_sent(url, exc)}. Nothing was sent") from exc
     except httpx.HTTPError as exc:
         raise OperatorError(
             f"{url}: {type(exc).__name__} {exc}. It may have been carried out; ask again with "
             f"--request-id {shlex.quote(request.request_id)}"
         ) from exc
+
+
+def _secret(settings: Settings) -> str:
+    if settings.hmac_secret is None:
+        raise OperatorError("set VYROX_HMAC_SECRET to the service's own value: it signs requests")
+    return settings.hmac_secret
+
+
+def _why_not_sent(url: str, error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError):
+        if url.startswith("https:"):
+            return f"{url}: the listener speaks http, not https, or nothing listens there"
+        return f"{url}: nothing listens there (PROXY_HOST, PROXY_PORT or --url): {error}"
+    return f"{url}: {type(error).__name__} {error}"
 
 
 def _encoded(request: ContainmentRequest) -> bytes:

@@ -81,8 +81,10 @@ def _state(row: kept.Quarantined) -> str:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
     """Mark TENANT's payloads as not worth a replay; they are the first to make room for others."""
-    write(kept.dismiss, tenant_id, ids, wall_clock())
-    click.echo(f"{len(set(ids))} dismissed")
+    count = write(kept.dismiss, tenant_id, ids, wall_clock())
+    already = len(set(ids)) - count
+    verb = "was" if already == 1 else "were"
+    click.echo(f"{count} dismissed" + (f"; {already} {verb} already" if already else ""))
 
 
 @click.command()

@@ -30,6 +30,7 @@ def migrate() -> None:
             pass
 
     asyncio.run(run())
+    click.echo("the schema is up to date")
 
 
 @click.command("generate-key")

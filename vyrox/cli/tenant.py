@@ -66,6 +66,7 @@ tenant_or_all = click.argument(
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
 )
+_NEEDED_FIELDS: Final = frozenset({"raw_id", "hostname", "vendor_severity"})
 _STATES: Final = {True: "enabled", False: "removed", None: "not onboarded"}
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
@@ -121,7 +122,7 @@ def add(
     _print_webhook(webhook, as_json)
     if is_new:
         click.echo(
-            "Containing another host than the alert's is refused; to allow it: "
+            "Guard rail: only the host that an alert names can be contained. To change that: "
             f"vyrox tenant policy {tenant_id} --other-hosts allow",
             err=True,
         )
@@ -311,9 +312,15 @@ def _read_webhook_secret(vendor: Vendor) -> bytes:
 
 def _read_field_map(file: Path) -> FieldMap:
     try:
-        return check_field_map(msgspec.json.decode(file.read_bytes()))
+        fields = msgspec.json.decode(file.read_bytes())
+        if isinstance(fields, dict) and (missing := sorted(_NEEDED_FIELDS - fields.keys())):
+            raise OperatorError(
+                f'{printable(str(file))} has no "{missing[0]}": raw_id, hostname and '
+                "vendor_severity are needed"
+            )
+        return check_field_map(fields)
     except (ValueError, RecursionError, OSError) as exc:
-        raise OperatorError(f"{file} is no JSON file: {exc}") from exc
+        raise OperatorError(f"{file} is not a readable JSON file: {exc}") from exc
 
 
 async def _only_vendor(opened: Opened, tenant_id: str) -> Vendor:

@@ -63,7 +63,8 @@ def check_base_url(vendor: Vendor, url: str, test_root: str | None) -> str:
         return spelled
     if vendor == "sentinelone" and _SENTINELONE.fullmatch(spelled):
         return spelled
-    raise ValueError(f"not an address of {vendor}")
+    addresses = ", ".join(_KNOWN.get(vendor, ("https://NAME.sentinelone.net",)))
+    raise ValueError(f"not an address of {vendor}, which are: {addresses}")
 
 
 def login_url(base_url: str, test_root: str | None) -> str:

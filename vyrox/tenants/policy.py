@@ -40,7 +40,7 @@ def change_policy(connection: Connection, tenant_id: str, change: Change, now: f
     """
     lock(connection, "containments")
     if not change.is_new:
-        require_known(connection, tenant_id, NEW_HINT)
+        require_known(connection, tenant_id, "" if change == Change() else NEW_HINT)
     before = guard_rails.find(connection, [tenant_id])[tenant_id]
     after = _changed(before, change)
     if after != before:
