@@ -101,7 +101,9 @@ def _decide(
     admitted = admit(connection, rails, request, responder, device, dry_run=False)
     match admitted:
         case NotSupported():
-            why = who.vendor and why_unsupported(who.vendor, request.action_type, who.alert)
+            why = responder.vendor and why_unsupported(
+                responder.vendor, request.action_type, responder.alert
+            )
             return why or "not supported", known
         case Refused(rule=rule):
             return rule, known
