@@ -95,6 +95,14 @@ async def database_url(request: pytest.FixtureRequest) -> str | None:
     return await ready_postgres_database(request.getfixturevalue("postgres"))
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def empty_database_url(request: pytest.FixtureRequest) -> str | None:
+    """As `database_url`, without tables."""
+    if request.param == "sqlite":
+        return None
+    return await new_postgres_database(request.getfixturevalue("postgres"))
+
+
 async def ready_postgres_database(postgres: Postgres) -> str:
     """Return the URL of a new database that has the present schema."""
     if not postgres.has_template:

@@ -258,17 +258,17 @@ def test_only_some_commands_make_a_database_contract_39(
 
 
 def test_tenant_add_makes_a_database_and_says_where_contract_39(
-    data_dir: Path, database_url: str | None
+    data_dir: Path, empty_database_url: str | None
 ) -> None:
     elsewhere = data_dir / "elsewhere"
-    vyrox = Vyrox(elsewhere, database_url)
-    if database_url is not None:
+    vyrox = Vyrox(elsewhere, empty_database_url)
+    if empty_database_url is not None:
         assert "at DATABASE_URL is not Vyrox's yet" in refused(vyrox("tenant", "list"))
     added = vyrox("tenant", "add", "acme", "--vendor", "defender")
     succeeded(added)
-    where = f"in {elsewhere}" if database_url is None else "at DATABASE_URL"
+    where = f"in {elsewhere}" if empty_database_url is None else "at DATABASE_URL"
     assert added.stderr.splitlines()[0] == f"vyrox: there was no database {where}; it was made"
-    assert elsewhere.exists() == (database_url is None)
+    assert elsewhere.exists() == (empty_database_url is None)
     again = vyrox("tenant", "add", "acme", "--vendor", "generic")
     assert "it was made" not in again.stderr
 

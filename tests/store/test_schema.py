@@ -16,7 +16,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from tests.audit import action
-from tests.conftest import new_postgres_database
 from tests.service import ROOT
 from tests.store.queries import (
     insert_tenant,
@@ -61,12 +60,9 @@ def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vyrox.store.database.migrate", schema.migrate)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database_url(request: pytest.FixtureRequest) -> str | None:
-    """Both databases, empty."""
-    if request.param == "sqlite":
-        return None
-    return await new_postgres_database(request.getfixturevalue("postgres"))
+@pytest.fixture
+def database_url(empty_database_url: str | None) -> str | None:
+    return empty_database_url
 
 
 async def test_open_database_of_the_present_version_imports_neither_alembic_nor_asyncpg(
