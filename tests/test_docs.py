@@ -213,6 +213,17 @@ def test_modules_on_the_architecture_page_exist() -> None:
     ] == []
 
 
+def test_log_events_are_on_the_operations_page() -> None:
+    page = (DOCS / "operations.md").read_text()
+    logged = {
+        name
+        for path in (ROOT / "vyrox").rglob("*.py")
+        for name in re.findall(r'\blog\.event\(\s*"([a-z_.]+)"', path.read_text())
+    }
+    assert len(logged) > 20
+    assert [name for name in sorted(logged) if f"`{name}`" not in page] == []
+
+
 def test_documented_commands_cover_every_command() -> None:
     def leaves(command: click.Command, path: str) -> list[str]:
         if not isinstance(command, click.Group):
