@@ -9,7 +9,7 @@ from vyrox.store.encryption import encrypt_secret
 from vyrox.tenants.edr_credentials import EdrCredentials
 
 
-def test_secret_that_no_key_decrypts_is_told_before_an_action_needs_it_contract_38(
+def test_secret_that_no_key_decrypts_is_logged_before_an_action_needs_it_contract_38(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     vault, gone = (MultiFernet([Fernet(Fernet.generate_key())]) for _ in range(2))
@@ -30,7 +30,7 @@ def test_secret_that_no_key_decrypts_is_told_before_an_action_needs_it_contract_
 
     clients = EdrClients(vault, make)  # type: ignore[arg-type]
     clients.report_undecryptable([known, forgotten, misplaced])
-    with pytest.raises(VendorError, match="of another tenant"):
+    with pytest.raises(VendorError, match="belongs to another tenant"):
         clients.client(misplaced)
     [record, of_another] = caplog.records
     assert of_another.getMessage() == "tenant.secret_misplaced"
