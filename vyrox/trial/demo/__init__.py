@@ -1,117 +1,101 @@
-"""`vyrox demo`: the main job from end to end, on free ports, with generated secrets.
-
-Runs the commands that a user would and shows each with what it printed. Everything lives in a
-temporary directory that is gone afterwards.
-"""
+"""`vyrox demo`: one story from an alert to the proof, with every command as one would type it."""
 
 import secrets
+import signal
+import socket
 import tempfile
 from pathlib import Path
-from typing import Final
-from uuid import uuid4
 
 import click
-import httpx
-import msgspec
 
-from vyrox.clock import wall_clock
-from vyrox.crypto import sign
-from vyrox.errors import OperatorError
-from vyrox.models import Vendor
-from vyrox.trial.demo.containment import contain_at_a_vendor, contain_in_a_dry_run
-from vyrox.trial.demo.running import TENANT, Environment, run, say, serving, show
-from vyrox.trial.simulate.request import GENERIC_FIELD_MAP, build_request
-from vyrox.trial.simulate.scenarios import SCENARIOS
-
-_SENT: Final[dict[Vendor, tuple[str, ...]]] = {
-    "crowdstrike": ("mimikatz", "lateral-movement --all-stages"),
-    "sentinelone": ("psexec --all-stages",),
-    "defender": ("lsass-dump",),
-    "generic": ("backup",),
-}
-
-
-class _Onboarded(msgspec.Struct):
-    secret: str
+from vyrox.trial.demo.running import (
+    TENANT,
+    WIDTH,
+    Environment,
+    Mock,
+    mocked_vendors,
+    say,
+    say_next,
+    serving,
+    show,
+    show_command,
+)
+from vyrox.trial.demo.story import Story
 
 
 @click.command()
-def demo() -> None:
-    """Run the main job end to end: onboard, send alerts, contain a host, verify the audit log."""
+@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
+def demo(keep: bool) -> None:
+    """Show the main job end to end: an alert, an approval, a host isolated, and the proof.
+
+    Everything is in a temporary directory, with a mock of the vendors' clouds. Nothing is left.
+    """
     with tempfile.TemporaryDirectory(prefix="vyrox-demo-") as path:
         directory = Path(path)
         env = {
-            "VYROX_DATA_DIR": str(directory / "data"),
             "VYROX_HMAC_SECRET": secrets.token_hex(32),
+            "VYROX_DATA_DIR": "data",
+            "DRY_RUN": "no",
             "INGESTION_HOST": "127.0.0.1",
-            "INGESTION_PORT": "0",
-            "PROXY_PORT": "0",
+            "INGESTION_PORT": str(_free_port()),
+            "PROXY_PORT": str(_free_port()),
         }
-        vendor_secrets = _onboard(env, directory)
-        say("Start the service: one process, with SQLite and a Valkey of its own")
-        with serving(env, directory / "log") as service:
-            click.echo(f"$ vyrox serve\nwebhooks on http://{service.ingestion}")
-            click.echo(f"containment and audit on http://{service.proxy}")
-            # For the simulator alone: to the service these variables are default secrets.
-            url = f"http://{service.ingestion}/webhook"
-            env |= vendor_secrets | {"VYROX_URL": url}
-            _send_alerts(env)
-            _send_again(env)
-            _send_unreadable(env)
-            contain_in_a_dry_run(env, f"http://{service.proxy}")
-        contain_at_a_vendor(env, directory)
-        say("The service has stopped cleanly. Next: README.md, “Onboard a vendor”.")
+        env["VYROX_URL"] = f"http://127.0.0.1:{env['INGESTION_PORT']}/webhook"
+        with mocked_vendors(env, directory) as mock:
+            env["EDR_TEST_URL"] = mock.url
+            _set_up(env, directory, mock)
+            with serving(env, directory) as service:
+                show_command("vyrox serve &")
+                click.echo(
+                    f"alerts in on http://{service.ingestion}: plain HTTP, put TLS before it"
+                )
+                click.echo(f"containment on http://{service.proxy}: private")
+                Story(env, directory).run()
+                if keep:
+                    _keep(env, directory)
+    say("The service is stopped, its directory deleted. Next: README.md, “Onboard a vendor”.")
 
 
-def _onboard(env: Environment, directory: Path) -> Environment:
-    """Return the variables in which the simulator looks for each vendor's secret."""
-    say(f"Onboard the tenant {TENANT} for four vendors")
-    field_map = directory / "field-map.json"
-    field_map.write_bytes(msgspec.json.encode(GENERIC_FIELD_MAP))
-    made: Environment = {}
-    for vendor in _SENT:
-        options = ["--field-map", str(field_map)] if vendor == "generic" else []
-        command = ["tenant", "add", TENANT, "--vendor", vendor, *options]
-        click.echo(f"$ vyrox {' '.join(command)}")
-        printed = run([*command, "--json"], env).stdout
-        made[f"{vendor.upper()}_WEBHOOK_SECRET"] = msgspec.json.decode(
-            printed, type=_Onboarded
-        ).secret
-    return made
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
-def _send_alerts(env: Environment) -> None:
-    say("Send signed alerts, as each vendor does")
-    for scenario in (scenario for scenarios in _SENT.values() for scenario in scenarios):
-        show(["simulate", *scenario.split()], env)
-    say("A wrong secret and an unknown tenant get one and the same answer")
-    show(["simulate", "mimikatz"], env | {"CROWDSTRIKE_WEBHOOK_SECRET": "wrong"}, expected=1)
-    show(["simulate", "mimikatz", "--tenant", "nobody"], env, expected=1)
-    say("What waits for triage")
-    show(["queue", "peek", TENANT], env)
+def _set_up(env: Environment, directory: Path, mock: Mock) -> None:
+    say_next("A tenant, and the credentials with which Vyrox acts at its vendor (here a mock of it)")
+    _show_exports(env, directory)
+    printed = show(["tenant", "add", TENANT, "--vendor", "crowdstrike"], env, directory)
+    secret = next(line.split()[1] for line in printed.splitlines() if line.startswith("secret"))
+    env["CROWDSTRIKE_WEBHOOK_SECRET"] = secret
+    account = next(each for each in mock.credentials if each.vendor == "crowdstrike")
+    (directory / "client.secret").write_text(account.client_secret)
+    options = ["--client-id", account.client_id, "--base-url", account.base_url]
+    command = ["tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *options]
+    show(command, env, directory, stdin="client.secret")
 
 
-def _send_again(env: Environment) -> None:
-    say("The same bytes once more: the same alert, queued once")
-    secret = env["CROWDSTRIKE_WEBHOOK_SECRET"]
-    request = build_request(
-        SCENARIOS["mimikatz"], 1, TENANT, secret, env["VYROX_URL"], wall_clock(), uuid4()
-    )
-    answers = [_post(request.url, request.headers, request.body) for _ in range(2)]
-    if answers[0].content != answers[1].content:
-        raise OperatorError("a redelivery was taken for a new alert")
+def _show_exports(env: Environment, directory: Path) -> None:
+    click.echo(f"$ cd {directory}")
+    line = "$ export"
+    for name, value in env.items():
+        if len(line) + len(name) + len(value) + 2 > WIDTH:
+            click.echo(line)
+            line = "$ export"
+        line += f" {name}={value}"
+    click.echo(line)
 
 
-def _send_unreadable(env: Environment) -> None:
-    say("A payload that the field map does not fit is refused, and kept until it can be replayed")
-    body = b'{"event":{"id":"42"},"note":"no device, no severity"}'
-    signature = sign(body, env["GENERIC_WEBHOOK_SECRET"])
-    _post(f"{env['VYROX_URL']}/generic/{TENANT}", {"x-vyrox-signature": signature}, body)
-    show(["queue", "quarantine", "list", TENANT], env)
-    show(["queue", "stats"], env)
-
-
-def _post(url: str, headers: dict[str, str], body: bytes) -> httpx.Response:
-    answer = httpx.post(url, headers=headers, content=body, trust_env=False)
-    click.echo(f"POST {url}\n{answer.status_code} {answer.text}")
-    return answer
+def _keep(env: Environment, directory: Path) -> None:
+    say("It is still running. Try in another terminal:")
+    _show_exports(env, directory)
+    for command in (
+        "simulate lateral-movement --all-stages",
+        f"queue peek {TENANT}",
+        f"tenant freeze {TENANT}",
+        "audit events --follow",
+    ):
+        click.echo(f"$ vyrox {command}")
+    say("Ctrl-C here stops it and deletes its directory.")
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})

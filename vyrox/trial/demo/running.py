@@ -1,8 +1,10 @@
 """What the demo runs: `vyrox` commands, each shown with what it printed, and servers."""
 
+import shlex
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +17,9 @@ import msgspec
 from vyrox.errors import OperatorError
 
 TENANT: Final = "acme-corp"
+WIDTH: Final = 100
+"""Columns of what the demo prints."""
+
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 30.0
 
@@ -54,28 +59,36 @@ class Serving(msgspec.Struct):
 
 
 @contextmanager
-def serving(env: Environment, log: Path) -> Iterator[Serving]:
+def serving(env: Environment, directory: Path) -> Iterator[Serving]:
     """Run the service; give the addresses of its listeners.
 
     Raises:
         OperatorError: It did not start, or did not stop cleanly.
     """
+    log = directory / "serve.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen(_command("serve"), env=env, stderr=stderr)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            _command("serve"), cwd=directory, env=env, stderr=stderr
+        )
     with _ended(process, log):
         yield _addresses(process, log)
 
 
 @contextmanager
-def mocked_vendors(env: Environment, log: Path) -> Iterator[Mock]:
+def mocked_vendors(env: Environment, directory: Path) -> Iterator[Mock]:
     """Run the mock of the vendors; give what it prints.
 
     Raises:
         OperatorError: It did not start, or did not stop cleanly.
     """
+    log = directory / "mock.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603
-            _command("mock-edr", "--json"), env=env, stdout=subprocess.PIPE, stderr=stderr
+            _command("mock-edr", "--json"),
+            cwd=directory,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
         )
     with _ended(process, log):
         assert process.stdout is not None  # noqa: S101  (a pipe)
@@ -116,24 +129,59 @@ def _addresses(process: subprocess.Popen[bytes], log: Path) -> Serving:
 
 
 def show(
-    command: list[str], env: Environment, expected: int = 0, stdin: bytes | None = None
-) -> None:
-    """Run a command and show it with what it printed. Raises as `run`."""
-    click.echo(f"$ vyrox {' '.join(command)}")
-    done = run(command, env, expected, stdin)
-    click.echo(done.stdout.decode() + done.stderr.decode(), nl=False)
+    command: list[str],
+    env: Environment,
+    directory: Path,
+    expected: int = 0,
+    stdin: str | None = None,
+    typed: str | None = None,
+) -> str:
+    """Run a command, show it with its standard output, and return that. Raises as `run`.
+
+    Args:
+        stdin: A file in `directory`.
+        typed: What one would type instead of the whole command.
+    """
+    words = shlex.join(["vyrox", *command]) + ("" if stdin is None else f" < {stdin}")
+    show_command(typed or words)
+    given = None if stdin is None else (directory / stdin).read_bytes()
+    printed = run(command, env, directory, expected, given).stdout.decode()
+    echo(printed)
+    return printed
+
+
+def show_command(command: str) -> None:
+    """Print a command as one types it, in lines of at most WIDTH."""
+    lines = ["$"]
+    words = command.split(" ")
+    for number, word in enumerate(words, 1):
+        # Behind each line but the last stand a space and a backslash.
+        if len(lines[-1]) + 1 + len(word) + (2 if number < len(words) else 0) > WIDTH:
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    click.echo(" \\\n".join(lines))
+
+
+def echo(text: str) -> None:
+    """Print what a command printed, in lines of at most WIDTH."""
+    for line in text.splitlines():
+        click.echo("\n".join(textwrap.wrap(line, WIDTH, drop_whitespace=False)) or line)
 
 
 def run(
-    command: list[str], env: Environment, expected: int = 0, stdin: bytes | None = None
+    command: list[str],
+    env: Environment,
+    directory: Path,
+    expected: int = 0,
+    stdin: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command and return what it printed.
+    """Run a command in `directory` and return what it printed.
 
     Raises:
         OperatorError: It ended with another exit code than `expected`.
     """
     done = subprocess.run(  # noqa: S603
-        _command(*command), env=env, input=stdin, capture_output=True, check=False
+        _command(*command), cwd=directory, env=env, input=stdin, capture_output=True, check=False
     )
     if done.returncode != expected:
         raise OperatorError(
@@ -143,5 +191,10 @@ def run(
 
 
 def say(text: str) -> None:
-    """Print what comes next."""
+    """Print what comes next, as a new part of the story."""
     click.secho(f"\n# {text}", bold=True)
+
+
+def say_next(text: str) -> None:
+    """Print what comes next in this part."""
+    click.secho(f"# {text}", bold=True)

@@ -1,0 +1,60 @@
+"""`vyrox demo`: one story, inside its limits, true to the end."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.service import ROOT
+
+MAX_LINES: Final = 60
+MAX_COLUMNS: Final = 100
+
+
+async def start(*options: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "vyrox", "demo", *options),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
+    process = await start()
+    async with asyncio.timeout(120):
+        printed, _ = await process.communicate()
+    lines = printed.decode().splitlines()
+
+    assert process.returncode == 0, printed.decode()
+    story = ("202 queued", "executed", "replayed", "403", "confirmed", "LINKS HOLD", "TAMPERED")
+    text = " ".join(lines)
+    places = [text.find(word) for word in story]
+    assert places == sorted(places)
+    assert -1 not in places
+    assert len(lines) <= MAX_LINES
+    assert max(map(len, lines)) <= MAX_COLUMNS
+    [directory] = [line.split()[-1] for line in lines if line.startswith("$ cd ")]
+    assert not Path(directory).exists()
+
+
+@pytest.mark.long
+async def test_demo_kept_runs_until_ctrl_c() -> None:
+    process = await start("--keep")
+    assert process.stdout is not None
+    directory = ""
+    async with asyncio.timeout(120):
+        async for raw in process.stdout:
+            line = raw.decode()
+            directory = line.split()[-1] if line.startswith("$ cd ") else directory
+            if "Ctrl-C here" in line:
+                break
+        assert (Path(directory) / "data").exists()
+        process.send_signal(signal.SIGINT)
+        await process.stdout.read()
+        assert await process.wait() == 0
+    assert not Path(directory).exists()
