@@ -34,7 +34,6 @@ def demo(keep: bool) -> None:
         directory = Path(path)
         env = {
             "VYROX_HMAC_SECRET": secrets.token_hex(32),
-            "VYROX_DATA_DIR": "data",
             "DRY_RUN": "no",
             "INGESTION_HOST": "127.0.0.1",
             "INGESTION_PORT": str(_free_port()),
@@ -64,7 +63,7 @@ def _free_port() -> int:
 
 
 def _set_up(env: Environment, directory: Path, mock: Mock) -> None:
-    say_next("A tenant, and the credentials with which Vyrox acts at its vendor (here a mock of it)")
+    say_next("A tenant, and the credentials with which Vyrox acts at its vendor, here a mock")
     _show_exports(env, directory)
     printed = show(["tenant", "add", TENANT, "--vendor", "crowdstrike"], env, directory)
     secret = next(line.split()[1] for line in printed.splitlines() if line.startswith("secret"))
