@@ -1,4 +1,4 @@
-"""What the environment may say, and how it is told when it may not."""
+"""Which values the environment may have, and the error text for any other."""
 
 import dataclasses
 from base64 import b64encode

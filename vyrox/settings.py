@@ -233,7 +233,7 @@ def _secret(text: str) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    # Bytes of the environment that are no UTF-8 stand in it as lone surrogates.
+    # Python decodes bytes of the environment that are not UTF-8 as lone surrogates.
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -329,7 +329,7 @@ def _public_url(text: str) -> str:
     refused = ValueError("must be an http:// or https:// URL with a host, and without a query")
     try:
         parts = urlsplit(text)
-        _ = parts.port  # read for its check: a port that is none raises
+        _ = parts.port  # raises ValueError if the port is invalid
     except ValueError:
         raise refused from None
     if "@" in parts.netloc:

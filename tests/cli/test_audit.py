@@ -599,7 +599,7 @@ def test_export_adds_to_an_earlier_one_contract_30(on_sqlite: Vyrox, out: Path) 
 
 
 def rewrite(connection: Connection) -> None:
-    """Write the tenant's chain anew, without its first entry, so that its links hold."""
+    """Write the tenant's chain again without its first entry, with valid links."""
     tamper(connection, "DELETE FROM audit_log")
     append(connection, [action("host-0-1"), action("host-0-2")], MIDNIGHT)
 

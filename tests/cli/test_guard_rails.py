@@ -46,7 +46,7 @@ def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
 
 
 def known(vyrox: Vyrox) -> Vyrox:
-    """Make `acme` a known tenant, with a database if there is none."""
+    """Make `acme` a known tenant, and make a database if it is missing."""
     succeeded(vyrox("tenant", "add", "acme", "--vendor", "generic"))
     return vyrox
 

@@ -450,7 +450,7 @@ def test_rotate_overlap_of_0_ends_the_old_secret_at_once(on_sqlite: Vyrox) -> No
 
     assert webhook.secret is None
     assert secrets(on_sqlite, "acme", "defender", time.time()) == (SECRET,)
-    # Nor does it stand in the way of the next.
+    # It does not prevent the next rotation.
     rotate(on_sqlite, "acme")
 
 

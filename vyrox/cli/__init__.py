@@ -85,7 +85,7 @@ _TENANT: Final = LazyGroup(
         "freeze": Lazy(
             "guard_rails:freeze", "Refuse every action on TENANT's hosts until unfreeze."
         ),
-        "list": Lazy("tenant:list_", "List tenants with their secrets, freezes and limits."),
+        "list": Lazy("tenant_list:list_", "List tenants with their secrets, freezes and limits."),
         "policy": Lazy("guard_rails:policy", "Show or change TENANT's guard rails."),
         "remove": Lazy("tenant:remove", "Stop accepting TENANT's alerts from a vendor."),
         "rotate": Lazy(

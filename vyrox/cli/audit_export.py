@@ -30,7 +30,7 @@ ANSWER_TIMEOUT_S: Final = 60.0
 NDJSON: Final = "application/x-ndjson"
 VERIFIER_NAME: Final = "verify_audit.py"
 UNDATED: Final = "1970-01-01"
-"""The day whose file takes entries without a readable time that stand before all others."""
+"""The day of entries without a readable time at the beginning of the export."""
 
 
 class _Dated(msgspec.Struct):

@@ -33,7 +33,7 @@ PREVIEW_DEADLINE_S: Final = 60.0
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
 
-_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (looked for, not bound)
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared, not bound)
 """What listens on all addresses is reached on this one."""
 
 _NOT_SENT: Final = (

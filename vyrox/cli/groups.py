@@ -41,7 +41,7 @@ class LazyGroup(click.Group):
         return sorted(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return the command, importing its module; None if there is none of this name."""
+        """Return the command, importing its module; None if no command has this name."""
         entry = self.table.get(cmd_name)
         if not isinstance(entry, Lazy):
             return entry

@@ -1,4 +1,4 @@
-"""`vyrox tenant freeze`, `unfreeze` and `policy`: what must not be done, whoever approves it."""
+"""`vyrox tenant freeze`, `unfreeze` and `policy`: actions that an approval does not allow."""
 
 import asyncio
 from collections.abc import Sequence

@@ -70,7 +70,7 @@ def peek(tenant_id: str, count: int, as_json: bool) -> None:
 @click.command()
 @json_option
 def stats(as_json: bool) -> None:
-    """Show how many alerts each tenant has, by where they stand."""
+    """Count each tenant's alerts by state."""
 
     async def run() -> list[_TenantStats]:
         async with opened_database() as opened, opened_queue(opened) as alert_queue:

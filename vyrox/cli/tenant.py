@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, get_args
@@ -14,15 +13,13 @@ from cryptography.fernet import MultiFernet
 
 from vyrox.adapters.generic import check_field_map
 from vyrox.cli.output import (
-    as_minute,
     as_time,
     json_option,
     print_json,
-    print_table,
     printable,
 )
 from vyrox.cli.secret_input import read_secret
-from vyrox.cli.stores import Opened, opened_database, read, write
+from vyrox.cli.stores import Opened, opened_database, write
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import Remains, remove_tenant
 from vyrox.errors import OperatorError
@@ -31,7 +28,6 @@ from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
 from vyrox.tenants import records
-from vyrox.tenants.listing import Listed, list_all
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
@@ -41,7 +37,7 @@ MAX_CONTAINED_SHOWN: Final = 50
 
 
 class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What to configure at the vendor. `secret` is None where the operator brought it."""
+    """What to configure at the vendor. `secret` is None if the operator supplied it."""
 
     tenant_id: str
     vendor: Vendor
@@ -67,7 +63,6 @@ new_option = click.option(
     "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
 )
 _NEEDED_FIELDS: Final = frozenset({"raw_id", "hostname", "vendor_severity"})
-_STATES: Final = {True: "enabled", False: "removed", None: "not onboarded"}
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed where the tenant is onboarded for more than one."
@@ -132,45 +127,6 @@ def add(
             "see: vyrox tenant field-map --help",
             err=True,
         )
-
-
-@click.command("list")
-@json_option
-def list_(as_json: bool) -> None:
-    """List who is onboarded, previous secrets that are still in use, freezes and limits.
-
-    A tenant with guard rails alone, which is not onboarded, is listed without a vendor.
-    """
-    rows = read(list_all)
-    if as_json:
-        print_json(rows)
-        return
-    _print_list(rows)
-
-
-def _print_list(rows: Sequence[Listed]) -> None:
-    columns: dict[str, Callable[[Listed], object]] = {
-        "TENANT": lambda row: row.tenant_id,
-        "VENDOR": lambda row: row.vendor,
-        "STATE": lambda row: _STATES[row.enabled],
-        "SINCE": lambda row: as_minute(row.created_at),
-    }
-    now = wall_clock()
-    if any(row.previous_expires_at and row.previous_expires_at > now for row in rows):
-        columns["PREVIOUS SECRET UNTIL"] = lambda row: as_time(row.previous_expires_at)
-        columns["LAST USED"] = lambda row: as_time(row.previous_used_at)
-    if any(row.frozen_at for row in rows):
-        columns["FROZEN SINCE"] = _frozen_cell
-    columns["PER HOUR"] = lambda row: row.per_hour or "no limit"
-    columns["OTHER HOSTS"] = lambda row: row.other_hosts
-    print_table(list(columns), ([cell(row) for cell in columns.values()] for row in rows))
-    if since := next((row.all_frozen_at for row in rows if row.all_frozen_at), None):
-        click.echo(f"every tenant is frozen since {as_time(since)} UTC")
-
-
-def _frozen_cell(row: Listed) -> str | None:
-    is_own = row.frozen_at != row.all_frozen_at
-    return as_minute(row.frozen_at) if is_own or row.frozen_at is None else "(all)"
 
 
 @click.command()
