@@ -38,10 +38,8 @@ EXEMPT: Final = frozenset(
     {
         "README.md",
         "tests",
-        "tests/cli",
         "tests/trial",
         "vyrox",
-        "vyrox/cli",
         "vyrox/trial",
     }
 )

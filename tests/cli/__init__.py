@@ -24,7 +24,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class Vyrox:
-    """Runs `vyrox` on one data directory, and looks at what it did to the database."""
+    """Runs `vyrox` on one data directory, and reads what it did to the database."""
 
     def __init__(self, data_dir: Path, database_url: str | None = None, **extra: str) -> None:
         self.env = {"VYROX_DATA_DIR": str(data_dir), **extra}

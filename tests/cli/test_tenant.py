@@ -317,10 +317,10 @@ def test_add_generic_without_a_field_map_says_what_is_missing(on_sqlite: Vyrox) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param(b"", "is no JSON file", id="reject_empty"),
-        pytest.param(b"raw_id: id", "is no JSON file", id="reject_yaml"),
-        pytest.param(b"\xff\xfe{\x00}\x00", "is no JSON file", id="reject_utf_16"),
-        pytest.param(b"[" * 100_000, "is no JSON file", id="reject_deep_nesting"),
+        pytest.param(b"", "is not a readable JSON file", id="reject_empty"),
+        pytest.param(b"raw_id: id", "is not a readable JSON file", id="reject_yaml"),
+        pytest.param(b"\xff\xfe{\x00}\x00", "is not a readable JSON file", id="reject_utf_16"),
+        pytest.param(b"[" * 100_000, "is not a readable JSON file", id="reject_deep_nesting"),
         pytest.param(b"[]", "field map: ", id="reject_array"),
         pytest.param(b'{"raw_id": "id", "hostname": "h"}', "vendor_severity", id="reject_missing"),
         pytest.param(
