@@ -124,3 +124,24 @@ def _cleaned(value: object) -> object:
     if isinstance(value, dict):
         return {_cleaned(key): _cleaned(item) for key, item in value.items()}
     return value
+
+
+@pytest.mark.parametrize("control", [b"\x01", b"\t", b"\n", b"\x00", b"\x1f"])
+def test_control_characters_inside_strings_are_replaced_contract_44(control: bytes) -> None:
+    body = b'{\n\t"a": "x' + control + b'y\\"' + control + b'",\r\n "b\\\\": "z"}\n'
+    assert tolerant(body) == JsonText(
+        b'{\n\t"a": "x\xef\xbf\xbdy\\u0022\xef\xbf\xbd",\r\n "b\\u005c": "z"}\n',
+        ("2 x control character replaced by U+FFFD",),
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":\n1}\n', b'{\n  "a": "b"\n}', b'\x01{"a": 1}', b'\x00"a"\x00']
+)
+def test_control_characters_outside_strings_stay_contract_44(body: bytes) -> None:
+    assert tolerant(body) == JsonText(body)
+
+
+@pytest.mark.parametrize("body", [b'"' + b'\\"' * 300_000 + b"\n", b'"\n' * 300_000])
+def test_control_characters_of_a_hostile_body_cost_one_pass_contract_44(body: bytes) -> None:
+    assert tolerant(body).notes

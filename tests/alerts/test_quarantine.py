@@ -19,7 +19,12 @@ from tests.sample_alerts import (
 )
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.alerts.quarantine import ROW_BYTES, Unreadable, keep
+from vyrox.alerts.quarantine import (
+    ROW_BYTES,
+    Unreadable,
+    delete_last_received_before,
+    keep,
+)
 from vyrox.alerts.quarantine_review import (
     Quarantined,
     count_quarantined,
@@ -260,3 +265,17 @@ async def test_keep_counts_a_dismissed_row_whose_bytes_come_again_contract_46(
     arriving = [Unreadable(TENANT, "generic", raw, "why", NOW) for raw in (bodies[0], bodies[2])]
     assert await database.write(keep, arriving, 2 * size) == [True, False]
     assert sum(row.size_bytes for row in await kept(database)) == 200
+
+
+async def test_deletion_of_a_row_that_only_counts_frees_nothing_contract_16(
+    database: Database,
+) -> None:
+    room = ROW_BYTES + 100
+    assert await put(database, b"a" * 100, at=NOW, max_bytes=room)
+    assert not await put(database, b"b" * 100, at=NOW + 1, max_bytes=room)
+    counter = (await kept(database))[1]
+    await database.write(dismiss, TENANT, [counter.id], NOW + 2)
+    assert not await put(database, b"c" * 100, at=NOW + 3, max_bytes=room)
+    assert await database.write(delete_last_received_before, NOW + 9, 9, 1 << 20) == 2
+    assert await put(database, b"d" * 100, at=NOW + 10, max_bytes=room)
+    assert not await put(database, b"e" * 100, at=NOW + 11, max_bytes=room)

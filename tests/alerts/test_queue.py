@@ -218,3 +218,16 @@ async def test_count_rows_by_where_they_stand(
         TenantRows("other-corp", unfinished=1, finished=0, dead=0),
     ]
     assert (await sqlite.read(row_of, dead.alert.id))[1] is not None
+
+
+async def test_put_finds_the_bytes_that_a_consumer_has_finished_contract_17(
+    client: redis.asyncio.Redis, sqlite: Database, consumer: AlertConsumer
+) -> None:
+    """One large entry of forty is most of the bytes, and less than a sixteenth of the entries."""
+    large = entry_of(new_delivery(bytes(100_000)))
+    small = await stored_entries(sqlite, 40)
+    queue = AlertQueue(client, 1000, size([large, *small[:39]]))
+    assert await queue.put_batch([large, *small]) == [*[b"added"] * 40, b"full"]
+    [first] = await consumer.read(TENANT, "a", 1)
+    await consumer.acknowledge(first, NOW)
+    assert await queue.put_batch(small[39:]) == [b"added"]

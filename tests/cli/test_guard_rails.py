@@ -380,3 +380,20 @@ async def test_change_waits_for_who_is_claiming_contract_35(
         succeeded(await changing)
     finally:
         await claiming.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "per_hour", "other_hosts"),
+    [
+        (("--other-hosts", "allow"), 0, "allow"),
+        (("--other-hosts", "allow", "--per-hour", "9"), 9, "allow"),
+        (("--per-hour", "9"), 9, "refuse"),
+    ],
+)
+def test_add_leaves_what_an_operator_has_set_contract_35(
+    vyrox: Vyrox, options: tuple[str, ...], per_hour: int, other_hosts: str
+) -> None:
+    succeeded(vyrox("tenant", "policy", "globex", "--new", *options))
+    succeeded(vyrox("tenant", "add", "globex", "--vendor", "defender"))
+    stored = json.loads(succeeded(vyrox("tenant", "policy", "globex", "--json")))
+    assert (stored["per_hour"], stored["other_hosts"]) == (per_hour, other_hosts)

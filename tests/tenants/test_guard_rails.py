@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -443,7 +444,7 @@ async def test_dry_run_records_what_is_known_without_the_vendor_contract_43(
         first, last = await events(database, kind="execute.outcome")
         refusals = await events(database, kind="execute.refused")
     protected = "never_contain host:dc-*"
-    tags = "allowed, if its tags at the vendor are not in the list"
+    tags = "allowed, if its name and tags at the vendor are not in the list"
     assert first.items() >= {**known, "guard_rails": protected, "begun_in_hour": 0}.items()
     assert refusals[0].items() >= {**known, "guard_rails": protected, "begun_in_hour": 1}.items()
     unknown = {"alert_known": False, "credentials_stored": False, "guard_rails": tags}
@@ -469,3 +470,35 @@ async def test_events_name_the_alert_and_the_force_contract_27(database: Databas
         *("approved_by", "dry_run", "previous_hash", "hash"),
     }
     assert "alert_known" not in outcome
+
+
+@pytest.mark.parametrize(
+    ("rule", "device_id", "hostname", "verdict"),
+    [
+        ("host:dc-*", AID, None, "allowed, if its name at the vendor is not in the list"),
+        ("device:" + "d" * 32, None, "ws-1", "allowed, if its id at the vendor is not in the list"),
+        ("device:" + "d" * 32, AID, None, "allowed"),
+        ("host:dc-*", None, "ws-1", "allowed"),
+    ],
+)
+async def test_dry_run_says_what_only_the_vendor_knows_contract_43(
+    database: Database, rule: str, device_id: str | None, hostname: str | None, verdict: str
+) -> None:
+    async with running(database, dry_run=True) as proxy:
+        await add_alert(database, TENANT, "alt_1", device_id=device_id, hostname=hostname)
+        await set_rails(database, Rails(never_contain=(rule,)))
+        await proxy.execute(wanted("1", alert_id="alt_1"))
+        [told] = await events(database, kind="execute.outcome")
+    assert told["guard_rails"] == verdict
+
+
+@pytest.mark.parametrize("spelling", [str.upper, "{} ".format, "urn:uuid:{}".format])
+async def test_other_host_is_refused_for_any_spelling_of_the_alert_contract_35(
+    database: Database, spelling: Callable[[str], str]
+) -> None:
+    alert_id = "6f0c3c1e-0a4b-4a53-9d63-0d8e2f3b7a11"
+    async with running(database) as proxy:
+        await add_alert(database, TENANT, alert_id, device_id=AID)
+        await set_rails(database, Rails(other_hosts="refuse", known_alerts_only=True))
+        other = wanted("1", alert_id=spelling(alert_id), host="b" * 32)
+        assert await refused_by(proxy, other) == "host is not the alert's"

@@ -28,6 +28,8 @@ MAX_EVICTED_ROWS: Final = 1000
 
 _table: Final = quarantine.c
 _totals: Final = quarantine_totals.c
+_HAS_BODY: Final = _table.only_counted.is_not(True)
+"""Other rows add nothing to the totals, so their deletion makes no room."""
 _KNOWN: Final = sa.select(_table.dedup_key).where(
     _table.dedup_key.in_(sa.bindparam("keys", expanding=True))
 )
@@ -173,7 +175,7 @@ def _make_room(
     done = sa.or_(_table.dismissed_at.is_not(None), _table.replayed_at.is_not(None))
     query = (
         sa.select(_table.id, sa.func.length(_table.raw) + ROW_BYTES)
-        .where(_table.tenant_id == tenant_id, done, _table.dedup_key.not_in(arriving))
+        .where(_table.tenant_id == tenant_id, done, _HAS_BODY, _table.dedup_key.not_in(arriving))
         .order_by(_table.dismissed_at.is_(None), _table.dismissed_at, _table.replayed_at)
         .limit(MAX_EVICTED_ROWS)
     )
@@ -195,17 +197,17 @@ def delete_last_received_before(
     """Delete at most `limit` rows, and about `limit_bytes`, last received before `cutoff`."""
     lock(connection, "quarantine")
     query = (
-        sa.select(_table.id, _table.tenant_id, sa.func.length(_table.raw))
+        sa.select(_table.id, _table.tenant_id, sa.func.length(_table.raw), _HAS_BODY)
         .where(_table.last_received_at < cutoff)
         .limit(limit)
     )
     ids: list[str] = []
     freed = Counter[str]()
-    for row_id, tenant_id, size_bytes in connection.execute(query):
+    for row_id, tenant_id, size_bytes, has_body in connection.execute(query):
         if freed.total() >= limit_bytes:
             break
         ids.append(row_id)
-        freed[tenant_id] += size_bytes + ROW_BYTES
+        freed[tenant_id] += size_bytes + ROW_BYTES if has_body else 0
     if not ids:
         return 0
     used = _read_totals(connection, set(freed))

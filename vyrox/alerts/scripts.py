@@ -5,7 +5,8 @@ entry does not exist, or belongs to another alert, counts as missing: the stream
 deleted, and a new stream may use the same entry id for another alert.
 
 The hash also has the fields `bytes` and `count`: the result of the last recount plus everything
-that was added since. Consumers need not update them, so both are upper bounds. They start at zero
+that was added since, minus what REMOVE has removed. Other consumers need not update them, so both
+are upper bounds. They start at zero
 when the stream is empty. If they are missing, the marks were lost or were written by an earlier
 version. If they are missing or too inexact, `put` returns `unsure`, and the stream must be counted.
 """
@@ -111,8 +112,15 @@ return {0, after, bytes, count}
 
 # ARGV: the group, the entry id and the alert id.
 REMOVE: Final = """
+local entry = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
+local known = redis.call('HMGET', KEYS[2], 'bytes', 'count')
+if entry and known[1] then
+  local bytes = tonumber(known[1]) - #entry[2][2] - #(entry[2][4] or '')
+  local count = tonumber(known[2]) - 1
+  redis.call('HSET', KEYS[2], 'bytes', math.max(bytes, 0), 'count', math.max(count, 0))
+end
 redis.call('HDEL', KEYS[2], ARGV[3])
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 """

@@ -18,6 +18,9 @@ from vyrox.tenants.device_names import Named, find_named
 from vyrox.tenants.device_rules import is_of_alert
 from vyrox.tenants.guard_rails import GuardRails
 
+_UNKNOWN: Final = {"device": "id", "host": "name", "tag": "tags"}
+"""By kind of rule: what only the vendor knows, unless the alert names it. It never names tags."""
+
 _LIFTS: Final = frozenset(get_args(LiftType))
 
 
@@ -124,8 +127,16 @@ def _verdict(rails: GuardRails, request: ContainmentRequest, alert: NormalizedAl
     )
     if rule is not None:
         return rule
-    has_tags = any(rule.startswith("tag:") for rule in rails.of(tenant_id).never_contain)
-    return "allowed, if its tags at the vendor are not in the list" if has_tags else "allowed"
+    is_known = {
+        "device": alert is not None and bool(alert.device_id),
+        "host": alert is not None and bool(alert.hostname),
+    }
+    kinds = {rule.partition(":")[0] for rule in rails.of(tenant_id).never_contain}
+    open_ones = [_UNKNOWN[kind] for kind in _UNKNOWN if kind in kinds and not is_known.get(kind)]
+    if not open_ones:
+        return "allowed"
+    verb = "is" if open_ones in (["id"], ["name"]) else "are"
+    return f"allowed, if its {' and '.join(open_ones)} at the vendor {verb} not in the list"
 
 
 def _broken_by_lift(

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -48,7 +49,7 @@ def find_responders(
     vendor with credentials, or None.
     """
     # An alert id in a request may contain a NUL, which PostgreSQL's text cannot store.
-    ids = {request.alert_id for request in requests if "\0" not in request.alert_id}
+    ids = {_stored_form(each.alert_id) for each in requests if "\0" not in each.alert_id}
     found = connection.execute(_ALERTS, {"ids": sorted(ids)}) if ids else ()
     alert_of = {(row.tenant_id, row.id): row.alert for row in found}
     stored_of: dict[str, dict[EdrVendor, EdrCredentials]] = defaultdict(dict)
@@ -59,10 +60,19 @@ def find_responders(
             stored_of[stored.tenant_id][stored.vendor] = stored
     return [
         _responder(
-            alert_of.get((request.tenant_id, request.alert_id)), stored_of[request.tenant_id]
+            alert_of.get((request.tenant_id, _stored_form(request.alert_id))),
+            stored_of[request.tenant_id],
         )
         for request in requests
     ]
+
+
+def _stored_form(alert_id: str) -> str:
+    """Return an alert id as it is stored: a UUID in another spelling names the same alert."""
+    try:
+        return str(UUID(alert_id.strip()))
+    except ValueError:
+        return alert_id
 
 
 def _responder(encoded: bytes | None, stored: dict[EdrVendor, EdrCredentials]) -> Responder:

@@ -172,6 +172,11 @@ def _names_host(alert: NormalizedAlert | None) -> bool:
     return alert is not None and bool(alert.device_id or alert.hostname)
 
 
+def has_row(connection: Connection, tenant_id: str) -> bool:
+    """Return whether an operator has set guard rails of this tenant, or frozen it."""
+    return connection.execute(_FIND, {"tenants": [tenant_id]}).first() is not None
+
+
 def find(connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Rails]:
     """Return the guard rails of each of the tenants."""
     wanted = set(tenant_ids)
@@ -253,9 +258,9 @@ def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) 
 
 
 def refuse_other_hosts(connection: Connection, tenant_id: str, now: float) -> None:
-    """Refuse hosts that the alert does not name: the default for a new tenant."""
+    """Refuse hosts that the alert does not name: the default for a tenant without guard rails."""
     lock(connection, "containments")
-    rails = find(connection, [tenant_id])[tenant_id]
-    if rails.other_hosts != "refuse":
-        changed = msgspec.structs.replace(rails, other_hosts="refuse")
-        store(connection, tenant_id, changed, "policy: other_hosts refuse", now)
+    if has_row(connection, tenant_id):
+        return
+    rails = Rails(other_hosts="refuse")
+    store(connection, tenant_id, rails, "policy: other_hosts refuse", now)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
 from vyrox.store.locks import lock
-from vyrox.tenants import device_rules, guard_rails
+from vyrox.tenants import device_rules, guard_rails, records
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
 from vyrox.tenants.known import NEW_HINT, require_known
@@ -42,17 +42,30 @@ def change_policy(connection: Connection, tenant_id: str, change: Change, now: f
     if not change.is_new:
         require_known(connection, tenant_id, "" if change == Change() else NEW_HINT)
     before = guard_rails.find(connection, [tenant_id])[tenant_id]
+    is_first = not guard_rails.has_row(connection, tenant_id)
+    if is_first and change.is_new and change.other_hosts is None:
+        change = _with_default(connection, tenant_id, change)
     after = _changed(before, change)
-    if after != before:
+    # An explicit `allow` is stored too: `tenant add` must not replace it by its default.
+    is_explicit = is_first and change.other_hosts is not None
+    if after != before or is_explicit:
         changes = [
             f"{name} {value}".lower()
             for name in _SETTINGS
             if (value := getattr(after, name)) != getattr(before, name)
+            or (is_explicit and name == "other_hosts")
         ]
         changes += [f"never_contain {rule}" for rule in change.added]
         changes += [f"allow again {rule}" for rule in change.removed]
         guard_rails.store(connection, tenant_id, after, f"policy: {', '.join(changes)}", now)
     return after
+
+
+def _with_default(connection: Connection, tenant_id: str, change: Change) -> Change:
+    """Return `change` with the default that `tenant add` would set, if that is still to come."""
+    if not records.has_no_row(connection, tenant_id):
+        return change
+    return msgspec.structs.replace(change, other_hosts="refuse")
 
 
 def _changed(before: Rails, change: Change) -> Rails:

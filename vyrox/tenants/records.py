@@ -64,7 +64,7 @@ def add_tenant(
         "disabled_at": None,
         "version": _next_version(connection),
     }
-    is_new = _has_no_row(connection, tenant_id)
+    is_new = has_no_row(connection, tenant_id)
     if present is None:
         insert = tenant_credentials.insert().values(tenant_id=tenant_id, vendor=vendor, **values)
         connection.execute(insert)
@@ -211,7 +211,8 @@ def _find(
     return connection.execute(query).one_or_none()
 
 
-def _has_no_row(connection: Connection, tenant_id: str) -> bool:
+def has_no_row(connection: Connection, tenant_id: str) -> bool:
+    """Return whether the tenant was never onboarded, at any vendor."""
     query = sa.select(sa.literal(1)).where(_table.tenant_id == tenant_id).limit(1)
     return connection.execute(query).first() is None
 
