@@ -189,7 +189,7 @@ def test_list_shows_freeze_and_limit_of_all_that_have_one_contract_39(vyrox: Vyr
     members = ("tenant_id", "vendor", "per_hour", "other_hosts")
     assert [tuple(row[member] for member in members) for row in rows] == [
         ("acme", "generic", 7, "refuse"),
-        ("not-onboarded", None, 3, "allow"),
+        ("not-onboarded", None, 3, "refuse"),
     ]
     assert None not in [row["frozen_at"] for row in rows]
     table = change(vyrox, "list")
