@@ -706,3 +706,13 @@ async def test_quarantine_is_replayed_beside_a_running_service_contract_16(data_
         assert columns(stats) == [["acme", "2", "2", "0", "0", "0"]]
         service.signal(signal.SIGTERM)
         assert await service.ended() == 0
+
+
+def test_dismiss_counts_what_was_dismissed_before(on_sqlite: Vyrox) -> None:
+    quarantine(on_sqlite, OTHER_FIELDS)
+    [kept] = listed(on_sqlite)
+    dismiss = ("queue", "quarantine", "dismiss", "acme", kept.id)
+    assert succeeded(on_sqlite(*dismiss)) == "1 dismissed\n"
+    assert succeeded(on_sqlite(*dismiss)) == "0 dismissed; 1 was already\n"
+    changes = [event["change"] for event in shown_events(on_sqlite)]
+    assert changes == ["quarantine: 1 dismissed"]
