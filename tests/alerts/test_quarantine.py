@@ -270,7 +270,7 @@ async def test_keep_counts_a_dismissed_row_whose_bytes_come_again_contract_46(
 async def test_deletion_of_a_row_that_only_counts_frees_nothing_contract_16(
     database: Database,
 ) -> None:
-    room = ROW_BYTES + 100
+    room = ROW_BYTES + 200
     assert await put(database, b"a" * 100, at=NOW, max_bytes=room)
     assert not await put(database, b"b" * 100, at=NOW + 1, max_bytes=room)
     counter = (await kept(database))[1]
