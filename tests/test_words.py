@@ -34,17 +34,6 @@ SAY_INSTEAD: Final = {
 }
 """Each expression with what to say instead."""
 
-EXEMPT: Final = frozenset(
-    {
-        "README.md",
-        "tests",
-        "tests/trial",
-        "vyrox",
-        "vyrox/trial",
-    }
-)
-"""Folders and files that still have such words. Delete an item here once it has none."""
-
 _WORDS: Final = {re.compile(rf"\b({say})\b", re.I): then for say, then in SAY_INSTEAD.items()}
 _CODE: Final = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`", re.M | re.S)
 _THIS: Final = Path(__file__).resolve()
@@ -98,13 +87,9 @@ def complaints(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("where", sorted(FILES.keys() - EXEMPT))
+@pytest.mark.parametrize("where", sorted(FILES))
 def test_words_are_plain(where: str) -> None:
     assert [found for path in FILES[where] for found in complaints(path)] == []
-
-
-def test_exempt_areas_exist() -> None:
-    assert sorted(EXEMPT - FILES.keys()) == []
 
 
 def test_words_count_in_prose_and_not_in_code(tmp_path: Path) -> None:

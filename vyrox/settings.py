@@ -278,7 +278,7 @@ def _redis_url(text: str) -> str:
     if not text.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     try:
-        # Makes a connection without opening it, which is when redis-py looks at the parameters.
+        # Makes a connection without opening it, which is when redis-py checks the parameters.
         pool = redis.asyncio.ConnectionPool.from_url(text)
         pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError, redis.exceptions.RedisError):

@@ -57,7 +57,7 @@ def recorder() -> Iterator[Recorder]:
 
 @pytest.fixture
 def unused_url() -> Iterator[str]:
-    """Yield a webhook base at a port that is taken, but where nobody listens."""
+    """Yield a webhook base at a port that is taken, but where no process listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}/webhook"
@@ -70,6 +70,6 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{vendor}_WEBHOOK_SECRET", raising=False)
     for name in ("VYROX_HMAC_SECRET", "VYROX_URL", "VYROX_TENANT_ID"):
         monkeypatch.delenv(name, raising=False)
-    # Nor may the developer's proxy stand between a test and its own server.
+    # Nor may the developer's proxy are between a test and its own server.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

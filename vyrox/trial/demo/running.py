@@ -155,7 +155,7 @@ def show_command(command: str) -> None:
     lines = ["$"]
     words = command.split(" ")
     for number, word in enumerate(words, 1):
-        # Behind each line but the last stand a space and a backslash.
+        # Each line except the last ends in a space and a backslash.
         if len(lines[-1]) + 1 + len(word) + (2 if number < len(words) else 0) > WIDTH:
             lines.append("   ")
         lines[-1] += f" {word}"

@@ -31,7 +31,7 @@ Payload = dict[str, object]
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """A request ready to be sent as it stands. The headers may hold the secret: not in the repr."""
+    """A request ready to be sent as it is. The headers may hold the secret: not in the repr."""
 
     method: str
     url: str
