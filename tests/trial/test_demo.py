@@ -39,7 +39,7 @@ async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
     assert len(lines) <= MAX_LINES
     assert max(map(len, lines)) <= MAX_COLUMNS
     [directory] = [line.split()[-1] for line in lines if line.startswith("$ cd ")]
-    assert not Path(directory).exists()  # noqa: ASYNC240  (one look at a local disk)
+    assert not Path(directory).exists()  # noqa: ASYNC240  (a local disk, once)
 
 
 @pytest.mark.long
@@ -57,4 +57,4 @@ async def test_demo_kept_runs_until_ctrl_c() -> None:
         process.send_signal(signal.SIGINT)
         await process.stdout.read()
         assert await process.wait() == 0
-    assert not Path(directory).exists()  # noqa: ASYNC240  (one look at a local disk)
+    assert not Path(directory).exists()  # noqa: ASYNC240  (a local disk, once)
