@@ -66,6 +66,10 @@ UNREAD: Final[dict[str, bytes]] = {
 
 NOT_UNICODE: Final[dict[str, bytes]] = {
     "allow_latin_1": b'"\xe9"',
+    "allow_raw_newline": b'"a\nb"',
+    "allow_raw_tab": b'"a\tb"',
+    "allow_raw_nul": b'"a\x00b"',
+    "allow_raw_escape": b'"a\x1bb"',
     "allow_lone_continuation": b'"\x80"',
     "allow_truncated_utf_8": b'"\xe2\x82"',
     "allow_overlong": b'"\xc0\xaf"',
@@ -126,10 +130,6 @@ INVALID: Final[dict[str, bytes]] = {
     "reject_single_quotes": b"'abc'",
     "reject_back_quotes": b"`abc`",
     "reject_no_quotes": b"abc",
-    "reject_raw_newline": b'"a\nb"',
-    "reject_raw_tab": b'"a\tb"',
-    "reject_raw_nul": b'"a\x00b"',
-    "reject_raw_escape": b'"a\x1bb"',
     "reject_escaped_quote_alone": rb'"\"',
     "reject_unknown_escape": rb'"\x41"',
     "reject_escaped_a": rb'"\a"',
