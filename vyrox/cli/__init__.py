@@ -94,6 +94,15 @@ _TENANT: Final = LazyGroup(
         "unfreeze": Lazy("guard_rails:unfreeze", "Allow approved actions on TENANT's hosts again."),
     },
 )
+_TRIAGE: Final = LazyGroup(
+    "triage",
+    "Try how alerts are judged. The service does not judge alerts yet.",
+    {
+        "evaluate": Lazy("triage:evaluate", "Measure the verdicts on labelled alerts."),
+        "signals": Lazy("triage:signals", "List the signals with their weights."),
+        "try": Lazy("triage:try_", "Judge the alerts in a file; needs no service."),
+    },
+)
 
 cli: Final = _Commands(
     "vyrox",
@@ -112,6 +121,7 @@ cli: Final = _Commands(
             "vyrox.trial.simulate.command:simulate", "Send signed sample alerts to a service."
         ),
         "tenant": _TENANT,
+        "triage": _TRIAGE,
     },
 )
 click.version_option(package_name="vyrox")(cli)

@@ -1,0 +1,119 @@
+"""Signals about how a line is written and where its program lies, as functions (T1027, T1036)."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from vyrox.triage.catalogue import PLACES
+from vyrox.triage.signal import Signal, Subject
+
+_SYSTEM_NAMES: Final = frozenset(
+    {
+        "audiodg",
+        "certutil",
+        "cmd",
+        "conhost",
+        "csrss",
+        "ctfmon",
+        "dllhost",
+        "dwm",
+        "explorer",
+        "fontdrvhost",
+        "kthreadd",
+        "kworker",
+        "lsass",
+        "lsm",
+        "msdtc",
+        "mshta",
+        "powershell",
+        "regsvr32",
+        "rundll32",
+        "runtimebroker",
+        "searchindexer",
+        "services",
+        "sihost",
+        "smss",
+        "spoolsv",
+        "svchost",
+        "systemd-journald",
+        "taskhostw",
+        "wininit",
+        "winlogon",
+        "wudfhost",
+    }
+)
+_WRITABLE: Final = re.compile(PLACES["writable"])
+_ORDINARY_PLACE: Final = re.compile(
+    r"\\appdata\\local\\(?:programs\\|microsoft\\(?:teams|onedrive|windowsapps|edgeupdate)|google\\"
+    r"chrome|slack|discord|zoom|gitkraken|postman|figma|spotify|whatsapp|githubdesktop|temp\\"
+    r"(?:vscode|is-|nsis|chocolatey|_mei|npm|pip))|\\appdata\\roaming\\(?:zoom|spotify|npm)|"
+    r"\\programdata\\(?:microsoft\\windows defender|chocolatey|package cache|docker|anaconda|"
+    r"miniconda|scoop|ssh|amazon|nvidia|dell|lenovo|hp|citrix)|\\downloads\\[^\\]{0,60}"
+    r"(?:setup|install)|/tmp/(?:ansible|pip-|npm-|go-build|vagrant|hsperf)|_work\\_temp",
+)
+_RANDOM: Final = re.compile(
+    r"^(?=[a-z0-9]*\d)(?=[a-z0-9]*[a-z])[a-z0-9]{8,32}$|^[a-z]\d?$|^[0-9a-f]{6,32}$"
+)
+
+
+def _runs_from_writable(subject: Subject) -> str | None:
+    for program in subject.views.programs:
+        if _WRITABLE.search(program.path) and not _ORDINARY_PLACE.search(program.path):
+            return program.path[:120]
+    name = (subject.alert.process_name or "").lower()
+    if _WRITABLE.search(name) and not _ORDINARY_PLACE.search(name):
+        return name[:120]
+    return None
+
+
+def _masquerade(subject: Subject) -> str | None:
+    for program in subject.views.programs:
+        if program.name in _SYSTEM_NAMES and _WRITABLE.search(program.path):
+            return program.path[:120]
+    return None
+
+
+def _renamed(subject: Subject) -> str | None:
+    """The process's name is not that of the program in its line: a renamed or hollowed program."""
+    process = re.split(r"[\\/]", (subject.alert.process_name or "").lower())[-1]
+    process = process.removesuffix(".exe")
+    if not process or not subject.views.programs or not process.isascii():
+        return None
+    first = subject.views.programs[0].name
+    if process in _SYSTEM_NAMES and first in _SYSTEM_NAMES and process != first and len(first) > 2:
+        return f"{process} runs a line of {first}"
+    return None
+
+
+def _random_name(subject: Subject) -> str | None:
+    for program in subject.views.programs[:4]:
+        if _RANDOM.match(program.name) and _WRITABLE.search(program.path):
+            return program.path[:120]
+    return None
+
+
+def _marked(mark: str) -> Callable[[Subject], str | None]:
+    def find(subject: Subject) -> str | None:
+        return mark.replace("_", " ") if mark in subject.views.marks else None
+
+    return find
+
+
+_MARKS: Final = {
+    "hidden_characters": 0.6,
+    "broken_words": 0.42,
+    "substring": 0.6,
+    "encoded": 0.12,
+    "truncated": 0.3,
+}
+
+SIGNALS: Final[tuple[Signal, ...]] = (
+    Signal("evasion.runs_from_writable", "evasion", 0.55, _runs_from_writable, "T1204.002"),
+    Signal("evasion.masquerade", "evasion", 0.85, _masquerade, "T1036.005"),
+    Signal("evasion.renamed", "evasion", 0.45, _renamed, "T1036.003"),
+    Signal("evasion.random_name", "evasion", 0.6, _random_name, "T1036"),
+    *(
+        Signal(f"evasion.{mark}", "evasion", weight, _marked(mark), "T1027")
+        for mark, weight in _MARKS.items()
+    ),
+)

@@ -1,0 +1,23 @@
+"""Signs of ordinary work: those that are data, and those that are functions."""
+
+from typing import Final
+
+from vyrox.triage import catalogue
+from vyrox.triage.signal import MAX_MATCH, Family, Mitigation, Subject
+
+_ORDINARY: Final[frozenset[Family]] = frozenset(
+    {"download", "proxy", "persistence", "evasion", "discovery", "remote", "exfiltration"}
+)
+
+
+def _only_program_files(subject: Subject) -> str | None:
+    programs = subject.views.programs
+    first = programs[0].path if programs else ""
+    is_installed = first.startswith(("c:\\program files\\", "c:\\program files (x86)\\"))
+    return first[:MAX_MATCH] if is_installed else None
+
+
+MITIGATIONS: Final[tuple[Mitigation, ...]] = (
+    *catalogue.MITIGATIONS,
+    Mitigation("place.program_files", _ORDINARY, 0.35, _only_program_files),
+)

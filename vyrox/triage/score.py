@@ -1,0 +1,198 @@
+"""From an alert to a verdict: noisy-OR over families, with every reason kept.
+
+    score = 100 * (1 - product over families of (1 - p))
+
+One strong family is enough, weak ones add up, and nothing passes 100.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from vyrox import log
+from vyrox.models import NormalizedAlert
+from vyrox.triage.mitigations import MITIGATIONS
+from vyrox.triage.rules import SIGNALS, VERSION
+from vyrox.triage.signal import Family, Mitigation, Signal, Subject
+from vyrox.triage.vendor import severity_of
+from vyrox.triage.views import views
+
+URGENT: Final = 85.0
+REVIEW: Final = 50.0
+
+MORE: Final = 0.05
+"""What further signals of one family may add to its strongest."""
+
+UNMITIGATED: Final[frozenset[Family]] = frozenset({"vendor", "technique"})
+
+ERROR_SIGNAL: Final = "triage.error"
+
+Band = Literal["urgent", "review", "close"]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One signal that was found.
+
+    Attributes:
+        text: What matched.
+        capped: A stronger signal of the same family already counts.
+    """
+
+    signal: str
+    family: str
+    weight: float
+    text: str
+    capped: bool = False
+
+
+class Lowered(msgspec.Struct, frozen=True):
+    """A mitigation that applied."""
+
+    mitigation: str
+    families: tuple[str, ...]
+    factor: float
+    text: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The judgement of one alert.
+
+    Attributes:
+        score: 0 to 100.
+        families: The share of each family after mitigations, 0 to 1.
+        floor: Why the band is not lower than `review`, or None.
+    """
+
+    score: float
+    band: Band
+    reasons: tuple[Reason, ...] = ()
+    lowered: tuple[Lowered, ...] = ()
+    families: Mapping[str, float] = {}
+    floor: str | None = None
+    version: str = VERSION
+
+    def explanation(self) -> list[str]:
+        """Return the reasons as texts, the strongest first; never empty."""
+        lines = [f"score {self.score:.0f}, band {self.band}, rules {self.version}"]
+        for reason in self.reasons:
+            capped = " (counted with a stronger signal of its family)" if reason.capped else ""
+            lines.append(f"{reason.signal} {reason.weight:.2f} “{reason.text}”{capped}")
+        for each in self.lowered:
+            families = ", ".join(each.families)
+            lines.append(f"{each.mitigation} x{each.factor:.2f} on {families}: “{each.text}”")
+        if self.floor is not None:
+            lines.append(self.floor)
+        if not self.reasons:
+            lines.append("no signal")
+        return lines
+
+
+def judge(
+    alert: NormalizedAlert,
+    *,
+    disabled: Iterable[str] = (),
+    signals: Sequence[Signal] = SIGNALS,
+    mitigations: Sequence[Mitigation] = MITIGATIONS,
+) -> Verdict:
+    """Return the verdict on `alert`, whatever it holds; a rule that fails makes it `review`.
+
+    Args:
+        disabled: Names of signals that the tenant has switched off.
+    """
+    try:
+        subject = Subject(alert, views(alert.process_cmdline))
+    except Exception:  # noqa: BLE001  (logged; the alert must get a verdict)
+        log.event("triage.failed", logging.ERROR, tenant=alert.tenant_id, alert_id=alert.id)
+        return _with_error("the command line could not be read")
+    off = frozenset(disabled)
+    found: list[tuple[Signal, str]] = []
+    errors: list[str] = []
+    for signal in signals:
+        if signal.name in off:
+            continue
+        try:
+            text = signal.find(subject)
+        except Exception:  # noqa: BLE001  (logged; the other signals still count)
+            log.event("triage.failed", logging.ERROR, signal=signal.name, alert_id=alert.id)
+            errors.append(signal.name)
+            continue
+        if text is not None:
+            found.append((signal, text))
+    return _weigh(subject, found, mitigations, errors)
+
+
+def _weigh(
+    subject: Subject,
+    found: Sequence[tuple[Signal, str]],
+    mitigations: Sequence[Mitigation],
+    errors: Sequence[str],
+) -> Verdict:
+    by_family: dict[Family, list[tuple[Signal, str]]] = {}
+    for each in sorted(found, key=lambda pair: (-pair[0].weight, pair[0].name)):
+        by_family.setdefault(each[0].family, []).append(each)
+    shares = {family: _share([s.weight for s, _ in own]) for family, own in by_family.items()}
+    lowered: list[Lowered] = []
+    for mitigation in mitigations:
+        touched = sorted(mitigation.families & shares.keys())
+        text = mitigation.find(subject) if touched else None
+        if text is None:
+            continue
+        for family in touched:
+            shares[family] = _with_odds(shares[family], mitigation.factor)
+        lowered.append(Lowered(mitigation.name, tuple(touched), mitigation.factor, text))
+    score = 100 * _noisy_or(shares.values())
+    reasons = [
+        Reason(signal.name, family, signal.weight, text, capped=place > 0)
+        for family, own in sorted(by_family.items(), key=lambda item: -shares[item[0]])
+        for place, (signal, text) in enumerate(own)
+    ]
+    reasons += [Reason(ERROR_SIGNAL, "triage", 0.0, f"{name} failed") for name in errors]
+    floor = _floor(subject.alert, errors)
+    band = band_of(score)
+    if band == "close" and floor is not None:
+        band = "review"
+    else:
+        floor = floor if errors else None
+    families = {str(family): share for family, share in shares.items()}
+    return Verdict(score, band, tuple(reasons), tuple(lowered), families, floor)
+
+
+def band_of(score: float) -> Band:
+    """Return the band of a score."""
+    return "urgent" if score >= URGENT else "review" if score >= REVIEW else "close"
+
+
+def _share(weights: Sequence[float]) -> float:
+    first, *others = weights
+    return min(0.99, first + min(MORE, 0.1 * sum(others)) * (1 - first))
+
+
+def _with_odds(share: float, factor: float) -> float:
+    odds = share / (1 - share) * factor
+    return odds / (1 + odds)
+
+
+def _noisy_or(shares: Iterable[float]) -> float:
+    none = 1.0
+    for share in shares:
+        none *= 1 - share
+    return 1 - none
+
+
+def _floor(alert: NormalizedAlert, errors: Sequence[str]) -> str | None:
+    """Return why this alert is never below `review`: it is not for Vyrox to close."""
+    if errors:
+        return "a rule failed, so a person decides"
+    severity = severity_of(alert.vendor_severity)
+    if severity in {"critical", "high"}:
+        return f"the vendor says {severity}, so a person decides"
+    if not alert.process_cmdline and severity not in {"low", "info"}:
+        return "there is neither a command line nor a low severity, so a person decides"
+    return None
+
+
+def _with_error(why: str) -> Verdict:
+    reason = Reason(ERROR_SIGNAL, "triage", 0.0, why)
+    return Verdict(0.0, "review", (reason,), floor="a rule failed, so a person decides")
