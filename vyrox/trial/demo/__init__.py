@@ -87,6 +87,9 @@ def _show_exports(env: Environment, directory: Path) -> None:
 
 
 def _keep(env: Environment, directory: Path) -> None:
+    # Blocked first: a signal between the last line and the wait would end the demo as a failure.
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     say("It is still running. Try in another terminal:")
     _show_exports(env, directory)
     for command in (
@@ -97,4 +100,5 @@ def _keep(env: Environment, directory: Path) -> None:
     ):
         click.echo(f"$ vyrox {command}")
     say("Ctrl-C here stops it and deletes its directory.")
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    signal.sigwait(ends)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
