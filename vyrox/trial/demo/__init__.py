@@ -4,6 +4,7 @@ import secrets
 import signal
 import socket
 import tempfile
+import threading
 from pathlib import Path
 
 import click
@@ -87,9 +88,10 @@ def _show_exports(env: Environment, directory: Path) -> None:
 
 
 def _keep(env: Environment, directory: Path) -> None:
-    # Blocked first: a signal between the last line and the wait would end the demo as a failure.
-    ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    # Handled first: a signal between the last line and the wait would end the demo as a failure.
+    stop = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: stop.set())
     say("It is still running. Try in another terminal:")
     _show_exports(env, directory)
     for command in (
@@ -100,5 +102,4 @@ def _keep(env: Environment, directory: Path) -> None:
     ):
         click.echo(f"$ vyrox {command}")
     say("Ctrl-C here stops it and deletes its directory.")
-    signal.sigwait(ends)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+    stop.wait()
