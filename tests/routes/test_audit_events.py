@@ -281,6 +281,8 @@ async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -
             "execution": fields["request_id"],
             "status": status,
             "reason": reason,
+            "action_type": fields["action_type"],
+            "host": fields["host"],
             "alert_id": fields["alert_id"],
             "force": False,
         }
@@ -293,6 +295,8 @@ async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -
             "execution": None,
             "status": 400,
             "reason": "invalid request",
+            "action_type": None,
+            "host": None,
             "alert_id": None,
             "force": None,
         }

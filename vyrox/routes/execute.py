@@ -144,6 +144,8 @@ def _note_refusal(
         execution=None if action is None else action.request_id,
         status=error.status,
         reason=reason or error.detail,
+        action_type=None if action is None else action.action_type,
+        host=None if action is None else action.host,
         alert_id=None if action is None else action.alert_id,
         force=None if action is None else action.force,
     )
