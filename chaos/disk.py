@@ -40,6 +40,9 @@ async def run(size: Size) -> list[Row]:
 async def _failing_commits(lists: Lists, here: Site, seconds: float) -> Row:
     load = await _prepared(lists, here)
     async with here.service(*COMMAND, FAIL_EVERY=str(FAIL_EVERY)) as service:
+        # A service that cannot write while it starts ends, with the reason; that is right.
+        service.signal(signal.SIGUSR2)
+        await service.wait_for("chaos.failing")
         sending = asyncio.create_task(load.run(service))
         await asyncio.sleep(seconds)
         load.stop()

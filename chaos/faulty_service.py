@@ -1,8 +1,8 @@
 """`vyrox serve` on a SQLite that fails: `python -m chaos.faulty_service`.
 
-FAIL_EVERY=N lets every Nth commit fail: alternately before it happens, and after it, so that the
-caller does not know. MAX_PAGES limits the size of the database until SIGUSR1. Both apply to every
-connection, below the product.
+FAIL_EVERY=N lets every Nth commit fail from SIGUSR2 on: alternately before it happens, and after
+it, so that the caller does not know. MAX_PAGES limits the size of the database until SIGUSR1. Both
+apply to every connection, below the product.
 """
 
 import os
@@ -24,6 +24,7 @@ NO_LIMIT: Final = 1_073_741_823
 
 _commits = count(1)
 _is_cured = False
+_is_failing = False
 _connect = sqlite3.connect
 
 
@@ -34,8 +35,8 @@ class _Connection(sqlite3.Connection):
             super().execute(f"PRAGMA max_page_count = {MAX_PAGES}").close()
 
     def commit(self) -> None:
-        number = next(_commits) if FAIL_EVERY and self.in_transaction else 1
-        fails = FAIL_EVERY and number % FAIL_EVERY == 0
+        number = next(_commits) if _is_failing and self.in_transaction else 1
+        fails = _is_failing and number % FAIL_EVERY == 0
         after = fails and number // FAIL_EVERY % 2
         if not fails or after:
             super().commit()
@@ -60,8 +61,15 @@ def _cure(_number: int, _frame: FrameType | None) -> None:
     log_line("chaos.cured")
 
 
+def _begin_to_fail(_number: int, _frame: FrameType | None) -> None:
+    global _is_failing
+    _is_failing = True
+    log_line("chaos.failing")
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _cure)
+    signal.signal(signal.SIGUSR2, _begin_to_fail)
     sqlite3.connect = sqlite3.dbapi2.connect = _connect_faulty  # type: ignore[assignment]
     sys.argv = ["vyrox", "serve"]
     main()

@@ -13,6 +13,7 @@ from vyrox.chain.entry import Receipt
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import ActionResult, Change, Deadline, Finding, Order, Progress, Target
 from vyrox.edr.vendors import Credentials
+from vyrox.errors import UnavailableError, VendorError
 from vyrox.models import Device, EdrVendor, Isolation, NormalizedAlert, Vendor
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, edr_credentials
@@ -107,7 +108,10 @@ class FakeVendor:
         if self.unprepared is not None:
             raise self.unprepared
         await self.prepared.wait()
-        await order.check()
+        try:
+            await order.check()
+        except UnavailableError as exc:  # as `edr.transport.calls` does
+            raise VendorError(f"{exc}; nothing was sent") from exc
         self.asked.append((target, order.device.id, order.receipt))
         self.began.set()
         await self.gate.wait()

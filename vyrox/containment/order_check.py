@@ -34,6 +34,7 @@ class OrderCheck:
 
     Attributes:
         has_passed: Whether a changing call may have been sent.
+        is_unreadable: Whether the last check failed because the database does not respond.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class OrderCheck:
         self._device = device
         self._lease = lease
         self.has_passed = False
+        self.is_unreadable = False
 
     async def check(self) -> None:
         """Return if a changing call may be sent now.
@@ -61,7 +63,9 @@ class OrderCheck:
             UnavailableError: The database does not respond.
         """
         attempt = self._claimed.attempt
+        self.is_unreadable = True
         objection = await self._database.read(self._find_objection, self._clock())
+        self.is_unreadable = False
         if objection is not None:
             if objection.named is not None:
                 device_names.warn(self._lease.tenant_id, objection.rule, objection.named)

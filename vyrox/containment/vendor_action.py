@@ -223,7 +223,12 @@ class VendorAction:
                     return await client.change(lease.target, order)
                 assert alert is not None  # noqa: S101  (a kill needs one)
                 return await client.kill(order, alert)
-        except VendorError:
+        except VendorOutcomeUnknownError:
+            raise
+        except VendorError as exc:
+            if check.is_unreadable:
+                # Not the vendor's fault: 500, as whenever the database does not respond.
+                raise UnavailableError(str(exc)) from exc
             raise
         except TimeoutError as exc:
             raise _interrupted(
