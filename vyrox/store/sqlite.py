@@ -134,9 +134,8 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             # Two processes that switch a new file: SQLite refuses one, without a busy timeout.
             if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(
-                0.01
-            )  # not in the event loop; the other process sends no event when it is done
+            # Not in the event loop. The other process sends no event when it is done.
+            time.sleep(0.01)
         else:
             return
 
