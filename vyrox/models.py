@@ -11,6 +11,9 @@ Vendor = Literal["crowdstrike", "sentinelone", "defender", "generic"]
 BEARER_VENDORS: Final[frozenset[Vendor]] = frozenset({"sentinelone", "defender"})
 """Vendors that send the secret itself. The other vendors send a signature made with the secret."""
 
+Severity = Literal["critical", "high", "medium", "low", "info", "unknown"]
+"""How bad the vendor says an alert is, in one scale for all vendors."""
+
 FieldMap = dict[str, str]
 """For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""
 
@@ -64,6 +67,8 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: Unix seconds, UTC.
         device_id: The vendor's own identifier of the host; `/execute` accepts it as `host`.
         vendor_severity: The vendor's severity in upper case.
+        severity: The same in one scale for all vendors. Alerts of earlier versions have "unknown".
+        vendor_group: What the vendor calls the alerts that belong together.
         notes: What was replaced to make the payload readable (contract 44). Alerts of earlier
             versions have no notes.
     """
@@ -82,6 +87,8 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
     tactic: str | None = None
     technique: str | None = None
     vendor_severity: str | None = None
+    severity: Severity = "unknown"
+    vendor_group: str | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -47,6 +47,7 @@ def test_normalize_without_evidence_contract_11(value: object) -> None:
         "source": "defender",
         "raw_id": "1",
         "timestamp": RECEIVED_AT,
+        "severity": "unknown",
     }
 
 

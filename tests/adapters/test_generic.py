@@ -44,6 +44,7 @@ def test_normalize_documented_map_contract_12() -> None:
         "tactic": "TA0004",
         "technique": "T1059",
         "vendor_severity": "HIGH",
+        "severity": "high",
     }
 
 
@@ -56,6 +57,7 @@ def test_normalize_least_map_contract_10() -> None:
         "timestamp": RECEIVED_AT,
         "hostname": "h",
         "vendor_severity": "LOW",
+        "severity": "low",
     }
 
 

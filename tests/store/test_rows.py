@@ -45,7 +45,7 @@ async def test_insert_rows_may_update_rows_whose_key_exists(database: Database) 
 async def test_insert_rows_stores_every_type_and_leaves_the_other_columns_empty(
     database: Database, table: sa.Table
 ) -> None:
-    given: Sequence[object] = ("id", "acme", "generic", b"\0key", 0.5, b"alert", b"\xffraw")
+    given: Sequence[object] = ("id", "acme", "generic", b"\0key", 0.5, b"alert", b"\xffraw", "low")
     if table is quarantine:
         given = ("id", "acme", "generic", b"k", "why", b"\xff", 1.0, 2.0, 3, None, "a", 4.0, True)
     await database.write(insert_rows, table, [tuple(given)])

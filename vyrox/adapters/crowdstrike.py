@@ -6,6 +6,7 @@ Source: the API reference, `/webhook/crowdstrike`; contract 11 to 13.
 import msgspec
 
 from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
+from vyrox.adapters.severity import severity_of
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import MissingTenantError, NormalizationError
@@ -82,5 +83,6 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
         tactic=detection.tactic or None,
         technique=detection.technique or None,
         vendor_severity=detection.severity.upper() if detection.severity else None,
+        severity=severity_of(detection.severity),
         notes=(*body.notes, *time.notes),
     )

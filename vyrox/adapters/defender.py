@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
+from vyrox.adapters.severity import severity_of
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import MissingTenantError, NormalizationError
@@ -113,6 +114,7 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
         tactic=alert.category or None,
         technique=_first(alert.mitre_techniques or ()),
         vendor_severity=alert.severity.upper() if alert.severity else None,
+        severity=severity_of(alert.severity),
         notes=(*body.notes, *time.notes),
     )
 

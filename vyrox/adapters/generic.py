@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from vyrox.adapters.decoding import decode, one_line
+from vyrox.adapters.severity import severity_of
 from vyrox.adapters.timestamps import parse_timestamp
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError, OperatorError
@@ -88,6 +89,7 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
     time = parse_timestamp(
         None if at is None else decode(_LEVEL, at, NormalizationError, "timestamp"), received_at
     )
+    severity = _required_text("vendor_severity", found)
     return NormalizedAlert(
         id=new_id(),
         tenant_id=tenant.tenant_id,
@@ -102,7 +104,8 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
         sha256=_text("sha256", found),
         tactic=_text("tactic", found),
         technique=_text("technique", found),
-        vendor_severity=_required_text("vendor_severity", found).upper(),
+        vendor_severity=severity.upper(),
+        severity=severity_of(severity),
         notes=(*body.notes, *time.notes),
     )
 

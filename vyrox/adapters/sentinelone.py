@@ -8,6 +8,7 @@ import re
 import msgspec
 
 from vyrox.adapters.decoding import ABSENT, Identifier, decode, decode_tenant_id
+from vyrox.adapters.severity import severity_of
 from vyrox.adapters.timestamps import Timestamp, parse_timestamp
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import MissingTenantError, NormalizationError
@@ -80,6 +81,7 @@ def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedA
         tactic=threat.mitre_tactic or None,
         technique=threat.mitre_technique or None,
         vendor_severity=threat.severity.upper() if threat.severity else None,
+        severity=severity_of(threat.severity),
         notes=(*body.notes, *time.notes),
     )
 

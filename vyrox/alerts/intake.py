@@ -15,9 +15,12 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
 from vyrox.chain.writer import ChainWriter, WorkResult
-from vyrox.models import NormalizedAlert, Vendor
+from vyrox.models import NormalizedAlert, Severity, Vendor
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import alerts
+
+MAX_NAME: Final = 256
+"""Characters of a host's or a user's name that lists filter by."""
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -31,6 +34,7 @@ class Delivery(msgspec.Struct, frozen=True):
         alert: The normalised alert as JSON.
         raw: The body as received.
         received_at: Unix seconds.
+        hostname: As `folded` returns it. So is `username`.
         request_id: Of the request that delivered it; not stored in the row.
     """
 
@@ -41,6 +45,9 @@ class Delivery(msgspec.Struct, frozen=True):
     received_at: float
     alert: bytes
     raw: bytes
+    severity: Severity
+    hostname: str | None
+    username: str | None
     request_id: str | None = None
 
 
@@ -105,7 +112,23 @@ def delivery(
         received_at=received_at,
         alert=_encoder.encode(alert),
         raw=raw,
+        severity=alert.severity,
+        hostname=folded(alert.hostname),
+        username=folded(alert.username),
         request_id=request_id,
+    )
+
+
+def folded(text: str | None) -> str | None:
+    """Return a name as lists filter by it: in lower case, at most MAX_NAME characters, no NUL.
+
+    PostgreSQL stores neither NUL nor a lone surrogate.
+    """
+    if text is None:
+        return None
+    return (
+        text.replace("\0", "").strip().lower().encode("utf-8", "replace").decode()[:MAX_NAME]
+        or None
     )
 
 

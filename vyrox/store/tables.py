@@ -46,8 +46,47 @@ alerts = Table(
     Column("received_at", Float, nullable=False),
     Column("alert", LargeBinary, nullable=False),  # the normalised alert as JSON
     Column("raw", LargeBinary, nullable=False),  # the body as received
+    # For lists. Host and user in lower case, at most 256 characters.
+    Column("severity", Text, nullable=False, server_default="unknown"),
+    Column("hostname", Text),
+    Column("username", Text),
     Column("finished_at", Float),
     Column("dead_reason", Text),  # set if it was delivered too often
+    # A person's verdict, not that of triage.
+    Column("verdict", Text),
+    Column("verdict_by", Text),
+    Column("verdict_at", Float),
+    Column("verdict_note", Text),
+)
+Index("alerts_received", alerts.c.received_at, alerts.c.id)
+Index("alerts_tenant", alerts.c.tenant_id, alerts.c.received_at, alerts.c.id)
+Index(
+    "alerts_hostname",
+    alerts.c.hostname,
+    alerts.c.received_at,
+    sqlite_where=alerts.c.hostname.is_not(None),
+    postgresql_where=alerts.c.hostname.is_not(None),
+)
+Index(
+    "alerts_username",
+    alerts.c.username,
+    alerts.c.received_at,
+    sqlite_where=alerts.c.username.is_not(None),
+    postgresql_where=alerts.c.username.is_not(None),
+)
+Index(
+    "alerts_severe",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.severity.in_(["critical", "high"]),
+    postgresql_where=alerts.c.severity.in_(["critical", "high"]),
+)
+Index(
+    "alerts_verdict",
+    alerts.c.verdict,
+    alerts.c.received_at,
+    sqlite_where=alerts.c.verdict.is_not(None),
+    postgresql_where=alerts.c.verdict.is_not(None),
 )
 Index(
     "alerts_unfinished",
@@ -232,3 +271,228 @@ Index(
 )
 
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
+
+# Changes that a signed request made (contract 51). The same request gets the same response.
+signed_changes = Table(
+    "signed_changes",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False, index=True),
+)
+
+# Triage. Numbers of hosts and incidents are the tenant's own, from 1.
+triage_tenants = Table(
+    "triage_tenants",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("hosts", BigInteger, nullable=False),  # the newest number
+    Column("incidents", BigInteger, nullable=False),  # the newest number
+)
+
+host_devices = Table(
+    "host_devices",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("device_id", Text, primary_key=True),
+    Column("host", BigInteger, nullable=False),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
+Index("host_devices_host", host_devices.c.tenant_id, host_devices.c.host)
+
+host_names = Table(
+    "host_names",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("short_name", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("host", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+)
+Index("host_names_host", host_names.c.tenant_id, host_names.c.host)
+
+person_hosts = Table(
+    "person_hosts",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("person", Text, primary_key=True),
+    Column("host", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_at", Float, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("incident", BigInteger, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("band", Text, nullable=False),
+    Column("happened_at", Float, nullable=False),
+    Column("judged_at", Float, nullable=False),
+    Column("host", BigInteger),
+    Column("fingerprint", LargeBinary, nullable=False),  # equal for alerts of one storm
+    Column("verdict", LargeBinary, nullable=False),  # as JSON, with every reason
+    Column("suppression", Text),  # the id of the one that lowered the band
+    # Set if this `close` is one of the sample that a person should see.
+    Column("sampled_at", Float),
+)
+Index(
+    "verdicts_incident",
+    verdicts.c.tenant_id,
+    verdicts.c.incident,
+    verdicts.c.happened_at,
+    verdicts.c.alert_id,
+)
+Index(
+    "verdicts_sampled",
+    verdicts.c.tenant_id,
+    verdicts.c.sampled_at,
+    sqlite_where=verdicts.c.sampled_at.is_not(None),
+    postgresql_where=verdicts.c.sampled_at.is_not(None),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),  # open, acknowledged, closed
+    Column("resolution", Text),  # of a closed one; "below_review" if triage closed it
+    Column("assignee", Text),
+    Column("score", Float, nullable=False),
+    Column("band", Text, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("first_at", Float, nullable=False),  # when its first alert happened
+    Column("last_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("alerts", BigInteger, nullable=False),
+    Column("story", LargeBinary, nullable=False),  # JSON: families, hosts, devices, links
+    Column("merged_into", BigInteger),
+    Column("earlier", BigInteger),  # an older incident of the same host
+    # The announcement that was made last, and when the next one is due.
+    Column("announced_band", Text),
+    Column("announced_at", Float),
+    Column("due_at", Float),
+)
+Index("incidents_updated", incidents.c.tenant_id, incidents.c.updated_at)
+Index(
+    "incidents_open",
+    incidents.c.updated_at,
+    sqlite_where=incidents.c.status != "closed",
+    postgresql_where=incidents.c.status != "closed",
+)
+Index(
+    "incidents_due",
+    incidents.c.due_at,
+    sqlite_where=incidents.c.due_at.is_not(None),
+    postgresql_where=incidents.c.due_at.is_not(None),
+)
+Index(
+    "incidents_closed",
+    incidents.c.closed_at,
+    sqlite_where=incidents.c.closed_at.is_not(None),
+    postgresql_where=incidents.c.closed_at.is_not(None),
+)
+
+# By these keys a new alert finds the incidents that it may join.
+incident_keys = Table(
+    "incident_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+)
+Index("incident_keys_incident", incident_keys.c.tenant_id, incident_keys.c.number)
+
+# What people did with an incident.
+incident_steps = Table(
+    "incident_steps",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("text", Text),
+)
+Index(
+    "incident_steps_incident",
+    incident_steps.c.tenant_id,
+    incident_steps.c.number,
+    incident_steps.c.at,
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False, index=True),
+    # The scope. NULL: any.
+    Column("shape", Text),
+    Column("program", Text),
+    Column("family", Text),
+    Column("host", Text),
+    Column("username", Text),
+    Column("reason", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("second", Text),  # the second person, for the dangerous families
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("end_reason", Text),
+    Column("hits", BigInteger, nullable=False),
+    Column("last_hit_at", Float),
+)
+
+disabled_signals = Table(
+    "disabled_signals",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("signal", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+notify_targets = Table(
+    "notify_targets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False, index=True),
+    Column("format", Text, nullable=False),  # vyrox, ocsf
+    Column("min_band", Text, nullable=False),
+    Column("host", Text, nullable=False),  # of the URL: what may be shown
+    Column("url", Text, nullable=False),  # encrypted
+    Column("secret", Text, nullable=False),  # encrypted
+    Column("created_at", Float, nullable=False),
+    Column("removed_at", Float),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("incident", BigInteger),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float),  # NULL once it is sent or dead
+    Column("sent_at", Float),
+    Column("dead_at", Float),
+    Column("last_error", Text),
+)
+Index(
+    "notifications_pending",
+    notifications.c.next_at,
+    sqlite_where=notifications.c.next_at.is_not(None),
+    postgresql_where=notifications.c.next_at.is_not(None),
+)
+Index("notifications_created", notifications.c.tenant_id, notifications.c.created_at)

@@ -12,11 +12,11 @@ from typing import Final, Literal
 import msgspec
 
 from vyrox import log
+from vyrox.adapters.severity import severity_of
 from vyrox.models import NormalizedAlert
 from vyrox.triage.mitigations import MITIGATIONS
 from vyrox.triage.rules import SIGNALS, VERSION
 from vyrox.triage.signal import Family, Mitigation, Signal, Subject
-from vyrox.triage.vendor import severity_of
 from vyrox.triage.views import views
 
 URGENT: Final = 85.0

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from vyrox.adapters.severity import severity_of
 from vyrox.triage.signal import Signal, Subject
 
 _SEVERITIES: Final[dict[str, float]] = {
@@ -12,24 +13,6 @@ _SEVERITIES: Final[dict[str, float]] = {
     "low": 0.02,
     "unknown": 0.08,
 }
-_WORDS: Final[dict[str, str]] = {
-    "critical": "critical",
-    "crit": "critical",
-    "severe": "critical",
-    "malicious": "high",
-    "high": "high",
-    "medium": "medium",
-    "moderate": "medium",
-    "suspicious": "medium",
-    "low": "low",
-    "info": "info",
-    "informational": "info",
-    "information": "info",
-    "none": "info",
-    "benign": "info",
-}
-_NUMBERS: Final = ((90, "critical"), (70, "high"), (40, "medium"), (10, "low"), (0, "info"))
-
 _TECHNIQUES: Final[dict[str, float]] = {
     "T1003": 0.3, "T1558": 0.3, "T1490": 0.3, "T1486": 0.35, "T1485": 0.3, "T1561": 0.35,
     "T1055": 0.25, "T1207": 0.35, "T1134": 0.2, "T1550": 0.25, "T1557": 0.3, "T1563": 0.25,
@@ -40,19 +23,6 @@ _TECHNIQUES: Final[dict[str, float]] = {
     "T1484": 0.25, "T1542": 0.25, "T1574": 0.15, "T1123": 0.2, "T1125": 0.2, "T1114": 0.15,
 }  # fmt: skip
 """Prior of a technique, by its parent's id: old and new numbers."""
-
-
-def severity_of(vendor_severity: str | None) -> str:
-    """Return `critical`, `high`, `medium`, `low`, `info` or `unknown`."""
-    text = (vendor_severity or "").strip().lower()
-    if text in _WORDS:
-        return _WORDS[text]
-    if text.isascii() and text.isdigit() and len(text) <= 3:
-        number = int(text)
-        if number <= 10:
-            number *= 10
-        return next(word for least, word in _NUMBERS if number >= least)
-    return "unknown"
 
 
 def _severity(word: str) -> Callable[[Subject], str | None]:
