@@ -31,7 +31,7 @@ async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
     lines = printed.decode().splitlines()
 
     assert process.returncode == 0, printed.decode()
-    story = ("202 queued", "executed", "replayed", "403", "confirmed", "LINKS HOLD", "TAMPERED")
+    story = ("202 queued", "executed", "replayed", "403 {", "confirmed", "LINKS HOLD", "TAMPERED")
     text = " ".join(lines)
     places = [text.find(word) for word in story]
     assert places == sorted(places)
