@@ -10,7 +10,7 @@ Usage: simulate.sh [OPTIONS] SCENARIO
 
   Send SCENARIO's signed CrowdStrike detections to a running ingestion service.
 
-  Each sending has fresh identifiers and timestamps, so it is never taken for a
+  Each run sends new identifiers and times, so no detection counts as a
   redelivery.
 
 Options:
@@ -18,19 +18,20 @@ Options:
   --url URL      Webhook base: the part before /crowdstrike.  [VYROX_URL;
                  default: http://localhost:8001/webhook]
   --tenant ID    Tenant identifier.  [VYROX_TENANT_ID; default: acme-corp]
-  --stage N      Send this stage alone.  [default: 1]
+  --stage N      Send only this stage.  [default: 1]
   --all-stages   Send every stage, in order.
   --dry-run      Send nothing; print the request. Its last line, without the
                  line end, is the body as signed.
   --help         Show this message and exit.
 
-  The HMAC secret is taken from CROWDSTRIKE_WEBHOOK_SECRET or, where that is not
-  set, from VYROX_HMAC_SECRET. It signs the body, and is not sent. There is no
-  option for it: other users of the machine can read a command line.
+  The HMAC secret is CROWDSTRIKE_WEBHOOK_SECRET or, if that is not set,
+  VYROX_HMAC_SECRET. It signs the body and is not sent. There is no option for
+  it, because other users of the machine can read a command line.
 
-  A proxy of the environment is not used for a URL of this machine (localhost).
+  A proxy from the environment is not used for localhost.
 
-  Exits 0 if every detection was answered 202, 1 if not, 2 for a usage error.
+  Exits with 0 if every detection got 202, else with 1; with 2 for a usage
+  error.
 END
 }
 
@@ -175,7 +176,7 @@ build_body() {
   printf -v body "$json" "${values[@]}" "$detected_at"
 }
 
-# Posts `body` and says what became of it. Fails unless the answer is a documented 202.
+# Posts `body` and prints the result. Fails unless the response is a documented 202.
 send() {
   local answer status pattern='"(alert_id|detail)": ?"([^"]*)"' text=''
   answer=$(printf '%s' "$body" | curl -sS --max-time 10 ${direct:+--noproxy "$direct"} \
@@ -183,7 +184,7 @@ send() {
     -H "X-Vyrox-Signature: $signature" --data-binary @- -w '\n%{http_code}' "$url") || return 1
   status=${answer##*$'\n'}
   if [[ ${answer%$'\n'*} =~ $pattern ]]; then
-    # Whatever answers there is not trusted with the terminal.
+    # The server may be another one: no control characters reach the terminal.
     text="${BASH_REMATCH[1]} ${BASH_REMATCH[2]//[![:print:]]/?}"
   fi
   if [[ $status == 202 && $text == 'alert_id '* ]]; then
@@ -193,7 +194,7 @@ send() {
     return 1
   else
     printf 'Error: stage %s: %s %s\n' "$1" "$status" \
-      'not a Vyrox answer; is the URL the webhook base?' >&2
+      'not a response of Vyrox: is --url the webhook base?' >&2
     return 1
   fi
 }
@@ -229,14 +230,14 @@ if $list; then list_scenarios && exit; fi
 stages=$((${#fields[@]} / 6))
 ((stages > 0)) || fail_usage "'$chosen' is not one of: ${names[*]}"
 [[ $url =~ ^https?://[^/?#@[:space:]]+(/[^?#[:space:]]*)?$ ]] ||
-  fail_usage '--url (VYROX_URL) takes an http:// or https:// URL, the part before /crowdstrike'
+  fail_usage '--url (VYROX_URL) must be an http:// or https:// URL, the part before /crowdstrike'
 direct='' loopback='^https?://(([^/:]+\.)?localhost|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/]|$)'
 if [[ $url =~ $loopback ]]; then direct='*'; fi # no proxy, for any host
 url=${url%/}/crowdstrike
 [[ $tenant =~ ^[A-Za-z0-9._-]{1,128}$ && $tenant != . && $tenant != .. ]] || fail_usage \
-  '--tenant (VYROX_TENANT_ID) takes 1 to 128 letters, digits, dots, underscores and hyphens'
+  '--tenant (VYROX_TENANT_ID) must be 1 to 128 letters, digits, dots, underscores and hyphens'
 if [[ -n $number ]]; then
-  if $all; then fail_usage '--stage and --all-stages exclude each other'; fi
+  if $all; then fail_usage 'give either --stage or --all-stages'; fi
   if ! [[ $number =~ ^[1-9][0-9]{0,2}$ ]] || ((number > stages)); then
     fail_usage "--stage: $chosen has $stages stage(s), not $number"
   fi
@@ -264,6 +265,6 @@ for ((n = first; n <= last; n++)); do
   fi
 done
 if ((stages > 1)) && [[ -z $number ]] && ! $all; then
-  printf '%s has %s stages, this was the first; see --stage and --all-stages\n' \
+  printf '%s has %s stages, and this was the first: see --stage and --all-stages\n' \
     "$chosen" "$stages" >&2
 fi

@@ -248,7 +248,9 @@ def test_serve_refuses_a_port_that_is_in_use(data_dir: Path, name: str) -> None:
         listener.listen()
         port = listener.getsockname()[1]
         found = refusal(data_dir, **{f"{name}_PORT": str(port)})
-    assert found == f"{name}_HOST/{name}_PORT 127.0.0.1:{port}: Address already in use"
+    assert found == (
+        f"cannot listen on 127.0.0.1:{port} ({name}_HOST, {name}_PORT): Address already in use"
+    )
     assert list(data_dir.iterdir()) == []
 
 
@@ -267,12 +269,13 @@ def test_serve_refuses_a_port_that_is_in_use(data_dir: Path, name: str) -> None:
         ),
         pytest.param(
             {"INGESTION_HOST": "192.0.2.1"},
-            "INGESTION_HOST/INGESTION_PORT 192.0.2.1:0: Cannot assign requested address",
+            "cannot listen on 192.0.2.1:0 (INGESTION_HOST, INGESTION_PORT): "
+            "Cannot assign requested address",
             id="reject_address_of_another_host",
         ),
         pytest.param(
             {"PROXY_HOST": "a..b"},
-            "PROXY_HOST/PROXY_PORT a..b:0: invalid host name",
+            "cannot listen on a..b:0 (PROXY_HOST, PROXY_PORT): invalid host name",
             id="reject_no_host_name",
         ),
         pytest.param(

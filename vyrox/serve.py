@@ -55,9 +55,9 @@ async def serve(settings: Settings) -> None:
     _on_signal(opening.cancel)
     with (
         bind(
-            settings.ingestion_host, settings.ingestion_port, "INGESTION_HOST/INGESTION_PORT"
+            settings.ingestion_host, settings.ingestion_port, "INGESTION_HOST, INGESTION_PORT"
         ) as public,
-        bind(settings.proxy_host, settings.proxy_port, "PROXY_HOST/PROXY_PORT") as private,
+        bind(settings.proxy_host, settings.proxy_port, "PROXY_HOST, PROXY_PORT") as private,
         contextlib.suppress(asyncio.CancelledError),  # a signal before the servers run
     ):
         async with app.router.lifespan_context(app):

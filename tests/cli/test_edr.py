@@ -195,4 +195,4 @@ def test_check_of_two_vendors_wants_to_know_which_contract_38(data_dir: Path) ->
     succeeded(set_(vyrox, *CROWDSTRIKE))
     succeeded(set_(vyrox, "--vendor", "sentinelone", "--base-url", "https://a.sentinelone.net"))
     line = refused(vyrox("tenant", "edr", "check", "acme"))
-    assert line == "acme has crowdstrike, sentinelone: say which with --vendor"
+    assert line == "acme has crowdstrike, sentinelone: choose one with --vendor"

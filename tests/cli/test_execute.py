@@ -370,7 +370,8 @@ async def test_preview_reads_the_device_and_writes_nothing_contract_43(data_dir:
         folded = await preview(device.device_id)
         assert f"would be      refused: never_contain {rule}\n" in folded.stdout
         assert max(map(len, folded.stdout.splitlines())) <= 80
-        assert refused(await preview("no-such-host")).startswith("the vendor named no device: ")
+        error = refused(await preview("no-such-host"))
+        assert error == "the device cannot be identified: no host is called no-such-host"
         assert mock.effects == []
         assert mock.violations == []
     events = succeeded(await run(vyrox, "audit", "events", "--tenant", TENANT, "--json"))

@@ -304,12 +304,12 @@ def test_freeze_names_a_silent_service_that_holds_the_directory_contract_39(
     with data_dirs.owned(data_dir):
         line = refused(vyrox("tenant", "freeze", "--all"))
         assert line == (
-            f"the freeze of every tenant is stored, but a service that holds {data_dir} has never "
+            f"the freeze of every tenant is stored, but a service that uses {data_dir} has never "
             "reported. It may still act: stop it, or run this again"
         )
         vyrox.write(containers.report, "stopped", wall_clock() - 12)
         line = refused(vyrox("tenant", "freeze", "acme"))
-        assert f"a service that holds {data_dir} has not reported for 12 s" in line
+        assert f"a service that uses {data_dir} has not reported for 12 s" in line
     assert change(vyrox, "freeze", "acme").endswith(not_served(vyrox))
 
 

@@ -135,4 +135,4 @@ def test_a_taken_port_is_one_line(data_dir: Path, anyio_backend: str) -> None:
         port = taken.getsockname()[1]
         result = Vyrox(data_dir)("mock-edr", "--port", str(port))
 
-    assert refused(result) == f"127.0.0.1:{port}: Address already in use"
+    assert refused(result) == f"cannot listen on 127.0.0.1:{port}: Address already in use"

@@ -367,10 +367,10 @@ def test_dead_letters_are_listed_and_revived_contract_49(vyrox: Vyrox) -> None:
     )
     assert (dead.alert_id, dead.reason) == (waiting.id, "delivered 5 times, never finished")
     assert columns(vyrox("queue", "dead", "list", "acme"))[0][0] == waiting.id
-    assert "has no dead alert other" in refused(
+    assert "has no dead letter other" in refused(
         vyrox("queue", "dead", "revive", "acme", waiting.id, "other")
     )
-    assert "has no dead alert" in refused(vyrox("queue", "dead", "revive", "beta", waiting.id))
+    assert "has no dead letter" in refused(vyrox("queue", "dead", "revive", "beta", waiting.id))
     assert peeked(vyrox) == []
 
     printed = succeeded(vyrox("queue", "dead", "revive", "acme", "--json"))

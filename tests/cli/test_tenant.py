@@ -508,7 +508,7 @@ def test_remove_leaves_no_secret_and_no_default_contract_8(vyrox: Vyrox) -> None
     assert vyrox.look_up("acme", "crowdstrike", time.time()).secrets != ()
 
     assert succeeded(vyrox("tenant", "remove", "acme")) == (
-        "acme removed for crowdstrike\nnew containments are refused; lifts go on\n"
+        "acme removed for crowdstrike\nnew containments are refused; lifts still work\n"
     )
 
     assert secrets(vyrox, "acme", "crowdstrike", time.time()) == ()

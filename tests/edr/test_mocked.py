@@ -101,7 +101,7 @@ async def test_find_device_refuses_an_id_that_is_also_a_name_contract_36(
     site = field.vendor(vendor)
     rename(site.mock, vendor, HOSTS[vendor].upper())
     for known_id in (None, "another", NAMES[vendor]):
-        with pytest.raises(VendorError, match="it is the name of another"):
+        with pytest.raises(VendorError, match="and the name of another"):
             await site.client.find_device(HOSTS[vendor], deadline(), known_id)
     found = await site.client.find_device(HOSTS[vendor], deadline(), HOSTS[vendor])
     assert found.id == HOSTS[vendor]

@@ -79,7 +79,7 @@ def check_dead(connection: Connection, tenant_id: str, alert_ids: Sequence[str])
 
 def _not_dead(tenant_id: str, alert_ids: str) -> OperatorError:
     return OperatorError(
-        f"{tenant_id} has no dead alert {alert_ids}; see: vyrox queue dead list {tenant_id}"
+        f"{tenant_id} has no dead letter {alert_ids}; see: vyrox queue dead list {tenant_id}"
     )
 
 

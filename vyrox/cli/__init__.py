@@ -28,7 +28,7 @@ _STORES: Final[dict[type[VyroxError], str]] = {
 
 _AUDIT: Final = LazyGroup(
     "audit",
-    "The audit log: for each tenant a hash chain of actions, and one of events.",
+    "The audit log: a chain of actions and one of events.",
     {
         "events": Lazy("audit:events", "Show events: alerts, refusals, outcomes, changes."),
         "export": Lazy(
@@ -39,19 +39,19 @@ _AUDIT: Final = LazyGroup(
 )
 _DEAD: Final = LazyGroup(
     "dead",
-    "Alerts that were delivered five times and never acknowledged.",
+    "Dead letters: alerts delivered five times, never acknowledged.",
     {
-        "list": Lazy("dead:list_dead", "List TENANT's dead alerts, oldest first."),
-        "revive": Lazy("dead:revive", "Queue TENANT's dead alerts again, all or those named."),
+        "list": Lazy("dead:list_dead", "List TENANT's dead letters, oldest first."),
+        "revive": Lazy("dead:revive", "Queue TENANT's dead letters again, all or some."),
     },
 )
 _QUARANTINE: Final = LazyGroup(
     "quarantine",
-    "Authenticated payloads that got 422, kept until they are replayed.",
+    "Authentic payloads that got 422.",
     {
         "dismiss": Lazy("quarantine:dismiss", "Mark payloads as not worth a replay."),
-        "list": Lazy("quarantine:list_", "List what is kept for TENANT, oldest first."),
-        "replay": Lazy("quarantine:replay", "Try TENANT's payloads again, all or those named."),
+        "list": Lazy("quarantine:list_", "List TENANT's quarantined payloads, oldest first."),
+        "replay": Lazy("quarantine:replay", "Try TENANT's payloads again, all or some."),
         "show": Lazy("quarantine:show", "Show the reason and the body of TENANT's payloads."),
     },
 )
@@ -77,9 +77,9 @@ _EDR: Final = LazyGroup(
 )
 _TENANT: Final = LazyGroup(
     "tenant",
-    "Tenants, their secrets and guard rails. A running service follows within a second.",
+    "Tenants, their secrets and guard rails.",
     {
-        "add": Lazy("tenant:add", "Onboard TENANT for a vendor, and print its secret this once."),
+        "add": Lazy("tenant:add", "Onboard TENANT for a vendor, and print its secret once."),
         "edr": _EDR,
         "field-map": Lazy("tenant:field_map", "Replace TENANT's field map with the one in FILE."),
         "freeze": Lazy(

@@ -24,7 +24,7 @@ from vyrox.tenants.known import require_known
 
 FOLLOW_INTERVAL_S: Final = 1.0
 OVERLAP_S: Final = 5
-"""How far each look of --follow goes back from the latest event: what commits late, or comes from a
+"""How far each poll of --follow goes back from the latest event: what commits late, or comes from a
 container whose clock is behind, has an earlier time."""
 
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
@@ -37,7 +37,7 @@ def _check_chain(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
     if value and not is_tenant_id(value):
-        raise click.BadParameter("takes a tenant, or '' for the service itself")
+        raise click.BadParameter("must be a tenant, or '' for the service itself")
     return value
 
 
@@ -45,7 +45,7 @@ def _check_kind(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
     if value is not None and not (value.isascii() and value.isprintable()):
-        raise click.BadParameter("takes a kind such as auth.failed")
+        raise click.BadParameter("must be a kind such as auth.failed")
     return value
 
 
@@ -57,7 +57,7 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise click.BadParameter("takes an age such as 90s, 30m, 12h, 7d, or ISO 8601") from exc
+        raise click.BadParameter("must be an age such as 90s, 30m, 12h, 7d, or ISO 8601") from exc
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
@@ -66,12 +66,16 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str
     "--tenant",
     "tenant_id",
     callback=_check_chain,
-    help="Of one tenant, failed authentications that name it included; '' is the service's own"
-    " chain.",
+    help="Only this tenant's events, and failed authentications with its name if it is onboarded."
+    " '' is the service's own chain: all failed authentications, and freezes of every tenant.",
 )
-@click.option("--kind", callback=_check_kind, help="Of one kind, such as auth.failed.")
-@click.option("--since", callback=_parse_since, help="An age (90s, 30m, 12h, 7d) or ISO 8601.")
-@click.option("--follow", is_flag=True, help="Go on with new ones as they come, until Ctrl-C.")
+@click.option("--kind", callback=_check_kind, help="Only this kind, such as auth.failed.")
+@click.option(
+    "--since",
+    callback=_parse_since,
+    help="Only newer ones: an age (90s, 30m, 12h, 7d) or ISO 8601.",
+)
+@click.option("--follow", is_flag=True, help="Continue with new events until Ctrl-C.")
 @json_option
 def events(
     tenant_id: str | None, kind: str | None, since: int, follow: bool, as_json: bool
@@ -162,16 +166,18 @@ def _word(value: Scalar) -> str:
     "tenant_id",
     metavar="TENANT",
     callback=_check_chain,
-    help="Both chains of TENANT, in the database; '' is the service's own.",
+    help="Verify both chains of TENANT in the database; '' is the service.",
 )
-@click.option("--links-only", is_flag=True, help="Ask for no more than that the links hold.")
+@click.option(
+    "--links-only", is_flag=True, help="Exit with 0 if the links hold, without a checkpoint."
+)
 @json_option
 def verify(path: str | None, tenant_id: str | None, links_only: bool, as_json: bool) -> None:
     """Verify an export, a directory of daily files, or with --live the database.
 
-    Exits with 0 where the links hold and --links-only was asked; 1 where something was tampered
-    with, and says which entry; 2 for wrong usage or nothing to check; 3 where the links hold but no
-    checkpoint was given: a cut tail or a rewrite would look the same.
+    Exits with 0 if the links hold, with --links-only. 1: an entry was tampered with, and is named.
+    2: wrong usage, or nothing to check. 3: the links hold, but no checkpoint was given, so a
+    missing end or a rewritten chain would look the same.
     """
     if path is not None and tenant_id is None:
         flags = ["--links-only"] * links_only + ["--json"] * as_json

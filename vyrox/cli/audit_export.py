@@ -47,18 +47,18 @@ _dated_decoder: Final = msgspec.json.Decoder(_Dated)
     "directory",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory to write to; made if needed. An earlier export of TENANT there is added to.",
+    help="Directory to write to; it is created. If it has an earlier export of TENANT, that grows.",
 )
 @click.option(
     "--url",
-    help="Fetch it from a proxy listener (http://127.0.0.1:3000), signed with "
+    help="Fetch it from the private listener (http://127.0.0.1:3000), signed with "
     "VYROX_HMAC_SECRET, instead of reading the database.",
 )
 def export(tenant_id: str, directory: Path, url: str | None) -> None:
     """Write TENANT's actions to audit-YYYY-MM-DD.jsonl, one file a UTC day, with a verifier.
 
-    Files that are there and are not the beginning of this export are left alone, and nothing is
-    written: they may be all that shows that the log was changed since.
+    If the directory has files that are not the beginning of this export, nothing is written: the
+    files may be the only proof that the log was changed since.
     """
     lines = _from_database(tenant_id) if url is None else _from_proxy(tenant_id, url)
     try:
@@ -150,7 +150,7 @@ async def _from_proxy(tenant_id: str, url: str) -> AsyncIterator[bytes]:
                     for line in whole:
                         yield line
                 if rest:
-                    raise OperatorError(f"{url}: the export was cut short")
+                    raise OperatorError(f"{url}: the export is incomplete")
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise OperatorError(f"{url}: {type(exc).__name__} {exc}") from exc
 

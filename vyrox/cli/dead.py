@@ -27,7 +27,7 @@ class _Revived(msgspec.Struct, frozen=True):
 @tenant_argument
 @json_option
 def list_dead(tenant_id: str, as_json: bool) -> None:
-    """List TENANT's dead alerts, oldest first."""
+    """List TENANT's dead letters, oldest first."""
 
     async def run() -> list[dead_letters.DeadLetter]:
         async with opened_database() as opened:
@@ -38,7 +38,7 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("ALERT", "SOURCE", "RECEIVED", "GIVEN UP", "REASON"),
+        ("ALERT", "SOURCE", "RECEIVED", "DEAD SINCE", "REASON"),
         (
             (row.alert_id, row.source, as_time(row.received_at), as_time(row.dead_at), row.reason)
             for row in found
@@ -51,7 +51,7 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
 @click.argument("ids", metavar="[ALERT]...", nargs=-1)
 @json_option
 def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Queue TENANT's dead alerts again, or those named, as if they were never delivered."""
+    """Queue all of TENANT's dead letters again, or the given ones, as if never delivered."""
 
     async def run() -> list[_Revived]:
         async with opened_database() as opened, opened_queue(opened) as alert_queue:

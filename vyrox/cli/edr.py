@@ -41,7 +41,7 @@ _vendors = click.Choice(EDR_VENDORS)
 @click.command("set")
 @tenant_argument
 @new_option
-@click.option("--vendor", required=True, type=_vendors, help="Whose hosts are acted on.")
+@click.option("--vendor", required=True, type=_vendors, help="The vendor.")
 @click.option("--client-id", help="Of the API client (CrowdStrike) or the app (Defender).")
 @click.option("--azure-tenant", help="Directory (tenant) id of the app. For Defender.")
 @click.option(
@@ -57,7 +57,7 @@ def set_(
     base_url: str | None,
     is_new: bool,
 ) -> None:
-    """Store credentials, in the place of earlier ones. The secret is read from standard input."""
+    """Store credentials in place of earlier ones. The secret is read from standard input."""
     given = {"--client-id": client_id, "--azure-tenant": azure_tenant, "--base-url": base_url}
     _check_options(vendor, {name for name, value in given.items() if value is not None})
     settings = Settings.from_process()
@@ -112,7 +112,7 @@ def _read_vendor_secret() -> bytes:
 @click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List who has credentials for which vendor."""
+    """List which tenant has credentials for which vendor."""
     rows = read(edr_credentials.list_credentials)
     if as_json:
         print_json([_without_secret(row) for row in rows])
@@ -132,24 +132,24 @@ def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
 
 @click.command()
 @tenant_argument
-@click.option("--vendor", required=True, type=_vendors, help="Whose credentials.")
+@click.option("--vendor", required=True, type=_vendors, help="The vendor.")
 @click.option(
-    "--force", is_flag=True, help="Even if Vyrox has contained a host and could not lift that."
+    "--force", is_flag=True, help="Even if Vyrox has contained a host and could not lift it then."
 )
 def remove(tenant_id: str, vendor: EdrVendor, force: bool) -> None:
-    """Delete TENANT's credentials for a vendor. Vyrox can then do nothing there."""
+    """Delete TENANT's credentials for a vendor. Vyrox can then no longer act there."""
     write(remove_edr_credentials, tenant_id, vendor, wall_clock(), force)
     click.echo(f"{tenant_id} has no credentials for {vendor} any more")
 
 
 @click.command()
 @tenant_argument
-@click.option("--vendor", type=_vendors, help="Needed where there are credentials for several.")
+@click.option("--vendor", type=_vendors, help="Needed if the tenant has credentials for several.")
 @json_option
 def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
-    """Call the vendor, harmlessly, and say which permissions are there.
+    """Call the vendor, change nothing, and list the permissions.
 
-    Exits with 1 where one is missing.
+    Exits with 1 if a permission is missing.
     """
 
     async def run() -> tuple[Finding, ...]:
@@ -169,7 +169,7 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
     if as_json:
         print_json(findings)
     else:
-        words = {True: "yes", False: "MISSING", None: "cannot be told without acting"}
+        words = {True: "yes", False: "MISSING", None: "only an action shows it"}
         print_table(
             ("PERMISSION", "NEEDED FOR", "PRESENT"),
             ((each.permission, each.needed_for, words[each.present]) for each in findings),
@@ -181,7 +181,7 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
 def _explained(error: VendorError, tenant_id: str, vendor: EdrVendor | None) -> OperatorError:
     reason = printable(str(error))
     if not reason.startswith("credentials refused"):
-        return OperatorError(f"the vendor refused: {reason}")
+        return OperatorError(f"the check failed: {reason}")
     which = f" --vendor {vendor}" if vendor else ""
     return OperatorError(
         f"the vendor does not accept the stored credentials ({reason}): set them again with "
@@ -198,6 +198,6 @@ def _only(rows: list[EdrCredentials], tenant_id: str, vendor: EdrVendor | None) 
         )
     if len(chosen) > 1:
         raise OperatorError(
-            f"{tenant_id} has {', '.join(row.vendor for row in chosen)}: say which with --vendor"
+            f"{tenant_id} has {', '.join(row.vendor for row in chosen)}: choose one with --vendor"
         )
     return chosen[0]

@@ -55,7 +55,7 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
     """Return the options of both commands, of which one takes these actions."""
     options = (
         click.option("--tenant", "tenant_id", required=True, help="Tenant identifier."),
-        click.option("--alert", "alert_id", required=True, help="The alert that is acted upon."),
+        click.option("--alert", "alert_id", required=True, help="The alert that is the reason."),
         click.option(
             "--action",
             required=True,
@@ -65,12 +65,12 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
         click.option(
             "--host",
             required=True,
-            help="The vendor's identifier of the host, or a name that one host alone has.",
+            help="The vendor's device id, or a host name if only one device has it.",
         ),
         click.option("--approved-by", help="Who approved it."),
         click.option(
             "--request-id",
-            help="Idempotency key: the same one again is carried out once.  [default: a new UUID]",
+            help="A request with the same id is carried out only once.  [default: a new UUID]",
         ),
         click.option(
             "--approved-at",
@@ -78,7 +78,7 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
             metavar="SECONDS",
             help="Unix seconds.  [default: now]",
         ),
-        click.option("--url", help="Proxy listener.  [default: that of PROXY_HOST and PROXY_PORT]"),
+        click.option("--url", help="Private listener.  [default: from PROXY_HOST and PROXY_PORT]"),
         json_option,
     )
 
@@ -96,8 +96,8 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
     "--preview",
     "only_preview",
     is_flag=True,
-    help="Send nothing: read at the vendor which device it would be, its state, and whether a "
-    "guard rail is against it. Needs the service's database and key, and no approval.",
+    help="Change nothing: read the device and its state from the vendor, and show whether a guard "
+    "rail refuses the action. Needs the service's database and key, and no approval.",
 )
 def execute(
     tenant_id: str,
@@ -111,10 +111,10 @@ def execute(
     as_json: bool,
     only_preview: bool,
 ) -> None:
-    """Have a containment carried out. Signed with VYROX_HMAC_SECRET.
+    """Carry out an approved containment: sign the request and send it to the private listener.
 
-    Exits with 0 where it was executed, replayed or a dry run, else with 1. A preview exits with 0
-    if nothing is against the containment.
+    Exits with 0 if the action was executed, replayed or a dry run, else with 1. With --preview,
+    exits with 0 if no guard rail refuses the action.
     """
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
@@ -133,7 +133,7 @@ def execute(
 
 @click.command()
 @_request_options(get_args(LiftType))
-@click.option("--force", is_flag=True, help="Also what Vyrox has not contained.")
+@click.option("--force", is_flag=True, help="Lift the host even if Vyrox has not contained it.")
 def lift(
     tenant_id: str,
     alert_id: str,
@@ -146,9 +146,9 @@ def lift(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Have a containment undone. Signed with VYROX_HMAC_SECRET.
+    """Undo a containment: sign the request and send it to the private listener.
 
-    Exits with 0 where it was executed, replayed or a dry run, else with 1.
+    Exits with 0 if the lift was executed, replayed or a dry run, else with 1.
     """
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
@@ -184,7 +184,7 @@ def _preview(request: ContainmentRequest, as_json: bool) -> None:
     try:
         found = asyncio.run(run())
     except VendorError as exc:
-        raise OperatorError(f"the vendor named no device: {printable(str(exc))}") from exc
+        raise OperatorError(f"the device cannot be identified: {printable(str(exc))}") from exc
     if as_json:
         print_json(found)
     else:
@@ -293,8 +293,8 @@ def _secret(settings: Settings) -> str:
 def _why_not_sent(url: str, error: Exception) -> str:
     if isinstance(error, httpx.ConnectError):
         if url.startswith("https:"):
-            return f"{url}: the listener speaks http, not https, or nothing listens there"
-        return f"{url}: nothing listens there (PROXY_HOST, PROXY_PORT or --url): {error}"
+            return f"{url}: the listener speaks http, not https, or no service listens there"
+        return f"{url}: no service listens there (PROXY_HOST, PROXY_PORT or --url): {error}"
     return f"{url}: {type(error).__name__} {error}"
 
 

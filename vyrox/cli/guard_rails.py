@@ -28,7 +28,7 @@ POLL_S: Final = 0.05
 
 
 _all_option: Final = click.option(
-    "--all", "every_tenant", is_flag=True, help="Every tenant, those added later too."
+    "--all", "every_tenant", is_flag=True, help="Every tenant, also tenants that are added later."
 )
 
 
@@ -36,7 +36,7 @@ _all_option: Final = click.option(
 @tenant_or_all
 @_all_option
 def freeze(tenant_id: str | None, every_tenant: bool) -> None:
-    """Refuse everything that acts on a host of TENANT, until unfreeze.
+    """Refuse every action on TENANT's hosts, lifts included, until unfreeze.
 
     Waits until every running container has read it. Exits with 1 if one has not.
     """
@@ -47,9 +47,9 @@ def freeze(tenant_id: str | None, every_tenant: bool) -> None:
 @tenant_or_all
 @_all_option
 def unfreeze(tenant_id: str | None, every_tenant: bool) -> None:
-    """Let approved actions on TENANT's hosts be carried out again.
+    """Allow approved actions on TENANT's hosts again.
 
-    A tenant's own freeze outlives that of every tenant, and the other way round.
+    A tenant's own freeze and the freeze of every tenant are independent: each must be ended.
     """
     chosen = _chosen(tenant_id, every_tenant)
     now = wall_clock()
@@ -129,7 +129,7 @@ def _check_all_read(name: str, confirmed: _Confirmed) -> None:
         age = confirmed.last_report_s
         silent = "has never reported" if age is None else f"has not reported for {age:.0f} s"
         raise OperatorError(
-            f"the freeze of {name} is stored, but a service that holds {confirmed.place} {silent}. "
+            f"the freeze of {name} is stored, but a service that uses {confirmed.place} {silent}. "
             "It may still act: stop it, or run this again"
         )
     if late := [each for each in containers if each.version < frozen.version]:
@@ -181,7 +181,7 @@ def _check_rules(
 @click.option(
     "--per-hour",
     type=click.IntRange(0, MAX_PER_HOUR),
-    help="Containments that may be begun in an hour; 0 is no limit.",
+    help="Containments at most in an hour; 0 is no limit.",
 )
 @click.option(
     "--never-contain",
@@ -189,8 +189,8 @@ def _check_rules(
     multiple=True,
     callback=_check_rules,
     metavar="RULE",
-    help="device:ID, tag:TAG or host:PATTERN (as dc-*) of hosts that must never be contained. "
-    "Prefer the first two: whoever controls a host can rename it.",
+    help="Never contain these hosts: device:ID, tag:TAG or host:PATTERN (such as dc-*). Prefer the "
+    "first two: an attacker who controls a host can rename it.",
 )
 @click.option(
     "--allow-again",
@@ -198,17 +198,17 @@ def _check_rules(
     multiple=True,
     callback=_check_rules,
     metavar="RULE",
-    help="Take a rule back.",
+    help="Remove a rule.",
 )
 @click.option(
     "--other-hosts",
     type=click.Choice(get_args(OtherHosts)),
-    help="Whether a host that the alert does not name may be contained.",
+    help="Refuse or allow a host that the alert does not name.",
 )
 @click.option(
     "--known-alerts-only/--any-alert",
     default=None,
-    help="Refuse a containment whose alert id names no stored alert, or allow it again.",
+    help="Refuse or allow a containment whose alert is not stored.",
 )
 @new_option
 @json_option
@@ -222,7 +222,7 @@ def policy(
     is_new: bool,
     as_json: bool,
 ) -> None:
-    """Show TENANT's guard rails, after changing them where options say so."""
+    """Change TENANT's guard rails as the options say, then show them."""
     now = wall_clock()
     change = Change(
         per_hour=per_hour,

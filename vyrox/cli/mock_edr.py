@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def mock_edr(host: str, port: int, as_json: bool) -> None:
     """Serve a mock of the vendors' clouds until SIGTERM or Ctrl-C.
 
-    Prints its URL, and the credentials and devices it starts with; with --json, as one line.
+    Prints its URL, credentials and devices; with --json, as one line.
     """
     asyncio.run(_serve_until_stopped(host, port, as_json))
 

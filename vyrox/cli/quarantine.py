@@ -40,11 +40,11 @@ class _Replayed(msgspec.Struct, frozen=True):
 @click.command("list")
 @tenant_argument
 @click.option(
-    "--all", "everything", is_flag=True, help="Also those that were replayed or dismissed."
+    "--all", "everything", is_flag=True, help="Also list payloads that were replayed or dismissed."
 )
 @json_option
 def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
-    """List what is kept for TENANT, oldest first."""
+    """List TENANT's quarantined payloads, oldest first."""
     rows = asyncio.run(_list(tenant_id, everything))
     if as_json:
         print_json(rows)
@@ -80,7 +80,7 @@ def _state(row: kept.Quarantined) -> str:
 @tenant_argument
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
-    """Mark TENANT's payloads as not worth a replay; they are the first to make room for others."""
+    """Mark TENANT's payloads as not worth a replay. If room is needed, they are deleted first."""
     count = write(kept.dismiss, tenant_id, ids, wall_clock())
     already = len(set(ids)) - count
     verb = "was" if already == 1 else "were"
@@ -92,7 +92,7 @@ def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @json_option
 def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Show the reason and the body of each of TENANT's payloads, or of those named."""
+    """Show the reason and the body of all of TENANT's payloads, or of the given ones."""
 
     async def run() -> list[_Shown]:
         chosen = await _choose(tenant_id, ids)
@@ -116,9 +116,9 @@ def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @json_option
 def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Run TENANT's payloads, or those named, through today's adapter and field map.
+    """Try all of TENANT's payloads, or the given ones, with the present adapter and field map.
 
-    Exits with 1 if any is still refused; it stays in quarantine.
+    A payload that is still refused stays in quarantine, and the command exits with 1.
     """
 
     async def run() -> list[_Replayed]:

@@ -33,7 +33,7 @@ class _TenantStats(msgspec.Struct, frozen=True):
     type=click.IntRange(1, 10_000),
     default=20,
     show_default=True,
-    help="At most so many.",
+    help="How many at most.",
 )
 @json_option
 def peek(tenant_id: str, count: int, as_json: bool) -> None:

@@ -20,7 +20,7 @@ def serve() -> None:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema up to date. `serve` does the same before it starts."""
+    """Bring the database's schema up to date. `serve` does so too, before it opens a port."""
     import asyncio
 
     from vyrox.cli.stores import opened_database

@@ -51,7 +51,7 @@ def _check_tenant_id(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
     if value is not None and not is_tenant_id(value):
-        raise click.BadParameter("takes 1 to 128 letters, digits, dots, underscores and hyphens")
+        raise click.BadParameter("must be 1 to 128 letters, digits, dots, underscores and hyphens")
     return value
 
 
@@ -60,12 +60,12 @@ tenant_or_all = click.argument(
     "tenant_id", metavar="[TENANT]", required=False, callback=_check_tenant_id
 )
 new_option = click.option(
-    "--new", "is_new", is_flag=True, help="TENANT is not known here yet; without it an error."
+    "--new", "is_new", is_flag=True, help="Accept a TENANT that is not known yet."
 )
 _NEEDED_FIELDS: Final = frozenset({"raw_id", "hostname", "vendor_severity"})
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
-    "--vendor", type=_vendors, help="Needed where the tenant is onboarded for more than one."
+    "--vendor", type=_vendors, help="Needed if the tenant is onboarded for several."
 )
 _secret_stdin_option = click.option(
     "--secret-stdin",
@@ -77,13 +77,13 @@ _secret_stdin_option = click.option(
 
 @click.command()
 @tenant_argument
-@click.option("--vendor", required=True, type=_vendors, help="Who sends the alerts.")
+@click.option("--vendor", required=True, type=_vendors, help="The vendor that sends the alerts.")
 @_secret_stdin_option
 @click.option(
     "--field-map",
     "field_map_file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="JSON file that says where each alert field stands. For the generic vendor.",
+    help="JSON file with the place of each alert field. For the generic vendor.",
 )
 @json_option
 def add(
@@ -93,9 +93,9 @@ def add(
     field_map_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Onboard TENANT for a vendor; print what to configure there, and the secret this once."""
+    """Onboard TENANT for a vendor; print what to configure there, and the secret once."""
     if field_map_file is not None and vendor != "generic":
-        raise click.UsageError("--field-map goes with --vendor generic alone.")
+        raise click.UsageError("--field-map is only for --vendor generic.")
     secret = _read_webhook_secret(vendor) if secret_stdin else None
     field_map = None if field_map_file is None else _read_field_map(field_map_file)
 
@@ -123,7 +123,7 @@ def add(
         )
     if vendor == "generic" and field_map is None:
         click.echo(
-            "No field map yet: alerts are answered 422 and kept in quarantine until there is one; "
+            "No field map yet: alerts get 422 and are kept in quarantine until there is one; "
             "see: vyrox tenant field-map --help",
             err=True,
         )
@@ -143,7 +143,7 @@ def add(
 @click.option(
     "--force",
     is_flag=True,
-    help="Even while an earlier rotation's overlap runs: the oldest secret stops working at once.",
+    help="Even during the overlap of an earlier rotation: the oldest secret is invalid at once.",
 )
 @_secret_stdin_option
 @json_option
@@ -202,7 +202,7 @@ def rotate(
 def remove(tenant_id: str, vendor: Vendor | None) -> None:
     """Stop accepting TENANT's alerts from a vendor, and print what remains of the tenant.
 
-    After the last vendor, new actions are refused. Lifts of contained hosts go on.
+    After the last vendor, new containments are refused. Lifts still work.
     """
 
     async def run() -> tuple[Vendor, Remains]:
@@ -221,7 +221,7 @@ def _print_remains(tenant_id: str, remains: Remains) -> None:
     if remains.vendors:
         click.echo(f"still onboarded for {', '.join(remains.vendors)}")
     else:
-        click.echo("new containments are refused; lifts go on")
+        click.echo("new containments are refused; lifts still work")
     for vendor, device_id, hostname in remains.contained[:MAX_CONTAINED_SHOWN]:
         name = "" if hostname is None else f" ({hostname})"
         click.echo(f"still contained at {vendor}: {printable(device_id + name)}")

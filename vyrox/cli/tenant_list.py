@@ -16,9 +16,9 @@ _STATES: Final = {True: "enabled", False: "removed", None: "not onboarded"}
 @click.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List who is onboarded, previous secrets that are still in use, freezes and limits.
+    """List the tenants, previous secrets that are still valid, freezes and limits.
 
-    A tenant with guard rails alone, which is not onboarded, is listed without a vendor.
+    A tenant that has guard rails and is not onboarded is listed without a vendor.
     """
     rows = read(list_all)
     if as_json:

@@ -84,6 +84,13 @@ class Order(msgspec.Struct, frozen=True):
     check: Check
 
 
+def not_one(count: int, noun: str, host: str) -> VendorError:
+    """Return the error for a host name that no device has, or several have."""
+    if count == 0:
+        return VendorError(f"no {noun} is called {host}")
+    return VendorError(f"{count} {noun}s are called {host}: give the device id")
+
+
 class VendorClient(Protocol):
     """Acts for one tenant at one vendor.
 

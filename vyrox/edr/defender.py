@@ -14,7 +14,16 @@ import msgspec
 
 from vyrox import log
 from vyrox.clock import Clock
-from vyrox.edr.client import ActionResult, Change, Deadline, Finding, Order, Progress, Target
+from vyrox.edr.client import (
+    ActionResult,
+    Change,
+    Deadline,
+    Finding,
+    Order,
+    Progress,
+    Target,
+    not_one,
+)
 from vyrox.edr.defender_records import (
     ACTION,
     ACTIONS,
@@ -98,10 +107,10 @@ class Defender:
         else:
             found = read_body(await self._find(host, deadline), MACHINES)
             if len(found.value) != 1 or found.next_link:
-                raise VendorError(f"{len(found.value) or 'no'} machines have this name")
+                raise not_one(len(found.value), "machine", host)
             machine = found.value[0]
             if (machine.computer_dns_name or "").casefold() != host.casefold():
-                raise VendorError("no machine has exactly this name")
+                raise not_one(0, "machine", host)
         tags = machine.machine_tags
         return Device(
             _checked_id(machine.id),
@@ -209,7 +218,7 @@ class Defender:
             return  # the documented response if no machine matches
         found = read_body(response, MACHINES)
         if found.next_link or any(_machine_id(each.id) != machine_id for each in found.value):
-            raise VendorError("one machine has this id, and it is the name of another machine")
+            raise VendorError(f"{machine_id} is the id of one machine and the name of another")
 
     async def _find(self, name: str, deadline: Deadline) -> VendorResponse:
         query = {"$filter": f"computerDnsName eq {_quoted(name)}"}

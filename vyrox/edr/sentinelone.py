@@ -16,6 +16,7 @@ from vyrox.edr.client import (
     Progress,
     States,
     Target,
+    not_one,
     present_result,
 )
 from vyrox.edr.sentinelone_records import (
@@ -62,10 +63,10 @@ class SentinelOne:
         else:
             agents = await self._agents({"computerName": host}, deadline)
             if len(agents) != 1 or not _ID.fullmatch(agents[0].id):
-                raise VendorError(f"{len(agents) or 'no'} agents have this name")
+                raise not_one(len(agents), "agent", host)
             agent = agents[0]
             if (agent.computer_name or "").casefold() != host.casefold():
-                raise VendorError("no agent has exactly this name")
+                raise not_one(0, "agent", host)
         return Device(agent.id, agent.computer_name, read_tags(agent))
 
     async def change(self, target: Change, order: Order) -> ActionResult:
@@ -177,7 +178,7 @@ class SentinelOne:
     async def _check_no_name(self, agent_id: str, deadline: Deadline) -> None:
         agents = await self._agents({"computerName": agent_id}, deadline)
         if any(agent.id != agent_id for agent in agents):
-            raise VendorError("one agent has this id, and it is the name of another agent")
+            raise VendorError(f"{agent_id} is the id of one agent and the name of another")
 
     async def _agents(self, query: dict[str, str], deadline: Deadline) -> list[Agent]:
         request = self._api.request("read agent", f"{_API}/agents", query=query)

@@ -44,7 +44,8 @@ def bind(host: str, port: int, setting: str = "") -> socket.socket:
     except (OSError, UnicodeError) as exc:
         # UnicodeError: a part of the host name is empty or too long.
         reason = exc.strerror if isinstance(exc, OSError) else "invalid host name"
-        raise OperatorError(f"{setting} {host}:{port}: {reason}".strip()) from exc
+        named = f" ({setting})" if setting else ""
+        raise OperatorError(f"cannot listen on {host}:{port}{named}: {reason}") from exc
     return listener
 
 

@@ -170,7 +170,7 @@ def test_script_without_a_stage_takes_the_first_and_says_how_many_there_are() ->
     result = run("lateral-movement", "--dry-run")
 
     assert '"technique":"T1566.001"' in result.stdout
-    assert "lateral-movement has 8 stages, this was the first" in result.stderr
+    assert "lateral-movement has 8 stages, and this was the first" in result.stderr
 
 
 def test_script_prefers_the_vendors_variable(recorder: Recorder) -> None:
@@ -191,7 +191,7 @@ def test_script_prefers_the_vendors_variable(recorder: Recorder) -> None:
         pytest.param(["mimikatz", "--stage", "0"], "--stage", id="reject_stage_0"),
         pytest.param(["mimikatz", "--stage", "x[$(id)]"], "--stage", id="reject_stage_code"),
         pytest.param(["mimikatz", "--stage"], "requires an argument", id="reject_stage_nothing"),
-        pytest.param(["ransomware", "--stage=1", "--all-stages"], "exclude", id="reject_both"),
+        pytest.param(["ransomware", "--stage=1", "--all-stages"], "give either", id="reject_both"),
         pytest.param(["mimikatz", "--tenant", 'a"b'], "VYROX_TENANT_ID", id="reject_tenant"),
         pytest.param(["mimikatz", "--tenant", ".."], "VYROX_TENANT_ID", id="reject_tenant_dots"),
         pytest.param(["mimikatz", "--url", "-o/tmp/x"], "VYROX_URL", id="reject_url"),
@@ -225,8 +225,8 @@ def test_script_helps() -> None:
     [
         (401, b'{"detail": "unauthorized"}', "stage 1: 401 unauthorized"),
         (503, b'{"detail":"service unavailable"}', "stage 1: 503 service unavailable"),
-        (404, b"<html>", "stage 1: 404 not a Vyrox answer"),
-        (202, b"", "stage 1: 202 not a Vyrox answer"),
+        (404, b"<html>", "stage 1: 404 not a response of Vyrox"),
+        (202, b"", "stage 1: 202 not a response of Vyrox"),
         (400, b'{"detail":"\x1b[31m"}', "stage 1: 400 ?[31m"),
     ],
 )

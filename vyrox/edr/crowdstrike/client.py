@@ -23,6 +23,7 @@ from vyrox.edr.client import (
     States,
     Target,
     locked,
+    not_one,
     present_result,
 )
 from vyrox.edr.crowdstrike.envelope import Page, resources
@@ -106,13 +107,13 @@ class CrowdStrike:
         if aid is None:
             aids = await self._aids_of_name(host, deadline)
             if len(aids) != 1:
-                raise VendorError(f"{len(aids) or 'no'} hosts have this name")
+                raise not_one(len(aids), "host", host)
             aid = _checked_aid(aids[0])
         elif _aid(known_id or "") != aid and set(await self._aids_of_name(host, deadline)) - {aid}:
-            raise VendorError("one host has this id, and it is the name of another host")
+            raise VendorError(f"{host} is the id of one host and the name of another")
         found = await self._host(aid, deadline)
         if _aid(host) is None and (found.hostname or "").casefold() != host.casefold():
-            raise VendorError("no host has exactly this name")
+            raise not_one(0, "host", host)
         return Device(aid, found.hostname, None if found.tags is None else tuple(found.tags))
 
     async def change(self, target: Change, order: Order) -> ActionResult:

@@ -16,7 +16,7 @@ from vyrox.trial.simulate.request import SignedRequest, build_request
 from vyrox.trial.simulate.scenarios import SCENARIOS, Scenario
 
 TIMEOUT_S: Final = 10
-"""How long each step may take: connecting, sending, waiting for the answer."""
+"""How long each step may take: to connect, to send, to wait for the response."""
 
 _BEARER_SECRET = re.compile(r"[!-~]+", re.ASCII)
 """What a header can carry. A client's own complaint about it would print the secret."""
@@ -51,17 +51,19 @@ def _check_url(_: click.Context, __: click.Parameter, url: str) -> str:
         parsed = httpx.URL()
     unwanted = parsed.userinfo or parsed.query or parsed.fragment
     if parsed.scheme not in {"http", "https"} or not parsed.host or unwanted:
-        raise click.BadParameter("takes an http:// or https:// URL, the part before /crowdstrike")
+        raise click.BadParameter("must be an http:// or https:// URL, the part before /crowdstrike")
     return url
 
 
 def _check_tenant(_: click.Context, __: click.Parameter, tenant_id: str) -> str:
     if not is_tenant_id(tenant_id):
-        raise click.BadParameter("takes 1 to 128 letters, digits, dots, underscores and hyphens")
+        raise click.BadParameter("must be 1 to 128 letters, digits, dots, underscores and hyphens")
     return tenant_id
 
 
-@click.command(epilog="Exits 0 if every detection was answered 202, 1 if not, 2 for a usage error.")
+@click.command(
+    epilog="Exits with 0 if every detection got 202, else with 1; with 2 for a usage error."
+)
 @click.argument(
     "scenario_name", metavar="SCENARIO", required=False, type=click.Choice(list(SCENARIOS))
 )
@@ -93,10 +95,10 @@ def _check_tenant(_: click.Context, __: click.Parameter, tenant_id: str) -> str:
 )
 @click.option(
     "--secret",
-    help="HMAC secret or bearer token. Better set in the environment, where other users cannot"
-    " read it: the vendor's own variable, such as CROWDSTRIKE_WEBHOOK_SECRET.",
+    help="HMAC secret or bearer token. Other users can read a command line: better set the vendor's"
+    " variable, such as CROWDSTRIKE_WEBHOOK_SECRET.",
 )
-@click.option("--stage", type=click.IntRange(min=1), help="Send this stage alone.  [default: 1]")
+@click.option("--stage", type=click.IntRange(min=1), help="Send only this stage.  [default: 1]")
 @click.option("--all-stages", is_flag=True, help="Send every stage, in order.")
 @click.option(
     "--dry-run",
@@ -117,7 +119,7 @@ def simulate(
 ) -> None:
     """Send SCENARIO's signed detections to a running ingestion service.
 
-    Each sending has fresh identifiers and timestamps, so it is never taken for a redelivery.
+    Each run sends new identifiers and times, so no detection counts as a redelivery.
     """
     if scenario_name is None:
         raise click.UsageError("Missing argument 'SCENARIO'; see --list.")
@@ -135,7 +137,7 @@ def simulate(
                 click.echo(f"stage {number}: 202 queued {_send(client, request, number)}")
     if len(scenario.stages) > 1 and stage is None and not all_stages:
         click.echo(
-            f"{scenario.name} has {len(scenario.stages)} stages, this was the first;"
+            f"{scenario.name} has {len(scenario.stages)} stages, and this was the first:"
             " see --stage and --all-stages",
             err=True,
         )
@@ -158,7 +160,7 @@ def _is_loopback(host: str) -> bool:
 def _chosen_stages(scenario: Scenario, stage: int | None, all_stages: bool) -> range:
     count = len(scenario.stages)
     if stage is not None and all_stages:
-        raise click.UsageError("--stage and --all-stages exclude each other.")
+        raise click.UsageError("Give either --stage or --all-stages.")
     if stage is not None and stage > count:
         raise click.UsageError(f"--stage: {scenario.name} has {count} stage(s), not {stage}.")
     if all_stages:
@@ -176,7 +178,7 @@ def _checked_secret(ctx: click.Context, vendor: Vendor, secret: str | None) -> s
         # Which variable counts depends on the scenario, so the option is asked only here.
         secret = click.Option(["--secret"], envvar=variable).resolve_envvar_value(ctx)
     if not secret:
-        raise click.UsageError(f"No secret: set {variable}, or give --secret.")
+        raise click.UsageError(f"No secret: set {variable} or give --secret.")
     if secret != secret.strip():
         raise click.UsageError(f"--secret ({variable}) must not begin or end with white space.")
     if vendor in BEARER_VENDORS and _BEARER_SECRET.fullmatch(secret) is None:
@@ -205,13 +207,15 @@ def _send(client: httpx.Client, request: SignedRequest, number: int) -> str:
         )
     except httpx.HTTPError as exc:
         reason = _shown(str(exc)) or type(exc).__name__
+        if isinstance(exc, httpx.ConnectError):
+            reason = f"no connection ({reason}): is the service running?"
         raise click.ClickException(f"stage {number}: {request.url}: {reason}") from exc
     try:
         if response.status_code == httpx.codes.ACCEPTED:
             return _shown(_queued_decoder.decode(response.content).alert_id)
         detail = _refused_decoder.decode(response.content).detail
     except (ValueError, RecursionError):
-        detail = "not a Vyrox answer; is the URL the webhook base?"
+        detail = "not a response of Vyrox: is --url the webhook base?"
     raise click.ClickException(f"stage {number}: {response.status_code} {_shown(detail)}")
 
 
