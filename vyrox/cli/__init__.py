@@ -51,7 +51,7 @@ _QUARANTINE: Final = LazyGroup(
     {
         "dismiss": Lazy("quarantine:dismiss", "Mark payloads as not worth a replay."),
         "list": Lazy("quarantine:list_", "List TENANT's quarantined payloads, oldest first."),
-        "replay": Lazy("quarantine:replay", "Try TENANT's payloads again, all or some."),
+        "replay": Lazy("quarantine_replay:replay", "Try TENANT's payloads again, all or some."),
         "show": Lazy("quarantine:show", "Show the reason and the body of TENANT's payloads."),
     },
 )
@@ -62,7 +62,7 @@ _QUEUE: Final = LazyGroup(
         "dead": _DEAD,
         "peek": Lazy("queue:peek", "Show TENANT's oldest queued alerts, and leave them queued."),
         "quarantine": _QUARANTINE,
-        "stats": Lazy("queue:stats", "Count each tenant's alerts by state."),
+        "stats": Lazy("queue_stats:stats", "Count each tenant's alerts by state."),
     },
 )
 _EDR: Final = LazyGroup(

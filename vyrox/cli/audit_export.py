@@ -18,8 +18,8 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 
 from vyrox.chain import export as exporting
 from vyrox.chain import verify as verifier
+from vyrox.cli.options import tenant_argument
 from vyrox.cli.stores import opened_database
-from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 import click
 import msgspec
 
 from vyrox.alerts import dead_letters
 from vyrox.alerts import queue as queues
+from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json, print_table
-from vyrox.cli.queue import _IN_STREAM
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import Opened, opened_database, require_known_if_empty
-from vyrox.cli.tenant import tenant_argument
 from vyrox.clock import wall_clock
+
+_IN_STREAM: Final = frozenset({b"added", b"present"})
 
 
 class _Revived(msgspec.Struct, frozen=True):

@@ -6,10 +6,11 @@ from typing import Final
 import click
 import msgspec
 
+from vyrox.cli.options import new_option, tenant_argument
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import opened_database, read, write
-from vyrox.cli.tenant import new_option, tenant_argument
+from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import remove_edr_credentials
 from vyrox.containment.responder import EdrClients
@@ -79,7 +80,7 @@ def set_(
                 azure_tenant=azure_tenant,
                 base_url=url,
                 secret=encrypt_secret(
-                    await opened.open_vault(), secret, tenant_id, vendor, "vendor"
+                    await open_vault(opened), secret, tenant_id, vendor, "vendor"
                 ),
                 version=edr_credentials.new_version(),
             )
@@ -156,7 +157,7 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
         async with opened_database() as opened, open_http() as http:
             rows = await opened.database.read(edr_credentials.list_credentials, tenant_id)
             clients = EdrClients(
-                await opened.open_vault(),
+                await open_vault(opened),
                 lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),
             )
             client = clients.client(_only(rows, tenant_id, vendor))

@@ -12,6 +12,7 @@ import msgspec
 
 from vyrox.cli.output import json_option, print_json, print_record, printable
 from vyrox.cli.stores import opened_database
+from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.preview import Preview, preview
 from vyrox.containment.responder import EdrClients
@@ -175,7 +176,7 @@ def _preview(request: ContainmentRequest, as_json: bool) -> None:
     async def run() -> Preview:
         async with opened_database() as opened, open_http() as http:
             clients = EdrClients(
-                await opened.open_vault(),
+                await open_vault(opened),
                 lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),
             )
             deadline = Deadline(PREVIEW_DEADLINE_S)

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple, get_args
 
 import click
 
+from vyrox.cli.options import new_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import opened_database, write_urgently
-from vyrox.cli.tenant import new_option, tenant_argument, tenant_or_all
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.store.data_dir import is_owned

@@ -6,35 +6,16 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from vyrox.adapters import ADAPTERS
-from vyrox.adapters.tolerant_json import tolerant
 from vyrox.alerts import quarantine_review as kept
-from vyrox.alerts import queue as queues
+from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
-from vyrox.cli.queues import opened_queue
-from vyrox.cli.stores import Opened, opened_database, require_known_if_empty, write
-from vyrox.cli.tenant import tenant_argument
+from vyrox.cli.stores import opened_database, require_known_if_empty, write
 from vyrox.clock import wall_clock
-from vyrox.errors import NormalizationError
-from vyrox.models import Tenant
-from vyrox.tenants import records
 
 
 class _Shown(msgspec.Struct, frozen=True):
     quarantined: kept.Quarantined
     raw: str
-
-
-class _Replayed(msgspec.Struct, frozen=True):
-    """How one replay went: `queued` with an alert id, or `refused` with the reason.
-
-    `stored` is what is yet to be queued, by the service, once the full queue has room.
-    """
-
-    id: str
-    status: str
-    alert_id: str | None = None
-    reason: str | None = None
 
 
 @click.command("list")
@@ -95,7 +76,7 @@ def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Show the reason and the body of all of TENANT's payloads, or of the given ones."""
 
     async def run() -> list[_Shown]:
-        chosen = await _choose(tenant_id, ids)
+        chosen = await choose(tenant_id, ids)
         async with opened_database() as opened:
             read = [
                 await opened.database.read(kept.read_quarantined, tenant_id, id_) for id_ in chosen
@@ -111,33 +92,6 @@ def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
         click.echo(printable(shown.raw))
 
 
-@click.command()
-@tenant_argument
-@click.argument("ids", metavar="[ID]...", nargs=-1)
-@json_option
-def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
-    """Try all of TENANT's payloads, or the given ones, with the present adapter and field map.
-
-    A payload that is still refused stays in quarantine, and the command exits with 1.
-    """
-
-    async def run() -> list[_Replayed]:
-        chosen = await _choose(tenant_id, ids)
-        async with opened_database() as opened, opened_queue(opened) as alert_queue:
-            return [await _replay(opened, alert_queue, tenant_id, id_) for id_ in chosen]
-
-    results = asyncio.run(run())
-    if as_json:
-        print_json(results)
-    else:
-        print_table(
-            ("ID", "STATUS", "ALERT", "REASON"),
-            ((row.id, row.status, row.alert_id, row.reason) for row in results),
-        )
-    if any(row.status == "refused" for row in results):
-        raise click.exceptions.Exit(1)
-
-
 async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
     async with opened_database() as opened:
         rows = await opened.database.read(kept.list_quarantined, tenant_id)
@@ -147,7 +101,7 @@ async def _list(tenant_id: str, everything: bool) -> list[kept.Quarantined]:
     ]
 
 
-async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
+async def choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
     """Return `ids`, or where there are none, those of all payloads that were not replayed.
 
     Raises:
@@ -161,23 +115,3 @@ async def _choose(tenant_id: str, ids: Sequence[str]) -> Sequence[str]:
     if unknown := [id_ for id_ in ids if id_ not in known]:
         raise kept.unknown_payload(tenant_id, *unknown)
     return ids
-
-
-async def _replay(
-    opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, quarantine_id: str
-) -> _Replayed:
-    row, raw = await opened.database.read(kept.read_quarantined, tenant_id, quarantine_id)
-    field_map = await opened.database.read(records.field_map_of, tenant_id, row.source)
-    now = wall_clock()
-    try:
-        alert = ADAPTERS[row.source].normalize(
-            tolerant(raw), Tenant(tenant_id, field_map), row.first_received_at
-        )
-    except NormalizationError as exc:
-        await opened.database.write(kept.store_reason, quarantine_id, str(exc))
-        return _Replayed(quarantine_id, "refused", reason=str(exc))
-    stored = await opened.database.write(kept.replay, row, raw, alert, now)
-    entry = queues.QueueEntry(tenant_id, stored.alert_id, stored.alert, raw)
-    if not stored.finished and await alert_queue.put_patiently([entry]) == [b"full"]:
-        return _Replayed(quarantine_id, "stored", stored.alert_id)
-    return _Replayed(quarantine_id, "queued", stored.alert_id)

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
 import click
-from cryptography.fernet import MultiFernet
 
 from vyrox.errors import DatabaseBusyError, MissingDatabaseError, OperatorError
 from vyrox.settings import Settings
 from vyrox.store import data_dir
 from vyrox.store.database import Database, Transaction, TransactionWith, open_database
-from vyrox.store.encryption import open_vault
 from vyrox.tenants.known import require_known
-from vyrox.tenants.records import holds_secrets
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -33,11 +30,6 @@ class Opened:
 
     settings: Settings
     database: Database
-
-    async def open_vault(self) -> MultiFernet:
-        """Return what encrypts secrets. Only on demand: it may make the key file."""
-        is_key_in_use = await self.database.read(holds_secrets)
-        return open_vault(self.settings.encryption_keys, self.settings.data_dir, is_key_in_use)
 
 
 @asynccontextmanager

@@ -12,18 +12,14 @@ import msgspec
 from cryptography.fernet import MultiFernet
 
 from vyrox.adapters.generic import check_field_map
-from vyrox.cli.output import (
-    as_time,
-    json_option,
-    print_json,
-    printable,
-)
+from vyrox.cli.options import tenant_argument
+from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database, write
+from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import Remains, remove_tenant
 from vyrox.errors import OperatorError
-from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
 from vyrox.settings import MAX_SECRET_BYTES, MIN_SECRET_BYTES, Settings, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
@@ -47,21 +43,6 @@ class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_secret_expires_at: float | None = None
 
 
-def _check_tenant_id(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> str | None:
-    if value is not None and not is_tenant_id(value):
-        raise click.BadParameter("must be 1 to 128 letters, digits, dots, underscores and hyphens")
-    return value
-
-
-tenant_argument = click.argument("tenant_id", metavar="TENANT", callback=_check_tenant_id)
-tenant_or_all = click.argument(
-    "tenant_id", metavar="[TENANT]", required=False, callback=_check_tenant_id
-)
-new_option = click.option(
-    "--new", "is_new", is_flag=True, help="Accept a TENANT that is not known yet."
-)
 _NEEDED_FIELDS: Final = frozenset({"raw_id", "hostname", "vendor_severity"})
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
@@ -106,7 +87,7 @@ def add(
                 records.add_tenant,
                 tenant_id,
                 vendor,
-                encrypt_secret(await opened.open_vault(), made, tenant_id, vendor, "webhook"),
+                encrypt_secret(await open_vault(opened), made, tenant_id, vendor, "webhook"),
                 field_map,
                 wall_clock(),
             )
@@ -170,7 +151,7 @@ def rotate(
             secret = _read_webhook_secret(chosen) if secret_stdin else None
             made = secret or _make_secret()
             now = wall_clock()
-            vault = await opened.open_vault()
+            vault = await open_vault(opened)
             await opened.database.write(
                 records.rotate_tenant,
                 tenant_id,

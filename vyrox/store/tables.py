@@ -1,4 +1,4 @@
-"""The tables, as they are after all migrations."""
+"""The tables, as they are after all migrations; their partial indexes are in `store.indexes`."""
 
 from sqlalchemy import (
     BigInteger,
@@ -12,7 +12,6 @@ from sqlalchemy import (
     Table,
     Text,
     false,
-    not_,
 )
 
 metadata = MetaData()
@@ -60,47 +59,6 @@ alerts = Table(
 )
 Index("alerts_received", alerts.c.received_at, alerts.c.id)
 Index("alerts_tenant", alerts.c.tenant_id, alerts.c.received_at, alerts.c.id)
-Index(
-    "alerts_hostname",
-    alerts.c.hostname,
-    alerts.c.received_at,
-    sqlite_where=alerts.c.hostname.is_not(None),
-    postgresql_where=alerts.c.hostname.is_not(None),
-)
-Index(
-    "alerts_username",
-    alerts.c.username,
-    alerts.c.received_at,
-    sqlite_where=alerts.c.username.is_not(None),
-    postgresql_where=alerts.c.username.is_not(None),
-)
-Index(
-    "alerts_severe",
-    alerts.c.received_at,
-    alerts.c.id,
-    sqlite_where=alerts.c.severity.in_(["critical", "high"]),
-    postgresql_where=alerts.c.severity.in_(["critical", "high"]),
-)
-Index(
-    "alerts_verdict",
-    alerts.c.verdict,
-    alerts.c.received_at,
-    sqlite_where=alerts.c.verdict.is_not(None),
-    postgresql_where=alerts.c.verdict.is_not(None),
-)
-Index(
-    "alerts_unfinished",
-    alerts.c.received_at,
-    alerts.c.id,
-    sqlite_where=alerts.c.finished_at.is_(None),
-    postgresql_where=alerts.c.finished_at.is_(None),
-)
-Index(
-    "alerts_finished",
-    alerts.c.finished_at,
-    sqlite_where=alerts.c.finished_at.is_not(None),
-    postgresql_where=alerts.c.finished_at.is_not(None),
-)
 
 quarantine = Table(
     "quarantine",
@@ -141,15 +99,6 @@ audit_log = Table(
     Column("entry", LargeBinary, nullable=False),  # as exported, byte for byte
 )
 """Append-only: triggers refuse UPDATE, DELETE and, in PostgreSQL, TRUNCATE."""
-
-Index(
-    "audit_log_events",
-    audit_log.c.timestamp,
-    audit_log.c.tenant_id,
-    audit_log.c.sequence,
-    sqlite_where=audit_log.c.stream == "events",
-    postgresql_where=audit_log.c.stream == "events",
-)
 
 claims = Table(
     "claims",
@@ -263,13 +212,6 @@ Index(
     confirmations.c.device_id,
 )
 
-Index(
-    "confirmations_pending",
-    confirmations.c.next_at,
-    sqlite_where=not_(confirmations.c.is_settled),
-    postgresql_where=not_(confirmations.c.is_settled),
-)
-
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
 
 # Changes that a signed request made (contract 51). The same request gets the same response.
@@ -348,13 +290,6 @@ Index(
     verdicts.c.happened_at,
     verdicts.c.alert_id,
 )
-Index(
-    "verdicts_sampled",
-    verdicts.c.tenant_id,
-    verdicts.c.sampled_at,
-    sqlite_where=verdicts.c.sampled_at.is_not(None),
-    postgresql_where=verdicts.c.sampled_at.is_not(None),
-)
 
 incidents = Table(
     "incidents",
@@ -381,24 +316,6 @@ incidents = Table(
     Column("due_at", Float),
 )
 Index("incidents_updated", incidents.c.tenant_id, incidents.c.updated_at)
-Index(
-    "incidents_open",
-    incidents.c.updated_at,
-    sqlite_where=incidents.c.status != "closed",
-    postgresql_where=incidents.c.status != "closed",
-)
-Index(
-    "incidents_due",
-    incidents.c.due_at,
-    sqlite_where=incidents.c.due_at.is_not(None),
-    postgresql_where=incidents.c.due_at.is_not(None),
-)
-Index(
-    "incidents_closed",
-    incidents.c.closed_at,
-    sqlite_where=incidents.c.closed_at.is_not(None),
-    postgresql_where=incidents.c.closed_at.is_not(None),
-)
 
 # By these keys a new alert finds the incidents that it may join.
 incident_keys = Table(
@@ -488,11 +405,5 @@ notifications = Table(
     Column("sent_at", Float),
     Column("dead_at", Float),
     Column("last_error", Text),
-)
-Index(
-    "notifications_pending",
-    notifications.c.next_at,
-    sqlite_where=notifications.c.next_at.is_not(None),
-    postgresql_where=notifications.c.next_at.is_not(None),
 )
 Index("notifications_created", notifications.c.tenant_id, notifications.c.created_at)

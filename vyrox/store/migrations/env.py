@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from vyrox.store.tables import metadata
+from vyrox.store.indexes import SCHEMA
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=SCHEMA)
 with context.begin_transaction():
     context.run_migrations()

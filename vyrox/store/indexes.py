@@ -1,0 +1,109 @@
+"""The partial indexes, as they are after all migrations.
+
+They are apart from the tables because their conditions load SQLAlchemy's dialect of each database,
+which a command that only uses the tables does without.
+"""
+
+from typing import Final
+
+from sqlalchemy import Index, MetaData, not_
+
+from vyrox.store.tables import (
+    alerts,
+    audit_log,
+    confirmations,
+    incidents,
+    metadata,
+    notifications,
+    verdicts,
+)
+
+Index(
+    "alerts_unfinished",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.finished_at.is_(None),
+    postgresql_where=alerts.c.finished_at.is_(None),
+)
+Index(
+    "alerts_finished",
+    alerts.c.finished_at,
+    sqlite_where=alerts.c.finished_at.is_not(None),
+    postgresql_where=alerts.c.finished_at.is_not(None),
+)
+Index(
+    "audit_log_events",
+    audit_log.c.timestamp,
+    audit_log.c.tenant_id,
+    audit_log.c.sequence,
+    sqlite_where=audit_log.c.stream == "events",
+    postgresql_where=audit_log.c.stream == "events",
+)
+Index(
+    "confirmations_pending",
+    confirmations.c.next_at,
+    sqlite_where=not_(confirmations.c.is_settled),
+    postgresql_where=not_(confirmations.c.is_settled),
+)
+Index(
+    "alerts_hostname",
+    alerts.c.hostname,
+    alerts.c.received_at,
+    sqlite_where=alerts.c.hostname.is_not(None),
+    postgresql_where=alerts.c.hostname.is_not(None),
+)
+Index(
+    "alerts_username",
+    alerts.c.username,
+    alerts.c.received_at,
+    sqlite_where=alerts.c.username.is_not(None),
+    postgresql_where=alerts.c.username.is_not(None),
+)
+Index(
+    "alerts_severe",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.severity.in_(["critical", "high"]),
+    postgresql_where=alerts.c.severity.in_(["critical", "high"]),
+)
+Index(
+    "alerts_verdict",
+    alerts.c.verdict,
+    alerts.c.received_at,
+    sqlite_where=alerts.c.verdict.is_not(None),
+    postgresql_where=alerts.c.verdict.is_not(None),
+)
+Index(
+    "verdicts_sampled",
+    verdicts.c.tenant_id,
+    verdicts.c.sampled_at,
+    sqlite_where=verdicts.c.sampled_at.is_not(None),
+    postgresql_where=verdicts.c.sampled_at.is_not(None),
+)
+Index(
+    "incidents_open",
+    incidents.c.updated_at,
+    sqlite_where=incidents.c.status != "closed",
+    postgresql_where=incidents.c.status != "closed",
+)
+Index(
+    "incidents_due",
+    incidents.c.due_at,
+    sqlite_where=incidents.c.due_at.is_not(None),
+    postgresql_where=incidents.c.due_at.is_not(None),
+)
+Index(
+    "incidents_closed",
+    incidents.c.closed_at,
+    sqlite_where=incidents.c.closed_at.is_not(None),
+    postgresql_where=incidents.c.closed_at.is_not(None),
+)
+Index(
+    "notifications_pending",
+    notifications.c.next_at,
+    sqlite_where=notifications.c.next_at.is_not(None),
+    postgresql_where=notifications.c.next_at.is_not(None),
+)
+
+SCHEMA: Final[MetaData] = metadata
+"""All tables, with all indexes."""
