@@ -1,19 +1,22 @@
 """Reads the signals and mitigations that are data (`signals/*.toml`).
 
-A pattern may hold `<name>` for a piece of `places.toml`. All patterns of a signal are one regular
-expression over lower-case text. `needs` are texts of which one occurs in every match: they are
-tried first, because they cost little.
+A pattern may hold `<name>` for a piece of `places.toml`. Patterns match lower-case text. `unless`
+are signs of ordinary work: they count in the command that matched, not in the rest of the line.
+`known_hosts = false` does the same for addresses that are all of vendors' installer hosts.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
 import msgspec
 
-from vyrox.triage.signal import MAX_MATCH, Family, Find, Mitigation, Signal, Subject
+from vyrox.triage.literals import Pattern, Scanner
+from vyrox.triage.signal import MAX_MATCH, Family, Mitigation, Signal, Subject
+from vyrox.triage.views import Views
 
 _PIECE: Final = re.compile(r"<([a-z_]+)>")
 _NOT_FAMILIES: Final = frozenset({"places", "mitigations"})
@@ -23,8 +26,8 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: float
     patterns: list[str]
     technique: str | None = None
-    needs: list[str] = []
     unless: list[str] = []
+    known_hosts: bool = True
 
 
 class _Mitigation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,53 +55,113 @@ def _places() -> dict[str, str]:
 
 PLACES: Final = _places()
 
+_ADDRESS: Final = re.compile(
+    r"\b(?:https?|ftp|hxxps?)://([^\s\"'`|;,)(<>]{1,400})"
+    r"|\b(?:curl|wget|irm|iwr)(?:\.exe)? (?:-\S{1,20} ){0,4}((?:[a-z0-9-]{1,60}\.){1,5}[a-z]{2,12}"
+    r"(?![\w.:@])[^\s\"'`|;,)(<>]{0,400})"
+)
+_KNOWN: Final = re.compile(
+    rf"(?:[a-z0-9-]{{1,60}}\.){{0,4}}{PLACES['known_hosts']}(?::\d{{1,5}})?(?:[/?#\\].{{0,400}})?"
+)
+_END: Final = re.compile(r"[&|;]")
 
-def _finder(entry: _Entry) -> Find:
-    regex = re.compile(_expanded(entry.patterns, PLACES))
-    twin = re.compile(_expanded(entry.unless, PLACES)) if entry.unless else None
-    needs = tuple(entry.needs)
 
-    def find(subject: Subject) -> str | None:
-        for view in subject.views.texts:
-            text = view.text
-            if needs and not any(part in text for part in needs):
-                continue
-            match = regex.search(text)
-            if match is None or (twin is not None and twin.search(text)):
-                continue
-            return ("decoded: " if view.decoded else "") + match[0][:MAX_MATCH]
+def only_known_hosts(command: str) -> bool:
+    """Return whether every address in `command`, of one or more, is of a known installer host."""
+    found = [first or second for first, second in _ADDRESS.findall(command)]
+    return bool(found) and all(_KNOWN.fullmatch(address) for address in found)
+
+
+class _Finder:
+    """The patterns of one signal or mitigation, over all views of a command line."""
+
+    def __init__(self, entry: _Entry) -> None:
+        self.patterns = [Pattern(_expanded([each], PLACES)) for each in entry.patterns]
+        self._twin = Pattern(_expanded(entry.unless, PLACES)) if entry.unless else None
+        self._known_hosts = entry.known_hosts
+
+    def __call__(self, subject: Subject) -> str | None:
+        """Return the first text that matches without a sign of ordinary work in its command."""
+        for view, present in zip(subject.views.texts, subject.present, strict=True):
+            for pattern in self.patterns:
+                if not pattern.may_match(present):
+                    continue
+                match = pattern.search(view.text)
+                if match is not None and not self._is_ordinary(match):
+                    return ("decoded: " if view.decoded else "") + match[0][:MAX_MATCH]
         return None
 
-    return find
+    def _is_ordinary(self, match: re.Match[str]) -> bool:
+        if self._twin is None and self._known_hosts:
+            return False
+        command = _command_of(match)
+        if not self._known_hosts and only_known_hosts(command):
+            return True
+        return self._twin is not None and self._twin.search(command) is not None
 
 
-def _signals() -> tuple[Signal, ...]:
-    found = []
+def _command_of(match: re.Match[str]) -> str:
+    """Return the match with the rest of its command, up to the separators around it."""
+    before = max(match.string.rfind(each, 0, match.start()) for each in "&|;")
+    after = _END.search(match.string, match.end())
+    return match.string[before + 1 : after.start() if after else None].lstrip(" (\"'")
+
+
+def _signals() -> Iterator[Signal]:
     for file in sorted(files("vyrox.triage.signals").iterdir(), key=lambda each: each.name):
         family, _, ending = file.name.partition(".")
         if ending != "toml" or family in _NOT_FAMILIES:
             continue
-        entries = msgspec.convert(_read(family), dict[str, _Entry])
         kind = msgspec.convert(family, Family)
-        found += [
-            Signal(f"{family}.{name}", kind, entry.weight, _finder(entry), entry.technique)
-            for name, entry in entries.items()
-        ]
-    return tuple(found)
+        for name, entry in msgspec.convert(_read(family), dict[str, _Entry]).items():
+            yield Signal(
+                f"{family}.{name}", kind, entry.weight, _Finder(entry), entry.technique, True
+            )
 
 
-def _mitigations() -> tuple[Mitigation, ...]:
+def _mitigations() -> Iterator[Mitigation]:
     entries = msgspec.convert(_read("mitigations"), dict[str, _Mitigation])
-    return tuple(
-        Mitigation(
-            name,
-            frozenset(entry.families),
-            entry.factor,
-            _finder(_Entry(weight=0.0, patterns=entry.patterns)),
-        )
-        for name, entry in entries.items()
-    )
+    for name, entry in entries.items():
+        finder = _Finder(_Entry(weight=0.0, patterns=entry.patterns))
+        yield Mitigation(name, frozenset(entry.families), entry.factor, finder)
 
 
-SIGNALS: Final = _signals()
-MITIGATIONS: Final = _mitigations()
+SIGNALS: Final = tuple(_signals())
+MITIGATIONS: Final = tuple(_mitigations())
+
+
+class _Index:
+    """Which signals can match, by the texts that occur in a command line."""
+
+    def __init__(self) -> None:
+        texts: set[str] = set()
+        self._always: set[str] = set()
+        self._by_text: dict[str, set[str]] = {}
+        for rule in (*SIGNALS, *MITIGATIONS):
+            for pattern in rule.find.patterns if isinstance(rule.find, _Finder) else ():
+                texts.update(*pattern.clauses)
+                for text in pattern.clauses[0] if pattern.clauses else ():
+                    self._by_text.setdefault(text, set()).add(rule.name)
+                if not pattern.clauses:
+                    self._always.add(rule.name)
+        self.scanner = Scanner(texts)
+
+    def possible(self, subject: Subject) -> frozenset[str]:
+        """Return the names of the signals that may match."""
+        found = set(self._always)
+        for present in subject.present:
+            for text in present:
+                found |= self._by_text.get(text, frozenset())
+        return frozenset(found)
+
+
+@cache
+def index() -> _Index:
+    """Return the index; it reads every pattern, so it is built for the first verdict only."""
+    return _Index()
+
+
+def present(views: Views) -> tuple[frozenset[str], ...]:
+    """Return the texts of the patterns that occur in each view."""
+    scanner = index().scanner
+    return tuple(scanner.scan(view.text) for view in views.texts)

@@ -17,7 +17,14 @@ def _only_program_files(subject: Subject) -> str | None:
     return first[:MAX_MATCH] if is_installed else None
 
 
+def _known_hosts(subject: Subject) -> str | None:
+    texts = subject.views.texts
+    is_known = bool(texts) and all(catalogue.only_known_hosts(each.text) for each in texts)
+    return "each address is of a known installer host" if is_known else None
+
+
 MITIGATIONS: Final[tuple[Mitigation, ...]] = (
+    Mitigation("installer.known_host", frozenset({"download", "evasion"}), 0.3, _known_hosts),
     *catalogue.MITIGATIONS,
     Mitigation("place.program_files", _ORDINARY, 0.35, _only_program_files),
 )

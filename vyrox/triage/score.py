@@ -14,6 +14,7 @@ import msgspec
 from vyrox import log
 from vyrox.adapters.severity import severity_of
 from vyrox.models import NormalizedAlert
+from vyrox.triage import catalogue
 from vyrox.triage.mitigations import MITIGATIONS
 from vyrox.triage.rules import SIGNALS, VERSION
 from vyrox.triage.signal import Family, Mitigation, Signal, Subject
@@ -102,7 +103,9 @@ def judge(
         disabled: Names of signals that the tenant has switched off.
     """
     try:
-        subject = Subject(alert, views(alert.process_cmdline))
+        forms = views(alert.process_cmdline)
+        subject = Subject(alert, forms, catalogue.present(forms))
+        possible = catalogue.index().possible(subject)
     except Exception:  # noqa: BLE001  (logged; the alert must get a verdict)
         log.event("triage.failed", logging.ERROR, tenant=alert.tenant_id, alert_id=alert.id)
         return _with_error("the command line could not be read")
@@ -110,7 +113,7 @@ def judge(
     found: list[tuple[Signal, str]] = []
     errors: list[str] = []
     for signal in signals:
-        if signal.name in off:
+        if signal.name in off or (signal.is_indexed and signal.name not in possible):
             continue
         try:
             text = signal.find(subject)

@@ -33,10 +33,15 @@ MAX_MATCH: Final = 120
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """An alert and the forms of its command line."""
+    """An alert and the forms of its command line.
+
+    Attributes:
+        present: For each text of `views`, which texts of the patterns occur in it.
+    """
 
     alert: NormalizedAlert
     views: Views
+    present: tuple[frozenset[str], ...] = ()
 
 
 Find = Callable[[Subject], str | None]
@@ -50,6 +55,7 @@ class Signal(msgspec.Struct, frozen=True):
         name: `family.what`, unique.
         weight: The share of alerts with this signal that deserve a person's look, 0 to 1.
         technique: MITRE ATT&CK.
+        is_indexed: `find` is asked only if a text of its patterns occurs.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Signal(msgspec.Struct, frozen=True):
     weight: float
     find: Find
     technique: str | None = None
+    is_indexed: bool = False
 
 
 class Mitigation(msgspec.Struct, frozen=True):

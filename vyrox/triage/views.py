@@ -44,6 +44,8 @@ _PIECE: Final = re.compile(r"""["']([^"']{0,60})["']""")
 _EMPTY_QUOTES: Final = re.compile(r"""(?<=\w)(?:""|'')(?=\w)|(?<=\w)(?:""|'')(?=\s|$)""")
 _WORD_QUOTE: Final = re.compile(r"""(?<=[\w-])["'](?=\w)""")
 _QUOTED_WORD: Final = re.compile(r"""(["'])([^\s"']{1,200})\1(?=[\s,;|&)]|$)""")
+_CONTINUED: Final = re.compile(r"[\\^`]\r?\n")
+_LINES: Final = re.compile(r"\s{0,40}[\r\n][\r\n\s]{0,400}")
 _SPACES: Final = re.compile(r"[\s\x00-\x1f]+")
 _SUBSTRING: Final = re.compile(r"%[a-z_]{1,40}:~-?\d{1,3}(?:,-?\d{1,3})?%", re.I)
 _CHARACTERS: Final = re.compile(
@@ -148,23 +150,27 @@ def views(command_line: str | None) -> Views:
 
 def _plain(text: str, marks: set[str]) -> str:
     """Return `text` with its quoting tricks undone; the case is kept, Base64 needs it."""
+    if not text.isascii():
+        text = _ascii(text, marks)
+    if "%" in text and _SUBSTRING.search(text):
+        marks.add("substring")
+    text = _CONTINUED.sub("", text).replace('\\"', '"')
+    undone = text
+    for needed, pattern, replacement in _TRICKS:
+        if needed in undone.lower():
+            undone = pattern.sub(replacement, undone)
+    if len(undone) < len(text) - 2:
+        marks.add("broken_words")
+    undone = _QUOTED_WORD.sub(r"\2", undone)
+    return _SPACES.sub(" ", _LINES.sub(";", undone)).strip(" ;")
+
+
+def _ascii(text: str, marks: set[str]) -> str:
     text = unicodedata.normalize("NFKC", text)[:MAX_CHARACTERS]
     if _HIDDEN.search(text):
         marks.add("hidden_characters")
         text = _HIDDEN.sub("", text)
-    if _SUBSTRING.search(text):
-        marks.add("substring")
-    text = _DASHES.sub("-", text).replace('\\"', '"')
-    undone = _TICK.sub("", _CARET.sub("", text))
-    undone = _FORMAT.sub(_filled, undone)
-    undone = _CHARACTERS.sub(_from_characters, undone)
-    undone = _ESCAPES.sub(_from_escapes, undone)
-    undone = _JOIN.sub("", undone)
-    undone = _WORD_QUOTE.sub("", _EMPTY_QUOTES.sub("", undone))
-    if len(undone) < len(text) - 2:
-        marks.add("broken_words")
-    undone = _QUOTED_WORD.sub(r"\2", undone)
-    return _SPACES.sub(" ", undone).strip()
+    return _DASHES.sub("-", text)
 
 
 def _filled(match: re.Match[str]) -> str:
@@ -180,6 +186,21 @@ def _from_characters(match: re.Match[str]) -> str:
 
 def _from_escapes(match: re.Match[str]) -> str:
     return bytes.fromhex(match[0].replace("\\x", "").replace("\\X", "")).decode("latin-1")
+
+
+_TRICKS: Final = (
+    ("^", _CARET, ""),
+    ("`", _TICK, ""),
+    ("-f", _FORMAT, _filled),
+    ("[char]", _CHARACTERS, _from_characters),
+    ("\\x", _ESCAPES, _from_escapes),
+    ("+", _JOIN, ""),
+    ('""', _EMPTY_QUOTES, ""),
+    ("''", _EMPTY_QUOTES, ""),
+    ('"', _WORD_QUOTE, ""),
+    ("'", _WORD_QUOTE, ""),
+)
+"""The text that a trick needs, how it looks, and what it stands for."""
 
 
 def _decode(text: str) -> Iterator[str]:
