@@ -72,7 +72,7 @@ def only_known_hosts(command: str) -> bool:
     return bool(found) and all(_KNOWN.fullmatch(address) for address in found)
 
 
-class _Finder:
+class Finder:
     """The patterns of one signal or mitigation, over all views of a command line."""
 
     def __init__(self, entry: _Entry) -> None:
@@ -115,14 +115,14 @@ def _signals() -> Iterator[Signal]:
         kind = msgspec.convert(family, Family)
         for name, entry in msgspec.convert(_read(family), dict[str, _Entry]).items():
             yield Signal(
-                f"{family}.{name}", kind, entry.weight, _Finder(entry), entry.technique, True
+                f"{family}.{name}", kind, entry.weight, Finder(entry), entry.technique, True
             )
 
 
 def _mitigations() -> Iterator[Mitigation]:
     entries = msgspec.convert(_read("mitigations"), dict[str, _Mitigation])
     for name, entry in entries.items():
-        finder = _Finder(_Entry(weight=0.0, patterns=entry.patterns))
+        finder = Finder(_Entry(weight=0.0, patterns=entry.patterns))
         yield Mitigation(name, frozenset(entry.families), entry.factor, finder)
 
 
@@ -137,13 +137,15 @@ class _Index:
         texts: set[str] = set()
         self._always: set[str] = set()
         self._by_text: dict[str, set[str]] = {}
-        for rule in (*SIGNALS, *MITIGATIONS):
-            for pattern in rule.find.patterns if isinstance(rule.find, _Finder) else ():
+        rules: tuple[Signal | Mitigation, ...] = (*SIGNALS, *MITIGATIONS)
+        for rule in rules:
+            for pattern in rule.find.patterns if isinstance(rule.find, Finder) else ():
                 texts.update(*pattern.clauses)
                 for text in pattern.clauses[0] if pattern.clauses else ():
                     self._by_text.setdefault(text, set()).add(rule.name)
                 if not pattern.clauses:
                     self._always.add(rule.name)
+        self.texts: Final = frozenset(texts)
         self.scanner = Scanner(texts)
 
     def possible(self, subject: Subject) -> frozenset[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vyrox.triage.catalogue import PLACES
-from vyrox.triage.signal import Signal, Subject
+from vyrox.triage.signal import MAX_MATCH, Signal, Subject
 
 _SYSTEM_NAMES: Final = frozenset(
     {
@@ -51,25 +51,49 @@ _ORDINARY_PLACE: Final = re.compile(
     r"miniconda|scoop|ssh|amazon|nvidia|dell|lenovo|hp|citrix)|\\downloads\\[^\\]{0,60}"
     r"(?:setup|install)|/tmp/(?:ansible|pip-|npm-|go-build|vagrant|hsperf)|_work\\_temp",
 )
+_INSTALLED_BY_USER: Final = re.compile(
+    r"\\appdata\\local\\(?!temp\\)[^\\]{1,60}\\[^\\]{1,60}\\|\\source\\repos\\"
+)
 _RANDOM: Final = re.compile(
     r"^(?=[a-z0-9]*\d)(?=[a-z0-9]*[a-z])[a-z0-9]{8,32}$|^[a-z]\d?$|^[0-9a-f]{6,32}$"
 )
 
 
 def _runs_from_writable(subject: Subject) -> str | None:
-    for program in subject.views.programs:
-        if _WRITABLE.search(program.path) and not _ORDINARY_PLACE.search(program.path):
-            return program.path[:120]
-    name = (subject.alert.process_name or "").lower()
-    if _WRITABLE.search(name) and not _ORDINARY_PLACE.search(name):
-        return name[:120]
+    named = (subject.alert.process_name or "").lower()
+    for path in (*(program.path for program in subject.views.programs), named):
+        if _is_foreign(path) and not _INSTALLED_BY_USER.search(path):
+            return path[:MAX_MATCH]
     return None
+
+
+def _runs_from_profile(subject: Subject) -> str | None:
+    """A program that a user installed for themselves, two folders deep or more."""
+    for program in subject.views.programs:
+        if _is_foreign(program.path) and _INSTALLED_BY_USER.search(program.path):
+            return program.path[:MAX_MATCH]
+    return None
+
+
+def _is_foreign(path: str) -> bool:
+    return bool(_WRITABLE.search(path)) and not _ORDINARY_PLACE.search(path)
+
+
+def _service_name(subject: Subject) -> str | None:
+    """A system process that Windows starts itself, with arguments that Windows never gives it."""
+    programs = subject.views.programs
+    if not programs or programs[0].name not in {"svchost", "lsass", "services", "csrss"}:
+        return None
+    text = subject.views.texts[0].text
+    arguments = text.partition(" ")[2]
+    usual = " -k " in f" {arguments} " or "objectdirectory=" in arguments
+    return text[:MAX_MATCH] if arguments and not usual else None
 
 
 def _masquerade(subject: Subject) -> str | None:
     for program in subject.views.programs:
         if program.name in _SYSTEM_NAMES and _WRITABLE.search(program.path):
-            return program.path[:120]
+            return program.path[:MAX_MATCH]
     return None
 
 
@@ -88,7 +112,7 @@ def _renamed(subject: Subject) -> str | None:
 def _random_name(subject: Subject) -> str | None:
     for program in subject.views.programs[:4]:
         if _RANDOM.match(program.name) and _WRITABLE.search(program.path):
-            return program.path[:120]
+            return program.path[:MAX_MATCH]
     return None
 
 
@@ -109,6 +133,8 @@ _MARKS: Final = {
 
 SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("evasion.runs_from_writable", "evasion", 0.55, _runs_from_writable, "T1204.002"),
+    Signal("evasion.runs_from_profile", "evasion", 0.2, _runs_from_profile, "T1204.002"),
+    Signal("evasion.service_name", "evasion", 0.6, _service_name, "T1036.005"),
     Signal("evasion.masquerade", "evasion", 0.85, _masquerade, "T1036.005"),
     Signal("evasion.renamed", "evasion", 0.45, _renamed, "T1036.003"),
     Signal("evasion.random_name", "evasion", 0.6, _random_name, "T1036"),

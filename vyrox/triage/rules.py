@@ -1,18 +1,28 @@
 """All signals, and the version that is written beside each verdict."""
 
 from hashlib import sha256
+from importlib.resources import files
 from typing import Final
 
 from vyrox.triage import catalogue, facts, vendor
-from vyrox.triage.mitigations import MITIGATIONS
 from vyrox.triage.signal import Signal
 
 SIGNALS: Final[tuple[Signal, ...]] = (*catalogue.SIGNALS, *facts.SIGNALS, *vendor.SIGNALS)
 
-VERSION: Final = sha256(
-    "\n".join(
-        [f"{signal.name} {signal.weight}" for signal in SIGNALS]
-        + [f"{each.name} {each.factor}" for each in MITIGATIONS]
-    ).encode()
-).hexdigest()[:12]
-"""Changes with every name, weight and factor, so that an old score can be explained."""
+_SOURCES: Final = ("facts", "mitigations", "score", "vendor", "views")
+"""The modules that decide a score, beside the patterns."""
+
+
+def _version() -> str:
+    package = files("vyrox.triage")
+    read = [package / f"{name}.py" for name in _SOURCES]
+    read += sorted((package / "signals").iterdir(), key=lambda file: file.name)
+    digest = sha256()
+    for file in read:
+        if file.name.endswith((".toml", ".py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+VERSION: Final = _version()
+"""Changes with every weight, pattern and function, so that an old score can be explained."""
