@@ -200,7 +200,7 @@ _TRICKS: Final = (
     ('"', _WORD_QUOTE, ""),
     ("'", _WORD_QUOTE, ""),
 )
-"""The text that a trick needs, how it looks, and what it stands for."""
+"""For each trick: a text that it needs, its form, and the plain text for it."""
 
 
 def _decode(text: str) -> Iterator[str]:
