@@ -137,7 +137,7 @@ def test_only_who_opens_something_sees_the_settings() -> None:
 def test_libraries_are_used_in_their_folders() -> None:
     assert importers("starlette") <= {"app", "http", "lifespan", "routes", "serve", "trial"}
     assert importers("uvicorn") <= {"http", "serve", "trial"}
-    assert importers("redis") <= {"alerts", "lifespan", "settings", "store"}
+    assert importers("redis") <= {"alerts", "lifespan", "setting_values", "store"}
     assert importers("httpx") <= {"cli", "edr", "trial"}
     assert "cli" not in importers("sqlalchemy")
 

@@ -3,7 +3,7 @@
 import click
 
 from vyrox.errors import OperatorError
-from vyrox.settings import check_ends
+from vyrox.setting_values import check_ends
 
 
 def read_secret(max_bytes: int) -> bytes:

@@ -1,0 +1,192 @@
+"""What the value of a setting may be, and how it is read.
+
+Each function returns the value, or raises ValueError with what the setting takes. The text does not
+repeat the value, which may be a secret.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from vyrox.models import BEARER_VENDORS, Vendor
+
+MIN_SECRET_BYTES: Final = 32
+"""Shorter keys are guessable or weaken HMAC-SHA256 (RFC 2104: at least the digest's length)."""
+
+MAX_SECRET_BYTES: Final = 1024
+"""Of a webhook's secret: as a bearer token it has to fit into a header."""
+
+_BEARER_TOKEN = re.compile(rb"[\x21-\x7e]+")
+"""What a vendor can put behind `Authorization: Bearer`."""
+
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
+"""Fernet itself would take two keys with a space between them for the first one alone."""
+
+_SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+"""Source: libpq, `sslmode`."""
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def check_webhook_secret(vendor: Vendor, secret: bytes, hmac_secret: str | None) -> None:
+    """Return if `secret` can be the secret of a webhook of `vendor`.
+
+    Raises:
+        ValueError: It cannot; the text says what it must be and holds nothing of it.
+    """
+    if hmac_secret is not None and secret == hmac_secret.encode():
+        # Senders of alerts know it, and some send it as it is: they could contain any host.
+        raise ValueError("must not be VYROX_HMAC_SECRET, which signs containment")
+    if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
+        raise ValueError(f"must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
+    if vendor in BEARER_VENDORS and _BEARER_TOKEN.fullmatch(secret) is None:
+        raise ValueError("must be printable ASCII without spaces: it is a bearer token")
+
+
+def check_ends(secret: str) -> None:
+    """Return if no white space is at an end of `secret`.
+
+    It is there by mistake, as a line end out of a file, and the other side signs without it.
+
+    Raises:
+        ValueError: White space is there.
+    """
+    if secret != secret.strip():
+        raise ValueError("must not begin or end with white space")
+
+
+def webhook_secret(vendor: Vendor, hmac_secret: str | None, text: str) -> bytes:
+    """Return the default secret of a vendor. Raises as `check_webhook_secret`."""
+    secret = _utf8(text)
+    check_ends(text)
+    check_webhook_secret(vendor, secret, hmac_secret)
+    return secret
+
+
+def secret(text: str) -> str:
+    """Return a secret that signs; it has at least MIN_SECRET_BYTES."""
+    secret = _utf8(text)
+    check_ends(text)
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes")
+    return text
+
+
+def _utf8(text: str) -> bytes:
+    # Python decodes bytes of the environment that are not UTF-8 as lone surrogates.
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        # int() alone would take "1_000", " 12\n" and other scripts' digits.
+        if text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high:
+            return int(text)
+        raise ValueError(f"must be a whole number from {low} to {high}")
+
+    return parse
+
+
+def boolean(text: str) -> bool:
+    """Return whether `text` is one of the words for yes."""
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError("must be one of true, 1, yes, on, false, 0, no, off")
+
+
+def directory(text: str) -> Path:
+    """Return the path. The directory need not exist."""
+    if not text:
+        raise ValueError("must name a directory")
+    return Path(text)
+
+
+def host(text: str) -> str:
+    """Return an address or a host name. It is resolved when a listener opens."""
+    if not text:
+        raise ValueError("must be an address or a host name")
+    return text
+
+
+def redis_url(text: str) -> str:
+    """Return the URL, which redis-py takes and which sets none of the client's options."""
+    # Imported only if the variable is set: most commands do without.
+    import redis.asyncio
+    import redis.exceptions
+
+    # Not refused in the library's words, which can repeat the URL and with it the password.
+    refused = ValueError("must be a redis://, rediss:// or unix:// URL that redis-py takes")
+    if not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        # Makes a connection without opening it, which is when redis-py checks the parameters.
+        pool = redis.asyncio.ConnectionPool.from_url(text)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, redis.exceptions.RedisError):
+        raise refused from None
+    # Others go before what `redis_client.connect` asks for, and can undo it: its time limits, the
+    # form of the replies.
+    names = parse_qs(urlsplit(text).query).keys()
+    if not all(name == "db" or name.startswith("ssl_") for name in names):
+        raise ValueError("takes no parameters but db and those that begin with ssl_")
+    return text
+
+
+def database_url(text: str) -> str:
+    """Return the URL of a PostgreSQL as SQLAlchemy takes it, for asyncpg."""
+    import sqlalchemy as sa  # as above
+
+    refused = ValueError("must be a postgres:// or postgresql:// URL with a host")
+    try:
+        url = sa.make_url(text)
+    except (ValueError, sa.exc.ArgumentError):
+        raise refused from None
+    hosted = (url.host or "host" in url.query) and (url.port or 0) <= 65535
+    if url.drivername not in {"postgres", "postgresql"} or not hosted:
+        raise refused
+    query = dict(url.query)
+    if not query.keys() <= {"host", "sslmode"}:
+        raise ValueError("takes no parameters but host and sslmode")
+    if "sslmode" in query:
+        # libpq's `sslmode` is `ssl` to asyncpg; platforms hand out libpq's spelling.
+        query["ssl"] = query.pop("sslmode")
+        if query["ssl"] not in _SSL_MODES:
+            raise ValueError(f"takes as sslmode one of {', '.join(sorted(_SSL_MODES))}")
+    url = url.set(drivername="postgresql+asyncpg", query=query)
+    return url.render_as_string(hide_password=False)
+
+
+def encryption_keys(text: str) -> tuple[str, ...]:
+    """Return the Fernet keys, of which the first encrypts."""
+    keys = tuple(key.strip() for key in text.split(","))
+    if not all(_FERNET_KEY.fullmatch(key) for key in keys):
+        raise ValueError(
+            "must be one or more Fernet keys (32 bytes, URL-safe base64), comma-separated; "
+            "make one with: vyrox generate-key"
+        )
+    return keys
+
+
+def public_url(text: str) -> str:
+    """Return an HTTP URL without a slash at its end."""
+    # A password in it would be printed and logged.
+    refused = ValueError("must be an http:// or https:// URL with a host, and without a query")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises ValueError if the port is invalid
+    except ValueError:
+        raise refused from None
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a password")
+    unwanted = parts.query or parts.fragment
+    if parts.scheme not in {"http", "https"} or not parts.hostname or unwanted:
+        raise refused
+    return text.rstrip("/")
