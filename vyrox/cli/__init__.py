@@ -81,7 +81,9 @@ _TENANT: Final = LazyGroup(
     {
         "add": Lazy("tenant:add", "Onboard TENANT for a vendor, and print its secret once."),
         "edr": _EDR,
-        "field-map": Lazy("tenant:field_map", "Replace TENANT's field map with the one in FILE."),
+        "field-map": Lazy(
+            "field_map:field_map", "Replace TENANT's field map with the one in FILE."
+        ),
         "freeze": Lazy(
             "guard_rails:freeze", "Refuse every action on TENANT's hosts until unfreeze."
         ),

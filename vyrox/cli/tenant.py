@@ -11,16 +11,16 @@ import click
 import msgspec
 from cryptography.fernet import MultiFernet
 
-from vyrox.adapters.generic import check_field_map
+from vyrox.cli.field_map import read_field_map
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
-from vyrox.cli.stores import Opened, opened_database, write
+from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import Remains, remove_tenant
 from vyrox.errors import OperatorError
-from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
+from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.setting_values import MAX_SECRET_BYTES, MIN_SECRET_BYTES, check_webhook_secret
 from vyrox.settings import Settings
 from vyrox.store.encryption import bind_secret, encrypt_secret
@@ -44,7 +44,6 @@ class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_secret_expires_at: float | None = None
 
 
-_NEEDED_FIELDS: Final = frozenset({"raw_id", "hostname", "vendor_severity"})
 _vendors = click.Choice(get_args(Vendor))
 _only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed if the tenant is onboarded for several."
@@ -79,7 +78,7 @@ def add(
     if field_map_file is not None and vendor != "generic":
         raise click.UsageError("--field-map is only for --vendor generic.")
     secret = _read_webhook_secret(vendor) if secret_stdin else None
-    field_map = None if field_map_file is None else _read_field_map(field_map_file)
+    field_map = None if field_map_file is None else read_field_map(field_map_file)
 
     async def run() -> tuple[_Webhook, bool]:
         async with opened_database(create=True) as opened:
@@ -224,17 +223,6 @@ def _print_remains(tenant_id: str, remains: Remains) -> None:
         click.echo(f"payloads in quarantine: {remains.quarantined}")
 
 
-@click.command("field-map")
-@tenant_argument
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-def field_map(tenant_id: str, file: Path) -> None:
-    """Replace TENANT's field map with the one in FILE. See `vyrox queue quarantine replay`."""
-    fields = _read_field_map(file)
-
-    write(records.set_field_map, tenant_id, "generic", fields, wall_clock())
-    click.echo(f"{tenant_id} has a new field map")
-
-
 def _make_secret() -> bytes:
     return secrets.token_hex(32).encode()
 
@@ -246,19 +234,6 @@ def _read_webhook_secret(vendor: Vendor) -> bytes:
     except ValueError as exc:
         raise OperatorError(f"the secret {exc}") from exc
     return secret
-
-
-def _read_field_map(file: Path) -> FieldMap:
-    try:
-        fields = msgspec.json.decode(file.read_bytes())
-        if isinstance(fields, dict) and (missing := sorted(_NEEDED_FIELDS - fields.keys())):
-            raise OperatorError(
-                f'{printable(str(file))} has no "{missing[0]}": raw_id, hostname and '
-                "vendor_severity are needed"
-            )
-        return check_field_map(fields)
-    except (ValueError, RecursionError, OSError) as exc:
-        raise OperatorError(f"{file} is not a readable JSON file: {exc}") from exc
 
 
 async def _only_vendor(opened: Opened, tenant_id: str) -> Vendor:
