@@ -194,7 +194,10 @@ async def test_claim_of_what_the_vendor_cannot_do_writes_nothing_contract_25(
 ) -> None:
     async with running_writer(database) as writer:
         await give_credentials(database, [TENANT], "defender")
-        assert await claim(writer, attempt(KILL)) == (NotSupported(), "")
+        assert await claim(writer, attempt(KILL)) == (
+            NotSupported("defender has no process kill"),
+            "",
+        )
         assert await database.read(owners) == {}
         await take_credentials(database, TENANT)
         mine = await claimed(writer, KILL)
@@ -507,7 +510,7 @@ class ClaimsMachine(RuleBasedStateMachine):
 
     def expected(self, request: ContainmentRequest, supported: bool) -> ClaimResult:
         known = self.known.get(request.request_id)
-        free = Claimed() if supported else NotSupported()
+        free = Claimed() if supported else NotSupported("defender has no process kill")
         if known is None or known.expires_at <= self.now:
             return free
         first = known.attempt.request

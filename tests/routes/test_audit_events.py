@@ -263,7 +263,11 @@ async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -
             (409, kill, "request in flight"),
             (422, {**done, "host": "another"}, "request_id reused"),
             (410, wanted(approved_at=int(wall_clock()) - 60), "outside the replay window"),
-            (501, wanted(action_type="PROCESS_KILL", alert_id="alt_none"), "action not supported"),
+            (
+                501,
+                wanted(action_type="PROCESS_KILL", alert_id="alt_none"),
+                "a kill at crowdstrike needs a known alert",
+            ),
             (429, wanted(), "too many requests"),
             (400, wanted(host=""), "invalid request"),
         ]

@@ -711,7 +711,8 @@ async def test_execute_puts_no_other_action_in_the_place_of_a_kill_contract_25(
         check(await running.execute(fields), 501, refusal("action not supported"))
         assert not await running.has_acted()
         [refused] = await running.events(kind="execute.refused")
-        assert (refused["status"], refused["reason"]) == (501, "action not supported")
+        assert refused["status"] == 501
+        assert " kill" in str(refused["reason"])  # why, which the response does not show
     assert vendor.asked == []
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from vyrox.containment import contained
 from vyrox.containment.attempt import Known
 from vyrox.containment.responder import Responder
-from vyrox.edr.actions import is_supported, records_containment
+from vyrox.edr.actions import records_containment, why_unsupported
 from vyrox.models import ContainmentRequest, Device, LiftType, NormalizedAlert
 from vyrox.tenants.device_names import Named, find_named
 from vyrox.tenants.device_rules import is_of_alert
@@ -60,6 +60,8 @@ class Refused(msgspec.Struct, frozen=True):
 class NotSupported(msgspec.Struct, frozen=True):
     """Nothing is claimed: the vendor cannot do the action."""
 
+    reason: str
+
 
 Admission = Claimed | NeedsDevice | Refused | NotSupported
 
@@ -79,8 +81,8 @@ def admit(
         device: The device that the vendor named, if it was asked (see NeedsDevice).
     """
     tenant_id, vendor, alert = request.tenant_id, responder.vendor, responder.alert
-    if vendor is not None and not is_supported(vendor, request.action_type, alert):
-        return NotSupported()
+    if vendor is not None and (reason := why_unsupported(vendor, request.action_type, alert)):
+        return NotSupported(reason)
     known = find_known(rails, request, responder) if dry_run else None
     if request.action_type in _LIFTS:
         rule = _broken_by_lift(connection, rails, request, responder, device, dry_run=dry_run)

@@ -212,8 +212,8 @@ def _answer_unclaimed(request: ContainmentRequest, result: claims.ClaimResult) -
             return Executed("replayed", dry_run)
         case claims.Reused():
             raise RequestReusedError("another tenant, alert, action or host")
-        case admission.NotSupported():
-            raise ActionNotSupportedError("the vendor cannot do the action")
+        case admission.NotSupported(reason=reason):
+            raise ActionNotSupportedError(reason)
         case admission.Refused(rule=rule, named=named):
             if named is not None:
                 device_names.warn(request.tenant_id, rule, named)

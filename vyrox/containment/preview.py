@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from vyrox.containment.admission import NotSupported, Refused, admit, find_known
 from vyrox.containment.attempt import Known
 from vyrox.containment.responder import EdrClients, Responder, find_responders
-from vyrox.edr.actions import why_unsupported
 from vyrox.edr.client import Deadline, VendorClient
 from vyrox.errors import OperatorError
 from vyrox.models import ContainmentRequest, Device, EdrVendor
@@ -100,11 +99,8 @@ def _decide(
     known = find_known(rails, request, responder)
     admitted = admit(connection, rails, request, responder, device, dry_run=False)
     match admitted:
-        case NotSupported():
-            why = responder.vendor and why_unsupported(
-                responder.vendor, request.action_type, responder.alert
-            )
-            return why or "not supported", known
+        case NotSupported(reason=reason):
+            return reason, known
         case Refused(rule=rule):
             return rule, known
         case _:

@@ -30,13 +30,6 @@ _KILL_NEEDS: Final[dict[EdrVendor, tuple[re.Pattern[str], str]]] = {
 """What an alert's `raw_id` must be for a kill. Defender has no kill."""
 
 
-def is_supported(
-    vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
-) -> bool:
-    """Return whether `vendor` can perform `action`, given `alert`."""
-    return why_unsupported(vendor, action, alert) is None
-
-
 def why_unsupported(
     vendor: EdrVendor, action: ActionType | LiftType, alert: NormalizedAlert | None
 ) -> str | None:

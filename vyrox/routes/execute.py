@@ -10,6 +10,7 @@ from starlette.responses import Response
 from vyrox import log
 from vyrox.chain.entry import SERVICE
 from vyrox.errors import (
+    ActionNotSupportedError,
     InFlightError,
     InvalidRequestError,
     RefusedByPolicyError,
@@ -105,6 +106,9 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         # The transaction that recorded the result has written the event, except for this error.
         if isinstance(exc, VendorLookUpError):
             _note_refusal(proxy, request, action, exc, str(exc))
+        raise
+    except ActionNotSupportedError as exc:
+        _note_refusal(proxy, request, action, exc, str(exc))
         raise
     except VyroxError as exc:
         _note_refusal(proxy, request, action, exc)
