@@ -92,7 +92,7 @@ def test_check_base_url_allows(vendor: Vendor, url: str, expected: str) -> None:
     ],
 )
 def test_check_base_url_refuses(vendor: Vendor, url: str, root: str | None) -> None:
-    with pytest.raises(ValueError, match="not an address"):
+    with pytest.raises(ValueError, match="is not one of the addresses"):
         check_base_url(vendor, url, root)
 
 

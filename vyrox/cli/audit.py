@@ -168,16 +168,14 @@ def _word(value: Scalar) -> str:
     callback=_check_chain,
     help="Verify both chains of TENANT in the database; '' is the service.",
 )
-@click.option(
-    "--links-only", is_flag=True, help="Exit with 0 if the links hold, without a checkpoint."
-)
+@click.option("--links-only", is_flag=True, help="Exit with 0 instead of 3 if the links hold.")
 @json_option
 def verify(path: str | None, tenant_id: str | None, links_only: bool, as_json: bool) -> None:
     """Verify an export, a directory of daily files, or with --live the database.
 
-    Exits with 0 if the links hold, with --links-only. 1: an entry was tampered with, and is named.
-    2: wrong usage, or nothing to check. 3: the links hold, but no checkpoint was given, so a
-    missing end or a rewritten chain would look the same.
+    Exits with 3 if the links hold: without a checkpoint, a missing end or a rewritten chain would
+    look the same. With --links-only, exits with 0 then. Exits with 1 if an entry was tampered with,
+    and with 2 for wrong usage or if there is nothing to check.
     """
     if path is not None and tenant_id is None:
         flags = ["--links-only"] * links_only + ["--json"] * as_json
@@ -221,6 +219,7 @@ def _print_verified(
         document = {"status": held, "result": "links hold", **asdict(result)}
         lines = [
             f"LINKS HOLD: {result.entries} entries ({chain}), last hash {result.last_hash}",
-            "NOT SHOWN, for want of a checkpoint: a cut tail or a rewrite would look the same",
+            "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
+            "chain was not replaced as a whole",
         ]
     click.echo(json.dumps(document) if as_json else "\n".join(lines))

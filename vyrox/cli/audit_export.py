@@ -47,7 +47,7 @@ _dated_decoder: Final = msgspec.json.Decoder(_Dated)
     "directory",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Directory to write to; it is created. If it has an earlier export of TENANT, that grows.",
+    help="Directory to write to; created if missing. An earlier export of TENANT is continued.",
 )
 @click.option(
     "--url",

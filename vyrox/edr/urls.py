@@ -64,7 +64,7 @@ def check_base_url(vendor: Vendor, url: str, test_root: str | None) -> str:
     if vendor == "sentinelone" and _SENTINELONE.fullmatch(spelled):
         return spelled
     addresses = ", ".join(_KNOWN.get(vendor, ("https://NAME.sentinelone.net",)))
-    raise ValueError(f"not an address of {vendor}, which are: {addresses}")
+    raise ValueError(f"is not one of the addresses of {vendor}: {addresses}")
 
 
 def login_url(base_url: str, test_root: str | None) -> str:

@@ -79,7 +79,7 @@ def make_client(
             test_root,
         )
     except ValueError as exc:
-        raise VendorError(f"credentials unusable: {exc}") from exc
+        raise VendorError(f"credentials unusable: the base URL {exc}") from exc
     secret = _printable("secret", credentials.secret)
     if credentials.vendor == "sentinelone":
         sender = RetryingSender(http, backoff, sleep)
