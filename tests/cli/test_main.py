@@ -134,6 +134,7 @@ NO_QUEUE: Final = {"cryptography", "redis"}
     [
         pytest.param("tenant list", NO_QUEUE, 400, id="tenant_list"),
         pytest.param("tenant freeze acme", NO_QUEUE, 400, id="tenant_freeze"),
+        pytest.param("tenant edr list", NO_QUEUE, 400, id="edr_list"),
         pytest.param("queue quarantine list acme", NO_QUEUE, 400, id="quarantine_list"),
         pytest.param("queue peek acme", set(), 475, id="queue_peek"),
     ],

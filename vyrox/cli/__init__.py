@@ -70,7 +70,7 @@ _EDR: Final = LazyGroup(
     "The credentials with which Vyrox acts at a tenant's vendor.",
     {
         "check": Lazy("edr:check", "Call the vendor, change nothing, and list the permissions."),
-        "list": Lazy("edr:list_", "List which tenant has credentials for which vendor."),
+        "list": Lazy("edr_list:list_", "List which tenant has credentials for which vendor."),
         "remove": Lazy("edr:remove", "Delete TENANT's credentials for a vendor."),
         "set": Lazy("edr:set_", "Store credentials in place of earlier ones."),
     },

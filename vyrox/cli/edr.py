@@ -4,12 +4,11 @@ import asyncio
 from typing import Final
 
 import click
-import msgspec
 
 from vyrox.cli.options import new_option, tenant_argument
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.cli.secret_input import read_secret
-from vyrox.cli.stores import opened_database, read, write
+from vyrox.cli.stores import opened_database, write
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import remove_edr_credentials
@@ -108,27 +107,6 @@ def _read_vendor_secret() -> bytes:
     if not secret.isascii() or not secret.decode("ascii").isprintable() or b" " in secret:
         raise OperatorError("the secret must be printable ASCII without spaces")
     return secret
-
-
-@click.command("list")
-@json_option
-def list_(as_json: bool) -> None:
-    """List which tenant has credentials for which vendor."""
-    rows = read(edr_credentials.list_credentials)
-    if as_json:
-        print_json([_without_secret(row) for row in rows])
-        return
-    print_table(
-        ("TENANT", "VENDOR", "BASE URL", "CLIENT ID"),
-        ((row.tenant_id, row.vendor, row.base_url, row.client_id) for row in rows),
-    )
-
-
-def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
-    hidden = {"secret", "version"}
-    return {
-        name: value for name, value in msgspec.structs.asdict(row).items() if name not in hidden
-    }
 
 
 @click.command()
