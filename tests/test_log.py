@@ -72,6 +72,15 @@ def test_event_at_error_has_the_traceback(capfd: pytest.CaptureFixture[str]) -> 
     assert "traceback" not in second
 
 
+def test_event_at_error_in_a_consumer_prints_no_empty_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A consumer that imports Vyrox has its own logging, and may have none."""
+    log.event("alert.dead_lettered", logging.ERROR)
+    assert "alert.dead_lettered" in caplog.text
+    assert "NoneType" not in caplog.text
+
+
 def test_configured_takes_what_libraries_log(capfd: pytest.CaptureFixture[str]) -> None:
     with log.configured():
         logging.getLogger("asyncio").error("slow\ncallback")

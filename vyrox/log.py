@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -73,7 +74,9 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     counts[name] += 1
     if level >= logging.WARNING:
         if _may_write(name):
-            logger.log(level, name, extra={"fields": fields}, exc_info=level >= logging.ERROR)
+            # Without an exception, True would print "NoneType: None" in a consumer's own log.
+            traceback = level >= logging.ERROR and sys.exc_info()[0] is not None
+            logger.log(level, name, extra={"fields": fields}, exc_info=traceback)
     elif _lines is not None and logger.isEnabledFor(level):
         # Not through `logging`: its record costs more time than the rest of the line.
         _lines.put(_encode(time.time(), level, name, fields))  # noqa: TID251  (as `logging` does)

@@ -1,6 +1,7 @@
 """`vyrox`: help, settings, exit codes, and what a user's shell sees of them."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,18 @@ def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ..
     if isinstance(command, click.Group):
         for name, below in subcommands(command):
             yield from commands(below, *path, name)
+
+
+HINT = re.compile(r": vyrox ([a-z-]+(?: [a-z-]+)*)")
+
+
+def test_hints_of_errors_name_commands_that_exist() -> None:
+    names = {" ".join(path) for path, command in commands(cli) if not hasattr(command, "table")}
+    modules = [path.read_text() for path in (ROOT / "vyrox").rglob("*.py")]
+    hints = {hint for text in modules for hint in HINT.findall(text)}
+
+    assert len(hints) > 10
+    assert [hint for hint in hints if not any(f"{hint} ".startswith(f"{n} ") for n in names)] == []
 
 
 COMMANDS = [pytest.param(path, id=" ".join(("vyrox", *path))) for path, _ in commands(cli)]

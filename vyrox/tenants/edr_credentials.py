@@ -65,7 +65,9 @@ def remove_credentials(
     """
     deleted = connection.execute(edr_credentials.delete().where(_is(tenant_id, vendor)))
     if deleted.rowcount == 0:
-        raise OperatorError(f"{tenant_id} has no credentials for {vendor}; see: vyrox edr list")
+        raise OperatorError(
+            f"{tenant_id} has no credentials for {vendor}; see: vyrox tenant edr list"
+        )
     _append_tenant_changed(connection, tenant_id, vendor, "vendor credentials removed", now)
 
 
