@@ -28,6 +28,7 @@
     |  |  `- QueueForbiddenError          the Redis user may not run a command
     |  |- QueueFullError                 the tenant has QUEUE_MAX_ALERTS or QUEUE_MAX_BYTES queued
     |  `- OverloadedError                too many callers are waiting already
+    |- NotDeliveredError                 a notification did not reach its target; it is retried
     |- SettingsError                     a setting is missing or invalid; the start fails
     `- OperatorError                     a command failed; its text goes to standard error
        `- MissingDatabaseError           there is no database, and the command creates none
@@ -234,6 +235,10 @@ class QueueFullError(UnavailableError):
 
 class OverloadedError(UnavailableError):
     """Too many callers are waiting for a write; nothing was written for this caller."""
+
+
+class NotDeliveredError(VyroxError):
+    """A notification did not reach its target. The text is the reason, without the URL's path."""
 
 
 class SettingsError(VyroxError):

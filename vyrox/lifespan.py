@@ -34,6 +34,9 @@ from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError
+from vyrox.notify.outbox import delete_old
+from vyrox.notify.sender import Sender
+from vyrox.notify.webhook import open_webhooks
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
 from vyrox.settings import Settings
@@ -60,6 +63,9 @@ REFILL_INTERVAL_S: Final = 2.0
 DEAD_LETTERS_INTERVAL_S: Final = 5.0
 RETENTION_INTERVAL_S: Final = 3600.0
 COUNTS_INTERVAL_S: Final = 60.0
+
+NOTIFICATIONS_INTERVAL_S: Final = 0.25
+"""So that an urgent incident is with its receiver within a second."""
 
 RETENTION_FIRST_S: Final = 600.0
 """Time for a machine that boots with a wrong clock to correct it, before old alerts are deleted."""
@@ -91,6 +97,7 @@ class _Parts:
     confirmation: Confirmation
     containment: Containment
     container: Container
+    notifications: Sender
 
 
 @asynccontextmanager
@@ -147,6 +154,8 @@ async def _make_parts(
     redis_check = RedisCheck(stores.redis, queue.check_rights, refill.check_rights)
     await redis_check.at_start()
     clients = await _make_clients(stack, settings, stores, make)
+    hosts = frozenset(settings.notify_allowed_hosts)
+    webhooks = await stack.enter_async_context(open_webhooks(hosts))
     return _Parts(
         tenants=tenants,
         clocks=clocks,
@@ -169,6 +178,14 @@ async def _make_parts(
             deadline_s=settings.edr_deadline_s,
         ),
         container=Container(database, wall_clock),
+        notifications=Sender(
+            database,
+            writer,
+            stores.vault,
+            webhooks,
+            lease_time=clocks.lease_time,
+            wall=wall_clock,
+        ),
     )
 
 
@@ -208,9 +225,10 @@ async def _start_tasks(
     group = await stack.enter_async_context(asyncio.TaskGroup())
     tasks = [group.create_task(work) for work in _background(settings, stores.database, parts)]
     stack.push_async_callback(_end, tasks)
-    # These two run first at the end, while the writer still runs.
+    # These three run first at the end, while the writer still runs.
     stack.push_async_callback(_flush, parts.events)
     stack.push_async_callback(parts.containment.drain)
+    stack.push_async_callback(parts.notifications.drain)
 
 
 def _background(
@@ -233,6 +251,7 @@ def _background(
         # An alert must be kept while it can still be redelivered, whatever the retention.
         kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
         await delete_expired(database, kept_s, clocks.lease_time())
+        await delete_old(database, clocks.lease_time() - kept_s)
 
     return [
         parts.writer.run(),
@@ -249,6 +268,7 @@ def _background(
         every(DEAD_LETTERS_INTERVAL_S, "dead letters", remove_dead_letters),
         every(RETENTION_INTERVAL_S, "retention", delete_old_alerts, first_s=RETENTION_FIRST_S),
         every(COUNTS_INTERVAL_S, "counts", log.report_counts),
+        every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
     ]
 
 

@@ -24,6 +24,9 @@ _BEARER_TOKEN = re.compile(rb"[\x21-\x7e]+")
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 """Fernet itself would take two keys with a space between them for the first one alone."""
 
+_HOST_NAME = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+"""A name, or an address without brackets."""
+
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 """Source: libpq, `sslmode`."""
 
@@ -114,6 +117,17 @@ def host(text: str) -> str:
     if not text:
         raise ValueError("must be an address or a host name")
     return text
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Return host names and addresses, in lower case, an IPv6 address without brackets."""
+    names = tuple(name.strip().strip("[]").lower() for name in text.split(","))
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError(
+            "must be one or more host names or addresses, comma-separated, without https:// and "
+            "without ports"
+        )
+    return names
 
 
 def redis_url(text: str) -> str:

@@ -36,6 +36,10 @@ class Settings:
         unauthenticated_events_per_second: Audit events without a credential; what is beyond it, or
             beyond `unauthenticated_event_bytes_per_day`, is summed up (contract 47).
         edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
+        notify_allowed_hosts: Hosts of notification targets that may have a private address, and to
+            which http may be used (contract 58).
+        notify_group_wait_s: See `notify.timers.Intervals`, also for the next two.
+        notify_per_hour: For one target; the announcements beyond it become one digest.
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -62,6 +66,11 @@ class Settings:
     retention_days: int = 90
     unauthenticated_events_per_second: int = 10
     unauthenticated_event_bytes_per_day: int = 20_000_000
+    notify_allowed_hosts: tuple[str, ...] = ()
+    notify_group_wait_s: int = 30
+    notify_group_interval_s: int = 300
+    notify_repeat_s: int = 14_400
+    notify_per_hour: int = 30
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -130,6 +139,21 @@ class Settings:
                 "UNAUTHENTICATED_EVENT_BYTES_PER_DAY",
                 cls.unauthenticated_event_bytes_per_day,
                 values.integer(0, 1_000_000_000_000),
+            ),
+            notify_allowed_hosts=read.value("NOTIFY_ALLOWED_HOSTS", (), values.host_names),
+            notify_group_wait_s=read.value(
+                "NOTIFY_GROUP_WAIT_SECONDS", cls.notify_group_wait_s, values.integer(30, 86_400)
+            ),
+            notify_group_interval_s=read.value(
+                "NOTIFY_GROUP_INTERVAL_SECONDS",
+                cls.notify_group_interval_s,
+                values.integer(30, 86_400),
+            ),
+            notify_repeat_s=read.value(
+                "NOTIFY_REPEAT_SECONDS", cls.notify_repeat_s, values.integer(30, 604_800)
+            ),
+            notify_per_hour=read.value(
+                "NOTIFY_PER_HOUR", cls.notify_per_hour, values.integer(1, 10_000)
             ),
         )
 

@@ -75,6 +75,16 @@ _EDR: Final = LazyGroup(
         "set": Lazy("edr:set_", "Store credentials in place of earlier ones."),
     },
 )
+_NOTIFY: Final = LazyGroup(
+    "notify",
+    "Where TENANT's notifications go: signed webhooks.",
+    {
+        "add": Lazy("notify:add", "Add a target. Its URL is read from standard input."),
+        "list": Lazy("notify:list_", "List TENANT's targets, and what was not delivered."),
+        "remove": Lazy("notify:remove", "Remove a target."),
+        "test": Lazy("notify:test", "Send a test message now, and print what happened."),
+    },
+)
 _TENANT: Final = LazyGroup(
     "tenant",
     "Tenants, their secrets and guard rails.",
@@ -88,6 +98,7 @@ _TENANT: Final = LazyGroup(
             "guard_rails:freeze", "Refuse every action on TENANT's hosts until unfreeze."
         ),
         "list": Lazy("tenant_list:list_", "List tenants with their secrets, freezes and limits."),
+        "notify": _NOTIFY,
         "policy": Lazy("guard_rails:policy", "Show or change TENANT's guard rails."),
         "remove": Lazy("tenant:remove", "Stop accepting TENANT's alerts from a vendor."),
         "rotate": Lazy(

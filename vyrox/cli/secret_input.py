@@ -1,4 +1,7 @@
-"""A secret from standard input: the one way in which commands take one."""
+"""Secrets from standard input or a prompt: the only ways in which commands take one."""
+
+import sys
+from collections.abc import Sequence
 
 import click
 
@@ -20,3 +23,21 @@ def read_secret(max_bytes: int) -> bytes:
     except ValueError as exc:
         raise OperatorError(f"the secret {exc}") from exc
     return secret
+
+
+def read_secret_lines(names: Sequence[str], max_bytes: int) -> list[str]:
+    """Return a text for each of `names`: from a prompt in a terminal, else a line each.
+
+    Raises:
+        OperatorError: Standard input does not hold this number of lines, or as `read_secret`.
+    """
+    if sys.stdin.isatty():
+        return [str(click.prompt(name, hide_input=True, err=True)) for name in names]
+    try:
+        lines = read_secret(max_bytes).decode().split("\n")
+    except UnicodeDecodeError as exc:
+        raise OperatorError("standard input must be UTF-8") from exc
+    if len(lines) != len(names) or not all(lines):
+        wanted = ", then ".join(f"the {name} on a line" for name in names)
+        raise OperatorError(f"standard input must hold {wanted}, and nothing more")
+    return [line.removesuffix("\r") for line in lines]

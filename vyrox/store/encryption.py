@@ -1,7 +1,8 @@
 """Encryption of stored secrets: Fernet, with several keys for rotation.
 
-Each secret is bound to its place: the plaintext names the tenant, the vendor and the kind. So a
-database user without the key cannot move a secret to another tenant by copying its row.
+Each secret is bound to its place: the plaintext names the tenant, the kind, and the vendor or the
+target of notifications. So a database user without the key cannot move a secret to another tenant
+by copying its row.
 """
 
 import fcntl
@@ -14,63 +15,65 @@ from typing import Final, Literal
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from vyrox.errors import OperatorError
-from vyrox.models import Vendor
 
 logger = logging.getLogger("vyrox.store.encryption")
 
 KEY_FILE: Final = "encryption.key"
 """The name of the key file in the data directory."""
 
-Kind = Literal["webhook", "vendor"]
-"""What the secret authenticates: a vendor to a webhook, or Vyrox to the vendor."""
+Kind = Literal["webhook", "vendor", "notify url", "notify secret"]
+"""What the secret authenticates: a vendor to a webhook, or Vyrox to the vendor or to a target of
+notifications. The URL of a target is a secret too."""
 
 _BOUND: Final = b"vyrox secret 1"
 """The plaintext of a bound secret begins with this. Earlier versions stored the secret alone."""
 
 
 class MisplacedSecretError(InvalidToken):
-    """The secret was encrypted for another tenant, vendor or kind: somebody changed its row."""
+    """The secret was encrypted for another tenant, place or kind: somebody changed its row."""
 
 
 def encrypt_secret(
-    vault: MultiFernet, secret: bytes, tenant_id: str, vendor: Vendor, kind: Kind
+    vault: MultiFernet, secret: bytes, tenant_id: str, place: str, kind: Kind
 ) -> str:
-    """Return `secret` encrypted. It can be decrypted only for the same tenant, vendor and kind."""
-    return vault.encrypt(_place(tenant_id, vendor, kind) + secret).decode()
+    """Return `secret` encrypted. It can be decrypted only for the same tenant, place and kind.
+
+    Args:
+        place: The vendor, or the id of the target.
+    """
+    return vault.encrypt(_bound_to(tenant_id, place, kind) + secret).decode()
 
 
 def decrypt_secret(
-    vault: MultiFernet, encrypted: str, tenant_id: str, vendor: Vendor, kind: Kind
+    vault: MultiFernet, encrypted: str, tenant_id: str, place: str, kind: Kind
 ) -> bytes:
     """Return the secret. A secret that was stored before secrets were bound is valid everywhere.
 
     Raises:
-        MisplacedSecretError: It was encrypted for another tenant, vendor or kind.
+        MisplacedSecretError: It was encrypted for another tenant, place or kind.
         InvalidToken: No key decrypts it.
     """
     plain = vault.decrypt(encrypted)
     if not plain.startswith(_BOUND):
         return plain
-    place = _place(tenant_id, vendor, kind)
-    if not plain.startswith(place):
+    prefix = _bound_to(tenant_id, place, kind)
+    if not plain.startswith(prefix):
         raise MisplacedSecretError
-    return plain[len(place) :]
+    return plain[len(prefix) :]
 
 
-def bind_secret(
-    vault: MultiFernet, tenant_id: str, vendor: Vendor, kind: Kind, encrypted: str
-) -> str:
+def bind_secret(vault: MultiFernet, tenant_id: str, place: str, kind: Kind, encrypted: str) -> str:
     """Return `encrypted` bound to its place, or unchanged if it cannot be decrypted there."""
     try:
-        secret = decrypt_secret(vault, encrypted, tenant_id, vendor, kind)
+        secret = decrypt_secret(vault, encrypted, tenant_id, place, kind)
     except InvalidToken:
         return encrypted
-    return encrypt_secret(vault, secret, tenant_id, vendor, kind)
+    return encrypt_secret(vault, secret, tenant_id, place, kind)
 
 
-def _place(tenant_id: str, vendor: Vendor, kind: Kind) -> bytes:
+def _bound_to(tenant_id: str, place: str, kind: Kind) -> bytes:
     # None of the three can hold a NUL (contract 7).
-    return b"\0".join((_BOUND, tenant_id.encode(), vendor.encode(), kind.encode(), b""))
+    return b"\0".join((_BOUND, tenant_id.encode(), place.encode(), kind.encode(), b""))
 
 
 def open_vault(keys: Sequence[str], data_dir: Path, is_key_in_use: bool = False) -> MultiFernet:

@@ -12,7 +12,7 @@ from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.locks import lock
-from vyrox.store.tables import edr_credentials, tenant_credentials
+from vyrox.store.tables import edr_credentials, notify_targets, tenant_credentials
 from vyrox.tenants import guard_rails
 
 _table: Final = tenant_credentials.c
@@ -184,10 +184,14 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
 
 
 def holds_secrets(connection: Connection) -> bool:
-    """Return whether the database has an encrypted secret, of a webhook or of a vendor."""
+    """Return whether the database has an encrypted secret: of a webhook, a vendor or a target."""
     has_secret = sa.or_(_table.secret.is_not(None), _table.previous_secret.is_not(None))
     query = sa.select(
-        sa.or_(sa.exists().where(has_secret), sa.exists().select_from(edr_credentials))
+        sa.or_(
+            sa.exists().where(has_secret),
+            sa.exists().select_from(edr_credentials),
+            sa.exists().where(notify_targets.c.removed_at.is_(None)),
+        )
     )
     return bool(connection.execute(query).scalar())
 

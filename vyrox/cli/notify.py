@@ -1,0 +1,234 @@
+"""`vyrox tenant notify`: where a tenant's notifications go (contract 58)."""
+
+import asyncio
+import secrets
+from typing import Final, get_args
+
+import click
+import msgspec
+from cryptography.fernet import MultiFernet
+
+from vyrox.cli.output import as_minute, json_option, print_json, print_record, print_table
+from vyrox.cli.secret_input import read_secret_lines
+from vyrox.cli.stores import Opened, opened_database, require_known_if_empty, write
+from vyrox.cli.tenant import tenant_argument
+from vyrox.clock import wall_clock
+from vyrox.errors import NotDeliveredError, OperatorError
+from vyrox.notify import targets
+from vyrox.notify.messages import Band, Test
+from vyrox.notify.outbox import encode
+from vyrox.notify.signature import key_of, make_secret
+from vyrox.notify.targets import Format, SealedTarget, Target
+from vyrox.notify.url import MAX_URL, Endpoint, parse_url
+from vyrox.notify.webhook import Webhooks, open_webhooks
+from vyrox.settings import Settings
+from vyrox.tenants.known import require_known
+
+MAX_INPUT: Final = MAX_URL + 256
+
+BANDS: Final[tuple[Band, ...]] = ("review", "urgent")
+"""What a target can begin with. An incident in `close` is never announced."""
+
+
+class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was added. `secret` is None if the operator supplied it."""
+
+    id: str
+    tenant_id: str
+    host: str
+    format: Format
+    min_band: Band
+    secret: str | None = None
+
+
+class _Tried(msgspec.Struct, frozen=True):
+    """What came of a test message."""
+
+    id: str
+    host: str
+    delivered: bool
+    result: str
+
+
+@click.command()
+@tenant_argument
+@click.option(
+    "--min-band",
+    type=click.Choice(BANDS),
+    default="review",
+    show_default=True,
+    help="Announce incidents from this band up.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(get_args(Format)),
+    default="vyrox",
+    show_default=True,
+    help="vyrox: Vyrox's own JSON. ocsf: OCSF Detection Finding (class 2004).",
+)
+@click.option(
+    "--own-secret",
+    is_flag=True,
+    help="Read the signing secret (whsec_...) too, on the line after the URL, instead of making "
+    "one.",
+)
+@json_option
+def add(tenant_id: str, min_band: Band, form: Format, own_secret: bool, as_json: bool) -> None:
+    """Add a target for TENANT's notifications, and print its signing secret this once.
+
+    The URL is read from standard input, or asked for in a terminal. It is stored encrypted and not
+    shown again, because its path may be a secret.
+    """
+    names = ["URL", "secret"] if own_secret else ["URL"]
+    url, *given = read_secret_lines(names, MAX_INPUT)
+    endpoint = _checked(url, Settings.from_process())
+    secret = _checked_secret(given[0]) if given else make_secret()
+
+    async def run() -> SealedTarget:
+        async with opened_database() as opened:
+            sealed = targets.seal(await opened.open_vault(), tenant_id, url, secret)
+            shown = (endpoint.authority, form, min_band)
+            await opened.database.read(require_known, tenant_id)
+            await opened.database.write(targets.add_target, sealed, shown, wall_clock())
+            return sealed
+
+    sealed = asyncio.run(run())
+    added = _Added(
+        id=sealed.id,
+        tenant_id=tenant_id,
+        host=endpoint.authority,
+        format=form,
+        min_band=min_band,
+        secret=None if given else secret,
+    )
+    if as_json:
+        print_json(added)
+        return
+    print_record(
+        {
+            "target": added.id,
+            "host": added.host,
+            "format": form,
+            "from": min_band,
+            **({} if added.secret is None else {"secret": added.secret}),
+        }
+    )
+    if added.secret is not None:
+        click.echo("The secret is not shown again.", err=True)
+    click.echo(f"Try it: vyrox tenant notify test {tenant_id} {added.id}", err=True)
+
+
+def _checked(url: str, settings: Settings) -> Endpoint:
+    try:
+        return parse_url(url, frozenset(settings.notify_allowed_hosts))
+    except ValueError as exc:
+        raise OperatorError(f"the URL {exc}") from exc
+
+
+def _checked_secret(secret: str) -> str:
+    try:
+        key_of(secret)
+    except ValueError as exc:
+        raise OperatorError(f"the secret {exc}") from exc
+    return secret
+
+
+@click.command("list")
+@tenant_argument
+@json_option
+def list_(tenant_id: str, as_json: bool) -> None:
+    """List TENANT's targets: how many notifications wait, and how many were never delivered."""
+
+    async def run() -> list[Target]:
+        async with opened_database() as opened:
+            return await _find(opened, tenant_id)
+
+    found = asyncio.run(run())
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("TARGET", "HOST", "FORMAT", "FROM", "ADDED", "WAITING", "DEAD", "LAST ERROR"),
+        (
+            (
+                each.id,
+                each.host,
+                each.format,
+                each.min_band,
+                as_minute(each.created_at),
+                each.waiting,
+                each.dead,
+                each.last_error,
+            )
+            for each in found
+        ),
+    )
+
+
+async def _find(opened: Opened, tenant_id: str) -> list[Target]:
+    found = await opened.database.read(targets.list_targets, tenant_id)
+    await require_known_if_empty(opened, tenant_id, found)
+    return found
+
+
+@click.command()
+@tenant_argument
+@click.argument("target_id", metavar="TARGET")
+def remove(tenant_id: str, target_id: str) -> None:
+    """Remove a TARGET of TENANT. What waits for it is not sent."""
+    unsent = write(targets.remove_target, tenant_id, target_id, wall_clock())
+    click.echo(f"target {target_id} removed")
+    if unsent:
+        click.echo(f"notifications that are not sent: {unsent}")
+
+
+@click.command()
+@tenant_argument
+@click.argument("target_id", metavar="[TARGET]", required=False)
+@json_option
+def test(tenant_id: str, target_id: str | None, as_json: bool) -> None:
+    """Send a test message to TENANT's targets, or to one, and print what happened.
+
+    Exits with 1 if one was not delivered.
+    """
+    results = asyncio.run(_test(tenant_id, target_id))
+    if as_json:
+        print_json(results)
+    else:
+        for each in results:
+            outcome = "delivered" if each.delivered else "not delivered"
+            click.echo(f"{each.id} ({each.host}): {outcome}: {each.result}")
+    if not all(each.delivered for each in results):
+        raise click.exceptions.Exit(1)
+
+
+async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
+    async with opened_database() as opened:
+        found = await _find(opened, tenant_id)
+        chosen = [each for each in found if target_id in {None, each.id}]
+        if not chosen:
+            raise targets.no_target(tenant_id)
+        vault = await opened.open_vault()
+        sealed = [
+            await opened.database.read(targets.find_target, tenant_id, each.id) for each in chosen
+        ]
+        async with open_webhooks(frozenset(opened.settings.notify_allowed_hosts)) as webhooks:
+            sending = (
+                _send_test(webhooks, vault, *pair) for pair in zip(chosen, sealed, strict=True)
+            )
+            return await asyncio.gather(*sending)
+
+
+async def _send_test(
+    webhooks: Webhooks, vault: MultiFernet, shown: Target, sealed: SealedTarget
+) -> _Tried:
+    now = wall_clock()
+    body = encode(Test(tenant_id=shown.tenant_id, at=now), shown.format)
+    message_id = f"msg_{secrets.token_hex(16)}"
+    try:
+        url, secret = sealed.open(vault)
+        status = await webhooks.deliver(url, secret, message_id, int(now), body)
+    except NotDeliveredError as exc:
+        return _Tried(shown.id, shown.host, False, str(exc))
+    return _Tried(shown.id, shown.host, True, f"the receiver responded with HTTP {status}")

@@ -1,0 +1,1 @@
+"""Messages to people and pipelines about incidents: signed webhooks, sent at least once."""
