@@ -34,7 +34,7 @@ from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError
-from vyrox.notify.outbox import delete_old
+from vyrox.notify.delivery import delete_old
 from vyrox.notify.sender import Sender
 from vyrox.notify.webhook import open_webhooks
 from vyrox.routes.ingestion import Ingestion

@@ -8,10 +8,11 @@ import click
 import msgspec
 from cryptography.fernet import MultiFernet
 
+from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_minute, json_option, print_json, print_record, print_table
 from vyrox.cli.secret_input import read_secret_lines
 from vyrox.cli.stores import Opened, opened_database, require_known_if_empty, write
-from vyrox.cli.tenant import tenant_argument
+from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import NotDeliveredError, OperatorError
 from vyrox.notify import targets
@@ -87,7 +88,7 @@ def add(tenant_id: str, min_band: Band, form: Format, own_secret: bool, as_json:
 
     async def run() -> SealedTarget:
         async with opened_database() as opened:
-            sealed = targets.seal(await opened.open_vault(), tenant_id, url, secret)
+            sealed = targets.seal(await open_vault(opened), tenant_id, url, secret)
             shown = (endpoint.authority, form, min_band)
             await opened.database.read(require_known, tenant_id)
             await opened.database.write(targets.add_target, sealed, shown, wall_clock())
@@ -209,7 +210,7 @@ async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
         chosen = [each for each in found if target_id in {None, each.id}]
         if not chosen:
             raise targets.no_target(tenant_id)
-        vault = await opened.open_vault()
+        vault = await open_vault(opened)
         sealed = [
             await opened.database.read(targets.find_target, tenant_id, each.id) for each in chosen
         ]

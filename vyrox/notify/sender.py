@@ -16,8 +16,8 @@ from vyrox import log
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import Clock
 from vyrox.errors import NotDeliveredError, UnavailableError
-from vyrox.notify import outbox
-from vyrox.notify.outbox import Attempt, Due
+from vyrox.notify import delivery
+from vyrox.notify.delivery import Attempt, Due
 from vyrox.notify.targets import SealedTarget
 from vyrox.notify.webhook import MAX_IN_FLIGHT, Webhooks
 from vyrox.store.database import Database
@@ -64,10 +64,10 @@ class Sender:
         """
         free = MAX_IN_FLIGHT - len(self._sending)
         now = self._lease_time()
-        if self._is_ending or free <= 0 or not await self._database.read(outbox.is_any_due, now):
+        if self._is_ending or free <= 0 or not await self._database.read(delivery.is_any_due, now):
             return
         busy = frozenset(self._sending.values())
-        due = await self._database.write(outbox.claim_due, now, free, MAX_PER_TARGET, busy)
+        due = await self._database.write(delivery.claim_due, now, free, MAX_PER_TARGET, busy)
         for each in due:
             task = asyncio.create_task(self._send_one(each))
             self._sending[task] = each.target_id
@@ -85,7 +85,7 @@ class Sender:
     async def _send_one(self, due: Due) -> None:
         try:
             attempt = await self._attempt(due)
-            await self._writer.commit(outbox.settle, attempt, owner=due.tenant_id)
+            await self._writer.commit(delivery.settle, attempt, owner=due.tenant_id)
         except UnavailableError as exc:
             # The claim expires, and the notification is sent again.
             log.event("notify.not_recorded", logging.WARNING, notification=due.id, reason=str(exc))
@@ -104,7 +104,7 @@ class Sender:
             await self._webhooks.deliver(url, secret, due.id, int(self._wall()), due.body)
         except NotDeliveredError as exc:
             now = self._lease_time()
-            return Attempt(due, now, str(exc), outbox.retry_at(due, now, self._jitter()))
+            return Attempt(due, now, str(exc), delivery.retry_at(due, now, self._jitter()))
         return Attempt(due, self._lease_time())
 
 
