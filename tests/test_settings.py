@@ -54,6 +54,11 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "retention_days": 90,
         "unauthenticated_events_per_second": 10,
         "unauthenticated_event_bytes_per_day": 20_000_000,
+        "notify_allowed_hosts": (),
+        "notify_group_wait_s": 30,
+        "notify_group_interval_s": 300,
+        "notify_repeat_s": 14_400,
+        "notify_per_hour": 30,
     }
 
 
@@ -97,6 +102,12 @@ def test_from_env_ignores_what_it_does_not_know() -> None:
         ("EXECUTE_RATE_PER_MINUTE", "1000000", "execute_rate_per_minute", 1000000),
         ("EDR_DEADLINE_SECONDS", "1", "edr_deadline_s", 1),
         ("RETENTION_DAYS", "36500", "retention_days", 36500),
+        ("NOTIFY_ALLOWED_HOSTS", "SIEM.x, [::1]", "notify_allowed_hosts", ("siem.x", "::1")),
+        ("NOTIFY_ALLOWED_HOSTS", "10.0.0.5", "notify_allowed_hosts", ("10.0.0.5",)),
+        ("NOTIFY_GROUP_WAIT_SECONDS", "60", "notify_group_wait_s", 60),
+        ("NOTIFY_GROUP_INTERVAL_SECONDS", "30", "notify_group_interval_s", 30),
+        ("NOTIFY_REPEAT_SECONDS", "30", "notify_repeat_s", 30),
+        ("NOTIFY_PER_HOUR", "1", "notify_per_hour", 1),
     ],
 )  # fmt: skip
 def test_from_env_takes_a_good_value(name: str, value: str, field: str, expected: object) -> None:
@@ -143,6 +154,13 @@ def test_from_env_refuses_what_is_neither_true_nor_false(name: str, field: str, 
     assert refused({name: text}) == (f"{name} must be one of true, 1, yes, on, false, 0, no, off")
 
 
+@pytest.mark.parametrize("text", ["", ",", "https://siem.x", "siem.x:443", "siem x", "a,,b", "*"])
+def test_from_env_refuses_what_is_no_host_name_contract_58(text: str) -> None:
+    assert refused({"NOTIFY_ALLOWED_HOSTS": text}).startswith(
+        "NOTIFY_ALLOWED_HOSTS must be one or more host names or addresses"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [
@@ -158,6 +176,10 @@ def test_from_env_refuses_what_is_neither_true_nor_false(name: str, field: str, 
         ("RETENTION_DAYS", 1, 36500),
         ("UNAUTHENTICATED_EVENTS_PER_SECOND", 0, 10_000),
         ("UNAUTHENTICATED_EVENT_BYTES_PER_DAY", 0, 1_000_000_000_000),
+        ("NOTIFY_GROUP_WAIT_SECONDS", 30, 86_400),
+        ("NOTIFY_GROUP_INTERVAL_SECONDS", 30, 86_400),
+        ("NOTIFY_REPEAT_SECONDS", 30, 604_800),
+        ("NOTIFY_PER_HOUR", 1, 10_000),
     ],
 )
 def test_from_env_refuses_what_is_no_whole_number_in_range(name: str, low: int, high: int) -> None:
@@ -411,6 +433,11 @@ NAMES = [
     "RETENTION_DAYS",
     "UNAUTHENTICATED_EVENTS_PER_SECOND",
     "UNAUTHENTICATED_EVENT_BYTES_PER_DAY",
+    "NOTIFY_ALLOWED_HOSTS",
+    "NOTIFY_GROUP_WAIT_SECONDS",
+    "NOTIFY_GROUP_INTERVAL_SECONDS",
+    "NOTIFY_REPEAT_SECONDS",
+    "NOTIFY_PER_HOUR",
 ]
 
 VALUE = st.text(st.characters(exclude_categories=())).map(lambda text: "canary" + text) | (

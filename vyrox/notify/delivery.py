@@ -78,7 +78,7 @@ def claim_due(
 
     Args:
         limit: Of all.
-        per_target: Of one target, so that one slow target does not delay the others.
+        per_target: Of one target, so that a slow target does not delay other targets.
         busy: Targets to which nothing more is sent now.
     """
     columns = [_n[name] for name in Due.__struct_fields__[:8]]
