@@ -8,6 +8,7 @@
     |- MalformedRequestError        400  bad request (from the HTTP protocol)
     |- UnauthorizedError            401  unauthorized
     |- RefusedByPolicyError         403  refused by policy
+    |- NotFoundError                404  not found
     |- RequestTimeoutError          408  request timed out
     |- InFlightError                409  request in flight
     |- StaleRequestError            410  outside the replay window
@@ -109,6 +110,13 @@ class RefusedByPolicyError(VyroxError):
 
     status = 403
     detail = "refused by policy"
+
+
+class NotFoundError(VyroxError):
+    """The tenant has nothing with this id. It may be another tenant's (contract 50)."""
+
+    status = 404
+    detail = "not found"
 
 
 class RequestTimeoutError(VyroxError):

@@ -13,6 +13,7 @@ from cryptography.fernet import MultiFernet
 
 from vyrox import log
 from vyrox.alerts.consumer import AlertConsumer
+from vyrox.alerts.entries import QueueEntries
 from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
@@ -40,7 +41,7 @@ from vyrox.notify.webhook import open_webhooks
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
 from vyrox.settings import Settings
-from vyrox.store import data_dir
+from vyrox.store import data_dir, signed_changes
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
@@ -252,6 +253,7 @@ def _background(
         kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
         await delete_expired(database, kept_s, clocks.lease_time())
         await delete_old(database, clocks.lease_time() - kept_s)
+        await database.write(signed_changes.delete_earlier, clocks.lease_time())
 
     return [
         parts.writer.run(),
@@ -288,6 +290,7 @@ def _for_routes(settings: Settings, stores: _Stores, parts: _Parts) -> tuple[Ing
         clocks=parts.clocks,
         secret=settings.require_hmac_secret(),
         database=stores.database,
+        entries=QueueEntries(stores.redis),
         containment=parts.containment,
         events=parts.events,
         rate_limit=RateLimit(settings.execute_rate_per_minute),

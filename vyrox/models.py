@@ -14,6 +14,13 @@ BEARER_VENDORS: Final[frozenset[Vendor]] = frozenset({"sentinelone", "defender"}
 Severity = Literal["critical", "high", "medium", "low", "info", "unknown"]
 """How bad the vendor says an alert is, in one scale for all vendors."""
 
+DeliveryState = Literal["queued", "taken", "unfinished", "done", "dead"]
+"""Where an alert is: in the queue, with a consumer, in one of the two (if Redis cannot be asked),
+acknowledged or finished by a person, or a dead letter (contract 50)."""
+
+PersonVerdict = Literal["benign", "malicious", "unclear"]
+"""What a person has decided about an alert."""
+
 FieldMap = dict[str, str]
 """For the generic vendor: alert field -> dotted path into the customer's payload (contract 10)."""
 

@@ -1,6 +1,7 @@
 """Audit events of both listeners: their members, their chain, and the limits in a flood."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -101,9 +102,33 @@ async def test_accepted_alert_is_told_before_its_202_contract_17(ingestion: Appl
             "request_id": f"trace-{vendor}",
             "alert_id": answer.json()["alert_id"],
             "source": vendor,
+            **DOCUMENTED_TRIAGE[vendor],
         }
     chains = await audit.verified_chains(ingestion.database)
     assert set(chains) == {(tenant_id, "events") for tenant_id in TENANTS.values()}
+
+
+DOCUMENTED_TRIAGE: Final[dict[str, Fields]] = {
+    vendor: {"severity": severity, "host": host, "process": process, "technique": technique}
+    for vendor, severity, host, process, technique in (
+        ("crowdstrike", "high", "workstation-01", "cmd.exe", "T1059"),
+        ("sentinelone", "high", "workstation-01", "powershell.exe", "T1059"),
+        ("defender", "high", "workstation-01.acme.local", "lsass-dumper.exe", "T1003"),
+        ("generic", "high", "workstation-01", "cmd.exe", "T1059"),
+    )
+}
+"""What the event of each documented payload says for who reads it at night."""
+
+
+async def test_log_line_of_an_accepted_alert_says_how_bad_it_is_contract_50(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "vyrox"):
+        answer = await application.post(webhook("crowdstrike"))
+    [line] = [each for each in caplog.records if each.getMessage() == "alert.accepted"]
+    fields = line.__dict__["fields"]
+    assert fields["alert_id"] == answer.json()["alert_id"]
+    assert fields.items() >= DOCUMENTED_TRIAGE["crowdstrike"].items()
 
 
 async def test_every_accepted_alert_is_told_once_contract_17(ingestion: Application) -> None:

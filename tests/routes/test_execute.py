@@ -48,7 +48,7 @@ from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.http.bodies import MAX_INCOMPLETE_BYTES
 from vyrox.models import ActionType, Vendor
 from vyrox.routes import ingestion
-from vyrox.routes.execute import MAX_SIGNED_BODY_BYTES
+from vyrox.routes.signed import MAX_SIGNED_BODY_BYTES
 from vyrox.settings import Settings
 from vyrox.store.encryption import open_vault
 

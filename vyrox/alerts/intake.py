@@ -24,6 +24,9 @@ MAX_NAME: Final = 256
 
 _encoder: Final = msgspec.json.Encoder()
 
+_STORED_FIELDS: Final = 10
+"""The first fields of a Delivery, which are the first columns of its row."""
+
 _ON_CONFLICT: Final = "ON CONFLICT (dedup_key) DO NOTHING"
 
 
@@ -35,7 +38,8 @@ class Delivery(msgspec.Struct, frozen=True):
         raw: The body as received.
         received_at: Unix seconds.
         hostname: As `folded` returns it. So is `username`.
-        request_id: Of the request that delivered it; not stored in the row.
+        request_id: Of the request that delivered it; not stored in the row. Nor is what follows.
+        host: As the alert has it. So are `process` and `technique`.
     """
 
     alert_id: str
@@ -49,6 +53,9 @@ class Delivery(msgspec.Struct, frozen=True):
     hostname: str | None
     username: str | None
     request_id: str | None = None
+    host: str | None = None
+    process: str | None = None
+    technique: str | None = None
 
 
 class StoredAlert(msgspec.Struct, frozen=True):
@@ -96,7 +103,15 @@ class Intake:
 
 def _accepted(new: Delivery) -> Draft:
     return event(
-        "alert.accepted", new.tenant_id, new.request_id, alert_id=new.alert_id, source=new.source
+        "alert.accepted",
+        new.tenant_id,
+        new.request_id,
+        alert_id=new.alert_id,
+        source=new.source,
+        severity=new.severity,
+        host=new.host,
+        process=new.process,
+        technique=new.technique,
     )
 
 
@@ -116,20 +131,25 @@ def delivery(
         hostname=folded(alert.hostname),
         username=folded(alert.username),
         request_id=request_id,
+        host=alert.hostname,
+        process=alert.process_name,
+        technique=alert.technique,
     )
 
 
 def folded(text: str | None) -> str | None:
-    """Return a name as lists filter by it: in lower case, at most MAX_NAME characters, no NUL.
+    """Return a name as lists filter by it: `storable`, in lower case, at most MAX_NAME characters.
 
-    PostgreSQL stores neither NUL nor a lone surrogate.
+    None if nothing is left.
     """
     if text is None:
         return None
-    return (
-        text.replace("\0", "").strip().lower().encode("utf-8", "replace").decode()[:MAX_NAME]
-        or None
-    )
+    return storable(text).strip().lower()[:MAX_NAME] or None
+
+
+def storable(text: str) -> str:
+    """Return `text` without what PostgreSQL cannot store: NUL, and lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def dedup_key(tenant_id: str, source: Vendor, raw: bytes) -> bytes:
@@ -175,7 +195,7 @@ def store(
 
 def _insert(connection: Connection, deliveries: Sequence[Delivery]) -> Iterable[Delivery]:
     """Insert the deliveries whose key is new, and return them."""
-    rows = [msgspec.structs.astuple(new)[:-1] for new in deliveries]  # without the request's id
+    rows = [msgspec.structs.astuple(new)[:_STORED_FIELDS] for new in deliveries]
     if insert_rows(connection, alerts, rows, _ON_CONFLICT) == len(rows):
         return deliveries
     query = sa.select(alerts.c.id).where(alerts.c.id.in_([new.alert_id for new in deliveries]))

@@ -110,17 +110,49 @@ end
 return {0, after, bytes, count}
 """
 
-# ARGV: the group, the entry id and the alert id.
-REMOVE: Final = """
-local entry = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-redis.call('XDEL', KEYS[1], ARGV[2])
-local known = redis.call('HMGET', KEYS[2], 'bytes', 'count')
-if entry and known[1] then
-  local bytes = tonumber(known[1]) - #entry[2][2] - #(entry[2][4] or '')
-  local count = tonumber(known[2]) - 1
-  redis.call('HSET', KEYS[2], 'bytes', math.max(bytes, 0), 'count', math.max(count, 0))
+_REMOVE_ONE: Final = """
+local function remove(stream, marks, group, id, alert_id)
+  local entry = redis.call('XRANGE', stream, id, id)[1]
+  redis.call('XACK', stream, group, id)
+  redis.call('XDEL', stream, id)
+  local known = redis.call('HMGET', marks, 'bytes', 'count')
+  if entry and known[1] then
+    local bytes = tonumber(known[1]) - #entry[2][2] - #(entry[2][4] or '')
+    local count = tonumber(known[2]) - 1
+    redis.call('HSET', marks, 'bytes', math.max(bytes, 0), 'count', math.max(count, 0))
+  end
+  redis.call('HDEL', marks, alert_id)
+  if redis.call('XLEN', stream) == 0 then redis.call('DEL', marks) end
 end
-redis.call('HDEL', KEYS[2], ARGV[3])
-if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 """
+
+# ARGV: the group, the entry id and the alert id.
+REMOVE: Final = _REMOVE_ONE + "remove(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])"
+
+# Removes the entry of an alert, which the marks name. ARGV: the group and the alert id.
+REMOVE_ALERT: Final = (
+    _PUT_ONE
+    + _REMOVE_ONE
+    + """
+local entry = redis.call('HMGET', KEYS[2], ARGV[2])[1]
+if is_queued(KEYS[1], entry, ARGV[2]) then remove(KEYS[1], KEYS[2], ARGV[1], entry, ARGV[2]) end
+"""
+)
+
+# Returns the ids of the alerts that were delivered and not acknowledged. A stream without the group
+# has none. KEYS: the stream and the marks of each alert. ARGV: the group, then the alert ids.
+TAKEN: Final = (
+    _PUT_ONE
+    + """
+local taken = {}
+for i = 1, #ARGV - 1 do
+  local stream, marks, id = KEYS[2 * i - 1], KEYS[2 * i], ARGV[i + 1]
+  local entry = redis.call('HMGET', marks, id)[1]
+  if is_queued(stream, entry, id) then
+    local pending = redis.pcall('XPENDING', stream, ARGV[1], entry, entry, 1)
+    if not pending.err and #pending > 0 then taken[#taken + 1] = id end
+  end
+end
+return taken
+"""
+)

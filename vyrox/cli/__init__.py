@@ -26,6 +26,16 @@ _STORES: Final[dict[type[VyroxError], str]] = {
     QueueUnavailableError: "Redis is unavailable: ",
 }
 
+_ALERT: Final = LazyGroup(
+    "alert",
+    "Alerts of all tenants, and what people decided about them.",
+    {
+        "finish": Lazy("alert:finish", "Record your verdict, and take alerts off the queue."),
+        "list": Lazy("alert:list_", "List alerts, newest first."),
+        "show": Lazy("alert:show", "Show everything about one alert."),
+        "watch": Lazy("alert_watch:watch", "Print new alerts as they come, or run a command."),
+    },
+)
 _AUDIT: Final = LazyGroup(
     "audit",
     "The audit log: a chain of actions and one of events.",
@@ -121,6 +131,7 @@ cli: Final = _Commands(
     "vyrox",
     "EDR alerts in without losing one, approved containment out exactly once.",
     {
+        "alert": _ALERT,
         "audit": _AUDIT,
         "demo": Lazy("vyrox.trial.demo:demo", "Show the main job end to end."),
         "execute": Lazy("execute:execute", "Carry out an approved containment."),

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import re
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Final
 
 import click
@@ -15,6 +13,7 @@ from vyrox.chain import export as exporting
 from vyrox.chain import live
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Scalar, Stream
+from vyrox.cli.options import parse_since
 from vyrox.cli.output import as_time, json_option, printable
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
@@ -26,9 +25,6 @@ FOLLOW_INTERVAL_S: Final = 1.0
 OVERLAP_S: Final = 5
 """How far each poll of --follow goes back from the latest event: what commits late, or comes from a
 container whose clock is behind, has an earlier time."""
-
-_AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _entry_decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
 
@@ -49,18 +45,6 @@ def _check_kind(
     return value
 
 
-def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
-    if text is None:
-        return 0
-    if age := _AGE.fullmatch(text):
-        return int(wall_clock()) - int(age[1]) * _UNITS_S[age[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as exc:
-        raise click.BadParameter("must be an age such as 90s, 30m, 12h, 7d, or ISO 8601") from exc
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
 @click.command()
 @click.option(
     "--tenant",
@@ -72,7 +56,7 @@ def _parse_since(_context: click.Context, _parameter: click.Parameter, text: str
 @click.option("--kind", callback=_check_kind, help="Only this kind, such as auth.failed.")
 @click.option(
     "--since",
-    callback=_parse_since,
+    callback=parse_since,
     help="Only newer ones: an age (90s, 30m, 12h, 7d) or ISO 8601.",
 )
 @click.option("--follow", is_flag=True, help="Continue with new events until Ctrl-C.")

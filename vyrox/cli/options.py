@@ -1,8 +1,16 @@
 """The arguments and options that several files of commands share."""
 
+import re
+from datetime import UTC, datetime
+from typing import Final
+
 import click
 
+from vyrox.clock import wall_clock
 from vyrox.ids import is_tenant_id
+
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def _check_tenant_id(
@@ -20,3 +28,19 @@ tenant_or_all = click.argument(
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="Accept a TENANT that is not known yet."
 )
+tenant_option = click.option(
+    "--tenant", "tenant_id", callback=_check_tenant_id, help="Only this tenant's alerts."
+)
+
+
+def parse_since(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
+    """Return an age or a time as Unix seconds; 0 if it is not given."""
+    if text is None:
+        return 0
+    if age := _AGE.fullmatch(text):
+        return int(wall_clock()) - int(age[1]) * _UNITS_S[age[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise click.BadParameter("must be an age such as 90s, 30m, 12h, 7d, or ISO 8601") from exc
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

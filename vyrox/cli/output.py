@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     No cell is folded in a table: an identifier stays in one piece. None is a hyphen. In a pipe or a
     file, the output is always a table.
     """
-    width = _terminal_width() if sys.stdout.isatty() else None
+    width = terminal_width() if sys.stdout.isatty() else None
     for line in table_lines(columns, rows, width):
         click.echo(line)
 
@@ -90,13 +90,24 @@ def record_lines(fields: Mapping[str, str], width: int) -> Iterator[str]:
             yield " " * indent + line
 
 
-def _terminal_width() -> int:
+def terminal_width() -> int:
+    """Return the number of columns of the terminal."""
     return shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns
 
 
 def printable(text: str) -> str:
     """Return `text` with each character escaped that is not printable: payloads are not trusted."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return `text` as `printable` does, cut to `width` columns with an ellipsis."""
+    text = printable(text[:width])
+    if cell_len(text) <= width:
+        return text
+    while cell_len(text) >= width:
+        text = text[:-1]
+    return f"{text}\u2026"
 
 
 def as_time(seconds: float | None) -> str | None:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from vyrox.alerts.consumer import AlertConsumer
+from vyrox.alerts.entries import QueueEntries
 from vyrox.alerts.queue import AlertQueue
 from vyrox.cli.stores import Opened, prepare_directory
 from vyrox.errors import OperatorError
@@ -26,6 +27,13 @@ async def opened_consumer(opened: Opened) -> AsyncIterator[AlertConsumer]:
     """Open a consumer of the alert queue. Raises as `_running_redis`."""
     async with _running_redis(opened.settings) as url, connect(url) as client:
         yield AlertConsumer(client, opened.database)
+
+
+@asynccontextmanager
+async def opened_entries(opened: Opened) -> AsyncIterator[QueueEntries]:
+    """Open the queue entries of single alerts. Raises as `_running_redis`."""
+    async with _running_redis(opened.settings) as url, connect(url) as client:
+        yield QueueEntries(client)
 
 
 @asynccontextmanager

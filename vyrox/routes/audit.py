@@ -7,11 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from vyrox.chain import export
-from vyrox.errors import InvalidRequestError
 from vyrox.http.application import request_id_of
-from vyrox.http.replay_window import check_window
-from vyrox.ids import is_tenant_id
-from vyrox.routes.signed import Proxy, authenticate, signed_timestamp, unavailable_as_500
+from vyrox.routes.signed import Proxy, signed_read, unavailable_as_500
 
 _LINES: Final = "application/x-ndjson"
 
@@ -26,17 +23,8 @@ async def export_entries(request: Request) -> Response:
         AuditWriteError: The database is unavailable.
     """
     proxy: Proxy = request.app.state.proxy
-    tenant_ids = request.query_params.getlist("tenant_id")
-    tenant_id = tenant_ids[0] if len(tenant_ids) == 1 and is_tenant_id(tenant_ids[0]) else None
-    # 1. Both headers, and a whole number of seconds.
-    timestamp = signed_timestamp(proxy, request, tenant_id)
-    # 2. The tenant.
-    if tenant_id is None:
-        raise InvalidRequestError("not exactly one tenant_id")
-    # 3. The signature over both.
-    authenticate(proxy, request, b"%b:%b" % (tenant_id.encode(), timestamp), tenant_id)
-    # 4. The replay window.
-    check_window(int(timestamp), proxy.clock())
+    # 1 to 4. Who asks, and when: the form that all signed reads have.
+    tenant_id = await signed_read(request)
     # 5. The entries. The first page is read before the response starts: if the database is
     # unavailable, the client gets an error and not an incomplete response.
     pages = export.pages(proxy.database, tenant_id, "actions")

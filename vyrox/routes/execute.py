@@ -1,7 +1,7 @@
 """Containment: `/execute` and `/lift` (contract 19 to 25 and 34)."""
 
 import asyncio
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
@@ -19,28 +19,27 @@ from vyrox.errors import (
     VyroxError,
 )
 from vyrox.http.application import request_id_of
-from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.replay_window import check_window
 from vyrox.http.responses import JsonResponse
 from vyrox.ids import is_tenant_id
 from vyrox.models import ActionType, ContainmentRequest, LiftType
-from vyrox.routes.signed import Proxy, authenticate, unavailable_as_500
-
-MAX_SIGNED_BODY_BYTES: Final = 65_536
-
-_incomplete: Final = IncompleteBodies()
-
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+from vyrox.routes.signed import (
+    Proxy,
+    Text,
+    authenticate,
+    read_signed_body,
+    unavailable_as_500,
+)
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that both bodies have (contract 20). Other fields are ignored."""
 
-    request_id: _Text
-    tenant_id: _Text
-    alert_id: _Text
-    host: _Text
-    approved_by: _Text
+    request_id: Text
+    tenant_id: Text
+    alert_id: Text
+    host: Text
+    approved_by: Text
     approved_at: int
 
 
@@ -78,8 +77,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     """
     proxy: Proxy = request.app.state.proxy
     # 1. The body, within its limit.
-    with unavailable_as_500():
-        body = await read_body(request, MAX_SIGNED_BODY_BYTES, _incomplete)
+    body = await read_signed_body(request)
     now = proxy.clock()
     # 2. The signature.
     authenticate(proxy, request, body)

@@ -129,6 +129,10 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         tenant=tenant.tenant_id,
         source=vendor,
         alert_id=stored.alert_id,
+        severity=alert.severity,
+        host=alert.hostname,
+        process=alert.process_name,
+        technique=alert.technique,
     )
     return JsonResponse({"status": "queued", "alert_id": stored.alert_id}, 202)
 

@@ -1,25 +1,48 @@
-"""What the signed routes of the private listener share: its parts, and authentication."""
+"""What the signed routes of the private listener share: authentication, and the two forms.
+
+Contract 51 describes the forms: `signed_read` for a GET, `signed_change` for a POST.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from hashlib import sha256
+from typing import Annotated, Final, Generic, NoReturn, TypeVar
+from uuid import UUID
 
+import msgspec
+from sqlalchemy import Connection
 from starlette.requests import Request
+from starlette.responses import Response
 
+from vyrox.alerts.entries import QueueEntries
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.execution import Containment
 from vyrox.containment.rate_limit import RateLimit
 from vyrox.crypto import verify
-from vyrox.errors import AuditWriteError, UnauthorizedError, UnavailableError
+from vyrox.errors import (
+    AuditWriteError,
+    InvalidRequestError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from vyrox.http.application import header_values, request_id_of
+from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.replay_window import check_window
+from vyrox.ids import is_tenant_id
 from vyrox.store.database import Database
+from vyrox.store.signed_changes import run_once
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
 """Unix seconds in ASCII digits. `int` would also accept "1_000" and the digits of other scripts."""
+
+MAX_SIGNED_BODY_BYTES: Final = 65_536
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+"""A text in the body of a signed request (contract 20)."""
 
 _SIGNATURE: Final = re.compile(rb"sha256=[0-9a-f]{64}")
 """The form of a signature. The audit event reports another form as malformed, not as wrong."""
@@ -37,9 +60,133 @@ class Proxy:
     clocks: ClockGuard
     secret: str
     database: Database
+    entries: QueueEntries
     containment: Containment
     events: AuditEvents
     rate_limit: RateLimit
+
+
+class SignedBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields that the body of every signed change has (contract 51). Others are ignored.
+
+    Attributes:
+        request_id: The idempotency key.
+        by: The person who makes the change.
+        at: Unix seconds.
+    """
+
+    tenant_id: Text
+    request_id: UUID
+    by: Text
+    at: int
+
+
+Body = TypeVar("Body", bound=SignedBody)
+
+_incomplete: Final = IncompleteBodies()
+
+
+@dataclass(frozen=True)
+class SignedChange(Generic[Body]):
+    """A signed change that is to be made once. `signed_change` returns it."""
+
+    proxy: Proxy
+    body: Body
+    path: str
+    now: float
+
+    async def make(self, change: Callable[[Connection], object]) -> Response:
+        """Return what `change(connection)` returns, as JSON, or has returned for this request.
+
+        Raises:
+            RequestReusedError: The `request_id` was used for another change.
+            AuditWriteError: The database is unavailable.
+            VyroxError: What `change` has raised.
+        """
+
+        def encoded(connection: Connection) -> bytes:
+            return msgspec.json.encode(change(connection))
+
+        request_id = str(self.body.request_id)
+        with unavailable_as_500():
+            content = await self.proxy.database.write(
+                run_once, request_id, self._fingerprint(), encoded, self.now
+            )
+        return Response(content, media_type="application/json")
+
+    def _fingerprint(self) -> bytes:
+        """Return 32 bytes that identify the path and the fields. A retry may have another `at`."""
+        fields = msgspec.structs.asdict(self.body)
+        del fields["at"]
+        return sha256(msgspec.json.encode([self.path, fields], order="deterministic")).digest()
+
+
+async def read_signed_body(request: Request) -> bytes:
+    """Return the body of a POST to the private listener.
+
+    Raises:
+        VyroxError: It is too large, compressed or late.
+    """
+    with unavailable_as_500():
+        return await read_body(request, MAX_SIGNED_BODY_BYTES, _incomplete)
+
+
+async def signed_read(request: Request) -> str:
+    """Return the tenant of an authentic GET. Contract 51 fixes the order of the steps.
+
+    Raises:
+        UnauthorizedError: A header is missing or malformed, or the signature is wrong.
+        InvalidRequestError: The query does not name exactly one tenant.
+        StaleRequestError: The timestamp is outside the replay window.
+    """
+    proxy: Proxy = request.app.state.proxy
+    tenant_ids = request.query_params.getlist("tenant_id")
+    tenant_id = tenant_ids[0] if len(tenant_ids) == 1 and is_tenant_id(tenant_ids[0]) else None
+    # 1. Both headers, and a whole number of seconds.
+    timestamp = signed_timestamp(proxy, request, tenant_id)
+    # 2. The tenant.
+    if tenant_id is None:
+        raise InvalidRequestError("not exactly one tenant_id")
+    # 3. The signature over both.
+    authenticate(proxy, request, b"%b:%b" % (tenant_id.encode(), timestamp), tenant_id)
+    # 4. The replay window.
+    check_window(int(timestamp), proxy.clock())
+    return tenant_id
+
+
+async def signed_change(
+    request: Request, decoder: msgspec.json.Decoder[Body]
+) -> SignedChange[Body]:
+    """Return the change that an authentic POST asks for. Contract 51 fixes the order of the steps.
+
+    Raises:
+        VyroxError: The body is too large, compressed or late; the signature is wrong; a field is
+            invalid; or `at` is outside the replay window.
+        AuditWriteError: A clock cannot be trusted.
+    """
+    proxy: Proxy = request.app.state.proxy
+    # 1. The body, within its limit.
+    body = await read_signed_body(request)
+    now = proxy.clock()
+    # 2. The signature.
+    authenticate(proxy, request, body)
+    # 3. The fields.
+    decoded = _decode(body, decoder)
+    # 4. The clocks, and the replay window, which depends on them.
+    with unavailable_as_500():
+        proxy.clocks.check()
+    check_window(decoded.at, now)
+    return SignedChange(proxy, decoded, request.scope["path"], now)
+
+
+def _decode(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
+    try:
+        decoded = decoder.decode(body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequestError(type(exc).__name__) from exc
+    if not is_tenant_id(decoded.tenant_id) or decoded.by.isspace():
+        raise InvalidRequestError("an invalid tenant_id, or a field of white space")
+    return decoded
 
 
 def authenticate(

@@ -6,7 +6,7 @@ which a command that only uses the tables does without.
 
 from typing import Final
 
-from sqlalchemy import Index, MetaData, not_
+from sqlalchemy import Index, MetaData, not_, text
 
 from vyrox.store.tables import (
     alerts,
@@ -38,6 +38,15 @@ Index(
     audit_log.c.sequence,
     sqlite_where=audit_log.c.stream == "events",
     postgresql_where=audit_log.c.stream == "events",
+)
+# For what became of actions on one device, among very many events of accepted alerts.
+_OUTCOMES: Final = text("kind IN ('execute.outcome', 'execute.refused')")
+Index(
+    "audit_log_outcomes",
+    audit_log.c.tenant_id,
+    audit_log.c.sequence,
+    sqlite_where=_OUTCOMES,
+    postgresql_where=_OUTCOMES,
 )
 Index(
     "confirmations_pending",

@@ -28,6 +28,7 @@ def upgrade() -> None:
     """Add all of it, and fill the columns of the alerts that are there."""
     _add_to_alerts()
     _fill_alerts()
+    _index_outcomes()
     _make_triage_tables()
     _make_notification_tables()
 
@@ -75,6 +76,18 @@ def _add_to_alerts() -> None:
         unique=False,
         sqlite_where=sa.text("verdict IS NOT NULL"),
         postgresql_where=sa.text("verdict IS NOT NULL"),
+    )
+
+
+def _index_outcomes() -> None:
+    outcomes = sa.text("kind IN ('execute.outcome', 'execute.refused')")
+    op.create_index(
+        "audit_log_outcomes",
+        "audit_log",
+        ["tenant_id", "sequence"],
+        unique=False,
+        sqlite_where=outcomes,
+        postgresql_where=outcomes,
     )
 
 

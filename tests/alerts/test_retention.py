@@ -1,0 +1,130 @@
+"""Alerts that triage has judged are kept while their incident is open (contract 50)."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.sample_alerts import NOW, TENANT, all_ids, finish, new_delivery, store_all
+from vyrox.alerts.retention import delete_expired
+from vyrox.store.database import Database
+from vyrox.store.tables import incident_keys, incident_steps, incidents, verdicts
+
+DAY_S: Final = 86_400.0
+KEPT_S: Final = 30 * DAY_S
+LONG_AGO: Final = NOW - 100 * DAY_S
+
+
+def _add_incident(
+    connection: Connection,
+    number: int,
+    closed_at: float | None,
+    merged_into: int | None = None,
+    tenant_id: str = TENANT,
+) -> None:
+    connection.execute(
+        incidents.insert().values(
+            tenant_id=tenant_id,
+            number=number,
+            status="open" if closed_at is None else "closed",
+            score=1,
+            band="close",
+            opened_at=LONG_AGO,
+            first_at=LONG_AGO,
+            last_at=LONG_AGO,
+            updated_at=LONG_AGO,
+            closed_at=closed_at,
+            alerts=1,
+            story=b"{}",
+            merged_into=merged_into,
+        )
+    )
+    key = {"tenant_id": tenant_id, "number": number}
+    connection.execute(incident_keys.insert().values(key="host:1", **key))
+    connection.execute(
+        incident_steps.insert().values(
+            id=f"{tenant_id}-{number}", at=LONG_AGO, by="ann", step="close", **key
+        )
+    )
+
+
+def _close(connection: Connection, number: int) -> None:
+    row = incidents.update().where(incidents.c.number == number)
+    connection.execute(row.values(status="closed", closed_at=LONG_AGO))
+
+
+def _judge(connection: Connection, alert_id: str, incident: int) -> None:
+    connection.execute(
+        verdicts.insert().values(
+            alert_id=alert_id,
+            tenant_id=TENANT,
+            incident=incident,
+            score=1,
+            band="close",
+            happened_at=LONG_AGO,
+            judged_at=LONG_AGO,
+            fingerprint=b"",
+            verdict=b"{}",
+        )
+    )
+
+
+def _numbers(connection: Connection) -> dict[str, set[tuple[str, int]]]:
+    found = {}
+    for table in (incidents, incident_keys, incident_steps):
+        rows = connection.execute(sa.select(table.c.tenant_id, table.c.number))
+        found[table.name] = {(tenant_id, number) for tenant_id, number in rows}
+    return found
+
+
+def _judged(connection: Connection) -> set[str]:
+    return set(connection.execute(sa.select(verdicts.c.alert_id)).scalars())
+
+
+async def test_alerts_of_an_incident_are_deleted_after_its_closing_contract_50(
+    database: Database,
+) -> None:
+    names = ("closed long ago", "open", "closed lately", "not judged", "not finished")
+    new = {name: new_delivery(name.encode(), received_at=LONG_AGO) for name in names}
+    await store_all(database, *new.values())
+    ids = {name: each.alert_id for name, each in new.items()}
+    for name in names[:-1]:
+        await database.write(finish, ids[name], LONG_AGO)
+    closings = {1: NOW - 31 * DAY_S, 2: None, 3: NOW - 29 * DAY_S}
+    for number, closed_at in closings.items():
+        await database.write(_add_incident, number, closed_at)
+    # Another tenant's incident with the number of an open one changes nothing.
+    await database.write(_add_incident, 2, LONG_AGO, None, "initech")
+    for name, number in zip(names, (1, 2, 3), strict=False):
+        await database.write(_judge, ids[name], number)
+    await database.write(_judge, ids["not finished"], 1)
+
+    await delete_expired(database, KEPT_S, NOW)
+
+    kept = {ids["open"], ids["closed lately"], ids["not finished"]}
+    assert await database.read(all_ids) == kept
+    assert await database.read(_judged) == kept
+    # The first incident still has an alert.
+    numbers = {(TENANT, 1), (TENANT, 2), (TENANT, 3)}
+    assert set(map(frozenset, (await database.read(_numbers)).values())) == {frozenset(numbers)}
+
+    await database.write(finish, ids["not finished"], LONG_AGO)
+    await delete_expired(database, KEPT_S, NOW + 2 * DAY_S)
+
+    assert await database.read(all_ids) == {ids["open"]}
+    assert set(map(frozenset, (await database.read(_numbers)).values())) == {
+        frozenset({(TENANT, 2)})
+    }
+
+
+async def test_a_merged_incident_is_deleted_after_the_one_it_leads_to_contract_50(
+    database: Database,
+) -> None:
+    await database.write(_add_incident, 1, None)
+    await database.write(_add_incident, 2, LONG_AGO, 1)
+    await database.write(_add_incident, 3, None, 2)
+    await delete_expired(database, KEPT_S, NOW)
+    assert {number for _, number in (await database.read(_numbers))["incidents"]} == {1, 2, 3}
+    await database.write(_close, 1)
+    await delete_expired(database, KEPT_S, NOW)
+    assert (await database.read(_numbers))["incidents"] == set()

@@ -1,0 +1,232 @@
+"""`vyrox alert`: the alerts of all tenants, and a person's verdict on them (contract 50)."""
+
+import asyncio
+import os
+import pwd
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, get_args
+
+import click
+import msgspec
+
+from vyrox.alerts.entries import AlertKey
+from vyrox.alerts.finding import AlertFilter, Place, parse_place
+from vyrox.alerts.intake import folded
+from vyrox.alerts.listing import MAX_LISTED, AlertPage, ShownAlert, list_alerts, show_alert
+from vyrox.alerts.verdict import MAX_BY, MAX_NOTE, Decision, FinishedAlert, decide
+from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_lines, list_row, show_fields
+from vyrox.cli.options import parse_since, tenant_option
+from vyrox.cli.output import (
+    json_option,
+    print_json,
+    print_record,
+    print_table,
+    printable,
+    terminal_width,
+)
+from vyrox.cli.queues import opened_entries
+from vyrox.cli.stores import Opened, opened_database
+from vyrox.clock import wall_clock
+from vyrox.errors import (
+    InvalidRequestError,
+    OperatorError,
+    QueueUnavailableError,
+    UnavailableError,
+)
+from vyrox.models import DeliveryState, PersonVerdict, Severity
+from vyrox.tenants.known import require_known
+
+
+def _check_name(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    name = folded(value)
+    if value is not None and name is None:
+        raise click.BadParameter("must be a name")
+    return name
+
+
+def _check_place(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> Place | None:
+    try:
+        return None if value is None else parse_place(value)
+    except InvalidRequestError as exc:
+        raise click.BadParameter("must be what the list before has printed") from exc
+
+
+def _check_text(
+    _context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    limit = MAX_BY if parameter.name == "by" else MAX_NOTE
+    if value is not None and (not value.strip() or len(value) > limit):
+        raise click.BadParameter(f"must be a text of at most {limit} characters")
+    return value
+
+
+@click.command("list")
+@tenant_option
+@click.option(
+    "--severity",
+    "severities",
+    multiple=True,
+    type=click.Choice(get_args(Severity)),
+    help="Only this severity. May be given several times.",
+)
+@click.option("--host", callback=_check_name, help="Only this host name, in any case.")
+@click.option("--user", callback=_check_name, help="Only this user name, in any case.")
+@click.option("--delivery", type=click.Choice(get_args(DeliveryState)), help="Only this delivery.")
+@click.option(
+    "--verdict",
+    type=click.Choice(["none", *get_args(PersonVerdict)]),
+    help="Only this verdict by a person; none: without one.",
+)
+@click.option(
+    "--since", callback=parse_since, help="Received since: an age (90s, 30m, 12h, 7d) or ISO 8601."
+)
+@click.option("--before", callback=_check_place, help="The next page, as the list has printed it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_LISTED),
+    default=50,
+    show_default=True,
+    help="The largest number of alerts to list.",
+)
+@json_option
+def list_(
+    tenant_id: str | None,
+    severities: tuple[Severity, ...],
+    host: str | None,
+    user: str | None,
+    delivery: DeliveryState | None,
+    verdict: PersonVerdict | Literal["none"] | None,
+    since: int,
+    before: Place | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List alerts of all tenants, newest first.
+
+    The delivery is `queued`; `taken`: a consumer has the alert; `done`; or `dead`: a dead letter.
+    It is `unfinished` if Redis cannot be asked which of the first two it is.
+    """
+    wanted = AlertFilter(tenant_id, severities, host, user, delivery, verdict, since or None)
+
+    async def run() -> AlertPage:
+        async with opened_database() as opened:
+            page = await list_alerts(
+                opened.database, partial(_taken, opened), wanted, before, limit
+            )
+            if not page.alerts and tenant_id is not None:
+                await opened.database.read(require_known, tenant_id)
+            return page
+
+    page = asyncio.run(run())
+    if as_json:
+        print_json(page)
+        return
+    if sys.stdout.isatty():
+        for alert in page.alerts:
+            click.echo("\n".join(list_lines(alert, terminal_width())))
+    else:
+        print_table(LIST_COLUMNS, map(list_row, page.alerts))
+    if not page.alerts:
+        click.echo("no alerts match", err=True)
+    if page.before is not None:
+        click.echo(f"there are more: --before {page.before}", err=True)
+
+
+@click.command()
+@click.argument("alert_id", metavar="ALERT")
+@click.option("--raw", "with_raw", is_flag=True, help="Also the body as the vendor sent it.")
+@json_option
+def show(alert_id: str, with_raw: bool, as_json: bool) -> None:
+    """Show every field of ALERT, and what Vyrox did on its device."""
+
+    async def run() -> ShownAlert:
+        async with opened_database() as opened:
+            is_taken = partial(_taken, opened)
+            return await show_alert(opened.database, is_taken, None, alert_id, with_raw=with_raw)
+
+    alert = asyncio.run(run())
+    if as_json:
+        print_json(alert)
+        return
+    print_record(show_fields(alert), terminal_width())
+    if alert.triage is not None:
+        click.echo(f"\nverdict of triage\n{printable(bytes(alert.triage).decode())}")
+    click.echo(
+        "\nVyrox has contained this device, or may have"
+        if alert.is_contained
+        else "\nVyrox has not contained this device"
+    )
+    for action in alert.actions:
+        click.echo()
+        print_record(action_fields(action), terminal_width())
+    if alert.raw is not msgspec.UNSET:
+        click.echo(f"\nbody as received\n{printable(alert.raw)}")
+
+
+@click.command()
+@click.argument("alert_ids", metavar="ALERT...", nargs=-1, required=True)
+@click.option(
+    "--verdict", required=True, type=click.Choice(get_args(PersonVerdict)), help="Your verdict."
+)
+@click.option("--note", callback=_check_text, help="Why, for the next person who reads it.")
+@click.option("--by", callback=_check_text, help="Your name. Default: the user of this process.")
+@json_option
+def finish(
+    alert_ids: Sequence[str],
+    verdict: PersonVerdict,
+    note: str | None,
+    by: str | None,
+    as_json: bool,
+) -> None:
+    """Record your verdict on each ALERT, and take it off the queue if it is still there.
+
+    If one of them does not exist, nothing is changed. A later verdict replaces this one; the audit
+    log has both.
+    """
+    decision = Decision(None, alert_ids, verdict, by or _user(), note)
+
+    async def run() -> list[FinishedAlert]:
+        async with opened_database() as opened:
+            finished = await opened.database.write(decide, decision, wall_clock())
+            await _remove(opened, [(each.tenant_id, each.alert_id) for each in finished])
+            return finished
+
+    finished = asyncio.run(run())
+    if as_json:
+        print_json(finished)
+        return
+    for each in finished:
+        change = f", was {each.previous}" if each.previous else ""
+        click.echo(f"{each.alert_id}  {each.delivery}, {each.verdict}{change}")
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a user without a name
+        return f"uid {os.getuid()}"
+
+
+async def _taken(opened: Opened, keys: Sequence[AlertKey]) -> frozenset[str]:
+    try:
+        async with opened_entries(opened) as entries:
+            return await entries.taken(keys)
+    except OperatorError as exc:
+        raise QueueUnavailableError(str(exc)) from exc
+
+
+async def _remove(opened: Opened, keys: Sequence[AlertKey]) -> None:
+    try:
+        async with opened_entries(opened) as entries:
+            await entries.remove(keys)
+    except (UnavailableError, OperatorError) as exc:
+        click.echo(
+            f"vyrox: recorded; the queue is unavailable, so the next consumer skips them: {exc}",
+            err=True,
+        )

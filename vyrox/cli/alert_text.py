@@ -1,0 +1,109 @@
+"""How commands print an alert for people: a few short lines in a list, all fields in `show`."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from vyrox.alerts.device_history import DeviceAction
+from vyrox.alerts.listing import ListedAlert, ShownAlert
+from vyrox.cli.output import as_time, printable, shortened
+
+MAX_SHOWN: Final = 4096
+"""Characters of one value that `show` prints. `--json` prints all."""
+
+_NOT_FIELDS: Final = frozenset({"triage", "is_contained", "actions", "raw", "notes"})
+_TIMES: Final = frozenset({"timestamp", "received_at", "finished_at", "verdict_at"})
+
+LIST_COLUMNS: Final = (
+    "RECEIVED",
+    "SEVERITY",
+    "DELIVERY",
+    "VERDICT",
+    "TENANT",
+    "HOST",
+    "USER",
+    "PROCESS",
+    "TECHNIQUE",
+    "ALERT",
+)
+
+
+def list_row(alert: ListedAlert) -> tuple[object, ...]:
+    """Return the cells of LIST_COLUMNS."""
+    return (
+        as_time(alert.received_at),
+        alert.severity,
+        alert.delivery,
+        alert.verdict,
+        alert.tenant_id,
+        alert.hostname,
+        alert.username,
+        alert.process_name,
+        alert.technique,
+        alert.id,
+    )
+
+
+def list_lines(alert: ListedAlert, width: int) -> Iterator[str]:
+    """Yield the lines of one alert in a list on a terminal, none wider than `width`."""
+    head = (as_time(alert.received_at), alert.severity.upper(), alert.delivery, alert.tenant_id)
+    what = (alert.hostname, alert.username, alert.process_name, alert.technique)
+    yield shortened(_joined(head), width)
+    # Each value gets its share, so that a long one hides no other.
+    share = max((width - 2) // max(sum(each is not None for each in what), 1) - 2, 8)
+    if any(what):
+        yield shortened(
+            "  " + _joined(tuple(each and shortened(each, share) for each in what)), width
+        )
+    if alert.band is not None:
+        yield shortened(f"  {_triage_text(alert)}", width)
+    if alert.verdict is not None:
+        yield shortened(f"  {_verdict_text(alert)}", width)
+    yield f"  {printable(alert.id)}"
+
+
+def show_fields(alert: ShownAlert) -> dict[str, str]:
+    """Return each field of the alert that has a value, as text."""
+    fields: dict[str, str] = {}
+    for name, value in msgspec.structs.asdict(alert).items():
+        if name in _NOT_FIELDS or value is None:
+            continue
+        text = as_time(value) or "" if name in _TIMES else str(value)
+        fields[name.replace("_", " ")] = _bounded(text)
+    for number, note in enumerate(alert.notes, 1):
+        fields[f"note {number}"] = _bounded(note)
+    return fields
+
+
+def action_fields(action: DeviceAction) -> dict[str, str]:
+    """Return what was done on the device, as text."""
+    fields = {
+        "at": as_time(action.at) or "",
+        "action": action.action_type + (" (dry run)" if action.dry_run else ""),
+        "host": action.host,
+        "approved by": action.approved_by,
+        "outcome": action.outcome or "not known yet",
+        "reason": action.reason,
+        "for": "this alert" if action.for_this_alert else "another alert on this device",
+    }
+    return {name: _bounded(value) for name, value in fields.items() if value}
+
+
+def _triage_text(alert: ListedAlert) -> str:
+    return f"{alert.band}, score {alert.score or 0:.0f}, incident {alert.incident}"
+
+
+def _verdict_text(alert: ListedAlert) -> str:
+    note = f": {alert.verdict_note}" if alert.verdict_note else ""
+    return f"{alert.verdict} by {alert.verdict_by}{note}"
+
+
+def _joined(values: tuple[str | None, ...]) -> str:
+    return "  ".join(value for value in values if value)
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[:MAX_SHOWN]}... ({len(text)} characters; --json prints all)"
