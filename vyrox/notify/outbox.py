@@ -114,4 +114,4 @@ def _sent_since(connection: Connection, tenant_id: str, since: float) -> dict[st
         )
         .group_by(_n.target_id)
     )
-    return dict(row._tuple() for row in connection.execute(query))
+    return dict(tuple(row) for row in connection.execute(query))

@@ -157,7 +157,7 @@ def list_targets(connection: Connection, tenant_id: str) -> list[Target]:
         .order_by(_t.created_at, _t.id)
     )
     states = _states(connection, tenant_id)
-    targets = [Target(*row._tuple()) for row in connection.execute(query)]
+    targets = [Target(*tuple(row)) for row in connection.execute(query)]
     return [msgspec.structs.replace(each, **states.get(each.id, {})) for each in targets]
 
 
