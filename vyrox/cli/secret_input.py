@@ -9,7 +9,7 @@ from vyrox.errors import OperatorError
 from vyrox.setting_values import check_ends
 
 
-def read_secret(max_bytes: int) -> bytes:
+def read_secret(max_bytes: int, name: str = "secret") -> bytes:
     """Return what standard input holds, without one line end; a byte more if it holds too much.
 
     Raises:
@@ -21,8 +21,13 @@ def read_secret(max_bytes: int) -> bytes:
     try:
         check_ends(secret.decode("utf-8", "replace"))
     except ValueError as exc:
-        raise OperatorError(f"the secret {exc}") from exc
+        raise OperatorError(f"the {name} {exc}") from exc
     return secret
+
+
+def is_terminal() -> bool:
+    """Return whether a person types standard input."""
+    return sys.stdin.isatty()
 
 
 def read_secret_lines(names: Sequence[str], max_bytes: int) -> list[str]:
@@ -31,10 +36,10 @@ def read_secret_lines(names: Sequence[str], max_bytes: int) -> list[str]:
     Raises:
         OperatorError: Standard input does not hold this number of lines, or as `read_secret`.
     """
-    if sys.stdin.isatty():
+    if is_terminal():
         return [str(click.prompt(name, hide_input=True, err=True)) for name in names]
     try:
-        lines = read_secret(max_bytes).decode().split("\n")
+        lines = read_secret(max_bytes, " or the ".join(names)).decode().split("\n")
     except UnicodeDecodeError as exc:
         raise OperatorError("standard input must be UTF-8") from exc
     if len(lines) != len(names) or not all(lines):
