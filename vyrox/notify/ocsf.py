@@ -33,6 +33,8 @@ MAX_COMMAND_LINE: Final = 4096
 
 Json = dict[str, object]
 
+_PRODUCT: Final = {"name": "Vyrox", "vendor_name": "Vyrox", "version": version("vyrox")}
+
 _CREATE: Final = 1
 _UPDATE: Final = 2
 _CLOSE: Final = 3
@@ -207,7 +209,6 @@ def _finding(
     risk: Json | None = None,
     **more: object,
 ) -> Json:
-    product = {"name": "Vyrox", "vendor_name": "Vyrox", "version": version("vyrox")}
     finding: Json = {
         "category_uid": 2,
         "category_name": "Findings",
@@ -222,7 +223,7 @@ def _finding(
         "metadata": _without_none(
             {
                 "version": SCHEMA_VERSION,
-                "product": product,
+                "product": _PRODUCT,
                 "tenant_uid": tenant_id,
                 "correlation_uid": correlation,
             }
