@@ -63,13 +63,28 @@ _ADDRESS: Final = re.compile(
 _KNOWN: Final = re.compile(
     rf"(?:[a-z0-9-]{{1,60}}\.){{0,4}}{PLACES['known_hosts']}(?::\d{{1,5}})?(?:[/?#\\].{{0,400}})?"
 )
+_INTERNAL: Final = re.compile(
+    r"(?:(?:10|127)(?:\.\d{1,3}){3}|192\.168(?:\.\d{1,3}){2}|172\.(?:1[6-9]|2\d|3[01])(?:\.\d{1,3}){2}"
+    r"|[a-z0-9-]{1,60}|(?:[a-z0-9-]{1,60}\.){1,4}(?:local|localdomain|lan|internal|intranet|intra|corp|home"
+    r"\.arpa)|(?:[a-z0-9-]{1,60}\.){1,3}(?:corp|intra|internal|intranet)\.[a-z]{2,8})"
+    r"(?::\d{1,5})?(?:[/?#].{0,400})?"
+)
 _END: Final = re.compile(r"[&|;]")
 
 
 def only_known_hosts(command: str) -> bool:
     """Return whether every address in `command`, of one or more, is of a known installer host."""
+    return _all_addresses(command, _KNOWN)
+
+
+def only_internal_hosts(command: str) -> bool:
+    """Return whether every address in `command`, of one or more, is in the own network."""
+    return _all_addresses(command, _INTERNAL)
+
+
+def _all_addresses(command: str, allowed: re.Pattern[str]) -> bool:
     found = [first or second for first, second in _ADDRESS.findall(command)]
-    return bool(found) and all(_KNOWN.fullmatch(address) for address in found)
+    return bool(found) and all(allowed.fullmatch(address) for address in found)
 
 
 class Finder:

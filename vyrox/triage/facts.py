@@ -49,7 +49,8 @@ _ORDINARY_PLACE: Final = re.compile(
     r"(?:vscode|is-|nsis|chocolatey|_mei|npm|pip))|\\appdata\\roaming\\(?:zoom|spotify|npm)|"
     r"\\programdata\\(?:microsoft\\windows defender|chocolatey|package cache|docker|anaconda|"
     r"miniconda|scoop|ssh|amazon|nvidia|dell|lenovo|hp|citrix)|\\downloads\\[^\\]{0,60}"
-    r"(?:setup|install)|/tmp/(?:ansible|pip-|npm-|go-build|vagrant|hsperf)|_work\\_temp",
+    r"(?:setup|install)|/tmp/(?:ansible|pip-|npm-|go-build|vagrant|hsperf)|_work\\_temp|"
+    r"\\temp\\\{[0-9a-f-]{3,40}\}\\\.(?:cr|be)\\|/tmp/\.mount_\w{3,20}/",
 )
 _INSTALLED_BY_USER: Final = re.compile(
     r"\\appdata\\local\\(?!temp\\)[^\\]{1,60}\\[^\\]{1,60}\\|\\source\\repos\\"
@@ -88,6 +89,25 @@ def _service_name(subject: Subject) -> str | None:
     arguments = text.partition(" ")[2]
     usual = " -k " in f" {arguments} " or "objectdirectory=" in arguments
     return text[:MAX_MATCH] if arguments and not usual else None
+
+
+_SHELLS: Final = frozenset(
+    {"cmd", "powershell", "pwsh", "sh", "bash", "wscript", "cscript", "mshta", "whoami", "certutil"}
+)
+_SERVERS: Final = re.compile(
+    r"^(?:w3wp|httpd|nginx|tomcat\d{0,2}|php-cgi|php-fpm|umworkerprocess|sqlservr|winword|excel|"
+    r"powerpnt|outlook|onenote|mspub|acrord32|eqnedt32|spoolsv|dns)$"
+)
+
+
+def _server_runs_shell(subject: Subject) -> str | None:
+    """A web server, database or office program whose line is that of a shell."""
+    process = re.split(r"[\\/]", (subject.alert.process_name or "").lower())[-1]
+    programs = subject.views.programs
+    process = process.removesuffix(".exe")
+    if programs and _SERVERS.match(process) and programs[0].name in _SHELLS:
+        return f"{process} runs a line of {programs[0].name}"[:MAX_MATCH]
+    return None
 
 
 def _masquerade(subject: Subject) -> str | None:
@@ -135,6 +155,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("evasion.runs_from_writable", "evasion", 0.55, _runs_from_writable, "T1204.002"),
     Signal("evasion.runs_from_profile", "evasion", 0.2, _runs_from_profile, "T1204.002"),
     Signal("evasion.service_name", "evasion", 0.6, _service_name, "T1036.005"),
+    Signal("evasion.server_runs_shell", "evasion", 0.72, _server_runs_shell, "T1505.003"),
     Signal("evasion.masquerade", "evasion", 0.85, _masquerade, "T1036.005"),
     Signal("evasion.renamed", "evasion", 0.45, _renamed, "T1036.003"),
     Signal("evasion.random_name", "evasion", 0.6, _random_name, "T1036"),

@@ -23,8 +23,20 @@ def _known_hosts(subject: Subject) -> str | None:
     return "each address is of a known installer host" if is_known else None
 
 
+def _internal_hosts(subject: Subject) -> str | None:
+    texts = subject.views.texts
+    is_internal = bool(texts) and all(catalogue.only_internal_hosts(each.text) for each in texts)
+    return "each address is in the own network" if is_internal else None
+
+
 MITIGATIONS: Final[tuple[Mitigation, ...]] = (
     Mitigation("installer.known_host", frozenset({"download", "evasion"}), 0.3, _known_hosts),
+    Mitigation(
+        "address.internal",
+        frozenset({"download", "evasion", "exfiltration", "proxy"}),
+        0.25,
+        _internal_hosts,
+    ),
     *catalogue.MITIGATIONS,
     Mitigation("place.program_files", _ORDINARY, 0.35, _only_program_files),
 )

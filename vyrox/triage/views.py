@@ -79,7 +79,11 @@ _WRAPPED: Final = re.compile(
     r"|sudo(?:\s-\w{1,4})?|nohup|wsl(?:\.exe)?|env\s\w{1,40}=\S{1,80})\s{1,4}[\"']?",
     re.I,
 )
-_PROGRAM: Final = re.compile(r"""^\s{0,4}(?:"([^"]{1,260})"|'([^']{1,260})'|(\S{1,260}))""")
+_PROGRAM: Final = re.compile(
+    r"""^\s{0,4}(?:"([^"]{1,260})"|'([^']{1,260})'"""
+    r"""|([a-z]:\\[^"'|&;<>*?]{1,200}?\.(?:exe|com|bat|cmd|scr))(?=[\s"'(]|$)|(\S{1,260}))"""
+)
+_ASSIGNMENT: Final = re.compile(r"\$[\w:]{1,40}\s{0,2}=")
 
 
 class View(msgspec.Struct, frozen=True):
@@ -259,7 +263,7 @@ def _programs(texts: list[View]) -> Iterator[Program]:
                 if count > MAX_PARTS:
                     return
                 found = _PROGRAM.match(command)
-                if found is None:
+                if found is None or _ASSIGNMENT.match(command):
                     break
                 path = next(filter(None, found.groups()))
                 name = re.split(r"[\\/]", path)[-1].removesuffix(".exe")
