@@ -101,6 +101,8 @@ class Finder:
             for pattern in self.patterns:
                 if not pattern.may_match(present):
                     continue
+                if not subject.work.may_search(view.text):
+                    return None
                 match = pattern.search(view.text)
                 if match is not None and not self._is_ordinary(match):
                     return ("decoded: " if view.decoded else "") + match[0][:MAX_MATCH]

@@ -148,6 +148,8 @@ _MARKS: Final = {
     "broken_words": 0.42,
     "substring": 0.6,
     "encoded": 0.12,
+    "flooded": 0.6,
+    "padded": 0.4,
     "truncated": 0.3,
 }
 

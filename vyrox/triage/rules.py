@@ -9,7 +9,15 @@ from vyrox.triage.signal import Signal
 
 SIGNALS: Final[tuple[Signal, ...]] = (*catalogue.SIGNALS, *facts.SIGNALS, *vendor.SIGNALS)
 
-_SOURCES: Final = ("facts", "mitigations", "score", "vendor", "views")
+BY_WEIGHT: Final[tuple[Signal, ...]] = tuple(sorted(SIGNALS, key=lambda each: -each.weight))
+"""The order in which signals are tried."""
+
+EXHAUSTED: Final = Signal(
+    "evasion.exhausted", "evasion", 0.6, lambda _subject: "too much to read", "T1027"
+)
+"""Found where the limit on what patterns read ended the search."""
+
+_SOURCES: Final = ("encodings", "facts", "mitigations", "score", "vendor", "views")
 """The modules that decide a score, beside the patterns."""
 
 

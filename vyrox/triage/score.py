@@ -16,8 +16,8 @@ from vyrox.adapters.severity import severity_of
 from vyrox.models import NormalizedAlert
 from vyrox.triage import catalogue
 from vyrox.triage.mitigations import MITIGATIONS
-from vyrox.triage.rules import SIGNALS, VERSION
-from vyrox.triage.signal import Family, Mitigation, Signal, Subject
+from vyrox.triage.rules import BY_WEIGHT, EXHAUSTED, VERSION
+from vyrox.triage.signal import MAX_SEARCHED, Family, Mitigation, Signal, Subject
 from vyrox.triage.views import views
 
 URGENT: Final = 85.0
@@ -94,7 +94,7 @@ def judge(
     alert: NormalizedAlert,
     *,
     disabled: Iterable[str] = (),
-    signals: Sequence[Signal] = SIGNALS,
+    signals: Sequence[Signal] = BY_WEIGHT,
     mitigations: Sequence[Mitigation] = MITIGATIONS,
 ) -> Verdict:
     """Return the verdict on `alert`, whatever it holds; a rule that fails makes it `review`.
@@ -123,6 +123,10 @@ def judge(
             continue
         if text is not None:
             found.append((signal, text))
+    if subject.work.is_exhausted:
+        found.append(
+            (EXHAUSTED, f"patterns read {MAX_SEARCHED} characters; the rest was not tried")
+        )
     return _weigh(subject, found, mitigations, errors)
 
 

@@ -32,16 +32,40 @@ MAX_MATCH: Final = 120
 """Characters of the matched text that a verdict shows."""
 
 
+MAX_SEARCHED: Final = 2 * 1024 * 1024
+"""Characters that all patterns of one verdict read together. The strongest signals come first."""
+
+
+class Work:
+    """Counts what the patterns of one verdict read, and stops it at a limit."""
+
+    __slots__ = ("is_exhausted", "searched")
+
+    def __init__(self) -> None:
+        self.searched = 0
+        self.is_exhausted = False
+
+    def may_search(self, text: str) -> bool:
+        """Count one search of `text`; return whether the limit allows it."""
+        if self.searched + len(text) > MAX_SEARCHED:
+            self.is_exhausted = True
+            return False
+        self.searched += len(text)
+        return True
+
+
 class Subject(msgspec.Struct, frozen=True):
     """An alert and the forms of its command line.
 
     Attributes:
         present: For each text of `views`, which texts of the patterns occur in it.
+        work: What the patterns have read so far.
     """
 
     alert: NormalizedAlert
     views: Views
     present: tuple[frozenset[str], ...] = ()
+    work: Work = msgspec.field(default_factory=Work)
 
 
 Find = Callable[[Subject], str | None]

@@ -4,17 +4,14 @@ The person who runs a command chooses everything in it. So the bytes that are re
 and their sizes are limited, and every pattern here has bounded repetition.
 """
 
-import binascii
-import gzip
-import io
 import re
 import unicodedata
-import zlib
-from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
+
+from vyrox.triage.encodings import encoded
 
 MAX_CHARACTERS: Final = 32 * 1024
 """Length of a command line that is read; the rest is ignored, and the verdict says so."""
@@ -25,10 +22,11 @@ MAX_DECODED: Final = 64 * 1024
 MAX_DEPTH: Final = 3
 """Encodings inside encodings that are opened."""
 
+MAX_ATTEMPTS: Final = 64
+"""Texts of one command line that are opened as encoded ones, over all levels, also in vain."""
+
 MAX_PARTS: Final = 64
 """Commands of one line that are read one by one."""
-
-_B64: Final = r"[A-Za-z0-9+/_-]{8,}={0,2}"
 
 _HIDDEN: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _DASHES: Final = re.compile("[\u2010-\u2015\u2212]")
@@ -47,6 +45,7 @@ _QUOTED_WORD: Final = re.compile(r"""(["'])([^\s"']{1,200})\1(?=[\s,;|&)]|$)""")
 _CONTINUED: Final = re.compile(r"[\\^`]\r?\n")
 _LINES: Final = re.compile(r"\s{0,40}[\r\n][\r\n\s]{0,400}")
 _SPACES: Final = re.compile(r"[\s\x00-\x1f]+")
+_PADDING: Final = " " * 60
 _SUBSTRING: Final = re.compile(r"%[a-z_]{1,40}:~-?\d{1,3}(?:,-?\d{1,3})?%", re.I)
 _CHARACTERS: Final = re.compile(
     r"(?:\[char\]\s{0,2}(?:0x[0-9a-f]{1,4}|\d{1,4})\W{0,4}){3,200}", re.I
@@ -54,29 +53,14 @@ _CHARACTERS: Final = re.compile(
 _CHARACTER: Final = re.compile(r"\[char\]\s{0,2}(0x[0-9a-f]{1,4}|\d{1,4})", re.I)
 _ESCAPES: Final = re.compile(r"(?:\\x[0-9a-f]{2}){4,4000}", re.I)
 
-_ENCODED: Final = (
-    # -e, -ec, -enc ... any prefix of EncodedCommand; Base64 of UTF-16
-    re.compile(rf"[-/](?:e|ec|en[codemand]{{0,12}})\s{{1,8}}[\"']?({_B64})", re.I),
-    re.compile(rf"frombase64string\s{{0,4}}\(\s{{0,4}}[\"']({_B64})[\"']", re.I),
-    re.compile(
-        rf"(?:echo|printf)\s{{1,4}}(?:-[ne]\s{{1,4}})?[\"']?({_B64})[\"']?\s{{0,4}}\|"
-        rf"[^|]{{0,40}}(?:base64\s{{1,4}}-{{1,2}}d|openssl\s{{1,4}}(?:enc|base64))",
-        re.I,
-    ),
-    re.compile(rf"\{{echo,({_B64})\}}\s{{0,4}}\|\s{{0,4}}\{{base64,-{{1,2}}d", re.I),
-    re.compile(rf"base64\s{{1,4}}-{{1,2}}d(?:ecode)?\s{{0,4}}<<<\s{{0,4}}[\"']?({_B64})", re.I),
-    re.compile(rf"b64decode\s{{0,4}}\(\s{{0,4}}b?[\"']({_B64})[\"']", re.I),
-    re.compile(rf"atob\s{{0,4}}\(\s{{0,4}}[\"']({_B64})[\"']", re.I),
-)
-_HEXED: Final = (
-    re.compile(r"fromhex\s{0,4}\(\s{0,4}[\"']([0-9a-f]{8,})[\"']", re.I),
-    re.compile(r"echo\s{1,4}[\"']?([0-9a-f]{8,})[\"']?\s{0,4}\|[^|]{0,20}xxd\s{1,4}-r", re.I),
-)
 _SEPARATOR: Final = re.compile(r"&&|\|\||[;|&\n]")
 _WRAPPED: Final = re.compile(
-    r"^(?:.{0,200}?[\\/])?(?:cmd(?:\.exe)?\s.{0,40}?[-/][ckr]|(?:ba|da|z|k|a)?sh\s{1,4}-\w{0,4}c"
-    r"|(?:powershell|pwsh)(?:\.exe)?\s.{0,120}?-c(?:o(?:m(?:m(?:a(?:nd?)?)?)?)?)?"
-    r"|sudo(?:\s-\w{1,4})?|nohup|wsl(?:\.exe)?|env\s\w{1,40}=\S{1,80})\s{1,4}[\"']?",
+    r"^(?:.{0,200}?[\\/])?(?:cmd(?:\.exe)?[\"']?\s.{0,40}?[-/][ckr]|(?:ba|da|z|k|a)?sh\s{1,4}-\w{0,4}c"
+    r"|(?:powershell|pwsh)(?:\.exe)?[\"']?\s.{0,120}?-c(?:o(?:m(?:m(?:a(?:nd?)?)?)?)?)?"
+    r"|(?:sudo|doas)(?:\s-\w{1,4}(?:\s(?:root|www-data|\w{2,20}(?=\s[/\w-]{1,40}\s)))?){0,5}"
+    r"|nohup|setsid|exec|time|busybox|wsl(?:\.exe)?(?:\s(?:-e|--|-d\s\S{1,40}(?:\s--)?|-u\s\S{1,40})){0,3}"
+    r"|timeout\s\d{1,4}\w?|env(?:\s\w{1,40}=\S{1,80}){1,8}|(?:\w{1,40}=\S{1,80}\s){1,8}(?=\S)"
+    r"|start(?:\s[-/]\w{1,8})*|conhost(?:\.exe)?\s--headless)\s{0,4}(?<=[\s=])[\"'&{]{0,3}\s{0,2}",
     re.I,
 )
 _PROGRAM: Final = re.compile(
@@ -116,12 +100,33 @@ class Views(msgspec.Struct, frozen=True):
     Attributes:
         texts: The plain one first, then what was decoded.
         marks: Facts about how it was written: `truncated`, `hidden_characters`, `substring`,
-            `encoded`, `broken_words`.
+            `encoded`, `broken_words`, `padded`, `flooded`.
     """
 
     texts: tuple[View, ...] = ()
     programs: tuple[Program, ...] = ()
     marks: frozenset[str] = frozenset()
+
+
+class _Room:
+    """What may still be decoded out of one command line."""
+
+    def __init__(self) -> None:
+        self.characters = MAX_DECODED
+        self.attempts = MAX_ATTEMPTS
+
+    def open(self, level: Iterable[str], marks: set[str]) -> Iterator[str]:
+        """Yield what the texts of one level hold encoded, in plain form."""
+        for text in level:
+            for attempt in encoded(text):
+                if self.characters <= 0 or self.attempts <= 0:
+                    marks.add("flooded")
+                    return
+                self.attempts -= 1
+                decoded = attempt(self.characters)
+                if decoded:
+                    self.characters -= len(decoded)
+                    yield _plain(decoded, marks)
 
 
 def views(command_line: str | None) -> Views:
@@ -131,24 +136,17 @@ def views(command_line: str | None) -> Views:
     marks: set[str] = set()
     if len(command_line) > MAX_CHARACTERS:
         marks.add("truncated")
-    first = _plain(command_line[:MAX_CHARACTERS], marks)
-    texts = [View(first.lower())]
-    room = MAX_DECODED
-    level = [first]
+    if _PADDING in command_line[:MAX_CHARACTERS]:
+        marks.add("padded")
+    level = [_plain(command_line[:MAX_CHARACTERS], marks)]
+    texts = [View(level[0].lower())]
+    room = _Room()
     for _ in range(MAX_DEPTH):
-        inner: list[str] = []
-        for text in level:
-            for decoded in _decode(text):
-                if room <= 0:
-                    break
-                plain = _plain(decoded[:room], marks)
-                room -= len(decoded)
-                inner.append(plain)
-                texts.append(View(plain.lower(), decoded=True))
-        if not inner:
+        level = list(room.open(level, marks))
+        if not level:
             break
         marks.add("encoded")
-        level = inner
+        texts += [View(text.lower(), decoded=True) for text in level]
     return Views(tuple(texts), tuple(_programs(texts)), frozenset(marks))
 
 
@@ -205,52 +203,6 @@ _TRICKS: Final = (
     ("'", _WORD_QUOTE, ""),
 )
 """For each trick: a text that it needs, its form, and the plain text for it."""
-
-
-def _decode(text: str) -> Iterator[str]:
-    """Yield each text that `text` holds encoded."""
-    for pattern in _ENCODED:
-        for match in pattern.finditer(text):
-            decoded = _from_base64(match[1])
-            if decoded is not None:
-                yield decoded
-    for pattern in _HEXED:
-        for match in pattern.finditer(text):
-            raw = match[1][: len(match[1]) // 2 * 2]
-            yield bytes.fromhex(raw).decode("latin-1")
-
-
-def _from_base64(text: str) -> str | None:
-    text = text.replace("-", "+").replace("_", "/").rstrip("=")
-    try:
-        raw = b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
-        return None
-    raw = _inflated(raw)
-    if not raw:
-        return None
-    zeros = raw[1::2].count(0)
-    if zeros * 3 > len(raw):
-        return raw.decode("utf-16-le", "replace")
-    decoded = raw.decode("utf-8", "replace")
-    readable = sum(character.isprintable() or character in "\r\n\t" for character in decoded)
-    return decoded if readable * 10 >= len(decoded) * 8 else None
-
-
-def _inflated(raw: bytes) -> bytes:
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            return gzip.GzipFile(fileobj=io.BytesIO(raw)).read(MAX_DECODED)
-        except (OSError, EOFError, zlib.error):
-            return raw
-    for bits in (-zlib.MAX_WBITS, zlib.MAX_WBITS):
-        try:
-            inflated = zlib.decompressobj(bits).decompress(raw, MAX_DECODED)
-        except zlib.error:
-            continue
-        if len(inflated) > 8:
-            return inflated
-    return raw
 
 
 def _programs(texts: list[View]) -> Iterator[Program]:
