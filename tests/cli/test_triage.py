@@ -50,7 +50,25 @@ def test_try_takes_bare_alerts_with_nulls_and_says_which_lines_are_none(
 
 def test_evaluate_prints_the_measures(vyrox: Vyrox) -> None:
     files = [str(SAMPLES / f"{name}.jsonl") for name in ("malicious", "benign", "incidents")]
-    assert "grouping, pairwise F1          1.00" in succeeded(vyrox("triage", "evaluate", *files))
+    printed = succeeded(vyrox("triage", "evaluate", *files))
+    assert printed.count("pairwise F1 1.00, B-cubed F1 1.00") == 2
+    assert "family credentials" in printed
+    assert "tier contextual" in printed
+    assert "system linux" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_evaluate_reads_standard_input_once_and_prints_json(vyrox: Vyrox, tmp_path: Path) -> None:
+    lines = (SAMPLES / "malicious.jsonl").read_text() + "not json\n"
+    result = vyrox("triage", "evaluate", "-", "--json", stdin=lines.encode())
+    assert result.exit_code == 1
+    found = msgspec.json.decode(result.stdout)
+    assert found["unread_lines"] == 1
+    for name in ("with the vendor's fields", "without them"):
+        assert found[name]["alerts"] == 60
+        assert found[name]["recall"]["of"] == 60
+    assert result.stderr.startswith("line 61: ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_signals_are_listed(vyrox: Vyrox) -> None:

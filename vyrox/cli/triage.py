@@ -78,8 +78,8 @@ def _print_measures(name: str, measures: Measures) -> None:
             f"recall {grouping.bcubed_recall:.2f})"
         )
     click.echo(
-        f"explained {_shown(measures.explained)}, without an incident {measures.missing}, "
-        f"incidents of two tenants {measures.tenants_mixed}\n"
+        f"explained {_shown(measures.explained)}, without an incident {measures.missing},\n"
+        f"  incidents of two tenants {measures.tenants_mixed}\n"
     )
 
 

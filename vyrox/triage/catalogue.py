@@ -70,6 +70,8 @@ _INTERNAL: Final = re.compile(
     r"(?::\d{1,5})?(?:[/?#].{0,400})?"
 )
 _END: Final = re.compile(r"[&|;]")
+_COMMENT: Final = re.compile(r"(?<= )(?:#|rem ).{0,400}$")
+_SYSTEM_FOLDER: Final = re.compile(r"^(?:\\\\\?\\)?[a-z]:\\windows\\(?:system32|syswow64)\\")
 
 
 def only_known_hosts(command: str) -> bool:
@@ -118,10 +120,14 @@ class Finder:
 
 
 def _command_of(match: re.Match[str]) -> str:
-    """Return the match with the rest of its command, up to the separators around it."""
+    """Return the match with the rest of its command, up to the separators around it.
+
+    A comment and the folder of a system program are left out: both say nothing of the work.
+    """
     before = max(match.string.rfind(each, 0, match.start()) for each in "&|;")
     after = _END.search(match.string, match.end())
-    return match.string[before + 1 : after.start() if after else None].lstrip(" (\"'")
+    command = match.string[before + 1 : after.start() if after else None].lstrip(" (\"'")
+    return _SYSTEM_FOLDER.sub("", _COMMENT.sub("", command))
 
 
 def _signals() -> Iterator[Signal]:

@@ -48,7 +48,7 @@ _SPACES: Final = re.compile(r"[\s\x00-\x1f]+")
 _PADDING: Final = " " * 60
 _SUBSTRING: Final = re.compile(r"%[a-z_]{1,40}:~-?\d{1,3}(?:,-?\d{1,3})?%", re.I)
 _CHARACTERS: Final = re.compile(
-    r"(?:\[char\]\s{0,2}(?:0x[0-9a-f]{1,4}|\d{1,4})\W{0,4}){3,200}", re.I
+    r"(?:\[char\]\s{0,2}(?:0x[0-9a-f]{1,4}|\d{1,4})[^\w\[]{0,4}){3,200}", re.I
 )
 _CHARACTER: Final = re.compile(r"\[char\]\s{0,2}(0x[0-9a-f]{1,4}|\d{1,4})", re.I)
 _ESCAPES: Final = re.compile(r"(?:\\x[0-9a-f]{2}){4,4000}", re.I)
@@ -139,7 +139,7 @@ def views(command_line: str | None) -> Views:
     if _PADDING in command_line[:MAX_CHARACTERS]:
         marks.add("padded")
     level = [_plain(command_line[:MAX_CHARACTERS], marks)]
-    texts = [View(level[0].lower())]
+    texts = [View(level[0].lower()[:MAX_CHARACTERS])]
     room = _Room()
     for _ in range(MAX_DEPTH):
         level = list(room.open(level, marks))
@@ -168,6 +168,7 @@ def _plain(text: str, marks: set[str]) -> str:
 
 
 def _ascii(text: str, marks: set[str]) -> str:
+    text = text.encode("utf-8", "replace").decode()
     text = unicodedata.normalize("NFKC", text)[:MAX_CHARACTERS]
     if _HIDDEN.search(text):
         marks.add("hidden_characters")
