@@ -55,9 +55,12 @@ def _places() -> dict[str, str]:
 
 PLACES: Final = _places()
 
-_ADDRESS: Final = re.compile(
-    r"\b(?:https?|ftp|hxxps?)://([^\s\"'`|;,)(<>]{1,400})"
-    r"|\b(?:curl|wget|irm|iwr)(?:\.exe)? (?:-\S{1,20} ){0,4}((?:[a-z0-9-]{1,60}\.){1,5}[a-z]{2,12}"
+_URL: Final = re.compile(
+    r"://(?:(?<=http://)|(?<=https://)|(?<=ftp://)|(?<=hxxp://))([^\s\"'`|;,)(<>]{1,400})"
+)
+_FETCHERS: Final = ("curl", "wget", "irm", "iwr")
+_FETCHED: Final = re.compile(
+    r"\b(?:curl|wget|irm|iwr)(?:\.exe)? (?:-\S{1,20} ){0,4}((?:[a-z0-9-]{1,60}\.){1,5}[a-z]{2,12}"
     r"(?![\w.:@])[^\s\"'`|;,)(<>]{0,400})"
 )
 _KNOWN: Final = re.compile(
@@ -85,7 +88,9 @@ def only_internal_hosts(command: str) -> bool:
 
 
 def _all_addresses(command: str, allowed: re.Pattern[str]) -> bool:
-    found = [first or second for first, second in _ADDRESS.findall(command)]
+    found: list[str] = _URL.findall(command)
+    if any(each in command for each in _FETCHERS):
+        found += _FETCHED.findall(command)
     return bool(found) and all(allowed.fullmatch(address) for address in found)
 
 

@@ -31,20 +31,20 @@ MAX_PARTS: Final = 64
 _HIDDEN: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _DASHES: Final = re.compile("[\u2010-\u2015\u2212]")
 _CARET: Final = re.compile(r"\^(?=\S)")
-_TICK: Final = re.compile(r"(?<=[A-Za-z])`(?=[A-Za-z])")
+_TICK: Final = re.compile(r"`(?<=[A-Za-z]`)(?=[A-Za-z])")
 _JOIN: Final = re.compile(r"""(['"])\s{0,4}\+\s{0,4}\1""")
 _FORMAT: Final = re.compile(
-    r"""\(?\s{0,4}["']((?:\{\d\}){2,40})["']\s{0,4}-f\s{0,4}"""
-    r"""((?:["'][^"']{0,60}["']\s{0,4},?\s{0,4}){1,40})\)?""",
+    r"""["']((?:\{\d\}){2,40})["']\s{0,4}-f\s{0,4}"""
+    r"""((?:["'][^"']{0,60}["']\s{0,4},?\s{0,4}){1,40})""",
     re.I,
 )
 _PIECE: Final = re.compile(r"""["']([^"']{0,60})["']""")
-_EMPTY_QUOTES: Final = re.compile(r"""(?<=\w)(?:""|'')(?=\w)|(?<=\w)(?:""|'')(?=\s|$)""")
-_WORD_QUOTE: Final = re.compile(r"""(?<=[\w-])["'](?=\w)""")
+_EMPTY_QUOTES: Final = re.compile(r"""""(?<=\w"")(?=[\w\s]|$)|''(?<=\w'')(?=[\w\s]|$)""")
+_WORD_QUOTE: Final = re.compile(r"""["'](?<=[\w-]["'])(?=\w)""")
 _QUOTED_WORD: Final = re.compile(r"""(["'])([^\s"']{1,200})\1(?=[\s,;|&)]|$)""")
 _CONTINUED: Final = re.compile(r"[\\^`]\r?\n")
-_LINES: Final = re.compile(r"\s{0,40}[\r\n][\r\n\s]{0,400}")
-_SPACES: Final = re.compile(r"[\s\x00-\x1f]+")
+_LINES: Final = re.compile(r"[\r\n][\r\n\s]{0,400}")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _PADDING: Final = " " * 60
 _SUBSTRING: Final = re.compile(r"%[a-z_]{1,40}:~-?\d{1,3}(?:,-?\d{1,3})?%", re.I)
 _CHARACTERS: Final = re.compile(
@@ -164,7 +164,9 @@ def _plain(text: str, marks: set[str]) -> str:
     if len(undone) < len(text) - 2:
         marks.add("broken_words")
     undone = _QUOTED_WORD.sub(r"\2", undone)
-    return _SPACES.sub(" ", _LINES.sub(";", undone)).strip(" ;")
+    if "\n" in undone or "\r" in undone:
+        undone = _LINES.sub(";", undone)
+    return " ".join(_CONTROLS.sub(" ", undone).split()).strip(" ;")
 
 
 def _ascii(text: str, marks: set[str]) -> str:
