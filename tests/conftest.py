@@ -1,6 +1,8 @@
 """Real stores: Valkey and PostgreSQL are started once, SQLite is a file of its own."""
 
+import functools
 import itertools
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -12,6 +14,7 @@ import pytest
 import redis
 import redis.asyncio
 import redis.exceptions
+import redis.utils
 from hypothesis import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -26,7 +29,7 @@ _database_numbers = itertools.count()
 
 TEMPLATE: Final = "vyrox_template"
 
-settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.register_profile("long", deadline=None, max_examples=300)
 settings.load_profile("quick")
 
@@ -36,6 +39,37 @@ def schema_is_ready() -> Iterator[None]:
     """New databases are made from a copy of the schema; `tests/store/test_schema.py` migrates."""
     with ready_schema():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_read_once() -> Iterator[None]:
+    """Let httpx read the authorities once, not for each client, and redis-py its version."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        version = functools.cache(redis.utils.get_lib_version)
+        patch.setattr(redis.utils, "get_lib_version", version)
+        yield
+
+
+ON_BOTH: Final = (
+    "alerts",
+    "chain",
+    "containment/test_claims.py",
+    "containment/test_devices.py",
+    "store",
+    "tenants/test_directory.py",
+)
+"""The tests of the modules with the most SQL. Only they use PostgreSQL in the quick run, too."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave PostgreSQL to the long run, except for the tests in ON_BOTH."""
+    both = tuple(str(Path(__file__).parent / path) for path in ON_BOTH)
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if parameters.get("database_url") == "postgresql" and not str(item.path).startswith(both):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import pytest
 import redis.asyncio
 from cryptography.fernet import Fernet
 
@@ -70,6 +71,7 @@ async def vyrox(data_dir: Path, *arguments: str, stdin: str = "") -> str:
     return succeeded(await asyncio.to_thread(command, *arguments, stdin=stdin.encode()))
 
 
+@pytest.mark.long
 async def test_tenant_changes_reach_the_running_service_contract_8(data_dir: Path) -> None:
     async with patient_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
 
@@ -96,6 +98,7 @@ async def test_tenant_changes_reach_the_running_service_contract_8(data_dir: Pat
     assert added["secret"] not in "".join(service.output)
 
 
+@pytest.mark.long
 async def test_generic_alert_that_has_no_field_map_yet_is_not_lost_contract_16(
     data_dir: Path,
 ) -> None:
@@ -154,6 +157,7 @@ async def test_accepted_alerts_survive_kill_9_of_the_service_contract_17(data_di
     assert len(set(queued)) == SENT
 
 
+@pytest.mark.long
 async def test_accepted_alerts_survive_kill_9_of_valkey_contract_17(data_dir: Path) -> None:
     """Alerts are refused while Valkey is down, then accepted again without a restart."""
     sent = numbered(20)
@@ -184,6 +188,7 @@ async def test_accepted_alerts_survive_kill_9_of_valkey_contract_17(data_dir: Pa
     assert [line["event"] for line in service.lines].count("valkey.died") == 1
 
 
+@pytest.mark.long
 async def test_disk_that_is_full_is_503_until_it_is_not_contract_17(data_dir: Path) -> None:
     """SQLite's writes fail as on a full disk, because no file may grow."""
     first, second = numbered(2)
@@ -209,6 +214,7 @@ async def test_disk_that_is_full_is_503_until_it_is_not_contract_17(data_dir: Pa
     assert queued[0] == accepted.json()["alert_id"]
 
 
+@pytest.mark.long
 async def test_containers_on_the_same_stores_queue_an_alert_once_contract_14(
     data_dir: Path, redis_url: str, postgres: Postgres
 ) -> None:
@@ -238,6 +244,7 @@ async def test_containers_on_the_same_stores_queue_an_alert_once_contract_14(
             assert await service.ended() == 0
 
 
+@pytest.mark.long
 async def test_no_secret_is_logged_by_the_service(data_dir: Path) -> None:
     async with patient_service(data_dir, **DEFAULTS) as service, client_of(service) as client:
         for vendor in VENDORS:

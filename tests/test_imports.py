@@ -1,8 +1,8 @@
 """Who may import whom. The architecture page holds the one table of the rule; this reads it."""
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -41,15 +41,22 @@ ROWS: Final = rows()
 MODULES: Final = trees()
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    """Yield the full name of all that is imported, inside functions as well."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def _imports(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=module, names=names):
+            return [f"{module}.{alias.name}" for alias in names]
+    return []
 
 
+@functools.cache
+def imports(tree: ast.Module) -> list[str]:
+    """Return the full name of all that is imported, inside functions as well."""
+    return [name for node in ast.walk(tree) for name in _imports(node)]
+
+
+@functools.cache
 def own_imports(tree: ast.Module) -> set[str]:
     """Return the package's own modules that are imported."""
     found = set()

@@ -105,6 +105,7 @@ main()
 """`vyrox` in a process that may open few files."""
 
 
+@pytest.mark.long
 async def test_serve_survives_idle_connections_to_the_private_listener_contract_29(
     data_dir: Path,
 ) -> None:
@@ -134,6 +135,7 @@ main()
 """
 
 
+@pytest.mark.long
 async def test_serve_under_nohup_goes_on_after_sighup(data_dir: Path) -> None:
     async with running_service(data_dir, "-c", NOHUP, "serve") as service:
         service.signal(signal.SIGHUP)
@@ -166,6 +168,7 @@ async def answered_elsewhere(service: Service) -> None:
         await client.get("/health")
 
 
+@pytest.mark.long
 async def test_serve_cuts_short_what_does_not_end_contract_1(data_dir: Path) -> None:
     """The sender receives a response that allows a retry. The log contains no traceback."""
     async with running_service(data_dir, "-c", HASTY, "serve", **DEFAULTS) as service:
@@ -182,6 +185,7 @@ async def test_serve_cuts_short_what_does_not_end_contract_1(data_dir: Path) -> 
 
 
 @every_signal
+@pytest.mark.long
 async def test_serve_ends_at_a_signal_while_it_starts(
     data_dir: Path, number: signal.Signals
 ) -> None:
@@ -203,6 +207,7 @@ async def test_serve_ends_at_a_signal_while_it_starts(
     assert not await is_running(data_dir)
 
 
+@pytest.mark.long
 async def test_serve_takes_the_port_of_the_platform(data_dir: Path) -> None:
     with bound() as listener:
         port = listener.getsockname()[1]
@@ -312,6 +317,7 @@ async def test_serve_refuses_a_data_directory_in_use(data_dir: Path) -> None:
             assert (await client.get("/health")).status_code == 200
 
 
+@pytest.mark.long
 async def test_serve_goes_on_while_its_log_is_blocked(data_dir: Path) -> None:
     """It also ends at a signal."""
     with bound() as listener:

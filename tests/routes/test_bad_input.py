@@ -36,6 +36,17 @@ from vyrox.settings import Settings
 
 every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
+each_preview = pytest.mark.parametrize(
+    "vendor",
+    [
+        pytest.param("sentinelone", marks=pytest.mark.long),
+        pytest.param("defender", marks=pytest.mark.long),
+        "crowdstrike",
+        "generic",
+    ],
+)
+"""The quick run has the one route without a preview, and one of those with."""
+
 CREDENTIALS: Final = (None, OTHER_SECRET, SECRET)
 """None at all, a bad one, a good one."""
 
@@ -65,7 +76,7 @@ def refused(vendor: Vendor) -> tuple[int, ...]:
     return (401, 401, 422) if vendor == "generic" else (400, 400, 400)
 
 
-@every_vendor
+@each_preview
 async def test_receive_alert_refuses_every_text_that_is_no_payload_contract_6(
     patient: Application, vendor: Vendor
 ) -> None:
@@ -73,7 +84,7 @@ async def test_receive_alert_refuses_every_text_that_is_no_payload_contract_6(
     assert answered == dict.fromkeys(EVERY, refused(vendor))
 
 
-@every_vendor
+@each_preview
 async def test_receive_alert_meets_every_text_in_a_field_that_is_not_read_contract_11(
     patient: Application, vendor: Vendor
 ) -> None:
@@ -85,7 +96,7 @@ async def test_receive_alert_meets_every_text_in_a_field_that_is_not_read_contra
     assert answered == {**accepted, **dict.fromkeys(INVALID, refused(vendor))}
 
 
-@every_vendor
+@each_preview
 async def test_receive_alert_meets_every_text_in_a_field_that_is_read_contract_11(
     patient: Application, vendor: Vendor
 ) -> None:
@@ -123,7 +134,7 @@ TENANT_NAMES: Final = {
 """The texts that are a tenant identifier."""
 
 
-@every_vendor
+@each_preview
 async def test_receive_alert_is_never_too_deep_for_an_answer_contract_6(
     patient: Application, vendor: Vendor
 ) -> None:
@@ -146,7 +157,10 @@ async def test_receive_alert_is_never_too_deep_for_an_answer_contract_6(
 
 
 @pytest.mark.parametrize("vendor", ["crowdstrike", "sentinelone"])
-@pytest.mark.parametrize("position", ["first", "middle", "last"])
+@pytest.mark.parametrize(
+    "position",
+    ["first", pytest.param("middle", marks=pytest.mark.long), "last"],
+)
 async def test_receive_alert_takes_any_byte_in_a_credential_contract_4(
     application: Application, vendor: Vendor, position: str
 ) -> None:

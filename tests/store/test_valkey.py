@@ -46,13 +46,20 @@ async def pid_of(url: str) -> int:
     return int((await info(url, "server"))["process_id"])
 
 
+async def has_loaded(url: str) -> bool:
+    """Return whether the server has read its data. It listens, and rejects commands, before."""
+    return (await info(url, "persistence"))["loading"] == 0
+
+
 async def write(url: str, value: str) -> None:
     """Write, and return when Valkey has confirmed it."""
+    await until(partial(has_loaded, url))
     async with redis.asyncio.Redis.from_url(url) as client:
         await client.set("key", value)
 
 
 async def read(url: str) -> object:
+    await until(partial(has_loaded, url))
     async with redis.asyncio.Redis.from_url(url) as client:
         return await client.get("key")
 
@@ -60,7 +67,7 @@ async def read(url: str) -> object:
 async def serves(url: str, not_pid: int) -> bool:
     """Return whether a new process, not `not_pid`, serves at `url` and has loaded its data."""
     try:
-        return await pid_of(url) != not_pid and (await info(url, "persistence"))["loading"] == 0
+        return await pid_of(url) != not_pid and await has_loaded(url)
     except redis.exceptions.ConnectionError:
         return False
 

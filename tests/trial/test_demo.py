@@ -24,6 +24,7 @@ async def start(*options: str) -> asyncio.subprocess.Process:
     )
 
 
+@pytest.mark.long
 async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
     process = await start()
     async with asyncio.timeout(120):
