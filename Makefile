@@ -17,7 +17,7 @@ demo: .venv/runtime-installed            ## Run the main job end to end, on free
 test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
 	@$(PYTEST) -m "not long" $(ARGS)
 
-test-long: .venv/dev-installed            ## Run what takes longer: kills, matrices of faults, many more examples
+test-long: .venv/dev-installed            ## Run what takes longer: kills, faults, PostgreSQL in every layer, many more examples
 	@$(PYTEST) -m "long or hypothesis" --hypothesis-profile=long $(ARGS)
 
 coverage: .venv/dev-installed            ## Run every test and print the coverage

@@ -51,15 +51,8 @@ def libraries_read_once() -> Iterator[None]:
         yield
 
 
-ON_BOTH: Final = (
-    "alerts",
-    "chain",
-    "containment/test_claims.py",
-    "containment/test_devices.py",
-    "store",
-    "tenants/test_directory.py",
-)
-"""The tests of the modules with the most SQL. Only they use PostgreSQL in the quick run, too."""
+ON_BOTH: Final = ("alerts", "chain", "containment/test_claims.py", "store")
+"""The tests closest to SQL. Only they use PostgreSQL in the quick run, too."""
 
 
 @pytest.hookimpl(tryfirst=True)
