@@ -48,7 +48,7 @@ async def pid_of(url: str) -> int:
 
 async def has_loaded(url: str) -> bool:
     """Return whether the server has read its data. It listens, and rejects commands, before."""
-    return (await info(url, "persistence"))["loading"] == 0
+    return bool((await info(url, "persistence"))["loading"] == 0)
 
 
 async def write(url: str, value: str) -> None:
