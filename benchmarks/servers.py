@@ -123,6 +123,7 @@ def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, st
     public, private = _free_ports(2)
     return {
         "VYROX_HMAC_SECRET": HMAC_SECRET,
+        "TRIAGE_ENABLED": "false",
         "VYROX_DATA_DIR": str(directory / "data"),
         "VYROX_ENCRYPTION_KEY": Fernet.generate_key().decode(),
         "INGESTION_HOST": "127.0.0.1",

@@ -44,6 +44,7 @@ async def listeners() -> AsyncIterator[Listeners]:
     with tempfile.TemporaryDirectory(prefix="vx-") as path:
         settings = Settings(
             hmac_secret=HMAC_SECRET,
+            triage_enabled=False,
             data_dir=Path(path),
             dry_run=False,
             encryption_keys=(Fernet.generate_key().decode(),),

@@ -60,6 +60,8 @@ def environment(data_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "VYROX_HMAC_SECRET": HMAC_SECRET,
+        # Most tests read the queue themselves.
+        "TRIAGE_ENABLED": "false",
         "VYROX_DATA_DIR": str(data_dir),
         "INGESTION_HOST": "127.0.0.1",
         "INGESTION_PORT": "0",

@@ -52,6 +52,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "edr_deadline_s": 30,
         "edr_test_url": None,
         "retention_days": 90,
+        "triage_enabled": None,
         "unauthenticated_events_per_second": 10,
         "unauthenticated_event_bytes_per_day": 20_000_000,
         "notify_allowed_hosts": (),

@@ -50,6 +50,7 @@ from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
 from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.records import holds_secrets
+from vyrox.triage.worker import TriageWorker
 
 Work = Callable[[], Awaitable[object]]
 
@@ -99,6 +100,7 @@ class _Parts:
     containment: Containment
     container: Container
     notifications: Sender
+    triage: TriageWorker
 
 
 @asynccontextmanager
@@ -157,6 +159,8 @@ async def _make_parts(
     clients = await _make_clients(stack, settings, stores, make)
     hosts = frozenset(settings.notify_allowed_hosts)
     webhooks = await stack.enter_async_context(open_webhooks(hosts))
+    consumer = AlertConsumer(stores.redis, database)
+    container = Container(database, wall_clock)
     return _Parts(
         tenants=tenants,
         clocks=clocks,
@@ -164,7 +168,7 @@ async def _make_parts(
         events=AuditEvents(writer, budget=budget),
         intake=Intake(writer, settings.redelivery_window_s),
         queue=queue,
-        consumer=AlertConsumer(stores.redis, database),
+        consumer=consumer,
         health=Health(database, queue, wall_clock),
         refill=refill,
         redis_check=redis_check,
@@ -178,7 +182,7 @@ async def _make_parts(
             dry_run=settings.dry_run,
             deadline_s=settings.edr_deadline_s,
         ),
-        container=Container(database, wall_clock),
+        container=container,
         notifications=Sender(
             database,
             writer,
@@ -186,6 +190,9 @@ async def _make_parts(
             webhooks,
             lease_time=clocks.lease_time,
             wall=wall_clock,
+        ),
+        triage=TriageWorker(
+            settings.triage_enabled, consumer, database, container.id, clocks.lease_time
         ),
     )
 
@@ -271,6 +278,7 @@ def _background(
         every(RETENTION_INTERVAL_S, "retention", delete_old_alerts, first_s=RETENTION_FIRST_S),
         every(COUNTS_INTERVAL_S, "counts", log.report_counts),
         every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
+        every(0.0, "triage", parts.triage.run),
     ]
 
 
@@ -284,6 +292,7 @@ def _for_routes(settings: Settings, stores: _Stores, parts: _Parts) -> tuple[Ing
         queue=parts.queue,
         events=parts.events,
         health=parts.health,
+        notice=parts.triage.notice,
     )
     proxy = Proxy(
         clock=wall_clock,

@@ -64,6 +64,7 @@ class Settings:
     edr_deadline_s: int = 30
     edr_test_url: str | None = None
     retention_days: int = 90
+    triage_enabled: bool | None = None
     unauthenticated_events_per_second: int = 10
     unauthenticated_event_bytes_per_day: int = 20_000_000
     notify_allowed_hosts: tuple[str, ...] = ()
@@ -130,6 +131,7 @@ class Settings:
             retention_days=read.value(
                 "RETENTION_DAYS", cls.retention_days, values.integer(1, 36_500)
             ),
+            triage_enabled=read.value("TRIAGE_ENABLED", None, values.boolean),
             unauthenticated_events_per_second=read.value(
                 "UNAUTHENTICATED_EVENTS_PER_SECOND",
                 cls.unauthenticated_events_per_second,

@@ -17,6 +17,7 @@ def settings(data_dir: Path, redis_url: str) -> Settings:
         hmac_secret=HMAC_SECRET,
         data_dir=data_dir,
         redis_url=redis_url,
+        triage_enabled=False,  # the tests read the queue themselves
         encryption_keys=(Fernet.generate_key().decode(),),
     )
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from tests.triage.samples import alert, read
 from vyrox.models import NormalizedAlert
 from vyrox.triage.evaluation import measure
-from vyrox.triage.incidents import Grouping, Judged, band_of_incident
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import judge
+from vyrox.triage.story import Judged
+from vyrox.triage.trying import Read, group
 
 NOW: Final = 1_788_220_800.0
 
@@ -24,11 +25,9 @@ def judged(at: float, command_line: str = "whoami", **members: object) -> Judged
 
 def grouped(*alerts: Judged) -> list[int]:
     """Return the incident of each, renumbered in order of first appearance."""
-    grouping = Grouping()
-    numbers = [grouping.add(each) for each in alerts]
-    ended = [grouping.find(number).number for number in numbers]
-    names = {number: place for place, number in enumerate(dict.fromkeys(ended))}
-    return [names[number] for number in ended]
+    ended = [incident.id for incident in group(Read(each) for each in alerts)]
+    names = {name: place for place, name in enumerate(dict.fromkeys(ended))}
+    return [names[name] for name in ended]
 
 
 def test_stories_of_the_samples_are_grouped_right() -> None:
@@ -90,13 +89,15 @@ def test_add_links_a_named_target_and_merges() -> None:
 
 
 def test_propose_needs_one_certain_device() -> None:
-    grouping = Grouping()
-    number = grouping.add(judged(0, "vssadmin delete shadows /all", hostname=None, device_id=None))
-    incident = grouping.find(number)
-    assert band_of_incident(incident) == "urgent"
-    assert propose(incident) == (None, "the device is not certain")
-    sure = grouping.find(grouping.add(judged(0, "vssadmin delete shadows /all")))
-    assert propose(sure)[0] == "HOST_ISOLATION"
+    command = "vssadmin delete shadows /all"
+    [nowhere] = group([Read(judged(0, command, hostname=None, device_id=None))])
+    assert nowhere.band == "urgent"
+    assert propose(nowhere).reason.startswith("the device is not certain")
+    [sure] = group([Read(judged(0, command))])
+    proposal = propose(sure)
+    assert proposal.action == "HOST_ISOLATION"
+    assert proposal.device is not None
+    assert proposal.device.device_id == "device-1"
 
 
 HOSTS = st.sampled_from([None, "", "ws-1", "WS-1.acme.local", "ws-2", "10.0.0.1", "localhost"])
@@ -116,14 +117,9 @@ def test_add_never_mixes_tenants_and_loses_nothing(
         for tenant, host, device, at in drawn
     ]
     rng.shuffle(alerts)
-    grouping = Grouping()
-    numbers = [grouping.add(each) for each in alerts]
-    members = [each for incident in grouping.incidents() for each in incident.members]
-    assert len(members) == len(alerts)
-    for each, number in zip(alerts, numbers, strict=True):
-        incident = grouping.find(number)
-        assert each in incident.members
-        assert {one.alert.tenant_id for one in incident.members} == {each.alert.tenant_id}
+    ended = group(Read(each) for each in alerts)
+    assert [each.tenant_id for each in ended] == [each.alert.tenant_id for each in alerts]
+    assert sum({each.id: each.alerts for each in ended}.values()) == len(alerts)
 
 
 def test_storm_of_identical_alerts_is_one_incident() -> None:

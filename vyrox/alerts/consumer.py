@@ -6,7 +6,7 @@ becomes a dead letter: its row is marked, and its entry leaves the stream.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import redis.asyncio
@@ -43,6 +43,20 @@ class QueuedAlert(msgspec.Struct, frozen=True):
     entry_id: bytes
     alert: NormalizedAlert
     raw: bytes
+
+
+class OtherConsumer(msgspec.Struct, frozen=True):
+    """A consumer of the group that is not Vyrox's own.
+
+    Attributes:
+        pending: Alerts that it has received and not acknowledged.
+        idle_s: Seconds since it last asked for alerts.
+    """
+
+    tenant_id: str
+    name: str
+    pending: int
+    idle_s: float
 
 
 class AlertConsumer:
@@ -165,19 +179,50 @@ class AlertConsumer:
         await self._database.write(_finish_row, queued.alert.id, now)
         await self._remove(queued)
 
+    async def remove(self, queued: Sequence[QueuedAlert]) -> None:
+        """Remove the entries of alerts whose rows are finished."""
+        for each in queued:
+            await self._remove(each)
+
+    async def streams(self) -> list[str]:
+        """Return the tenants that have a stream."""
+        async with redis_call():
+            keys = self._redis.scan_iter(stream_key("*"), count=SCANNED_KEYS)
+            streams = [key async for key in keys]
+        names = (key.decode("utf-8", "replace").partition("{")[2] for key in streams)
+        return [name[:-1] for name in names if is_tenant_id(name[:-1])]
+
+    async def other_consumers(self, own_prefix: str) -> list[OtherConsumer]:
+        """Return the consumers of the group whose names do not begin with `own_prefix`."""
+        found: list[OtherConsumer] = []
+        for tenant_id in await self.streams():
+            async with redis_call():
+                found += [
+                    OtherConsumer(tenant_id, name, each["pending"], each["idle"] / 1000)
+                    for each in await self._consumers_of(tenant_id)
+                    if not (name := each["name"].decode("utf-8", "replace")).startswith(own_prefix)
+                ]
+        return found
+
+    async def _consumers_of(self, tenant_id: str) -> list[dict[str, Any]]:
+        try:
+            consumers: list[dict[str, Any]] = await self._redis.xinfo_consumers(
+                stream_key(tenant_id), GROUP
+            )
+        except redis.exceptions.ResponseError as exc:
+            if "NOGROUP" in str(exc) or "no such key" in str(exc):
+                return []
+            raise
+        return consumers
+
     async def move_dead_letters(self, now: float) -> None:
         """Make dead letters of the alerts in every stream that `is_dead`.
 
         Raises:
             UnavailableError: A store is away; the next call does what is left.
         """
-        async with redis_call():
-            keys = self._redis.scan_iter(stream_key("*"), count=SCANNED_KEYS)
-            streams = [key async for key in keys]
-        for stream in streams:
-            tenant_id = stream.decode("utf-8", "replace").partition("{")[2].removesuffix("}")
-            if is_tenant_id(tenant_id):
-                await self._move_dead_letters_of(tenant_id, now)
+        for tenant_id in await self.streams():
+            await self._move_dead_letters_of(tenant_id, now)
 
     async def _move_dead_letters_of(self, tenant_id: str, now: float) -> None:
         stream, after = stream_key(tenant_id), "-"

@@ -3,6 +3,7 @@
 body -> named tenant -> its secrets -> tenant -> alert -> row -> stream entry -> 202
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -44,7 +45,11 @@ _store_timeout: Final = SharedTimeout(
 
 @dataclass(frozen=True)
 class Ingestion:
-    """The parts that the routes use, opened in the application's lifespan."""
+    """The parts that the routes use, opened in the application's lifespan.
+
+    Attributes:
+        notice: Called with the tenant whose alert was queued.
+    """
 
     clock: Clock
     max_body_bytes: int
@@ -54,6 +59,7 @@ class Ingestion:
     queue: AlertQueue
     events: AuditEvents
     health: Health
+    notice: Callable[[str], None]
 
 
 _PATHS: Final[dict[Vendor, str]] = {
@@ -118,6 +124,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         if not stored.finished:
             entry = QueueEntry(tenant.tenant_id, stored.alert_id, stored.alert, body)
             await ingestion.queue.put(entry)
+            ingestion.notice(tenant.tenant_id)
     # 6. The response, which promises that.
     if stored.redelivery:
         ingestion.events.note(

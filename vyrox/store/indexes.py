@@ -6,7 +6,7 @@ which a command that only uses the tables does without.
 
 from typing import Final
 
-from sqlalchemy import Index, MetaData, not_, text
+from sqlalchemy import Index, MetaData, and_, not_, text
 
 from vyrox.store.tables import (
     alerts,
@@ -72,8 +72,16 @@ Index(
     "alerts_severe",
     alerts.c.received_at,
     alerts.c.id,
-    sqlite_where=alerts.c.severity.in_(["critical", "high"]),
-    postgresql_where=alerts.c.severity.in_(["critical", "high"]),
+    sqlite_where=and_(alerts.c.finished_at.is_(None), alerts.c.severity.in_(["critical", "high"])),
+    postgresql_where=and_(
+        alerts.c.finished_at.is_(None), alerts.c.severity.in_(["critical", "high"])
+    ),
+)
+Index(
+    "alerts_dead",
+    alerts.c.finished_at,
+    sqlite_where=alerts.c.dead_reason.is_not(None),
+    postgresql_where=alerts.c.dead_reason.is_not(None),
 )
 Index(
     "alerts_verdict",

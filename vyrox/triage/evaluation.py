@@ -135,7 +135,7 @@ def measure(reads: Sequence[Read], about: Sequence[About] | None = None) -> Meas
     single = [pair for pair in zip(reads, known, strict=True) if pair[0].story is None]
     counted = [pair for pair in single if _is_malicious(pair[0]) or pair[0].tier != "trigger"]
     malicious, benign = _split([read for read, _ in counted])
-    grouping, numbers = group(reads)
+    ended = group(reads)
     return Measures(
         alerts=len(reads),
         recall=_share(malicious, _is_raised),
@@ -149,8 +149,8 @@ def measure(reads: Sequence[Read], about: Sequence[About] | None = None) -> Meas
         families=_parts(counted, lambda _, each: each.family),
         grouping=_grouping(reads),
         explained=_share(reads, lambda read: len(read.judged.verdict.explanation()) > 1),
-        missing=len(reads) - sum(len(each.members) for each in grouping.incidents()),
-        tenants_mixed=_mixed(reads, numbers),
+        missing=len(reads) - sum({each.id: each.alerts for each in ended}.values()),
+        tenants_mixed=_mixed(reads, [each.id for each in ended]),
     )
 
 
@@ -218,7 +218,7 @@ def _grouping(reads: Sequence[Read]) -> Grouping | None:
     precisions: list[float] = []
     recalls: list[float] = []
     for story in stories.values():
-        _, found = group(story)
+        found = [incident.id for incident in group(story)]
         wanted = [read.story or "" for read in story]
         pairwise.append(_pairwise(wanted, found))
         precisions.append(_bcubed(wanted, found))
@@ -250,8 +250,8 @@ def _bcubed(wanted: Sequence[object], found: Sequence[object]) -> float:
     return total / len(found)
 
 
-def _mixed(reads: Sequence[Read], numbers: Sequence[int]) -> int:
-    tenants: dict[int, set[str]] = {}
+def _mixed(reads: Sequence[Read], numbers: Sequence[str]) -> int:
+    tenants: dict[str, set[str]] = {}
     for read, number in zip(reads, numbers, strict=True):
         tenants.setdefault(number, set()).add(read.judged.alert.tenant_id)
     return sum(len(each) > 1 for each in tenants.values())

@@ -1,245 +1,321 @@
 """Alerts that belong together become one incident. Pure: alerts and verdicts in, incidents out.
 
-Two tenants never share an incident, and an empty value never joins anything.
+A `Grouping` holds one tenant, so two tenants cannot share an incident. An incident is found by its
+keys, and no key is made of an empty value. `triage.rows` loads the part of a tenant that a batch of
+alerts can touch, and stores what has changed; `triage.trying` starts with nothing.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from vyrox.models import NormalizedAlert
-from vyrox.triage.hosts import Hosts, short_name
-from vyrox.triage.score import Band, Verdict, band_of
+from vyrox.triage.hosts import Hosts, clean, short_name
+from vyrox.triage.score import Band
+from vyrox.triage.story import BANDS, STRONG, Judged, Story
 from vyrox.triage.users import person
 
-GAP_S: Final = 4 * 3600
-MAX_AGE_S: Final = 7 * 86_400
-ACROSS_S: Final = 3600
-AHEAD_S: Final = 300
-"""A time further ahead of the arrival than this counts as the arrival."""
+GAP_S: Final = 4 * 3600.0
+MAX_AGE_S: Final = 7 * 86_400.0
+ACROSS_S: Final = 3600.0
+DAY_S: Final = 86_400.0
 
 MAX_HOSTS_OF_A_PERSON: Final = 5
 """An account on more hosts in a day is taken for a service's."""
 
-BURST: Final = 4
-BURST_S: Final = 300
+MAX_NAMED: Final = 24
+"""Words of one command that are taken for the names of hosts."""
 
-LATERAL: Final[frozenset[str]] = frozenset(
-    {"remote.ps_remoting", "remote.psexec", "remote.winrs", "remote.admin_share_use"}
-)
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{1,80}")
 
-_TACTICS: Final[dict[str, int]] = {
-    "download": 1, "shell": 1, "proxy": 1, "persistence": 2, "escalation": 3, "evasion": 4,
-    "defences": 4, "credentials": 5, "discovery": 6, "remote": 7, "collection": 8,
-    "exfiltration": 9, "recovery": 10, "impact": 10,
-}  # fmt: skip
-"""The families in the order of an attack."""
+Status = Literal["open", "acknowledged", "closed"]
 
-STRONG: Final = 0.5
-"""A family's share from which it counts as a step of the story."""
+Resolution = Literal[
+    "malicious", "benign_expected", "false_positive", "unclear", "below_review", "merged"
+]
+"""How an incident was closed. The last two are not a person's."""
 
+BENIGN: Final[frozenset[Resolution]] = frozenset({"benign_expected", "false_positive"})
 
-class Judged(msgspec.Struct, frozen=True):
-    """An alert with its verdict and the time at which it was delivered (Unix seconds)."""
-
-    alert: NormalizedAlert
-    verdict: Verdict
-    arrived_at: float
-    vendor_group: str | None = None
-
-    @property
-    def at(self) -> float:
-        """When it happened."""
-        ahead = self.alert.timestamp > self.arrived_at + AHEAD_S
-        return self.arrived_at if ahead else self.alert.timestamp
+Why = Literal["vendor_group", "same_host", "named_target", "same_user_lateral", "manual"]
 
 
 class Incident(msgspec.Struct):
-    """One story: its alerts, and why they are together."""
+    """One story. Times are Unix seconds.
 
-    number: int
+    Attributes:
+        first_at: When its first alert happened. `last_at` is of its last one.
+        alerts: How many it has.
+        earlier: The number of an older incident of the same host.
+        due_at: When the next announcement is due, or None.
+    """
+
     tenant_id: str
-    members: list[Judged] = []
-    hosts: set[int] = set()
-    links: list[str] = []
-    first_at: float = 0.0
-    last_at: float = 0.0
+    number: int
+    opened_at: float
+    first_at: float
+    last_at: float
+    updated_at: float
+    status: Status = "closed"
+    resolution: Resolution | None = "below_review"
+    assignee: str | None = None
+    score: float = 0.0
+    band: Band = "close"
+    closed_at: float | None = None
+    alerts: int = 0
+    story: Story = msgspec.field(default_factory=Story)
+    merged_into: int | None = None
+    earlier: int | None = None
+    announced_band: Band | None = None
+    announced_at: float | None = None
+    due_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """What people call it."""
+        return f"{self.tenant_id}-{self.number}"
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a person has closed it."""
+        return self.status == "closed" and self.resolution != "below_review"
+
+
+class Change(NamedTuple):
+    """A step in the life of an incident, for the audit events."""
+
+    kind: Literal["incident.opened", "incident.reopened", "incident.merged"]
+    number: int
+    why: str
+    into: int | None = None
+
+
+class Search(NamedTuple):
+    """A key under which an alert may find incidents, and how far apart in time they may be."""
+
+    key: str
+    gap_s: float
+    why: Why
 
 
 class Grouping:
-    """Puts alerts into incidents, in the order of their arrival."""
+    """Puts alerts of one tenant into incidents, in the order of their arrival.
 
-    def __init__(self) -> None:
-        self._hosts: dict[str, Hosts] = defaultdict(Hosts)
-        self._incidents: dict[int, Incident] = {}
-        self._moved: dict[int, int] = {}
-        self._by_host: dict[tuple[str, int], set[int]] = defaultdict(set)
-        self._by_group: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-        self._person_hosts: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-        self._next = 0
+    Attributes:
+        touched: Numbers of the incidents that have changed.
+        new_keys: Keys that incidents have got.
+        merged: Number of an incident that was merged -> the one that took its alerts.
+        seen_on: Persons that were seen, with host and time.
+    """
 
-    def add(self, judged: Judged) -> int:
-        """Return the number of the incident that takes the alert; see `find` for merges."""
-        alert = judged.alert
-        host = self._hosts[alert.tenant_id].identify(alert)
-        reasons: dict[int, str] = {}
-        if judged.vendor_group:
-            key = (alert.tenant_id, alert.source, judged.vendor_group)
-            for number in self._alive(self._by_group[key]):
-                if self._near(number, judged.at, 86_400):
-                    reasons[number] = "vendor_group"
-        if host is not None:
-            for number in self._alive(self._by_host[alert.tenant_id, host]):
-                if self._near(number, judged.at, GAP_S):
-                    reasons.setdefault(number, "same_host")
-            for number, why in self._across(judged, host):
-                reasons.setdefault(number, why)
-        target = self._merged(reasons) if reasons else self._open(alert.tenant_id)
-        self._join(target, judged, host, sorted(set(reasons.values())))
-        return target.number
+    def __init__(self, tenant_id: str, hosts: Hosts | None = None, newest: int = 0) -> None:
+        """`newest` is the highest number that was given to an incident of the tenant."""
+        self.tenant_id = tenant_id
+        self.hosts = hosts or Hosts()
+        self.newest = newest
+        self.incidents: dict[int, Incident] = {}
+        self.touched: set[int] = set()
+        self.new_keys: set[tuple[str, int]] = set()
+        self.merged: dict[int, int] = {}
+        self.seen_on: dict[tuple[str, int], float] = {}
+        self.changes: list[Change] = []
+        self._by_key: dict[str, set[int]] = defaultdict(set)
+        self._hosts_of: dict[str, dict[int, float]] = defaultdict(dict)
 
-    def find(self, number: int) -> Incident:
-        """Return the incident that `number` is, or was merged into."""
-        while number in self._moved:
-            number = self._moved[number]
-        return self._incidents[number]
+    def put(self, incident: Incident, keys: Iterable[str]) -> None:
+        """Take an incident that is known already."""
+        self.incidents[incident.number] = incident
+        for key in keys:
+            self._by_key[key].add(incident.number)
 
-    def incidents(self) -> Iterable[Incident]:
-        """Return all that are not merged into others."""
-        return self._incidents.values()
+    def put_key(self, key: str, number: int) -> None:
+        """Take a key of an incident that is known, or too far away to be joined."""
+        self._by_key[key].add(number)
 
-    def _alive(self, numbers: set[int]) -> list[int]:
-        return sorted({self.find(number).number for number in numbers})
+    def put_person(self, who: str, host: int, last_at: float) -> None:
+        """Take a host on which a person was seen."""
+        self._hosts_of[who][host] = last_at
 
-    def _near(self, number: int, at: float, gap_s: float) -> bool:
-        incident = self._incidents[number]
+    def add(self, judged: Judged) -> tuple[int, int | None]:
+        """Return the numbers of the incident that takes the alert, and of its host."""
+        host = self.hosts.identify(judged.alert, judged.at)
+        who = self._linking_person(judged, host)
+        found: dict[int, Why] = {}
+        for search in searches(judged, host, who, self.hosts):
+            for number in sorted({self.find(n) for n in self._by_key.get(search.key, ())}):
+                if number in self.incidents and self._is_near(number, judged, search):
+                    found.setdefault(number, search.why)
+        target = self._chosen(found, judged, host)
+        self._join(target, judged, host, sorted(set(found.values())))
+        for key in keys(judged, host, who):
+            if target.number not in self._by_key[key]:
+                self._by_key[key].add(target.number)
+                self.new_keys.add((key, target.number))
+        return target.number, host
+
+    def find(self, number: int) -> int:
+        """Return the number that `number` is, or was merged into."""
+        while number in self.merged:
+            number = self.merged[number]
+        return number
+
+    def merge(self, target: Incident, other: Incident, why: str) -> None:
+        """Move all that `other` has to `target`."""
+        self.merged[other.number] = target.number
+        target.story.join(other.story, why)
+        target.alerts += other.alerts
+        target.first_at = min(target.first_at, other.first_at)
+        target.last_at = max(target.last_at, other.last_at)
+        target.assignee = target.assignee or other.assignee
+        if target.status == "open" and other.status == "acknowledged":
+            target.status = "acknowledged"
+        other.status, other.resolution, other.due_at = "closed", "merged", None
+        other.merged_into = target.number
+        for numbers in self._by_key.values():
+            if other.number in numbers:
+                numbers.discard(other.number)
+                numbers.add(target.number)
+        self.touched |= {target.number, other.number}
+        self.changes.append(Change("incident.merged", other.number, why, target.number))
+
+    def _is_near(self, number: int, judged: Judged, search: Search) -> bool:
+        incident = self.incidents[number]
+        at, gap_s = judged.at, search.gap_s
+        if incident.is_decided:
+            if judged.arrived_at > (incident.closed_at or 0.0) + DAY_S:
+                return False
+            if search.why == "same_host":
+                gap_s = DAY_S
         if not incident.first_at - gap_s <= at <= incident.last_at + gap_s:
             return False
         return max(at, incident.last_at) - min(at, incident.first_at) <= MAX_AGE_S
 
-    def _across(self, judged: Judged, host: int) -> Iterable[tuple[int, str]]:
-        tenant_id = judged.alert.tenant_id
-        hosts = self._hosts[tenant_id]
-        own = hosts.names(host)
-        who = self._linking_person(judged, host)
-        named = _named_hosts(judged) - own
-        for incident in list(self._incidents.values()):
-            if incident.tenant_id != tenant_id or host in incident.hosts:
-                continue
-            if not self._near(incident.number, judged.at, ACROSS_S):
-                continue
-            there = {name for other in incident.hosts for name in hosts.names(other)}
-            if named & there or any(_named_hosts(member) & own for member in incident.members):
-                yield incident.number, "named_target"
-            elif who is not None and any(
-                person(member.alert.username) == who
-                and (_is_lateral(member) or _is_lateral(judged))
-                for member in incident.members
-            ):
-                yield incident.number, "same_user_lateral"
-
-    def _linking_person(self, judged: Judged, host: int) -> str | None:
-        who = person(judged.alert.username)
-        if who is None:
-            return None
-        seen = self._person_hosts[judged.alert.tenant_id, who]
-        seen[host] = judged.at
-        recent = sum(at > judged.at - 86_400 for at in seen.values())
-        return who if recent <= MAX_HOSTS_OF_A_PERSON else None
-
-    def _open(self, tenant_id: str) -> Incident:
-        self._next += 1
-        incident = Incident(self._next, tenant_id)
-        self._incidents[incident.number] = incident
-        return incident
-
-    def _merged(self, reasons: Mapping[int, str]) -> Incident:
-        first, *others = sorted(reasons)
-        target = self._incidents[first]
-        for number in others:
-            other = self._incidents.pop(number)
-            self._moved[number] = first
-            target.members += other.members
-            target.hosts |= other.hosts
-            target.links += [*other.links, reasons[number]]
-            target.first_at = min(target.first_at, other.first_at)
-            target.last_at = max(target.last_at, other.last_at)
+    def _chosen(self, found: dict[int, Why], judged: Judged, host: int | None) -> Incident:
+        """Return the incident that takes the alert, after the merges that it causes."""
+        undecided = [n for n in sorted(found) if not self.incidents[n].is_decided]
+        if not undecided:
+            if found:
+                return self.incidents[max(found)]
+            return self._open(judged, host)
+        target = self.incidents[undecided[0]]
+        for number in undecided[1:]:
+            other = self.incidents[number]
+            if other.assignee in {None, target.assignee} or target.assignee is None:
+                self.merge(target, other, found[number])
         return target
 
-    def _join(self, incident: Incident, judged: Judged, host: int | None, why: list[str]) -> None:
-        incident.first_at = min(incident.first_at, judged.at) if incident.members else judged.at
-        incident.last_at = max(incident.last_at, judged.at) if incident.members else judged.at
-        incident.members.append(judged)
-        incident.links += why
-        tenant_id = judged.alert.tenant_id
-        if host is not None:
-            incident.hosts.add(host)
-            self._by_host[tenant_id, host].add(incident.number)
-        if judged.vendor_group:
-            key = (tenant_id, judged.alert.source, judged.vendor_group)
-            self._by_group[key].add(incident.number)
+    def _open(self, judged: Judged, host: int | None) -> Incident:
+        self.newest += 1
+        earlier = {self.find(n) for n in self._by_key[f"host:{host}"]} if host is not None else ()
+        incident = Incident(
+            self.tenant_id,
+            self.newest,
+            opened_at=judged.arrived_at,
+            first_at=judged.at,
+            last_at=judged.at,
+            updated_at=judged.arrived_at,
+            earlier=max(earlier, default=None),
+        )
+        self.incidents[incident.number] = incident
+        return incident
+
+    def _join(self, incident: Incident, judged: Judged, host: int | None, why: list[Why]) -> None:
+        before, strong = incident.band, _strong(incident)
+        device_id = clean(judged.alert.device_id)
+        if device_id is None and host is not None:
+            device_id = self.hosts.only_device(host, judged.alert.source)
+        incident.story.add(judged, host, device_id)
+        for link in why:
+            if link not in incident.story.links:
+                incident.story.links.append(link)
+        incident.alerts += 1
+        incident.first_at = min(incident.first_at, judged.at)
+        incident.last_at = max(incident.last_at, judged.at)
+        incident.updated_at = judged.arrived_at
+        incident.score = incident.story.score()
+        incident.band = incident.story.whole_band()
+        self.touched.add(incident.number)
+        self._live(incident, judged, before, strong)
+
+    def _live(self, incident: Incident, judged: Judged, before: Band, strong: set[str]) -> None:
+        """Open or re-open an incident for which the new alert is a reason."""
+        if incident.status != "closed":
+            return
+        is_raised = BANDS.index(incident.band) > BANDS.index(before)
+        if not incident.is_decided:
+            if incident.band == "close":
+                incident.closed_at = judged.arrived_at
+                return
+            kind: Literal["incident.opened", "incident.reopened"] = "incident.opened"
+            why = f"band {incident.band}"
+        else:
+            new = _strong(incident) - strong
+            is_news = judged.verdict.suppression is None and judged.verdict.band != "close"
+            if not is_raised and not new and (incident.resolution in BENIGN or not is_news):
+                return
+            kind = "incident.reopened"
+            why = f"band {incident.band}" if is_raised else ", ".join(sorted(new)) or "a new alert"
+        incident.status, incident.resolution, incident.closed_at = "open", None, None
+        if kind == "incident.opened":
+            incident.opened_at = judged.arrived_at
+        self.changes.append(Change(kind, incident.number, why))
+
+    def _linking_person(self, judged: Judged, host: int | None) -> str | None:
+        who = person(judged.alert.username)
+        if who is None or host is None:
+            return None
+        seen = self._hosts_of[who]
+        seen[host] = max(judged.at, seen.get(host, judged.at))
+        self.seen_on[who, host] = seen[host]
+        recent = sum(at > judged.at - DAY_S for at in seen.values())
+        return who if recent <= MAX_HOSTS_OF_A_PERSON else None
 
 
-def _named_hosts(judged: Judged) -> set[str]:
-    """Return what may be host names in a command that runs something elsewhere."""
-    if not _is_lateral(judged):
-        return set()
+def searches(judged: Judged, host: int | None, who: str | None, hosts: Hosts) -> Iterator[Search]:
+    """Yield the keys under which an alert may find incidents, the strongest link first."""
+    alert = judged.alert
+    if group := clean(alert.vendor_group):
+        yield Search(f"group:{alert.source}:{group}", DAY_S, "vendor_group")
+    if host is None:
+        return
+    yield Search(f"host:{host}", GAP_S, "same_host")
+    for name in sorted(hosts.names(host)):
+        yield Search(f"names:{name}", ACROSS_S, "named_target")
+    for name in named_hosts(judged):
+        for other in sorted(hosts.bearing(name) - {host}):
+            yield Search(f"host:{other}", ACROSS_S, "named_target")
+    if who is not None:
+        yield Search(f"lateral:{who}", ACROSS_S, "same_user_lateral")
+        if judged.is_lateral:
+            yield Search(f"person:{who}", ACROSS_S, "same_user_lateral")
+
+
+def keys(judged: Judged, host: int | None, who: str | None) -> Iterator[str]:
+    """Yield the keys that an incident gets with the alert."""
+    alert = judged.alert
+    if group := clean(alert.vendor_group):
+        yield f"group:{alert.source}:{group}"
+    if host is None:
+        return
+    yield f"host:{host}"
+    for name in named_hosts(judged):
+        yield f"names:{name}"
+    if who is not None:
+        yield f"person:{who}"
+        if judged.is_lateral:
+            yield f"lateral:{who}"
+
+
+def named_hosts(judged: Judged) -> list[str]:
+    """Return what may be host names in a command that runs something on another host."""
+    if not judged.is_lateral:
+        return []
     text = (judged.alert.process_cmdline or "")[:4096].casefold()
-    return {short_name(word.strip(".-")) for word in _WORD.findall(text)}
+    names = (short_name(word.strip(".-")) for word in _WORD.findall(text))
+    return list(dict.fromkeys(name for name in names if len(name) > 2))[:MAX_NAMED]
 
 
-def _is_lateral(judged: Judged) -> bool:
-    return judged.verdict.families.get("remote", 0.0) >= STRONG or any(
-        reason.signal in LATERAL for reason in judged.verdict.reasons
-    )
-
-
-def strongest_families(incident: Incident) -> dict[str, float]:
-    """Return the strongest share of each family over all members."""
-    strongest: dict[str, float] = {}
-    for member in incident.members:
-        for family, share in member.verdict.families.items():
-            strongest[family] = max(strongest.get(family, 0.0), share)
-    return strongest
-
-
-def score_of(incident: Incident) -> float:
-    """Return the score of an incident: noisy-OR over the strongest share of each family."""
-    strongest = strongest_families(incident)
-    steps = {_TACTICS[f] for f, share in strongest.items() if share >= STRONG and f in _TACTICS}
-    if len(steps) >= 3:
-        strongest["story.tactics"] = 0.5
-    if len(incident.hosts) >= 2 and strongest.get("remote", 0.0) >= STRONG:
-        strongest["story.spread"] = 0.4
-    if _burst(incident):
-        strongest["story.discovery_burst"] = 0.6
-    none = 1.0
-    for share in strongest.values():
-        none *= 1 - share
-    return 100 * (1 - none)
-
-
-def _burst(incident: Incident) -> bool:
-    looks = sorted(
-        (member.at, reason.signal)
-        for member in incident.members
-        for reason in member.verdict.reasons
-        if reason.family == "discovery"
-    )
-    first = 0
-    for last, (at, _) in enumerate(looks):
-        while looks[first][0] < at - BURST_S:
-            first += 1
-        if len({signal for _, signal in looks[first : last + 1]}) >= BURST:
-            return True
-    return False
-
-
-def band_of_incident(incident: Incident) -> Band:
-    """Return the band: that of the score, and never below that of a member."""
-    bands = {member.verdict.band for member in incident.members} | {band_of(score_of(incident))}
-    return next(band for band in ("urgent", "review", "close") if band in bands)
+def _strong(incident: Incident) -> set[str]:
+    return {family for family, share in incident.story.families.items() if share >= STRONG}

@@ -64,6 +64,7 @@ class Verdict(msgspec.Struct, frozen=True):
         score: 0 to 100.
         families: The share of each family after mitigations, 0 to 1.
         floor: Why the band is not lower than `review`, or None.
+        suppression: The id of the one that lowered the band to `close`, or None.
     """
 
     score: float
@@ -73,6 +74,7 @@ class Verdict(msgspec.Struct, frozen=True):
     families: Mapping[str, float] = {}
     floor: str | None = None
     version: str = VERSION
+    suppression: str | None = None
 
     def explanation(self) -> list[str]:
         """Return the reasons as texts, the strongest first; never empty."""
@@ -108,7 +110,7 @@ def judge(
         possible = catalogue.index().possible(subject)
     except Exception:  # noqa: BLE001  (logged; the alert must get a verdict)
         log.event("triage.failed", logging.ERROR, tenant=alert.tenant_id, alert_id=alert.id)
-        return _with_error("the command line could not be read")
+        return with_error("the command line could not be read")
     off = frozenset(disabled)
     found: list[tuple[Signal, str]] = []
     errors: list[str] = []
@@ -200,6 +202,7 @@ def _floor(alert: NormalizedAlert, errors: Sequence[str]) -> str | None:
     return None
 
 
-def _with_error(why: str) -> Verdict:
+def with_error(why: str) -> Verdict:
+    """Return the verdict on an alert that could not be judged."""
     reason = Reason(ERROR_SIGNAL, "triage", 0.0, why)
     return Verdict(0.0, "review", (reason,), floor="a rule failed, so a person decides")

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from vyrox.models import ActionType, NormalizedAlert
-from vyrox.triage.incidents import Grouping, Judged, band_of_incident
+from vyrox.triage.incidents import Grouping, Incident
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import Band, judge
+from vyrox.triage.story import Judged
 
 NOBODY = "unknown"
 """The tenant of an alert that names none."""
@@ -117,39 +118,43 @@ def _read(delivery: _Delivery, name: str, story: str | None, masked: bool) -> Re
         tactic=None if masked else given.tactic,
         technique=None if masked else given.technique,
         vendor_severity=None if masked else given.vendor_severity,
+        vendor_group=given.vendor_group,
     )
     arrived_at = at if delivery.arrive is None else delivery.arrive
-    judged = Judged(alert, judge(alert), arrived_at, given.vendor_group)
+    judged = Judged(alert, judge(alert), arrived_at)
     label = None if story is None else f"{story}/{delivery.incident}"
     return Read(judged, delivery.label, delivery.tier, label)
 
 
-def group(reads: Iterable[Read]) -> tuple[Grouping, list[int]]:
-    """Put the alerts into incidents in the order of arrival; return each one's incident number."""
+def group(reads: Iterable[Read]) -> list[Incident]:
+    """Put the alerts into incidents in the order of arrival; return where each one ended."""
     listed = list(reads)
-    grouping = Grouping()
+    groupings: dict[str, Grouping] = {}
     numbers = [0] * len(listed)
     order = sorted(range(len(listed)), key=lambda place: listed[place].judged.arrived_at)
     for place in order:
-        numbers[place] = grouping.add(listed[place].judged)
-    return grouping, [grouping.find(number).number for number in numbers]
+        tenant_id = listed[place].judged.alert.tenant_id
+        grouping = groupings.setdefault(tenant_id, Grouping(tenant_id))
+        numbers[place], _ = grouping.add(listed[place].judged)
+    ended: list[Incident] = []
+    for read, number in zip(listed, numbers, strict=True):
+        grouping = groupings[read.judged.alert.tenant_id]
+        ended.append(grouping.incidents[grouping.find(number)])
+    return ended
 
 
 def results(reads: list[Read]) -> Iterator[Tried]:
     """Yield the result of each alert, in the file's order."""
-    grouping, numbers = group(reads)
-    for read, number in zip(reads, numbers, strict=True):
+    for read, incident in zip(reads, group(reads), strict=True):
         alert, verdict = read.judged.alert, read.judged.verdict
-        incident = grouping.find(number)
-        action, _ = propose(incident)
         yield Tried(
             id=alert.id,
             tenant_id=alert.tenant_id,
             raw_id=alert.raw_id,
             band=verdict.band,
             score=round(verdict.score, 1),
-            incident=f"inc-{number}",
-            incident_band=band_of_incident(incident),
+            incident=incident.id,
+            incident_band=incident.band,
             explanation=verdict.explanation(),
-            proposed_action=action,
+            proposed_action=propose(incident).action,
         )

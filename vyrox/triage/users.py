@@ -15,7 +15,8 @@ _NO_PERSON: Final = re.compile(
 
 def person(username: str | None) -> str | None:
     """Return the account's name without its domain, or None if it is not a person's."""
-    name = (username or "").strip().casefold()
+    name = (username or "")[:256].replace("\0", "").strip().casefold()
+    name = name.encode("utf-8", "replace").decode()
     name = name.rpartition("\\")[2].partition("@")[0]
     if not name or name in {"-", "n/a", "none", "unknown", "null"} or _NO_PERSON.search(name):
         return None

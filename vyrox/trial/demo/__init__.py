@@ -35,6 +35,7 @@ def demo(keep: bool) -> None:
         directory = Path(path)
         env = {
             "VYROX_HMAC_SECRET": secrets.token_hex(32),
+            "TRIAGE_ENABLED": "false",
             "DRY_RUN": "no",
             "INGESTION_HOST": "127.0.0.1",
             "INGESTION_PORT": str(_free_port()),

@@ -52,13 +52,17 @@ def _add_to_alerts() -> None:
         postgresql_where=sa.text("hostname IS NOT NULL"),
     )
     op.create_index("alerts_received", "alerts", ["received_at", "id"], unique=False)
+    severe = sa.text("finished_at IS NULL AND severity IN ('critical', 'high')")
     op.create_index(
         "alerts_severe",
         "alerts",
         ["received_at", "id"],
-        unique=False,
-        sqlite_where=sa.text("severity IN ('critical', 'high')"),
-        postgresql_where=sa.text("severity IN ('critical', 'high')"),
+        sqlite_where=severe,
+        postgresql_where=severe,
+    )
+    dead = sa.text("dead_reason IS NOT NULL")
+    op.create_index(
+        "alerts_dead", "alerts", ["finished_at"], sqlite_where=dead, postgresql_where=dead
     )
     op.create_index("alerts_tenant", "alerts", ["tenant_id", "received_at", "id"], unique=False)
     op.create_index(

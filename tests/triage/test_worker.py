@@ -1,0 +1,144 @@
+"""The worker judges what is queued, on a real Valkey (contract 52)."""
+
+import uuid
+
+import pytest
+import redis.asyncio
+
+from tests.sample_alerts import put_new, queued_ids
+from tests.triage.stored import NOW, TENANT, incident, new, numbers_of, stored_rows, waiting
+from vyrox.alerts.consumer import AlertConsumer
+from vyrox.alerts.queue import GROUP, AlertQueue, QueueEntry, stream_key
+from vyrox.errors import QueueUnavailableError
+from vyrox.models import NormalizedAlert
+from vyrox.store.database import Database
+from vyrox.triage import worker as workers
+from vyrox.triage.score import judge
+from vyrox.triage.storms import STORM, WINDOW_S, Storms
+from vyrox.triage.switch import OWN_PREFIX, decide
+from vyrox.triage.worker import TriageWorker
+
+
+@pytest.fixture
+def worker(consumer: AlertConsumer, sqlite: Database) -> TriageWorker:
+    return TriageWorker(None, consumer, sqlite, "one", lambda: NOW)
+
+
+async def queued(
+    queue: AlertQueue, database: Database, *alerts: NormalizedAlert
+) -> tuple[NormalizedAlert, ...]:
+    """Store alerts and put them into the stream."""
+    from vyrox.alerts.intake import delivery
+
+    await stored_rows(database, alerts)
+    for alert in alerts:
+        made = delivery(alert, alert.id.encode(), alert.timestamp)
+        entry = QueueEntry(alert.tenant_id, alert.id, made.alert, made.raw)
+        assert await queue.put_batch([entry]) == [b"added"]
+    return alerts
+
+
+async def test_run_judges_every_queued_alert_of_every_tenant_contract_52(
+    queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database, worker: TriageWorker
+) -> None:
+    ids = (str(uuid.uuid4()) for _ in range(250))
+    found = [new(n, "whoami", id=next(ids)) for n in range(200)]
+    found += [new(n, "whoami", id=next(ids), tenant_id="other") for n in range(50)]
+    await queued(queue, sqlite, *found)
+    while await waiting(sqlite):
+        await worker.run()
+    assert await queued_ids(client) == []
+    assert len(await numbers_of(sqlite, *found)) == 250
+    assert (await incident(sqlite, 1)).alerts == 200
+    assert (await incident(sqlite, 1, "other")).alerts == 50
+
+
+async def test_critical_alerts_do_not_wait_behind_a_backlog_contract_52(
+    queue: AlertQueue, sqlite: Database, worker: TriageWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "BATCH", 2)
+    many = [new(n, "whoami") for n in range(20)]
+    last = new(30, "whoami", vendor_severity="CRITICAL", severity="critical")
+    await queued(queue, sqlite, *many, last)
+    await worker.run()
+    assert await numbers_of(sqlite, last) == [1]
+    assert await waiting(sqlite) == 18
+    while await waiting(sqlite):
+        await worker.run()
+
+
+async def test_another_container_takes_over_contract_52(
+    queue: AlertQueue,
+    sqlite: Database,
+    consumer: AlertConsumer,
+    worker: TriageWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "TAKE_OVER_IDLE_MS", 0)
+    [alert] = await queued(queue, sqlite, new())
+    assert await consumer.read(TENANT, f"{OWN_PREFIX}dead", 1)
+    await worker.run()
+    assert await numbers_of(sqlite, alert) == [1]
+
+
+async def test_a_store_that_is_away_loses_nothing_contract_52(
+    queue: AlertQueue,
+    sqlite: Database,
+    worker: TriageWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [alert] = await queued(queue, sqlite, new())
+    monkeypatch.setattr(workers, "RETRY_S", 0.0)
+    with monkeypatch.context() as patch:
+
+        async def away(*_: object) -> None:
+            raise QueueUnavailableError("away")
+
+        patch.setattr(worker._consumer, "remove", away)
+        with pytest.raises(QueueUnavailableError):
+            await worker.run()
+    assert await numbers_of(sqlite, alert) == [1]  # the verdict is committed, the entry is left
+    await worker.run()
+    assert (await incident(sqlite, 1)).alerts == 1
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(True, True), (False, False), (None, False)])
+async def test_decide_leaves_the_queue_to_a_consumer_of_the_customer_contract_52(
+    queue: AlertQueue,
+    sqlite: Database,
+    consumer: AlertConsumer,
+    setting: bool | None,
+    expected: bool,
+) -> None:
+    await put_new(queue, sqlite, 1)
+    await consumer.read(TENANT, "siem", 1)
+    decision = await decide(setting, consumer)
+    assert decision.is_on == expected
+    if setting is None:
+        assert decision.reason is not None
+        assert "'siem' reads the queue of acme-corp" in decision.reason
+
+
+async def test_decide_is_yes_without_a_consumer_of_the_customer_contract_52(
+    queue: AlertQueue, client: redis.asyncio.Redis, sqlite: Database, consumer: AlertConsumer
+) -> None:
+    assert (await decide(None, consumer)).is_on
+    await put_new(queue, sqlite, 1)
+    await consumer.read(TENANT, f"{OWN_PREFIX}other-container", 1)
+    await client.xgroup_create("vyrox:alerts:{other}", GROUP, id="0", mkstream=True)
+    assert (await decide(None, consumer)).is_on
+    assert await client.exists(stream_key(TENANT))
+
+
+def test_a_storm_is_scored_once_contract_55() -> None:
+    storms = Storms()
+    verdict = judge(new())
+    reused = []
+    for n in range(STORM + 10):
+        found = storms.verdict(b"one", n)
+        reused.append(found is not None)
+        if found is None:
+            storms.keep(b"one", verdict, n)
+    assert reused == [False] * STORM + [True] * 10
+    assert storms.verdict(b"two", 0.0) is None
+    assert storms.verdict(b"one", WINDOW_S + 1) is None

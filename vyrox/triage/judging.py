@@ -1,0 +1,149 @@
+"""Stores the verdicts of a batch of alerts, puts them into incidents, and ends their delivery.
+
+All of it is one transaction. After a kill at any step, an alert has no verdict and is
+still queued, or it has one verdict, an incident, and is finished.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.chain.entry import Draft
+from vyrox.chain.events import event
+from vyrox.chain.writer import append
+from vyrox.models import NormalizedAlert
+from vyrox.store.rows import insert_rows
+from vyrox.store.tables import alerts, verdicts
+from vyrox.triage import rows
+from vyrox.triage.announcement import next_due
+from vyrox.triage.fingerprint import fingerprint_of
+from vyrox.triage.incidents import Grouping
+from vyrox.triage.score import Verdict
+from vyrox.triage.story import Judged
+
+SAMPLE: Final = 50
+"""Of so many closes and suppressions, one is put before a person."""
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a batch has led to.
+
+    Attributes:
+        judged: Alerts that got a verdict now. All other alerts of the batch had one.
+        due_at: When the first announcement is due, or None.
+    """
+
+    judged: int
+    due_at: float | None
+
+
+def store_verdicts(
+    connection: Connection,
+    tenant_id: str,
+    batch: Sequence[tuple[NormalizedAlert, Verdict]],
+    now: float,
+) -> Stored:
+    """Give each alert of `batch` that has none its verdict and incident, and finish it.
+
+    Args:
+        batch: Alerts of this tenant, with the verdicts that they get.
+        now: Unix seconds.
+    """
+    newest = rows.lock(connection, tenant_id)
+    new = _without_verdict(connection, batch)
+    if not new:
+        return Stored(0, None)
+    grouping = rows.load(connection, tenant_id, newest, new)
+    placed = [(judged, *grouping.add(judged)) for judged in new]
+    # After all of them: an incident may have been merged meanwhile.
+    insert_rows(
+        connection,
+        verdicts,
+        [_row(judged, grouping.find(number), host, now) for judged, number, host in placed],
+    )
+    _finish(connection, new, now)
+    due_at = _plan(grouping, now)
+    rows.save(connection, grouping)
+    append(connection, _drafts(grouping), now)
+    return Stored(len(new), due_at)
+
+
+def _without_verdict(
+    connection: Connection, batch: Sequence[tuple[NormalizedAlert, Verdict]]
+) -> list[Judged]:
+    """Return the alerts that have a row and no verdict, in order of arrival."""
+    query = (
+        sa.select(alerts.c.id, alerts.c.received_at)
+        .outerjoin(verdicts, verdicts.c.alert_id == alerts.c.id)
+        .where(alerts.c.id.in_([alert.id for alert, _ in batch]), verdicts.c.alert_id.is_(None))
+    )
+    arrived = {row.id: row.received_at for row in connection.execute(query)}
+    found = {
+        alert.id: Judged(alert, verdict, arrived[alert.id])
+        for alert, verdict in batch
+        if alert.id in arrived
+    }
+    return sorted(found.values(), key=lambda each: each.arrived_at)
+
+
+def _finish(connection: Connection, new: Sequence[Judged], now: float) -> None:
+    c = alerts.c
+    ids = [each.alert.id for each in new]
+    connection.execute(
+        alerts.update().where(c.id.in_(ids), c.finished_at.is_(None)).values(finished_at=now)
+    )
+
+
+def _row(judged: Judged, number: int, host: int | None, now: float) -> tuple[object, ...]:
+    alert, verdict = judged.alert, judged.verdict
+    return (
+        alert.id,
+        alert.tenant_id,
+        number,
+        verdict.score,
+        verdict.band,
+        judged.at,
+        now,
+        host,
+        fingerprint_of(alert),
+        _encoder.encode(verdict),
+        verdict.suppression,
+        now if verdict.band == "close" and is_sampled(alert.id) else None,
+    )
+
+
+def is_sampled(alert_id: str) -> bool:
+    """Return whether this alert is one of the sample. No sender can choose it: the id is random."""
+    return int.from_bytes(sha256(alert_id.encode()).digest()[:4], "big") % SAMPLE == 0
+
+
+def _plan(grouping: Grouping, now: float) -> float | None:
+    """Set when each changed incident is announced; return the earliest."""
+    due: list[float] = []
+    for number in grouping.touched:
+        incident = grouping.incidents[number]
+        incident.due_at = next_due(incident, now)
+        if incident.due_at is not None:
+            due.append(incident.due_at)
+    return min(due, default=None)
+
+
+def _drafts(grouping: Grouping) -> list[Draft]:
+    return [
+        event(
+            change.kind,
+            grouping.tenant_id,
+            None,
+            incident=f"{grouping.tenant_id}-{change.number}",
+            why=change.why,
+            into=None if change.into is None else f"{grouping.tenant_id}-{change.into}",
+            band=grouping.incidents[change.number].band,
+        )
+        for change in grouping.changes
+    ]

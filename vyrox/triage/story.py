@@ -1,0 +1,246 @@
+"""What an incident keeps of its alerts: enough to score it, explain it and propose an action.
+
+Everything is bounded, so that a storm of alerts does not make an incident larger.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from vyrox.models import NormalizedAlert
+from vyrox.triage.score import Band, Verdict, band_of
+
+T = TypeVar("T")
+
+MAX_KEPT: Final = 32
+"""Hosts, names, users, devices and links that an incident keeps of each kind."""
+
+MAX_LOOKS: Final = 64
+"""Discovery signals that an incident keeps."""
+
+MAX_TEXT: Final = 160
+
+BURST: Final = 4
+BURST_S: Final = 300
+
+STRONG: Final = 0.5
+"""A family's share from which it counts as a step of the story."""
+
+AHEAD_S: Final = 300
+"""A time further ahead of the arrival than this counts as the arrival."""
+
+TACTICS: Final[dict[str, int]] = {
+    "download": 1, "shell": 1, "proxy": 1, "persistence": 2, "escalation": 3, "evasion": 4,
+    "defences": 4, "credentials": 5, "discovery": 6, "remote": 7, "collection": 8,
+    "exfiltration": 9, "recovery": 10, "impact": 10,
+}  # fmt: skip
+"""The families in the order of an attack."""
+
+LATERAL: Final[frozenset[str]] = frozenset(
+    {"remote.ps_remoting", "remote.psexec", "remote.winrs", "remote.admin_share_use"}
+)
+
+BANDS: Final[tuple[Band, ...]] = ("close", "review", "urgent")
+"""From the lowest to the highest."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """An alert with its verdict and the time at which it was delivered (Unix seconds)."""
+
+    alert: NormalizedAlert
+    verdict: Verdict
+    arrived_at: float
+
+    @property
+    def at(self) -> float:
+        """When it happened."""
+        ahead = self.alert.timestamp > self.arrived_at + AHEAD_S
+        return self.arrived_at if ahead else self.alert.timestamp
+
+    @property
+    def is_lateral(self) -> bool:
+        """Whether its command runs something on another host."""
+        return self.verdict.families.get("remote", 0.0) >= STRONG or any(
+            reason.signal in LATERAL for reason in self.verdict.reasons
+        )
+
+
+class Sign(msgspec.Struct, frozen=True):
+    """The strongest signal of a family, and the alert that has it."""
+
+    signal: str
+    weight: float
+    text: str
+    alert_id: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A device of the incident.
+
+    Attributes:
+        device_id: The vendor's own identifier.
+        families: The strongest share of each family on this device.
+        alert_id: Of the alert that carries the strongest of them; `raw_id` is the vendor's id.
+    """
+
+    source: str
+    device_id: str
+    hostname: str | None
+    host: int
+    families: dict[str, float]
+    alert_id: str
+    raw_id: str
+
+
+class Story(msgspec.Struct):
+    """What an incident keeps of its alerts.
+
+    Attributes:
+        families: The strongest share of each family over all alerts, 0 to 1.
+        loose: The families of alerts whose device is not certain.
+        links: Why alerts and incidents are together.
+        looks: Of each host and discovery signal the latest time.
+        band: The highest band of an alert.
+    """
+
+    families: dict[str, float] = {}
+    loose: dict[str, float] = {}
+    signs: dict[str, Sign] = {}
+    hosts: list[int] = []
+    names: list[str] = []
+    users: list[str] = []
+    devices: dict[str, Seen] = {}
+    links: list[str] = []
+    looks: list[tuple[float, int, str]] = []
+    band: Band = "close"
+
+    def add(self, judged: Judged, host: int | None, device_id: str | None) -> None:
+        """Add an alert. A suppressed one is counted by the incident, and adds no family.
+
+        Args:
+            host: Its host, or None if that is not certain.
+            device_id: The device of that host at the alert's vendor, or None.
+        """
+        alert, verdict = judged.alert, judged.verdict
+        if host is not None:
+            _keep(self.hosts, host)
+        _keep(self.names, (alert.hostname or "")[:MAX_TEXT])
+        _keep(self.users, (alert.username or "")[:MAX_TEXT])
+        if verdict.suppression is not None:
+            return
+        self.band = max(self.band, verdict.band, key=BANDS.index)
+        for family, share in verdict.families.items():
+            if share > self.families.get(family, -1.0):
+                self.families[family] = share
+                self._sign(judged, family)
+        if host is None or device_id is None:
+            _raise(self.loose, verdict.families)
+        else:
+            self._see(alert, verdict, host, device_id)
+        for reason in verdict.reasons:
+            if reason.family == "discovery":
+                self._look(judged.at, host or 0, reason.signal)
+
+    def join(self, other: "Story", why: str) -> None:
+        """Add all of another story."""
+        for family, share in other.families.items():
+            if share > self.families.get(family, -1.0):
+                self.families[family] = share
+                if family in other.signs:
+                    self.signs[family] = other.signs[family]
+        _raise(self.loose, other.loose)
+        _keep_all(self.hosts, other.hosts)
+        _keep_all(self.names, other.names)
+        _keep_all(self.users, other.users)
+        _keep_all(self.links, [*other.links, why])
+        for key, seen in other.devices.items():
+            if key in self.devices:
+                _raise(self.devices[key].families, seen.families)
+            elif len(self.devices) < MAX_KEPT:
+                self.devices[key] = seen
+        for look in other.looks:
+            self._look(*look)
+        self.band = max(self.band, other.band, key=BANDS.index)
+
+    def own_signals(self) -> dict[str, float]:
+        """Return the signals that only several alerts together make, with their weights."""
+        own: dict[str, float] = {}
+        steps = {
+            TACTICS[f] for f, share in self.families.items() if share >= STRONG and f in TACTICS
+        }
+        if len(steps) >= 3:
+            own["story.tactics"] = 0.5
+        if len(self.hosts) >= 2 and self.families.get("remote", 0.0) >= STRONG:
+            own["story.spread"] = 0.4
+        if self._is_burst():
+            own["story.discovery_burst"] = 0.6
+        return own
+
+    def score(self) -> float:
+        """Return the score: noisy-OR over families and the story's own signals, 0 to 100."""
+        none = 1.0
+        for share in (*self.families.values(), *self.own_signals().values()):
+            none *= 1 - share
+        return 100 * (1 - none)
+
+    def whole_band(self) -> Band:
+        """Return the band: that of the score, and never below that of an alert."""
+        return max(self.band, band_of(self.score()), key=BANDS.index)
+
+    def _sign(self, judged: Judged, family: str) -> None:
+        for reason in judged.verdict.reasons:
+            if reason.family == family:
+                text = reason.text[:MAX_TEXT]
+                self.signs[family] = Sign(reason.signal, reason.weight, text, judged.alert.id)
+                return
+
+    def _see(self, alert: NormalizedAlert, verdict: Verdict, host: int, device_id: str) -> None:
+        key = f"{alert.source}:{device_id}"
+        known = self.devices.get(key)
+        if known is None:
+            if len(self.devices) < MAX_KEPT:
+                families = dict(verdict.families)
+                name = None if alert.hostname is None else alert.hostname[:MAX_TEXT]
+                self.devices[key] = Seen(
+                    alert.source, device_id, name, host, families, alert.id, alert.raw_id[:MAX_TEXT]
+                )
+            return
+        strongest = max(known.families.values(), default=0.0)
+        if max(verdict.families.values(), default=0.0) > strongest:
+            known = msgspec.structs.replace(
+                known, alert_id=alert.id, raw_id=alert.raw_id[:MAX_TEXT]
+            )
+        _raise(known.families, verdict.families)
+        self.devices[key] = known
+
+    def _look(self, at: float, host: int, signal: str) -> None:
+        kept = [look for look in self.looks if look[1:] != (host, signal)]
+        latest = max([at, *(look[0] for look in self.looks if look[1:] == (host, signal))])
+        self.looks = sorted([*kept, (latest, host, signal)])[-MAX_LOOKS:]
+
+    def _is_burst(self) -> bool:
+        for host in {host for _, host, _ in self.looks}:
+            looks = sorted((at, signal) for at, each, signal in self.looks if each == host)
+            first = 0
+            for last, (at, _) in enumerate(looks):
+                while looks[first][0] < at - BURST_S:
+                    first += 1
+                if len({signal for _, signal in looks[first : last + 1]}) >= BURST:
+                    return True
+        return False
+
+
+def _keep(kept: list[T], value: T) -> None:
+    if value and value not in kept and len(kept) < MAX_KEPT:
+        kept.append(value)
+
+
+def _keep_all(kept: list[T], values: Iterable[T]) -> None:
+    for value in values:
+        _keep(kept, value)
+
+
+def _raise(shares: dict[str, float], others: Mapping[str, float]) -> None:
+    for family, share in others.items():
+        shares[family] = max(shares.get(family, 0.0), share)

@@ -1,0 +1,250 @@
+"""Judges the queued alerts, beside the requests.
+
+It reads through the consumer group, so several containers share the work, and another container
+takes over the alerts of one that has died. Tenants take turns. While alerts wait, critical and high
+ones are read from their rows first.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox import log
+from vyrox.alerts.consumer import AlertConsumer, QueuedAlert
+from vyrox.alerts.queue import decode_alert
+from vyrox.clock import Clock
+from vyrox.errors import UnavailableError
+from vyrox.models import NormalizedAlert
+from vyrox.store.database import Database
+from vyrox.store.tables import alerts, verdicts
+from vyrox.triage.fingerprint import fingerprint_of
+from vyrox.triage.judging import Stored, store_verdicts
+from vyrox.triage.memory import Memory, read_memory
+from vyrox.triage.score import Verdict, judge, with_error
+from vyrox.triage.storms import Storms
+from vyrox.triage.switch import OWN_PREFIX, Decision, decide
+
+BATCH: Final = 100
+"""Alerts of one tenant that are judged before the next tenant's turn."""
+
+SCAN_S: Final = 2.0
+"""Time between two searches for tenants whose alerts came through another container."""
+
+IDLE_S: Final = 0.1
+"""How long the worker waits if no alert waits and none is announced to it."""
+
+RETRY_S: Final = 1.0
+OFF_S: Final = 3600.0
+
+TAKE_OVER_S: Final = 10.0
+"""Time between two searches for alerts of a container that has died."""
+
+TAKE_OVER_IDLE_MS: Final = 30_000
+"""How long another consumer must have had an alert before it is taken over."""
+
+BUSY_S: Final = 0.005
+"""If the event loop takes longer than this for one turn, requests wait, and the worker pauses."""
+
+SHARE: Final = 10
+"""While requests wait, the worker uses at least one part in so many of the time."""
+
+BEHIND_S: Final = 60.0
+"""Age of the oldest queued alert from which a warning is logged."""
+
+BEHIND_INTERVAL_S: Final = 60.0
+
+
+class TriageWorker:
+    """Judges alerts until cancelled."""
+
+    def __init__(
+        self,
+        setting: bool | None,
+        consumer: AlertConsumer,
+        database: Database,
+        container: str,
+        clock: Clock,
+    ) -> None:
+        """Begin without a decision whether to judge alerts at all.
+
+        Args:
+            setting: TRIAGE_ENABLED.
+            container: This process's id.
+            clock: The one by which the rows have their times.
+        """
+        self._setting = setting
+        self._decision: Decision | None = None
+        self._consumer = consumer
+        self._database = database
+        self._name = OWN_PREFIX + container
+        self._clock = clock
+        self._storms = Storms()
+        self._noticed: set[str] = set()
+        self._news = asyncio.Event()
+        self._scan_at = self._take_over_at = self._behind_at = 0.0
+
+    def notice(self, tenant_id: str) -> None:
+        """Take note that an alert of this tenant was queued."""
+        self._noticed.add(tenant_id)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Judge one round of all tenants that have alerts; wait a little if there are none.
+
+        Raises:
+            UnavailableError: A store is unavailable, for RETRY_S now; nothing is lost.
+        """
+        try:
+            if self._decision is None:
+                self._decision = await decide(self._setting, self._consumer)
+            if self._decision.is_on:
+                await self._round()
+            else:
+                await asyncio.sleep(OFF_S)
+        except UnavailableError:
+            await asyncio.sleep(RETRY_S)
+            raise
+
+    async def _round(self) -> None:
+        await self._search()
+        tenants, self._noticed = sorted(self._noticed), set()
+        is_behind = False
+        try:
+            for tenant_id in tenants:
+                is_behind |= await self._judge_tenant(tenant_id)
+        except UnavailableError:
+            self._noticed |= set(tenants)
+            raise
+        if is_behind:
+            await self._judge_severe()
+        if not self._noticed:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), IDLE_S)
+            except TimeoutError:
+                return
+
+    async def _search(self) -> None:
+        now = time.monotonic()
+        if now >= self._scan_at:
+            self._noticed |= set(await self._consumer.streams())
+            self._scan_at = now + SCAN_S
+        if now >= self._take_over_at:
+            self._take_over_at = now + TAKE_OVER_S
+            for tenant_id in await self._consumer.streams():
+                taken = await self._consumer.take_over(
+                    tenant_id, self._name, TAKE_OVER_IDLE_MS, self._clock(), BATCH
+                )
+                await self._judge_queued(tenant_id, taken)
+            await self._judge_dead()
+        if now >= self._behind_at:
+            self._behind_at = now + BEHIND_INTERVAL_S
+            await self._warn_if_behind()
+
+    async def _judge_tenant(self, tenant_id: str) -> bool:
+        """Judge one batch; return whether more alerts wait."""
+        queued = await self._consumer.read(tenant_id, self._name, BATCH)
+        if not queued:
+            return False
+        await self._judge_queued(tenant_id, queued)
+        if len(queued) < BATCH:
+            return False
+        self._noticed.add(tenant_id)
+        return True
+
+    async def _judge_queued(self, tenant_id: str, queued: Sequence[QueuedAlert]) -> None:
+        if not queued:
+            return
+        await self._judge_and_store(tenant_id, [each.alert for each in queued])
+        # After the commit: a crash before this leaves entries that `read` skips.
+        await self._consumer.remove(queued)
+
+    async def _judge_severe(self) -> None:
+        """Judge critical and high alerts that wait behind others. Their entries go later."""
+        waiting = await self._database.read(_severe, BATCH)
+        for tenant_id in sorted({alert.tenant_id for alert in waiting}):
+            own = [alert for alert in waiting if alert.tenant_id == tenant_id]
+            await self._judge_and_store(tenant_id, own)
+
+    async def _judge_dead(self) -> None:
+        """Give dead letters a verdict: a person must decide about them."""
+        for alert in await self._database.read(_dead_without_verdict, BATCH):
+            verdict = with_error("it was delivered too often and never judged")
+            await self._store(alert.tenant_id, [(alert, verdict)])
+
+    async def _judge_and_store(self, tenant_id: str, batch: Sequence[NormalizedAlert]) -> None:
+        memory = await self._database.read(read_memory, tenant_id, self._clock())
+        judged: list[tuple[NormalizedAlert, Verdict]] = []
+        began = time.perf_counter()
+        for alert in batch:
+            judged.append((alert, self._verdict(alert, memory)))
+            began = await self._give_way(began)
+        await self._store(tenant_id, judged)
+
+    async def _store(
+        self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
+    ) -> Stored:
+        began = time.perf_counter()
+        stored = await self._database.write(store_verdicts, tenant_id, judged, self._clock())
+        await self._give_way(began)
+        return stored
+
+    def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
+        now = time.monotonic()
+        fingerprint = fingerprint_of(alert)
+        verdict = self._storms.verdict(fingerprint, now)
+        if verdict is None:
+            verdict = judge(alert, disabled=memory.disabled)
+            self._storms.keep(fingerprint, verdict, now)
+        return memory.suppressed(alert, verdict)
+
+    async def _give_way(self, began: float) -> float:
+        """Let the requests run; return when the worker's next turn begins.
+
+        If they have waited, the worker pauses, so that it uses one part in SHARE of the time.
+        """
+        worked_s = time.perf_counter() - began
+        yielded = time.perf_counter()
+        await asyncio.sleep(0)
+        if time.perf_counter() - yielded > BUSY_S:
+            await asyncio.sleep((SHARE - 1) * worked_s)
+        return time.perf_counter()
+
+    async def _warn_if_behind(self) -> None:
+        oldest = await self._database.read(_oldest_waiting)
+        if oldest is not None and (age_s := self._clock() - oldest) > BEHIND_S:
+            log.event("triage.behind", logging.WARNING, oldest_s=round(age_s))
+
+
+def _severe(connection: Connection, limit: int) -> list[NormalizedAlert]:
+    c = alerts.c
+    query = (
+        sa.select(c.alert)
+        .where(c.finished_at.is_(None), c.severity.in_(["critical", "high"]))
+        .order_by(c.received_at, c.id)
+        .limit(limit)
+    )
+    return [decode_alert(alert) for alert in connection.execute(query).scalars()]
+
+
+def _dead_without_verdict(connection: Connection, limit: int) -> list[NormalizedAlert]:
+    c = alerts.c
+    query = (
+        sa.select(c.alert)
+        .outerjoin(verdicts, verdicts.c.alert_id == c.id)
+        .where(c.dead_reason.is_not(None), verdicts.c.alert_id.is_(None))
+        .order_by(c.finished_at)
+        .limit(limit)
+    )
+    return [decode_alert(alert) for alert in connection.execute(query).scalars()]
+
+
+def _oldest_waiting(connection: Connection) -> float | None:
+    query = sa.select(sa.func.min(alerts.c.received_at)).where(alerts.c.finished_at.is_(None))
+    oldest: float | None = connection.execute(query).scalar()
+    return oldest
