@@ -47,6 +47,7 @@ def settings(data_dir: Path) -> Settings:
         hmac_secret=HMAC_SECRET,
         data_dir=data_dir,
         encryption_keys=(Fernet.generate_key().decode(),),
+        triage_enabled=False,  # the tests read the queue themselves
     )
 
 

@@ -65,8 +65,7 @@ def save(connection: Connection, grouping: Grouping) -> None:
         t.incident_keys,
         [
             {"tenant_id": tenant_id, "key": key, "number": number}
-            for key, number in sorted(grouping.new_keys)
-            if number not in grouping.merged
+            for key, number in sorted({(k, grouping.find(n)) for k, n in grouping.new_keys})
         ],
         (),
     )
