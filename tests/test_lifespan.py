@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from vyrox.background import TENANTS_INTERVAL_S, every
 from vyrox.errors import QueueUnavailableError
-from vyrox.lifespan import TENANTS_INTERVAL_S, every
 
 
 async def run_three_times(fail: Callable[[], Awaitable[None]]) -> int:

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import redis.asyncio
 from cryptography.fernet import MultiFernet
@@ -14,18 +13,16 @@ from cryptography.fernet import MultiFernet
 from vyrox import log
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.entries import QueueEntries
-from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.quarantine import Quarantine
 from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
-from vyrox.alerts.retention import delete_expired
+from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
-from vyrox.containment import claims
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.confirmation import Confirmation
 from vyrox.containment.execution import Containment
@@ -35,42 +32,23 @@ from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError
-from vyrox.notify.delivery import delete_old
 from vyrox.notify.sender import Sender
+from vyrox.notify.timers import Intervals
 from vyrox.notify.webhook import open_webhooks
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
 from vyrox.settings import Settings
-from vyrox.store import data_dir, signed_changes
+from vyrox.store import data_dir
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
 from vyrox.store.valkey import embedded_valkey
-from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
+from vyrox.tenants.containers import Container
 from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.records import holds_secrets
+from vyrox.triage.announcement import Announcer
 from vyrox.triage.worker import TriageWorker
-
-Work = Callable[[], Awaitable[object]]
-
-TENANTS_INTERVAL_S: Final = 0.5
-"""So a change of a tenant takes effect within a second."""
-
-EVENTS_INTERVAL_S: Final = 0.2
-CLAIMS_INTERVAL_S: Final = 5.0
-CLOCKS_INTERVAL_S: Final = 1.0
-CONFIRMATION_INTERVAL_S: Final = 0.5
-REFILL_INTERVAL_S: Final = 2.0
-DEAD_LETTERS_INTERVAL_S: Final = 5.0
-RETENTION_INTERVAL_S: Final = 3600.0
-COUNTS_INTERVAL_S: Final = 60.0
-
-NOTIFICATIONS_INTERVAL_S: Final = 0.25
-"""So that an urgent incident is with its receiver within a second."""
-
-RETENTION_FIRST_S: Final = 600.0
-"""Time for a machine that boots with a wrong clock to correct it, before old alerts are deleted."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +58,6 @@ class _Stores:
     database: Database
     redis: redis.asyncio.Redis
     vault: MultiFernet
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """The objects that live as long as the service."""
-
-    tenants: TenantDirectory
-    clocks: ClockGuard
-    writer: ChainWriter
-    events: AuditEvents
-    intake: Intake
-    queue: AlertQueue
-    consumer: AlertConsumer
-    health: Health
-    refill: Refill
-    redis_check: RedisCheck
-    confirmation: Confirmation
-    containment: Containment
-    container: Container
-    notifications: Sender
-    triage: TriageWorker
 
 
 @asynccontextmanager
@@ -137,7 +94,7 @@ async def _open_stores(stack: AsyncExitStack, settings: Settings) -> _Stores:
 
 async def _make_parts(
     stack: AsyncExitStack, settings: Settings, stores: _Stores, make: MakeClient | None
-) -> _Parts:
+) -> Parts:
     database = stores.database
     tenants = await _make_tenants(settings, stores)
     # SQLite has no clock of its own, and only one process uses it.
@@ -161,7 +118,13 @@ async def _make_parts(
     webhooks = await stack.enter_async_context(open_webhooks(hosts))
     consumer = AlertConsumer(stores.redis, database)
     container = Container(database, wall_clock)
-    return _Parts(
+    intervals = Intervals(
+        group_wait_s=settings.notify_group_wait_s,
+        group_interval_s=settings.notify_group_interval_s,
+        repeat_s=settings.notify_repeat_s,
+    )
+    announcer = Announcer(database, intervals, settings.notify_per_hour, clocks.lease_time)
+    return Parts(
         tenants=tenants,
         clocks=clocks,
         writer=writer,
@@ -191,8 +154,9 @@ async def _make_parts(
             lease_time=clocks.lease_time,
             wall=wall_clock,
         ),
+        announcer=announcer,
         triage=TriageWorker(
-            settings.triage_enabled, consumer, database, container.id, clocks.lease_time
+            settings.triage_enabled, consumer, database, announcer, container.id, clocks.lease_time
         ),
     )
 
@@ -223,7 +187,7 @@ async def _make_clients(
 
 
 async def _start_tasks(
-    stack: AsyncExitStack, settings: Settings, stores: _Stores, parts: _Parts
+    stack: AsyncExitStack, settings: Settings, stores: _Stores, parts: Parts
 ) -> None:
     """Start the background tasks. The stack ends what it was given last first."""
     await parts.container.start()
@@ -231,7 +195,9 @@ async def _start_tasks(
     await parts.health.probe()
     # Only a bug can end a task. The group then ends the service, so that the bug is noticed.
     group = await stack.enter_async_context(asyncio.TaskGroup())
-    tasks = [group.create_task(work) for work in _background(settings, stores.database, parts)]
+    # An alert must be kept while it can still be redelivered, whatever the retention.
+    kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
+    tasks = [group.create_task(work) for work in background(kept_s, stores.database, parts)]
     stack.push_async_callback(_end, tasks)
     # These three run first at the end, while the writer still runs.
     stack.push_async_callback(_flush, parts.events)
@@ -239,50 +205,7 @@ async def _start_tasks(
     stack.push_async_callback(parts.notifications.drain)
 
 
-def _background(
-    settings: Settings, database: Database, parts: _Parts
-) -> list[Coroutine[object, object, None]]:
-    """Return the background tasks, not started."""
-    clocks = parts.clocks
-
-    async def settle_claims() -> None:
-        clocks.check()
-        now = clocks.lease_time()
-        await parts.writer.commit(claims.mark_lapsed_unknown, now)
-        await database.write(claims.delete_expired, now)
-
-    async def remove_dead_letters() -> None:
-        await parts.consumer.move_dead_letters(clocks.lease_time())
-
-    async def delete_old_alerts() -> None:
-        clocks.check()
-        # An alert must be kept while it can still be redelivered, whatever the retention.
-        kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
-        await delete_expired(database, kept_s, clocks.lease_time())
-        await delete_old(database, clocks.lease_time() - kept_s)
-        await database.write(signed_changes.delete_earlier, clocks.lease_time())
-
-    return [
-        parts.writer.run(),
-        parts.queue.run(),
-        every(TENANTS_INTERVAL_S, "tenants", parts.tenants.refresh),
-        every(HEALTH_INTERVAL_S, "health", parts.health.probe),
-        every(REPORT_INTERVAL_S, "container", parts.container.report),
-        every(EVENTS_INTERVAL_S, "events", parts.events.flush),
-        every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
-        every(CLAIMS_INTERVAL_S, "claims", settle_claims),
-        every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
-        every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
-        every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),
-        every(DEAD_LETTERS_INTERVAL_S, "dead letters", remove_dead_letters),
-        every(RETENTION_INTERVAL_S, "retention", delete_old_alerts, first_s=RETENTION_FIRST_S),
-        every(COUNTS_INTERVAL_S, "counts", log.report_counts),
-        every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
-        every(0.0, "triage", parts.triage.run),
-    ]
-
-
-def _for_routes(settings: Settings, stores: _Stores, parts: _Parts) -> tuple[Ingestion, Proxy]:
+def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> tuple[Ingestion, Proxy]:
     ingestion = Ingestion(
         clock=wall_clock,
         max_body_bytes=settings.max_body_bytes,
@@ -305,22 +228,6 @@ def _for_routes(settings: Settings, stores: _Stores, parts: _Parts) -> tuple[Ing
         rate_limit=RateLimit(settings.execute_rate_per_minute),
     )
     return ingestion, proxy
-
-
-async def every(interval_s: float, name: str, work: Work, first_s: float = 0.0) -> None:
-    """Wait `first_s`, then do `work` again and again, with `interval_s` between, until cancelled.
-
-    An unavailable store is logged. So is a bug: it must not stop the work for ever.
-    """
-    await asyncio.sleep(first_s)
-    while True:
-        try:
-            await work()
-        except UnavailableError as exc:
-            log.event("background.unavailable", logging.WARNING, work=name, reason=str(exc))
-        except Exception:  # noqa: BLE001  (logged with its traceback, see above)
-            log.event("background.failed", logging.ERROR, work=name)
-        await asyncio.sleep(interval_s)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

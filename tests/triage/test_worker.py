@@ -11,8 +11,11 @@ from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.queue import GROUP, AlertQueue, QueueEntry, stream_key
 from vyrox.errors import QueueUnavailableError
 from vyrox.models import NormalizedAlert
+from vyrox.notify.outbox import PER_HOUR
+from vyrox.notify.timers import DEFAULT
 from vyrox.store.database import Database
 from vyrox.triage import worker as workers
+from vyrox.triage.announcement import Announcer
 from vyrox.triage.score import judge
 from vyrox.triage.storms import STORM, WINDOW_S, Storms
 from vyrox.triage.switch import OWN_PREFIX, decide
@@ -21,7 +24,8 @@ from vyrox.triage.worker import TriageWorker
 
 @pytest.fixture
 def worker(consumer: AlertConsumer, sqlite: Database) -> TriageWorker:
-    return TriageWorker(None, consumer, sqlite, "one", lambda: NOW)
+    announcer = Announcer(sqlite, DEFAULT, PER_HOUR, lambda: NOW)
+    return TriageWorker(None, consumer, sqlite, announcer, "one", lambda: NOW)
 
 
 async def queued(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from vyrox.errors import OperatorError
-from vyrox.setting_values import check_ends
+from vyrox.settings.values import check_ends
 
 
 def read_secret(max_bytes: int, name: str = "secret") -> bytes:

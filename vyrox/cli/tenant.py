@@ -21,8 +21,8 @@ from vyrox.clock import wall_clock
 from vyrox.containment.remains import Remains, remove_tenant
 from vyrox.errors import OperatorError
 from vyrox.models import BEARER_VENDORS, Vendor
-from vyrox.setting_values import MAX_SECRET_BYTES, MIN_SECRET_BYTES, check_webhook_secret
 from vyrox.settings import Settings
+from vyrox.settings.values import MAX_SECRET_BYTES, MIN_SECRET_BYTES, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
 from vyrox.tenants import records
 

@@ -1,22 +1,163 @@
-"""When an incident is announced to the people of its tenant."""
+"""When and how an incident is announced to the people of its tenant (contract 58).
 
+The worker and people change an incident and set its `due_at`. The announcer makes the message when
+that time has come, in the same transaction in which it notes what was announced.
+"""
+
+from hashlib import sha256
 from typing import Final
 
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.clock import Clock
+from vyrox.notify.messages import KINDS, Announcement, Kind, ProposedAction
+from vyrox.notify.outbox import enqueue
+from vyrox.notify.timers import (
+    DEFAULT,
+    Announced,
+    Intervals,
+    NextAnnouncement,
+    next_announcement,
+)
+from vyrox.store.database import Database
+from vyrox.store.tables import incidents
+from vyrox.triage import rows
 from vyrox.triage.incidents import Incident
-from vyrox.triage.story import BANDS
+from vyrox.triage.proposal import propose
+from vyrox.triage.story import STRONG
 
-WAIT_S: Final = 30.0
-INTERVAL_S: Final = 300.0
-REPEAT_S: Final = 4 * 3600.0
+MAX_AT_ONCE: Final = 100
+"""Incidents of one tenant that one transaction announces."""
 
 
-def next_due(incident: Incident, now: float) -> float | None:
-    """Return when the incident, which has changed at `now`, is to be announced; None: never."""
-    if incident.status == "closed" or incident.band == "close":
-        return None
-    announced = incident.announced_band
-    if announced is None:
-        return now if incident.band == "urgent" else max(now, incident.opened_at + WAIT_S)
-    if BANDS.index(incident.band) > BANDS.index(announced):
-        return now
-    return max(now, (incident.announced_at or now) + INTERVAL_S)
+class Announcer:
+    """Announces what is due."""
+
+    def __init__(
+        self, database: Database, intervals: Intervals, per_hour: int, clock: Clock
+    ) -> None:
+        """`clock` decides what is due, alike in all containers."""
+        self._database = database
+        self._intervals = intervals
+        self._per_hour = per_hour
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Announce every incident that is due.
+
+        Raises:
+            UnavailableError: The database is unavailable; what is due stays due.
+        """
+        now = self._clock()
+        for tenant_id in await self._database.read(_due_tenants, now):
+            await self._database.write(announce, tenant_id, now, self._intervals, self._per_hour)
+
+
+def announce(
+    connection: Connection, tenant_id: str, now: float, intervals: Intervals, per_hour: int
+) -> None:
+    """Put the tenant's due announcements into the outbox, and note what was announced."""
+    rows.lock(connection, tenant_id)
+    c = incidents.c
+    query = (
+        rows.select_incidents()
+        .where(c.tenant_id == tenant_id, c.due_at <= now)
+        .order_by(c.due_at)
+        .limit(MAX_AT_ONCE)
+    )
+    for row in connection.execute(query).all():
+        incident = rows.incident_of(row)
+        following = _next(incident, now, intervals)
+        if following is not None and following.at <= now:
+            key = f"{incident.announced_at}:{incident.band}"
+            message = message_of(incident, following.kind, now)
+            enqueue(
+                connection,
+                tenant_id,
+                incident.number,
+                incident.band,
+                message,
+                now,
+                key=key,
+                per_hour=per_hour,
+            )
+            incident.announced_band, incident.announced_at = incident.band, now
+            incident.story.announced = _digest(incident)
+            following = _next(incident, now, intervals)
+        incident.due_at = None if following is None else following.at
+        rows.store_incident(connection, incident)
+
+
+def next_due(incident: Incident, now: float, intervals: Intervals = DEFAULT) -> float | None:
+    """Return when the incident, which may have changed, is to be announced; None: not again."""
+    following = _next(incident, now, intervals)
+    return None if following is None else following.at
+
+
+def message_of(incident: Incident, kind: Kind, now: float) -> Announcement:
+    """Return the announcement of an incident. The outbox bounds and cleans its texts."""
+    story = incident.story
+    proposal = propose(incident)
+    device = proposal.device
+    signs = sorted(story.signs.items(), key=lambda pair: -story.families.get(pair[0], 0.0))
+    reasons = [f"{sign.signal} {sign.weight:.2f} “{sign.text}”" for _, sign in signs]
+    reasons += [f"{name} {weight:.2f}" for name, weight in story.own_signals().items()]
+    where = ", ".join(story.names[:3]) or "an unknown host"
+    what = ", ".join(family for family, _ in signs[:2]) or "no family"
+    return KINDS[kind](
+        tenant_id=incident.tenant_id,
+        incident=incident.number,
+        band=incident.band,
+        score=round(incident.score, 1),
+        status=incident.status,
+        title=f"{what} on {where}",
+        at=now,
+        hosts=tuple(story.names),
+        user=next(iter(story.users), None),
+        first_at=incident.first_at,
+        last_at=incident.last_at,
+        alerts=incident.alerts,
+        reasons=tuple(reasons),
+        proposed_action=ProposedAction(
+            action_type=proposal.action,
+            host=None if device is None else device.hostname,
+            device_id=None if device is None else device.device_id,
+            reason=proposal.reason,
+        ),
+        open_with=f"vyrox incident show {incident.id}",
+    )
+
+
+def _next(incident: Incident, now: float, intervals: Intervals) -> NextAnnouncement | None:
+    facts = Announced(
+        status=incident.status,
+        band=incident.band,
+        opened_at=incident.opened_at,
+        announced_band=incident.announced_band,
+        announced_at=incident.announced_at,
+        changed=incident.story.announced != _digest(incident),
+    )
+    return next_announcement(facts, now, intervals)
+
+
+def _digest(incident: Incident) -> str:
+    """Return what a reader would want to know of a change: more alerts alone are none."""
+    story, proposal = incident.story, propose(incident)
+    strong = sorted(family for family, share in story.families.items() if share >= STRONG)
+    facts = (
+        incident.status,
+        round(incident.score),
+        sorted(story.names),
+        strong,
+        proposal.action,
+        None if proposal.device is None else proposal.device.device_id,
+    )
+    return sha256(msgspec.json.encode(facts)).hexdigest()[:16]
+
+
+def _due_tenants(connection: Connection, now: float) -> list[str]:
+    c = incidents.c
+    query = sa.select(c.tenant_id).where(c.due_at <= now).distinct().limit(MAX_AT_ONCE)
+    return list(connection.execute(query).scalars())

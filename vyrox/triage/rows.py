@@ -76,20 +76,20 @@ def save(connection: Connection, grouping: Grouping) -> None:
 def read_incident(connection: Connection, tenant_id: str, number: int) -> Incident | None:
     """Return one incident."""
     c = t.incidents.c
-    query = sa.select(*_COLUMNS).where(c.tenant_id == tenant_id, c.number == number)
+    query = select_incidents().where(c.tenant_id == tenant_id, c.number == number)
     row = connection.execute(query).one_or_none()
     return None if row is None else incident_of(row)
 
 
 def incident_of(row: sa.Row[Any]) -> Incident:
-    """Return the incident of a row with `incident_columns`."""
+    """Return the incident of a row of `select_incidents`."""
     values: dict[str, Any] = dict(zip(Incident.__struct_fields__, row, strict=True))
     return Incident(**{**values, "story": _story.decode(values["story"])})
 
 
-def incident_columns() -> tuple[sa.Column[object], ...]:
-    """Return the columns that `incident_of` takes, in its order."""
-    return _COLUMNS
+def select_incidents() -> sa.Select[Any]:
+    """Return a query for the rows that `incident_of` takes."""
+    return sa.select(*_COLUMNS)
 
 
 def store_incident(connection: Connection, incident: Incident) -> None:
@@ -203,7 +203,7 @@ def _load_incidents(
         for key, number in connection.execute(newest):
             grouping.put_key(key, number)
     for numbers in _parts(keys_of):
-        rows = sa.select(*_COLUMNS).where(i.tenant_id == grouping.tenant_id, i.number.in_(numbers))
+        rows = select_incidents().where(i.tenant_id == grouping.tenant_id, i.number.in_(numbers))
         for row in connection.execute(rows):
             incident = incident_of(row)
             grouping.put(incident, keys_of[incident.number])

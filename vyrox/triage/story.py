@@ -102,6 +102,7 @@ class Story(msgspec.Struct):
         links: Why alerts and incidents are together.
         looks: Of each host and discovery signal the latest time.
         band: The highest band of an alert.
+        announced: A digest of what was announced last.
     """
 
     families: dict[str, float] = {}
@@ -114,6 +115,7 @@ class Story(msgspec.Struct):
     links: list[str] = []
     looks: list[tuple[float, int, str]] = []
     band: Band = "close"
+    announced: str = ""
 
     def add(self, judged: Judged, host: int | None, device_id: str | None) -> None:
         """Add an alert. A suppressed one is counted by the incident, and adds no family.

@@ -22,8 +22,9 @@ from vyrox.errors import UnavailableError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, verdicts
+from vyrox.triage.announcement import Announcer
 from vyrox.triage.fingerprint import fingerprint_of
-from vyrox.triage.judging import Stored, store_verdicts
+from vyrox.triage.judging import store_verdicts
 from vyrox.triage.memory import Memory, read_memory
 from vyrox.triage.score import Verdict, judge, with_error
 from vyrox.triage.storms import Storms
@@ -67,6 +68,7 @@ class TriageWorker:
         setting: bool | None,
         consumer: AlertConsumer,
         database: Database,
+        announcer: Announcer,
         container: str,
         clock: Clock,
     ) -> None:
@@ -81,6 +83,7 @@ class TriageWorker:
         self._decision: Decision | None = None
         self._consumer = consumer
         self._database = database
+        self._announcer = announcer
         self._name = OWN_PREFIX + container
         self._clock = clock
         self._storms = Storms()
@@ -188,11 +191,13 @@ class TriageWorker:
 
     async def _store(
         self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
-    ) -> Stored:
+    ) -> None:
         began = time.perf_counter()
-        stored = await self._database.write(store_verdicts, tenant_id, judged, self._clock())
+        now = self._clock()
+        stored = await self._database.write(store_verdicts, tenant_id, judged, now)
+        if stored.due_at is not None and stored.due_at <= now:
+            await self._announcer.run()
         await self._give_way(began)
-        return stored
 
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         now = time.monotonic()

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from vyrox import setting_values as values
 from vyrox.errors import SettingsError
 from vyrox.models import Vendor
+from vyrox.settings import values
 
 DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
     "crowdstrike": "CROWDSTRIKE_WEBHOOK_SECRET",

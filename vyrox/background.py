@@ -1,0 +1,139 @@
+"""What runs beside the requests, and how often."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from vyrox import log
+from vyrox.alerts.consumer import AlertConsumer
+from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
+from vyrox.alerts.health import Health
+from vyrox.alerts.intake import Intake
+from vyrox.alerts.queue import AlertQueue
+from vyrox.alerts.redis_check import RedisCheck
+from vyrox.alerts.refill import Refill
+from vyrox.alerts.retention import delete_expired
+from vyrox.chain.events import AuditEvents
+from vyrox.chain.writer import ChainWriter
+from vyrox.containment import claims
+from vyrox.containment.clock_guard import ClockGuard
+from vyrox.containment.confirmation import Confirmation
+from vyrox.containment.execution import Containment
+from vyrox.errors import UnavailableError
+from vyrox.notify.delivery import delete_old
+from vyrox.notify.sender import Sender
+from vyrox.store import signed_changes
+from vyrox.store.database import Database
+from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
+from vyrox.tenants.directory import TenantDirectory
+from vyrox.triage.announcement import Announcer
+from vyrox.triage.worker import TriageWorker
+
+Work = Callable[[], Awaitable[object]]
+
+TENANTS_INTERVAL_S: Final = 0.5
+"""So a change of a tenant takes effect within a second."""
+
+EVENTS_INTERVAL_S: Final = 0.2
+CLAIMS_INTERVAL_S: Final = 5.0
+CLOCKS_INTERVAL_S: Final = 1.0
+CONFIRMATION_INTERVAL_S: Final = 0.5
+REFILL_INTERVAL_S: Final = 2.0
+DEAD_LETTERS_INTERVAL_S: Final = 5.0
+RETENTION_INTERVAL_S: Final = 3600.0
+COUNTS_INTERVAL_S: Final = 60.0
+
+ANNOUNCEMENTS_INTERVAL_S: Final = 1.0
+"""For what is due later. The worker announces at once what is due at once."""
+
+NOTIFICATIONS_INTERVAL_S: Final = 0.25
+"""So that an urgent incident is with its receiver within a second."""
+
+RETENTION_FIRST_S: Final = 600.0
+"""Time for a machine that boots with a wrong clock to correct it, before old alerts are deleted."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects that live as long as the service."""
+
+    tenants: TenantDirectory
+    clocks: ClockGuard
+    writer: ChainWriter
+    events: AuditEvents
+    intake: Intake
+    queue: AlertQueue
+    consumer: AlertConsumer
+    health: Health
+    refill: Refill
+    redis_check: RedisCheck
+    confirmation: Confirmation
+    containment: Containment
+    container: Container
+    notifications: Sender
+    announcer: Announcer
+    triage: TriageWorker
+
+
+def background(
+    kept_s: float, database: Database, parts: Parts
+) -> list[Coroutine[object, object, None]]:
+    """Return the background tasks, not started.
+
+    Args:
+        kept_s: How long finished alerts are kept.
+    """
+    clocks = parts.clocks
+
+    async def settle_claims() -> None:
+        clocks.check()
+        now = clocks.lease_time()
+        await parts.writer.commit(claims.mark_lapsed_unknown, now)
+        await database.write(claims.delete_expired, now)
+
+    async def remove_dead_letters() -> None:
+        await parts.consumer.move_dead_letters(clocks.lease_time())
+
+    async def delete_old_alerts() -> None:
+        clocks.check()
+        await delete_expired(database, kept_s, clocks.lease_time())
+        await delete_old(database, clocks.lease_time() - kept_s)
+        await database.write(signed_changes.delete_earlier, clocks.lease_time())
+
+    return [
+        parts.writer.run(),
+        parts.queue.run(),
+        every(TENANTS_INTERVAL_S, "tenants", parts.tenants.refresh),
+        every(HEALTH_INTERVAL_S, "health", parts.health.probe),
+        every(REPORT_INTERVAL_S, "container", parts.container.report),
+        every(EVENTS_INTERVAL_S, "events", parts.events.flush),
+        every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
+        every(CLAIMS_INTERVAL_S, "claims", settle_claims),
+        every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
+        every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
+        every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),
+        every(DEAD_LETTERS_INTERVAL_S, "dead letters", remove_dead_letters),
+        every(RETENTION_INTERVAL_S, "retention", delete_old_alerts, first_s=RETENTION_FIRST_S),
+        every(COUNTS_INTERVAL_S, "counts", log.report_counts),
+        every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
+        every(ANNOUNCEMENTS_INTERVAL_S, "announcements", parts.announcer.run),
+        every(0.0, "triage", parts.triage.run),
+    ]
+
+
+async def every(interval_s: float, name: str, work: Work, first_s: float = 0.0) -> None:
+    """Wait `first_s`, then do `work` again and again, with `interval_s` between, until cancelled.
+
+    An unavailable store is logged. So is a bug: it must not stop the work for ever.
+    """
+    await asyncio.sleep(first_s)
+    while True:
+        try:
+            await work()
+        except UnavailableError as exc:
+            log.event("background.unavailable", logging.WARNING, work=name, reason=str(exc))
+        except Exception:  # noqa: BLE001  (logged with its traceback, see above)
+            log.event("background.failed", logging.ERROR, work=name)
+        await asyncio.sleep(interval_s)
