@@ -66,6 +66,7 @@ _FETCHED: Final = re.compile(
 _KNOWN: Final = re.compile(
     rf"(?:[a-z0-9-]{{1,60}}\.){{0,4}}{PLACES['known_hosts']}(?::\d{{1,5}})?(?:[/?#\\].{{0,400}})?"
 )
+_CODE: Final = re.compile(r"raw\.githubusercontent\.com/[^\s?#]{1,200}\.(?:sh|bash|py)")
 _INTERNAL: Final = re.compile(
     r"(?:(?:10|127)(?:\.\d{1,3}){3}|192\.168(?:\.\d{1,3}){2}|172\.(?:1[6-9]|2\d|3[01])(?:\.\d{1,3}){2}"
     r"|[a-z0-9-]{1,60}|(?:[a-z0-9-]{1,60}\.){1,4}(?:local|localdomain|lan|internal|intranet|intra|corp|home"
@@ -85,6 +86,11 @@ def only_known_hosts(command: str) -> bool:
 def only_internal_hosts(command: str) -> bool:
     """Return whether every address in `command`, of one or more, is in the own network."""
     return _all_addresses(command, _INTERNAL)
+
+
+def only_code_hosts(command: str) -> bool:
+    """Return whether every address in `command`, of one or more, is a script of a code host."""
+    return _all_addresses(command, _CODE)
 
 
 def _all_addresses(command: str, allowed: re.Pattern[str]) -> bool:

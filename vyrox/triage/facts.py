@@ -46,7 +46,7 @@ _WRITABLE: Final = re.compile(PLACES["writable"])
 _ORDINARY_PLACE: Final = re.compile(
     r"\\appdata\\local\\(?:programs\\|microsoft\\(?:teams|onedrive|windowsapps|edgeupdate)|google\\"
     r"chrome|slack|discord|zoom|gitkraken|postman|figma|spotify|whatsapp|githubdesktop|temp\\"
-    r"(?:vscode|is-|nsis|chocolatey|_mei|npm|pip))|\\appdata\\roaming\\(?:zoom|spotify|npm)|"
+    r"(?:vscode|is-|gum\w{2,6}\.tmp|nsis|chocolatey|_mei|npm|pip))|\\appdata\\roaming\\(?:zoom|spotify|npm)|"
     r"\\programdata\\(?:microsoft\\windows defender|chocolatey|package cache|docker|anaconda|"
     r"miniconda|scoop|ssh|amazon|nvidia|dell|lenovo|hp|citrix)|\\downloads\\[^\\]{0,60}"
     r"(?:setup|install)|/tmp/(?:ansible|pip-|npm-|go-build|vagrant|hsperf)|_work\\_temp|"
@@ -98,6 +98,17 @@ _SERVERS: Final = re.compile(
     r"^(?:w3wp|httpd|nginx|tomcat\d{0,2}|php-cgi|php-fpm|umworkerprocess|sqlservr|winword|excel|"
     r"powerpnt|outlook|onenote|mspub|acrord32|eqnedt32|spoolsv|dns)$"
 )
+
+
+_DRIVE_ROOT: Final = re.compile(
+    r"^[d-z]:\\(?!setup|install|autorun|update)[^\\]{1,80}\.(?:exe|scr|com|pif|lnk|js|vbs|hta)$"
+)
+
+
+def _drive_root(subject: Subject) -> str | None:
+    """A program at the root of a drive that is not the system's: an image or a stick."""
+    paths = (program.path for program in subject.views.programs[:4])
+    return next((path[:MAX_MATCH] for path in paths if _DRIVE_ROOT.match(path)), None)
 
 
 def _server_runs_shell(subject: Subject) -> str | None:
@@ -158,6 +169,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("evasion.runs_from_profile", "evasion", 0.2, _runs_from_profile, "T1204.002"),
     Signal("evasion.service_name", "evasion", 0.6, _service_name, "T1036.005"),
     Signal("evasion.server_runs_shell", "evasion", 0.72, _server_runs_shell, "T1505.003"),
+    Signal("evasion.drive_root", "evasion", 0.52, _drive_root, "T1204.002"),
     Signal("evasion.masquerade", "evasion", 0.85, _masquerade, "T1036.005"),
     Signal("evasion.renamed", "evasion", 0.45, _renamed, "T1036.003"),
     Signal("evasion.random_name", "evasion", 0.6, _random_name, "T1036"),
