@@ -168,3 +168,14 @@ def test_measures_on_the_samples(masked: bool) -> None:
     measures = measure([*read("malicious", masked=masked), *read("benign", masked=masked)])
     assert measures.recall.share >= 0.85
     assert measures.raised.share <= 0.06
+
+
+@pytest.mark.parametrize(("masked", "recall", "raised"), [(True, 0.85, 0.05), (False, 0.92, 0.07)])
+def test_measures_on_the_sets_written_before_the_rules(
+    masked: bool, recall: float, raised: float
+) -> None:
+    """Vendors call a few benign alerts high; those are raised whatever the rules say."""
+    names = ("fresh_1", "fresh_2", "fresh_3", "fresh_4")
+    measures = measure([each for name in names for each in read(name, masked=masked)])
+    assert measures.recall.share >= recall
+    assert measures.raised.share <= raised

@@ -273,8 +273,58 @@ LINES: Final[tuple[tuple[str, str, str], ...]] = (
         "systemctl stop mysql nginx docker redis mongod",
         "systemctl stop mysql",
     ),
+    (
+        "download.library_loaded",
+        r"powershell [Reflection.Assembly]::LoadFrom('C:\Users\Public\a.dll')",
+        r"powershell [Reflection.Assembly]::LoadFrom('C:\Program Files\Acme\a.dll')",
+    ),
+    ("exfiltration.relay", "socat TCP-LISTEN:80,fork TCP:a:80", "socat - UNIX-CONNECT:/run/a.sock"),
+    ("remote.service_control", r"sc \\srv9 start spooler", r"sc \\srv9 query spooler"),
+    ("remote.task_run", r"schtasks /run /tn a /s srv9", r"schtasks /query /s srv9"),
+    (
+        "recovery.backup_catalogue",
+        "wbadmin delete backup -quiet",
+        "wbadmin delete backup -keepVersions:7",
+    ),
+    ("recovery.restore_off", "sc config vss start= disabled", "sc config vss start= auto"),
+    ("defences.linux_logs", "rm -rf /var/log/auth.log", "journalctl --vacuum-size=1G"),
+    (
+        "proxy.rundll32_script",
+        "rundll32 url.dll,FileProtocolHandler C:/Users/Public/a.hta",
+        "rundll32 url.dll,FileProtocolHandler https://intranet.corp.test",
+    ),
+    ("proxy.odbcconf", r"odbcconf /a {REGSVR C:\a.dll}", r"odbcconf /f C:\Deploy\dsn.rsp"),
+    ("proxy.cmstp", r"cmstp /s C:\a.inf", r"cmstp /au C:\Program Files\Cisco\vpn.inf"),
+    ("remote.session_hijack", "tscon 3 /dest:rdp-tcp#14", "tscon 2 /dest:console"),
+    (
+        "impact.hosts_file",
+        "echo 203.0.113.5 bank.test >> /etc/hosts",
+        "echo 10.0.0.5 app >> /etc/hosts",
+    ),
+    (
+        "escalation.gtfobins",
+        r"sudo find . -exec /bin/sh \;",
+        r"find . -name a.sh -exec bash -n {} \;",
+    ),
+    (
+        "persistence.task_loaded",
+        r"schtasks /create /tn a /tr C:\Users\Public\a.exe",
+        r"schtasks /create /tn a /tr 'powershell -File C:\Scripts\clean.ps1' /sc daily",
+    ),
+    ("evasion.kernel_thread_name", "/usr/bin/kworkerds -B", "cp -r ~/a ~/migration/"),
+    ("evasion.delayed_expansion", "cmd /v:on /c set x=ab&& echo !x:~1,1!", "cmd /v:on /c echo !n!"),
+    (
+        "credentials.group_policy",
+        r"findstr /s cpassword \\a\sysvol\x",
+        r"findstr /s drive \\a\sysvol\x",
+    ),
+    (
+        "credentials.service_account_token",
+        "cat /var/run/secrets/kubernetes.io/serviceaccount/token",
+        "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace",
+    ),
 )
-SAMPLED: Final = ("malicious", "benign", "incidents", "fresh_1", "fresh_2", "fresh_3")
+SAMPLED: Final = ("malicious", "benign", "incidents", "fresh_1", "fresh_2", "fresh_3", "fresh_4")
 FUNCTIONS: Final = {
     "evasion.renamed": alert("svchost.exe -k netsvcs", process_name="rundll32.exe"),
     "evasion.flooded": alert(" ".join(f"powershell -e QUJDREVGRw{n:04}" for n in range(100))),
