@@ -27,7 +27,8 @@ RESOLVE_S: Final = 2.5
 MAX_ADDRESSES: Final = 8
 """Addresses of one name that are tried."""
 
-RESOLVER_THREADS: Final = 4
+RESOLVER_THREADS: Final = 16
+"""Names that are resolved at the same time. A name server that is down takes a thread for long."""
 
 
 class Resolver(AbstractAsyncContextManager["Resolver"]):

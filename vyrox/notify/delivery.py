@@ -1,6 +1,5 @@
 """Rows of the outbox, from being due to being sent or dead (contract 58)."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -77,26 +76,28 @@ def claim_due(
     """Return notifications that are due, reserved for this container for CLAIM_S.
 
     Args:
-        limit: Of all.
-        per_target: Of one target, so that a slow target does not delay other targets.
+        limit: Of all targets. They take turns.
+        per_target: Of one target, so that neither a slow one nor a backlog delays other targets.
         busy: Targets to which nothing more is sent now.
     """
+    place = sa.func.row_number().over(partition_by=_n.target_id, order_by=(_n.next_at, _n.id))
+    waiting = (
+        sa.select(_n.id, place.label("place"))
+        .where(_is_due(now), _n.target_id.not_in(list(busy)))
+        .subquery()
+    )
     columns = [_n[name] for name in Due.__struct_fields__[:8]]
     target = (_t.format, _t.url, _t.secret, _t.removed_at.is_not(None))
     query = (
         sa.select(*columns, *target)
         .join(notify_targets, _t.id == _n.target_id)
-        .where(_is_due(now), _n.target_id.not_in(list(busy)))
-        .order_by(_n.next_at, _n.id)
+        .join(waiting, waiting.c.id == _n.id)
+        .where(waiting.c.place <= per_target)
+        .order_by(waiting.c.place, _n.next_at, _n.id)
         .limit(limit)
     )
-    claimed: list[Due] = []
-    taken: Counter[str] = Counter()
-    for row in connection.execute(query).all():
-        due = Due(*tuple(row))
-        if taken[due.target_id] < per_target and _claim(connection, due, now, claimed):
-            taken[due.target_id] += 1
-    return claimed
+    due = [Due(*tuple(row)) for row in connection.execute(query).all()]
+    return [mine for each in due if (mine := _claim(connection, each, now))]
 
 
 def settle(connection: Connection, attempts: Sequence[Attempt]) -> list[WorkResult[None]]:
@@ -139,8 +140,8 @@ def _is_due(now: float) -> sa.ColumnElement[bool]:
     return sa.or_(_n.next_at <= now, _n.next_at > now + MAX_AHEAD_S)
 
 
-def _claim(connection: Connection, due: Due, now: float, claimed: list[Due]) -> bool:
-    """Claim `due` and add it to `claimed`; False if another container was first."""
+def _claim(connection: Connection, due: Due, now: float) -> Due | None:
+    """Return `due` as claimed, or None if another container was first."""
     body = due.body or _digest(connection, due)
     mine = msgspec.structs.replace(due, body=body, attempts=due.attempts + 1, next_at=now + CLAIM_S)
     updated = connection.execute(
@@ -148,9 +149,7 @@ def _claim(connection: Connection, due: Due, now: float, claimed: list[Due]) -> 
         .where(_n.id == due.id, _n.next_at == due.next_at)
         .values(body=body, attempts=mine.attempts, next_at=mine.next_at)
     )
-    if updated.rowcount:
-        claimed.append(mine)
-    return bool(updated.rowcount)
+    return mine if updated.rowcount else None
 
 
 def _digest(connection: Connection, due: Due) -> bytes:

@@ -157,7 +157,11 @@ def _incident(message: IncidentMessage) -> Json:
         },
         risk=_risk(message.score, message.band),
         observables=[
-            *(each for host in message.hosts for each in _observables("host", _HOSTNAME, host)),
+            *(
+                each
+                for host in message.hosts
+                for each in _observables("resources.name", _HOSTNAME, host)
+            ),
             *_observables("user", _USER_NAME, message.user),
         ],
         resources=[each for host in message.hosts for each in _resources(host, None)],

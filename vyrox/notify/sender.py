@@ -22,7 +22,7 @@ from vyrox.notify.targets import SealedTarget
 from vyrox.notify.webhook import MAX_IN_FLIGHT, Webhooks
 from vyrox.store.database import Database
 
-MAX_PER_TARGET: Final = 4
+MAX_PER_TARGET: Final = 2
 """Requests at the same time to one target. The next ones begin when all of these have ended."""
 
 
@@ -103,9 +103,15 @@ class Sender:
             )
             await self._webhooks.deliver(url, secret, due.id, int(self._wall()), due.body)
         except NotDeliveredError as exc:
-            now = self._lease_time()
-            return Attempt(due, now, str(exc), delivery.retry_at(due, now, self._jitter()))
+            return self._failed(due, str(exc))
+        except Exception:  # noqa: BLE001  (logged with its traceback, and tried again)
+            log.event("notify.failed", logging.ERROR, notification=due.id)
+            return self._failed(due, "an error inside Vyrox: see notify.failed in the log")
         return Attempt(due, self._lease_time())
+
+    def _failed(self, due: Due, reason: str) -> Attempt:
+        now = self._lease_time()
+        return Attempt(due, now, reason, delivery.retry_at(due, now, self._jitter()))
 
 
 def _log(attempt: Attempt) -> None:

@@ -25,7 +25,7 @@ CONNECT_S: Final = 2.5
 """Time limit for connecting, and again for TLS. Both end before TIMEOUT_S, because the library may
 leave a socket open if it is cancelled during TLS."""
 
-MAX_IN_FLIGHT: Final = 32
+MAX_IN_FLIGHT: Final = 64
 """Requests at the same time, to all targets together."""
 
 _USER_AGENT: Final = f"vyrox/{version('vyrox')}"
