@@ -430,3 +430,10 @@ async def test_log_names_target_and_reason_without_secrets_contract_58(
     failed = "notify.attempt_failed"
     assert names == [failed, "notify.failed", failed, "notify.sent"]
     assert [line for line in lines if "CANARY" in line or SECRET in line] == []
+
+
+async def test_ending_service_begins_nothing_contract_58(site: Site) -> None:
+    await site.add()
+    await site.announce()
+    await site.sender.drain()
+    assert await site.send() == []

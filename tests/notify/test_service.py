@@ -1,11 +1,17 @@
 """The service sends what waits (contract 58)."""
 
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Final
+
+import pytest
 
 from tests.audit import TENANT
 from tests.notify.receiver import receiving
 from tests.notify.samples import SECRET, announcement
-from tests.service import running_service
+from tests.service import Service, running_service
 from vyrox.clock import wall_clock
 from vyrox.notify import targets
 from vyrox.notify.messages import Band
@@ -14,19 +20,47 @@ from vyrox.notify.targets import Format
 from vyrox.store.database import open_database
 from vyrox.store.encryption import open_vault
 
+SHORT_CLAIMS: Final = """
+from vyrox.cli import main
+from vyrox.notify import delivery
+delivery.CLAIM_S = 1.0
+main()
+"""
 
-async def test_service_sends_what_another_process_announces_contract_58(data_dir: Path) -> None:
-    async with (
-        receiving() as receiver,
-        running_service(data_dir, NOTIFY_ALLOWED_HOSTS="127.0.0.1") as service,
-        open_database(None, data_dir) as database,
-    ):
-        url = receiver.url + "/CANARY"
-        sealed = targets.seal(open_vault((), data_dir), TENANT, url, SECRET)
+
+def short_claims(data_dir: Path) -> AbstractAsyncContextManager[Service]:
+    """Run a service that soon sends again what was not recorded."""
+    return running_service(data_dir, "-c", SHORT_CLAIMS, "serve", NOTIFY_ALLOWED_HOSTS="127.0.0.1")
+
+
+@asynccontextmanager
+async def announced(data_dir: Path, url: str) -> AsyncIterator[Service]:
+    """Run a service, and announce an incident to `url` from this process."""
+    async with short_claims(data_dir) as service, open_database(None, data_dir) as database:
+        sealed = targets.seal(open_vault((), data_dir), TENANT, f"{url}/CANARY", SECRET)
         shown: tuple[str, Format, Band] = ("127.0.0.1", "vyrox", "urgent")
         await database.write(targets.add_target, sealed, shown, wall_clock())
         await database.write(enqueue, TENANT, 7, "urgent", announcement(), wall_clock())
+        yield service
+
+
+async def test_service_sends_what_another_process_announces_contract_58(data_dir: Path) -> None:
+    async with receiving() as receiver, announced(data_dir, receiver.url) as service:
         sent = await service.wait_for("notify.sent")
-        assert (sent["target"], sent["incident"], sent["attempts"]) == (sealed.id, 7, 1)
+        assert (sent["incident"], sent["attempts"]) == (7, 1)
         assert receiver.ids == [sent["notification"]]
         assert "CANARY" not in "".join(service.output)
+
+
+@pytest.mark.long
+async def test_killed_service_repeats_the_id_contract_58(data_dir: Path) -> None:
+    """The kill is between the receiver's request and the record of it."""
+    async with receiving() as receiver:
+        async with announced(data_dir, receiver.url) as service:
+            receiver.on_request = lambda _: service.process.kill()
+            assert await service.ended() == -signal.SIGKILL
+        receiver.on_request = lambda _: None
+        async with short_claims(data_dir) as service:
+            await service.wait_for("notify.sent")
+        assert len(receiver.ids) == 2
+        assert len(set(receiver.ids)) == 1
