@@ -16,8 +16,17 @@ from tests.notify.receiver import Received, Receiver, receiving
 from tests.notify.samples import SECRET, announcement
 from vyrox import log
 from vyrox.errors import OperatorError
-from vyrox.notify import targets
-from vyrox.notify.delivery import CLAIM_S, DEAD_AFTER_S, Due, delete_old, retry_at
+from vyrox.notify import delivery, targets
+from vyrox.notify.delivery import (
+    CLAIM_S,
+    DEAD_AFTER_S,
+    Attempt,
+    Due,
+    claim_due,
+    delete_old,
+    retry_at,
+    settle,
+)
 from vyrox.notify.messages import Band, Digest, Opened
 from vyrox.notify.outbox import HOUR_S, enqueue
 from vyrox.notify.sender import MAX_PER_TARGET, Sender
@@ -437,3 +446,29 @@ async def test_ending_service_begins_nothing_contract_58(site: Site) -> None:
     await site.announce()
     await site.sender.drain()
     assert await site.send() == []
+
+
+async def test_row_is_claimed_by_one_container_contract_58(site: Site) -> None:
+    """Both have read that it is due."""
+    await site.add()
+    await site.announce()
+    read = await site.database.write(claim_due, NOW, 1, 1, ())
+    due = msgspec.structs.replace(read[0], next_at=NOW)
+    assert await site.database.write(delivery._claim, due, NOW) is None
+    row = await site.row()
+    assert (row.next_at, row.attempts) == (NOW + CLAIM_S, 1)
+
+
+async def test_late_failure_does_not_undo_a_delivery_contract_58(site: Site) -> None:
+    """The first container's attempt took longer than its claim."""
+    await site.add()
+    await site.announce()
+    [late] = await site.database.write(claim_due, NOW, 1, 1, ())
+    site.clock.now += CLAIM_S
+    await site.send()
+    for retry in (site.clock() + 5, None):
+        attempt = Attempt(late, site.clock(), "no response", retry)
+        await site.database.write(settle, [attempt])
+    row = await site.row()
+    assert (row.sent_at, row.next_at, row.dead_at) == (NOW + CLAIM_S, None, None)
+    assert await events(site.database, kind="notify.dead") == []
