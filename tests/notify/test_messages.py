@@ -13,14 +13,14 @@ from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 from tests.audit import NOW, TENANT
 from tests.notify.samples import announcement
 from vyrox.models import NormalizedAlert
-from vyrox.notify.messages import Digest, Message, Test, clean
+from vyrox.notify.messages import Digest, Message, Probe, clean
 from vyrox.notify.ocsf import AlertFinding, to_ocsf
 from vyrox.notify.outbox import encode
 from vyrox.notify.signature import key_of, make_secret
 from vyrox.notify.targets import Format
 
 DIGEST = Digest(tenant_id=TENANT, at=NOW, since=NOW - 3600, more=12, incidents=(1, 2, 3))
-TEST = Test(tenant_id=TENANT, at=NOW)
+PROBE = Probe(tenant_id=TENANT, at=NOW)
 ALERT = NormalizedAlert(
     id="11111111-1111-4111-8111-111111111111",
     tenant_id=TENANT,
@@ -44,7 +44,7 @@ FINDINGS = [
     pytest.param(announcement("updated", band="review", hosts=()), id="updated"),
     pytest.param(announcement("reminder"), id="reminder"),
     pytest.param(DIGEST, id="digest"),
-    pytest.param(TEST, id="test"),
+    pytest.param(PROBE, id="test"),
     pytest.param(
         AlertFinding(
             alert=ALERT, received_at=NOW, score=91.5, band="urgent", reasons=("r",), incident=7
@@ -94,7 +94,7 @@ def test_ocsf_of_an_alert_contract_58() -> None:
         (announcement("updated"), "incident.updated"),
         (announcement("reminder"), "incident.reminder"),
         (DIGEST, "incident.digest"),
-        (TEST, "test"),
+        (PROBE, "test"),
     ],
 )
 def test_own_form_names_its_type_contract_58(message: Message, kind: str) -> None:

@@ -92,7 +92,7 @@ _NOTIFY: Final = LazyGroup(
         "add": Lazy("notify:add", "Add a target. Its URL is read from standard input."),
         "list": Lazy("notify:list_", "List TENANT's targets, and what was not delivered."),
         "remove": Lazy("notify:remove", "Remove a target."),
-        "test": Lazy("notify:test", "Send a test message now, and print what happened."),
+        "test": Lazy("notify_try:test", "Send a test message now, and print what happened."),
     },
 )
 _TENANT: Final = LazyGroup(

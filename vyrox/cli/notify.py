@@ -1,12 +1,10 @@
 """`vyrox tenant notify`: where a tenant's notifications go (contract 58)."""
 
 import asyncio
-import secrets
 from typing import Final, get_args
 
 import click
 import msgspec
-from cryptography.fernet import MultiFernet
 
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_minute, json_option, print_json, print_record, print_table
@@ -14,14 +12,12 @@ from vyrox.cli.secret_input import read_secret_lines
 from vyrox.cli.stores import Opened, opened_database, require_known_if_empty, write
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
-from vyrox.errors import NotDeliveredError, OperatorError
+from vyrox.errors import OperatorError
 from vyrox.notify import targets
-from vyrox.notify.messages import Band, Test
-from vyrox.notify.outbox import encode
+from vyrox.notify.messages import Band
 from vyrox.notify.signature import key_of, make_secret
 from vyrox.notify.targets import Format, SealedTarget, Target
 from vyrox.notify.url import MAX_URL, Endpoint, parse_url
-from vyrox.notify.webhook import Webhooks, open_webhooks
 from vyrox.settings import Settings
 from vyrox.tenants.known import require_known
 
@@ -40,15 +36,6 @@ class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
     format: Format
     min_band: Band
     secret: str | None = None
-
-
-class _Tried(msgspec.Struct, frozen=True):
-    """What came of a test message."""
-
-    id: str
-    host: str
-    delivered: bool
-    result: str
 
 
 @click.command()
@@ -143,7 +130,7 @@ def list_(tenant_id: str, as_json: bool) -> None:
 
     async def run() -> list[Target]:
         async with opened_database() as opened:
-            return await _find(opened, tenant_id)
+            return await find_targets(opened, tenant_id)
 
     found = asyncio.run(run())
     if as_json:
@@ -167,12 +154,6 @@ def list_(tenant_id: str, as_json: bool) -> None:
     )
 
 
-async def _find(opened: Opened, tenant_id: str) -> list[Target]:
-    found = await opened.database.read(targets.list_targets, tenant_id)
-    await require_known_if_empty(opened, tenant_id, found)
-    return found
-
-
 @click.command()
 @tenant_argument
 @click.argument("target_id", metavar="TARGET")
@@ -184,52 +165,8 @@ def remove(tenant_id: str, target_id: str) -> None:
         click.echo(f"notifications that are not sent: {unsent}")
 
 
-@click.command()
-@tenant_argument
-@click.argument("target_id", metavar="[TARGET]", required=False)
-@json_option
-def test(tenant_id: str, target_id: str | None, as_json: bool) -> None:
-    """Send a test message to TENANT's targets, or to one, and print what happened.
-
-    Exits with 1 if one was not delivered.
-    """
-    results = asyncio.run(_test(tenant_id, target_id))
-    if as_json:
-        print_json(results)
-    else:
-        for each in results:
-            outcome = "delivered" if each.delivered else "not delivered"
-            click.echo(f"{each.id} ({each.host}): {outcome}: {each.result}")
-    if not all(each.delivered for each in results):
-        raise click.exceptions.Exit(1)
-
-
-async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
-    async with opened_database() as opened:
-        found = await _find(opened, tenant_id)
-        chosen = [each for each in found if target_id in {None, each.id}]
-        if not chosen:
-            raise targets.no_target(tenant_id)
-        vault = await open_vault(opened)
-        sealed = [
-            await opened.database.read(targets.find_target, tenant_id, each.id) for each in chosen
-        ]
-        async with open_webhooks(frozenset(opened.settings.notify_allowed_hosts)) as webhooks:
-            sending = (
-                _send_test(webhooks, vault, *pair) for pair in zip(chosen, sealed, strict=True)
-            )
-            return await asyncio.gather(*sending)
-
-
-async def _send_test(
-    webhooks: Webhooks, vault: MultiFernet, shown: Target, sealed: SealedTarget
-) -> _Tried:
-    now = wall_clock()
-    body = encode(Test(tenant_id=shown.tenant_id, at=now), shown.format)
-    message_id = f"msg_{secrets.token_hex(16)}"
-    try:
-        url, secret = sealed.open(vault)
-        status = await webhooks.deliver(url, secret, message_id, int(now), body)
-    except NotDeliveredError as exc:
-        return _Tried(shown.id, shown.host, False, str(exc))
-    return _Tried(shown.id, shown.host, True, f"the receiver responded with HTTP {status}")
+async def find_targets(opened: Opened, tenant_id: str) -> list[Target]:
+    """Return the tenant's targets. Raises OperatorError if the tenant is not known."""
+    found = await opened.database.read(targets.list_targets, tenant_id)
+    await require_known_if_empty(opened, tenant_id, found)
+    return found

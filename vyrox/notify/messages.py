@@ -107,10 +107,8 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="i
     incidents: tuple[int, ...] = ()
 
 
-class Test(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="test"):
+class Probe(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="test"):
     """A message that `vyrox tenant notify test` sends."""
-
-    __test__ = False  # not a class of tests
 
     tenant_id: str
     at: float
@@ -119,7 +117,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="tes
 
 Announcement = Opened | Updated | Reminder
 
-Message = Announcement | Digest | Test
+Message = Announcement | Digest | Probe
 
 KINDS: Final[dict[Kind, type[Opened] | type[Updated] | type[Reminder]]] = {
     "opened": Opened,

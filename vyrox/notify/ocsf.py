@@ -18,8 +18,8 @@ from vyrox.notify.messages import (
     Digest,
     IncidentMessage,
     Opened,
+    Probe,
     Status,
-    Test,
     clean,
     cleaned,
 )
@@ -79,7 +79,7 @@ class AlertFinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @singledispatch
-def to_ocsf(finding: AlertFinding | IncidentMessage | Digest | Test) -> Json:
+def to_ocsf(finding: AlertFinding | IncidentMessage | Digest | Probe) -> Json:
     """Return `finding` as a Detection Finding, ready to be encoded as JSON."""
     raise NotImplementedError(type(finding).__name__)
 
@@ -186,11 +186,11 @@ def _digest(digest: Digest) -> Json:
 
 
 @to_ocsf.register
-def _test(test: Test) -> Json:
-    return _notice(test, test.text, f"{test.tenant_id}/test/{int(test.at)}")
+def _probe(probe: Probe) -> Json:
+    return _notice(probe, probe.text, f"{probe.tenant_id}/test/{int(probe.at)}")
 
 
-def _notice(message: Digest | Test, title: str, uid: str, **more: object) -> Json:
+def _notice(message: Digest | Probe, title: str, uid: str, **more: object) -> Json:
     return _finding(
         tenant_id=message.tenant_id,
         at=message.at,

@@ -1,0 +1,81 @@
+"""`vyrox tenant notify test`. Apart, because it alone loads an HTTP client."""
+
+import asyncio
+import secrets
+
+import click
+import msgspec
+from cryptography.fernet import MultiFernet
+
+from vyrox.cli.notify import find_targets
+from vyrox.cli.options import tenant_argument
+from vyrox.cli.output import json_option, print_json
+from vyrox.cli.stores import opened_database
+from vyrox.cli.vault import open_vault
+from vyrox.clock import wall_clock
+from vyrox.errors import NotDeliveredError
+from vyrox.notify import targets
+from vyrox.notify.messages import Probe
+from vyrox.notify.outbox import encode
+from vyrox.notify.targets import SealedTarget, Target
+from vyrox.notify.webhook import Webhooks, open_webhooks
+
+
+class _Tried(msgspec.Struct, frozen=True):
+    """What came of a test message."""
+
+    id: str
+    host: str
+    delivered: bool
+    result: str
+
+
+@click.command()
+@tenant_argument
+@click.argument("target_id", metavar="[TARGET]", required=False)
+@json_option
+def test(tenant_id: str, target_id: str | None, as_json: bool) -> None:
+    """Send a test message to TENANT's targets, or to one, and print what happened.
+
+    Exits with 1 if one was not delivered.
+    """
+    results = asyncio.run(_test(tenant_id, target_id))
+    if as_json:
+        print_json(results)
+    else:
+        for each in results:
+            outcome = "delivered" if each.delivered else "not delivered"
+            click.echo(f"{each.id} ({each.host}): {outcome}: {each.result}")
+    if not all(each.delivered for each in results):
+        raise click.exceptions.Exit(1)
+
+
+async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
+    async with opened_database() as opened:
+        found = await find_targets(opened, tenant_id)
+        chosen = [each for each in found if target_id in {None, each.id}]
+        if not chosen:
+            raise targets.no_target(tenant_id)
+        vault = await open_vault(opened)
+        sealed = [
+            await opened.database.read(targets.find_target, tenant_id, each.id) for each in chosen
+        ]
+        async with open_webhooks(frozenset(opened.settings.notify_allowed_hosts)) as webhooks:
+            sending = (
+                _send_test(webhooks, vault, *pair) for pair in zip(chosen, sealed, strict=True)
+            )
+            return await asyncio.gather(*sending)
+
+
+async def _send_test(
+    webhooks: Webhooks, vault: MultiFernet, shown: Target, sealed: SealedTarget
+) -> _Tried:
+    now = wall_clock()
+    body = encode(Probe(tenant_id=shown.tenant_id, at=now), shown.format)
+    message_id = f"msg_{secrets.token_hex(16)}"
+    try:
+        url, secret = sealed.open(vault)
+        status = await webhooks.deliver(url, secret, message_id, int(now), body)
+    except NotDeliveredError as exc:
+        return _Tried(shown.id, shown.host, False, str(exc))
+    return _Tried(shown.id, shown.host, True, f"the receiver responded with HTTP {status}")
