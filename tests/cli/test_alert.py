@@ -249,6 +249,22 @@ def test_text_of_an_attacker_drives_no_terminal_contract_50(on_sqlite: Vyrox) ->
             assert all(c.isprintable() or c == "\n" for c in printed)
     [one] = listed(on_sqlite)
     assert one.hostname == HOSTILE
+    ordinary = alert(
+        severity="critical",
+        hostname="dc-01.corp.example.com",
+        username="CORP\\administrator",
+        process_name="C:\\Windows\\System32\\rundll32.exe",
+        technique="T1003.001",
+    )
+    enqueue(on_sqlite, ordinary)
+    [shown] = [each for each in listed(on_sqlite) if each.id == ordinary.id]
+    assert list(list_lines(shown, 80))[1:-1] == [
+        "  dc-01.corp.example.com  T1003.001  CORP\\administrator  rundll32.exe"
+    ]
+    assert list(list_lines(shown, 50))[1:-1] == [
+        "  dc-01.corp.example.com  T1003.001",
+        "  CORP\\administrator  rundll32.exe",
+    ]
     for width in NEEDED_WIDTHS:
         lines = list(list_lines(one, width))
         assert all(line.isprintable() and len(line) <= width for line in lines)

@@ -19,7 +19,7 @@ _decode: Final = msgspec.json.Decoder(dict[str, Scalar]).decode
 _Entry = Mapping[str, Scalar]
 
 # Literally the condition of the index `audit_log_outcomes`, so that both databases use it.
-_IS_OUTCOME: Final = sa.literal_column("kind IN ('execute.outcome', 'execute.refused')", sa.Boolean)
+_IS_OUTCOME: Final = sa.text("kind IN ('execute.outcome', 'execute.refused')")
 
 
 class DeviceAction(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ def is_contained(connection: Connection, alert: NormalizedAlert) -> bool:
 
 
 def _newest(
-    connection: Connection, tenant_id: str, condition: sa.ColumnElement[bool]
+    connection: Connection, tenant_id: str, condition: sa.ColumnElement[bool] | sa.TextClause
 ) -> list[_Entry]:
     """Return the newest MAX_READ entries of a tenant that meet the condition, oldest first."""
     c = audit_log.c

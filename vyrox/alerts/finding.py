@@ -21,7 +21,7 @@ _MAX_PLACE: Final = 256
 _a: Final = alerts.c
 
 # Literally the condition of the index `alerts_severe`, so that both databases use it.
-_IS_SEVERE: Final = sa.literal_column("severity IN ('critical', 'high')", sa.Boolean)
+_IS_SEVERE: Final = sa.text("severity IN ('critical', 'high')")
 
 
 class AlertFilter(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def find_alerts(
 
 def found_alerts(wanted: AlertFilter) -> sa.Select[Any]:
     """Return the query of the rows that `wanted` accepts, in no order."""
-    conditions: list[sa.ColumnElement[bool]] = []
+    conditions: list[sa.ColumnElement[bool] | sa.TextClause] = []
     for column, value in (
         (_a.tenant_id, wanted.tenant_id),
         (_a.hostname, wanted.hostname),

@@ -1,9 +1,11 @@
 """How commands print an alert for people: a few short lines in a list, all fields in `show`."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+from rich.cells import cell_len
 
 from vyrox.alerts.device_history import DeviceAction
 from vyrox.alerts.listing import ListedAlert, ShownAlert
@@ -48,19 +50,30 @@ def list_row(alert: ListedAlert) -> tuple[object, ...]:
 def list_lines(alert: ListedAlert, width: int) -> Iterator[str]:
     """Yield the lines of one alert in a list on a terminal, none wider than `width`."""
     head = (as_time(alert.received_at), alert.severity.upper(), alert.delivery, alert.tenant_id)
-    what = (alert.hostname, alert.username, alert.process_name, alert.technique)
     yield shortened(_joined(head), width)
-    # Each value gets its share, so that a long one hides no other.
-    share = max((width - 2) // max(sum(each is not None for each in what), 1) - 2, 8)
-    if any(what):
-        yield shortened(
-            "  " + _joined(tuple(each and shortened(each, share) for each in what)), width
-        )
+    for line in _what_lines(alert, width):
+        yield f"  {line}"
     if alert.band is not None:
         yield shortened(f"  {_triage_text(alert)}", width)
     if alert.verdict is not None:
         yield shortened(f"  {_verdict_text(alert)}", width)
     yield f"  {printable(alert.id)}"
+
+
+def _what_lines(alert: ListedAlert, width: int) -> Iterator[str]:
+    """Yield host, user, program and technique on one line, or on two if they are long."""
+    program = None if alert.process_name is None else re.split(r"[\\\\/]", alert.process_name)[-1]
+    first = [each for each in (alert.hostname, alert.technique) if each]
+    second = [each for each in (alert.username, program) if each]
+    everything = shortened(_joined((*first, *second)), MAX_SHOWN)
+    if cell_len(everything) <= width - 2:
+        if everything:
+            yield everything
+        return
+    for part in filter(None, (first, second)):
+        # Each value has its share, so that a long one hides no other.
+        share = (width - 2 * len(part)) // len(part)
+        yield _joined(tuple(shortened(each, share) for each in part))
 
 
 def show_fields(alert: ShownAlert) -> dict[str, str]:

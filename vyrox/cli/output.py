@@ -102,7 +102,7 @@ def printable(text: str) -> str:
 
 def shortened(text: str, width: int) -> str:
     """Return `text` as `printable` does, cut to `width` columns with an ellipsis."""
-    text = printable(text[:width])
+    text = printable(text[: width + 1])  # no more can be shown, and it may be very long
     if cell_len(text) <= width:
         return text
     while cell_len(text) >= width:

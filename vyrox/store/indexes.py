@@ -84,6 +84,13 @@ Index(
     postgresql_where=alerts.c.dead_reason.is_not(None),
 )
 Index(
+    "alerts_dead",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.dead_reason.is_not(None),
+    postgresql_where=alerts.c.dead_reason.is_not(None),
+)
+Index(
     "alerts_verdict",
     alerts.c.verdict,
     alerts.c.received_at,

@@ -44,6 +44,14 @@ def _add_to_alerts() -> None:
     op.add_column("alerts", sa.Column("verdict_at", sa.Float(), nullable=True))
     op.add_column("alerts", sa.Column("verdict_note", sa.Text(), nullable=True))
     op.create_index(
+        "alerts_dead",
+        "alerts",
+        ["received_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("dead_reason IS NOT NULL"),
+        postgresql_where=sa.text("dead_reason IS NOT NULL"),
+    )
+    op.create_index(
         "alerts_hostname",
         "alerts",
         ["hostname", "received_at"],
