@@ -332,3 +332,16 @@ async def test_watch_runs_the_command_for_each_alert_and_goes_on_contract_50(
     assert [(each["id"], each["hostname"]) for each in given] == [
         (each.id, each.hostname) for each in wanted
     ]
+
+
+@pytest.mark.parametrize("command", ["", "/nowhere/program x", "'", "   "])
+def test_watch_refuses_a_command_that_cannot_run_contract_50(
+    on_sqlite: Vyrox, command: str
+) -> None:
+    assert on_sqlite("alert", "watch", "--exec", command).exit_code == 2
+
+
+def test_watch_of_an_unknown_tenant_is_an_error_contract_50(on_sqlite: Vyrox) -> None:
+    """It would be silent for ever."""
+    succeeded(on_sqlite("tenant", "add", "acme", "--vendor", "generic"))
+    assert "did you mean acme?" in refused(on_sqlite("alert", "watch", "--tenant", "acmee"))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import UnavailableError
 from vyrox.models import Severity
+from vyrox.tenants.known import require_known
 
 INTERVAL_S: Final = 1.0
 
@@ -37,8 +39,9 @@ def _check_command(
         words = shlex.split(value or "")
     except ValueError as exc:
         raise click.BadParameter(f"cannot be read: {exc}") from exc
-    if value is not None and not words:
-        raise click.BadParameter("must name a program")
+    # Now, and not when the first alert arrives.
+    if value is not None and (not words or shutil.which(words[0]) is None):
+        raise click.BadParameter("must begin with a program that exists and may be run")
     return words
 
 
@@ -75,6 +78,8 @@ def watch(
 
 async def _watch(wanted: AlertFilter, command: Sequence[str], *, as_json: bool) -> None:
     async with opened_database() as opened:
+        if wanted.tenant_id is not None:
+            await opened.database.read(require_known, wanted.tenant_id)
         following = Watch(opened.database, wall_clock, wanted)
         await following.start()
         click.echo("watching; Ctrl-C ends it", err=True)
