@@ -36,11 +36,11 @@ def plans(connection: Connection) -> Iterator[list[str]]:
     [
         (AlertFilter(), "alerts_received"),
         (AlertFilter("acme"), "alerts_tenant"),
-        (AlertFilter(severities=("critical",)), "alerts_severe"),
+        (AlertFilter(severities=("critical",)), "alerts_severe_received"),
         (AlertFilter(hostname="dc-01"), "alerts_hostname"),
         (AlertFilter(username="jane"), "alerts_username"),
         (AlertFilter(delivery="queued"), "alerts_unfinished"),
-        (AlertFilter(delivery="dead"), "alerts_dead"),
+        (AlertFilter(delivery="dead"), "alerts_dead_received"),
         (AlertFilter(verdict="benign"), "alerts_verdict"),
         (AlertFilter(since=1.0), "alerts_received"),
     ],

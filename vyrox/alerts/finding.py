@@ -20,7 +20,7 @@ _MAX_PLACE: Final = 256
 
 _a: Final = alerts.c
 
-# Literally the condition of the index `alerts_severe`, so that both databases use it.
+# Literally the condition of the index `alerts_severe_received`, so that both databases use it.
 _IS_SEVERE: Final = sa.text("severity IN ('critical', 'high')")
 
 

@@ -84,7 +84,14 @@ Index(
     postgresql_where=alerts.c.dead_reason.is_not(None),
 )
 Index(
-    "alerts_dead",
+    "alerts_severe_received",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.severity.in_(["critical", "high"]),
+    postgresql_where=alerts.c.severity.in_(["critical", "high"]),
+)
+Index(
+    "alerts_dead_received",
     alerts.c.received_at,
     alerts.c.id,
     sqlite_where=alerts.c.dead_reason.is_not(None),

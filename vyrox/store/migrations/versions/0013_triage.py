@@ -44,7 +44,15 @@ def _add_to_alerts() -> None:
     op.add_column("alerts", sa.Column("verdict_at", sa.Float(), nullable=True))
     op.add_column("alerts", sa.Column("verdict_note", sa.Text(), nullable=True))
     op.create_index(
-        "alerts_dead",
+        "alerts_severe_received",
+        "alerts",
+        ["received_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("severity IN ('critical', 'high')"),
+        postgresql_where=sa.text("severity IN ('critical', 'high')"),
+    )
+    op.create_index(
+        "alerts_dead_received",
         "alerts",
         ["received_at", "id"],
         unique=False,
