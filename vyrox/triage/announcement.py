@@ -23,6 +23,7 @@ from vyrox.notify.timers import (
 )
 from vyrox.store.database import Database
 from vyrox.store.tables import incidents
+from vyrox.tenants.guard_rails import NONE, Rails, find
 from vyrox.triage import rows
 from vyrox.triage.incidents import Incident
 from vyrox.triage.proposal import propose
@@ -60,6 +61,7 @@ def announce(
 ) -> None:
     """Put the tenant's due announcements into the outbox, and note what was announced."""
     rows.lock(connection, tenant_id)
+    rails = find(connection, [tenant_id])[tenant_id]
     c = incidents.c
     query = (
         rows.select_incidents()
@@ -72,7 +74,7 @@ def announce(
         following = _next(incident, now, intervals)
         if following is not None and following.at <= now:
             key = f"{incident.announced_at}:{incident.band}"
-            message = message_of(incident, following.kind, now)
+            message = message_of(incident, following.kind, now, rails)
             enqueue(
                 connection,
                 tenant_id,
@@ -96,10 +98,10 @@ def next_due(incident: Incident, now: float, intervals: Intervals = DEFAULT) -> 
     return None if following is None else following.at
 
 
-def message_of(incident: Incident, kind: Kind, now: float) -> Announcement:
+def message_of(incident: Incident, kind: Kind, now: float, rails: Rails = NONE) -> Announcement:
     """Return the announcement of an incident. The outbox bounds and cleans its texts."""
     story = incident.story
-    proposal = propose(incident)
+    proposal = propose(incident, rails)
     device = proposal.device
     signs = sorted(story.signs.items(), key=lambda pair: -story.families.get(pair[0], 0.0))
     reasons = [f"{sign.signal} {sign.weight:.2f} “{sign.text}”" for _, sign in signs]
