@@ -23,7 +23,7 @@ _INTRUSION: Final = (
     "escalation",
     "defences",
 )
-"""Families of a live intrusion: the host is to be cut off."""
+"""Families of a live intrusion: the host is to be isolated."""
 
 _ONE_PROCESS: Final[frozenset[str]] = frozenset(
     {"impact.miner", "exfiltration.tunnel", "exfiltration.relay"}
