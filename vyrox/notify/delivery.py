@@ -119,21 +119,18 @@ def retry_at(due: Due, now: float, jitter: float) -> float | None:
 
 async def delete_old(database: Database, before: float) -> None:
     """Delete the notifications that ended and were made before `before`."""
-    while await database.write(_delete_some, before):
-        pass
+    # They are found by reading all rows. Alerts that are written do not wait for that.
+    while ids := await database.read(_find_old, before):
+        await database.write(_delete, ids)
 
 
-def _delete_some(connection: Connection, before: float) -> int:
-    old = (
-        sa.select(_n.id)
-        .where(_n.created_at < before, _n.next_at.is_(None))
-        .limit(MAX_DELETED_ROWS)
-        .with_for_update(skip_locked=True)
-    )
-    ids = connection.execute(old).scalars().all()
-    if not ids:
-        return 0
-    return connection.execute(notifications.delete().where(_n.id.in_(ids))).rowcount
+def _find_old(connection: Connection, before: float) -> list[str]:
+    query = sa.select(_n.id).where(_n.created_at < before, _n.next_at.is_(None))
+    return list(connection.execute(query.limit(MAX_DELETED_ROWS)).scalars())
+
+
+def _delete(connection: Connection, ids: list[str]) -> None:
+    connection.execute(notifications.delete().where(_n.id.in_(ids)))
 
 
 def _is_due(now: float) -> sa.ColumnElement[bool]:
