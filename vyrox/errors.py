@@ -11,6 +11,7 @@
     |- NotFoundError                404  not found
     |- RequestTimeoutError          408  request timed out
     |- InFlightError                409  request in flight
+    |- NotPossibleError             409  not possible in its present state
     |- StaleRequestError            410  outside the replay window
     |- BodyTooLargeError            413  payload too large
     |- UnsupportedEncodingError     415  unsupported content encoding
@@ -132,6 +133,16 @@ class InFlightError(VyroxError):
 
     status = 409
     detail = "request in flight"
+
+
+class NotPossibleError(VyroxError):
+    """What is to be changed is in a state that does not allow it. Nothing was changed.
+
+    The text is for the person who asked: it says why, and what to do.
+    """
+
+    status = 409
+    detail = "not possible in its present state"
 
 
 class StaleRequestError(VyroxError):
