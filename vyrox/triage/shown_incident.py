@@ -7,7 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.models import ActionType
+from vyrox.notify.messages import Announcement, Kind
 from vyrox.store.tables import incident_keys, incidents
+from vyrox.tenants.guard_rails import Rails, find
+from vyrox.triage.announcement import message_of
 from vyrox.triage.incident_ids import IncidentKey, find_survivor
 from vyrox.triage.incident_list import ListedIncident, listed
 from vyrox.triage.incidents import Incident, Resolution, Status
@@ -137,16 +140,28 @@ def show_incident(connection: Connection, key: IncidentKey) -> ShownIncident:
             OwnSignal(name, weight, OWN_SIGNALS.get(name, name))
             for name, weight in story.own_signals().items()
         ),
-        proposal=shown_proposal(incident),
+        proposal=_proposal(incident, find(connection, [key.tenant_id])[key.tenant_id]),
         earlier=earlier,
         references=_references(connection, incident),
         timeline=read_timeline(connection, incident),
     )
 
 
-def shown_proposal(incident: Incident) -> ShownProposal:
+def incident_message(connection: Connection, key: IncidentKey, now: float) -> Announcement:
+    """Return the announcement that the incident, or the one it was merged into, would have now.
+
+    Raises:
+        NotFoundError: There is no such incident.
+    """
+    incident = find_survivor(connection, key)
+    rails = find(connection, [key.tenant_id])[key.tenant_id]
+    kind: Kind = "opened" if incident.announced_band is None else "updated"
+    return message_of(incident, kind, now, rails)
+
+
+def _proposal(incident: Incident, rails: Rails) -> ShownProposal:
     """Return what triage proposes, with the command that would carry it out."""
-    proposal = propose(incident)
+    proposal = propose(incident, rails)
     device = proposal.device
     command = None
     if proposal.action is not None and device is not None:
