@@ -6,18 +6,24 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import httpx
+import msgspec
 import pytest
 
+from tests.adapters.payloads import DOCUMENTED, changed
 from tests.audit import TENANT
+from tests.ingestion import SECRET as WEBHOOK_SECRET
+from tests.ingestion import webhook
 from tests.notify.receiver import receiving
 from tests.notify.samples import SECRET, announcement
+from tests.polling import PATIENCE_S
 from tests.service import Service, running_service
 from vyrox.clock import wall_clock
 from vyrox.notify import targets
-from vyrox.notify.messages import Band
+from vyrox.notify.messages import Band, Opened
 from vyrox.notify.outbox import enqueue
 from vyrox.notify.targets import Format
-from vyrox.store.database import open_database
+from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
 
 SHORT_CLAIMS: Final = """
@@ -28,18 +34,24 @@ main()
 """
 
 
-def short_claims(data_dir: Path) -> AbstractAsyncContextManager[Service]:
+def short_claims(data_dir: Path, **extra: str) -> AbstractAsyncContextManager[Service]:
     """Run a service that soon sends again what was not recorded."""
-    return running_service(data_dir, "-c", SHORT_CLAIMS, "serve", NOTIFY_ALLOWED_HOSTS="127.0.0.1")
+    return running_service(
+        data_dir, "-c", SHORT_CLAIMS, "serve", NOTIFY_ALLOWED_HOSTS="127.0.0.1", **extra
+    )
+
+
+async def add_target(database: Database, data_dir: Path, url: str) -> None:
+    sealed = targets.seal(open_vault((), data_dir), TENANT, f"{url}/CANARY", SECRET)
+    shown: tuple[str, Format, Band] = ("127.0.0.1", "vyrox", "urgent")
+    await database.write(targets.add_target, sealed, shown, wall_clock())
 
 
 @asynccontextmanager
 async def announced(data_dir: Path, url: str) -> AsyncIterator[Service]:
     """Run a service, and announce an incident to `url` from this process."""
     async with short_claims(data_dir) as service, open_database(None, data_dir) as database:
-        sealed = targets.seal(open_vault((), data_dir), TENANT, f"{url}/CANARY", SECRET)
-        shown: tuple[str, Format, Band] = ("127.0.0.1", "vyrox", "urgent")
-        await database.write(targets.add_target, sealed, shown, wall_clock())
+        await add_target(database, data_dir, url)
         await database.write(enqueue, TENANT, 7, "urgent", announcement(), wall_clock())
         yield service
 
@@ -50,6 +62,27 @@ async def test_service_sends_what_another_process_announces_contract_58(data_dir
         assert (sent["incident"], sent["attempts"]) == (7, 1)
         assert receiver.ids == [sent["notification"]]
         assert "CANARY" not in "".join(service.output)
+
+
+async def test_alert_of_an_encryptor_is_announced_contract_58(data_dir: Path) -> None:
+    body = changed(DOCUMENTED["crowdstrike"], "severity", "critical")
+    command = "vssadmin.exe delete shadows /all /quiet"
+    alert = webhook("crowdstrike", changed(body, "process.command_line", command))
+    secret = {"CROWDSTRIKE_WEBHOOK_SECRET": WEBHOOK_SECRET, "TRIAGE_ENABLED": "true"}
+    async with (
+        receiving() as receiver,
+        short_claims(data_dir, **secret) as service,
+        open_database(None, data_dir) as database,
+        httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client,
+    ):
+        await add_target(database, data_dir, receiver.url)
+        response = await client.post(alert.path, headers=alert.headers, content=alert.body)
+        assert response.status_code == 202
+        await service.wait_for("notify.sent")
+        [request] = receiver.received
+        message = msgspec.json.decode(request.body, type=Opened)
+        assert (message.incident, message.band, message.alerts) == (1, "urgent", 1)
+        assert message.hosts == ("workstation-01",)
 
 
 @pytest.mark.long
