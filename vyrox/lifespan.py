@@ -48,6 +48,7 @@ from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.records import holds_secrets
 from vyrox.triage.announcement import Announcer
+from vyrox.triage.sigma.rules import load_for_service
 from vyrox.triage.worker import TriageWorker
 
 
@@ -123,6 +124,7 @@ async def _make_parts(
         group_interval_s=settings.notify_group_interval_s,
         repeat_s=settings.notify_repeat_s,
     )
+    own_rules = await asyncio.to_thread(load_for_service, settings.triage_sigma_dir)
     announcer = Announcer(database, intervals, settings.notify_per_hour, clocks.lease_time)
     return Parts(
         tenants=tenants,
@@ -156,7 +158,13 @@ async def _make_parts(
         ),
         announcer=announcer,
         triage=TriageWorker(
-            settings.triage_enabled, consumer, database, announcer, container.id, clocks.lease_time
+            settings.triage_enabled,
+            consumer,
+            database,
+            announcer,
+            container.id,
+            clocks.lease_time,
+            own_rules,
         ),
     )
 

@@ -117,11 +117,17 @@ _TENANT: Final = LazyGroup(
         "unfreeze": Lazy("guard_rails:unfreeze", "Allow approved actions on TENANT's hosts again."),
     },
 )
+_SIGMA: Final = LazyGroup(
+    "sigma",
+    "Sigma rules of your own, an optional part.",
+    {"check": Lazy("sigma:check", "List which rules in DIR can be used, and why not.")},
+)
 _TRIAGE: Final = LazyGroup(
     "triage",
     "Try how alerts are judged. The service does not judge alerts yet.",
     {
         "evaluate": Lazy("triage:evaluate", "Measure the verdicts on labelled alerts."),
+        "sigma": _SIGMA,
         "signals": Lazy("triage:signals", "List the signals with their weights."),
         "try": Lazy("triage:try_", "Judge the alerts in a file; needs no service."),
     },

@@ -9,6 +9,7 @@ import msgspec
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.triage.evaluation import About, Measures, Share, measure, read_about
 from vyrox.triage.rules import SIGNALS, VERSION
+from vyrox.triage.score import OwnRules
 from vyrox.triage.trying import Read, read_line, results
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True)
@@ -16,14 +17,20 @@ _file = click.Path(path_type=Path, dir_okay=False, exists=True, allow_dash=True)
 
 @click.command("try")
 @click.argument("file", type=_file)
+@click.option(
+    "--sigma",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Judge by the Sigma rules in DIR too.",
+)
 @json_option
-def try_(file: Path, as_json: bool) -> None:  # noqa: ARG001  (each line is JSON already)
+def try_(file: Path, sigma: Path | None, as_json: bool) -> None:  # noqa: ARG001  (always JSON)
     """Judge the alerts in FILE (JSON lines): a JSON line for each, with score, incident, reasons.
 
     A line is an alert as `vyrox queue peek --json` prints it; every member may be missing or null.
     Exits with 1 if a line is no alert; every other line is judged.
     """
-    reads, failed = _read(file, masked=False)
+    reads, failed = _read(file, own=_own(sigma))
     for result in results(reads):
         click.echo(printable(msgspec.json.encode(result).decode()))
     if failed:
@@ -123,14 +130,22 @@ def _lines(file: Path) -> list[bytes]:
     return (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).splitlines()
 
 
-def _read(file: Path, *, masked: bool) -> tuple[list[Read], int]:
+def _own(directory: Path | None) -> OwnRules | None:
+    if directory is None:
+        return None
+    from vyrox.triage.sigma.rules import load
+
+    return load(directory)
+
+
+def _read(file: Path, own: OwnRules | None) -> tuple[list[Read], int]:
     reads: list[Read] = []
     failed = 0
     for number, line in enumerate(_lines(file), 1):
         if not line.strip():
             continue
         try:
-            reads += read_line(line, number, masked=masked)
+            reads += read_line(line, number, own=own)
         except (ValueError, RecursionError) as exc:
             failed += 1
             click.echo(f"line {number}: {printable(str(exc))[:200]}", err=True)

@@ -36,6 +36,7 @@ class Settings:
         unauthenticated_events_per_second: Audit events without a credential; what is beyond it, or
             beyond `unauthenticated_event_bytes_per_day`, is summed up (contract 47).
         edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
+        triage_sigma_dir: Sigma rules of the user's own (contract 60).
         notify_allowed_hosts: Hosts of notification targets that may have a private address, and to
             which http may be used (contract 58).
         notify_group_wait_s: See `notify.timers.Intervals`, also for the next two.
@@ -65,6 +66,7 @@ class Settings:
     edr_test_url: str | None = None
     retention_days: int = 90
     triage_enabled: bool | None = None
+    triage_sigma_dir: Path | None = None
     unauthenticated_events_per_second: int = 10
     unauthenticated_event_bytes_per_day: int = 20_000_000
     notify_allowed_hosts: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ class Settings:
                 "RETENTION_DAYS", cls.retention_days, values.integer(1, 36_500)
             ),
             triage_enabled=read.value("TRIAGE_ENABLED", None, values.boolean),
+            triage_sigma_dir=read.value("TRIAGE_SIGMA_DIR", None, values.directory),
             unauthenticated_events_per_second=read.value(
                 "UNAUTHENTICATED_EVENTS_PER_SECOND",
                 cls.unauthenticated_events_per_second,

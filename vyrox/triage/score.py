@@ -7,7 +7,7 @@ One strong family is enough, weak ones add up, and nothing passes 100.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -31,6 +31,20 @@ UNMITIGATED: Final[frozenset[Family]] = frozenset({"vendor", "technique"})
 ERROR_SIGNAL: Final = "triage.error"
 
 Band = Literal["urgent", "review", "close"]
+
+
+class OwnRules(Protocol):
+    """Rules of the user's own, beside Vyrox's.
+
+    Attributes:
+        version: Is stored with each verdict, after that of Vyrox's rules.
+    """
+
+    version: str
+
+    def found(self, subject: Subject) -> list[tuple[Signal, str]]:
+        """Return the signals of the rules that match, each with what matched."""
+        ...
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -98,12 +112,27 @@ def judge(
     disabled: Iterable[str] = (),
     signals: Sequence[Signal] = BY_WEIGHT,
     mitigations: Sequence[Mitigation] = MITIGATIONS,
+    own: OwnRules | None = None,
 ) -> Verdict:
     """Return the verdict on `alert`, whatever it holds; a rule that fails makes it `review`.
 
     Args:
         disabled: Names of signals that the tenant has switched off.
+        own: Rules of the user's own.
     """
+    verdict = _judged(alert, frozenset(disabled), signals, mitigations, own)
+    if own is None:
+        return verdict
+    return msgspec.structs.replace(verdict, version=f"{VERSION}+{own.version}")
+
+
+def _judged(
+    alert: NormalizedAlert,
+    off: frozenset[str],
+    signals: Sequence[Signal],
+    mitigations: Sequence[Mitigation],
+    own: OwnRules | None,
+) -> Verdict:
     try:
         forms = views(alert.process_cmdline)
         subject = Subject(alert, forms, catalogue.present(forms))
@@ -111,7 +140,6 @@ def judge(
     except Exception:  # noqa: BLE001  (logged; the alert must get a verdict)
         log.event("triage.failed", logging.ERROR, tenant=alert.tenant_id, alert_id=alert.id)
         return with_error("the command line could not be read")
-    off = frozenset(disabled)
     found: list[tuple[Signal, str]] = []
     errors: list[str] = []
     for signal in signals:
@@ -125,11 +153,24 @@ def judge(
             continue
         if text is not None:
             found.append((signal, text))
+    if own is not None:
+        found += _found_by(own, subject, off, errors)
     if subject.work.is_exhausted:
         found.append(
             (EXHAUSTED, f"patterns read {MAX_SEARCHED} characters; the rest was not tried")
         )
     return _weigh(subject, found, mitigations, errors)
+
+
+def _found_by(
+    own: OwnRules, subject: Subject, off: frozenset[str], errors: list[str]
+) -> list[tuple[Signal, str]]:
+    try:
+        return [pair for pair in own.found(subject) if pair[0].name not in off]
+    except Exception:  # noqa: BLE001  (logged; the other signals still count)
+        log.event("triage.failed", logging.ERROR, signal="own", alert_id=subject.alert.id)
+        errors.append("a rule of the user's own")
+        return []
 
 
 def _weigh(

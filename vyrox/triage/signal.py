@@ -25,6 +25,7 @@ Family = Literal[
     "discovery",
     "vendor",
     "technique",
+    "sigma",
 ]
 """A group of behaviour. Signals of one family are one witness."""
 

@@ -7,7 +7,7 @@ import msgspec
 from vyrox.models import ActionType, NormalizedAlert
 from vyrox.triage.incidents import Grouping, Incident
 from vyrox.triage.proposal import propose
-from vyrox.triage.score import Band, judge
+from vyrox.triage.score import Band, OwnRules, judge
 from vyrox.triage.story import Judged
 
 NOBODY = "unknown"
@@ -75,12 +75,15 @@ _DELIVERY = msgspec.json.Decoder(_Delivery)
 _ALERT = msgspec.json.Decoder(_Alert)
 
 
-def read_line(line: bytes, number: int, *, masked: bool = False) -> list[Read]:
+def read_line(
+    line: bytes, number: int, *, masked: bool = False, own: OwnRules | None = None
+) -> list[Read]:
     """Return the alerts of one line: a bare alert, a labelled one, or a story of several.
 
     Args:
         number: Of the line, for alerts without an id.
         masked: Without the vendor's severity, technique and tactic.
+        own: Rules of the user's own.
 
     Raises:
         ValueError: The line is no alert.
@@ -96,11 +99,14 @@ def read_line(line: bytes, number: int, *, masked: bool = False) -> list[Read]:
         raise ValueError("it has none of an alert's members")
     story = f"{number}" if len(deliveries) > 1 else None
     return [
-        _read(each, f"{number}.{place}", story, masked) for place, each in enumerate(deliveries)
+        _read(each, f"{number}.{place}", story, masked, own)
+        for place, each in enumerate(deliveries)
     ]
 
 
-def _read(delivery: _Delivery, name: str, story: str | None, masked: bool) -> Read:
+def _read(
+    delivery: _Delivery, name: str, story: str | None, masked: bool, own: OwnRules | None
+) -> Read:
     given = delivery.alert
     at = given.timestamp if given.timestamp is not None else delivery.arrive or 0.0
     alert = NormalizedAlert(
@@ -121,7 +127,7 @@ def _read(delivery: _Delivery, name: str, story: str | None, masked: bool) -> Re
         vendor_group=given.vendor_group,
     )
     arrived_at = at if delivery.arrive is None else delivery.arrive
-    judged = Judged(alert, judge(alert), arrived_at)
+    judged = Judged(alert, judge(alert, own=own), arrived_at)
     label = None if story is None else f"{story}/{delivery.incident}"
     return Read(judged, delivery.label, delivery.tier, label)
 

@@ -26,7 +26,7 @@ from vyrox.triage.announcement import Announcer
 from vyrox.triage.fingerprint import fingerprint_of
 from vyrox.triage.judging import store_verdicts
 from vyrox.triage.memory import Memory, read_memory
-from vyrox.triage.score import Verdict, judge, with_error
+from vyrox.triage.score import OwnRules, Verdict, judge, with_error
 from vyrox.triage.storms import Storms
 from vyrox.triage.switch import OWN_PREFIX, Decision, decide
 
@@ -71,6 +71,7 @@ class TriageWorker:
         announcer: Announcer,
         container: str,
         clock: Clock,
+        own: OwnRules | None = None,
     ) -> None:
         """Begin without a decision whether to judge alerts at all.
 
@@ -78,7 +79,9 @@ class TriageWorker:
             setting: TRIAGE_ENABLED.
             container: This process's id.
             clock: The one by which the rows have their times.
+            own: Rules of the user's own.
         """
+        self._own = own
         self._setting = setting
         self._decision: Decision | None = None
         self._consumer = consumer
@@ -204,7 +207,7 @@ class TriageWorker:
         fingerprint = fingerprint_of(alert)
         verdict = self._storms.verdict(fingerprint, now)
         if verdict is None:
-            verdict = judge(alert, disabled=memory.disabled)
+            verdict = judge(alert, disabled=memory.disabled, own=self._own)
             self._storms.keep(fingerprint, verdict, now)
         return memory.suppressed(alert, verdict)
 

@@ -1,0 +1,1 @@
+"""The user's own Sigma rules, an optional part (`pip install 'vyrox[sigma]'`)."""
