@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from cryptography.fernet import Fernet
@@ -103,10 +104,18 @@ def conventional() -> Iterator[Server]:
 
 
 @contextmanager
-def vyrox(database_url: str | None = None, tenants: int = 1) -> Iterator[Server]:
-    """Run `vyrox serve` with everything on, for so many onboarded tenants."""
+def vyrox(
+    database_url: str | None = None,
+    tenants: int = 1,
+    extra: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
+    """Run `vyrox serve` for so many onboarded tenants.
+
+    Triage is off, so that the queue can be counted, unless `extra`, which is added to the
+    environment, turns it on.
+    """
     with fresh_directory() as directory:
-        environment = vyrox_environment(directory, database_url)
+        environment = {**vyrox_environment(directory, database_url), **extra}
         settings = Settings.from_env(environment)
         onboard(settings, tenants)
         with started(["-m", "vyrox", "serve"], environment, directory) as pid:

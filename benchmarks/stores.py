@@ -11,13 +11,19 @@ from sqlalchemy import Connection
 from benchmarks.load import SECRET, Kind
 from vyrox.alerts.queue import stream_key
 from vyrox.clock import wall_clock
+from vyrox.notify.messages import Band
+from vyrox.notify.signature import make_secret
+from vyrox.notify.targets import Format, add_target, seal
 from vyrox.settings import Settings
 from vyrox.store import data_dir
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
-from vyrox.store.tables import alerts, audit_log, claims
+from vyrox.store.tables import alerts, audit_log, claims, verdicts
 from vyrox.store.valkey import socket_url
 from vyrox.tenants.records import add_tenant
+
+TENANT: Final = "acme-corp"
+"""The only tenant, if there is one."""
 
 SETTLE_S: Final = 10.0
 """How long requests may still be in progress after the load has ended."""
@@ -27,6 +33,8 @@ _COUNTS: Final[dict[str, sa.Select[int]]] = {
     "alert events": sa.select(sa.func.count()).where(audit_log.c.kind == "alert.accepted"),
     "action entries": sa.select(sa.func.count()).where(audit_log.c.stream == "actions"),
     "outcome events": sa.select(sa.func.count()).where(audit_log.c.kind == "execute.outcome"),
+    "verdicts": sa.select(sa.func.count()).select_from(verdicts),
+    "waiting alerts": sa.select(sa.func.count()).where(alerts.c.finished_at.is_(None)),
     "claims": sa.select(sa.func.count()).where(claims.c.state == "done"),
 }
 
@@ -72,6 +80,29 @@ class Stores:
         async with open_database(self._settings.database_url, self._settings.data_dir) as database:
             return await database.read(_scalar, _COUNTS[name], timeout_s=60.0)
 
+    def oldest_waiting_s(self) -> float:
+        """Return how old the oldest alert without a verdict is; 0 if there is none."""
+        return asyncio.run(self._oldest_waiting_s())
+
+    async def _oldest_waiting_s(self) -> float:
+        query = sa.select(sa.func.min(alerts.c.received_at)).where(alerts.c.finished_at.is_(None))
+        async with open_database(self._settings.database_url, self._settings.data_dir) as database:
+            oldest = await database.read(lambda c: c.execute(query).scalar(), timeout_s=60.0)
+        return 0.0 if oldest is None else wall_clock() - float(oldest)
+
+    def add_target(self, url: str) -> None:
+        """Let the tenant's urgent incidents be announced to `url`."""
+        asyncio.run(self._add_target(url))
+
+    async def _add_target(self, url: str) -> None:
+        settings = self._settings
+        sealed = seal(
+            open_vault(settings.encryption_keys, settings.data_dir), TENANT, url, make_secret()
+        )
+        async with open_database(settings.database_url, settings.data_dir) as database:
+            shown: tuple[str, Format, Band] = ("127.0.0.1", "vyrox", "urgent")
+            await database.write(add_target, sealed, shown, wall_clock())
+
     def _count_entries(self) -> int:
         with redis.Redis.from_url(socket_url(self._settings.data_dir.resolve())) as client:
             pipeline = client.pipeline(transaction=False)
@@ -107,7 +138,7 @@ async def _add_all(database: Database, encrypted: str, tenants: int) -> None:
 
 def _tenant_ids(tenants: int) -> list[str]:
     """Return the tenants that `signed.lua` sends for."""
-    return [f"bench-{number}" for number in range(tenants)] if tenants > 1 else ["acme-corp"]
+    return [f"bench-{number}" for number in range(tenants)] if tenants > 1 else [TENANT]
 
 
 def _scalar(connection: Connection, query: sa.Select[int]) -> int:
