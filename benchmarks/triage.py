@@ -124,7 +124,8 @@ def _requests(count: int) -> Iterator[tuple[str | None, bytes]]:
         ).encode()
         signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
         head = (
-            f"POST /webhook/crowdstrike HTTP/1.1\r\nhost: bench\r\nx-vyrox-signature: {signature}\r\n"
+            "POST /webhook/crowdstrike HTTP/1.1\r\nhost: bench\r\n"
+            f"x-vyrox-signature: sha256={signature}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         yield (host if is_urgent else None), head.encode() + body

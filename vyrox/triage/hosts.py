@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections import defaultdict
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -10,6 +11,9 @@ from vyrox.models import NormalizedAlert
 
 MAX_BEARERS: Final = 32
 """Hosts of one name that are remembered. The name of that many hosts names none of them."""
+
+MAX_NAMES: Final = 16
+"""Names of one host that are remembered."""
 
 MAX_TEXT: Final = 200
 """Characters of a name or a device id that count."""
@@ -58,11 +62,17 @@ def clean(text: str | None) -> str | None:
 
     It is bounded, and holds no NUL and no lone surrogate, which PostgreSQL does not store.
     """
-    folded = (text or "")[: 4 * MAX_TEXT].replace("\0", "").strip().casefold().rstrip(".")
+    return None if not text else _clean(text[: 4 * MAX_TEXT])
+
+
+@lru_cache(4096)
+def _clean(text: str) -> str | None:
+    folded = text.replace("\0", "").strip().casefold().rstrip(".")
     folded = folded.encode("utf-8", "replace").decode()[:MAX_TEXT]
     return None if folded in _PLACEHOLDERS else folded
 
 
+@lru_cache(4096)
 def short_name(name: str) -> str:
     """Return a host name without its domain; an address stays whole."""
     try:
@@ -167,6 +177,8 @@ class Hosts:
             return
         bearers = self._bearers[short_name(name)]
         if known is None and host not in bearers and len(bearers) >= MAX_BEARERS:
+            return
+        if known is None and len(self._names_of[host]) >= MAX_NAMES:
             return
         row = NameRow(name, host, at if known is None else known.first_at, at)
         self.put_name(row)

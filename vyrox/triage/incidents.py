@@ -235,7 +235,7 @@ class Grouping:
         incident.last_at = max(incident.last_at, judged.at)
         incident.updated_at = judged.arrived_at
         incident.score = incident.story.score()
-        incident.band = incident.story.whole_band()
+        incident.band = incident.story.whole_band(incident.score)
         self.touched.add(incident.number)
         self._live(incident, judged, before, strong)
 

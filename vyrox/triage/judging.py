@@ -4,6 +4,7 @@ All of it is one transaction. After a kill at any step, an alert has no verdict 
 still queued, or it has one verdict, an incident, and is finished.
 """
 
+import time
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
@@ -37,10 +38,12 @@ class Stored(msgspec.Struct, frozen=True):
     Attributes:
         judged: Alerts that got a verdict now. All other alerts of the batch had one.
         due_at: When the first announcement is due, or None.
+        took_s: Processor time of the transaction's thread.
     """
 
     judged: int
     due_at: float | None
+    took_s: float
 
 
 def store_verdicts(
@@ -55,10 +58,11 @@ def store_verdicts(
         batch: Alerts of this tenant, with the verdicts that they get.
         now: Unix seconds.
     """
+    began = time.thread_time()
     newest = rows.lock(connection, tenant_id)
     new = _without_verdict(connection, batch)
     if not new:
-        return Stored(0, None)
+        return Stored(0, None, time.thread_time() - began)
     grouping = rows.load(connection, tenant_id, newest, new)
     placed = [(judged, *grouping.add(judged)) for judged in new]
     # After all of them: an incident may have been merged meanwhile.
@@ -71,7 +75,7 @@ def store_verdicts(
     due_at = _plan(grouping, now)
     rows.save(connection, grouping)
     append(connection, _drafts(grouping), now)
-    return Stored(len(new), due_at)
+    return Stored(len(new), due_at, time.thread_time() - began)
 
 
 def _without_verdict(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from vyrox.store import tables as t
 from vyrox.store.rows import insert_rows
-from vyrox.triage.hosts import MAX_BEARERS, DeviceRow, Hosts, NameRow, clean, short_name
+from vyrox.triage.hosts import DeviceRow, Hosts, NameRow, clean, short_name
 from vyrox.triage.incidents import DAY_S, Grouping, Incident, named_hosts, searches
 from vyrox.triage.story import Judged, Story
 from vyrox.triage.users import person
@@ -124,9 +124,9 @@ def _load_hosts(
         numbers |= set(connection.execute(query).scalars())
     names = {short_name(name) for each in batch if (name := clean(each.alert.hostname)) is not None}
     names |= {name for each in batch for name in named_hosts(each)}
-    for name in sorted(names):
-        query = sa.select(n.host).where(n.tenant_id == tenant_id, n.short_name == name)
-        numbers |= set(connection.execute(query.limit(2 * MAX_BEARERS)).scalars())
+    for some in _parts(names):  # each has at most MAX_BEARERS hosts with MAX_NAMES each
+        query = sa.select(n.host).where(n.tenant_id == tenant_id, n.short_name.in_(some))
+        numbers |= set(connection.execute(query.distinct()).scalars())
     for some_hosts in _parts(numbers):
         of_device = sa.select(d.source, d.device_id, d.host, d.first_at, d.last_at)
         of_device = of_device.where(d.tenant_id == tenant_id, d.host.in_(some_hosts))

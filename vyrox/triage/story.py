@@ -186,9 +186,9 @@ class Story(msgspec.Struct):
             none *= 1 - share
         return 100 * (1 - none)
 
-    def whole_band(self) -> Band:
+    def whole_band(self, score: float) -> Band:
         """Return the band: that of the score, and never below that of an alert."""
-        return max(self.band, band_of(self.score()), key=BANDS.index)
+        return max(self.band, band_of(score), key=BANDS.index)
 
     def _sign(self, judged: Judged, family: str) -> None:
         for reason in judged.verdict.reasons:

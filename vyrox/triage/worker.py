@@ -26,6 +26,7 @@ from vyrox.triage.announcement import Announcer
 from vyrox.triage.fingerprint import fingerprint_of
 from vyrox.triage.judging import store_verdicts
 from vyrox.triage.memory import Memory, read_memory
+from vyrox.triage.pace import Pace
 from vyrox.triage.score import OwnRules, Verdict, judge, with_error
 from vyrox.triage.storms import Storms
 from vyrox.triage.switch import OWN_PREFIX, Decision, decide
@@ -47,12 +48,6 @@ TAKE_OVER_S: Final = 10.0
 
 TAKE_OVER_IDLE_MS: Final = 30_000
 """How long another consumer must have had an alert before it is taken over."""
-
-BUSY_S: Final = 0.005
-"""If the event loop takes longer than this for one turn, requests wait, and the worker pauses."""
-
-SHARE: Final = 10
-"""While requests wait, the worker uses at least one part in so many of the time."""
 
 BEHIND_S: Final = 60.0
 """Age of the oldest queued alert from which a warning is logged."""
@@ -90,6 +85,7 @@ class TriageWorker:
         self._name = OWN_PREFIX + container
         self._clock = clock
         self._storms = Storms()
+        self._pace = Pace()
         self._noticed: set[str] = set()
         self._news = asyncio.Event()
         self._scan_at = self._take_over_at = self._behind_at = 0.0
@@ -186,21 +182,20 @@ class TriageWorker:
     async def _judge_and_store(self, tenant_id: str, batch: Sequence[NormalizedAlert]) -> None:
         memory = await self._database.read(read_memory, tenant_id, self._clock())
         judged: list[tuple[NormalizedAlert, Verdict]] = []
-        began = time.perf_counter()
         for alert in batch:
+            began = time.thread_time()
             judged.append((alert, self._verdict(alert, memory)))
-            began = await self._give_way(began)
+            await self._pace.give_way(time.thread_time() - began)
         await self._store(tenant_id, judged)
 
     async def _store(
         self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
     ) -> None:
-        began = time.perf_counter()
         now = self._clock()
         stored = await self._database.write(store_verdicts, tenant_id, judged, now)
         if stored.due_at is not None and stored.due_at <= now:
             await self._announcer.run()
-        await self._give_way(began)
+        await self._pace.give_way(stored.took_s)
 
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         now = time.monotonic()
@@ -210,18 +205,6 @@ class TriageWorker:
             verdict = judge(alert, disabled=memory.disabled, own=self._own)
             self._storms.keep(fingerprint, verdict, now)
         return memory.suppressed(alert, verdict)
-
-    async def _give_way(self, began: float) -> float:
-        """Let the requests run; return when the worker's next turn begins.
-
-        If they have waited, the worker pauses, so that it uses one part in SHARE of the time.
-        """
-        worked_s = time.perf_counter() - began
-        yielded = time.perf_counter()
-        await asyncio.sleep(0)
-        if time.perf_counter() - yielded > BUSY_S:
-            await asyncio.sleep((SHARE - 1) * worked_s)
-        return time.perf_counter()
 
     async def _warn_if_behind(self) -> None:
         oldest = await self._database.read(_oldest_waiting)
@@ -233,7 +216,7 @@ def _severe(connection: Connection, limit: int) -> list[NormalizedAlert]:
     c = alerts.c
     query = (
         sa.select(c.alert)
-        .where(c.finished_at.is_(None), c.severity.in_(["critical", "high"]))
+        .where(c.finished_at.is_(None), sa.text("severity IN ('critical', 'high')"))
         .order_by(c.received_at, c.id)
         .limit(limit)
     )
