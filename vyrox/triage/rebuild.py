@@ -74,7 +74,8 @@ def rebuild(connection: Connection, incident: Incident) -> None:
     incident.story, incident.alerts = story, len(times)
     if times:
         incident.first_at, incident.last_at = min(times), max(times)
-    incident.score, incident.band = story.score(), story.whole_band()
+    incident.score = story.score()
+    incident.band = story.whole_band(incident.score)
     _store_keys(connection, incident, found)
 
 

@@ -73,7 +73,8 @@ def merge(
     was = f"{other.id}, which was {other.resolution or other.status}"
     _take_over(connection, newest, target, other)
     target.status, target.resolution, target.closed_at = decision
-    target.score, target.band = target.story.score(), target.story.whole_band()
+    target.score = target.story.score()
+    target.band = target.story.whole_band(target.score)
     write_step(connection, target, actor, "merged", with_note(was, note))
     merged = step_event(other, actor, "merged", into=target.id, why=BY_HAND, note=note)
     append(connection, [merged, *settle(target, before, actor)], actor.now)
