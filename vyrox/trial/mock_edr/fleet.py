@@ -6,6 +6,9 @@ The credentials in this file are public.
 from typing import Final
 from uuid import NAMESPACE_DNS, uuid5
 
+from vyrox.models import normal_host
+from vyrox.trial import company
+from vyrox.trial.company import DOMAIN
 from vyrox.trial.mock_edr.state import (
     CrowdStrike,
     CrowdStrikeAlert,
@@ -19,26 +22,27 @@ from vyrox.trial.mock_edr.state import (
 )
 from vyrox.trial.mock_edr.tokens import ApiClient
 
-WORKSTATION_01: Final = "12345678123412341234123456789abc"
-FILE_SRV_02: Final = "a3d918c46e704b5f9c12d84e2f7b1069"
-DC_01: Final = "c71b5e204a8d4f39b6e792d0a5c3f814"
-WORKSTATION_07: Final = "5f0c7a1e93b24d6a8e210b7d4c9f6a35"
+WORKSTATION_01: Final = normal_host(company.WORKSTATION_01.crowdstrike)
+FILE_SRV_02: Final = normal_host(company.FILE_SRV_02.crowdstrike)
+DC_01: Final = normal_host(company.DC_01.crowdstrike)
+WORKSTATION_07: Final = normal_host(company.WORKSTATION_07.crowdstrike)
 LAPTOP_11: Final = ("e0b45d1296f34c7f8a5d3e61c2097b84", "7d92f3081c6e4ab5b0f9824e5d16c73a")
 """Two hosts with one name: the laptop was imaged again."""
 LAPTOP_23: Final = "94c0e8b75a1d42f6813e7f2d60b5a9c1"
 """Offline."""
 
-S1_WORKSTATION_07: Final = "1742960385517204813"
-S1_FILE_SRV_02: Final = "1742961120948337562"
-S1_WORKSTATION_01: Final = "1742960117302948561"
-S1_DC_01: Final = "1742961398204571630"
+S1_WORKSTATION_07: Final = company.WORKSTATION_07.sentinelone
+S1_FILE_SRV_02: Final = company.FILE_SRV_02.sentinelone
+S1_WORKSTATION_01: Final = company.WORKSTATION_01.sentinelone
+S1_DC_01: Final = company.DC_01.sentinelone
 S1_LAPTOP_11: Final = ("1742962054817739204", "1751408830264519977")
 S1_LAPTOP_23: Final = "1742962641190382755"
 """Inactive."""
 
-MDE_WORKSTATION_01: Final = "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e"
-MDE_FILE_SRV_02: Final = "41b7c93e0d5f82a6947e13cd80fa526be7d09c34"
-MDE_DC_01: Final = "f2085ad7c6194e3bb1e6d47083c95f2a61be07d9"
+MDE_WORKSTATION_01: Final = company.WORKSTATION_01.defender
+MDE_WORKSTATION_07: Final = company.WORKSTATION_07.defender
+MDE_FILE_SRV_02: Final = company.FILE_SRV_02.defender
+MDE_DC_01: Final = company.DC_01.defender
 MDE_LAPTOP_11: Final = (
     "0a9f4e72d8c13b56e7240fb9c5d8613a7e92b045",
     "b65d10e93f7c48a2d90b6e815c47f3a2e08d9761",
@@ -53,8 +57,6 @@ MIMIKATZ_ALERT: Final = (
 
 PSEXEC_THREAT: Final = "1742963907715284406"
 """A SentinelOne threat on file-srv-02."""
-
-_DOMAIN: Final = "acme.local"
 
 
 def crowdstrike(now: float) -> CrowdStrike:
@@ -175,7 +177,7 @@ def _agent(
 ) -> SentinelOneAgent:
     return SentinelOneAgent(
         id=agent_id,
-        uuid=uuid5(NAMESPACE_DNS, f"{agent_id}.{_DOMAIN}").hex,
+        uuid=uuid5(NAMESPACE_DNS, f"{agent_id}.{DOMAIN}").hex,
         computer_name=computer_name,
         machine_type=machine_type,
         is_active=is_active,
@@ -186,25 +188,24 @@ def _agent(
 def defender(_now: float) -> Defender:
     """Return the initial state of the Defender tenant."""
     machines = [
-        DefenderMachine(id=MDE_WORKSTATION_01, computer_dns_name=f"workstation-01.{_DOMAIN}"),
+        DefenderMachine(id=MDE_WORKSTATION_01, computer_dns_name=f"workstation-01.{DOMAIN}"),
+        DefenderMachine(id=MDE_WORKSTATION_07, computer_dns_name=f"workstation-07.{DOMAIN}"),
         DefenderMachine(
             id=MDE_FILE_SRV_02,
-            computer_dns_name=f"file-srv-02.{_DOMAIN}",
+            computer_dns_name=f"file-srv-02.{DOMAIN}",
             os_platform="WindowsServer2022",
         ),
         DefenderMachine(
             id=MDE_DC_01,
-            computer_dns_name=f"dc-01.{_DOMAIN}",
+            computer_dns_name=f"dc-01.{DOMAIN}",
             os_platform="WindowsServer2022",
             machine_tags=["domain-controller"],
         ),
         *(
-            DefenderMachine(id=each, computer_dns_name=f"laptop-11.{_DOMAIN}")
+            DefenderMachine(id=each, computer_dns_name=f"laptop-11.{DOMAIN}")
             for each in MDE_LAPTOP_11
         ),
-        DefenderMachine(
-            id=MDE_LAPTOP_23, computer_dns_name=f"laptop-23.{_DOMAIN}", is_active=False
-        ),
+        DefenderMachine(id=MDE_LAPTOP_23, computer_dns_name=f"laptop-23.{DOMAIN}", is_active=False),
     ]
     client = ApiClient(
         client_id="3c8e51d7-0b4f-4a96-9d2e-7f61c0a8b35d",

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from typing import Final
+from typing import Final, get_args
 from uuid import uuid4
 
 import click
@@ -13,7 +13,8 @@ from vyrox.clock import wall_clock
 from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.trial.simulate.request import SignedRequest, build_request
-from vyrox.trial.simulate.scenarios import SCENARIOS, Scenario
+from vyrox.trial.simulate.scenarios import SCENARIOS, scenario_of
+from vyrox.trial.simulate.stages import Scenario
 
 TIMEOUT_S: Final = 10
 """How long each step may take: to connect, to send, to wait for the response."""
@@ -98,6 +99,11 @@ def _check_tenant(_: click.Context, __: click.Parameter, tenant_id: str) -> str:
     help="HMAC secret or bearer token. Other users can read a command line: better set the vendor's"
     " variable, such as CROWDSTRIKE_WEBHOOK_SECRET.",
 )
+@click.option(
+    "--vendor",
+    type=click.Choice(get_args(Vendor)),
+    help="Send it as this vendor's product reports it.  [default: as --list says]",
+)
 @click.option("--stage", type=click.IntRange(min=1), help="Send only this stage.  [default: 1]")
 @click.option("--all-stages", is_flag=True, help="Send every stage, in order.")
 @click.option(
@@ -113,6 +119,7 @@ def simulate(
     url: str,
     tenant: str,
     secret: str | None,
+    vendor: Vendor | None,
     stage: int | None,
     all_stages: bool,
     dry_run: bool,
@@ -123,7 +130,7 @@ def simulate(
     """
     if scenario_name is None:
         raise click.UsageError("Missing argument 'SCENARIO'; see --list.")
-    scenario = SCENARIOS[scenario_name]
+    scenario = scenario_of(scenario_name, vendor)
     stages = _chosen_stages(scenario, stage, all_stages)
     secret = _checked_secret(ctx, scenario.vendor, secret)
     with _client(url) as client:

