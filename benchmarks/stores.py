@@ -81,7 +81,7 @@ class Stores:
             return await database.read(_scalar, _COUNTS[name], timeout_s=60.0)
 
     def oldest_waiting_s(self) -> float:
-        """Return how old the oldest alert without a verdict is; 0 if there is none."""
+        """Return how old the oldest alert without a verdict is; 0 if each has one."""
         return asyncio.run(self._oldest_waiting_s())
 
     async def _oldest_waiting_s(self) -> float:
