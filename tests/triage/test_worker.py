@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 import redis.asyncio
+import sqlalchemy as sa
 
 from tests.sample_alerts import put_new, queued_ids
 from tests.triage.stored import NOW, TENANT, incident, new, numbers_of, stored_rows, waiting
@@ -14,11 +15,15 @@ from vyrox.models import NormalizedAlert
 from vyrox.notify.outbox import PER_HOUR
 from vyrox.notify.timers import DEFAULT
 from vyrox.store.database import Database
+from vyrox.store.tables import verdicts
+from vyrox.triage import suppressions
 from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.score import judge
 from vyrox.triage.storms import STORM, WINDOW_S, Storms
+from vyrox.triage.suppressing import Asked, suppress
 from vyrox.triage.switch import OWN_PREFIX, decide
+from vyrox.triage.switches import Disabled, disable
 from vyrox.triage.worker import TriageWorker
 
 
@@ -132,6 +137,40 @@ async def test_decide_is_yes_without_a_consumer_of_the_customer_contract_52(
     await client.xgroup_create("vyrox:alerts:{other}", GROUP, id="0", mkstream=True)
     assert (await decide(None, consumer)).is_on
     assert await client.exists(stream_key(TENANT))
+
+
+async def test_a_storm_passes_through_memory_contract_56(
+    queue: AlertQueue, sqlite: Database, worker: TriageWorker
+) -> None:
+    """Each alert of a storm is judged with what people have decided by then."""
+    command = "vssadmin delete shadows /all /quiet"
+
+    async def bands() -> set[str]:
+        found = [new(n, command, process_name="vssadmin") for n in range(2 * STORM)]
+        await queued(queue, sqlite, *found)
+        while await waiting(sqlite):
+            await worker.run()
+        query = sa.select(verdicts.c.band).where(verdicts.c.alert_id.in_([a.id for a in found]))
+        return set(await sqlite.read(lambda connection: connection.execute(query).scalars().all()))
+
+    assert await bands() == {"urgent"}
+    asked = Asked(
+        tenant_id=TENANT,
+        program="vssadmin",
+        families=("recovery",),
+        any_host=True,
+        reason="a drill",
+        author="ann",
+    )
+    made = await sqlite.write(suppress, asked, NOW - 1)
+    await sqlite.write(suppressions.confirm, TENANT, made.id, "bob", NOW - 1)
+    assert await bands() == {"close"}
+    found = await sqlite.read(suppressions.find, TENANT, made.id)
+    assert found.hits == 2 * STORM
+    await sqlite.write(suppressions.end, TENANT, made.id, "ann", "over", NOW - 1)
+    assert await bands() == {"urgent"}
+    await sqlite.write(disable, Disabled(TENANT, "recovery.shadows_deleted", "ann", NOW))
+    assert await bands() == {"close"}
 
 
 def test_a_storm_is_scored_once_contract_55() -> None:

@@ -124,12 +124,20 @@ _SIGMA: Final = LazyGroup(
 )
 _TRIAGE: Final = LazyGroup(
     "triage",
-    "Try how alerts are judged. The service does not judge alerts yet.",
+    "How alerts are judged, and what people have decided about it.",
     {
+        "confirm": Lazy("suppress:confirm", "Confirm a suppression as the second person."),
+        "disable": Lazy("triage_rules:disable", "Switch a signal off for a tenant."),
+        "enable": Lazy("triage_rules:enable", "Switch a signal on again."),
         "evaluate": Lazy("triage:evaluate", "Measure the verdicts on labelled alerts."),
+        "explain": Lazy("explain:explain_", "Show why an alert has its score and band."),
+        "review": Lazy("explain:review", "Show the sample of closed alerts, for your verdict."),
         "sigma": _SIGMA,
-        "signals": Lazy("triage:signals", "List the signals with their weights."),
+        "signals": Lazy("triage_rules:signals", "List the signals with their weights."),
+        "suppress": Lazy("suppress:suppress_", "Close alerts that are normal at TENANT."),
+        "suppressed": Lazy("suppress:suppressed", "List suppressions and what they have hidden."),
         "try": Lazy("triage:try_", "Judge the alerts in a file; needs no service."),
+        "unsuppress": Lazy("suppress:unsuppress", "End a suppression."),
     },
 )
 

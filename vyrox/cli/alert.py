@@ -1,8 +1,6 @@
 """`vyrox alert`: the alerts of all tenants, and a person's verdict on them (contract 50)."""
 
 import asyncio
-import os
-import pwd
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -15,9 +13,9 @@ from vyrox.alerts.entries import AlertKey
 from vyrox.alerts.finding import AlertFilter, Place, parse_place
 from vyrox.alerts.intake import folded
 from vyrox.alerts.listing import MAX_LISTED, AlertPage, ShownAlert, list_alerts, show_alert
-from vyrox.alerts.verdict import MAX_BY, MAX_NOTE, Decision, FinishedAlert, decide
+from vyrox.alerts.verdict import MAX_BY, MAX_NOTE, Decision
 from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_lines, list_row, show_fields
-from vyrox.cli.options import parse_since, tenant_option
+from vyrox.cli.options import parse_since, tenant_option, user_name
 from vyrox.cli.output import (
     json_option,
     print_json,
@@ -37,6 +35,8 @@ from vyrox.errors import (
 )
 from vyrox.models import DeliveryState, PersonVerdict, Severity
 from vyrox.tenants.known import require_known
+from vyrox.triage.decisions import Decided, decide_alerts
+from vyrox.triage.suppressing import offers
 
 
 def _check_name(
@@ -189,28 +189,27 @@ def finish(
     If one of them does not exist, nothing is changed. A later verdict replaces this one; the audit
     log has both.
     """
-    decision = Decision(None, alert_ids, verdict, by or _user(), note)
+    decision = Decision(None, alert_ids, verdict, by or user_name(), note)
 
-    async def run() -> list[FinishedAlert]:
+    async def run() -> tuple[Decided, list[str]]:
         async with opened_database() as opened:
-            finished = await opened.database.write(decide, decision, wall_clock())
-            await _remove(opened, [(each.tenant_id, each.alert_id) for each in finished])
-            return finished
+            decided = await opened.database.write(decide_alerts, decision, wall_clock())
+            await _remove(opened, [(each.tenant_id, each.alert_id) for each in decided.alerts])
+            if verdict != "benign":
+                return decided, []
+            return decided, await opened.database.read(offers, alert_ids)
 
-    finished = asyncio.run(run())
+    decided, offered = asyncio.run(run())
     if as_json:
-        print_json(finished)
+        print_json(decided.alerts)
         return
-    for each in finished:
+    for each in decided.alerts:
         change = f", was {each.previous}" if each.previous else ""
         click.echo(f"{each.alert_id}  {each.delivery}, {each.verdict}{change}")
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a user without a name
-        return f"uid {os.getuid()}"
+    for suppression in decided.ended:
+        click.echo(f"suppression {suppression} ended: it would hide such alerts", err=True)
+    for command in offered:
+        click.echo(f"If it is normal there: {command}", err=True)
 
 
 async def _taken(opened: Opened, keys: Sequence[AlertKey]) -> frozenset[str]:

@@ -1,5 +1,7 @@
 """The arguments and options that several files of commands share."""
 
+import os
+import pwd
 import re
 from datetime import UTC, datetime
 from typing import Final
@@ -13,23 +15,24 @@ _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def _check_tenant_id(
+def check_tenant_id(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
+    """Return the value of an argument or option that names a tenant."""
     if value is not None and not is_tenant_id(value):
         raise click.BadParameter("must be 1 to 128 letters, digits, dots, underscores and hyphens")
     return value
 
 
-tenant_argument = click.argument("tenant_id", metavar="TENANT", callback=_check_tenant_id)
+tenant_argument = click.argument("tenant_id", metavar="TENANT", callback=check_tenant_id)
 tenant_or_all = click.argument(
-    "tenant_id", metavar="[TENANT]", required=False, callback=_check_tenant_id
+    "tenant_id", metavar="[TENANT]", required=False, callback=check_tenant_id
 )
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="Accept a TENANT that is not known yet."
 )
 tenant_option = click.option(
-    "--tenant", "tenant_id", callback=_check_tenant_id, help="Only this tenant's alerts."
+    "--tenant", "tenant_id", callback=check_tenant_id, help="Only this tenant's alerts."
 )
 
 
@@ -44,3 +47,26 @@ def parse_since(_context: click.Context, _parameter: click.Parameter, text: str 
     except ValueError as exc:
         raise click.BadParameter("must be an age such as 90s, 30m, 12h, 7d, or ISO 8601") from exc
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+MAX_BY: Final = 256
+"""Characters of a person's name."""
+
+
+def user_name() -> str:
+    """Return the name of the user of this process."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a user without a name
+        return f"uid {os.getuid()}"
+
+
+def _check_by(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    if value is not None and (not value.strip() or len(value) > MAX_BY):
+        raise click.BadParameter(f"must be a text of at most {MAX_BY} characters")
+    return value or user_name()
+
+
+by_option = click.option(
+    "--by", callback=_check_by, help="Your name. Default: the user of this process."
+)

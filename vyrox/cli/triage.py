@@ -1,4 +1,4 @@
-"""`vyrox triage`: judge a file of alerts, and show the rules. Needs no service and no database."""
+"""`vyrox triage try` and `evaluate`: judge a file of alerts. Needs no service and no database."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import msgspec
 
 from vyrox.cli.output import json_option, print_json, print_table, printable
 from vyrox.triage.evaluation import About, Measures, Share, measure, read_about
-from vyrox.triage.rules import SIGNALS, VERSION
+from vyrox.triage.rules import VERSION
 from vyrox.triage.score import OwnRules
 from vyrox.triage.trying import Read, read_line, results
 
@@ -88,17 +88,6 @@ def _print_measures(name: str, measures: Measures) -> None:
         f"explained {_shown(measures.explained)}, without an incident {measures.missing},\n"
         f"  incidents of two tenants {measures.tenants_mixed}\n"
     )
-
-
-@click.command()
-@json_option
-def signals(as_json: bool) -> None:
-    """List the signals with their weights."""
-    rows = [(each.name, each.weight, each.technique) for each in SIGNALS]
-    if as_json:
-        print_json([dict(zip(("signal", "weight", "technique"), row, strict=True)) for row in rows])
-        return
-    print_table(("SIGNAL", "WEIGHT", "TECHNIQUE"), rows)
 
 
 def _shown(share: Share) -> str:

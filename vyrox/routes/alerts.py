@@ -14,7 +14,7 @@ from vyrox import log
 from vyrox.alerts.finding import AlertFilter, parse_place
 from vyrox.alerts.intake import folded
 from vyrox.alerts.listing import MAX_LISTED, list_alerts, show_alert
-from vyrox.alerts.verdict import MAX_NOTE, Decision, FinishedAlert, decide
+from vyrox.alerts.verdict import MAX_NOTE, Decision, FinishedAlert
 from vyrox.errors import InvalidRequestError, UnavailableError
 from vyrox.http.application import request_id_of
 from vyrox.http.responses import JsonResponse
@@ -27,6 +27,7 @@ from vyrox.routes.signed import (
     signed_read,
     unavailable_as_500,
 )
+from vyrox.triage.decisions import decide_alerts
 
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
@@ -123,7 +124,7 @@ async def finish_alert(request: Request) -> Response:
 def _decide_one(
     connection: Connection, decision: Decision, now: float, request_id: str
 ) -> FinishedAlert:
-    [finished] = decide(connection, decision, now, request_id)
+    [finished] = decide_alerts(connection, decision, now, request_id).alerts
     return finished
 
 

@@ -23,6 +23,7 @@ from vyrox.triage import rows
 from vyrox.triage.announcement import next_due
 from vyrox.triage.fingerprint import fingerprint_of
 from vyrox.triage.incidents import Grouping
+from vyrox.triage.memory import count_hits
 from vyrox.triage.score import Verdict
 from vyrox.triage.story import Judged
 
@@ -72,6 +73,7 @@ def store_verdicts(
         [_row(judged, grouping.find(number), host, now) for judged, number, host in placed],
     )
     _finish(connection, new, now)
+    count_hits(connection, [judged.verdict for judged in new], now)
     due_at = _plan(grouping, now)
     rows.save(connection, grouping)
     append(connection, _drafts(grouping), now)

@@ -1,12 +1,20 @@
 """What people have decided, as the next verdict takes it: switched-off signals, suppressions."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.models import NormalizedAlert
-from vyrox.store.tables import disabled_signals
+from vyrox.store.tables import disabled_signals, suppressions
+from vyrox.triage.scope import Scope, traits_of
 from vyrox.triage.score import Verdict
+from vyrox.triage.suppressions import Suppression, read_holding
+
+Known = tuple[str, Scope]
+"""The id of a suppression, and its scope."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -14,17 +22,63 @@ class Memory(msgspec.Struct, frozen=True):
 
     Attributes:
         disabled: Names of the signals that are switched off.
+        by_shape: The suppressions of one command shape, by its key.
+        by_program: Those of one program that name no shape.
+        others: All others.
     """
 
     disabled: frozenset[str] = frozenset()
+    by_shape: Mapping[str, Sequence[Known]] = {}
+    by_program: Mapping[str, Sequence[Known]] = {}
+    others: Sequence[Known] = ()
 
-    def suppressed(self, alert: NormalizedAlert, verdict: Verdict) -> Verdict:  # noqa: ARG002
+    def suppressed(self, alert: NormalizedAlert, verdict: Verdict) -> Verdict:
         """Return the verdict, lowered to `close` if a suppression holds for the alert."""
+        if not (self.by_shape or self.by_program or self.others):
+            return verdict
+        traits = traits_of(alert)
+        possible = (
+            *self.by_shape.get(traits.shape or "", ()),
+            *self.by_program.get(traits.program or "", ()),
+            *self.others,
+        )
+        for suppression_id, scope in possible:
+            if scope.holds(traits, verdict):
+                return msgspec.structs.replace(verdict, band="close", suppression=suppression_id)
         return verdict
 
 
-def read_memory(connection: Connection, tenant_id: str, now: float) -> Memory:  # noqa: ARG001
+def read_memory(connection: Connection, tenant_id: str, now: float) -> Memory:
     """Return the tenant's decisions that hold at `now` (Unix seconds)."""
     c = disabled_signals.c
     query = sa.select(c.signal).where(c.tenant_id == tenant_id)
-    return Memory(frozenset(connection.execute(query).scalars()))
+    disabled = frozenset(connection.execute(query).scalars())
+    return remember(read_holding(connection, tenant_id, now), disabled)
+
+
+def remember(holding: Iterable[Suppression], disabled: frozenset[str] = frozenset()) -> Memory:
+    """Return the memory of suppressions that hold; of several that fit, the first one counts."""
+    by_shape: dict[str, list[Known]] = {}
+    by_program: dict[str, list[Known]] = {}
+    others: list[Known] = []
+    for each in holding:
+        scope = each.scope
+        if scope.shape is not None:
+            by_shape.setdefault(scope.shape, []).append((each.id, scope))
+        elif scope.program is not None:
+            by_program.setdefault(scope.program, []).append((each.id, scope))
+        else:
+            others.append((each.id, scope))
+    return Memory(disabled, by_shape, by_program, others)
+
+
+def count_hits(connection: Connection, verdicts: Iterable[Verdict], now: float) -> None:
+    """Count the alerts that each suppression has hidden, with one statement for each."""
+    hits = Counter(each.suppression for each in verdicts if each.suppression is not None)
+    c = suppressions.c
+    for suppression_id, number in sorted(hits.items()):
+        connection.execute(
+            suppressions.update()
+            .where(c.id == suppression_id)
+            .values(hits=c.hits + number, last_hit_at=now)
+        )

@@ -119,15 +119,15 @@ def _load_hosts(
     d, n = t.host_devices.c, t.host_names.c
     numbers: set[int] = set()
     devices = {device for each in batch if (device := clean(each.alert.device_id)) is not None}
-    for some in _parts(devices):
+    for some in parts(devices):
         query = sa.select(d.host).where(d.tenant_id == tenant_id, d.device_id.in_(some))
         numbers |= set(connection.execute(query).scalars())
     names = {short_name(name) for each in batch if (name := clean(each.alert.hostname)) is not None}
     names |= {name for each in batch for name in named_hosts(each)}
-    for some in _parts(names):  # each has at most MAX_BEARERS hosts with MAX_NAMES each
+    for some in parts(names):  # each has at most MAX_BEARERS hosts with MAX_NAMES each
         query = sa.select(n.host).where(n.tenant_id == tenant_id, n.short_name.in_(some))
         numbers |= set(connection.execute(query.distinct()).scalars())
-    for some_hosts in _parts(numbers):
+    for some_hosts in parts(numbers):
         of_device = sa.select(d.source, d.device_id, d.host, d.first_at, d.last_at)
         of_device = of_device.where(d.tenant_id == tenant_id, d.host.in_(some_hosts))
         for device_row in connection.execute(of_device):
@@ -181,7 +181,7 @@ def _load_incidents(
     first = min(each.at for each in batch) - DAY_S
     last = max(each.at for each in batch) + DAY_S
     keys_of: dict[int, set[str]] = {}
-    for some in _parts(searched):
+    for some in parts(searched):
         query = (
             sa.select(k.key, k.number)
             .join(t.incidents, sa.and_(i.tenant_id == k.tenant_id, i.number == k.number))
@@ -202,7 +202,7 @@ def _load_incidents(
         )
         for key, number in connection.execute(newest):
             grouping.put_key(key, number)
-    for numbers in _parts(keys_of):
+    for numbers in parts(keys_of):
         rows = select_incidents().where(i.tenant_id == grouping.tenant_id, i.number.in_(numbers))
         for row in connection.execute(rows):
             incident = incident_of(row)
@@ -282,7 +282,8 @@ def _upsert(
     insert_rows(connection, table, rows, f"ON CONFLICT ({primary}) {action}")
 
 
-def _parts(values: Iterable[V]) -> Iterator[list[V]]:
+def parts(values: Iterable[V]) -> Iterator[list[V]]:
+    """Yield the values in order, in lists that are short enough for one statement."""
     ordered = sorted(values)
     for first in range(0, len(ordered), MAX_IN):
         yield ordered[first : first + MAX_IN]

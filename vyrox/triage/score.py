@@ -90,9 +90,19 @@ class Verdict(msgspec.Struct, frozen=True):
     version: str = VERSION
     suppression: str | None = None
 
+    @property
+    def own_band(self) -> Band:
+        """The band without the suppression."""
+        if self.suppression is None:
+            return self.band
+        band = band_of(self.score)
+        return "review" if band == "close" and self.floor is not None else band
+
     def explanation(self) -> list[str]:
         """Return the reasons as texts, the strongest first; never empty."""
         lines = [f"score {self.score:.0f}, band {self.band}, rules {self.version}"]
+        if self.suppression is not None:
+            lines.append(f"hidden by suppression {self.suppression}: the band was {self.own_band}")
         for reason in self.reasons:
             capped = " (counted with a stronger signal of its family)" if reason.capped else ""
             lines.append(f"{reason.signal} {reason.weight:.2f} “{reason.text}”{capped}")

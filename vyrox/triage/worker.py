@@ -199,7 +199,8 @@ class TriageWorker:
 
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         now = time.monotonic()
-        fingerprint = fingerprint_of(alert)
+        # A signal that was switched on or off meanwhile ends the use of an earlier verdict.
+        fingerprint = fingerprint_of(alert) + repr(sorted(memory.disabled)).encode()
         verdict = self._storms.verdict(fingerprint, now)
         if verdict is None:
             verdict = judge(alert, disabled=memory.disabled, own=self._own)
