@@ -1,4 +1,4 @@
-"""The private listener: containment, alerts, and the audit log (contract 19 to 28 and 50)."""
+"""The private listener: containment, alerts, and the audit log (contract 19 to 28, 50, 56)."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,6 +8,13 @@ from vyrox.http.responses import JsonResponse
 from vyrox.routes.alerts import finish_alert, list_of_alerts, one_alert
 from vyrox.routes.audit import export_entries
 from vyrox.routes.execute import execute, lift
+from vyrox.routes.suppressions import (
+    confirm_suppression,
+    end_suppression,
+    list_of_suppressions,
+    make_suppression,
+    preview_of_suppression,
+)
 
 
 def create_routes() -> list[BaseRoute]:
@@ -18,6 +25,11 @@ def create_routes() -> list[BaseRoute]:
         Route("/alerts", list_of_alerts, methods=["GET"]),
         Route("/alerts/{alert_id}", one_alert, methods=["GET"]),
         Route("/alerts/{alert_id}/finish", finish_alert, methods=["POST"]),
+        Route("/suppressions", list_of_suppressions, methods=["GET"]),
+        Route("/suppressions", make_suppression, methods=["POST"]),
+        Route("/suppressions/preview", preview_of_suppression, methods=["GET"]),
+        Route("/suppressions/{suppression_id}/confirm", confirm_suppression, methods=["POST"]),
+        Route("/suppressions/{suppression_id}/end", end_suppression, methods=["POST"]),
         Route("/audit/export", export_entries, methods=["GET"]),
         Route("/health", report_health, methods=["GET"]),
     ]
