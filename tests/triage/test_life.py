@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from tests.audit import events
 from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of
 from vyrox.alerts.retention import delete_expired
-from vyrox.errors import NotFoundError, NotPossibleError
+from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database, open_database
 from vyrox.store.tables import alerts, incident_keys, incident_steps, incidents, verdicts
@@ -101,8 +101,11 @@ async def test_what_is_refused_says_why_and_changes_nothing_contract_54(
             await database.write(change)
 
     close = partial(life.close, key=key(1), actor=JANE)
-    await refused(partial(close, resolution="false_positive"), "needs a note")
-    await refused(partial(close, resolution="benign_expected", note=" "), "needs a note")
+    for note in (None, " "):
+        noted = partial(close, resolution="benign_expected", note=note)
+        await refused(noted, "needs a note", InvalidRequestError)
+    blank = partial(life.comment, key=key(1), actor=JANE, text=" ")
+    await refused(blank, "is empty", InvalidRequestError)
     await refused(partial(life.reopen, key=key(1), actor=JANE), "is not closed: it is open")
     await refused(
         partial(life.comment, key=key(9), actor=JANE, text="x"),

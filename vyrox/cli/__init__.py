@@ -85,6 +85,20 @@ _EDR: Final = LazyGroup(
         "set": Lazy("edr:set_", "Store credentials in place of earlier ones."),
     },
 )
+_INCIDENT: Final = LazyGroup(
+    "incident",
+    "Incidents: alerts that belong together, and what people do with them.",
+    {
+        "ack": Lazy("incident:ack", "Take INCIDENT: you become its assignee."),
+        "close": Lazy("incident:close", "Close INCIDENT, and say what it was."),
+        "comment": Lazy("incident:comment", "Add TEXT to the timeline of INCIDENT."),
+        "list": Lazy("incident:list_", "List incidents, those that are not closed first."),
+        "merge": Lazy("incident:merge", "Make two incidents one."),
+        "move": Lazy("incident:move", "Move alerts to another incident, or to a new one."),
+        "reopen": Lazy("incident:reopen", "Open a closed INCIDENT again."),
+        "show": Lazy("incident:show", "Show INCIDENT: reasons, timeline, proposed action."),
+    },
+)
 _NOTIFY: Final = LazyGroup(
     "notify",
     "Where TENANT's notifications go: signed webhooks.",
@@ -150,6 +164,7 @@ cli: Final = _Commands(
         "demo": Lazy("vyrox.trial.demo:demo", "Show the main job end to end."),
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
         "generate-key": Lazy("service:generate_key", "Print a new key for VYROX_ENCRYPTION_KEY."),
+        "incident": _INCIDENT,
         "lift": Lazy("execute:lift", "Undo a containment."),
         "migrate": Lazy("service:migrate", "Bring the database's schema up to date."),
         "mock-edr": Lazy("mock_edr:mock_edr", "Serve a mock of the vendors' clouds until stopped."),

@@ -70,3 +70,20 @@ def _check_by(_context: click.Context, _parameter: click.Parameter, value: str |
 by_option = click.option(
     "--by", callback=_check_by, help="Your name. Default: the user of this process."
 )
+
+
+MAX_NOTE: Final = 1000
+"""Characters of a note."""
+
+
+def _check_note(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and (not value.strip() or len(value) > MAX_NOTE):
+        raise click.BadParameter(f"must be a text of at most {MAX_NOTE} characters")
+    return value
+
+
+note_option = click.option(
+    "--note", callback=_check_note, help="Why, for the next person who reads it."
+)

@@ -1,4 +1,4 @@
-"""The private listener: containment, alerts, and the audit log (contract 19 to 28, 50, 56)."""
+"""The private listener: containment, alerts, incidents, and the audit log (contract 51)."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,6 +8,7 @@ from vyrox.http.responses import JsonResponse
 from vyrox.routes.alerts import finish_alert, list_of_alerts, one_alert
 from vyrox.routes.audit import export_entries
 from vyrox.routes.execute import execute, lift
+from vyrox.routes.incidents import CHANGES, list_of_incidents, one_incident
 from vyrox.routes.suppressions import (
     confirm_suppression,
     end_suppression,
@@ -25,6 +26,12 @@ def create_routes() -> list[BaseRoute]:
         Route("/alerts", list_of_alerts, methods=["GET"]),
         Route("/alerts/{alert_id}", one_alert, methods=["GET"]),
         Route("/alerts/{alert_id}/finish", finish_alert, methods=["POST"]),
+        Route("/incidents", list_of_incidents, methods=["GET"]),
+        Route("/incidents/{incident_id}", one_incident, methods=["GET"]),
+        *(
+            Route(f"/incidents/{{incident_id}}/{name}", change, methods=["POST"])
+            for name, change in CHANGES.items()
+        ),
         Route("/suppressions", list_of_suppressions, methods=["GET"]),
         Route("/suppressions", make_suppression, methods=["POST"]),
         Route("/suppressions/preview", preview_of_suppression, methods=["GET"]),

@@ -13,7 +13,7 @@ from vyrox.alerts.intake import storable
 from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.errors import NotPossibleError
+from vyrox.errors import InvalidRequestError, NotPossibleError
 from vyrox.ids import new_id
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import incident_steps
@@ -82,13 +82,14 @@ def close(
 
     Raises:
         NotFoundError: There is no such incident.
-        NotPossibleError: It is decided already, or merged, or a benign one has no note.
+        NotPossibleError: It is decided already, or merged.
+        InvalidRequestError: A benign one has no note.
     """
+    if resolution in BENIGN and not (note or "").strip():
+        raise InvalidRequestError(f"{resolution} needs a note: why it is harmless")
     incident = lock_incident(connection, key)
     if incident.is_decided:
         raise NotPossibleError(f"{key.id} is already closed{_as(incident)}: reopen it first")
-    if resolution in BENIGN and not (note or "").strip():
-        raise NotPossibleError(f"{resolution} needs a note: why it is harmless")
     incident.status, incident.resolution, incident.closed_at = "closed", resolution, actor.now
     draft = step_event(incident, actor, "closed", resolution=resolution, note=note)
     return _store(connection, incident, actor, "closed", with_note(resolution, note), draft)
@@ -119,7 +120,10 @@ def comment(connection: Connection, key: IncidentKey, actor: Actor, text: str) -
     Raises:
         NotFoundError: There is no such incident.
         NotPossibleError: It was merged.
+        InvalidRequestError: The text is empty.
     """
+    if not text.strip():
+        raise InvalidRequestError("the comment is empty")
     incident = lock_incident(connection, key)
     draft = step_event(incident, actor, "commented", note=text)
     return _store(connection, incident, actor, "commented", text, draft)

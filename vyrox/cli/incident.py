@@ -1,0 +1,238 @@
+"""`vyrox incident`: what belongs together, and what people do with it (contract 54)."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar, get_args
+
+import click
+from sqlalchemy import Connection
+
+from vyrox.cli.incident_text import LIST_COLUMNS, list_lines, list_row, show_lines, status_text
+from vyrox.cli.options import by_option, note_option, parse_since, tenant_option
+from vyrox.cli.output import json_option, print_json, print_table, terminal_width
+from vyrox.cli.stores import read, write
+from vyrox.clock import wall_clock
+from vyrox.errors import InvalidRequestError, NotFoundError
+from vyrox.notify.ocsf import to_ocsf
+from vyrox.tenants.known import require_known
+from vyrox.triage import life, regrouping
+from vyrox.triage.incident_ids import IncidentKey, parse_id
+from vyrox.triage.incident_list import (
+    MAX_LISTED,
+    IncidentFilter,
+    IncidentPage,
+    IncidentPlace,
+    list_incidents,
+    listed,
+    parse_place,
+)
+from vyrox.triage.incidents import Incident, Status
+from vyrox.triage.life import Actor, PersonResolution
+from vyrox.triage.score import Band
+from vyrox.triage.shown_incident import incident_message, show_incident
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _check_incident(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> IncidentKey | None:
+    try:
+        return None if value is None else parse_id(value)
+    except NotFoundError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _check_place(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> IncidentPlace | None:
+    try:
+        return None if value is None else parse_place(value)
+    except InvalidRequestError as exc:
+        raise click.BadParameter("must be what the list before has printed") from exc
+
+
+_incident: Final = click.argument("key", metavar="INCIDENT", callback=_check_incident)
+
+
+@click.command("list")
+@tenant_option
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(get_args(Status)),
+    help="Only this status. May be given several times.",
+)
+@click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    type=click.Choice(get_args(Band)),
+    help="Only this band. May be given several times.",
+)
+@click.option(
+    "--since", callback=parse_since, help="Changed since: an age (90s, 30m, 12h, 7d) or ISO 8601."
+)
+@click.option("--before", callback=_check_place, help="The next page, as the list has printed it.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_LISTED),
+    default=50,
+    show_default=True,
+    help="The largest number of incidents to list.",
+)
+@json_option
+def list_(
+    tenant_id: str | None,
+    statuses: tuple[Status, ...],
+    bands: tuple[Band, ...],
+    since: int,
+    before: IncidentPlace | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List incidents of all tenants: first those that are not closed, the newest change first."""
+    wanted = IncidentFilter(tenant_id, statuses, bands, since or None)
+    page = read(_list, wanted, before, limit)
+    if as_json:
+        print_json(page)
+        return
+    if sys.stdout.isatty():
+        for incident in page.incidents:
+            click.echo("\n".join(list_lines(incident, terminal_width())))
+    else:
+        print_table(LIST_COLUMNS, map(list_row, page.incidents))
+    if not page.incidents:
+        click.echo("no incidents match", err=True)
+    if page.before is not None:
+        click.echo(f"there are more: --before {page.before}", err=True)
+
+
+def _list(
+    connection: Connection, wanted: IncidentFilter, before: IncidentPlace | None, limit: int
+) -> IncidentPage:
+    page = list_incidents(connection, wanted, before, limit)
+    if not page.incidents and wanted.tenant_id is not None:
+        require_known(connection, wanted.tenant_id)
+    return page
+
+
+@click.command()
+@_incident
+@click.option("--ocsf", "as_ocsf", is_flag=True, help="Print an OCSF Detection Finding.")
+@json_option
+def show(key: IncidentKey, as_ocsf: bool, as_json: bool) -> None:
+    """Show INCIDENT: why it is one, what speaks for it, its timeline and the proposed action."""
+    if as_ocsf:
+        print_json(to_ocsf(read(incident_message, key, wall_clock())))
+        return
+    incident = read(show_incident, key)
+    if as_json:
+        print_json(incident)
+        return
+    for line in show_lines(incident, terminal_width()):
+        click.echo(line)
+
+
+def _changes(command: Callable[P, T]) -> Callable[P, T]:
+    """Add the options of a command that changes incidents."""
+    for option in (json_option, by_option, note_option):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_incident
+@_changes
+def ack(key: IncidentKey, note: str | None, by: str, as_json: bool) -> None:
+    """Take INCIDENT: you become its assignee, and nothing reminds of it."""
+    _print_changed(write(life.acknowledge, key, _actor(by), note), as_json)
+
+
+@click.command()
+@_incident
+@click.option(
+    "--resolution",
+    required=True,
+    type=click.Choice(get_args(PersonResolution)),
+    help="What it was. The two benign ones need a note.",
+)
+@_changes
+def close(
+    key: IncidentKey,
+    resolution: PersonResolution,
+    note: str | None,
+    by: str,
+    as_json: bool,
+) -> None:
+    """Close INCIDENT, and say what it was."""
+    _print_changed(write(life.close, key, _actor(by), resolution, note), as_json)
+
+
+@click.command()
+@_incident
+@_changes
+def reopen(key: IncidentKey, note: str | None, by: str, as_json: bool) -> None:
+    """Open a closed INCIDENT again."""
+    _print_changed(write(life.reopen, key, _actor(by), note), as_json)
+
+
+@click.command()
+@_incident
+@click.argument("text")
+@by_option
+@json_option
+def comment(key: IncidentKey, text: str, by: str, as_json: bool) -> None:
+    """Add TEXT to the timeline of INCIDENT, for the next person who reads it."""
+    if not text.strip() or len(text) > life.MAX_NOTE:
+        raise click.BadParameter(f"TEXT must have 1 to {life.MAX_NOTE} characters")
+    _print_changed(write(life.comment, key, _actor(by), text), as_json)
+
+
+@click.command()
+@_incident
+@click.argument("other", metavar="OTHER", callback=_check_incident)
+@_changes
+def merge(key: IncidentKey, other: IncidentKey, note: str | None, by: str, as_json: bool) -> None:
+    """Make INCIDENT and OTHER one. The older one stays; the id of the other leads to it."""
+    _print_changed(write(regrouping.merge, key, other, _actor(by), note), as_json)
+
+
+@click.command()
+@click.argument("alert_ids", metavar="ALERT...", nargs=-1, required=True)
+@click.option("--to", "into", callback=_check_incident, help="To this incident.")
+@click.option("--new", "is_new", is_flag=True, help="To a new incident.")
+@_changes
+def move(
+    alert_ids: tuple[str, ...],
+    into: IncidentKey | None,
+    is_new: bool,
+    note: str | None,
+    by: str,
+    as_json: bool,
+) -> None:
+    """Move each ALERT to another incident, or all of them to a new one.
+
+    The scores of both are made again from their alerts.
+    """
+    if (into is None) is not is_new:
+        raise click.UsageError("Give either '--to' or '--new'.")
+    _print_changed(write(regrouping.move, alert_ids, into, _actor(by), note), as_json)
+
+
+def _actor(by: str) -> Actor:
+    return Actor(by, wall_clock())
+
+
+def _print_changed(incident: Incident, as_json: bool) -> None:
+    found: Any = listed(incident)
+    if as_json:
+        print_json(found)
+        return
+    assignee = f", {found.assignee}" if found.assignee else ""
+    click.echo(
+        f"{found.id}  {status_text(found)}{assignee}, {found.band}, score {found.score:.0f}, "
+        f"{found.alerts} alert{'' if found.alerts == 1 else 's'}"
+    )
