@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar, get_args
 
 import click
-from sqlalchemy import Connection
 
 from vyrox.cli.incident_text import LIST_COLUMNS, list_lines, list_row, show_lines, status_text
 from vyrox.cli.options import by_option, note_option, parse_since, tenant_option
@@ -20,7 +19,6 @@ from vyrox.triage.incident_ids import IncidentKey, parse_id
 from vyrox.triage.incident_list import (
     MAX_LISTED,
     IncidentFilter,
-    IncidentPage,
     IncidentPlace,
     list_incidents,
     listed,
@@ -95,7 +93,9 @@ def list_(
 ) -> None:
     """List incidents of all tenants: first those that are not closed, the newest change first."""
     wanted = IncidentFilter(tenant_id, statuses, bands, since or None)
-    page = read(_list, wanted, before, limit)
+    page = read(list_incidents, wanted, before, limit)
+    if not page.incidents and tenant_id is not None:
+        read(require_known, tenant_id)
     if as_json:
         print_json(page)
         return
@@ -108,15 +108,6 @@ def list_(
         click.echo("no incidents match", err=True)
     if page.before is not None:
         click.echo(f"there are more: --before {page.before}", err=True)
-
-
-def _list(
-    connection: Connection, wanted: IncidentFilter, before: IncidentPlace | None, limit: int
-) -> IncidentPage:
-    page = list_incidents(connection, wanted, before, limit)
-    if not page.incidents and wanted.tenant_id is not None:
-        require_known(connection, wanted.tenant_id)
-    return page
 
 
 @click.command()
