@@ -15,7 +15,7 @@ def vyrox(tmp_path: Path) -> Vyrox:
     return Vyrox(tmp_path / "nothing")
 
 
-def test_try_prints_a_line_for_each_alert_in_order_and_touches_nothing(
+def test_try_prints_a_line_for_each_alert_in_order_and_touches_nothing_contract_59(
     vyrox: Vyrox, tmp_path: Path
 ) -> None:
     file = SAMPLES / "malicious.jsonl"
