@@ -1,10 +1,12 @@
 """The worker judges what is queued, on a real Valkey (contract 52)."""
 
 import uuid
+from typing import Any
 
 import pytest
 import redis.asyncio
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from tests.sample_alerts import put_new, queued_ids
 from tests.triage.stored import NOW, TENANT, incident, new, numbers_of, stored_rows, waiting
@@ -15,10 +17,11 @@ from vyrox.models import NormalizedAlert
 from vyrox.notify.outbox import PER_HOUR
 from vyrox.notify.timers import DEFAULT
 from vyrox.store.database import Database
-from vyrox.store.tables import verdicts
+from vyrox.store.tables import alerts, verdicts
 from vyrox.triage import suppressions
 from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
+from vyrox.triage.judging import Stored, store_verdicts
 from vyrox.triage.score import judge
 from vyrox.triage.storms import STORM, WINDOW_S, Storms
 from vyrox.triage.suppressing import Asked, suppress
@@ -185,3 +188,37 @@ def test_a_storm_is_scored_once_contract_55() -> None:
     assert reused == [False] * STORM + [True] * 10
     assert storms.verdict(b"two", 0.0) is None
     assert storms.verdict(b"one", WINDOW_S + 1) is None
+
+
+async def test_an_alert_that_cannot_be_grouped_keeps_no_other_waiting_contract_52(
+    queue: AlertQueue,
+    sqlite: Database,
+    worker: TriageWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = await queued(queue, sqlite, *(new(n, "whoami") for n in range(7)))
+    bad = found[3]
+
+    def failing(connection: Connection, tenant_id: str, batch: Any, now: float) -> Stored:  # noqa: ANN401
+        if any(alert == bad for alert, _ in batch):
+            raise ValueError("planted")
+        return store_verdicts(connection, tenant_id, batch, now)
+
+    monkeypatch.setattr(workers, "store_verdicts", failing)
+    await worker.run()
+    assert await waiting(sqlite) == 0
+    numbers = await numbers_of(sqlite, *found)
+    assert len(set(numbers)) == 2
+    alone = await incident(sqlite, numbers[3])
+    assert (alone.band, alone.alerts) == ("review", 1)
+
+
+async def test_an_alert_that_a_person_was_first_on_gets_a_verdict_contract_52(
+    sqlite: Database, worker: TriageWorker
+) -> None:
+    alert = new()
+    await stored_rows(sqlite, [alert])
+    finish = alerts.update().values(finished_at=NOW, verdict="benign")
+    await sqlite.write(lambda connection: connection.execute(finish).rowcount)
+    await worker.run()
+    assert await numbers_of(sqlite, alert) == [1]

@@ -80,6 +80,17 @@ def store_verdicts(
     return Stored(len(new), due_at, time.thread_time() - began)
 
 
+def least_of(alert: NormalizedAlert) -> NormalizedAlert:
+    """Return the alert without anything that an attacker can choose, except its id and time."""
+    return NormalizedAlert(
+        id=alert.id,
+        tenant_id=alert.tenant_id,
+        source=alert.source,
+        raw_id="",
+        timestamp=alert.timestamp,
+    )
+
+
 def _without_verdict(
     connection: Connection, batch: Sequence[tuple[NormalizedAlert, Verdict]]
 ) -> list[Judged]:

@@ -11,20 +11,16 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-import sqlalchemy as sa
-from sqlalchemy import Connection
-
 from vyrox import log
 from vyrox.alerts.consumer import AlertConsumer, QueuedAlert
-from vyrox.alerts.queue import decode_alert
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
-from vyrox.store.tables import alerts, verdicts
+from vyrox.triage import waiting
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.fingerprint import fingerprint_of
-from vyrox.triage.judging import store_verdicts
+from vyrox.triage.judging import least_of, store_verdicts
 from vyrox.triage.memory import Memory, read_memory
 from vyrox.triage.pace import Pace
 from vyrox.triage.score import OwnRules, Verdict, judge, with_error
@@ -143,7 +139,7 @@ class TriageWorker:
                     tenant_id, self._name, TAKE_OVER_IDLE_MS, self._clock(), BATCH
                 )
                 await self._judge_queued(tenant_id, taken)
-            await self._judge_dead()
+            await self._judge_finished()
         if now >= self._behind_at:
             self._behind_at = now + BEHIND_INTERVAL_S
             await self._warn_if_behind()
@@ -168,16 +164,23 @@ class TriageWorker:
 
     async def _judge_severe(self) -> None:
         """Judge critical and high alerts that wait behind others. Their entries go later."""
-        waiting = await self._database.read(_severe, BATCH)
-        for tenant_id in sorted({alert.tenant_id for alert in waiting}):
-            own = [alert for alert in waiting if alert.tenant_id == tenant_id]
+        await self._judge_of_tenants(await self._database.read(waiting.severe, BATCH))
+
+    async def _judge_of_tenants(self, found: Sequence[NormalizedAlert]) -> None:
+        for tenant_id in sorted({alert.tenant_id for alert in found}):
+            own = [alert for alert in found if alert.tenant_id == tenant_id]
             await self._judge_and_store(tenant_id, own)
 
-    async def _judge_dead(self) -> None:
-        """Give dead letters a verdict: a person must decide about them."""
-        for alert in await self._database.read(_dead_without_verdict, BATCH):
+    async def _judge_finished(self) -> None:
+        """Give a verdict to what ended without one: dead letters, and what a person was first on.
+
+        A person must decide about a dead letter, so it is not judged by rules.
+        """
+        for alert in await self._database.read(waiting.dead, BATCH):
             verdict = with_error("it was delivered too often and never judged")
             await self._store(alert.tenant_id, [(alert, verdict)])
+        decided = await self._database.read(waiting.decided, self._clock(), BATCH)
+        await self._judge_of_tenants(decided)
 
     async def _judge_and_store(self, tenant_id: str, batch: Sequence[NormalizedAlert]) -> None:
         memory = await self._database.read(read_memory, tenant_id, self._clock())
@@ -192,10 +195,31 @@ class TriageWorker:
         self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
     ) -> None:
         now = self._clock()
-        stored = await self._database.write(store_verdicts, tenant_id, judged, now)
+        try:
+            stored = await self._database.write(store_verdicts, tenant_id, judged, now)
+        except UnavailableError:
+            raise
+        except Exception:  # noqa: BLE001  (logged; all other alerts of the batch must be stored)
+            await self._store_apart(tenant_id, judged)
+            return
         if stored.due_at is not None and stored.due_at <= now:
             await self._announcer.run()
         await self._pace.give_way(stored.took_s)
+
+    async def _store_apart(
+        self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
+    ) -> None:
+        """Store the halves of a batch that cannot be stored; of one alert, only its id and time."""
+        if len(judged) > 1:
+            half = len(judged) // 2
+            await self._store(tenant_id, judged[:half])
+            await self._store(tenant_id, judged[half:])
+            return
+        [(alert, _)] = judged
+        log.event("triage.failed", logging.ERROR, tenant=tenant_id, alert_id=alert.id)
+        least = least_of(alert)
+        if alert != least:
+            await self._store(tenant_id, [(least, with_error("the alert could not be grouped"))])
 
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         now = time.monotonic()
@@ -208,35 +232,6 @@ class TriageWorker:
         return memory.suppressed(alert, verdict)
 
     async def _warn_if_behind(self) -> None:
-        oldest = await self._database.read(_oldest_waiting)
+        oldest = await self._database.read(waiting.oldest)
         if oldest is not None and (age_s := self._clock() - oldest) > BEHIND_S:
             log.event("triage.behind", logging.WARNING, oldest_s=round(age_s))
-
-
-def _severe(connection: Connection, limit: int) -> list[NormalizedAlert]:
-    c = alerts.c
-    query = (
-        sa.select(c.alert)
-        .where(c.finished_at.is_(None), sa.text("severity IN ('critical', 'high')"))
-        .order_by(c.received_at, c.id)
-        .limit(limit)
-    )
-    return [decode_alert(alert) for alert in connection.execute(query).scalars()]
-
-
-def _dead_without_verdict(connection: Connection, limit: int) -> list[NormalizedAlert]:
-    c = alerts.c
-    query = (
-        sa.select(c.alert)
-        .outerjoin(verdicts, verdicts.c.alert_id == c.id)
-        .where(c.dead_reason.is_not(None), verdicts.c.alert_id.is_(None))
-        .order_by(c.finished_at)
-        .limit(limit)
-    )
-    return [decode_alert(alert) for alert in connection.execute(query).scalars()]
-
-
-def _oldest_waiting(connection: Connection) -> float | None:
-    query = sa.select(sa.func.min(alerts.c.received_at)).where(alerts.c.finished_at.is_(None))
-    oldest: float | None = connection.execute(query).scalar()
-    return oldest
