@@ -145,7 +145,7 @@ def test_libraries_are_used_in_their_folders() -> None:
     assert importers("starlette") <= {"app", "http", "lifespan", "routes", "serve", "trial"}
     assert importers("uvicorn") <= {"http", "serve", "trial"}
     assert importers("redis") <= {"alerts", "lifespan", "settings", "store"}
-    assert importers("httpx") <= {"cli", "edr", "trial"}
+    assert importers("httpx") <= {"cli", "edr", "triage", "trial"}
     assert importers("httpcore") == {"notify"}
     assert "cli" not in importers("sqlalchemy")
 

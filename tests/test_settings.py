@@ -54,6 +54,10 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "retention_days": 90,
         "triage_enabled": None,
         "triage_sigma_dir": None,
+        "triage_note_url": None,
+        "triage_note_model": None,
+        "triage_note_key": None,
+        "triage_note_per_hour": 20,
         "unauthenticated_events_per_second": 10,
         "unauthenticated_event_bytes_per_day": 20_000_000,
         "notify_allowed_hosts": (),
@@ -89,6 +93,8 @@ def test_from_env_ignores_what_it_does_not_know() -> None:
         ("PUBLIC_URL", "http://h:8080/edge/", "public_url", "http://h:8080/edge"),
         ("VYROX_DATA_DIR", "/var/lib/vyrox", "data_dir", Path("/var/lib/vyrox")),
         ("TRIAGE_SIGMA_DIR", "/etc/sigma", "triage_sigma_dir", Path("/etc/sigma")),
+        ("TRIAGE_NOTE_MODEL", "qwen3:8b", "triage_note_model", "qwen3:8b"),
+        ("TRIAGE_NOTE_KEY", "sk-1", "triage_note_key", "sk-1"),
         ("INGESTION_HOST", "::1", "ingestion_host", "::1"),
         ("INGESTION_PORT", "0", "ingestion_port", 0),
         ("INGESTION_PORT", "65535", "ingestion_port", 65535),
@@ -407,6 +413,21 @@ def test_from_env_refuses_an_empty_host_and_directory() -> None:
     assert refused({"VYROX_DATA_DIR": ""}) == "VYROX_DATA_DIR must name a directory"
     for name in ("INGESTION_HOST", "PROXY_HOST"):
         assert refused({name: ""}) == f"{name} must be an address or a host name"
+
+
+def test_a_note_needs_a_model_and_its_key_is_kept_secret_contract_61() -> None:
+    url = {"TRIAGE_NOTE_URL": "http://localhost:11434/v1/"}
+    assert refused(url) == "TRIAGE_NOTE_MODEL is required with TRIAGE_NOTE_URL"
+    env = {**url, "TRIAGE_NOTE_MODEL": "m", "TRIAGE_NOTE_KEY": SECRET}
+    assert Settings.from_env(env).triage_note_url == "http://localhost:11434/v1"
+    assert SECRET not in repr(Settings.from_env(env))
+    for key in ("", "a b", "é", "k" * 1025):
+        line = refused({"TRIAGE_NOTE_KEY": key})
+        assert line.endswith("must be 1 to 1024 printable ASCII characters, no spaces")
+    for model in ("", " m", "m" * 201, "a\nb"):
+        assert refused({"TRIAGE_NOTE_MODEL": model}).startswith(
+            "TRIAGE_NOTE_MODEL must be 1 to 200"
+        )
 
 
 NAMES = [

@@ -29,6 +29,8 @@ from vyrox.store.database import Database
 from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
 from vyrox.tenants.directory import TenantDirectory
 from vyrox.triage.announcement import Announcer
+from vyrox.triage.notes.writer import INTERVAL_S as NOTES_INTERVAL_S
+from vyrox.triage.notes.writer import NoteWriter
 from vyrox.triage.worker import TriageWorker
 
 Work = Callable[[], Awaitable[object]]
@@ -74,6 +76,7 @@ class Parts:
     container: Container
     notifications: Sender
     announcer: Announcer
+    notes: NoteWriter
     triage: TriageWorker
 
 
@@ -119,6 +122,7 @@ def background(
         every(COUNTS_INTERVAL_S, "counts", log.report_counts),
         every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
         every(ANNOUNCEMENTS_INTERVAL_S, "announcements", parts.announcer.run),
+        every(NOTES_INTERVAL_S, "notes", parts.notes.run),
         every(0.0, "triage", parts.triage.run),
     ]
 

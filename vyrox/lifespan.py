@@ -48,6 +48,7 @@ from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.records import holds_secrets
 from vyrox.triage.announcement import Announcer
+from vyrox.triage.notes.writer import open_notes
 from vyrox.triage.sigma.rules import load_for_service
 from vyrox.triage.worker import TriageWorker
 
@@ -124,6 +125,14 @@ async def _make_parts(
         group_interval_s=settings.notify_group_interval_s,
         repeat_s=settings.notify_repeat_s,
     )
+    notes = open_notes(
+        settings.triage_note_url,
+        settings.triage_note_model,
+        settings.triage_note_key,
+        settings.triage_note_per_hour,
+        database,
+        clocks.lease_time,
+    )
     own_rules = await asyncio.to_thread(load_for_service, settings.triage_sigma_dir)
     announcer = Announcer(database, intervals, settings.notify_per_hour, clocks.lease_time)
     return Parts(
@@ -157,6 +166,7 @@ async def _make_parts(
             wall=wall_clock,
         ),
         announcer=announcer,
+        notes=await stack.enter_async_context(notes),
         triage=TriageWorker(
             settings.triage_enabled,
             consumer,

@@ -37,6 +37,8 @@ class Settings:
             beyond `unauthenticated_event_bytes_per_day`, is summed up (contract 47).
         edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
         triage_sigma_dir: Sigma rules of the user's own (contract 60).
+        triage_note_url: The base URL of a language model; None: no notes (contract 61).
+        triage_note_per_hour: Requests to it for one tenant.
         notify_allowed_hosts: Hosts of notification targets that may have a private address, and to
             which http may be used (contract 58).
         notify_group_wait_s: See `notify.timers.Intervals`, also for the next two.
@@ -67,6 +69,10 @@ class Settings:
     retention_days: int = 90
     triage_enabled: bool | None = None
     triage_sigma_dir: Path | None = None
+    triage_note_url: str | None = None
+    triage_note_model: str | None = None
+    triage_note_key: str | None = field(default=None, repr=False)
+    triage_note_per_hour: int = 20
     unauthenticated_events_per_second: int = 10
     unauthenticated_event_bytes_per_day: int = 20_000_000
     notify_allowed_hosts: tuple[str, ...] = ()
@@ -92,6 +98,10 @@ class Settings:
                 "VYROX_ENCRYPTION_KEY is required with DATABASE_URL: a key file would be lost with "
                 "the container's disk. Make one with: vyrox generate-key"
             )
+        note_url = read.value("TRIAGE_NOTE_URL", None, values.public_url)
+        note_model = read.value("TRIAGE_NOTE_MODEL", None, values.model)
+        if note_url is not None and note_model is None:
+            raise SettingsError("TRIAGE_NOTE_MODEL is required with TRIAGE_NOTE_URL")
         hmac_secret = read.value("VYROX_HMAC_SECRET", None, values.secret)
         port = read.value("INGESTION_PORT", cls.ingestion_port, values.integer(0, 65535))
         return cls(
@@ -135,6 +145,12 @@ class Settings:
             ),
             triage_enabled=read.value("TRIAGE_ENABLED", None, values.boolean),
             triage_sigma_dir=read.value("TRIAGE_SIGMA_DIR", None, values.directory),
+            triage_note_url=note_url,
+            triage_note_model=note_model,
+            triage_note_key=read.value("TRIAGE_NOTE_KEY", None, values.token),
+            triage_note_per_hour=read.value(
+                "TRIAGE_NOTE_PER_HOUR", cls.triage_note_per_hour, values.integer(1, 10_000)
+            ),
             unauthenticated_events_per_second=read.value(
                 "UNAUTHENTICATED_EVENTS_PER_SECOND",
                 cls.unauthenticated_events_per_second,

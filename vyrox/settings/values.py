@@ -112,6 +112,21 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
+def token(text: str) -> str:
+    """Return a bearer token of a client, as another party has made it."""
+    encoded = text.encode("utf-8", "replace")
+    if len(text) > MAX_SECRET_BYTES or _BEARER_TOKEN.fullmatch(encoded) is None:
+        raise ValueError(f"must be 1 to {MAX_SECRET_BYTES} printable ASCII characters, no spaces")
+    return text
+
+
+def model(text: str) -> str:
+    """Return the name of a language model."""
+    if not text.isprintable() or not 0 < len(text.strip()) <= 200 or text != text.strip():
+        raise ValueError("must be 1 to 200 printable characters, without white space at the ends")
+    return text
+
+
 def host(text: str) -> str:
     """Return an address or a host name. It is resolved when a listener opens."""
     if not text:

@@ -117,6 +117,14 @@ Index(
     sqlite_where=incidents.c.status != "closed",
     postgresql_where=incidents.c.status != "closed",
 )
+# For notes of a language model: the incidents that are neither clear nor of no interest.
+_UNCLEAR: Final = text("score >= 35 AND score <= 85 AND merged_into IS NULL")
+Index(
+    "incidents_unclear",
+    incidents.c.updated_at,
+    sqlite_where=_UNCLEAR,
+    postgresql_where=_UNCLEAR,
+)
 Index(
     "incidents_due",
     incidents.c.due_at,

@@ -346,6 +346,22 @@ Index(
     incident_steps.c.at,
 )
 
+# What a language model was asked about an incident, and what came of it (contract 61).
+incident_notes = Table(
+    "incident_notes",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", Text, primary_key=True),  # of what was sent
+    Column("seen_at", Float, nullable=False),  # the incident's `updated_at`
+    Column("asked_at", Float, nullable=False, index=True),
+    Column("attempts", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("result", Text),  # written, dropped, failed; NULL: asked
+    Column("note", LargeBinary),  # JSON
+)
+
 suppressions = Table(
     "suppressions",
     metadata,

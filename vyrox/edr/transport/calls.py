@@ -1,4 +1,4 @@
-"""One request to a vendor and its response. No other module calls httpx.
+"""One request to a vendor and its response. No other module calls a vendor.
 
 This module decides what a failure means. If the request changes nothing, every failure is a
 VendorError. If it changes something, a failure is a VendorError only if certainly no byte was sent
