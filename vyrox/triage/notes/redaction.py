@@ -70,7 +70,7 @@ _MASKS: Final[tuple[tuple[re.Pattern[str], Mask], ...]] = tuple(
     )
 )
 
-_HOME: Final = re.compile(r"(?:\\users\\|/home/|/users/)([\w.@-]{2,64})", re.I)
+_HOME: Final = re.compile(r"[/\\](?:users|home)[/\\]([\w.@-]{2,64})", re.I)
 
 
 def masked(text: str) -> str:

@@ -1,6 +1,6 @@
 """The rows of notes: which material was asked about, and what came of it.
 
-A row is one material of one incident. Whoever inserts it asks, so several containers ask once.
+A row is one material of one incident. The container that inserts it asks, so several ask once.
 """
 
 from typing import Final, Literal
@@ -28,7 +28,7 @@ LOST_S: Final = 60.0
 """Age of a request without a result from which its container counts as dead."""
 
 SEARCHED: Final = 20
-"""Incidents that one search looks at."""
+"""Incidents that one search finds."""
 
 BETWEEN: Final = "score >= 35 AND score <= 85 AND merged_into IS NULL"
 """Incidents that a note is for. In the words of the index, so that the databases use it."""
