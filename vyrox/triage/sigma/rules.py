@@ -84,8 +84,9 @@ class SigmaRules(OwnRules):
     def _possible(self, event: Event) -> list[_Loaded]:
         keys: list[Scanned] = [("line", text) for text in event.line_texts]
         keys += [("image", text) for text in event.image_texts]
-        some = {rule.number: rule for key in keys for rule in self._by_text.get(key, ())}
-        return [*self._always, *(some[number] for number in sorted(some))]
+        found = {rule.number: rule for key in keys for rule in self._by_text.get(key, ())}
+        found.update((rule.number, rule) for rule in self._always)
+        return [found[number] for number in sorted(found)]
 
     def read(self, directory: Path) -> None:
         """Read every rule of `directory` and its subdirectories.
