@@ -114,7 +114,7 @@ async def test_json_names_the_devices_with_their_tags() -> None:
 async def test_text_is_there_while_it_serves() -> None:
     async with running() as process:
         first = await line(process)
-        tables = [await line(process) for _ in range(30)]
+        tables = [await line(process) for _ in range(33)]
 
     assert first.startswith("mock EDR on http://127.0.0.1:")
     text = "".join(tables)

@@ -161,7 +161,7 @@ cli: Final = _Commands(
     {
         "alert": _ALERT,
         "audit": _AUDIT,
-        "demo": Lazy("vyrox.trial.demo:demo", "Show the main job end to end."),
+        "demo": Lazy("demo:demo", "Show the main job end to end."),
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
         "generate-key": Lazy("service:generate_key", "Print a new key for VYROX_ENCRYPTION_KEY."),
         "incident": _INCIDENT,

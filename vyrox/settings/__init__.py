@@ -1,7 +1,8 @@
 """Settings, read from the environment once. No other module reads it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -222,3 +223,16 @@ def _default_secrets(read: _Reader, hmac_secret: str | None) -> dict[Vendor, byt
         for vendor, name in DEFAULT_SECRET_VARIABLES.items()
     }
     return {vendor: secret for vendor, secret in found.items() if secret is not None}
+
+
+@contextmanager
+def only_environment(env: Mapping[str, str]) -> Iterator[None]:
+    """Make `env` this process's whole environment until the block ends."""
+    before = dict(os.environ)  # noqa: TID251  (to restore it)
+    try:
+        os.environ.clear()  # noqa: TID251
+        os.environ.update(env)  # noqa: TID251
+        yield
+    finally:
+        os.environ.clear()  # noqa: TID251
+        os.environ.update(before)  # noqa: TID251

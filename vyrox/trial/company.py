@@ -62,6 +62,13 @@ FILE_SRV_02: Final = Computer(
     defender="41b7c93e0d5f82a6947e13cd80fa526be7d09c34",
     generic="asset-00417",
 )
+ERP_SRV_03: Final = Computer(
+    "erp-srv-03",
+    crowdstrike="e94b27d0-8f15-4c63-a7d2-3b60c9e81f47",
+    sentinelone="1742961507339028416",
+    defender="9b3e61f7d05c82a4716e93bd4f20c8a5e7d1064f",
+    generic="asset-00420",
+)
 DC_01: Final = Computer(
     "dc-01",
     crowdstrike="c71b5e20-4a8d-4f39-b6e7-92d0a5c3f814",
@@ -70,4 +77,4 @@ DC_01: Final = Computer(
     generic="asset-00401",
 )
 
-COMPUTERS: Final = (WORKSTATION_01, WORKSTATION_07, FILE_SRV_02, DC_01)
+COMPUTERS: Final = (WORKSTATION_01, WORKSTATION_07, FILE_SRV_02, ERP_SRV_03, DC_01)

@@ -1,4 +1,4 @@
-"""`vyrox demo`: one story from an alert to the proof, with every command as one would type it."""
+"""The demo: one story from an alert to the proof, with every command as one would type it."""
 
 import secrets
 import signal
@@ -9,51 +9,41 @@ from pathlib import Path
 
 import click
 
-from vyrox.trial.demo.running import (
-    TENANT,
-    WIDTH,
-    Environment,
-    Mock,
-    mocked_vendors,
-    say,
-    say_next,
-    serving,
-    show,
-    show_command,
-)
-from vyrox.trial.demo.story import Story
+from vyrox.trial.demo.servers import Mock, mocked_vendors, serving
+from vyrox.trial.demo.story import INCIDENT, TENANT, Story
+from vyrox.trial.demo.terminal import Run, Terminal, say, say_next, show_command
 
 
-@click.command()
-@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
-def demo(keep: bool) -> None:
-    """Show the main job end to end: an alert, an approval, a host isolated, and the proof.
+def play(run: Run, *, keep: bool) -> None:
+    """Play the whole story, in a temporary directory.
 
-    Everything is in a temporary directory, with a mock of the vendors' clouds. Nothing is left.
+    Args:
+        run: Runs one `vyrox` command.
+        keep: Leave the service running until Ctrl-C, and say what to try.
+
+    Raises:
+        OperatorError: A step did not end as it must.
     """
     with tempfile.TemporaryDirectory(prefix="vyrox-demo-") as path:
-        directory = Path(path)
         env = {
             "VYROX_HMAC_SECRET": secrets.token_hex(32),
-            "TRIAGE_ENABLED": "false",
             "DRY_RUN": "no",
             "INGESTION_HOST": "127.0.0.1",
             "INGESTION_PORT": str(_free_port()),
             "PROXY_PORT": str(_free_port()),
         }
         env["VYROX_URL"] = f"http://127.0.0.1:{env['INGESTION_PORT']}/webhook"
-        with mocked_vendors(env, directory) as mock:
+        terminal = Terminal(run, Path(path), env)
+        with mocked_vendors(env, terminal.directory) as mock:
             env["EDR_TEST_URL"] = mock.url
-            _set_up(env, directory, mock)
-            with serving(env, directory) as service:
+            _set_up(terminal, mock)
+            with serving(env, terminal.directory) as (addresses, log):
                 show_command("vyrox serve &")
-                click.echo(
-                    f"alerts in on http://{service.ingestion}: plain HTTP, put TLS before it"
-                )
-                click.echo(f"containment on http://{service.proxy}: private")
-                Story(env, directory).run()
+                public, private = addresses.ingestion, addresses.proxy
+                click.echo(f"alerts in on http://{public}, containment on http://{private}")
+                Story(terminal, log).play()
                 if keep:
-                    _keep(env, directory)
+                    _keep(terminal)
     say("The service is stopped, its directory deleted. Next: README.md, “Onboard a vendor”.")
 
 
@@ -64,40 +54,32 @@ def _free_port() -> int:
         return port
 
 
-def _set_up(env: Environment, directory: Path, mock: Mock) -> None:
+def _set_up(terminal: Terminal, mock: Mock) -> None:
     say_next("A tenant, and the credentials with which Vyrox acts at its vendor, here a mock")
-    _show_exports(env, directory)
-    printed = show(["tenant", "add", TENANT, "--vendor", "crowdstrike"], env, directory)
+    terminal.show_exports()
+    printed = terminal.show(["tenant", "add", TENANT, "--vendor", "crowdstrike"])
     secret = next(line.split()[1] for line in printed.splitlines() if line.startswith("secret"))
-    env["CROWDSTRIKE_WEBHOOK_SECRET"] = secret
     account = next(each for each in mock.credentials if each.vendor == "crowdstrike")
-    (directory / "client.secret").write_text(account.client_secret)
+    (terminal.directory / "client.secret").write_text(account.client_secret)
     options = ["--client-id", account.client_id, "--base-url", account.base_url]
     command = ["tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *options]
-    show(command, env, directory, stdin="client.secret")
+    terminal.show(command, stdin="client.secret")
+    terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"] = secret
 
 
-def _show_exports(env: Environment, directory: Path) -> None:
-    click.echo(f"$ cd {directory}")
-    line = "$ export"
-    for name, value in env.items():
-        if len(line) + len(name) + len(value) + 2 > WIDTH:
-            click.echo(line)
-            line = "$ export"
-        line += f" {name}={value}"
-    click.echo(line)
-
-
-def _keep(env: Environment, directory: Path) -> None:
+def _keep(terminal: Terminal) -> None:
     # Handled first: a signal between the last line and the wait would end the demo as a failure.
     stop = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stop.set())
     say("It is still running. Try in another terminal:")
-    _show_exports(env, directory)
+    terminal.show_exports()
     for command in (
-        "simulate lateral-movement --all-stages",
-        f"queue peek {TENANT}",
+        "incident list",
+        f"incident show {INCIDENT}",
+        f"incident close {INCIDENT} --resolution malicious --note 'ours was the test'",
+        "alert list",
+        "simulate ransomware-precursor --all-stages",
         f"tenant freeze {TENANT}",
         "audit events --follow",
     ):

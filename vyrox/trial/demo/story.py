@@ -3,109 +3,135 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Final
-from uuid import uuid4
 
-import click
 import msgspec
 
 from vyrox.errors import OperatorError
-from vyrox.models import NormalizedAlert
-from vyrox.trial.demo.running import (
-    TENANT,
-    Environment,
-    echo,
-    run,
-    say,
-    say_next,
-    show,
-    show_command,
-)
+from vyrox.trial.demo.servers import Log
+from vyrox.trial.demo.terminal import Terminal, echo, say, say_next, show_command
 
-CONFIRMED_WITHIN_S: Final = 30.0
+TENANT: Final = "acme-corp"
+INCIDENT: Final = f"{TENANT}-1"
+BACKUP: Final = f"{TENANT}-2"
 
-OTHER_HOST: Final = "file-srv-02"
-"""A host of the mock that the alert does not name."""
+ATTACK_STAGES: Final = 8
+BACKUP_STAGES: Final = 3
+
+JUDGED_WITHIN_S: Final = 30.0
+
+REASONS: Final = 2
+"""Families of which the demo prints the reason."""
 
 
-class _Event(msgspec.Struct):
-    """An event; other members are not needed."""
+class _Incident(msgspec.Struct, frozen=True):
+    id: str
+    alerts: int
 
-    outcome: str = ""
+
+class _Incidents(msgspec.Struct, frozen=True):
+    incidents: list[_Incident]
+
+
+class _Proposal(msgspec.Struct, frozen=True):
+    command: list[str]
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    proposal: _Proposal
 
 
 class Story:
-    """An alert, an approval, a containment and its proof, against a running service."""
+    """Alerts, an incident, an approval, a containment and its proof, against a running service."""
 
-    def __init__(self, env: Environment, directory: Path) -> None:
-        self._env = env
-        self._directory = directory
+    def __init__(self, terminal: Terminal, log: Log) -> None:
+        """`log` is the service's."""
+        self._terminal = terminal
+        self._log = log
 
-    def run(self) -> None:
+    def play(self) -> None:
         """Play it.
 
         Raises:
             OperatorError: A step did not end as it must.
         """
-        say("An alert comes in, signed as CrowdStrike signs: stored, queued, and only then 202")
-        secret = self._env["CROWDSTRIKE_WEBHOOK_SECRET"]
-        show_command(f"export CROWDSTRIKE_WEBHOOK_SECRET={secret}")
-        show(["simulate", "mimikatz"], self._env, self._directory)
-        alert = self._first_alert()
-        click.echo(f"{alert.vendor_severity} on {alert.hostname}: {alert.process_cmdline}")
-        self._contain(alert)
+        self._receive()
+        self._judge()
+        self._contain()
         self._prove()
 
-    def _contain(self, alert: NormalizedAlert) -> None:
+    def _receive(self) -> None:
+        say("Alerts come in, signed as CrowdStrike signs: each stored, queued, and only then 202")
+        secret = self._terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"]
+        show_command(f"export CROWDSTRIKE_WEBHOOK_SECRET={secret}")
+        attack = ["simulate", "lateral-movement", "--all-stages"]
+        self._terminal.show_some(attack, lambda lines: {0, len(lines) - 1})
+        self._wait_until_judged({INCIDENT: ATTACK_STAGES})
+        backup = ["simulate", "backup", "--all-stages", "--vendor", "crowdstrike"]
+        self._terminal.show_some(backup, lambda lines: {len(lines) - 1})
+        self._wait_until_judged({INCIDENT: ATTACK_STAGES, BACKUP: BACKUP_STAGES})
+
+    def _judge(self) -> None:
+        say("Triage has judged them. The eight are one urgent incident; the backup is closed")
+        self._terminal.show_some(["incident", "show", INCIDENT], _essence)
+        self._terminal.show_some(["incident", "show", BACKUP], _essence)
+
+    def _contain(self) -> None:
         say(
-            "Jane has approved: isolate the host. The audit entry is on disk before the vendor acts"
+            "Jane approves: she runs that command. The audit entry is on disk before the vendor acts"
         )
-        command = ["execute", "--tenant", TENANT, "--alert", alert.id, "--action", "HOST_ISOLATION"]
-        approved = ["--approved-by", "jane", "--request-id", str(uuid4())]
-        isolate = [*command, "--host", str(alert.device_id), *approved]
-        show(isolate, self._env, self._directory)
-        say_next("The same request again is answered, not carried out")
-        show(isolate, self._env, self._directory, typed="!!")
-        say_next("Another host than the alert's is refused")
-        other = [*command, "--host", OTHER_HOST, "--approved-by", "jane"]
-        show(other, self._env, self._directory, expected=1)
+        shown = self._terminal.run(["incident", "show", INCIDENT, "--json"])
+        command = msgspec.json.decode(shown, type=_Shown).proposal.command
+        self._terminal.show([*command[1:], "--approved-by", "jane"])
         say_next("The host's state is read back at the vendor: it is isolated")
-        events = ["audit", "events", "--kind", "execute.outcome", "--json"]
-        show_command(" ".join(["vyrox", *events]))
-        for outcome in self._wait_until_confirmed(events):
-            click.echo(f'{{"kind":"execute.outcome", … "outcome":"{outcome}", … }}')
+        self._log.wait_for("execute.confirmed")
+        self._terminal.show(["audit", "events", "--kind", "execute.outcome"])
 
     def _prove(self) -> None:
         say("The tenant's audit log, checked without Vyrox")
-        show(["audit", "export", TENANT, "--out", "audit"], self._env, self._directory)
+        self._terminal.show(["audit", "export", TENANT, "--out", "audit"])
         self._verify(expected=3)
         say_next("Somebody changes one character of the export")
-        [file, *_] = sorted((self._directory / "audit").glob("audit-*.jsonl"))
+        [file, *_] = sorted((self._terminal.directory / "audit").glob("audit-*.jsonl"))
         file.write_bytes(file.read_bytes().replace(b"jane", b"jade", 1))
         self._verify(expected=1)
 
-    def _first_alert(self) -> NormalizedAlert:
-        command = ["queue", "peek", TENANT, "--count", "1", "--json"]
-        printed = run(command, self._env, self._directory).stdout
-        return msgspec.json.decode(printed, type=list[NormalizedAlert])[0]
-
-    def _wait_until_confirmed(self, command: list[str]) -> list[str]:
-        deadline = time.monotonic() + CONFIRMED_WITHIN_S
+    def _wait_until_judged(self, expected: dict[str, int]) -> None:
+        # Nothing tells this process of a commit: it asks until the answer is there.
+        deadline, found = time.monotonic() + JUDGED_WITHIN_S, list[_Incident]()
         while time.monotonic() < deadline:
-            lines = run(command, self._env, self._directory).stdout.splitlines()
-            outcomes = [msgspec.json.decode(line, type=_Event).outcome for line in lines]
-            if "confirmed" in outcomes:
-                return outcomes
-            time.sleep(0.2)  # no event says what another process has written
-        raise OperatorError(f"not confirmed within {CONFIRMED_WITHIN_S} s")
+            printed = self._terminal.run(["incident", "list", "--json"])
+            found = msgspec.json.decode(printed, type=_Incidents).incidents
+            if {each.id: each.alerts for each in found} == expected:
+                return
+        raise OperatorError(f"not judged within {JUDGED_WITHIN_S} s: {found}")
 
     def _verify(self, expected: int) -> None:
         command = ["-I", "audit/verify_audit.py", "audit"]
         show_command(" ".join(["python3", *command]))
         done = subprocess.run(  # noqa: S603
-            [sys.executable, *command], cwd=self._directory, capture_output=True, check=False
+            [sys.executable, *command],
+            cwd=self._terminal.directory,
+            capture_output=True,
+            check=False,
         )
-        echo(done.stdout.decode())
+        echo(done.stdout.decode().splitlines())
         if done.returncode != expected:
             raise OperatorError(f"the verifier ended with {done.returncode}")
+
+
+def _essence(lines: list[str]) -> Iterator[int]:
+    """Yield the places of the lines of an incident that decide: what it is, why, what to do."""
+    section, reasons = "", 0
+    for place, line in enumerate(lines):
+        if line and not line.startswith(" ") and "  " not in line:
+            section, reasons = line, 0
+        is_reason = line.startswith("  ") and not line.startswith("    ")
+        reasons += section == "Why" and is_reason
+        if (
+            line.startswith(("incident ", "band ", "status ", "hosts "))
+            or (section == "Why" and 0 < reasons <= REASONS and "    alert " not in line)
+            or (section == "Proposed action" and is_reason and "vyrox" not in line)
+        ):
+            yield place

@@ -75,6 +75,11 @@ def crowdstrike(now: float) -> CrowdStrike:
             processes=_processes(now),
         ),
         CrowdStrikeDevice(
+            device_id=normal_host(company.ERP_SRV_03.crowdstrike),
+            hostname="erp-srv-03",
+            product_type_desc="Server",
+        ),
+        CrowdStrikeDevice(
             device_id=DC_01,
             hostname="dc-01",
             product_type_desc="Domain Controller",
@@ -134,6 +139,7 @@ def sentinelone(now: float) -> SentinelOne:
     agents = [
         _agent(S1_WORKSTATION_01, "workstation-01"),
         _agent(S1_FILE_SRV_02, "file-srv-02", machine_type="server"),
+        _agent(company.ERP_SRV_03.sentinelone, "erp-srv-03", machine_type="server"),
         _agent(S1_DC_01, "dc-01", machine_type="server", tags={"role": "domain-controller"}),
         _agent(S1_WORKSTATION_07, "workstation-07"),
         *(_agent(each, "laptop-11") for each in S1_LAPTOP_11),
@@ -193,6 +199,11 @@ def defender(_now: float) -> Defender:
         DefenderMachine(
             id=MDE_FILE_SRV_02,
             computer_dns_name=f"file-srv-02.{DOMAIN}",
+            os_platform="WindowsServer2022",
+        ),
+        DefenderMachine(
+            id=company.ERP_SRV_03.defender,
+            computer_dns_name=f"erp-srv-03.{DOMAIN}",
             os_platform="WindowsServer2022",
         ),
         DefenderMachine(

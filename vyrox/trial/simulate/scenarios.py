@@ -19,6 +19,7 @@ from vyrox.trial.simulate.vendors import as_sent_by
 _WORKSTATION_01 = company.WORKSTATION_01.at("crowdstrike")
 _WORKSTATION_07 = company.WORKSTATION_07.at("crowdstrike")
 _FILE_SRV_02 = company.FILE_SRV_02.at("crowdstrike")
+_ERP_SRV_03 = company.ERP_SRV_03.at("crowdstrike")
 _DC_01 = company.DC_01.at("crowdstrike")
 
 _JSMITH = r"CORP\jsmith"
@@ -110,12 +111,12 @@ _ALL = (
               r"procdump64.exe -accepteula -ma lsass.exe C:\Windows\Temp\lsass.dmp"),
     )),
     Scenario("backup", "generic", "Benign: the nightly backup reads a whole server", (
-        Stage("low", "TA0009", "T1119", _FILE_SRV_02, _BACKUP,
+        Stage("low", "TA0009", "T1119", _ERP_SRV_03, _BACKUP,
               r"wbadmin.exe start backup -backupTarget:\\backup-01\nightly -include:D: -quiet"),
-        Stage("medium", "TA0040", "T1490", _FILE_SRV_02, _BACKUP,
+        Stage("medium", "TA0040", "T1490", _ERP_SRV_03, _BACKUP,
               "vssadmin.exe list shadows /for=D:"),
-        Stage("medium", "TA0010", "T1048", _FILE_SRV_02, _BACKUP,
-              r"robocopy.exe D:\Shares \\backup-01\nightly /MIR /R:2 /W:5 /LOG:C:\Logs\copy.log"),
+        Stage("medium", "TA0010", "T1048", _ERP_SRV_03, _BACKUP,
+              r"robocopy.exe D:\Data \\backup-01\nightly /MIR /R:2 /W:5 /LOG:C:\Logs\copy.log"),
     )),
 )
 # fmt: on

@@ -1,0 +1,136 @@
+"""The two programs that run beside the demo's commands: the service, and a mock of the vendors."""
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from vyrox.errors import OperatorError
+
+EVENT_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 30.0
+
+
+class VendorAccount(msgspec.Struct, frozen=True):
+    """Credentials that a mock of a vendor takes."""
+
+    vendor: str
+    base_url: str
+    client_id: str
+    client_secret: str
+
+
+class Mock(msgspec.Struct, frozen=True):
+    """What `vyrox mock-edr --json` prints; other members are not needed."""
+
+    url: str
+    credentials: list[VendorAccount]
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of the service's log; each event has other members, too."""
+
+    event: str = ""
+    ingestion: str = ""
+    proxy: str = ""
+
+
+class Log:
+    """What a program writes to its standard error, line by line, as it comes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        """Read until the program ends. It never waits for its reader."""
+        self._stream = stream
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._read: list[bytes] = []
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.thread.start()
+
+    def _follow(self) -> None:
+        for line in self._stream:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def wait_for(self, event: str) -> LogLine:
+        """Return the next line with this event.
+
+        Raises:
+            OperatorError: The program ended before, or EVENT_TIMEOUT_S passed without a line.
+        """
+        while True:
+            try:
+                line = self._lines.get(timeout=EVENT_TIMEOUT_S)
+            except queue.Empty:
+                line = b""
+            if not line:
+                raise OperatorError(f"the event {event} did not come:\n{self.text()}")
+            self._read.append(line)
+            if line.startswith(b"{"):
+                found = msgspec.json.decode(line, type=LogLine)
+                if found.event == event:
+                    return found
+
+    def text(self) -> str:
+        """Return what was written until now."""
+        while not self._lines.empty():
+            self._read.append(self._lines.get())
+        return b"".join(self._read).decode("utf-8", "replace")
+
+
+@contextmanager
+def serving(env: Mapping[str, str], directory: Path) -> Iterator[tuple[LogLine, Log]]:
+    """Run the service; give the line that names its addresses, and the log.
+
+    Raises:
+        OperatorError: It did not start, or did not stop cleanly.
+    """
+    with _running(["serve"], env, directory) as (_, log):
+        yield log.wait_for("serving"), log
+
+
+@contextmanager
+def mocked_vendors(env: Mapping[str, str], directory: Path) -> Iterator[Mock]:
+    """Run the mock of the vendors; give what it prints.
+
+    Raises:
+        OperatorError: It did not start, or did not stop cleanly.
+    """
+    with _running(["mock-edr", "--json"], env, directory) as (process, log):
+        assert process.stdout is not None  # noqa: S101  (a pipe)
+        line = process.stdout.readline()
+        if not line:
+            log.thread.join(STOP_TIMEOUT_S)
+            raise OperatorError(f"the mock did not start:\n{log.text()}")
+        yield msgspec.json.decode(line, type=Mock)
+
+
+@contextmanager
+def _running(
+    words: list[str], env: Mapping[str, str], directory: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], Log]]:
+    """End the program after the block, cleanly where nothing went wrong before."""
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "vyrox", *words],
+        cwd=directory,
+        env=dict(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stderr is not None  # noqa: S101  (a pipe)
+        log = Log(process.stderr)
+        try:
+            yield process, log
+            process.send_signal(signal.SIGTERM)
+            if (status := process.wait(STOP_TIMEOUT_S)) != 0:
+                raise OperatorError(f"{words[0]} ended with exit code {status}:\n{log.text()}")
+        finally:
+            process.kill()
+            log.thread.join(STOP_TIMEOUT_S)
