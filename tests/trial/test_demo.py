@@ -9,6 +9,8 @@ from typing import Final
 import pytest
 
 from tests.service import ROOT
+from vyrox.errors import SettingsError
+from vyrox.settings import Settings, only_environment
 
 MAX_LINES: Final = 60
 MAX_COLUMNS: Final = 100
@@ -32,8 +34,20 @@ async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
     lines = printed.decode().splitlines()
 
     assert process.returncode == 0, printed.decode()
-    story = ("202 queued", "executed", "replayed", "403 {", "confirmed", "LINKS HOLD", "TAMPERED")
-    text = " ".join(lines)
+    story = (
+        "202 queued",
+        "band      urgent",
+        "credentials.comsvcs",
+        "HOST_ISOLATION of workstation-01",
+        "band      close",
+        "closed by triage",
+        "--approved-by jane",
+        '200 {"status":"executed"',
+        "outcome: confirmed",
+        "LINKS HOLD",
+        "TAMPERED",
+    )
+    text = "\n".join(lines)
     places = [text.find(word) for word in story]
     assert places == sorted(places)
     assert -1 not in places
@@ -41,6 +55,16 @@ async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
     assert max(map(len, lines)) <= MAX_COLUMNS
     [directory] = [line.split()[-1] for line in lines if line.startswith("$ cd ")]
     assert not Path(directory).exists()  # noqa: ASYNC240  (a local disk, once)
+
+
+def test_demo_reads_nothing_of_the_users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may name a database that is in use."""
+    monkeypatch.setenv("DATABASE_URL", "mysql://in-use")
+    with only_environment({"PORT": "8001"}):
+        assert Settings.from_process().database_url is None
+        assert Settings.from_process().ingestion_port == 8001
+    with pytest.raises(SettingsError):
+        Settings.from_process()
 
 
 @pytest.mark.long

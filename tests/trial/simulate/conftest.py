@@ -29,6 +29,7 @@ class Recorder:
     url: str
     received: list[Received] = field(default_factory=list)
     answers: list[tuple[int, bytes]] = field(default_factory=lambda: [ACCEPTED])
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -40,6 +41,8 @@ def recorder() -> Iterator[Recorder]:
             status, answer = kept.answers.pop(0) if len(kept.answers) > 1 else kept.answers[0]
             self.send_response(status)
             self.send_header("content-length", str(len(answer)))
+            for name, value in kept.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(answer)
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tests.trial.simulate.conftest import ACCEPTED, Recorder
 from vyrox.crypto import verify
-from vyrox.trial.simulate.command import simulate
+from vyrox.trial.simulate.command import ATTEMPTS, simulate
 from vyrox.trial.simulate.scenarios import SCENARIOS
 
 SECRET = "s3cret'\" $(x) \\ é" + "k" * 64
@@ -303,6 +303,31 @@ def test_simulate_stops_at_the_first_refused_stage(recorder: Recorder) -> None:
     assert result.stdout.count("202 queued") == 1
     assert "stage 2: 503 service unavailable" in result.stderr
     assert len(recorder.received) == 2
+
+
+UNAVAILABLE = (503, b'{"detail":"service unavailable"}')
+
+
+def test_simulate_sends_the_same_bytes_again_when_asked_to(recorder: Recorder) -> None:
+    recorder.headers = {"Retry-After": "0"}
+    recorder.answers = [UNAVAILABLE, ACCEPTED]
+
+    result = run("mimikatz", "--url", recorder.url, "--secret", SECRET)
+
+    assert result.exit_code == 0
+    first, second = recorder.received
+    assert first.body == second.body
+
+
+@pytest.mark.parametrize(("later", "sent"), [("0", ATTEMPTS), ("3600", 1), ("Sat, 29 Nov", 1)])
+def test_simulate_gives_up_in_the_end(recorder: Recorder, later: str, sent: int) -> None:
+    recorder.headers = {"Retry-After": later}
+    recorder.answers = [UNAVAILABLE]
+
+    result = run("mimikatz", "--url", recorder.url, "--secret", SECRET)
+
+    assert (result.exit_code, len(recorder.received)) == (1, sent)
+    assert "stage 1: 503 service unavailable" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["mimikatz", "lsass-dump"])

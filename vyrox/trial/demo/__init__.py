@@ -11,7 +11,7 @@ import click
 
 from vyrox.trial.demo.servers import Mock, mocked_vendors, serving
 from vyrox.trial.demo.story import INCIDENT, TENANT, Story
-from vyrox.trial.demo.terminal import Run, Terminal, say, say_next, show_command
+from vyrox.trial.demo.terminal import Run, Terminal, lines_with, say, say_next, show_command
 
 
 def play(run: Run, *, keep: bool) -> None:
@@ -40,11 +40,13 @@ def play(run: Run, *, keep: bool) -> None:
             with serving(env, terminal.directory) as (addresses, log):
                 show_command("vyrox serve &")
                 public, private = addresses.ingestion, addresses.proxy
-                click.echo(f"alerts in on http://{public}, containment on http://{private}")
+                click.echo(
+                    f"alerts in on http://{public} (put TLS before it), containment on {private}"
+                )
                 Story(terminal, log).play()
                 if keep:
                     _keep(terminal)
-    say("The service is stopped, its directory deleted. Next: README.md, “Onboard a vendor”.")
+    say_next("The service is stopped, its directory deleted. Next: README.md, “Onboard a vendor”.")
 
 
 def _free_port() -> int:
@@ -57,13 +59,14 @@ def _free_port() -> int:
 def _set_up(terminal: Terminal, mock: Mock) -> None:
     say_next("A tenant, and the credentials with which Vyrox acts at its vendor, here a mock")
     terminal.show_exports()
-    printed = terminal.show(["tenant", "add", TENANT, "--vendor", "crowdstrike"])
+    add = ["tenant", "add", TENANT, "--vendor", "crowdstrike"]
+    printed = terminal.show(add, lines_with("secret "))
     secret = next(line.split()[1] for line in printed.splitlines() if line.startswith("secret"))
     account = next(each for each in mock.credentials if each.vendor == "crowdstrike")
     (terminal.directory / "client.secret").write_text(account.client_secret)
     options = ["--client-id", account.client_id, "--base-url", account.base_url]
     command = ["tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *options]
-    terminal.show(command, stdin="client.secret")
+    terminal.show(command, lines_with(), "client.secret")
     terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"] = secret
 
 
@@ -77,7 +80,7 @@ def _keep(terminal: Terminal) -> None:
     for command in (
         "incident list",
         f"incident show {INCIDENT}",
-        f"incident close {INCIDENT} --resolution malicious --note 'ours was the test'",
+        f"incident ack {INCIDENT}",
         "alert list",
         "simulate ransomware-precursor --all-stages",
         f"tenant freeze {TENANT}",

@@ -3,14 +3,14 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from vyrox.errors import OperatorError
 from vyrox.trial.demo.servers import Log
-from vyrox.trial.demo.terminal import Terminal, echo, say, say_next, show_command
+from vyrox.trial.demo.terminal import Terminal, echo, lines_with, say, say_next, show_command
 
 TENANT: Final = "acme-corp"
 INCIDENT: Final = f"{TENANT}-1"
@@ -66,31 +66,30 @@ class Story:
         secret = self._terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"]
         show_command(f"export CROWDSTRIKE_WEBHOOK_SECRET={secret}")
         attack = ["simulate", "lateral-movement", "--all-stages"]
-        self._terminal.show_some(attack, lambda lines: {0, len(lines) - 1})
+        self._terminal.show(attack, lines_with("stage 1:", f"stage {ATTACK_STAGES}:"))
         self._wait_until_judged({INCIDENT: ATTACK_STAGES})
         backup = ["simulate", "backup", "--all-stages", "--vendor", "crowdstrike"]
-        self._terminal.show_some(backup, lambda lines: {len(lines) - 1})
+        self._terminal.show(backup, lines_with("stage 1:"))
         self._wait_until_judged({INCIDENT: ATTACK_STAGES, BACKUP: BACKUP_STAGES})
 
     def _judge(self) -> None:
         say("Triage has judged them. The eight are one urgent incident; the backup is closed")
-        self._terminal.show_some(["incident", "show", INCIDENT], _essence)
-        self._terminal.show_some(["incident", "show", BACKUP], _essence)
+        self._terminal.show(["incident", "show", INCIDENT], _essence)
+        self._terminal.show(["incident", "show", BACKUP], _essence)
 
     def _contain(self) -> None:
-        say(
-            "Jane approves: she runs that command. The audit entry is on disk before the vendor acts"
-        )
+        say("Jane approves: she runs it. The audit entry is on disk before the vendor acts")
         shown = self._terminal.run(["incident", "show", INCIDENT, "--json"])
         command = msgspec.json.decode(shown, type=_Shown).proposal.command
-        self._terminal.show([*command[1:], "--approved-by", "jane"])
+        self._terminal.show([*command[1:], "--approved-by", "jane"], lines_with("200 "))
         say_next("The host's state is read back at the vendor: it is isolated")
         self._log.wait_for("execute.confirmed")
-        self._terminal.show(["audit", "events", "--kind", "execute.outcome"])
+        events = ["audit", "events", "--kind", "execute.outcome"]
+        self._terminal.show(events, lines_with("outcome: "))
 
     def _prove(self) -> None:
         say("The tenant's audit log, checked without Vyrox")
-        self._terminal.show(["audit", "export", TENANT, "--out", "audit"])
+        self._terminal.show(["audit", "export", TENANT, "--out", "audit"], lines_with())
         self._verify(expected=3)
         say_next("Somebody changes one character of the export")
         [file, *_] = sorted((self._terminal.directory / "audit").glob("audit-*.jsonl"))
@@ -116,22 +115,21 @@ class Story:
             capture_output=True,
             check=False,
         )
-        echo(done.stdout.decode().splitlines())
+        echo(done.stdout.decode().splitlines(), lines_with("LINKS HOLD", "NOT SHOWN", "TAMPERED"))
         if done.returncode != expected:
             raise OperatorError(f"the verifier ended with {done.returncode}")
 
 
-def _essence(lines: list[str]) -> Iterator[int]:
+def _essence(lines: Sequence[str]) -> Iterator[int]:
     """Yield the places of the lines of an incident that decide: what it is, why, what to do."""
-    section, reasons = "", 0
+    section, entries = "", 0
     for place, line in enumerate(lines):
-        if line and not line.startswith(" ") and "  " not in line:
-            section, reasons = line, 0
-        is_reason = line.startswith("  ") and not line.startswith("    ")
-        reasons += section == "Why" and is_reason
+        if not line.startswith(" "):
+            section, entries = line, 0
+        entries += line.startswith("  ") and not line.startswith("   ")
         if (
-            line.startswith(("incident ", "band ", "status ", "hosts "))
-            or (section == "Why" and 0 < reasons <= REASONS and "    alert " not in line)
-            or (section == "Proposed action" and is_reason and "vyrox" not in line)
+            line.startswith(("band ", "status ", "alerts "))
+            or (section == "Why" and 0 < entries <= REASONS and "    alert " not in line)
+            or (section == "Proposed action" and entries == 1 and "none: " not in line)
         ):
             yield place

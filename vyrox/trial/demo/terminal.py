@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ WIDTH: Final = 100
 """Columns of what the demo prints."""
 
 LEFT_OUT: Final = "…"
-"""Stands for lines of a command's output that the demo does not print."""
+"""Ends a line after which the demo does not print all of a command's output."""
 
 
 class Printed(NamedTuple):
@@ -27,6 +27,10 @@ class Printed(NamedTuple):
 
 Run = Callable[[list[str], Mapping[str, str], Path, bytes | None], Printed]
 """Runs a `vyrox` command with an environment, in a directory, with a standard input."""
+
+
+Wanted = Callable[[Sequence[str]], Iterable[int]]
+"""Returns the places of the lines that are shown."""
 
 
 class Terminal:
@@ -51,32 +55,19 @@ class Terminal:
             )
         return printed.stdout
 
-    def show(self, words: list[str], stdin: str | None = None) -> str:
-        """Run a command as `run` does, and show it with all that it printed.
+    def show(self, words: list[str], wanted: Wanted | None = None, stdin: str | None = None) -> str:
+        """Run a command as `run` does, show it with what it printed, and return that.
 
         Args:
             words: The command, without `vyrox`.
+            wanted: Returns the places of the lines that are shown. Default: all lines.
             stdin: A file in the directory.
         """
-        show_command(_typed(words) + ("" if stdin is None else f" < {stdin}"))
+        show_command(shlex.join(["vyrox", *words]) + ("" if stdin is None else f" < {stdin}"))
         given = None if stdin is None else (self.directory / stdin).read_bytes()
         printed = self.run(words, given)
-        echo(printed.splitlines())
+        echo(printed.splitlines(), wanted)
         return printed
-
-    def show_some(
-        self, words: list[str], wanted: Callable[[list[str]], Iterable[int]]
-    ) -> list[str]:
-        """Run a command as `run` does; show it with some lines of what it printed.
-
-        Args:
-            words: The command, without `vyrox`.
-            wanted: Returns the places of the lines that are printed.
-        """
-        show_command(_typed(words))
-        lines = self.run(words).splitlines()
-        echo(_abridged(lines, set(wanted(lines))))
-        return lines
 
     def show_exports(self) -> None:
         """Show how one gets this directory and environment in another terminal."""
@@ -90,18 +81,14 @@ class Terminal:
         click.echo(line)
 
 
-def _typed(words: list[str]) -> str:
-    return shlex.join(["vyrox", *words])
-
-
-def _abridged(lines: list[str], wanted: set[int]) -> list[str]:
-    """Return the wanted lines, with LEFT_OUT for each run of other lines that are not empty."""
+def _abridged(lines: Sequence[str], wanted: set[int]) -> list[str]:
+    """Return the wanted lines. Where others are left out, one of them ends in LEFT_OUT."""
     shown: list[str] = []
     for place, line in enumerate(lines):
         if place in wanted:
             shown.append(line)
-        elif line and shown[-1:] != [LEFT_OUT]:
-            shown.append(LEFT_OUT)
+        elif line and shown and not shown[-1].endswith(LEFT_OUT):
+            shown[-1] += f" {LEFT_OUT}"
     return shown
 
 
@@ -117,10 +104,18 @@ def show_command(command: str) -> None:
     click.echo(" \\\n".join(lines))
 
 
-def echo(lines: Iterable[str]) -> None:
-    """Print what a command printed, in lines of at most WIDTH."""
-    for line in lines:
+def echo(lines: Sequence[str], wanted: Wanted | None = None) -> None:
+    """Print what a command printed, or only the wanted lines of it, at most WIDTH columns wide."""
+    shown = lines if wanted is None else _abridged(lines, set(wanted(lines)))
+    for line in shown:
         click.echo("\n".join(textwrap.wrap(line, WIDTH)) or line)
+
+
+def lines_with(*words: str) -> Wanted:
+    """Return a choice of the lines in which one of `words` stands."""
+    return lambda lines: (
+        place for place, line in enumerate(lines) if any(word in line for word in words)
+    )
 
 
 def say(text: str) -> None:
