@@ -97,7 +97,7 @@ class Story:
         self._verify(expected=1)
 
     def _wait_until_judged(self, expected: dict[str, int]) -> None:
-        # Nothing tells this process of a commit: it asks until the answer is there.
+        # The service does not report a verdict to other processes, so the demo asks until it is there.
         deadline, found = time.monotonic() + JUDGED_WITHIN_S, list[_Incident]()
         while time.monotonic() < deadline:
             printed = self._terminal.run(["incident", "list", "--json"])

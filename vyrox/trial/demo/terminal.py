@@ -112,7 +112,7 @@ def echo(lines: Sequence[str], wanted: Wanted | None = None) -> None:
 
 
 def lines_with(*words: str) -> Wanted:
-    """Return a choice of the lines in which one of `words` stands."""
+    """Return a choice of the lines that contain one of `words`."""
     return lambda lines: (
         place for place, line in enumerate(lines) if any(word in line for word in words)
     )
