@@ -78,7 +78,7 @@ class Story:
         self._terminal.show(["incident", "show", BACKUP], _essence)
 
     def _contain(self) -> None:
-        say("Jane approves: she runs it. The audit entry is on disk before the vendor acts")
+        say("Jane runs the command it printed. The audit entry is on disk before the vendor acts")
         shown = self._terminal.run(["incident", "show", INCIDENT, "--json"])
         command = msgspec.json.decode(shown, type=_Shown).proposal.command
         self._terminal.show([*command[1:], "--approved-by", "jane"], lines_with("200 "))
@@ -97,7 +97,7 @@ class Story:
         self._verify(expected=1)
 
     def _wait_until_judged(self, expected: dict[str, int]) -> None:
-        # The service does not report a verdict to other processes, so the demo asks until it is there.
+        # The service reports no verdict to other processes, so the demo asks until it is there.
         deadline, found = time.monotonic() + JUDGED_WITHIN_S, list[_Incident]()
         while time.monotonic() < deadline:
             printed = self._terminal.run(["incident", "list", "--json"])
