@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.triage.samples import alert, read
 from vyrox.models import NormalizedAlert
 from vyrox.triage.evaluation import measure
+from vyrox.triage.incidents import Grouping
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import judge
 from vyrox.triage.story import Judged
@@ -120,6 +121,42 @@ def test_add_never_mixes_tenants_and_loses_nothing(
     ended = group(Read(each) for each in alerts)
     assert [each.tenant_id for each in ended] == [each.alert.tenant_id for each in alerts]
     assert sum({each.id: each.alerts for each in ended}.values()) == len(alerts)
+
+
+LOOKS: Final = ("whoami /all", "nltest /domain_trusts", "systeminfo", "tasklist /v", "quser")
+
+
+def test_a_burst_of_discovery_stays_when_it_is_repeated_slowly_contract_54() -> None:
+    grouping = Grouping("acme-corp")
+    for at, look in enumerate(LOOKS):
+        grouping.add(judged(at, look))
+    [burst] = grouping.incidents.values()
+    score = burst.score
+    assert "story.discovery_burst" in burst.story.own_signals()
+    for at, look in enumerate(LOOKS * 40):
+        grouping.add(judged(1000 * (at + 1), look))
+    assert burst.score >= score
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LOOKS), st.integers(0, 60)), min_size=4, max_size=30),
+    st.randoms(use_true_random=False),
+)
+def test_a_score_never_falls_and_ends_the_same_in_any_order_contract_54(
+    drawn: list[tuple[str, int]], rng: random.Random
+) -> None:
+    ends = []
+    for _ in range(2):
+        grouping = Grouping("acme-corp")
+        last = 0.0
+        for look, minute in drawn:
+            grouping.add(judged(60 * minute, look))
+            [found] = grouping.incidents.values()
+            assert found.score >= last
+            last = found.score
+        ends.append(last)
+        rng.shuffle(drawn)
+    assert ends[0] == pytest.approx(ends[1])
 
 
 def test_storm_of_identical_alerts_is_one_incident() -> None:

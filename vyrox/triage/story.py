@@ -24,6 +24,9 @@ MAX_TEXT: Final = 160
 BURST: Final = 4
 BURST_S: Final = 300
 
+LOOK_S: Final = 60
+"""Repeats of a discovery signal on a host within the same minute are kept once."""
+
 STRONG: Final = 0.5
 """A family's share from which it counts as a step of the story."""
 
@@ -100,7 +103,8 @@ class Story(msgspec.Struct):
         families: The strongest share of each family over all alerts, 0 to 1.
         loose: The families of alerts whose device is not certain.
         links: Why alerts and incidents are together.
-        looks: Of each host and discovery signal the latest time.
+        looks: Of each host and discovery signal the latest time in a minute, the newest of them.
+        has_burst: There was a burst of discovery. It stays when `looks` no longer shows it.
         band: The highest band of an alert.
         announced: A digest of what was announced last.
     """
@@ -114,6 +118,7 @@ class Story(msgspec.Struct):
     devices: dict[str, Seen] = {}
     links: list[str] = []
     looks: list[tuple[float, int, str]] = []
+    has_burst: bool = False
     band: Band = "close"
     announced: str = ""
 
@@ -161,6 +166,7 @@ class Story(msgspec.Struct):
                 _raise(self.devices[key].families, seen.families)
             elif len(self.devices) < MAX_KEPT:
                 self.devices[key] = seen
+        self.has_burst |= other.has_burst
         for look in other.looks:
             self._look(*look)
         self.band = max(self.band, other.band, key=BANDS.index)
@@ -175,7 +181,7 @@ class Story(msgspec.Struct):
             own["story.tactics"] = 0.5
         if len(self.hosts) >= 2 and self.families.get("remote", 0.0) >= STRONG:
             own["story.spread"] = 0.4
-        if self._is_burst():
+        if self.has_burst:
             own["story.discovery_burst"] = 0.6
         return own
 
@@ -217,19 +223,21 @@ class Story(msgspec.Struct):
         self.devices[key] = known
 
     def _look(self, at: float, host: int, signal: str) -> None:
-        kept = [look for look in self.looks if look[1:] != (host, signal)]
-        latest = max([at, *(look[0] for look in self.looks if look[1:] == (host, signal))])
+        place = (at // LOOK_S, host, signal)
+        same = [look for look in self.looks if (look[0] // LOOK_S, *look[1:]) == place]
+        kept = [look for look in self.looks if look not in same]
+        latest = max([at, *(look[0] for look in same)])
         self.looks = sorted([*kept, (latest, host, signal)])[-MAX_LOOKS:]
+        self.has_burst = self.has_burst or self._is_burst(host)
 
-    def _is_burst(self) -> bool:
-        for host in {host for _, host, _ in self.looks}:
-            looks = sorted((at, signal) for at, each, signal in self.looks if each == host)
-            first = 0
-            for last, (at, _) in enumerate(looks):
-                while looks[first][0] < at - BURST_S:
-                    first += 1
-                if len({signal for _, signal in looks[first : last + 1]}) >= BURST:
-                    return True
+    def _is_burst(self, host: int) -> bool:
+        looks = [(at, signal) for at, each, signal in self.looks if each == host]
+        first = 0
+        for last, (at, _) in enumerate(looks):
+            while looks[first][0] < at - BURST_S:
+                first += 1
+            if len({signal for _, signal in looks[first : last + 1]}) >= BURST:
+                return True
         return False
 
 
