@@ -96,6 +96,14 @@ def test_what_cannot_be_done_is_one_line_contract_54(vyrox: Vyrox) -> None:
         assert vyrox("incident", *args).exit_code == 2
 
 
+def test_a_benign_close_offers_a_suppression_contract_56(vyrox: Vyrox) -> None:
+    bad = new(1, SHADOWS)
+    judge_all(vyrox, bad)
+    close = ("incident", "close", "acme-corp-1", "--resolution", "benign_expected", "--note", "x")
+    offer = f"vyrox triage suppress acme-corp --like {bad.id} --reason REASON"
+    assert offer in vyrox(*close).stderr
+
+
 def test_the_printed_command_is_one_that_execute_takes_contract_54(vyrox: Vyrox) -> None:
     """Also if an attacker has chosen the device's id."""
     strange = "id'; $(reboot) #"

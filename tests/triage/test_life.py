@@ -309,6 +309,27 @@ async def test_a_long_sequence_on_both_databases_contract_54(database: Database,
     await apply(database, places)
 
 
+async def test_people_and_the_worker_at_once_leave_no_gap_contract_54(database: Database) -> None:
+    """Each waits for the tenant's lock, in any container."""
+    first = [new(n, SHADOWS, hostname=f"h{n}", device_id=f"d{n}") for n in range(4)]
+    await judged(database, *first)
+    more = [new(60 + n, DUMP, hostname=f"h{n}", device_id=f"d{n}") for n in range(4)]
+    results = await asyncio.gather(
+        database.write(regrouping.merge, key(1), key(2), JANE),
+        judged(database, more[0], more[1]),
+        database.write(regrouping.move, [first[2].id], key(1), JANE),
+        judged(database, more[2], more[3]),
+        database.write(life.acknowledge, key(4), JANE),
+        database.write(regrouping.merge, key(4), key(1), ANN),
+        return_exceptions=True,
+    )
+    # What was merged meanwhile is refused.
+    failed = [each for each in results if isinstance(each, BaseException)]
+    assert all(isinstance(each, NotPossibleError) for each in failed)
+    await database.read(check)
+    assert len(await numbers_of(database, *first, *more)) == 8
+
+
 async def apply(database: Database, steps: Sequence[tuple[object, ...]]) -> None:
     found: list[NormalizedAlert] = []
     now = NOW

@@ -104,7 +104,9 @@ def action_fields(action: DeviceAction) -> dict[str, str]:
 
 
 def _triage_text(alert: ListedAlert) -> str:
-    return f"{alert.band}, score {alert.score or 0:.0f}, incident {alert.incident}"
+    return (
+        f"{alert.band}, score {alert.score or 0:.0f}, incident {alert.tenant_id}-{alert.incident}"
+    )
 
 
 def _verdict_text(alert: ListedAlert) -> str:

@@ -24,10 +24,11 @@ from vyrox.triage.incident_list import (
     listed,
     parse_place,
 )
-from vyrox.triage.incidents import Incident, Status
+from vyrox.triage.incidents import BENIGN, Incident, Status
 from vyrox.triage.life import Actor, PersonResolution
 from vyrox.triage.score import Band
 from vyrox.triage.shown_incident import incident_message, show_incident
+from vyrox.triage.suppressing import offers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -158,8 +159,16 @@ def close(
     by: str,
     as_json: bool,
 ) -> None:
-    """Close INCIDENT, and say what it was."""
-    _print_changed(write(life.close, key, _actor(by), resolution, note), as_json)
+    """Close INCIDENT, and say what it was.
+
+    After a benign close, the command is printed that closes such alerts from now on.
+    """
+    closed = write(life.close, key, _actor(by), resolution, note)
+    _print_changed(closed, as_json)
+    if resolution in BENIGN and not as_json:
+        reasons = sorted({sign.alert_id for sign in closed.story.signs.values()})
+        for command in read(offers, reasons):
+            click.echo(f"If it is normal there: {command}", err=True)
 
 
 @click.command()
