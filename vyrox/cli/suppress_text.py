@@ -7,7 +7,8 @@ from vyrox.cli.output import as_minute, printable, record_lines, shortened
 from vyrox.triage.explaining import Hidden
 from vyrox.triage.preview import Preview
 from vyrox.triage.scope import Scope
-from vyrox.triage.suppressions import Suppression, Wanted
+from vyrox.triage.suppression_life import Wanted
+from vyrox.triage.suppressions import Suppression
 
 MAX_CELL: Final = 40
 """Columns of a command in a table."""

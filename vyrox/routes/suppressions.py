@@ -21,11 +21,12 @@ from vyrox.routes.signed import (
     unavailable_as_500,
 )
 from vyrox.tenants.known import is_known
-from vyrox.triage import suppressions
+from vyrox.triage import suppression_life, suppressions
 from vyrox.triage.fingerprint import MAX_SHAPED
 from vyrox.triage.preview import preview
 from vyrox.triage.suppressing import Asked, suppress, wanted_by
-from vyrox.triage.suppressions import DEFAULT_DAYS, MAX_REASON, Days, shown
+from vyrox.triage.suppression_life import DEFAULT_DAYS, MAX_REASON, Days
+from vyrox.triage.suppressions import shown
 
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
@@ -167,7 +168,7 @@ async def confirm_suppression(request: Request) -> Response:
     """Confirm a suppression as the second person.
 
     Raises:
-        VyroxError: As `signed_change`, `SignedChange.make` and `suppressions.confirm`.
+        VyroxError: As `signed_change`, `SignedChange.make` and `suppression_life.confirm`.
     """
     change = await signed_change(request, _CONFIRM)
     _require_same_id(request, change.body.id)
@@ -178,7 +179,7 @@ async def end_suppression(request: Request) -> Response:
     """End a suppression.
 
     Raises:
-        VyroxError: As `signed_change`, `SignedChange.make` and `suppressions.end`.
+        VyroxError: As `signed_change`, `SignedChange.make` and `suppression_life.end`.
     """
     change = await signed_change(request, _END)
     _require_same_id(request, change.body.id)
@@ -195,7 +196,9 @@ def _confirm(
     connection: Connection, change: SignedChange[_ConfirmBody], request_id: str
 ) -> dict[str, object]:
     body, now = change.body, change.now
-    confirmed = suppressions.confirm(connection, body.tenant_id, body.id, body.by, now, request_id)
+    confirmed = suppression_life.confirm(
+        connection, body.tenant_id, body.id, body.by, now, request_id
+    )
     return shown(confirmed, now)
 
 
@@ -203,7 +206,7 @@ def _end(
     connection: Connection, change: SignedChange[_EndBody], request_id: str
 ) -> dict[str, object]:
     body, now = change.body, change.now
-    ended = suppressions.end(
+    ended = suppression_life.end(
         connection, body.tenant_id, body.id, body.by, body.reason, now, request_id
     )
     return shown(ended, now)

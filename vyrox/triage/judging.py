@@ -23,7 +23,7 @@ from vyrox.triage import rows
 from vyrox.triage.announcement import next_due
 from vyrox.triage.fingerprint import fingerprint_of
 from vyrox.triage.incidents import Grouping
-from vyrox.triage.memory import count_hits
+from vyrox.triage.memory import count_hits, still_hidden
 from vyrox.triage.score import Verdict
 from vyrox.triage.story import Judged
 
@@ -61,7 +61,7 @@ def store_verdicts(
     """
     began = time.thread_time()
     newest = rows.lock(connection, tenant_id)
-    new = _without_verdict(connection, batch)
+    new = still_hidden(connection, _without_verdict(connection, batch), now)
     if not new:
         return Stored(0, None, time.thread_time() - began)
     grouping = rows.load(connection, tenant_id, newest, new)

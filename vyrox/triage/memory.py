@@ -9,12 +9,10 @@ from sqlalchemy import Connection
 
 from vyrox.models import NormalizedAlert
 from vyrox.store.tables import disabled_signals, suppressions
-from vyrox.triage.scope import Scope, traits_of
+from vyrox.triage.scope import traits_of
 from vyrox.triage.score import Verdict
-from vyrox.triage.suppressions import Suppression, read_holding
-
-Known = tuple[str, Scope]
-"""The id of a suppression, and its scope."""
+from vyrox.triage.story import Judged
+from vyrox.triage.suppressions import Known, read_holding
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -36,7 +34,7 @@ class Memory(msgspec.Struct, frozen=True):
         """Return the verdict, lowered to `close` if a suppression holds for the alert."""
         if not (self.by_shape or self.by_program or self.others):
             return verdict
-        traits = traits_of(alert)
+        traits = traits_of(alert, with_shape=bool(self.by_shape))
         possible = (
             *self.by_shape.get(traits.shape or "", ()),
             *self.by_program.get(traits.program or "", ()),
@@ -56,20 +54,38 @@ def read_memory(connection: Connection, tenant_id: str, now: float) -> Memory:
     return remember(read_holding(connection, tenant_id, now), disabled)
 
 
-def remember(holding: Iterable[Suppression], disabled: frozenset[str] = frozenset()) -> Memory:
+def remember(holding: Iterable[Known], disabled: frozenset[str] = frozenset()) -> Memory:
     """Return the memory of suppressions that hold; of several that fit, the first one counts."""
     by_shape: dict[str, list[Known]] = {}
     by_program: dict[str, list[Known]] = {}
     others: list[Known] = []
-    for each in holding:
-        scope = each.scope
+    for suppression_id, scope in holding:
         if scope.shape is not None:
-            by_shape.setdefault(scope.shape, []).append((each.id, scope))
+            by_shape.setdefault(scope.shape, []).append((suppression_id, scope))
         elif scope.program is not None:
-            by_program.setdefault(scope.program, []).append((each.id, scope))
+            by_program.setdefault(scope.program, []).append((suppression_id, scope))
         else:
-            others.append((each.id, scope))
+            others.append((suppression_id, scope))
     return Memory(disabled, by_shape, by_program, others)
+
+
+def still_hidden(connection: Connection, new: Sequence[Judged], now: float) -> list[Judged]:
+    """Return the alerts, without a suppression that has ended since `read_memory`.
+
+    The caller has locked the tenant, so none ends before the verdicts are committed.
+    """
+    ids = {each.verdict.suppression for each in new} - {None}
+    if not ids:
+        return list(new)
+    c = suppressions.c
+    query = sa.select(c.id).where(c.id.in_(ids), c.ended_at.is_(None), c.expires_at > now)
+    ended = ids - set(connection.execute(query).scalars())
+    return [
+        msgspec.structs.replace(each, verdict=each.verdict.shown_again())
+        if each.verdict.suppression in ended
+        else each
+        for each in new
+    ]
 
 
 def count_hits(connection: Connection, verdicts: Iterable[Verdict], now: float) -> None:

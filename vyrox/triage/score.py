@@ -98,6 +98,10 @@ class Verdict(msgspec.Struct, frozen=True):
         band = band_of(self.score)
         return "review" if band == "close" and self.floor is not None else band
 
+    def shown_again(self) -> "Verdict":
+        """Return the verdict without its suppression."""
+        return msgspec.structs.replace(self, band=self.own_band, suppression=None)
+
     def explanation(self) -> list[str]:
         """Return the reasons as texts, the strongest first; never empty."""
         lines = [f"score {self.score:.0f}, band {self.band}, rules {self.version}"]

@@ -13,7 +13,7 @@ from vyrox.alerts.queue import decode_alert
 from vyrox.errors import InvalidRequestError, NotPossibleError
 from vyrox.models import NormalizedAlert
 from vyrox.store.tables import alerts, verdicts
-from vyrox.triage import rows, suppressions
+from vyrox.triage import rows, suppression_life, suppressions
 from vyrox.triage.fingerprint import MAX_SHAPED
 from vyrox.triage.scope import (
     FAMILIES,
@@ -27,7 +27,8 @@ from vyrox.triage.scope import (
     traits_of,
 )
 from vyrox.triage.score import Verdict
-from vyrox.triage.suppressions import DEFAULT_DAYS, Suppression, Wanted
+from vyrox.triage.suppression_life import DEFAULT_DAYS, Wanted
+from vyrox.triage.suppressions import Suppression
 
 MAX_MALICIOUS: Final = 5000
 """The newest alerts that people found malicious, of one tenant, which a new suppression may hit."""
@@ -79,7 +80,7 @@ def suppress(
             f"a person found alert {alert_id} malicious, and it is in this scope; see: "
             f"vyrox alert show {alert_id}"
         )
-    return suppressions.create(connection, wanted, now, request_id)
+    return suppression_life.create(connection, wanted, now, request_id)
 
 
 def wanted_by(connection: Connection, asked: Asked) -> Wanted:
@@ -169,7 +170,7 @@ def end_contradicted(
             living = [each for each in living if each not in hit]
             why = f"alert {alert.id} was found malicious"
             ended += [
-                suppressions.end(connection, tenant_id, each.id, by, why, now, request_id)
+                suppression_life.end(connection, tenant_id, each.id, by, why, now, request_id)
                 for each in hit
             ]
     return ended

@@ -1,42 +1,25 @@
-"""Suppressions: "this alert is normal here", with an author, a reason and an end (contract 56).
+"""Suppressions as rows: each has a scope, an author, a reason and an end (contract 56)."""
 
-All changes of one tenant's suppressions wait for each other, and for the tenant's verdicts.
-"""
-
-import secrets
-import unicodedata
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.alerts.intake import storable
-from vyrox.chain.events import event
-from vyrox.chain.writer import append
-from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
+from vyrox.errors import NotFoundError
 from vyrox.store.tables import suppressions
-from vyrox.triage import rows
 from vyrox.triage.scope import Scope
-
-DAY_S: Final = 86_400.0
-
-DEFAULT_DAYS: Final = 30
-MAX_DAYS: Final = 180
-
-MAX_ACTIVE: Final = 500
-"""Suppressions of a tenant that have neither ended nor expired. All are read for each batch."""
 
 MAX_LISTED: Final = 1000
 
-MAX_REASON: Final = 1000
-
 State = Literal["active", "unconfirmed", "ended", "expired"]
 
-Days = Annotated[int, msgspec.Meta(ge=1, le=MAX_DAYS)]
+Known = tuple[str, Scope]
+"""The id of a suppression, and its scope."""
 
 _c: Final = suppressions.c
+_SCOPE: Final = (_c.shape, _c.program, _c.family, _c.host, _c.username)
 
 
 class Suppression(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,131 +54,6 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
         return "unconfirmed" if self.scope.needs_second and self.second is None else "active"
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A suppression that a person wants to make."""
-
-    tenant_id: str
-    scope: Scope
-    command: str | None
-    reason: str
-    author: str
-    days: int = DEFAULT_DAYS
-
-
-def create(
-    connection: Connection, wanted: Wanted, now: float, request_id: str | None = None
-) -> Suppression:
-    """Store a suppression, with its event. It holds at once, or when it is confirmed.
-
-    The caller has locked the tenant (`rows.lock`) and asked `contradiction`.
-
-    Args:
-        request_id: Of the HTTP request, for the event.
-
-    Raises:
-        InvalidRequestError: The reason, the author or the number of days is invalid.
-        NotPossibleError: The tenant has MAX_ACTIVE already.
-    """
-    reason, author = _text(wanted.reason, MAX_REASON, "reason"), _text(wanted.author, 256, "name")
-    if not 1 <= wanted.days <= MAX_DAYS:
-        raise InvalidRequestError(f"a suppression holds for 1 to {MAX_DAYS} days")
-    living = sa.select(sa.func.count()).where(*_living(wanted.tenant_id, now))
-    if connection.execute(living).scalar_one() >= MAX_ACTIVE:
-        raise NotPossibleError(
-            f"{wanted.tenant_id} has {MAX_ACTIVE} suppressions already: end one, or make one "
-            "with a wider scope"
-        )
-    suppression = Suppression(
-        id=f"sup-{secrets.token_hex(6)}",
-        tenant_id=wanted.tenant_id,
-        scope=wanted.scope,
-        command=wanted.command,
-        reason=reason,
-        author=author,
-        second=None,
-        created_at=now,
-        expires_at=now + wanted.days * DAY_S,
-        ended_at=None,
-        end_reason=None,
-        hits=0,
-        last_hit_at=None,
-    )
-    connection.execute(suppressions.insert().values(_values(suppression)))
-    scope = suppression.scope
-    _append(
-        connection,
-        suppression,
-        "suppression.created",
-        author,
-        now,
-        request_id,
-        reason=reason,
-        command=suppression.command,
-        program=scope.program,
-        families=", ".join(scope.families) or None,
-        host=scope.host,
-        user=scope.username,
-        expires_at=int(suppression.expires_at),
-        waits_for_second=scope.needs_second,
-    )
-    return suppression
-
-
-def confirm(
-    connection: Connection,
-    tenant_id: str,
-    suppression_id: str,
-    by: str,
-    now: float,
-    request_id: str | None = None,
-) -> Suppression:
-    """Confirm a suppression as the second person; it holds from now on.
-
-    Raises:
-        NotFoundError: The tenant has no such suppression.
-        NotPossibleError: It does not wait for a second person, or `by` is its author.
-    """
-    rows.lock(connection, tenant_id)
-    found = find(connection, tenant_id, suppression_id)
-    by = _text(by, 256, "name")
-    if found.state(now) != "unconfirmed":
-        raise NotPossibleError(f"{suppression_id} waits for no second person")
-    if _same_person(by, found.author):
-        raise NotPossibleError(
-            f"{found.author} made {suppression_id}: a second person must confirm it"
-        )
-    connection.execute(suppressions.update().where(_c.id == suppression_id).values(second=by))
-    _append(connection, found, "suppression.confirmed", by, now, request_id)
-    return msgspec.structs.replace(found, second=by)
-
-
-def end(
-    connection: Connection,
-    tenant_id: str,
-    suppression_id: str,
-    by: str,
-    why: str,
-    now: float,
-    request_id: str | None = None,
-) -> Suppression:
-    """End a suppression. One that has ended, or expired, stays as it is.
-
-    Raises:
-        NotFoundError: The tenant has no such suppression.
-    """
-    rows.lock(connection, tenant_id)
-    found = find(connection, tenant_id, suppression_id)
-    if found.state(now) in {"ended", "expired"}:
-        return found
-    by, why = _text(by, 256, "name"), storable(why)[:MAX_REASON]
-    ended = msgspec.structs.replace(found, ended_at=now, end_reason=why)
-    connection.execute(
-        suppressions.update().where(_c.id == suppression_id).values(ended_at=now, end_reason=why)
-    )
-    _append(connection, found, "suppression.ended", by, now, request_id, why=why, hits=found.hits)
-    return ended
-
-
 def find(connection: Connection, tenant_id: str | None, suppression_id: str) -> Suppression:
     """Return a suppression; of any tenant if `tenant_id` is None. Raises NotFoundError."""
     query = _select().where(_c.id == suppression_id)
@@ -210,14 +68,17 @@ def find(connection: Connection, tenant_id: str | None, suppression_id: str) -> 
     return _read(row)
 
 
-def read_holding(connection: Connection, tenant_id: str, now: float) -> list[Suppression]:
-    """Return the suppressions that hold at `now`, the oldest first."""
-    return [each for each in read_living(connection, tenant_id, now) if each.state(now) == "active"]
+def read_holding(connection: Connection, tenant_id: str, now: float) -> list[Known]:
+    """Return the suppressions that hold at `now`, the oldest first. Each batch reads them."""
+    query = sa.select(_c.id, _c.second, *_SCOPE).where(*living(tenant_id, now))
+    found = connection.execute(query.order_by(_c.created_at, _c.id)).all()
+    read = [(row[0], row[1], _scope(*row[2:])) for row in found]
+    return [(id_, scope) for id_, second, scope in read if not scope.needs_second or second]
 
 
 def read_living(connection: Connection, tenant_id: str, now: float) -> list[Suppression]:
     """Return the suppressions that have neither ended nor expired, the oldest first."""
-    query = _select().where(*_living(tenant_id, now)).order_by(_c.created_at, _c.id)
+    query = _select().where(*living(tenant_id, now)).order_by(_c.created_at, _c.id)
     return [_read(row) for row in connection.execute(query)]
 
 
@@ -239,23 +100,9 @@ def shown(suppression: Suppression, now: float) -> dict[str, object]:
     return {"id": members.pop("id"), "state": suppression.state(now), **members}
 
 
-def _living(tenant_id: str, now: float) -> Sequence[sa.ColumnElement[bool]]:
+def living(tenant_id: str, now: float) -> Sequence[sa.ColumnElement[bool]]:
+    """Return the conditions of those that have neither ended nor expired."""
     return (_c.tenant_id == tenant_id, _c.ended_at.is_(None), _c.expires_at > now)
-
-
-def _append(
-    connection: Connection,
-    suppression: Suppression,
-    kind: str,
-    by: str,
-    now: float,
-    request_id: str | None,
-    **members: str | int | bool | None,
-) -> None:
-    draft = event(
-        kind, suppression.tenant_id, request_id, suppression=suppression.id, by=by, **members
-    )
-    append(connection, [draft], now)
 
 
 def _select() -> sa.Select[Any]:
@@ -263,21 +110,30 @@ def _select() -> sa.Select[Any]:
 
 
 def _read(row: sa.Row[Any]) -> Suppression:
-    """Return the suppression of a row. `family` has names with commas, `shape` a key and a text."""
     values = dict(row._mapping)
-    shape, _, command = (values.pop("shape") or "").partition(" ")
-    families = values.pop("family")
-    scope = Scope(
-        shape=shape or None,
-        families=tuple(families.split(",")) if families else (),
-        program=values.pop("program"),
-        host=values.pop("host"),
-        username=values.pop("username"),
-    )
+    _, _, command = (values["shape"] or "").partition(" ")
+    scope = _scope(*(values.pop(column.name) for column in _SCOPE))
     return Suppression(scope=scope, command=command or None, **values)
 
 
-def _values(suppression: Suppression) -> dict[str, object]:
+def _scope(
+    shape: str | None,
+    program: str | None,
+    family: str | None,
+    host: str | None,
+    username: str | None,
+) -> Scope:
+    return Scope(
+        shape=None if shape is None else shape.partition(" ")[0],
+        program=program,
+        families=tuple(family.split(",")) if family else (),
+        host=host,
+        username=username,
+    )
+
+
+def values_of(suppression: Suppression) -> dict[str, object]:
+    """Return the values of a row. `family` has names with commas, `shape` a key and a text."""
     values = msgspec.structs.asdict(suppression)
     scope: Scope = values.pop("scope")
     command = values.pop("command")
@@ -289,18 +145,3 @@ def _values(suppression: Suppression) -> dict[str, object]:
         "host": scope.host,
         "username": scope.username,
     }
-
-
-def _text(text: str, limit: int, what: str) -> str:
-    text = storable(text).strip()
-    if not text or len(text) > limit:
-        raise InvalidRequestError(f"the {what} must be a text of at most {limit} characters")
-    return text
-
-
-def _same_person(one: str, other: str) -> bool:
-    return _folded(one) == _folded(other)
-
-
-def _folded(name: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
