@@ -10,16 +10,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.audit import events
-from tests.triage.stored import NOW, TENANT, incident, new, stored_rows
+from tests.triage.stored import NOW, TENANT, incident, new, numbers_of, stored_rows
 from vyrox.alerts.verdict import Decision
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.store.tables import verdicts
-from vyrox.triage import suppression_life, suppressions
+from vyrox.triage import life, suppression_life, suppressions
 from vyrox.triage.decisions import decide_alerts
 from vyrox.triage.explaining import explain, list_hidden
 from vyrox.triage.fingerprint import MAX_SHAPED
+from vyrox.triage.incident_ids import IncidentKey
 from vyrox.triage.judging import is_sampled, store_verdicts
 from vyrox.triage.memory import Memory, read_memory, remember
 from vyrox.triage.preview import preview
@@ -175,6 +176,27 @@ async def test_a_malicious_verdict_ends_it_on_any_host_contract_56(database: Dat
     await make(database, like=first.id)
     holding = await database.read(suppressions.read_holding, TENANT, NOW + 7)
     assert by_program.id in {suppression_id for suppression_id, _ in holding}
+
+
+async def test_a_malicious_incident_ends_what_has_hidden_alerts_of_it_contract_56(
+    database: Database,
+) -> None:
+    await run_batch(database, new(command=SHADOWS, hostname="ws-1"))
+    inside = await make(database, program="curl", families=["download"], host="ws-1")
+    outside = await make(database, program="curl", families=["download"], host="ws-2")
+    hidden = [
+        new(n, DOWNLOAD.format(n), process_name="curl", hostname=host, device_id=host)
+        for n, host in enumerate(("ws-1", "ws-2"), 1)
+    ]
+    await run_batch(database, *hidden)
+    assert await hits(database, inside.id) == (1, NOW)
+    [number, *_] = await numbers_of(database, hidden[0])
+    key = IncidentKey(TENANT, number)
+    await database.write(life.close, key, life.Actor("bob", NOW + 5), "malicious")
+    [ended] = await events(database, TENANT, "suppression.ended")
+    assert (ended["suppression"], ended["by"]) == (inside.id, "bob")
+    holding = await database.read(suppressions.read_holding, TENANT, NOW + 6)
+    assert [suppression_id for suppression_id, _ in holding] == [outside.id]
 
 
 @pytest.mark.parametrize("second", ["ann", " Ann ", "\uff21nn"])

@@ -23,6 +23,7 @@ from vyrox.triage.incident_ids import IncidentKey, find
 from vyrox.triage.incidents import BENIGN, Incident
 from vyrox.triage.score import Band
 from vyrox.triage.story import BANDS
+from vyrox.triage.suppressing import end_hiding
 
 MAX_NOTE: Final = 1000
 """Characters of a note or a comment. The event has the first 256."""
@@ -80,6 +81,8 @@ def close(
 ) -> Incident:
     """Close an incident as the actor has decided. The actor may confirm what triage has closed.
 
+    A malicious one ends the suppressions that have hidden alerts of it.
+
     Raises:
         NotFoundError: There is no such incident.
         NotPossibleError: It is decided already, or merged.
@@ -91,6 +94,10 @@ def close(
     if incident.is_decided:
         raise NotPossibleError(f"{key.id} is already closed{_as(incident)}: reopen it first")
     incident.status, incident.resolution, incident.closed_at = "closed", resolution, actor.now
+    if resolution == "malicious":
+        end_hiding(
+            connection, key.tenant_id, incident.number, actor.by, actor.now, actor.request_id
+        )
     draft = step_event(incident, actor, "closed", resolution=resolution, note=note)
     return _store(connection, incident, actor, "closed", with_note(resolution, note), draft)
 

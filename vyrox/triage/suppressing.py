@@ -176,6 +176,27 @@ def end_contradicted(
     return ended
 
 
+def end_hiding(
+    connection: Connection,
+    tenant_id: str,
+    incident: int,
+    by: str,
+    now: float,
+    request_id: str | None = None,
+) -> None:
+    """End the suppressions that have hidden alerts of an incident, which a person found malicious.
+
+    The caller has locked the tenant.
+    """
+    v = verdicts.c
+    query = sa.select(v.suppression).where(
+        v.tenant_id == tenant_id, v.incident == incident, v.suppression.is_not(None)
+    )
+    why = f"it has hidden alerts of incident {tenant_id}-{incident}, which was found malicious"
+    for suppression_id in sorted(connection.execute(query.distinct()).scalars()):
+        suppression_life.end(connection, tenant_id, suppression_id, by, why, now, request_id)
+
+
 def offers(connection: Connection, alert_ids: Sequence[str]) -> list[str]:
     """Return commands that would suppress these alerts, which a person found benign.
 
