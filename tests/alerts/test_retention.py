@@ -8,7 +8,13 @@ from sqlalchemy import Connection
 from tests.sample_alerts import NOW, TENANT, all_ids, finish, new_delivery, store_all
 from vyrox.alerts.retention import delete_expired
 from vyrox.store.database import Database
-from vyrox.store.tables import incident_keys, incident_steps, incidents, verdicts
+from vyrox.store.tables import (
+    host_devices,
+    incident_keys,
+    incident_steps,
+    incidents,
+    verdicts,
+)
 
 DAY_S: Final = 86_400.0
 KEPT_S: Final = 30 * DAY_S
@@ -128,3 +134,24 @@ async def test_a_merged_incident_is_deleted_after_the_one_it_leads_to_contract_5
     await database.write(_close, 1)
     await delete_expired(database, KEPT_S, NOW)
     assert (await database.read(_numbers))["incidents"] == set()
+
+
+async def test_what_is_known_of_a_host_is_forgotten_with_the_retention_contract_50(
+    database: Database,
+) -> None:
+    def known(connection: Connection) -> list[int]:
+        hosts = sa.select(host_devices.c.host).order_by(host_devices.c.host)
+        return list(connection.execute(hosts).scalars())
+
+    def add(connection: Connection) -> None:
+        for number, last_at in ((1, LONG_AGO), (2, NOW)):
+            device = {"source": "defender", "device_id": f"d{number}", "first_at": LONG_AGO}
+            connection.execute(
+                host_devices.insert().values(
+                    tenant_id=TENANT, host=number, last_at=last_at, **device
+                )
+            )
+
+    await database.write(add)
+    await delete_expired(database, KEPT_S, NOW)
+    assert await database.read(known) == [2]

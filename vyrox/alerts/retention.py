@@ -12,7 +12,16 @@ from sqlalchemy import Connection
 
 from vyrox.alerts.quarantine import delete_last_received_before
 from vyrox.store.database import Database
-from vyrox.store.tables import alerts, incident_keys, incident_steps, incidents, verdicts
+from vyrox.store.tables import (
+    alerts,
+    host_devices,
+    host_names,
+    incident_keys,
+    incident_steps,
+    incidents,
+    person_hosts,
+    verdicts,
+)
 
 MAX_DELETED_ROWS: Final = 1000
 """Rows that one transaction deletes. New alerts wait for the transaction."""
@@ -41,7 +50,8 @@ def _delete_some(connection: Connection, cutoff: float) -> int:
     deleted = _delete_alerts(connection, cutoff) + delete_last_received_before(
         connection, cutoff, MAX_DELETED_ROWS, MAX_DELETED_BYTES
     )
-    return deleted or _delete_incidents(connection, cutoff)  # last: it reads all incidents
+    # Last: these read whole tables.
+    return deleted or _delete_incidents(connection, cutoff) or _delete_hosts(connection, cutoff)
 
 
 def _is_closed_before(cutoff: float) -> sa.ColumnElement[bool]:
@@ -74,6 +84,18 @@ def _delete_alerts(connection: Connection, cutoff: float) -> int:
         return 0
     connection.execute(verdicts.delete().where(_v.alert_id.in_(ids)))
     return connection.execute(alerts.delete().where(_a.id.in_(ids))).rowcount
+
+
+def _delete_hosts(connection: Connection, cutoff: float) -> int:
+    """Forget devices, names and persons that no alert has named since. Incidents keep theirs."""
+    deleted = 0
+    for table in (host_devices, host_names, person_hosts):
+        primary = list(table.primary_key)
+        old = sa.select(*primary).where(table.c.last_at < cutoff).limit(MAX_DELETED_ROWS)
+        if keys := [tuple(row) for row in connection.execute(old)]:
+            gone = table.delete().where(sa.tuple_(*primary).in_(keys))
+            deleted += connection.execute(gone).rowcount
+    return deleted
 
 
 def _delete_incidents(connection: Connection, cutoff: float) -> int:
