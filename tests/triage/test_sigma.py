@@ -6,20 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli import Vyrox, succeeded
 from tests.triage.samples import alert
+from tests.triage.stored import NOW, new
+from tests.triage.test_worker import queued
+from vyrox.alerts.consumer import AlertConsumer
+from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import OperatorError
+from vyrox.notify.timers import DEFAULT
+from vyrox.store.database import Database
+from vyrox.store.tables import verdicts
 from vyrox.triage import catalogue, signal
+from vyrox.triage.announcement import Announcer
 from vyrox.triage.rules import VERSION
-from vyrox.triage.score import judge
+from vyrox.triage.score import Verdict, judge
 from vyrox.triage.sigma.rules import SigmaRules, load, load_for_service
 from vyrox.triage.signal import Subject
 from vyrox.triage.views import views
+from vyrox.triage.worker import TriageWorker
 
 
 def rule(detection: dict[str, Any], **members: object) -> dict[str, Any]:
@@ -381,3 +392,18 @@ def test_check_and_try_take_a_directory_contract_60(tmp_path: Path) -> None:
     result = vyrox("triage", "sigma", "check", str(directory), "--json")
     assert result.exit_code == 1
     assert '"file": "bad.yml"' in result.stdout
+
+
+async def test_the_worker_judges_by_the_rules_contract_60(
+    tmp_path: Path, queue: AlertQueue, consumer: AlertConsumer, sqlite: Database
+) -> None:
+    rules = loaded(tmp_path, rule({"s": {"CommandLine|contains": "zzzz"}}, title="Odd tool"))
+    announcer = Announcer(sqlite, DEFAULT, 30, lambda: NOW)
+    worker = TriageWorker(True, consumer, sqlite, announcer, "one", lambda: NOW, rules)
+    [queued_alert] = await queued(queue, sqlite, new(0, "zzzz"))
+    await worker.run()
+    query = sa.select(verdicts.c.verdict).where(verdicts.c.alert_id == queued_alert.id)
+    stored = await sqlite.read(lambda connection: connection.execute(query).scalar_one())
+    verdict = msgspec.json.decode(stored, type=Verdict)
+    assert "sigma.odd_tool" in {each.signal for each in verdict.reasons}
+    assert verdict.version == f"{VERSION}+{rules.version}"

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from vyrox.cli.output import as_time, printable, shortened
 from vyrox.triage.incident_list import ListedIncident
+from vyrox.triage.notes.rows import Note
 from vyrox.triage.shown_incident import ShownIncident
 from vyrox.triage.timeline import AlertLine, PersonLine, Timeline
 
@@ -93,6 +94,8 @@ def show_lines(incident: ShownIncident, width: int) -> Iterator[str]:
     yield from _timeline_lines(incident.timeline, width)
     yield from _proposal_lines(incident, width)
     yield from _reference_lines(incident, width)
+    if incident.note is not None:
+        yield from _note_lines(incident.note, width)
 
 
 def _facts(incident: ShownIncident) -> dict[str, str]:
@@ -224,6 +227,18 @@ def _reference_lines(incident: ShownIncident, width: int) -> Iterator[str]:
         status = f"closed as {each.resolution}" if each.resolution else each.status
         text = f"{each.id}  {each.why}, {each.band}, {status}, last {as_time(each.last_at)}"
         yield from _folded(text, width, 2)
+
+
+def _note_lines(note: Note, width: int) -> Iterator[str]:
+    since = "" if note.is_current else ", before the last change"
+    yield ""
+    head = f"Note of {note.model}, {as_time(note.at)}{since}. Nobody has checked it."
+    yield from _folded(head, width, 0)
+    yield from _folded(note.answer.summary, width, 2)
+    yield from _folded(f"If it is an attack: {note.answer.hypothesis_attack}", width, 2)
+    yield from _folded(f"If it is ordinary work: {note.answer.hypothesis_benign}", width, 2)
+    for quote in note.answer.quotes:
+        yield from _folded(f"“{quote}”", width, 4)
 
 
 def _some(names: Sequence[str], count: int) -> str:

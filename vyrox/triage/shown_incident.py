@@ -14,6 +14,7 @@ from vyrox.triage.announcement import message_of
 from vyrox.triage.incident_ids import IncidentKey, find_survivor
 from vyrox.triage.incident_list import ListedIncident, listed
 from vyrox.triage.incidents import Incident, Resolution, Status
+from vyrox.triage.notes.rows import Note, read_note
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import Band
 from vyrox.triage.timeline import Timeline, read_timeline
@@ -110,6 +111,7 @@ class ShownIncident(ListedIncident, frozen=True, kw_only=True):
     Attributes:
         redirected_from: The id that was asked for, if that incident was merged into this one.
         earlier: An older incident of the same host.
+        note: What a language model has written about it. It is not checked.
     """
 
     redirected_from: str | None
@@ -119,6 +121,7 @@ class ShownIncident(ListedIncident, frozen=True, kw_only=True):
     proposal: ShownProposal
     earlier: str | None
     references: tuple[Reference, ...]
+    note: Note | None
     timeline: Timeline
 
 
@@ -143,6 +146,7 @@ def show_incident(connection: Connection, key: IncidentKey) -> ShownIncident:
         proposal=_proposal(incident, find(connection, [key.tenant_id])[key.tenant_id]),
         earlier=earlier,
         references=_references(connection, incident),
+        note=read_note(connection, incident.tenant_id, incident.number),
         timeline=read_timeline(connection, incident),
     )
 
