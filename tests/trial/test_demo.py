@@ -1,6 +1,7 @@
 """`vyrox demo`: one story, inside its limits, true to the end."""
 
 import asyncio
+import io
 import signal
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Final
 import pytest
 
 from tests.service import ROOT
-from vyrox.errors import SettingsError
+from vyrox.errors import OperatorError, SettingsError
 from vyrox.settings import Settings, only_environment
+from vyrox.trial.demo.servers import Log
+from vyrox.trial.demo.terminal import Printed, Terminal, echo, lines_with
 
 MAX_LINES: Final = 60
 MAX_COLUMNS: Final = 100
@@ -83,3 +86,24 @@ async def test_demo_kept_runs_until_ctrl_c() -> None:
         await process.stdout.read()
         assert await process.wait() == 0
     assert not Path(directory).exists()  # noqa: ASYNC240  (a local disk, once)
+
+
+def test_a_wait_for_the_service_ends_with_what_it_has_logged() -> None:
+    log = Log(io.BytesIO(b'{"event":"serving","proxy":"h:1"}\nTraceback\n{"event":"stopped"}\n'))
+
+    assert log.wait_for("serving").proxy == "h:1"
+    with pytest.raises(OperatorError, match=r"(?s)execute.confirmed did not come:.*Traceback"):
+        log.wait_for("execute.confirmed")
+
+
+def test_a_command_that_fails_ends_the_demo_with_its_error(tmp_path: Path) -> None:
+    terminal = Terminal(lambda *_: Printed(1, "", "no such tenant"), tmp_path, {})
+
+    with pytest.raises(OperatorError, match=r"(?s)vyrox tenant list: exit code 1.*no such tenant"):
+        terminal.run(["tenant", "list"])
+
+
+def test_output_that_the_demo_leaves_out_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    echo(["a", "b", "", "c", "a"], lines_with("a"))
+
+    assert capsys.readouterr().out == "a …\na\n"
