@@ -41,6 +41,12 @@ class Answered(msgspec.Struct, frozen=True):
     status: int
 
 
+def documented(tenant_id: str) -> bytes:
+    """Return the documented alert of a tenant, with an id of its own."""
+    body = DOCUMENTED["crowdstrike"].replace(b"abc123", uuid.uuid4().hex.encode())
+    return body.replace(b"acme-corp", tenant_id.encode())
+
+
 class Load:
     """The senders of one tenant.
 
@@ -51,8 +57,16 @@ class Load:
         undone: The actions that are to be requested again.
     """
 
-    def __init__(self, lists: Lists, site: Site, tenant_id: str) -> None:
+    def __init__(
+        self,
+        lists: Lists,
+        site: Site,
+        tenant_id: str,
+        make_body: Callable[[str], bytes] = documented,
+    ) -> None:
+        """`make_body` returns the body of one more alert of a tenant."""
         self._lists = lists
+        self._make_body = make_body
         self._site = site
         self.tenant_id = tenant_id
         self._processes: list[tuple[str, str]] = []
@@ -139,8 +153,7 @@ class Load:
                 return  # a redelivery of what may be accepted already
 
     def _new_alert(self) -> Webhook:
-        body = DOCUMENTED["crowdstrike"].replace(b"abc123", uuid.uuid4().hex.encode())
-        body = body.replace(b"acme-corp", self.tenant_id.encode())
+        body = self._make_body(self.tenant_id)
         self._lists.sent.add(body)
         return webhook("crowdstrike", body)
 

@@ -158,6 +158,31 @@ MUTANTS: Final = (
         "late := [each for each in containers if each.version < 0]",
         ("tests/cli/test_guard_rails.py",),
     ),
+    Mutant(
+        "an alert finished before it has its verdict",
+        "vyrox/triage/worker.py",
+        "        await self._judge_and_store(tenant_id, [each.alert for each in queued])\n"
+        "        # After",
+        "        for each in queued:\n"
+        "            await self._consumer.acknowledge(each, self._clock())\n"
+        "        await self._judge_and_store(tenant_id, [each.alert for each in queued])\n"
+        "        # After",
+        ("triage",),
+    ),
+    Mutant(
+        "incidents merged, and their verdicts left where they were",
+        "vyrox/triage/rows.py",
+        "    for number in grouping.merged:\n",
+        "    for number in ():\n",
+        ("triage", "tests/triage/test_judging.py"),
+    ),
+    Mutant(
+        "announced, and not noted",
+        "vyrox/triage/announcement.py",
+        "            incident.announced_band, incident.announced_at = incident.band, now\n",
+        "            pass\n",
+        ("triage", "tests/triage/test_announcement.py"),
+    ),
 )
 
 
