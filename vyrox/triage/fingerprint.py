@@ -4,6 +4,8 @@ import re
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from vyrox.models import NormalizedAlert
 
 MAX_SHAPED: Final = 4096
@@ -29,7 +31,8 @@ def shape_digest(command_line: str | None) -> str:
 def fingerprint_of(alert: NormalizedAlert) -> bytes:
     """Return 16 bytes that are equal for alerts with the same host, program, shape and severity.
 
-    Everything that a verdict depends on is in it, except the numbers in the command line.
+    Two such alerts may deserve different verdicts: the shape leaves out numbers and the end of a
+    long command line.
     """
     parts = (
         alert.tenant_id,
@@ -44,3 +47,9 @@ def fingerprint_of(alert: NormalizedAlert) -> bytes:
     )
     text = "\0".join(part.replace("\0", " ") for part in parts)
     return sha256(text.encode("utf-8", "replace")).digest()[:16]
+
+
+def content_of(alert: NormalizedAlert) -> bytes:
+    """Return 32 bytes that are equal for alerts that differ in their ids and times alone."""
+    same = msgspec.structs.replace(alert, id="", raw_id="", timestamp=0.0)
+    return sha256(msgspec.json.encode(same)).digest()

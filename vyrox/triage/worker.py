@@ -19,7 +19,7 @@ from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.triage import waiting
 from vyrox.triage.announcement import Announcer
-from vyrox.triage.fingerprint import fingerprint_of
+from vyrox.triage.fingerprint import content_of
 from vyrox.triage.judging import least_of, store_verdicts
 from vyrox.triage.memory import Memory, read_memory
 from vyrox.triage.pace import Pace
@@ -224,11 +224,11 @@ class TriageWorker:
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         now = time.monotonic()
         # A signal that was switched on or off meanwhile ends the use of an earlier verdict.
-        fingerprint = fingerprint_of(alert) + repr(sorted(memory.disabled)).encode()
-        verdict = self._storms.verdict(fingerprint, now)
+        content = content_of(alert) + repr(sorted(memory.disabled)).encode()
+        verdict = self._storms.verdict(content, now)
         if verdict is None:
             verdict = judge(alert, disabled=memory.disabled, own=self._own)
-            self._storms.keep(fingerprint, verdict, now)
+            self._storms.keep(content, verdict, now)
         return memory.suppressed(alert, verdict)
 
     async def _warn_if_behind(self) -> None:
