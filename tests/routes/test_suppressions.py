@@ -122,7 +122,7 @@ async def test_a_second_person_confirms_and_a_malicious_verdict_ends_contract_56
     [
         ({}, 400),
         ({"program": "x"}, 400),
-        ({"program": "x", "any_host": True, "families": ["vendor"]}, 400),
+        ({"program": "x", "any_host": True, "families": ["technique"]}, 400),
         ({"program": "x", "any_host": True, "days": 181}, 400),
         ({"program": "x", "any_host": True, "reason": " "}, 400),
         ({"command": "x" * 4097, "any_host": True}, 400),

@@ -37,7 +37,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
     "--family",
     "families",
     multiple=True,
-    help="A family of behaviour that may be hidden. May be given several times.",
+    help="What may be hidden: a family of behaviour, or `vendor`. May be given several times.",
 )
 @click.option("--host", help="Only on this host: its name or device id.")
 @click.option("--any-host", is_flag=True, help="On every host of TENANT.")

@@ -96,7 +96,7 @@ def _scope_fields(scope: Scope, command: str | None) -> dict[str, str]:
     fields = {
         "command": command,
         "program": scope.program,
-        "behaviour": ", ".join(scope.families) or "none that needs a person",
+        "hides": ", ".join(scope.families) or "nothing that needs a person",
         "host": scope.host or "any host",
         "user": scope.username or "any user",
     }

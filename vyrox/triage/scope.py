@@ -14,11 +14,14 @@ from vyrox.triage.hosts import MAX_TEXT, clean
 from vyrox.triage.score import ERROR_SIGNAL, REVIEW, Verdict
 from vyrox.triage.signal import Family
 
-NO_BEHAVIOUR: Final[frozenset[str]] = frozenset({"vendor", "technique", "triage"})
-"""Families that are an opinion about the alert, and say nothing of what a command did."""
+NOT_COUNTED: Final = "technique"
+"""The family that no scope names: a technique is a guess, and weak."""
+
+VENDOR: Final = "vendor"
+"""The vendor knows more than the command line: its opinion is hidden only if a scope names it."""
 
 FAMILIES: Final[tuple[str, ...]] = tuple(
-    sorted(set(get_args(Family)) - NO_BEHAVIOUR, key=get_args(Family).index)
+    family for family in get_args(Family) if family != NOT_COUNTED
 )
 """The families that a scope may name."""
 
@@ -45,7 +48,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         shape: As `shape_key` returns it.
-        families: The behaviour that may be hidden. More of any other than `review` needs is not.
+        families: What may be hidden. More of any other than `review` needs is not.
         host: The name of one host, or a device id. None: every host of the tenant.
     """
 
@@ -60,6 +63,11 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a second person must confirm."""
         return not DANGEROUS.isdisjoint(self.families)
 
+    @property
+    def behaviour(self) -> tuple[str, ...]:
+        """The families without the vendor's opinion."""
+        return tuple(family for family in self.families if family != VENDOR)
+
     def takes_in(self, traits: Traits) -> bool:
         """Return whether command, program, host and user of an alert are in the scope."""
         # Plain comparisons, and what differs most often first: this runs for each suppression.
@@ -72,19 +80,22 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         return self.shape is None or self.shape == traits.shape
 
     def covers(self, families: Mapping[str, float]) -> bool:
-        """Return whether the behaviour of an alert is in the scope.
+        """Return whether the families of an alert are in the scope.
 
         What is outside must be too little for `review` on its own. A scope without a command and
-        a program covers an alert only if the strongest family is inside.
+        a program covers an alert only if its strongest behaviour is inside.
         """
-        behaviour = {family: p for family, p in families.items() if family not in NO_BEHAVIOUR}
-        outside = {family: p for family, p in behaviour.items() if family not in self.families}
-        if not is_weak(outside.values()):
+        outside = [
+            share
+            for family, share in families.items()
+            if family not in self.families and family != NOT_COUNTED
+        ]
+        if not is_weak(outside):
             return False
         if self.shape is not None or self.program is not None:
             return True
-        inside = max((behaviour.get(family, 0.0) for family in self.families), default=0.0)
-        return inside > max(outside.values(), default=0.0)
+        inside = [families.get(family, 0.0) for family in self.behaviour]
+        return max(inside, default=0.0) > max(outside, default=0.0)
 
     def holds(self, traits: Traits, verdict: Verdict) -> bool:
         """Return whether an alert with this verdict may be hidden. Not if a rule failed on it."""
@@ -155,11 +166,13 @@ def narrowest(alert: NormalizedAlert, verdict: Verdict) -> Scope:
 
 
 def _families(found: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the families of an alert, without weak dangerous ones if the rest is enough."""
+    """Return the families of an alert, without those that need care and are too weak to matter."""
     own = {family: share for family, share in found.items() if family in FAMILIES}
-    weak = {family for family in own if family in DANGEROUS and is_weak([own[family]])}
-    chosen = own.keys() - weak if is_weak(own[family] for family in weak) else own.keys()
-    return tuple(sorted(chosen))
+    weak = {family for family in own if is_weak([own[family]])}
+    for outside in (weak & (DANGEROUS | {VENDOR}), weak & DANGEROUS):
+        if is_weak(own[family] for family in outside):
+            return tuple(sorted(own.keys() - outside))
+    return tuple(sorted(own))
 
 
 def is_weak(shares: Iterable[float]) -> bool:

@@ -103,8 +103,8 @@ def wanted_by(connection: Connection, asked: Asked) -> Wanted:
         host=_host(asked, scope),
         username=_user(asked, scope),
     )
-    if scope.shape is None and scope.program is None and not scope.families:
-        raise InvalidRequestError("a suppression needs a command line, a program or a family")
+    if not _is_scope(scope):
+        raise InvalidRequestError("a suppression needs a command line, a program or a behaviour")
     return Wanted(
         tenant_id=asked.tenant_id,
         scope=scope,
@@ -209,7 +209,7 @@ def offers(connection: Connection, alert_ids: Sequence[str]) -> list[str]:
             if verdict is None or verdict.suppression is not None:
                 continue
             scope = narrowest(alert, verdict)
-            if scope.shape is None and scope.program is None and not scope.families:
+            if not _is_scope(scope):
                 continue
             host = "" if scope.host is not None else " --any-host"
             command = f"vyrox triage suppress {alert.tenant_id} --like {alert.id}{host}"
@@ -222,6 +222,10 @@ def _contradicts(scope: Scope, traits: Traits, families: Mapping[str, float]) ->
     if scope.shape is not None:
         return scope.shape == traits.shape
     return scope.takes_in(traits) and scope.covers(families)
+
+
+def _is_scope(scope: Scope) -> bool:
+    return bool(scope.shape or scope.program or scope.behaviour)
 
 
 def _judged() -> sa.Select[Any]:
