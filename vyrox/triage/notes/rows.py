@@ -78,11 +78,10 @@ def due(connection: Connection, now: float, per_hour: int) -> list[tuple[str, in
         .where(n.tenant_id == i.tenant_id, n.number == i.number, n.seen_at >= i.updated_at)
         .where(sa.not_(_may_retry(now)))
     )
-    busy = (
-        sa.select(n.tenant_id)
-        .where(n.asked_at > now - HOUR_S)
-        .group_by(n.tenant_id)
-        .having(sa.func.sum(n.attempts) >= per_hour)
+    asked_in_hour = (
+        sa.select(sa.func.coalesce(sa.func.sum(n.attempts), 0))
+        .where(n.tenant_id == i.tenant_id, n.asked_at > now - HOUR_S)
+        .scalar_subquery()
     )
     query = (
         sa.select(i.tenant_id, i.number)
@@ -92,7 +91,7 @@ def due(connection: Connection, now: float, per_hour: int) -> list[tuple[str, in
             i.updated_at <= now - SETTLE_S,
             sa.or_(i.status != "closed", i.resolution == "below_review"),
             ~asked.exists(),
-            i.tenant_id.not_in(busy),
+            asked_in_hour < per_hour,
         )
         .order_by(i.updated_at)
         .limit(SEARCHED)
@@ -167,11 +166,3 @@ def read_note(connection: Connection, tenant_id: str, number: int) -> Note | Non
         return None
     at, model, note, is_current = row
     return Note(at, model, _answer.decode(note), bool(is_current))
-
-
-def delete_orphans(connection: Connection, now: float) -> None:
-    """Delete what belongs to incidents that were deleted."""
-    i, n = incidents.c, incident_notes.c
-    owner = sa.select(i.number).where(i.tenant_id == n.tenant_id, i.number == n.number)
-    old = n.asked_at < now - DAY_S
-    connection.execute(incident_notes.delete().where(old, ~owner.exists()))

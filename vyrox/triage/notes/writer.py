@@ -25,8 +25,6 @@ INTERVAL_S: Final = 5.0
 AT_ONCE: Final = 4
 """Requests of one search, one after the other."""
 
-CLEAN_S: Final = 3600.0
-
 
 class NoteWriter:
     """Writes notes until cancelled, if there is a client."""
@@ -44,7 +42,6 @@ class NoteWriter:
         self._clock = clock
         self._per_hour = per_hour
         self._breaker = Breaker()
-        self._clean_at = 0.0
 
     async def run(self) -> None:
         """Ask about some incidents that need a note.
@@ -57,9 +54,6 @@ class NoteWriter:
         for _ in range(AT_ONCE):
             if not await self._ask_one(self._client):
                 break
-        if time.monotonic() >= self._clean_at:
-            self._clean_at = time.monotonic() + CLEAN_S
-            await self._database.write(rows.delete_orphans, self._clock())
 
     async def _ask_one(self, client: NoteClient) -> bool:
         """Ask about one incident; return whether there was one."""

@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "number", "digest"),
     )
     op.create_index(
-        op.f("ix_incident_notes_asked_at"), "incident_notes", ["asked_at"], unique=False
+        "incident_notes_asked", "incident_notes", ["tenant_id", "asked_at"], unique=False
     )
     unclear = sa.text("score >= 35 AND score <= 85 AND merged_into IS NULL")
     op.create_index(
