@@ -3,6 +3,7 @@
 import asyncio
 import io
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ import pytest
 from tests.service import ROOT
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.settings import Settings, only_environment
-from vyrox.trial.demo.servers import Log
+from vyrox.trial.demo.servers import Log, stop
 from vyrox.trial.demo.terminal import Printed, Terminal, echo, lines_with
 
 MAX_LINES: Final = 60
@@ -94,6 +95,18 @@ def test_a_wait_for_the_service_ends_with_what_it_has_logged() -> None:
     assert log.wait_for("serving").proxy == "h:1"
     with pytest.raises(OperatorError, match=r"(?s)execute.confirmed did not come:.*Traceback"):
         log.wait_for("execute.confirmed")
+
+
+def test_a_failure_stops_the_service_cleanly() -> None:
+    """A service that is killed leaves its Valkey behind."""
+    program = "import signal,sys; signal.signal(15, lambda *_: sys.exit('stopped')); "
+    program += "print('up', file=sys.stderr, flush=True); signal.pause()"
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    with process:
+        assert stop(process) == 1
+        assert process.stderr.read() == b"stopped\n"
 
 
 def test_a_command_that_fails_ends_the_demo_with_its_error(tmp_path: Path) -> None:

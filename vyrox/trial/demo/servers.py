@@ -115,7 +115,7 @@ def mocked_vendors(env: Mapping[str, str], directory: Path) -> Iterator[Mock]:
 def _running(
     words: list[str], env: Mapping[str, str], directory: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], Log]]:
-    """End the program after the block, cleanly where nothing went wrong before."""
+    """End the program after the block."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "vyrox", *words],
         cwd=directory,
@@ -128,9 +128,19 @@ def _running(
         log = Log(process.stderr)
         try:
             yield process, log
-            process.send_signal(signal.SIGTERM)
-            if (status := process.wait(STOP_TIMEOUT_S)) != 0:
-                raise OperatorError(f"{words[0]} ended with exit code {status}:\n{log.text()}")
         finally:
-            process.kill()
+            # Also after a failure: a service that is killed leaves its Valkey behind.
+            status = stop(process)
             log.thread.join(STOP_TIMEOUT_S)
+        if status != 0:
+            raise OperatorError(f"{words[0]} ended with exit code {status}:\n{log.text()}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """Ask the program to stop; kill it if it does not. Return its exit code."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
