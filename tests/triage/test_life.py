@@ -204,6 +204,54 @@ async def test_a_moved_alert_takes_its_share_of_the_score_with_it_contract_54(
     assert (await numbers_of(database, later, elsewhere))[1] == 3
 
 
+async def keys_of(database: Database, number: int) -> set[str]:
+    c = incident_keys.c
+    query = sa.select(c.key).where(c.tenant_id == TENANT, c.number == number)
+    return await database.read(lambda connection: set(connection.execute(query).scalars()))
+
+
+async def test_a_story_made_again_has_what_it_had_contract_54(database: Database) -> None:
+    """Hosts, keys and devices, also of an alert that names only the host."""
+    who = {"username": "CORP\\alice", "vendor_group": "group-1"}
+    one = new(0, "wmic /node:srv-9 process call create a.exe", **who)
+    two, three = new(1, SHADOWS, device_id=None), new(2, "ipconfig /all")
+    await judged(database, one, two, three)
+    before, keys = await incident(database, 1), await keys_of(database, 1)
+    assert {"host:1", "group:crowdstrike:group-1", "person:alice", "lateral:alice"} <= keys
+    await database.write(regrouping.move, [three.id], None, JANE)
+    await database.write(regrouping.move, [three.id], key(1), JANE)
+    after = await incident(database, 1)
+    before.story.links = after.story.links
+    assert after.story == before.story
+    assert set(after.story.devices) == {"crowdstrike:device-1"}
+    assert after.story.loose == {}
+    assert await keys_of(database, 1) == keys
+
+
+async def test_an_account_on_many_hosts_links_nothing_after_a_move_contract_54(
+    database: Database,
+) -> None:
+    many = [new(n, hostname=f"h{n}", device_id=f"d{n}", username="CORP\\alice") for n in range(8)]
+    await judged(database, many[0], new(1, hostname="h0", device_id="d0"))
+    assert "person:alice" in await keys_of(database, 1)
+    await judged(database, *many[1:])
+    await database.write(regrouping.move, [many[0].id], None, JANE)
+    [number] = await numbers_of(database, many[0])
+    assert await keys_of(database, number) == {"host:1"}
+
+
+async def test_alerts_of_a_very_large_incident_are_not_moved_contract_54(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, other = new(0), new(1), new(2, **FAR)
+    await judged(database, one, two, other)
+    monkeypatch.setattr("vyrox.triage.rebuild.MAX_REBUILT", 1)
+    for alert_ids, into in (([one.id], None), ([other.id], key(1))):
+        with pytest.raises(NotPossibleError, match="at most 1"):
+            await database.write(regrouping.move, alert_ids, into, JANE)
+    assert await numbers_of(database, one, two, other) == [1, 1, 2]
+
+
 async def test_an_incident_without_alerts_redirects_to_where_they_are_contract_54(
     database: Database,
 ) -> None:
