@@ -1,4 +1,4 @@
-"""`vyrox audit export`: a tenant's actions as daily files, and a verifier that needs no Vyrox."""
+"""`vyrox audit export`: a tenant's chain as daily files, and a verifier that needs no Vyrox."""
 
 import asyncio
 import os
@@ -18,6 +18,7 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 
 from vyrox.chain import export as exporting
 from vyrox.chain import verify as verifier
+from vyrox.chain.entry import Stream
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
@@ -54,13 +55,23 @@ _dated_decoder: Final = msgspec.json.Decoder(_Dated)
     help="Fetch it from the private listener (http://127.0.0.1:3000), signed with "
     "VYROX_HMAC_SECRET, instead of reading the database.",
 )
-def export(tenant_id: str, directory: Path, url: str | None) -> None:
+@click.option(
+    "--stream",
+    type=click.Choice(["actions", "events"]),
+    default="actions",
+    show_default=True,
+    help="Which of the two chains. Both together show who approved; the events only from the "
+    "database.",
+)
+def export(tenant_id: str, directory: Path, url: str | None, stream: Stream) -> None:
     """Write TENANT's actions to audit-YYYY-MM-DD.jsonl, one file a UTC day, with a verifier.
 
     If the directory has files that are not the beginning of this export, nothing is written: the
     files may be the only proof that the log was changed since.
     """
-    lines = _from_database(tenant_id) if url is None else _from_proxy(tenant_id, url)
+    if url is not None and stream == "events":
+        raise click.UsageError("--url has the actions only: export the events without it.")
+    lines = _from_database(tenant_id, stream) if url is None else _from_proxy(tenant_id, url)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
@@ -109,9 +120,9 @@ def _begins_with(file: Path, beginning: Path) -> bool:
     return True
 
 
-async def _from_database(tenant_id: str) -> AsyncIterator[bytes]:
+async def _from_database(tenant_id: str, stream: Stream) -> AsyncIterator[bytes]:
     async with opened_database() as opened:
-        async for page in exporting.pages(opened.database, tenant_id, "actions"):
+        async for page in exporting.pages(opened.database, tenant_id, stream):
             for entry in page:
                 yield entry
 
