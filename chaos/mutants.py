@@ -28,6 +28,7 @@ CONTAINMENT: Final = "tests/containment/test_execution.py"
 GROUP_COMMIT: Final = "tests/store/test_group_commit.py"
 CRASHES: Final = "tests/alerts/test_crash_points.py"
 SERVE: Final = "tests/test_serve.py"
+PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -182,6 +183,20 @@ MUTANTS: Final = (
         "            incident.announced_band, incident.announced_at = incident.band, now\n",
         "            pass\n",
         ("triage", "tests/triage/test_announcement.py"),
+    ),
+    Mutant(
+        "a passkey's proof is stored that an auditor refuses",
+        "vyrox/approvals/passkeys.py",
+        "    verify.check_passkey(members, enrolled)\n",
+        "",
+        (PASSKEYS,),
+    ),
+    Mutant(
+        "a weak passkey is enrolled",
+        "vyrox/approvals/passkeys.py",
+        "    verify.check_key(members)\n",
+        "",
+        (PASSKEYS,),
     ),
 )
 

@@ -2,6 +2,7 @@
 """Verify a Vyrox audit export without Vyrox: one file, standard library, Python 3.9+.
 
     python3 -I verify_audit.py [--links-only] [--json] FILE|DIR|-
+    python3 -I verify_audit.py --approvals ACTIONS EVENTS [--keys FILE]
 
 With or without `-I`, no other file in this file's directory is imported.
 
@@ -17,9 +18,11 @@ reads one entry at a time, in order, and checks that
  6. its `timestamp` is not before that of the entry before it, and in a daily file is on that day;
  7. the export is complete: an array is closed, and nothing follows it.
 
-Exit status: 0: the links hold, and `--links-only` was given. 1: tampered with, or unreadable. 2:
-wrong usage, or nothing to check. 3: the links hold, but there is no checkpoint. So it is
-not shown that the end is there, or that the chain was not replaced as a whole.
+With `--approvals` it also checks the proofs of who approved the actions, below "Approvals".
+
+Exit status: 0: the links hold, and `--links-only` was given. 1: tampered with, or unreadable, or a
+proof is wrong. 2: wrong usage, or nothing to check. 3: the links hold, but there is no checkpoint.
+So it is not shown that the end is there, or that the chain was not replaced as a whole.
 
 Source: docs/AUDIT_CHAIN.md, format 1. `vyrox.chain.entry` writes these entries. The two modules
 share no code, so a mistake in one is not repeated in the other.
@@ -34,6 +37,7 @@ if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "saf
     del sys.path[0]
 
 import argparse
+import base64
 import calendar
 import codecs
 import errno
@@ -43,8 +47,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, cast
 
 GENESIS = "0" * 64
@@ -145,9 +149,14 @@ class _RefusedError(ValueError):
 
 
 class Chain:
-    """The entries that were added so far. Each is linked to the one before it."""
+    """The entries that were added so far. Each is linked to the one before it.
 
-    def __init__(self) -> None:
+    Args:
+        each: It is called with the number of each entry, the entry without `hash`, and its hash.
+    """
+
+    def __init__(self, each: Callable[[int, Entry, str], None] | None = None) -> None:
+        self._each = each
         self.entries = 0
         self.last_hash = GENESIS
         self._stream: str | None = None
@@ -201,6 +210,8 @@ class Chain:
         self.entries += 1
         self.last_hash = recomputed
         self._last_timestamp = timestamp
+        if self._each is not None:
+            self._each(self.entries, entry, recomputed)
 
     def report(self) -> Report:
         """Return a description of the entries so far."""
@@ -455,15 +466,18 @@ def verify_entries(entries: Iterable[bytes | str]) -> Report:
     return chain.report()
 
 
-def verify_path(path: str) -> Report:
+def verify_path(path: str, each: Callable[[int, Entry, str], None] | None = None) -> Report:
     """Verify the chain in a file, in a directory of daily files or on `-`; return its description.
+
+    Args:
+        each: As for `Chain`.
 
     Raises:
         TamperedError: At the first entry that does not follow from those before it, or that
             cannot be read.
         NothingToCheckError: There is no such file, or it is empty.
     """
-    chain = Chain()
+    chain = Chain(each)
     try:
         if path == "-":
             _verify_standard_input(chain)
@@ -544,6 +558,915 @@ def _verify_file(chain: Chain, file: BinaryIO, name: str, day: range | None = No
         raise TamperedError(chain.entries + 1, str(exc), name, text.line()) from None
 
 
+# Approvals: who decided on an action, with which proof. docs/AUDIT_CHAIN.md lists the checks.
+
+MAX_BODY_BYTES = 32_768
+"""Largest body of a Discord click."""
+
+RSA_BITS = range(2048, 8193)
+"""A shorter modulus can be factored; a longer one would let a key delay the verifier."""
+
+MAX_RSA_EXPONENT = 2**32
+
+NOT_DISPATCHED = "no dispatch names it; approved_by is what the caller wrote"
+LEASE_ENDED = "it is the end of a lease, which has no decision of its own"
+
+
+class RefusedProofError(ValueError):
+    """A key, a proposal or a proof that a check refuses. The text is ASCII."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A passkey whose numbers were checked.
+
+    Attributes:
+        numbers: The point of ES256 and EdDSA, in affine coordinates; n and e of RS256.
+        thumbprint: Of RFC 7638, as base64url.
+    """
+
+    approver: str
+    credential_id: str
+    alg: str
+    numbers: tuple[int, int]
+    rp_id: str
+    origin: str
+    thumbprint: str
+
+
+def check_proposal(text: str, proposal_sha256: str) -> Entry:
+    """Return a proposal's members, once its text is canonical and has this digest.
+
+    Raises:
+        RefusedProofError: It is not, or has not.
+    """
+    proposal = _canonical_object(text, "the proposal")
+    for name in ("id", "tenant_id", "action_type", "host", "requested_by"):
+        _text_of(proposal, name)
+    for name in ("v", "required", "created_at", "expires_at"):
+        _number_of(proposal, name)
+    _require(proposal["v"] == 1, "the proposal is of another version")
+    _require(_number_of(proposal, "required") >= 1, "the proposal requires no approver")
+    digest = hashlib.sha256(b"vyrox-proposal-v1\n" + text.encode()).hexdigest()
+    _require(digest == proposal_sha256, "the proposal's digest is not that of its text")
+    return proposal
+
+
+def check_key(members: Mapping[str, object]) -> Key:
+    """Return the key of an `approver.key_added` event, once no weakness of it is found.
+
+    Raises:
+        RefusedProofError: It is weak, or not a key.
+    """
+    alg = _text_of(members, "alg")
+    _require(alg in _KEY_CHECKS, f"the key's algorithm {alg!a} is unknown")
+    numbers, public = _KEY_CHECKS[alg](members)
+    # RFC 7638: the required members, sorted, without white space.
+    thumbprint = hashlib.sha256(_ENCODER.encode(public).encode("ascii")).digest()
+    credential_id = _text_of(members, "credential_id")
+    _require(bool(_from_base64url(credential_id, "credential_id")), "credential_id is empty")
+    return Key(
+        _text_of(members, "approver"),
+        credential_id,
+        alg,
+        numbers,
+        _text_of(members, "rp_id"),
+        _text_of(members, "origin"),
+        _base64url(thumbprint),
+    )
+
+
+def check_passkey(decided: Mapping[str, object], key: Key) -> None:
+    """Check the proof in an `approval.decided` event against the key enrolled at that time.
+
+    Raises:
+        RefusedProofError: It does not show that this key decided so on this proposal.
+    """
+    statement_text = _text_of(decided, "statement")
+    _check_statement(_canonical_object(statement_text, "the statement"), decided)
+    challenge = hashlib.sha256(b"vyrox-decision-v1\n" + statement_text.encode()).digest()
+    client_data = _from_base64url(_text_of(decided, "client_data"), "client_data")
+    check_client_data(client_data, "webauthn.get", challenge, key.origin)
+    authenticator_data = _from_base64url(
+        _text_of(decided, "authenticator_data"), "authenticator_data"
+    )
+    _check_authenticator_data(authenticator_data, key.rp_id)
+    signature = _from_base64url(_text_of(decided, "signature"), "signature")
+    signed = authenticator_data + hashlib.sha256(client_data).digest()
+    _require(
+        key.credential_id == decided.get("credential_id")
+        and key.approver == decided.get("approver"),
+        "the key is of another approver or has another id",
+    )
+    _require(_SIGNATURE_CHECKS[key.alg](key.numbers, signed, signature), "the signature is wrong")
+
+
+def _check_statement(statement: Entry, decided: Mapping[str, object]) -> None:
+    _require(
+        set(statement)
+        == {"v", "proposal_sha256", "decision", "approver", "comment", "issued_at", "nonce"},
+        "the statement has other members than a statement",
+    )
+    _require(
+        _number_of(statement, "v") == 1 and _number_of(statement, "issued_at") >= 0,
+        "the statement is of another version, or of no time",
+    )
+    _text_of(statement, "comment")
+    nonce = _from_base64url(_text_of(statement, "nonce"), "nonce")
+    _require(len(nonce) == 16, "the statement's nonce has not 16 bytes")
+    for name in ("proposal_sha256", "decision", "approver"):
+        _require(
+            _text_of(statement, name) == _text_of(decided, name),
+            f"the statement has another {name}",
+        )
+
+
+def check_client_data(client_data: bytes, ceremony: str, challenge: bytes, origin: str) -> None:
+    """Check what the browser says that it signed.
+
+    Args:
+        ceremony: `webauthn.get` or `webauthn.create`.
+
+    Raises:
+        RefusedProofError: It is of another ceremony, challenge or origin, or from within a page of
+            another origin.
+    """
+    data = _foreign_object(client_data, "client_data")
+    _require(data.get("type") == ceremony, "client_data has another type")
+    _require(data.get("challenge") == _base64url(challenge), "client_data has another challenge")
+    _require(data.get("origin") == origin, "client_data has another origin than the key")
+    _require(data.get("crossOrigin", False) is False, "client_data is crossOrigin")
+    _require("topOrigin" not in data, "client_data has a topOrigin")
+
+
+def _check_authenticator_data(data: bytes, rp_id: str) -> None:
+    _require(len(data) >= 37, "authenticator_data is shorter than 37 bytes")
+    _require(
+        data[:32] == hashlib.sha256(rp_id.encode()).digest(),
+        "authenticator_data is of another RP ID than the key",
+    )
+    flags = data[32]
+    _require(flags & 0x01 != 0, "the user was not present (UP)")
+    _require(flags & 0x04 != 0, "the user was not verified (UV)")
+    _require(flags & 0x18 != 0x10, "a key that cannot be backed up says it is (BS without BE)")
+
+
+@dataclass(frozen=True)
+class Discord:
+    """What `discord.configured` says: the ids, and the point of the Ed25519 key."""
+
+    application_id: str
+    guild_id: str
+    channel_id: str
+    bot_user_id: str
+    public_key: str
+    numbers: tuple[int, int]
+
+
+def check_discord_configuration(members: Mapping[str, object]) -> Discord:
+    """Return the Discord application of a `discord.configured` event.
+
+    Raises:
+        RefusedProofError: Its key is weak, or not a key.
+    """
+    public_key = _text_of(members, "public_key")
+    _require(_HEX_KEY.fullmatch(public_key) is not None, "public_key is not lower-case hex")
+    return Discord(
+        _text_of(members, "application_id"),
+        _text_of(members, "guild_id"),
+        _text_of(members, "channel_id"),
+        _text_of(members, "bot_user_id"),
+        public_key,
+        _edwards_point(bytes.fromhex(public_key)),
+    )
+
+
+def check_discord(
+    decided: Mapping[str, object], proposal: Entry, discord: Discord, user_id: str
+) -> None:
+    """Check the click in an `approval.decided` event.
+
+    Args:
+        user_id: The approver's, at that time.
+
+    Raises:
+        RefusedProofError: It does not show that this account decided so under this proposal's text.
+    """
+    timestamp = _text_of(decided, "signature_timestamp")
+    signature = _text_of(decided, "signature")
+    _require(_TEN_DIGITS.fullmatch(timestamp) is not None, "signature_timestamp has not 10 digits")
+    _require(_HEX_SIGNATURE.fullmatch(signature) is not None, "signature is not lower-case hex")
+    body = _from_base64url(_text_of(decided, "body"), "body")
+    _require(body[:1] == b"{" and len(body) <= MAX_BODY_BYTES, "body is not a click")
+    _require(
+        _is_eddsa(discord.numbers, timestamp.encode() + body, bytes.fromhex(signature)),
+        "the signature is wrong",
+    )
+    _require(
+        _number_of(proposal, "created_at") <= int(timestamp) <= _number_of(proposal, "expires_at"),
+        "the signed time is not within the proposal's life",
+    )
+    click = _foreign_object(body, "body")
+    _check_click(click, decided, discord)
+    _check_message(_object_of(click, "message"), _custom_id(decided), proposal, discord)
+    user = _object_of(_object_of(click, "member"), "user")
+    _require(user.get("id") == user_id, "the click is of another account than the approver's")
+
+
+def _check_click(click: Entry, decided: Mapping[str, object], discord: Discord) -> None:
+    # 3 is a button, 5 the modal that it opens, in which a person may give a reason to reject.
+    kinds: tuple[int, ...] = (3,) if decided.get("decision") == "approve" else (3, 5)
+    _require(type(click.get("type")) is int and click["type"] in kinds, "the click's type is wrong")
+    for name in ("application_id", "guild_id", "channel_id"):
+        _require(click.get(name) == getattr(discord, name), f"the click has another {name}")
+    custom_id = _object_of(click, "data").get("custom_id")
+    _require(custom_id == _custom_id(decided), "the click has another custom_id")
+
+
+def _check_message(message: Entry, custom_id: str, proposal: Entry, discord: Discord) -> None:
+    author = _object_of(message, "author")
+    _require(author.get("id") == discord.bot_user_id, "the message is of another author")
+    _require(custom_id in _custom_ids(message), "the message has no such button")
+    content = message.get("content")
+    _require(
+        isinstance(content, str) and content.endswith(f"```\n{display(proposal)}\n```"),
+        "the message does not end with the proposal's text",
+    )
+
+
+def _custom_id(decided: Mapping[str, object]) -> str:
+    digest = bytes.fromhex(_text_of(decided, "proposal_sha256"))
+    return f"v1:{_text_of(decided, 'decision')[0]}:{_base64url(digest)}"
+
+
+def _custom_ids(message: Entry) -> Iterator[object]:
+    """Yield the ids of the buttons in the rows of a message."""
+    for row in _objects(message.get("components")):
+        for button in _objects(row.get("components")):
+            yield button.get("custom_id")
+
+
+def _objects(value: object) -> Iterator[Entry]:
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
+
+
+# Strict readers: one form for each value, so no other bytes pass as the same.
+
+_HEX_KEY = re.compile(r"[0-9a-f]{64}")
+_HEX_SIGNATURE = re.compile(r"[0-9a-f]{128}")
+_TEN_DIGITS = re.compile(r"[0-9]{10}")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+
+_FOREIGN_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_int=_whole_number, parse_constant=_no_fraction
+)
+"""For JSON that browsers and Discord write: its fractions are of no interest."""
+
+
+def _require(holds: bool, reason: str) -> None:
+    if not holds:
+        raise RefusedProofError(reason)
+
+
+def _text_of(members: Mapping[str, object], name: str) -> str:
+    value = members.get(name)
+    if type(value) is not str:
+        raise RefusedProofError(f"{name} is not text")
+    return value
+
+
+def _number_of(members: Mapping[str, object], name: str) -> int:
+    value = members.get(name)
+    if type(value) is not int:
+        raise RefusedProofError(f"{name} is not a whole number")
+    return value
+
+
+def _object_of(members: Entry, name: str) -> Entry:
+    value = members.get(name)
+    if not isinstance(value, dict):
+        raise RefusedProofError(f"{name} is not an object")
+    return value
+
+
+def _canonical_object(text: str, name: str) -> Entry:
+    """Return the object of a text that is its canonical JSON. Names of members are ASCII."""
+    try:
+        value = _DECODER.decode(text)
+        if isinstance(value, dict) and _ENCODER.encode(value) == text:
+            return value
+    except (ValueError, RecursionError):
+        pass
+    raise RefusedProofError(f"{name} is not canonical JSON, or has a member twice")
+
+
+def _foreign_object(data: bytes, name: str) -> Entry:
+    try:
+        value = _FOREIGN_DECODER.decode(data.decode())
+        if isinstance(value, dict):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    raise RefusedProofError(f"{name} is not a JSON object, or has a member twice")
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _from_base64url(text: str, name: str) -> bytes:
+    if _BASE64URL.fullmatch(text) is not None and len(text) % 4 != 1:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if _base64url(data) == text:
+            return data
+    raise RefusedProofError(f"{name} is not base64url")
+
+
+# Points of both curves are in projective coordinates, with addition formulas that hold for every
+# pair of points, equal ones and the identity included. Nothing here is secret, so time may vary.
+
+Point = tuple[int, ...]
+
+_P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_P_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+_P_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_P_BASE = (
+    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+    1,
+)
+"""P-256. Source: SEC 2, 2.4.2."""
+
+_Q = 2**255 - 19
+_E_D = -121665 * pow(121666, -1, _Q) % _Q
+_E_ORDER = 2**252 + 27742317777372353535851937790883648493
+_E_BASE_Y = 4 * pow(5, -1, _Q) % _Q
+"""Edwards25519. Source: RFC 8032, 5.1."""
+
+
+def _combine(
+    add: Callable[[Point, Point], Point], zero: Point, a: int, p: Point, b: int, q: Point
+) -> Point:
+    """Return a * p + b * q."""
+    points = (zero, p, q, add(p, q))
+    result = zero
+    for bit in range(max(a.bit_length(), b.bit_length()) - 1, -1, -1):
+        result = add(result, result)
+        chosen = (a >> bit & 1) | (b >> bit & 1) << 1
+        if chosen:
+            result = add(result, points[chosen])
+    return result
+
+
+def _add_p256(p: Point, q: Point) -> Point:
+    """Return p + q. Source: Renes, Costello, Batina 2016, complete formulas, with a = -3."""
+    (x1, y1, z1), (x2, y2, z2) = p, q
+    xx, yy, zz = x1 * x2 % _P, y1 * y2 % _P, z1 * z2 % _P
+    xy = (x1 * y2 + x2 * y1) % _P
+    xz = (x1 * z2 + x2 * z1) % _P
+    yz = (y1 * z2 + y2 * z1) % _P
+    shift = 3 * (_P_B * zz - xz) % _P
+    slope = 3 * (xx - zz) % _P
+    rest = 3 * (_P_B * xz - xx - 3 * zz) % _P
+    minus, plus = yy - shift, yy + shift
+    return (
+        (xy * minus - yz * rest) % _P,
+        (slope * rest + plus * minus) % _P,
+        (yz * plus + xy * slope) % _P,
+    )
+
+
+def _add_edwards(p: Point, q: Point) -> Point:
+    """Return p + q. Source: RFC 8032, 5.1.4."""
+    (x1, y1, z1, t1), (x2, y2, z2, t2) = p, q
+    a = (y1 - x1) * (y2 - x2) % _Q
+    b = (y1 + x1) * (y2 + x2) % _Q
+    c = 2 * _E_D * t1 * t2 % _Q
+    d = 2 * z1 * z2 % _Q
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % _Q, g * h % _Q, f * g % _Q, e * h % _Q
+
+
+def _extended(x: int, y: int) -> Point:
+    return x, y, 1, x * y % _Q
+
+
+def _edwards_point(encoded: bytes) -> tuple[int, int]:
+    """Return a public key's point. Source: RFC 8032, 5.1.3.
+
+    Raises:
+        RefusedProofError: It is not on the curve, not in its only form, or of small order: one
+            signature would fit every message.
+    """
+    y = int.from_bytes(encoded, "little") & (2**255 - 1)
+    sign = encoded[31] >> 7
+    _require(y < _Q, "the key's point is not in its only form")
+    u, v = y * y - 1, _E_D * y * y + 1
+    x = u * pow(v, 3, _Q) * pow(u * pow(v, 7, _Q), (_Q - 5) // 8, _Q) % _Q
+    if (v * x * x - u) % _Q:
+        x = x * pow(2, (_Q - 1) // 4, _Q) % _Q
+    _require((v * x * x - u) % _Q == 0, "the key's point is not on the curve")
+    _require(x != 0, "the key's point is of small order")
+    if x & 1 != sign:
+        x = _Q - x
+    point = _extended(x, y)
+    for _ in range(3):
+        point = _add_edwards(point, point)
+    _require(point[0] != 0 or point[1] != point[2], "the key's point is of small order")
+    return x, y
+
+
+_E_BASE = _extended(*_edwards_point(_E_BASE_Y.to_bytes(32, "little")))
+
+
+def _es256_key(members: Mapping[str, object]) -> tuple[tuple[int, int], Entry]:
+    x, y = (_from_base64url(_text_of(members, name), name) for name in ("x", "y"))
+    _require(len(x) == len(y) == 32, "the key's point has not 2 times 32 bytes")
+    numbers = int.from_bytes(x, "big"), int.from_bytes(y, "big")
+    _require(
+        max(numbers) < _P and (numbers[1] ** 2 - numbers[0] ** 3 + 3 * numbers[0] - _P_B) % _P == 0,
+        "the key's point is not on the curve",
+    )
+    return numbers, {"crv": "P-256", "kty": "EC", "x": members["x"], "y": members["y"]}
+
+
+def _eddsa_key(members: Mapping[str, object]) -> tuple[tuple[int, int], Entry]:
+    x = _from_base64url(_text_of(members, "x"), "x")
+    _require(len(x) == 32, "the key's point has not 32 bytes")
+    return _edwards_point(x), {"crv": "Ed25519", "kty": "OKP", "x": members["x"]}
+
+
+def _rs256_key(members: Mapping[str, object]) -> tuple[tuple[int, int], Entry]:
+    modulus, exponent = (_from_base64url(_text_of(members, name), name) for name in ("n", "e"))
+    _require(modulus[:1] != b"\0" != exponent[:1], "the key's n or e begins with a zero")
+    n, e = int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
+    _require(
+        n.bit_length() in RSA_BITS and n % 2 == 1, "the key's n has a wrong length, or is even"
+    )
+    _require(3 <= e < MAX_RSA_EXPONENT and e % 2 == 1, "the key's e is wrong")
+    return (n, e), {"e": members["e"], "kty": "RSA", "n": members["n"]}
+
+
+_KEY_CHECKS: dict[str, Callable[[Mapping[str, object]], tuple[tuple[int, int], Entry]]] = {
+    "ES256": _es256_key,
+    "EdDSA": _eddsa_key,
+    "RS256": _rs256_key,
+}
+
+
+def _is_es256(key: tuple[int, int], message: bytes, signature: bytes) -> bool:
+    """Source: FIPS 186-5, 6.4.2."""
+    if not 8 <= len(signature) <= 72:
+        return False
+    # Read as if it were the shortest DER, write that, and compare: any other encoding differs.
+    r_end = 4 + signature[3]
+    r = int.from_bytes(signature[4:r_end], "big")
+    s = int.from_bytes(signature[r_end + 2 :], "big")
+    numbers = _der_integer(r) + _der_integer(s)
+    if signature != bytes((0x30, len(numbers))) + numbers:
+        return False
+    if not (0 < r < _P_ORDER and 0 < s < _P_ORDER):
+        return False
+    digest = int.from_bytes(hashlib.sha256(message).digest(), "big")
+    inverse = pow(s, -1, _P_ORDER)
+    a, b = digest * inverse % _P_ORDER, r * inverse % _P_ORDER
+    x, _, z = _combine(_add_p256, (0, 1, 0), a, _P_BASE, b, (*key, 1))
+    return z != 0 and x * pow(z, -1, _P) % _P % _P_ORDER == r
+
+
+def _der_integer(number: int) -> bytes:
+    encoded = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    return bytes((0x02, len(encoded))) + encoded
+
+
+def _is_eddsa(key: tuple[int, int], message: bytes, signature: bytes) -> bool:
+    """Source: RFC 8032, 5.1.7, without the cofactor, as OpenSSL does."""
+    if len(signature) != 64:
+        return False
+    s = int.from_bytes(signature[32:], "little")
+    if s >= _E_ORDER:
+        return False
+    public = _edwards_bytes(_extended(*key))
+    digest = hashlib.sha512(signature[:32] + public + message).digest()
+    k = int.from_bytes(digest, "little") % _E_ORDER
+    minus_key = _extended(_Q - key[0], key[1])
+    point = _combine(_add_edwards, (0, 1, 1, 0), s, _E_BASE, k, minus_key)
+    return _edwards_bytes(point) == signature[:32]
+
+
+def _edwards_bytes(point: Point) -> bytes:
+    inverse = pow(point[2], -1, _Q)
+    x, y = point[0] * inverse % _Q, point[1] * inverse % _Q
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+def _is_rs256(key: tuple[int, int], message: bytes, signature: bytes) -> bool:
+    """Source: RFC 8017, 8.2.2: the padded block is built and compared, never parsed."""
+    n, e = key
+    size = (n.bit_length() + 7) // 8
+    s = int.from_bytes(signature, "big")
+    if len(signature) != size or s >= n:
+        return False
+    prefix = bytes.fromhex("3031300d060960864801650304020105000420")
+    end = b"\0" + prefix + hashlib.sha256(message).digest()
+    return pow(s, e, n).to_bytes(size, "big") == b"\0\1" + b"\xff" * (size - 2 - len(end)) + end
+
+
+_SIGNATURE_CHECKS = {"ES256": _is_es256, "EdDSA": _is_eddsa, "RS256": _is_rs256}
+
+
+# The text that people decide on, in every channel.
+
+MAX_DISPLAY = 1_500
+
+
+def display(proposal: Entry) -> str:
+    """Return the text under which a person decides; `proposal` was checked.
+
+    Raises:
+        RefusedProofError: It cannot be displayed.
+    """
+    process = {} if proposal.get("process") is None else _object_of(proposal, "process")
+    lease_s = _number_of(proposal, "lease_s")
+    before = {
+        "Action": proposal["action_type"],
+        "Host": proposal["host"],
+        "Name": proposal.get("hostname"),
+        "Vendor": proposal.get("vendor"),
+        "Process": process.get("name"),
+        "Process id": process.get("id"),
+        "Process start": _shown_time(process.get("start")),
+        "State": proposal.get("device_state"),
+        "Ends": f"after {lease_s} s" if lease_s else "never",
+        "Tenant": proposal["tenant_id"],
+        "Alert": proposal.get("alert_id"),
+        "Asked by": proposal["requested_by"],
+        "Asked at": _shown_time(proposal["created_at"]),
+        "Decide by": _shown_time(proposal["expires_at"]),
+        "Persons": str(proposal["required"]),
+    }
+    digest = hashlib.sha256(b"vyrox-proposal-v1\n" + _ENCODER.encode(proposal).encode())
+    after = {"Id": proposal["id"], "SHA-256": digest.hexdigest()}
+    first, last = _labelled(before), _labelled(after)
+    room = MAX_DISPLAY - len("\n".join([*first, "Reason: ", *last]))
+    reason = _cut_to(_text_of(proposal, "reason"), room)
+    return "\n".join([*first, f"Reason: {reason}", *last])
+
+
+def _labelled(values: Mapping[str, object]) -> list[str]:
+    return [
+        f"{label}:" if value is None else f"{label}: {_plain(str(value))}"
+        for label, value in values.items()
+    ]
+
+
+def _shown_time(timestamp: object) -> str | None:
+    if timestamp is None:
+        return None
+    if type(timestamp) is not int or not 0 <= timestamp <= MAX_TIMESTAMP:
+        raise RefusedProofError("the proposal has a time beyond the calendar")
+    return _utc(timestamp).replace("T", " ").replace("Z", " UTC")
+
+
+def _plain(text: str) -> str:
+    """Return printable ASCII: all else, backtick and backslash as escaped UTF-16."""
+    inner = text.strip(" ")
+    before = len(text) - len(text.lstrip(" ")) if inner else len(text)
+    after = len(text) - len(text.rstrip(" ")) if inner else 0
+    return "\\u0020" * before + "".join(map(_plain_character, inner)) + "\\u0020" * after
+
+
+def _plain_character(character: str) -> str:
+    if " " <= character <= "~" and character not in "`\\":
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def _cut_to(reason: str, room: int) -> str:
+    if len(_plain(reason)) <= room:
+        return _plain(reason)
+    kept = ""
+    for character in map(_plain_character, reason):
+        if len(kept) + len(character) > room - 3:
+            break
+        kept += character
+    return kept.strip(" ") + "..."
+
+
+# The events, in order.
+
+
+@dataclass(frozen=True)
+class Action:
+    """An entry of the actions that the approvals are checked against."""
+
+    number: int
+    timestamp: int
+    tenant_id: str
+    action_type: str
+    host: str
+    approved_by: str
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An approval whose proof holds.
+
+    Attributes:
+        proof: `passkey` or `Discord`.
+        is_requester: Whether the approver also proposed the action.
+    """
+
+    approver: str
+    proof: str
+    is_requester: bool
+
+
+@dataclass
+class _Proposal:
+    digest: str
+    members: Entry
+    decided: set[str] = field(default_factory=set)
+    approvals: dict[str, Decision] = field(default_factory=dict)
+    """By the hash of the event."""
+    is_rejected: bool = False
+    state: str | None = None
+    """How it ended."""
+
+
+Pins = frozenset[tuple[str, str]]
+"""Pairs of an approver and a thumbprint, or of `discord` and its public key."""
+
+
+class Approvals:
+    """Follows the events of a tenant, and checks each key, proposal, decision and dispatch.
+
+    Attributes:
+        failures: The number and the reason of each event that a check refused.
+        proven: The decisions that prove an action, by the hash of the action.
+    """
+
+    def __init__(self, actions: Mapping[str, Action], pins: Pins | None) -> None:
+        self.failures: list[tuple[int, str]] = []
+        self.proven: dict[str, tuple[Decision, ...]] = {}
+        self._actions = actions
+        self._pins = pins
+        self._accounts: dict[str, str | None] = {}
+        self._keys: dict[str, Key] = {}
+        self._discord: Discord | None = None
+        self._proposals: dict[str, _Proposal] = {}
+        self._checks: dict[str, Callable[[Entry, str], None]] = {
+            "approver.added": self._approver_added,
+            "approver.removed": self._approver_removed,
+            "approver.key_added": self._key_added,
+            "approver.key_removed": self._key_removed,
+            "discord.configured": self._discord_configured,
+            "approval.proposed": self._proposed,
+            "approval.decided": self._decided,
+            "approval.ended": self._ended,
+            "approval.dispatched": self._dispatched,
+        }
+
+    def add(self, number: int, entry: Entry, entry_hash: str) -> None:
+        """Check the next event, whose link holds. Other kinds of events are passed over."""
+        check = self._checks.get(cast(str, entry["kind"]))
+        if check is None:
+            return
+        try:
+            check(entry, entry_hash)
+        except RefusedProofError as exc:
+            self.failures.append((number, f"{entry['kind']}: {exc}"))
+
+    def _approver_added(self, entry: Entry, _hash: str) -> None:
+        approver, account = _text_of(entry, "approver"), entry.get("discord_user_id") or None
+        _require(account is None or type(account) is str, "discord_user_id is not text")
+        others = {name: each for name, each in self._accounts.items() if name != approver}
+        # Persons count, so an account that is of two approvers would be one person twice.
+        _require(
+            account is None or account not in others.values(), "another approver has this account"
+        )
+        self._accounts[approver] = cast("str | None", account)
+
+    def _approver_removed(self, entry: Entry, _hash: str) -> None:
+        approver = _text_of(entry, "approver")
+        _require(approver in self._accounts, "there is no such approver")
+        del self._accounts[approver]
+        self._keys = {id_: key for id_, key in self._keys.items() if key.approver != approver}
+
+    def _key_added(self, entry: Entry, _hash: str) -> None:
+        key = check_key(entry)
+        _require(key.approver in self._accounts, "the key is of no approver")
+        _require(
+            key.credential_id not in self._keys
+            and all(key.thumbprint != each.thumbprint for each in self._keys.values()),
+            "the key is enrolled already",
+        )
+        self._keys[key.credential_id] = key
+
+    def _key_removed(self, entry: Entry, _hash: str) -> None:
+        key = self._keys.get(_text_of(entry, "credential_id"))
+        if key is None or key.approver != entry.get("approver"):
+            raise RefusedProofError("the approver has no such key")
+        del self._keys[key.credential_id]
+
+    def _discord_configured(self, entry: Entry, _hash: str) -> None:
+        self._discord = None
+        self._discord = check_discord_configuration(entry)
+
+    def _proposed(self, entry: Entry, _hash: str) -> None:
+        proposal_id, digest = _text_of(entry, "proposal_id"), _text_of(entry, "proposal_sha256")
+        members = check_proposal(_text_of(entry, "proposal"), digest)
+        _require(members["id"] == proposal_id, "the proposal has another id")
+        _require(members["tenant_id"] == entry["tenant_id"], "the proposal is of another tenant")
+        _require(proposal_id not in self._proposals, "the proposal was proposed before")
+        self._proposals[proposal_id] = _Proposal(digest, members)
+
+    def _decided(self, entry: Entry, entry_hash: str) -> None:
+        proposal = self._proposal(entry)
+        approver, decision = _text_of(entry, "approver"), _text_of(entry, "decision")
+        _require(
+            entry.get("proposal_sha256") == proposal.digest, "the digest is of another proposal"
+        )
+        _require(decision in ("approve", "reject"), "the decision is neither approve nor reject")
+        _require(approver in self._accounts, f"{approver!a} is no approver at this time")
+        _require(approver not in proposal.decided, f"{approver!a} has decided before")
+        timestamp = cast(int, entry["timestamp"])
+        created_at = _number_of(proposal.members, "created_at")
+        expires_at = _number_of(proposal.members, "expires_at")
+        _require(created_at <= timestamp <= expires_at, "it is not within the proposal's life")
+        proof = self._check_proof(entry, proposal.members)
+        requested_by = _text_of(proposal.members, "requested_by")
+        is_requester = approver.casefold() == requested_by.strip().casefold()
+        _require(
+            not is_requester or (proposal.members["required"] == 1 and proof == "passkey"),
+            f"{approver!a} proposed it, and does not count",
+        )
+        proposal.decided.add(approver)
+        if decision == "reject":
+            proposal.is_rejected = True
+        else:
+            proposal.approvals[entry_hash] = Decision(approver, proof, is_requester)
+
+    def _proposal(self, entry: Entry) -> _Proposal:
+        proposal = self._proposals.get(_text_of(entry, "proposal_id"))
+        if proposal is None:
+            raise RefusedProofError("there is no valid proposal with this id before it")
+        _require(proposal.state is None, f"its proposal has ended before: {proposal.state}")
+        return proposal
+
+    def _check_proof(self, entry: Entry, proposal: Entry) -> str:
+        proof = _text_of(entry, "proof")
+        if proof == "webauthn":
+            key = self._keys.get(_text_of(entry, "credential_id"))
+            if key is None:
+                raise RefusedProofError("no valid key with this id is enrolled at this time")
+            check_passkey(entry, key)
+            self._check_pin(key.approver, key.thumbprint)
+            return "passkey"
+        _require(proof == "discord", f"the proof {proof!a} is unknown")
+        account = self._accounts[cast(str, entry["approver"])]
+        if self._discord is None or account is None:
+            raise RefusedProofError(
+                "no valid Discord key, or no account of this approver, is known"
+            )
+        check_discord(entry, proposal, self._discord, account)
+        self._check_pin("discord", self._discord.public_key)
+        return "Discord"
+
+    def _check_pin(self, name: str, value: str) -> None:
+        is_pinned = self._pins is None or (name, value) in self._pins
+        _require(is_pinned, f"the key {value} of {name!a} is not in the file of keys")
+
+    def _ended(self, entry: Entry, _hash: str) -> None:
+        self._end(self._proposal(entry), ascii(_text_of(entry, "state")))
+
+    def _end(self, proposal: _Proposal, state: str) -> None:
+        proposal.state, proposal.members = state, {}
+
+    def _dispatched(self, entry: Entry, _hash: str) -> None:
+        proposal = self._proposal(entry)
+        action_hash = _text_of(entry, "action_hash")
+        members = proposal.members
+        rejected = proposal.is_rejected
+        self._end(proposal, "dispatched")
+        hashes = _text_of(entry, "decisions").split(",")
+        _require(not rejected, "its proposal was rejected")
+        _require(
+            len(set(hashes)) == len(hashes) and proposal.approvals.keys() >= set(hashes),
+            "it names a decision that is no valid approval of its proposal before it",
+        )
+        decisions = tuple(proposal.approvals[each] for each in hashes)
+        persons = len({each.approver for each in decisions})
+        required = _number_of(members, "required")
+        _require(persons >= required, f"{persons} of {required} persons approved")
+        _require(
+            required == 1 or any(each.proof == "passkey" for each in decisions),
+            "no passkey is among the proofs, and two persons need one",
+        )
+        _require(
+            all(each.approver in self._accounts for each in decisions),
+            "a person who approved was removed before it",
+        )
+        _require(action_hash not in self.proven, "its action was dispatched before")
+        self._check_action(action_hash, members, proposal.digest)
+        self.proven[action_hash] = decisions
+
+    def _check_action(self, action_hash: str, proposal: Entry, digest: str) -> None:
+        action = self._actions.get(action_hash)
+        if action is None:
+            raise RefusedProofError("no action has its action_hash: export the actions last")
+        for name in ("action_type", "host", "tenant_id"):
+            _require(getattr(action, name) == proposal[name], f"its action has another {name}")
+        _require(
+            action.approved_by.endswith(f" sha256:{digest}"),
+            "its action's approved_by does not name the proposal",
+        )
+
+
+@dataclass(frozen=True)
+class ApprovalsReport:
+    """What the actions and the events of a tenant show together."""
+
+    actions: Report
+    events: Report
+    failures: list[tuple[int, str]]
+    named: list[tuple[Action, tuple[Decision, ...]]]
+
+
+def verify_approvals(
+    actions_path: str, events_path: str, pins: Pins | None = None
+) -> ApprovalsReport:
+    """Verify both chains, then who decided on each action.
+
+    Args:
+        pins: Only these keys count.
+
+    Raises:
+        TamperedError: In one of the two chains.
+        NothingToCheckError: There is no such file, it is empty, or it is of another stream.
+    """
+    actions: dict[str, Action] = {}
+
+    def keep(number: int, entry: Entry, entry_hash: str) -> None:
+        if "kind" not in entry:
+            names = ("timestamp", "tenant_id", "action_type", "host", "approved_by", "dry_run")
+            actions[entry_hash] = Action(number, *[cast(Any, entry[name]) for name in names])
+
+    actions_report = _verify_of_two(actions_path, keep)
+    approvals = Approvals(actions, pins)
+
+    def follow(number: int, entry: Entry, entry_hash: str) -> None:
+        if "kind" in entry:
+            approvals.add(number, entry, entry_hash)
+
+    events_report = _verify_of_two(events_path, follow)
+    for report, stream in ((actions_report, "actions"), (events_report, "events")):
+        if report.stream not in (stream, None):
+            raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
+    tenants = {actions_report.tenant_id, events_report.tenant_id} - {None}
+    if len(tenants) > 1:
+        raise NothingToCheckError("the actions and the events are of different tenants")
+    named = [(action, approvals.proven.get(hash_, ())) for hash_, action in actions.items()]
+    return ApprovalsReport(actions_report, events_report, approvals.failures, named)
+
+
+def _verify_of_two(path: str, each: Callable[[int, Entry, str], None]) -> Report:
+    """Verify a chain as `verify_path` does, with the whole path of a file in its error."""
+    try:
+        return verify_path(path, each)
+    except TamperedError as exc:
+        file = os.path.join(path, exc.file or "") if os.path.isdir(path) else exc.file
+        raise TamperedError(exc.number, exc.reason, file, exc.line) from None
+
+
+def read_pins(path: str) -> Pins:
+    """Return the keys of a file: a name, white space and a thumbprint or a public key a line.
+
+    Raises:
+        NothingToCheckError: It cannot be read, or a line is something else.
+    """
+    pins = set()
+    try:
+        with open_regular(path, follow=True) as file:
+            lines = file.read(MAX_KEYS_BYTES).decode().split("\n")
+    except (OSError, ValueError) as exc:
+        raise NothingToCheckError(f"cannot read {path!a}: {_why(exc)}") from None
+    for number, line in enumerate(lines, 1):
+        words = line.rsplit(None, 1)
+        if words and not line.startswith("#"):
+            if len(words) != 2 or not _PIN.fullmatch(words[1]):
+                raise NothingToCheckError(f"{path!a}, line {number}: not a name and a key")
+            pins.add((words[0].strip(_SPACE), words[1]))
+    return frozenset(pins)
+
+
+MAX_KEYS_BYTES = 1_048_576
+_PIN = re.compile(r"[A-Za-z0-9_-]{43}|[0-9a-f]{64}")
+
+
 def _why(exc: OSError | ValueError) -> str:
     return (exc.strerror or "failed") if isinstance(exc, OSError) else ascii(str(exc))
 
@@ -553,17 +1476,31 @@ def _utc(timestamp: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify the export that the command line names, print the result, return the exit status."""
+    """Verify the exports that the command line names, print the result, return the exit status."""
     parser = argparse.ArgumentParser(
-        description="Verify the hash chain of a Vyrox audit export.",
+        description="Verify the hash chain of a Vyrox audit export, and who approved its actions.",
         epilog="exit status: 0 links hold and --links-only was given; 1 tampered with or "
-        "unreadable; 2 wrong usage or nothing to check; 3 links hold, no checkpoint was given",
+        "unreadable, or a check of an approval failed; 2 wrong usage or nothing to check; 3 links "
+        "hold, no checkpoint was given",
         allow_abbrev=False,
     )
     parser.add_argument(
         "path",
+        nargs="?",
         metavar="FILE|DIR|-",
         help="an export, a directory of daily files, or standard input",
+    )
+    parser.add_argument(
+        "--approvals",
+        nargs=2,
+        metavar=("ACTIONS", "EVENTS"),
+        help="check who decided on each action: exports of both streams of a tenant",
+    )
+    parser.add_argument(
+        "--keys",
+        metavar="FILE",
+        help="only these keys count: on each line an approver and a thumbprint, or discord and "
+        "its public key",
     )
     parser.add_argument(
         "--links-only",
@@ -572,7 +1509,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args(arguments)
-    status, result, lines = _run(given.path, given.links_only)
+    if (given.path is None) == (given.approvals is None) or (given.keys and not given.approvals):
+        parser.error("give either one export, or --approvals with two, for which --keys may be")
+    if given.approvals:
+        actions, events = given.approvals
+        status, result, lines = _run_approvals(actions, events, given.keys, given.links_only)
+    else:
+        status, result, lines = _run(given.path, given.links_only)
     if given.json:
         lines = [json.dumps({"status": status, **result})]
     (sys.stderr if status == USAGE and not given.json else sys.stdout).write(
@@ -581,36 +1524,106 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(path: str, links_only: bool) -> tuple[int, dict[str, object], list[str]]:
-    """Return the exit status, the members of the JSON object, and the lines for people."""
+Result = tuple[int, dict[str, object], list[str]]
+"""The exit status, the members of the JSON object, and the lines for people."""
+
+
+def _run(path: str, links_only: bool) -> Result:
     try:
         report = verify_path(path)
-    except NothingToCheckError as exc:
-        return USAGE, {"result": "nothing to check", "reason": str(exc)}, [f"NOT CHECKED: {exc}"]
-    except TamperedError as exc:
-        where = f"{ascii(exc.file)[1:-1]}, line {exc.line}"
-        return (
-            TAMPERED,
-            {
-                "result": "tampered",
-                "entry": exc.number,
-                "file": exc.file,
-                "line": exc.line,
-                "reason": exc.reason,
-            },
-            [
-                f"TAMPERED WITH OR DAMAGED at entry {exc.number} ({where}): {exc.reason}",
-                f"the links of the {exc.number - 1} entries before it hold",
-            ],
-        )
+    except (NothingToCheckError, TamperedError) as exc:
+        return _not_verified(exc)
     return (
         VERIFIED if links_only else NO_CHECKPOINT,
         {"result": "links hold" if report.entries else "empty", **asdict(report)},
+        [*_shown(report), NOT_SHOWN],
+    )
+
+
+def _not_verified(exc: NothingToCheckError | TamperedError) -> Result:
+    if isinstance(exc, NothingToCheckError):
+        return USAGE, {"result": "nothing to check", "reason": str(exc)}, [f"NOT CHECKED: {exc}"]
+    where = f"{ascii(exc.file)[1:-1]}, line {exc.line}"
+    return (
+        TAMPERED,
+        {
+            "result": "tampered",
+            "entry": exc.number,
+            "file": exc.file,
+            "line": exc.line,
+            "reason": exc.reason,
+        },
         [
-            *_shown(report),
-            "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
-            "chain was not replaced as a whole",
+            f"TAMPERED WITH OR DAMAGED at entry {exc.number} ({where}): {exc.reason}",
+            f"the links of the {exc.number - 1} entries before it hold",
         ],
+    )
+
+
+NOT_SHOWN = (
+    "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
+    "chain was not replaced as a whole"
+)
+
+
+def _run_approvals(actions: str, events: str, keys: str | None, links_only: bool) -> Result:
+    try:
+        report = verify_approvals(actions, events, None if keys is None else read_pins(keys))
+    except (NothingToCheckError, TamperedError) as exc:
+        return _not_verified(exc)
+    status = VERIFIED if links_only else NO_CHECKPOINT
+    source = "those of the file of keys" if keys else "as the log itself names them"
+    proven = sum(1 for _, decisions in report.named if decisions)
+    members: dict[str, object] = {
+        "result": "approval refused" if report.failures else "approvals hold",
+        "keys": source,
+        "actions": [_named(action, decisions) for action, decisions in report.named],
+        "failures": [{"event": number, "reason": reason} for number, reason in report.failures],
+        "chains": {"actions": asdict(report.actions), "events": asdict(report.events)},
+    }
+    return (
+        TAMPERED if report.failures else status,
+        members,
+        [
+            *_shown(report.actions),
+            *_shown(report.events),
+            f"keys: {source}; which person and which account an approver is: as the log says",
+            *[_action_line(action, decisions) for action, decisions in report.named],
+            *[f"FAILED at event {number}: {reason}" for number, reason in report.failures],
+            f"{proven} of {len(report.named)} actions are proven",
+            f"{len(report.failures)} checks failed",
+            NOT_SHOWN,
+        ],
+    )
+
+
+def _named(action: Action, decisions: Sequence[Decision]) -> dict[str, object]:
+    return {
+        "entry": action.number,
+        "timestamp": action.timestamp,
+        "action_type": action.action_type,
+        "host": action.host,
+        "dry_run": action.dry_run,
+        "proven": [asdict(decision) for decision in decisions],
+        "not_proven": None if decisions else _why_not_proven(action),
+    }
+
+
+def _why_not_proven(action: Action) -> str:
+    return LEASE_ENDED if action.approved_by.startswith("lease ") else NOT_DISPATCHED
+
+
+def _action_line(action: Action, decisions: Sequence[Decision]) -> str:
+    what = f"{action.action_type} {action.host}"
+    shown = f"action {action.number}, {_utc(action.timestamp)}, {what!a}"
+    if action.dry_run:
+        shown += " (dry run)"
+    if not decisions:
+        return f"{shown}: NOT PROVEN: {_why_not_proven(action)} ({action.approved_by!a})"
+    proofs = " and ".join(f"{each.proof} ({each.approver!a})" for each in decisions)
+    same = "; proposed and approved by the same person"
+    return f"{shown}: PROVEN by {proofs}" + (
+        same if any(each.is_requester for each in decisions) else ""
     )
 
 

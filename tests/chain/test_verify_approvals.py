@@ -1,0 +1,676 @@
+"""`verify_audit.py --approvals`: who decided on each action (contract 64, A29 and A36)."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pytest
+
+from tests.approvals.authenticator import Authenticator, b64
+from tests.approvals.story import (
+    START,
+    Change,
+    Discord,
+    Members,
+    Story,
+    begun,
+    canonical,
+    digest,
+    proposal,
+    raw_decision,
+    sign,
+    told,
+)
+from tests.audit import TENANT
+from tests.cli import Vyrox, succeeded
+from tests.service import HMAC_SECRET, ROOT
+from vyrox.chain import verify
+
+KEY: Final = Authenticator("ES256")
+"""Jane's."""
+
+OMARS: Final = Authenticator("EdDSA", b"credential-2")
+DISCORD: Final = Discord()
+
+
+def by_passkey(
+    on: Members, name: str = "jane", decision: Literal["approve", "reject"] = "approve"
+) -> Members:
+    statement, response = sign(on, {"jane": KEY, "omar": OMARS}[name], name, decision)
+    return raw_decision(response, statement, on["id"])
+
+
+def by_discord(on: Members) -> Members:
+    return DISCORD.decision(on, DISCORD.click(on))
+
+
+def refusals(story: Story) -> list[str]:
+    return [f"{number}: {reason}" for number, reason in story.verify().failures]
+
+
+# Reports
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the verifier as an auditor does: alone, without installed packages."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "verify_audit.py"), *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+
+def whole_story() -> Story:
+    """Return four actions: by passkey, by both, by the requester, and of no proposal."""
+    one = proposal()
+    story = told(one, by_passkey(one), KEY, discord=DISCORD)
+    story.now += 10
+    two = proposal(id="two", required=2, host="dc-01")
+    story.propose(two)
+    decided = [story.event("approval.decided", **make(two)) for make in (by_passkey, by_discord)]
+    story.dispatch(two, story.act(two, "jane+omar"), *decided)
+    own = proposal(id="own", requested_by="Jane ")
+    story.propose(own)
+    decision = story.event("approval.decided", **by_passkey(own))
+    story.dispatch(own, story.act(own, "jane"), decision)
+    for by in ("jane", f"lease {digest(canonical(one))}"):
+        story.lift("\x1b", by)
+    return story
+
+
+PROOFS = [
+    "PROVEN by passkey ('jane')",
+    "PROVEN by passkey ('jane') and Discord ('omar')",
+    "PROVEN by passkey ('jane'); proposed and approved by the same person",
+    "NOT PROVEN: no dispatch names it; approved_by is what the caller wrote ('jane')",
+    "NOT PROVEN: it is the end of a lease, which has no decision of its own",
+]
+
+
+@pytest.mark.usefixtures("anyio_backend")  # for the asynchronous fixture
+def test_a_real_export_says_who_approved_each_action_contract_64(
+    data_dir: Path, database_url: str | None
+) -> None:
+    vyrox = Vyrox(data_dir, database_url, VYROX_HMAC_SECRET=HMAC_SECRET)
+    vyrox.write(whole_story().append)
+    paths = [str(data_dir / "actions"), str(data_dir / "events")]
+    succeeded(vyrox("audit", "export", TENANT, "--out", paths[0]))
+    succeeded(vyrox("audit", "export", TENANT, "--stream", "events", "--out", paths[1]))
+    done = run("--approvals", *paths)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.isascii()
+    shown = [line for line in done.stdout.splitlines() if line.startswith("action ")]
+    for line, proof in zip(shown, PROOFS, strict=True):
+        assert proof in line
+    assert "keys: as the log itself names them" in done.stdout
+    assert "3 of 5 actions are proven\n0 checks failed\n" in done.stdout
+    assert "LIFT_HOST_ISOLATION \\x1b' (dry run)" in shown[3]
+    assert run("--links-only", "--approvals", *paths).returncode == 0
+
+
+def test_the_events_are_exported_from_the_database_only(data_dir: Path) -> None:
+    arguments = ("--stream", "events", "--url", "http://127.0.0.1:1", "--out", str(data_dir / "x"))
+    result = Vyrox(data_dir)("audit", "export", TENANT, *arguments)
+    assert result.exit_code == 2
+    assert "--url has the actions only" in result.stderr
+
+
+def test_the_report_as_json_contract_64(tmp_path: Path) -> None:
+    done = run("--json", "--approvals", *whole_story().write(tmp_path))
+    report = json.loads(done.stdout)
+    assert (report["status"], report["result"], report["failures"]) == (3, "approvals hold", [])
+    assert [len(each["proven"]) for each in report["actions"]] == [1, 2, 1, 0, 0]
+    assert report["actions"][1]["proven"][1] == {
+        "approver": "omar",
+        "proof": "Discord",
+        "is_requester": False,
+    }
+    assert report["chains"]["events"]["stream"] == "events"
+
+
+def test_a_changed_proof_is_status_1_and_named(tmp_path: Path) -> None:
+    """Changed in the log: the chain breaks. Changed before it was hashed: the proof is wrong."""
+    on = proposal()
+    paths = told(on, by_passkey(on), KEY).write(tmp_path)
+    events = Path(paths[1])
+    line = events.read_bytes()
+    events.write_bytes(line.replace(b'"signature":"M', b'"signature":"N'))
+    done = run("--approvals", *paths)
+    assert done.returncode == 1
+    assert f"TAMPERED WITH OR DAMAGED at entry 5 ({events}, line 5)" in done.stdout
+
+    def change(members: Members) -> None:
+        members["signature"] = members["signature"][:-1] + "A"
+
+    paths = told(on, by_passkey(on), KEY, {"approval.decided": change}).write(tmp_path)
+    done = run("--approvals", *paths)
+    assert done.returncode == 1
+    assert "FAILED at event 5: approval.decided: " in done.stdout
+    assert "NOT PROVEN: no dispatch names it" in done.stdout
+    assert json.loads(run("--json", "--approvals", *paths).stdout)["result"] == "approval refused"
+
+
+def test_both_chains_come_first(tmp_path: Path) -> None:
+    on = proposal()
+    paths = told(on, by_passkey(on), KEY).write(tmp_path)
+    assert run("--approvals", *reversed(paths)).returncode == 2
+    actions = Path(paths[0])
+    actions.write_bytes(actions.read_bytes().replace(b"workstation-01", b"workstation-02"))
+    done = run("--approvals", *paths)
+    assert (done.returncode, "PROVEN" in done.stdout) == (1, False)
+    assert f"at entry 1 ({actions}, line 1)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["x", "--approvals", "y", "z"], ["x", "--keys", "y"], ["--approvals", "x"]],
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    assert run(*arguments).returncode == 2
+
+
+def test_chains_of_two_tenants_are_status_2(tmp_path: Path) -> None:
+    on = proposal()
+    paths = told(on, by_passkey(on), KEY).write(tmp_path)
+    other = Story()
+    other.lift("host", "jane", tenant_id="initech")
+    Path(paths[0]).write_bytes(other.lines["actions"][0])
+    done = run("--approvals", *paths)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "different tenants" in done.stderr
+
+
+# Keys pinned elsewhere
+
+
+def thumbprint(authenticator: Authenticator, name: str) -> str:
+    return verify.check_key(Story().enrol(name, authenticator)).thumbprint
+
+
+def test_only_pinned_keys_count(tmp_path: Path) -> None:
+    jane, discord = thumbprint(KEY, "jane"), DISCORD.configured["public_key"]
+    keys = tmp_path / "keys"
+    paths = whole_story().write(tmp_path)
+    keys.write_text(f"# the team\n\njane {jane}\n discord \t{discord}\n")
+    done = run("--approvals", *paths, "--keys", str(keys))
+    assert (done.returncode, "those of the file of keys" in done.stdout) == (3, True)
+    for text, failed in (
+        (f"jane {jane}", "of 'discord' is not in the file of keys"),
+        (f"omar {jane}\ndiscord {discord}", "of 'jane' is not in the file of keys"),
+        (f"jane {thumbprint(OMARS, 'omar')}\ndiscord {discord}", "of 'jane' is not"),
+        ("", "of 'jane' is not"),
+    ):
+        keys.write_text(text)
+        done = run("--approvals", *paths, "--keys", str(keys))
+        assert (done.returncode, failed in done.stdout) == (1, True), text
+    for text in ("jane", "jane x", f"jane {jane}=", f"discord {discord.upper()}"):
+        keys.write_text(text)
+        assert run("--approvals", *paths, "--keys", str(keys)).returncode == 2, text
+    assert run("--approvals", *paths, "--keys", str(tmp_path / "none")).returncode == 2
+
+
+# One wrong thing in the log at a time
+
+
+def setting(**changes: object) -> Change:
+    return lambda members: members.update(changes)
+
+
+def upper(name: str) -> Change:
+    return lambda members: members.update({name: members[name].upper()})
+
+
+def with_text(make: Callable[[str], str]) -> Change:
+    """Change the text of a proposal, and its digest with it."""
+
+    def change(members: Members) -> None:
+        members["proposal"] = make(members["proposal"])
+        members["proposal_sha256"] = digest(members["proposal"])
+
+    return change
+
+
+WRONG: dict[str, tuple[str, Change, str]] = {
+    "upper-case digest": ("approval.decided", upper("proposal_sha256"), "another proposal"),
+    "other digest": ("approval.decided", setting(proposal_sha256="0" * 64), "another proposal"),
+    "other proposal": ("approval.decided", setting(proposal_id="other"), "no valid proposal"),
+    "approve for reject": ("approval.decided", setting(decision="reject"), "another decision"),
+    "other decision": ("approval.decided", setting(decision="Approve"), "neither"),
+    "other approver": ("approval.decided", setting(approver="omar"), "another approver"),
+    "unknown approver": ("approval.decided", setting(approver="eve"), "no approver"),
+    "other proof": ("approval.decided", setting(proof="password"), "is unknown"),
+    "no proof": ("approval.decided", setting(proof=None), "proof is not text"),
+    "other key": ("approval.decided", setting(credential_id="AAAA"), "no valid key"),
+    "padded": ("approval.decided", setting(signature="AA=="), "not base64url"),
+    "never canonical": ("approval.decided", setting(signature="AB"), "not base64url"),
+    "weak key": ("approver.key_added", setting(y=b64(bytes(32))), "not on the curve"),
+    "unknown algorithm": ("approver.key_added", setting(alg="none"), "is unknown"),
+    "key of nobody": ("approver.key_added", setting(approver="eve"), "of no approver"),
+    "other approvers": ("approver.added", setting(approver="eve"), "of no approver"),
+    "space": ("approval.proposed", with_text(lambda text: text + " "), "not canonical"),
+    "twice": (
+        "approval.proposed",
+        with_text(lambda text: text.replace("{", '{"action_type":"PROCESS_KILL",', 1)),
+        "not canonical",
+    ),
+    "deep": ("approval.proposed", with_text(lambda _: "[" * 60_000), "not canonical"),
+    "version": (
+        "approval.proposed",
+        with_text(lambda text: text.replace('"v":1', '"v":2')),
+        "another version",
+    ),
+    "text": ("approval.proposed", setting(proposal=canonical(proposal(host="x"))), "digest"),
+    "id": ("approval.proposed", with_text(lambda _: canonical(proposal(id="x"))), "another id"),
+    "tenant": (
+        "approval.proposed",
+        with_text(lambda _: canonical(proposal(tenant_id="initech"))),
+        "another tenant",
+    ),
+    "early": (
+        "approval.proposed",
+        with_text(lambda _: canonical(proposal(created_at=START + 21))),
+        "another proposal",
+    ),
+    "action": ("approval.dispatched", setting(action_hash="0" * 64), "no action has"),
+    "no decision": ("approval.dispatched", setting(decisions=""), "no valid approval"),
+    "unknown decision": ("approval.dispatched", setting(decisions="0" * 64), "no valid approval"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_wrong_thing_in_the_log_is_refused_contract_64(name: str) -> None:
+    kind, change, reason = WRONG[name]
+    on = proposal()
+    changes = {kind: change}
+    found = told(on, by_passkey(on), KEY, changes).verify()
+    assert any(reason in why for _, why in found.failures), found.failures
+    assert found.proven == {}
+
+
+@pytest.mark.parametrize("at", [START - 1, START + 901])
+def test_a_decision_outside_the_life_of_its_proposal_is_refused(at: int) -> None:
+    on = proposal(created_at=START, expires_at=START + 900)
+    story = begun(on, KEY)
+    story.now = max(at, story.now)
+    if at < START:
+        on = proposal(id="later", created_at=START + 30)
+        story.propose(on)
+    story.event("approval.decided", **by_passkey(on))
+    [refusal] = refusals(story)
+    assert "not within the proposal's life" in refusal
+
+
+def test_a_key_counts_from_its_enrolment_to_its_removal() -> None:
+    on = proposal()
+    story = begun(on, KEY)
+    key = {"approver": "jane", "credential_id": b64(KEY.credential_id), "by": "root"}
+    story.event("approver.key_removed", **key)
+    story.event("approval.decided", **by_passkey(on))
+    story.event("approval.decided", **by_passkey(on, "omar"))
+    story.enrol("omar", OMARS)
+    story.event("approver.key_removed", **key)
+    story.event("approver.key_removed", **{**key, "credential_id": b64(OMARS.credential_id)})
+    assert refusals(story) == [
+        "6: approval.decided: no valid key with this id is enrolled at this time",
+        "7: approval.decided: no valid key with this id is enrolled at this time",
+        "9: approver.key_removed: the approver has no such key",
+        "10: approver.key_removed: the approver has no such key",
+    ]
+    story.event("approval.decided", **by_passkey(on, "omar"))
+    assert len(refusals(story)) == 4
+
+
+def test_an_approver_counts_from_addition_to_removal() -> None:
+    on = proposal()
+    story = begun(on, KEY)
+    story.event("approver.removed", approver="jane", discord_user_id=None, by="root")
+    story.event("approval.decided", **by_passkey(on))
+    story.approver("jane")
+    story.event("approval.decided", **by_passkey(on))
+    story.event("approver.removed", approver="eve", discord_user_id=None, by="root")
+    assert refusals(story) == [
+        "6: approval.decided: 'jane' is no approver at this time",
+        "8: approval.decided: no valid key with this id is enrolled at this time",
+        "9: approver.removed: there is no such approver",
+    ]
+
+
+def test_persons_count_and_not_keys_or_accounts() -> None:
+    on = proposal()
+    story = begun(on, KEY)
+    story.enrol("omar", KEY)
+    other = Authenticator("ES256", b"credential-3")
+    other.cose = KEY.cose
+    story.enrol("omar", other)
+    story.approver("eve", "80351110224678912")
+    assert [why.partition(": ")[2] for why in refusals(story)] == [
+        "approver.key_added: the key is enrolled already",
+        "approver.key_added: the key is enrolled already",
+        "approver.added: another approver has this account",
+    ]
+
+
+def test_a_decision_is_final() -> None:
+    on = proposal(required=2)
+    story = begun(on, KEY)
+    story.enrol("omar", OMARS)
+    first = story.event("approval.decided", **by_passkey(on))
+    story.event("approval.decided", **by_passkey(on))
+    story.event("approval.decided", **by_passkey(on, "omar", "reject"))
+    story.dispatch(on, story.act(on, "jane"), first)
+    story.event("approval.decided", **by_passkey(on, "omar"))
+    story.event("approval.ended", proposal_id=on["id"], state="lapsed")
+    story.propose(on)
+    assert refusals(story) == [
+        "7: approval.decided: 'jane' has decided before",
+        "9: approval.dispatched: its proposal was rejected",
+        "10: approval.decided: its proposal has ended before: dispatched",
+        "11: approval.ended: its proposal has ended before: dispatched",
+        "12: approval.proposed: the proposal was proposed before",
+    ]
+
+
+@pytest.mark.parametrize("state", ["rejected", "expired", "withdrawn", "superseded", "lapsed"])
+def test_what_has_ended_is_not_dispatched(state: str) -> None:
+    on = proposal()
+    story = begun(on, KEY)
+    decided = story.event("approval.decided", **by_passkey(on))
+    story.event("approval.ended", proposal_id=on["id"], state=state)
+    story.dispatch(on, story.act(on, "jane"), decided)
+    assert refusals(story) == [f"7: approval.dispatched: its proposal has ended before: '{state}'"]
+
+
+def test_two_persons_are_needed_where_two_are_required() -> None:
+    on = proposal(required=2)
+    story = begun(on, KEY)
+    decided = story.event("approval.decided", **by_passkey(on))
+    story.dispatch(on, story.act(on, "jane"), decided, decided)
+    assert "names a decision" in refusals(story)[0]
+    story = told(on, by_passkey(on), KEY)
+    assert refusals(story) == ["6: approval.dispatched: 1 of 2 persons approved"]
+
+
+def test_two_persons_need_one_passkey() -> None:
+    """A Discord account can be taken over, or two (A18)."""
+    on = proposal(required=2)
+    story = begun(on, KEY, discord=DISCORD)
+    story.approver("eve", "9")
+    body = DISCORD.click(on)
+    body["member"]["user"]["id"] = "9"
+    decisions = [by_discord(on), {**DISCORD.decision(on, body), "approver": "eve"}]
+    decided = [story.event("approval.decided", **decision) for decision in decisions]
+    story.dispatch(on, story.act(on, "omar+eve"), *decided)
+    assert refusals(story) == [
+        "9: approval.dispatched: no passkey is among the proofs, and two persons need one"
+    ]
+
+
+def test_who_was_removed_before_the_dispatch_does_not_count() -> None:
+    on = proposal()
+    story = begun(on, KEY)
+    decided = story.event("approval.decided", **by_passkey(on))
+    story.event("approver.removed", approver="jane", discord_user_id=None, by="root")
+    story.dispatch(on, story.act(on, "jane"), decided)
+    assert "was removed before it" in refusals(story)[0]
+
+
+@pytest.mark.parametrize("requester", ["jane", " JANE "])
+def test_the_requester_counts_only_alone_and_with_a_passkey(requester: str) -> None:
+    """A7, and where one person is needed that person may be the one who asked."""
+    two = proposal(required=2, requested_by=requester)
+    assert "'jane' proposed it, and does not count" in refusals(told(two, by_passkey(two), KEY))[0]
+    clicked = proposal(requested_by="omar")
+    story = told(clicked, by_discord(clicked), KEY, discord=DISCORD)
+    assert "'omar' proposed it, and does not count" in refusals(story)[0]
+    own = proposal(requested_by=requester)
+    found = told(own, by_passkey(own), KEY).verify()
+    assert found.failures == []
+    assert [each.is_requester for [each] in found.proven.values()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"host": "workstation-02"}, "another host"),
+        ({"action_type": "PROCESS_KILL"}, "another action_type"),
+    ],
+)
+def test_the_action_must_be_the_approved_one(change: Members, reason: str) -> None:
+    on = proposal()
+    story = begun(on, KEY)
+    decided = story.event("approval.decided", **by_passkey(on))
+    acted = {**on, **change}
+    members = {name: acted[name] for name in ("action_type", "host")}
+    by = f"jane sha256:{digest(canonical(on))}"
+    done = story.add("actions", {**members, "approved_by": by, "dry_run": False})
+    story.dispatch(on, done, decided)
+    assert reason in refusals(story)[0]
+    assert story.verify().proven == {}
+
+
+def test_the_action_must_name_the_proposal_and_be_of_one_dispatch() -> None:
+    on, other = proposal(), proposal(id="other")
+    story = begun(on, KEY)
+    story.propose(other)
+    decided = [story.event("approval.decided", **by_passkey(each)) for each in (on, other)]
+    done = story.act(on, "jane")
+    story.dispatch(other, done, decided[1])
+    story.dispatch(on, done, decided[0])
+    assert refusals(story) == [
+        "8: approval.dispatched: its action's approved_by does not name the proposal"
+    ]
+    third = proposal(id="third")
+    story.propose(third)
+    story.dispatch(third, done, story.event("approval.decided", **by_passkey(third)))
+    assert refusals(story)[1:] == ["12: approval.dispatched: its action was dispatched before"]
+
+
+# Discord
+
+
+def test_a_click_in_discord_is_a_proof_contract_64() -> None:
+    on = proposal()
+    found = told(on, by_discord(on), KEY, discord=DISCORD).verify()
+    assert (found.failures, [each.proof for [each] in found.proven.values()]) == ([], ["Discord"])
+    for kind in (3, 5):
+        body = {**DISCORD.click(on, "reject"), "type": kind}
+        story = begun(on, KEY, discord=DISCORD)
+        story.event("approval.decided", **DISCORD.decision(on, body, "reject"))
+        assert refusals(story) == []
+
+
+def put(*path: str, value: object) -> Change:
+    """Return a change of one place in the body of a click."""
+
+    def change(body: Members) -> None:
+        at: Any = body
+        for step in path[:-1]:
+            at = at[step]
+        at[path[-1]] = value
+
+    return change
+
+
+CLICKS: dict[str, tuple[Change, str]] = {
+    "type": (put("type", value=2), "type is wrong"),
+    "type true": (put("type", value=True), "type is wrong"),
+    "modal to approve": (put("type", value=5), "type is wrong"),
+    "application": (put("application_id", value="8"), "another application_id"),
+    "guild": (put("guild_id", value="8"), "another guild_id"),
+    "channel": (put("channel_id", value="8"), "another channel_id"),
+    "no guild": (put("guild_id", value=None), "another guild_id"),
+    "custom_id": (put("data", "custom_id", value="v1:a:x"), "another custom_id"),
+    "data": (put("data", value=[]), "data is not an object"),
+    "author": (put("message", "author", "id", value="8"), "another author"),
+    "components": (put("message", "components", value=[{}, 1]), "no such button"),
+    "no components": (put("message", "components", value=None), "no such button"),
+    "content": (put("message", "content", value="```\nx\n```"), "proposal's text"),
+    "no content": (put("message", "content", value=None), "proposal's text"),
+    "user": (put("member", "user", "id", value="8"), "another account"),
+    "no member": (put("member", value=None), "member is not an object"),
+}
+
+
+@pytest.mark.parametrize("name", CLICKS)
+def test_a_click_with_one_wrong_thing_is_refused(name: str) -> None:
+    change, reason = CLICKS[name]
+    on = proposal()
+    body = DISCORD.click(on)
+    change(body)
+    found = told(on, DISCORD.decision(on, body), KEY, discord=DISCORD).verify()
+    assert reason in found.failures[0][1]
+    assert found.proven == {}
+
+
+def test_a_message_must_end_with_the_text() -> None:
+    on = proposal()
+    body = DISCORD.click(on)
+    body["message"]["content"] += "\nnever mind"
+    found = told(on, DISCORD.decision(on, body), KEY, discord=DISCORD).verify()
+    assert "proposal's text" in found.failures[0][1]
+
+
+PROOFS_OF_DISCORD: dict[str, tuple[Members, str]] = {
+    "other time": ({"signature_timestamp": str(START + 21)}, "signature is wrong"),
+    "eleven digits": ({"signature_timestamp": "0" + str(START + 20)}, "10 digits"),
+    "other digits": ({"signature_timestamp": "\u0661" * 10}, "10 digits"),
+    "upper-case hex": ({"signature": "AB" * 64}, "lower-case hex"),
+    "zeros": ({"signature": "00" * 64}, "signature is wrong"),
+    "s too large": ({"signature": "00" * 32 + "ff" * 32}, "signature is wrong"),
+    "no object": ({"body": b64(b"[]")}, "not a click"),
+    "too large": ({"body": b64(b"{" + b" " * 32_768)}, "not a click"),
+}
+
+
+@pytest.mark.parametrize("name", PROOFS_OF_DISCORD)
+def test_a_signature_of_discord_with_one_wrong_thing_is_refused(name: str) -> None:
+    changes, reason = PROOFS_OF_DISCORD[name]
+    on = proposal()
+    found = told(on, {**by_discord(on), **changes}, KEY, discord=DISCORD).verify()
+    assert reason in found.failures[0][1]
+
+
+@pytest.mark.parametrize("at", [START - 1, START + 901])
+def test_discord_signed_within_the_life_of_the_proposal(at: int) -> None:
+    on = proposal()
+    decision = DISCORD.decision(on, DISCORD.click(on), at=at)
+    assert "the signed time" in refusals(told(on, decision, KEY, discord=DISCORD))[0]
+
+
+def test_a_body_with_a_member_twice_is_refused() -> None:
+    on = proposal()
+    raw = json.dumps(DISCORD.click(on)).encode().replace(b"{", b'{"type": 3, ', 1)
+    story = told(on, DISCORD.decision(on, raw), KEY, discord=DISCORD)
+    assert "a member twice" in refusals(story)[0]
+
+
+def test_discord_needs_a_configuration_and_an_account() -> None:
+    on = proposal()
+    assert "no valid Discord key" in refusals(told(on, by_discord(on), KEY))[0]
+    decision = {**by_discord(on), "approver": "jane"}
+    assert "no valid Discord key" in refusals(told(on, decision, KEY, discord=DISCORD))[0]
+    weak = {"discord.configured": setting(public_key="01" + "00" * 31)}
+    found = refusals(told(on, by_discord(on), KEY, weak, DISCORD))
+    assert [why.partition(": ")[2].partition(":")[2] for why in found[:2]] == [
+        " the key's point is of small order",
+        " no valid Discord key, or no account of this approver, is known",
+    ]
+
+
+# The text of a proposal
+
+
+def test_the_text_of_a_proposal() -> None:
+    on = proposal(process={"name": "a\u202eb", "id": None, "start": START}, lease_s=0, reason=" x ")
+    assert verify.display(on).splitlines() == [
+        "Action: HOST_ISOLATION",
+        "Host: workstation-01",
+        r"Name: W\u00d6RK\u006001",
+        "Vendor: crowdstrike",
+        r"Process: a\u202eb",
+        "Process id:",
+        "Process start: 2024-01-01 00:00:00 UTC",
+        "State: normal",
+        "Ends: never",
+        "Tenant: acme-corp",
+        "Alert: alert-1",
+        "Asked by: vyrox",
+        "Asked at: 2024-01-01 00:00:00 UTC",
+        "Decide by: 2024-01-01 00:15:00 UTC",
+        "Persons: 1",
+        r"Reason: \u0020x\u0020",
+        "Id: 5f0e2c1a-7c3f-4e0b-9a55-0d0a3f7f1c11",
+        f"SHA-256: {digest(canonical(on))}",
+    ]
+    assert len(verify.display(proposal(reason="\U0001f512" * 1000))) <= 1500
+
+
+# Published vectors
+
+
+def test_signatures_of_the_standards() -> None:
+    """RFC 8032, 7.1, test 3; RFC 6979, A.2.5, SHA-256 of "sample"."""
+    public = bytes.fromhex("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025")
+    signature = bytes.fromhex(
+        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac"
+        "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"
+    )
+    point = verify._edwards_point(public)
+    assert verify._is_eddsa(point, b"\xaf\x82", signature)
+    assert not verify._is_eddsa(point, b"\xaf\x83", signature)
+    x = 0x60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6
+    y = 0x7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299
+    r = 0xEFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716
+    s = 0xF7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8
+    assert verify._is_es256((x, y), b"sample", der(r, s))
+    assert not verify._is_es256((x, y), b"Sample", der(r, s))
+    # The twin of an ECDSA signature is right too. The chain fixes which of the two was given.
+    assert verify._is_es256((x, y), b"sample", der(r, verify._P_ORDER - s))
+    for wrong in (der(0, s), der(r, 0), der(r + verify._P_ORDER, s), der(r, s + verify._P_ORDER)):
+        assert not verify._is_es256((x, y), b"sample", wrong)
+
+
+def der(r: int, s: int) -> bytes:
+    numbers = verify._der_integer(r) + verify._der_integer(s)
+    return bytes((0x30, len(numbers))) + numbers
+
+
+def test_signatures_in_another_encoding_are_refused() -> None:
+    message = b"sample"
+    key = verify.check_key(Story().enrol("jane", KEY))
+    right = KEY.sign(message)
+    assert verify._is_es256(key.numbers, message, right)
+    r_end = 4 + right[3]
+    long_r = b"\x02" + bytes((right[3] + 1,)) + b"\0" + right[4:r_end]
+    for wrong in (
+        right + b"\0",
+        b"\x31" + right[1:],
+        b"\x30\x81" + right[1:],
+        b"\x30" + bytes((right[1] + 1,)) + long_r + right[r_end:],
+        right[:-1],
+        b"",
+    ):
+        assert not verify._is_es256(key.numbers, message, wrong)
+
+
+def test_thumbprints_of_the_standards() -> None:
+    """RFC 7638, 3.1, and RFC 8037, A.3."""
+    n = (
+        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXj"
+        "BZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8"
+        "KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_"
+        "xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
+    )
+    members = {"approver": "a", "credential_id": "AAAA", "rp_id": "r", "origin": "o"}
+    rsa = verify.check_key({**members, "alg": "RS256", "n": n, "e": "AQAB"})
+    assert rsa.thumbprint == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+    okp = verify.check_key({**members, "alg": "EdDSA", "x": x})
+    assert okp.thumbprint == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+    assert len(base64.urlsafe_b64decode(okp.thumbprint + "=")) == 32
