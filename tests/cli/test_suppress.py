@@ -151,8 +151,11 @@ def test_mistakes_are_one_line_contract_56(
 def test_a_signal_is_switched_off_and_on_contract_56(on_sqlite: Vyrox) -> None:
     name = "recovery.shadows_deleted"
     on_tenant = ("--tenant", TENANT, "--by", "ann")
-    assert "is off for acme\n" in succeeded(on_sqlite("triage", "disable", name, *on_tenant))
-    assert "already" in succeeded(on_sqlite("triage", "disable", name, *on_tenant))
+    off = ("triage", "disable", name, *on_tenant)
+    assert "--second" in refused(on_sqlite(*off))
+    assert "another than the first" in refused(on_sqlite(*off, "--second", "Ann"))
+    assert "is off for acme\n" in succeeded(on_sqlite(*off, "--second", "bob"))
+    assert "already" in succeeded(on_sqlite(*off, "--second", "bob"))
     listed = json.loads(succeeded(on_sqlite("triage", "signals", "--tenant", TENANT, "--json")))
     assert [each["signal"] for each in listed if each["off"]] == [name]
     table = succeeded(on_sqlite("triage", "signals", "--tenant", TENANT)).splitlines()

@@ -343,8 +343,11 @@ async def test_a_benign_alert_offers_the_narrowest_scope_contract_56(database: D
 
 async def test_a_signal_is_switched_off_for_one_tenant_contract_56(database: Database) -> None:
     name = "recovery.shadows_deleted"
-    assert await database.write(disable, Disabled(TENANT, name, "ann", NOW))
-    assert not await database.write(disable, Disabled(TENANT, name, "bob", NOW))
+    for second in (None, " ", "Ann", "a n\u200bn"):
+        with pytest.raises(InvalidRequestError, match="second person"):
+            await database.write(disable, Disabled(TENANT, name, "ann", NOW), second)
+    assert await database.write(disable, Disabled(TENANT, name, "ann", NOW), "eve")
+    assert not await database.write(disable, Disabled(TENANT, name, "bob", NOW), "eve")
 
     async def has_it(tenant_id: str) -> bool:
         [verdict] = await run_batch(
@@ -360,6 +363,7 @@ async def test_a_signal_is_switched_off_for_one_tenant_contract_56(database: Dat
     kinds = {"signal.disabled": "ann", "signal.enabled": "bob"}
     found = [each for each in await events(database, TENANT) if each["kind"] in kinds]
     assert [(each["kind"], each["by"]) for each in found] == list(kinds.items())
+    assert found[0]["second"] == "eve"
     with pytest.raises(InvalidRequestError, match=r"did you mean recovery\.shadows_deleted"):
         await database.write(disable, Disabled(TENANT, "recovery.shadow_deleted", "ann", NOW))
 

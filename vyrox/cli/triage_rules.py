@@ -2,7 +2,7 @@
 
 import click
 
-from vyrox.cli.options import by_option, check_tenant_id
+from vyrox.cli.options import by_option, check_name, check_tenant_id
 from vyrox.cli.output import json_option, print_json, print_table
 from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
@@ -62,11 +62,16 @@ def _off(tenant_id: str) -> list[Disabled]:
 @click.argument("signal")
 @_of_tenant
 @by_option
+@click.option(
+    "--second",
+    callback=check_name,
+    help="Another person who agrees. Signals of credentials, recovery and defences need one.",
+)
 @json_option
-def disable(signal: str, tenant_id: str, by: str, as_json: bool) -> None:
+def disable(signal: str, tenant_id: str, by: str, second: str | None, as_json: bool) -> None:
     """Switch SIGNAL off for a tenant. Verdicts that exist do not change."""
     read(require_known, tenant_id)
-    changed = write(switches.disable, Disabled(tenant_id, signal, by, wall_clock()))
+    changed = write(switches.disable, Disabled(tenant_id, signal, by, wall_clock()), second)
     _print(tenant_id, signal, "off", changed=changed, as_json=as_json)
 
 

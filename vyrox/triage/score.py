@@ -197,30 +197,58 @@ def _weigh(
     for each in sorted(found, key=lambda pair: (-pair[0].weight, pair[0].name)):
         by_family.setdefault(each[0].family, []).append(each)
     shares = {family: _share([s.weight for s, _ in own]) for family, own in by_family.items()}
-    lowered: list[Lowered] = []
-    for mitigation in mitigations:
-        touched = sorted(mitigation.families & shares.keys())
-        text = mitigation.find(subject) if touched else None
-        if text is None:
-            continue
-        for family in touched:
-            shares[family] = _with_odds(shares[family], mitigation.factor)
-        lowered.append(Lowered(mitigation.name, tuple(touched), mitigation.factor, text))
+    failed = list(errors)
+    lowered = _lower(subject, shares, mitigations, failed)
     score = 100 * _noisy_or(shares.values())
     reasons = [
         Reason(signal.name, family, signal.weight, text, capped=place > 0)
         for family, own in sorted(by_family.items(), key=lambda item: -shares[item[0]])
         for place, (signal, text) in enumerate(own)
     ]
-    reasons += [Reason(ERROR_SIGNAL, "triage", 0.0, f"{name} failed") for name in errors]
-    floor = _floor(subject.alert, errors)
+    reasons += [Reason(ERROR_SIGNAL, "triage", 0.0, f"{name} failed") for name in failed]
+    floor = _floor(subject, failed)
     band = band_of(score)
     if band == "close" and floor is not None:
         band = "review"
     else:
-        floor = floor if errors else None
+        floor = floor if failed else None
     families = {str(family): share for family, share in shares.items()}
     return Verdict(score, band, tuple(reasons), tuple(lowered), families, floor)
+
+
+def _lower(
+    subject: Subject,
+    shares: dict[Family, float],
+    mitigations: Sequence[Mitigation],
+    errors: list[str],
+) -> list[Lowered]:
+    """Lower the share of each family by the strongest mitigation that applies to it.
+
+    Only by one: the words of a mitigation are free to an attacker, who writes the command line, so several
+    of them together must not close what one of them leaves in review.
+    """
+    applied: dict[Family, tuple[Mitigation, str]] = {}
+    for mitigation in sorted(mitigations, key=lambda each: each.factor):
+        touched = mitigation.families & shares.keys() - applied.keys()
+        text = _found_sign(mitigation, subject, errors) if touched else None
+        if text is not None:
+            applied.update(dict.fromkeys(touched, (mitigation, text)))
+    lowered: dict[str, Lowered] = {}
+    for family, (mitigation, text) in sorted(applied.items()):
+        shares[family] = _with_odds(shares[family], mitigation.factor)
+        name, known = mitigation.name, lowered.get(mitigation.name)
+        families = (*(known.families if known else ()), str(family))
+        lowered[name] = Lowered(name, families, mitigation.factor, text)
+    return list(lowered.values())
+
+
+def _found_sign(mitigation: Mitigation, subject: Subject, errors: list[str]) -> str | None:
+    try:
+        return mitigation.find(subject)
+    except Exception:  # noqa: BLE001  (logged; what failed excuses nothing)
+        log.event("triage.failed", logging.ERROR, signal=mitigation.name, alert_id=subject.alert.id)
+        errors.append(mitigation.name)
+        return None
 
 
 def band_of(score: float) -> Band:
@@ -245,15 +273,17 @@ def _noisy_or(shares: Iterable[float]) -> float:
     return 1 - none
 
 
-def _floor(alert: NormalizedAlert, errors: Sequence[str]) -> str | None:
+def _floor(subject: Subject, errors: Sequence[str]) -> str | None:
     """Return why this alert is never below `review`: it is not for Vyrox to close."""
     if errors:
         return "a rule failed, so a person decides"
-    severity = severity_of(alert.vendor_severity)
+    severity = severity_of(subject.alert.vendor_severity)
     if severity in {"critical", "high"}:
         return f"the vendor says {severity}, so a person decides"
-    if not alert.process_cmdline and severity not in {"low", "info"}:
+    if not subject.alert.process_cmdline and severity not in {"low", "info"}:
         return "there is neither a command line nor a low severity, so a person decides"
+    if "truncated" in subject.views.marks or subject.work.is_exhausted:
+        return "the command line was not read to its end, so a person decides"
     return None
 
 

@@ -124,7 +124,7 @@ def confirm(
     by = _text(by, 256, "name")
     if found.state(now) != "unconfirmed":
         raise NotPossibleError(f"{suppression_id} waits for no second person")
-    if _same_person(by, found.author):
+    if same_person(by, found.author):
         raise NotPossibleError(
             f"{found.author} made {suppression_id}: a second person must confirm it"
         )
@@ -182,9 +182,11 @@ def _text(text: str, limit: int, what: str) -> str:
     return text
 
 
-def _same_person(one: str, other: str) -> bool:
+def same_person(one: str, other: str) -> bool:
+    """Return whether two names are one: without case, spaces and what cannot be seen."""
     return _folded(one) == _folded(other)
 
 
 def _folded(name: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(each for each in folded if each.isprintable() and not each.isspace())

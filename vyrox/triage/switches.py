@@ -13,6 +13,8 @@ from vyrox.errors import InvalidRequestError
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import disabled_signals
 from vyrox.triage.rules import SIGNALS
+from vyrox.triage.scope import DANGEROUS
+from vyrox.triage.suppression_life import same_person
 
 _c = disabled_signals.c
 
@@ -26,18 +28,32 @@ class Disabled(msgspec.Struct, frozen=True):
     at: float
 
 
-def disable(connection: Connection, disabled: Disabled) -> bool:
+def disable(connection: Connection, disabled: Disabled, second: str | None = None) -> bool:
     """Switch a signal off, from the next batch on; return whether it was on.
 
+    Args:
+        second: Another person who agrees. A signal of a dangerous family needs one, as a
+            suppression of such a family does: it hides the same alerts, and more.
+
     Raises:
-        InvalidRequestError: There is no such signal; the text names the nearest.
+        InvalidRequestError: There is no such signal; the text names the nearest. Or a second person
+            is needed, or is the first one.
     """
     _require_signal(disabled.signal)
+    _require_second(disabled, second)
     by = storable(disabled.by)
     row = (disabled.tenant_id, storable(disabled.signal), by, disabled.at)
     if not insert_rows(connection, disabled_signals, [row], "ON CONFLICT DO NOTHING"):
         return False
-    _append(connection, "signal.disabled", disabled.tenant_id, disabled.signal, by, disabled.at)
+    draft = event(
+        "signal.disabled",
+        disabled.tenant_id,
+        None,
+        signal=disabled.signal,
+        by=by,
+        second=None if second is None else storable(second),
+    )
+    append(connection, [draft], disabled.at)
     return True
 
 
@@ -53,7 +69,7 @@ def enable(connection: Connection, tenant_id: str, signal: str, by: str, now: fl
     if not deleted.rowcount:
         _require_signal(signal)
         return False
-    _append(connection, "signal.enabled", tenant_id, signal, by, now)
+    append(connection, [event("signal.enabled", tenant_id, None, signal=signal, by=by)], now)
     return True
 
 
@@ -61,12 +77,6 @@ def list_disabled(connection: Connection, tenant_id: str) -> list[Disabled]:
     """Return the signals that the tenant has switched off."""
     query = sa.select(_c.tenant_id, _c.signal, _c.by, _c.at).where(_c.tenant_id == tenant_id)
     return [Disabled(*row) for row in connection.execute(query.order_by(_c.signal))]
-
-
-def _append(
-    connection: Connection, kind: str, tenant_id: str, signal: str, by: str, now: float
-) -> None:
-    append(connection, [event(kind, tenant_id, None, signal=signal, by=by)], now)
 
 
 def _require_signal(name: str) -> None:
@@ -78,3 +88,15 @@ def _require_signal(name: str) -> None:
         near = get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see: vyrox triage signals"
         raise InvalidRequestError(f"there is no signal {name[:64]}{hint}")
+
+
+def _require_second(disabled: Disabled, second: str | None) -> None:
+    family = disabled.signal.partition(".")[0]
+    if second is None:
+        if family in DANGEROUS:
+            raise InvalidRequestError(
+                f"{disabled.signal} shows {family}: a second person must agree; name them with "
+                "--second"
+            )
+    elif not second.strip() or same_person(second, disabled.by):
+        raise InvalidRequestError("the second person must be another than the first")
