@@ -224,8 +224,8 @@ def _lower(
 ) -> list[Lowered]:
     """Lower the share of each family by the strongest mitigation that applies to it.
 
-    Only by one: the words of a mitigation are free to an attacker, who writes the command line, so several
-    of them together must not close what one of them leaves in review.
+    Only by one: an attacker writes the command line, and so its words of ordinary work. Several of
+    them together must not close what one of them leaves in review.
     """
     applied: dict[Family, tuple[Mitigation, str]] = {}
     for mitigation in sorted(mitigations, key=lambda each: each.factor):
