@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audit import events
-from tests.triage.stored import TENANT, incident, judged, new, numbers_of, stored_rows, waiting
+from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of, stored_rows, waiting
 from vyrox.alerts.dead_letters import mark_dead
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database, open_database
@@ -82,6 +82,19 @@ async def close_as(database: Database, number: int, resolution: str, at: float) 
     change = incidents.update().where(incidents.c.number == number)
     values = change.values(status="closed", resolution=resolution, closed_at=at, due_at=None)
     await database.write(lambda connection: connection.execute(values).rowcount)
+
+
+async def test_another_tool_of_the_same_family_reopens_a_benign_close_contract_54(
+    database: Database,
+) -> None:
+    hives = r"reg save HKLM\SAM C:\temp\s"
+    dump = r"rundll32.exe C:\windows\system32\comsvcs.dll, MiniDump 624 C:\temp\l.dmp full"
+    await judged(database, new(0, dump, vendor_severity="CRITICAL"))
+    await close_as(database, 1, "benign_expected", NOW)
+    await judged(database, new(3000, dump, vendor_severity="CRITICAL"))
+    assert (await incident(database, 1)).status == "closed"
+    await judged(database, new(3600, hives))
+    assert (await incident(database, 1)).status == "open"
 
 
 async def test_nothing_new_after_a_benign_close_stays_closed_contract_54(

@@ -2,13 +2,14 @@
 
 import pytest
 
-from tests.triage.stored import new
+from tests.triage.stored import NOW, new
 from vyrox.models import NormalizedAlert
 from vyrox.tenants.guard_rails import Rails
+from vyrox.triage.announcement import message_of
 from vyrox.triage.incidents import Incident
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import judge
-from vyrox.triage.story import Judged
+from vyrox.triage.story import MAX_KEPT, Judged
 from vyrox.triage.trying import Read, group
 
 SHADOWS = "vssadmin delete shadows /all /quiet"
@@ -34,6 +35,38 @@ def test_propose_without_a_device_says_why() -> None:
     proposal = propose(incident_of(new(0, SHADOWS, device_id=None)))
     assert proposal.action is None
     assert "the device is not certain" in proposal.reason
+
+
+def test_propose_never_a_device_that_shows_nothing_contract_57() -> None:
+    task = 'schtasks /create /tn x /tr "powershell -enc SQBFAFgA" /sc minute /ru system'
+    group = {"vendor_group": "g"}
+    attack = new(0, task, device_id=None, hostname=None, vendor_severity="HIGH", **group)
+    bystander = new(1, "ipconfig", device_id="innocent", hostname="dc-1", **group)
+    incident = incident_of(attack, bystander)
+    assert incident.band == "urgent"
+    proposal = propose(incident)
+    assert proposal.action is None
+    assert "the device is not certain" in proposal.reason
+
+
+def test_propose_the_device_that_shows_most_though_many_came_before_contract_57() -> None:
+    flood = [
+        new(n, "ipconfig", device_id=f"d-{n}", hostname=f"h-{n}", vendor_group="g")
+        for n in range(MAX_KEPT + 8)
+    ]
+    attack = new(60, SHADOWS, device_id="victim", hostname="victim-1", vendor_group="g")
+    later = new(61, "ipconfig", device_id="d-x", hostname="h-x", vendor_group="g")
+    incident = incident_of(*flood, attack, later)
+    proposal = propose(incident)
+    assert proposal.device is not None
+    assert proposal.device.device_id == "victim"
+    assert message_of(incident, "opened", NOW).title.endswith(" on victim-1, h-0, h-1")
+    assert len(incident.story.devices) == MAX_KEPT
+
+
+@pytest.mark.parametrize("device_id", ["device\0-1", "d" * 201])
+def test_propose_no_device_whose_id_was_changed_contract_57(device_id: str) -> None:
+    assert propose(incident_of(new(0, SHADOWS, device_id=device_id))).action is None
 
 
 def test_propose_nothing_below_urgent() -> None:

@@ -106,7 +106,8 @@ def message_of(incident: Incident, kind: Kind, now: float, rails: Rails = NONE) 
     signs = sorted(story.signs.items(), key=lambda pair: -story.families.get(pair[0], 0.0))
     reasons = [f"{sign.signal} {sign.weight:.2f} “{sign.text}”" for _, sign in signs]
     reasons += [f"{name} {weight:.2f}" for name, weight in story.own_signals().items()]
-    where = ", ".join(story.names[:3]) or "an unknown host"
+    names = story.names_by_weight()
+    where = ", ".join(names[:3]) or "an unknown host"
     what = ", ".join(family for family, _ in signs[:2]) or "no family"
     return KINDS[kind](
         tenant_id=incident.tenant_id,
@@ -116,7 +117,7 @@ def message_of(incident: Incident, kind: Kind, now: float, rails: Rails = NONE) 
         status=incident.status,
         title=f"{what} on {where}",
         at=now,
-        hosts=tuple(story.names),
+        hosts=tuple(names),
         user=next(iter(story.users), None),
         first_at=incident.first_at,
         last_at=incident.last_at,

@@ -65,6 +65,12 @@ def clean(text: str | None) -> str | None:
     return None if not text else _clean(text[: 4 * MAX_TEXT])
 
 
+def exact_device(alert: NormalizedAlert) -> str | None:
+    """Return the alert's own device id; None if it has none, or one that had to be changed."""
+    device_id = clean(alert.device_id)
+    return device_id if device_id == (alert.device_id or "").strip().casefold() else None
+
+
 @lru_cache(4096)
 def _clean(text: str) -> str | None:
     folded = text.replace("\0", "").strip().casefold().rstrip(".")
@@ -136,6 +142,16 @@ class Hosts:
     def names(self, host: int) -> set[str]:
         """Return the short names of a host."""
         return {short_name(name) for name in self._names_of[host]}
+
+    def certain_device(self, alert: NormalizedAlert, host: int | None) -> str | None:
+        """Return the device of an alert; None if it names none, and its host has not exactly one.
+
+        None also for an id that had to be cut or cleaned: without that it may be another device's.
+        """
+        device_id = clean(alert.device_id)
+        if device_id is None:
+            return None if host is None else self.only_device(host, alert.source)
+        return exact_device(alert)
 
     def only_device(self, host: int, source: str) -> str | None:
         """Return the host's device at this vendor, if it has exactly one."""

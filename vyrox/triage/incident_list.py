@@ -125,7 +125,7 @@ def listed(incident: Incident) -> ListedIncident:
         status=incident.status,
         resolution=incident.resolution,
         assignee=incident.assignee,
-        hosts=distinct(story.names),
+        hosts=distinct(story.names_by_weight()),
         users=distinct(story.users),
         families=tuple(by_share[:MAX_NAMES]),
         alerts=incident.alerts,

@@ -223,10 +223,7 @@ class Grouping:
 
     def _join(self, incident: Incident, judged: Judged, host: int | None, why: list[Why]) -> None:
         before, strong = incident.band, _strong(incident)
-        device_id = clean(judged.alert.device_id)
-        if device_id is None and host is not None:
-            device_id = self.hosts.only_device(host, judged.alert.source)
-        incident.story.add(judged, host, device_id)
+        incident.story.add(judged, host, self.hosts.certain_device(judged.alert, host))
         for link in why:
             if link not in incident.story.links:
                 incident.story.links.append(link)
@@ -256,7 +253,8 @@ class Grouping:
             if not is_raised and not new and (incident.resolution in BENIGN or not is_news):
                 return
             kind = "incident.reopened"
-            why = f"band {incident.band}" if is_raised else ", ".join(sorted(new)) or "a new alert"
+            news = ", ".join(sorted(new)[:8]) or "a new alert"
+            why = f"band {incident.band}" if is_raised else news
         incident.status, incident.resolution, incident.closed_at = "open", None, None
         if kind == "incident.opened":
             incident.opened_at = judged.arrived_at
@@ -318,4 +316,8 @@ def named_hosts(judged: Judged) -> list[str]:
 
 
 def _strong(incident: Incident) -> set[str]:
-    return {family for family, share in incident.story.families.items() if share >= STRONG}
+    """Return what makes an alert news for the incident if the incident did not have it."""
+    story = incident.story
+    return {family for family, share in story.families.items() if share >= STRONG} | set(
+        story.signals
+    )

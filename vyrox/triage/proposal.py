@@ -12,7 +12,8 @@ from vyrox.models import ActionType, Device, EdrVendor, NormalizedAlert
 from vyrox.tenants.device_rules import matches
 from vyrox.tenants.guard_rails import NONE, Rails
 from vyrox.triage.incidents import Incident
-from vyrox.triage.story import Seen
+from vyrox.triage.score import REVIEW
+from vyrox.triage.story import Seen, score_of
 
 _INTRUSION: Final = (
     "credentials",
@@ -92,7 +93,14 @@ def _suggested(incident: Incident) -> Proposal:
         if device is None:
             return Proposal(None, f"the device is not certain: no known device shows {family}")
         return Proposal("HOST_ISOLATION", f"live intrusion: {family}", device)
-    device = max(story.devices.values(), key=lambda seen: max(seen.families.values(), default=0))
+    return _several_signs(incident)
+
+
+def _several_signs(incident: Incident) -> Proposal:
+    story = incident.story
+    device = max(story.devices.values(), key=lambda seen: score_of(seen.families))
+    if score_of(device.families) < max(REVIEW, score_of(story.loose)):
+        return Proposal(None, "the device is not certain: no known device shows most of it")
     return Proposal("HOST_ISOLATION", "several signs of one intrusion", device)
 
 

@@ -14,7 +14,7 @@ from vyrox.alerts.queue import decode_alert
 from vyrox.errors import NotPossibleError
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import alerts, host_devices, incident_keys, person_hosts, verdicts
-from vyrox.triage.hosts import clean
+from vyrox.triage.hosts import clean, exact_device
 from vyrox.triage.incidents import DAY_S, MAX_HOSTS_OF_A_PERSON, Incident, keys
 from vyrox.triage.rows import MAX_PERSON_HOSTS
 from vyrox.triage.score import Verdict
@@ -141,7 +141,7 @@ class _Devices:
     def of(self, each: Placed) -> str | None:
         device_id = clean(each.judged.alert.device_id)
         if device_id is not None or each.host is None:
-            return device_id
+            return exact_device(each.judged.alert)
         key = (each.host, each.judged.alert.source)
         if key not in self._known:
             c = host_devices.c

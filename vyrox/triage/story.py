@@ -16,6 +16,9 @@ T = TypeVar("T")
 MAX_KEPT: Final = 32
 """Hosts, names, users, devices and links that an incident keeps of each kind."""
 
+MAX_SIGNALS: Final = 256
+"""Strong signals that an incident keeps."""
+
 MAX_LOOKS: Final = 64
 """Discovery signals that an incident keeps."""
 
@@ -95,13 +98,19 @@ class Seen(msgspec.Struct, frozen=True):
     alert_id: str
     raw_id: str
 
+    @property
+    def strongest(self) -> float:
+        """The share of its strongest family."""
+        return max(self.families.values(), default=0.0)
+
 
 class Story(msgspec.Struct):
     """What an incident keeps of its alerts.
 
     Attributes:
         families: The strongest share of each family over all alerts, 0 to 1.
-        loose: The families of alerts whose device is not certain.
+        loose: The families of alerts whose device is not certain, or not kept.
+        signals: The strong signals of its alerts.
         links: Why alerts and incidents are together.
         looks: Of each host and discovery signal the latest time in a minute, the newest of them.
         has_burst: There was a burst of discovery. It stays when `looks` no longer shows it.
@@ -111,6 +120,7 @@ class Story(msgspec.Struct):
 
     families: dict[str, float] = {}
     loose: dict[str, float] = {}
+    signals: list[str] = []
     signs: dict[str, Sign] = {}
     hosts: list[int] = []
     names: list[str] = []
@@ -137,6 +147,7 @@ class Story(msgspec.Struct):
         if verdict.suppression is not None:
             return
         self.band = max(self.band, verdict.band, key=BANDS.index)
+        _keep_all(self.signals, sorted(strong_signals(verdict)), MAX_SIGNALS)
         for family, share in verdict.families.items():
             if share > self.families.get(family, -1.0):
                 self.families[family] = share
@@ -161,15 +172,22 @@ class Story(msgspec.Struct):
         _keep_all(self.names, other.names)
         _keep_all(self.users, other.users)
         _keep_all(self.links, [*other.links, why])
+        _keep_all(self.signals, other.signals, MAX_SIGNALS)
         for key, seen in other.devices.items():
             if key in self.devices:
                 _raise(self.devices[key].families, seen.families)
-            elif len(self.devices) < MAX_KEPT:
-                self.devices[key] = seen
+            else:
+                self._put(key, seen)
         self.has_burst |= other.has_burst
         for look in other.looks:
             self._look(*look)
         self.band = max(self.band, other.band, key=BANDS.index)
+
+    def names_by_weight(self) -> list[str]:
+        """Return the host names, those of the devices that show most first."""
+        found = sorted(self.devices.values(), key=lambda seen: -seen.strongest)
+        names = (*(seen.hostname for seen in found if seen.hostname), *self.names)
+        return list(dict.fromkeys(names))[:MAX_KEPT]
 
     def own_signals(self) -> dict[str, float]:
         """Return the signals that only several alerts together make, with their weights."""
@@ -187,10 +205,7 @@ class Story(msgspec.Struct):
 
     def score(self) -> float:
         """Return the score: noisy-OR over families and the story's own signals, 0 to 100."""
-        none = 1.0
-        for share in (*self.families.values(), *self.own_signals().values()):
-            none *= 1 - share
-        return 100 * (1 - none)
+        return score_of({**self.families, **self.own_signals()})
 
     def whole_band(self, score: float) -> Band:
         """Return the band: that of the score, and never below that of an alert."""
@@ -207,20 +222,25 @@ class Story(msgspec.Struct):
         key = f"{alert.source}:{device_id}"
         known = self.devices.get(key)
         if known is None:
-            if len(self.devices) < MAX_KEPT:
-                families = dict(verdict.families)
-                name = None if alert.hostname is None else alert.hostname[:MAX_TEXT]
-                self.devices[key] = Seen(
-                    alert.source, device_id, name, host, families, alert.id, alert.raw_id[:MAX_TEXT]
-                )
+            families = dict(verdict.families)
+            name = None if alert.hostname is None else alert.hostname[:MAX_TEXT]
+            raw_id = alert.raw_id[:MAX_TEXT]
+            seen = Seen(alert.source, device_id, name, host, families, alert.id, raw_id)
+            self._put(key, seen)
             return
-        strongest = max(known.families.values(), default=0.0)
-        if max(verdict.families.values(), default=0.0) > strongest:
+        if max(verdict.families.values(), default=0.0) > known.strongest:
             known = msgspec.structs.replace(
                 known, alert_id=alert.id, raw_id=alert.raw_id[:MAX_TEXT]
             )
         _raise(known.families, verdict.families)
         self.devices[key] = known
+
+    def _put(self, key: str, seen: Seen) -> None:
+        """Keep a new device. Of too many, the latest of those that show least is not kept."""
+        self.devices[key] = seen
+        if len(self.devices) > MAX_KEPT:
+            least = min(reversed(self.devices), key=lambda each: self.devices[each].strongest)
+            _raise(self.loose, self.devices.pop(least).families)
 
     def _look(self, at: float, host: int, signal: str) -> None:
         place = (at // LOOK_S, host, signal)
@@ -241,14 +261,31 @@ class Story(msgspec.Struct):
         return False
 
 
-def _keep(kept: list[T], value: T) -> None:
-    if value and value not in kept and len(kept) < MAX_KEPT:
+def score_of(shares: Mapping[str, float]) -> float:
+    """Return the noisy-OR of these shares, 0 to 100."""
+    none = 1.0
+    for share in shares.values():
+        none *= 1 - share
+    return 100 * (1 - none)
+
+
+def strong_signals(verdict: Verdict) -> set[str]:
+    """Return the strong signals of behaviour of an alert that is not to be closed."""
+    return {
+        reason.signal
+        for reason in (verdict.reasons if verdict.band != "close" else ())
+        if reason.weight >= STRONG and reason.family not in {"vendor", "technique"}
+    }
+
+
+def _keep(kept: list[T], value: T, limit: int = MAX_KEPT) -> None:
+    if value and value not in kept and len(kept) < limit:
         kept.append(value)
 
 
-def _keep_all(kept: list[T], values: Iterable[T]) -> None:
+def _keep_all(kept: list[T], values: Iterable[T], limit: int = MAX_KEPT) -> None:
     for value in values:
-        _keep(kept, value)
+        _keep(kept, value, limit)
 
 
 def _raise(shares: dict[str, float], others: Mapping[str, float]) -> None:
