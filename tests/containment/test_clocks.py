@@ -53,6 +53,7 @@ def acting(data_dir: Path) -> Settings:
         data_dir=data_dir,
         redis_url=NOWHERE,
         dry_run=False,
+        triage_enabled=False,  # the test sets when an alert is finished
         encryption_keys=(Fernet.generate_key().decode(),),
     )
 
