@@ -167,12 +167,14 @@ class Draft(msgspec.Struct, frozen=True):
     Attributes:
         kind: The action type or the kind of event, by which entries are filtered.
         members: Without `tenant_id`, which the writer adds.
+        names_previous: A member that gets the hash of the draft before this one, in the same work.
     """
 
     tenant_id: str
     stream: Stream
     kind: str
     members: dict[str, Scalar]
+    names_previous: str | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -177,6 +177,8 @@ def append(connection: Connection, drafts: Sequence[Draft], now: float) -> list[
         chain = (draft.tenant_id, draft.stream)
         head = heads.get(chain, _Head(0, GENESIS, 0))
         members = {**draft.members, "tenant_id": draft.tenant_id}
+        if draft.names_previous is not None:
+            members[draft.names_previous] = receipts[-1].hash
         sealed = seal(members, head.hash, max(int(now), head.timestamp))
         heads[chain] = head = _Head(head.sequence + 1, sealed.hash, sealed.timestamp)
         place = (*chain, head.sequence)

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.containment import contained
-from vyrox.containment.attempt import Known
+from vyrox.containment.attempt import Attempt, Known, Sent
 from vyrox.containment.responder import Responder
 from vyrox.edr.actions import records_containment, why_unsupported
 from vyrox.models import ContainmentRequest, Device, LiftType, NormalizedAlert
@@ -63,7 +63,28 @@ class NotSupported(msgspec.Struct, frozen=True):
     reason: str
 
 
-Admission = Claimed | NeedsDevice | Refused | NotSupported
+class NotApproved(msgspec.Struct, frozen=True):
+    """Nothing is claimed: the proposal of the attempt does not allow it now (contract 62)."""
+
+    reason: str
+
+
+Admission = Claimed | NeedsDevice | Refused | NotSupported | NotApproved
+
+
+def admit_attempt(
+    connection: Connection, rails: GuardRails, attempt: Attempt, responder: Responder
+) -> Admission:
+    """Decide on an attempt without an earlier claim: its approval first, then `admit`."""
+    request, approval = attempt.request, attempt.approval
+    if approval is None and attempt.needs_approval:
+        return Refused("an approved proposal is required")
+    if approval is not None:
+        sent = Sent(request, responder.vendor, attempt.device, responder.alert)
+        reason = approval.find_objection(connection, sent, attempt.now, is_begun=False)
+        if reason is not None:
+            return NotApproved(reason)
+    return admit(connection, rails, request, responder, attempt.device, dry_run=attempt.dry_run)
 
 
 def admit(

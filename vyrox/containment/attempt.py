@@ -1,16 +1,54 @@
 """One attempt at a containment, the device that it leases, and its result. No SQL."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
+from sqlalchemy import Connection
 
-from vyrox.chain.entry import Receipt
+from vyrox.chain.entry import Draft, Receipt
 from vyrox.containment.responder import Responder
 from vyrox.edr.client import Deadline, Target
-from vyrox.models import ContainmentRequest, Device, EdrVendor
+from vyrox.models import ContainmentRequest, Device, EdrVendor, NormalizedAlert
 
 Outcome = Literal["dry_run", "requested", "confirmed", "failed", "outcome_unknown"]
 """`requested`: the vendor accepted the action. `confirmed`: the device is in the target state."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What would be sent to the vendor now.
+
+    Attributes:
+        device: As the vendor names it; None if it was not asked yet.
+    """
+
+    request: ContainmentRequest
+    vendor: EdrVendor | None
+    device: Device | None
+    alert: NormalizedAlert | None
+
+
+class Approval(Protocol):
+    """The approved proposal that an attempt carries out (contract 62).
+
+    Attributes:
+        until: After this time, by the clock of leases, no changing call may be sent.
+    """
+
+    until: float
+
+    def find_objection(
+        self, connection: Connection, sent: Sent, now: float, *, is_begun: bool
+    ) -> str | None:
+        """Return why `sent` may not be sent, or None. It writes nothing.
+
+        Args:
+            is_begun: Whether `begin` was committed.
+        """
+        ...
+
+    def begin(self, connection: Connection, now: float) -> Draft:
+        """Use the proposal up, for ever, in the transaction of the claim; return its event."""
+        ...
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -21,6 +59,8 @@ class Attempt(msgspec.Struct, frozen=True):
         trace_id: The id of the HTTP request, for the events.
         now: Unix seconds.
         device: The device that the vendor named, if it was asked before the claim (NeedsDevice).
+        approval: The approved proposal, if there is one.
+        needs_approval: Whether a request without an approved proposal is refused.
     """
 
     request: ContainmentRequest
@@ -30,6 +70,15 @@ class Attempt(msgspec.Struct, frozen=True):
     lease_s: float
     now: float
     device: Device | None = None
+    approval: Approval | None = None
+    needs_approval: bool = False
+
+    @property
+    def send_until(self) -> float:
+        """No changing call may be sent after this time, in Unix seconds."""
+        if self.approval is None:
+            return self.lease_until
+        return min(self.lease_until, self.approval.until)
 
     @property
     def lease_until(self) -> float:

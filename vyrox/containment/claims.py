@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from vyrox.chain.entry import Draft, Receipt
 from vyrox.chain.writer import WorkResult
 from vyrox.containment import devices, events
-from vyrox.containment.admission import Admission, Claimed, Refused, admit
+from vyrox.containment.admission import Admission, Claimed, Refused, admit_attempt
 from vyrox.containment.attempt import Attempt, AttemptResult
 from vyrox.containment.lease_limit import MAX_AHEAD_S, is_over, is_over_in_sql
 from vyrox.containment.responder import Responder, find_responders
@@ -204,14 +204,14 @@ def _claim(
     key = _key(request)
     row = rows.get(key)
     _remember_names(connection, attempt, responder)
-    result = _existing(row, attempt) or admit(
-        connection, rails, request, responder, attempt.device, dry_run=attempt.dry_run
-    )
+    result = _existing(row, attempt) or admit_attempt(connection, rails, attempt, responder)
     if isinstance(result, Refused):
         return WorkResult(result, (events.refusal_event(attempt, result.rule, result.known),))
     if not isinstance(result, Claimed):
         return WorkResult(result)
     drafts = [events.action_entry(attempt)]
+    if attempt.approval is not None:
+        drafts.append(attempt.approval.begin(connection, attempt.now))
     if row is not None and row.state == "in_flight":
         drafts.append(_unknown_event(row))
     rows[key] = _Row(

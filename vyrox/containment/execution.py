@@ -17,7 +17,7 @@ from vyrox import log
 from vyrox.chain.writer import ChainWriter, Committed
 from vyrox.clock import Clock
 from vyrox.containment import admission, claims
-from vyrox.containment.attempt import Attempt, AttemptResult, ClaimedAttempt
+from vyrox.containment.attempt import Approval, Attempt, AttemptResult, ClaimedAttempt
 from vyrox.containment.order_check import CheckClock
 from vyrox.containment.responder import EdrClients
 from vyrox.containment.vendor_action import VendorAction, lease_s
@@ -25,6 +25,7 @@ from vyrox.edr.client import Deadline
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
+    NotPossibleError,
     OverloadedError,
     RefusedByPolicyError,
     RequestReusedError,
@@ -63,6 +64,7 @@ class Containment:
         *,
         dry_run: bool,
         deadline_s: float,
+        needs_approval: bool = False,
     ) -> None:
         """Create it.
 
@@ -70,22 +72,28 @@ class Containment:
             clock: The clock of leases.
             check_clock: Called before each changing call.
             deadline_s: For one whole action at the vendor. Its leases are longer.
+            needs_approval: Refuse what has no approved proposal (REQUIRE_APPROVAL).
         """
         self._writer = writer
         self._vendor_action = VendorAction(writer, database, clients, clock, check_clock)
         self._clock = clock
         self._dry_run = dry_run
         self._deadline_s = deadline_s
+        self._needs_approval = needs_approval
         self._in_progress: set[asyncio.Task[Executed]] = set()
         self._recording_later: set[asyncio.Task[None]] = set()
 
-    async def execute(self, request: ContainmentRequest, trace_id: str) -> Executed:
+    async def execute(
+        self, request: ContainmentRequest, trace_id: str, approval: Approval | None = None
+    ) -> Executed:
         """Carry `request` out, unless it was carried out before.
 
         Args:
             trace_id: The id of the HTTP request, for the events.
+            approval: The approved proposal that the request carries out.
 
         Raises:
+            NotPossibleError: The proposal does not allow it; nothing was written.
             InFlightError: Another attempt is in progress.
             RequestReusedError: Its `request_id` was used for another request.
             ActionNotSupportedError: The vendor cannot do the action; nothing was written.
@@ -94,7 +102,7 @@ class Containment:
                 it was committed, the entry gets the outcome `failed`, and the claim is deleted.
             VendorError: The vendor did not act, or may have acted; see its subclasses.
         """
-        task = asyncio.create_task(self._carry_out(request, trace_id))
+        task = asyncio.create_task(self._carry_out(request, trace_id, approval))
         self._in_progress.add(task)
         task.add_done_callback(self._in_progress.discard)
         return await asyncio.shield(task)
@@ -111,7 +119,9 @@ class Containment:
                 task.cancel()
             await asyncio.wait(self._recording_later)
 
-    async def _carry_out(self, request: ContainmentRequest, trace_id: str) -> Executed:
+    async def _carry_out(
+        self, request: ContainmentRequest, trace_id: str, approval: Approval | None
+    ) -> Executed:
         # 1. The claim and the audit entry, in one transaction, if the guard rails allow it.
         attempt = Attempt(
             request=request,
@@ -120,9 +130,11 @@ class Containment:
             dry_run=self._dry_run,
             lease_s=lease_s(self._deadline_s),
             now=self._clock(),
+            approval=approval,
+            needs_approval=self._needs_approval,
         )
         committed = await self._commit(attempt)
-        deadline = Deadline(self._deadline_s)
+        deadline = Deadline(min(self._deadline_s, attempt.send_until - self._clock()))
         if isinstance(committed.result, admission.NeedsDevice):
             responder = committed.result.responder
             device = await self._vendor_action.look_up(responder, request, deadline)
@@ -210,6 +222,8 @@ def _answer_unclaimed(request: ContainmentRequest, result: claims.ClaimResult) -
     match result:
         case claims.Replayed(dry_run=dry_run):
             return Executed("replayed", dry_run)
+        case admission.NotApproved(reason=reason):
+            raise NotPossibleError(reason)
         case claims.Reused():
             raise RequestReusedError("another tenant, alert, action or host")
         case admission.NotSupported(reason=reason):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from vyrox.clock import Clock
 from vyrox.containment import devices
-from vyrox.containment.attempt import ClaimedAttempt, DeviceLease
+from vyrox.containment.attempt import ClaimedAttempt, DeviceLease, Sent
 from vyrox.errors import VendorError
 from vyrox.models import Device
 from vyrox.store.database import Database
@@ -21,7 +21,7 @@ from vyrox.tenants.device_names import Named, find_named
 from vyrox.tenants.guard_rails import GuardRails
 
 CheckClock = Callable[[float, float], None]
-"""Takes `approved_at` and the end of the lease. Raises VendorError if either has expired."""
+"""Takes `approved_at` and until when a call may be sent. Raises VendorError if either is over."""
 
 
 class _Objection(msgspec.Struct, frozen=True):
@@ -70,18 +70,29 @@ class OrderCheck:
             if objection.named is not None:
                 device_names.warn(self._lease.tenant_id, objection.rule, objection.named)
             raise VendorError(f"{objection.rule}; nothing was sent")
-        self._check_clock(attempt.request.approved_at, attempt.lease_until)
+        self._check_clock(attempt.request.approved_at, attempt.send_until)
         self.has_passed = True
 
     def _find_objection(self, connection: Connection, now: float) -> _Objection | None:
         tenant_id = self._lease.tenant_id
         if not devices.is_leased(connection, self._lease, self._claimed.attempt.owner):
             return _Objection("another action has leased the device")
+        if (reason := self._disapproved(connection, now)) is not None:
+            return _Objection(reason)
         rule = self._broken_rule(GuardRails(connection, [tenant_id], now))
         if rule is None:
             return None
         named = find_named(connection, rule, tenant_id, self._lease.vendor, self._device)
         return _Objection("the tenant has been frozen" if rule == "frozen" else rule, named)
+
+    def _disapproved(self, connection: Connection, now: float) -> str | None:
+        """Return why the proposal, if there is one, does not allow what would be sent now."""
+        attempt = self._claimed.attempt
+        if attempt.approval is None:
+            return None
+        alert = self._claimed.responder.alert
+        sent = Sent(attempt.request, self._lease.vendor, self._device, alert)
+        return attempt.approval.find_objection(connection, sent, now, is_begun=True)
 
     def _broken_rule(self, rails: GuardRails) -> str | None:
         tenant_id, alert = self._lease.tenant_id, self._claimed.responder.alert

@@ -19,10 +19,10 @@ def is_of_alert(device: Device, alert: NormalizedAlert | None) -> bool:
         return True
     if not alert.hostname or not device.hostname:
         return False
-    return _is_same_name(alert.hostname, device.hostname)
+    return is_same_name(alert.hostname, device.hostname)
 
 
-def _is_same_name(one: str, other: str) -> bool:
+def is_same_name(one: str, other: str) -> bool:
     """Return whether both names mean the same host; one of them may have no domain."""
     host, _, domain = one.lower().partition(".")
     other_host, _, other_domain = other.lower().partition(".")
