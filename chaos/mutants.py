@@ -29,6 +29,8 @@ GROUP_COMMIT: Final = "tests/store/test_group_commit.py"
 CRASHES: Final = "tests/alerts/test_crash_points.py"
 SERVE: Final = "tests/test_serve.py"
 PASSKEYS: Final = "tests/approvals/test_passkeys.py"
+DISPATCH: Final = "tests/approvals/test_dispatch.py"
+DECIDING: Final = "tests/approvals/test_deciding.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -197,6 +199,34 @@ MUTANTS: Final = (
         "    verify.check_key(members)\n",
         "",
         (PASSKEYS,),
+    ),
+    Mutant(
+        "the digest of an approval is compared with nothing",
+        "vyrox/approvals/dispatch.py",
+        "        if digest_of_sent(proposal, sent) != stored.sha256:\n",
+        "        if digest(stored.text) != stored.sha256:\n",
+        (DISPATCH,),
+    ),
+    Mutant(
+        "decisions counted in place of persons",
+        "vyrox/approvals/deciding.py",
+        "    persons = {each.approver for each in found}\n",
+        "    persons = found\n",
+        (DECIDING,),
+    ),
+    Mutant(
+        "an approval expires by a task only",
+        "vyrox/approvals/states.py",
+        '    if stored == "pending" and now >= expires_at:\n',
+        '    if stored == "pending" and now >= expires_at + 60:\n',
+        (DECIDING, "tests/approvals/test_proposal.py"),
+    ),
+    Mutant(
+        "a proposal is used up after the call, not with the claim",
+        "vyrox/approvals/dispatch.py",
+        '"approved", "dispatched", now):\n',
+        '"approved", "approved", now):\n',
+        (DISPATCH,),
     ),
 )
 

@@ -15,6 +15,7 @@ from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
+from vyrox.approvals.dispatch import Dispatcher
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
@@ -42,6 +43,7 @@ EVENTS_INTERVAL_S: Final = 0.2
 CLAIMS_INTERVAL_S: Final = 5.0
 CLOCKS_INTERVAL_S: Final = 1.0
 CONFIRMATION_INTERVAL_S: Final = 0.5
+APPROVALS_INTERVAL_S: Final = 0.5
 REFILL_INTERVAL_S: Final = 2.0
 DEAD_LETTERS_INTERVAL_S: Final = 5.0
 RETENTION_INTERVAL_S: Final = 3600.0
@@ -73,6 +75,7 @@ class Parts:
     redis_check: RedisCheck
     confirmation: Confirmation
     containment: Containment
+    approvals: Dispatcher
     container: Container
     notifications: Sender
     announcer: Announcer
@@ -114,6 +117,7 @@ def background(
         every(EVENTS_INTERVAL_S, "events", parts.events.flush),
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
+        every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
         every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
         every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),

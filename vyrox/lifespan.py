@@ -19,6 +19,7 @@ from vyrox.alerts.quarantine import Quarantine
 from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
+from vyrox.approvals.dispatch import Dispatcher
 from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
@@ -135,6 +136,16 @@ async def _make_parts(
     )
     own_rules = await asyncio.to_thread(load_for_service, settings.triage_sigma_dir)
     announcer = Announcer(database, intervals, settings.notify_per_hour, clocks.lease_time)
+    containment = Containment(
+        writer,
+        database,
+        clients,
+        clocks.lease_time,
+        clocks.check_action,
+        dry_run=settings.dry_run,
+        deadline_s=settings.edr_deadline_s,
+        needs_approval=settings.require_approval,
+    )
     return Parts(
         tenants=tenants,
         clocks=clocks,
@@ -147,15 +158,8 @@ async def _make_parts(
         refill=refill,
         redis_check=redis_check,
         confirmation=Confirmation(database, writer, clients, clocks.lease_time),
-        containment=Containment(
-            writer,
-            database,
-            clients,
-            clocks.lease_time,
-            clocks.check_action,
-            dry_run=settings.dry_run,
-            deadline_s=settings.edr_deadline_s,
-        ),
+        containment=containment,
+        approvals=Dispatcher(database, containment, clocks.check, clocks.lease_time),
         container=container,
         notifications=Sender(
             database,
@@ -217,9 +221,10 @@ async def _start_tasks(
     kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
     tasks = [group.create_task(work) for work in background(kept_s, stores.database, parts)]
     stack.push_async_callback(_end, tasks)
-    # These three run first at the end, while the writer still runs.
+    # These four run first at the end, while the writer still runs.
     stack.push_async_callback(_flush, parts.events)
     stack.push_async_callback(parts.containment.drain)
+    stack.push_async_callback(parts.approvals.stop)
     stack.push_async_callback(parts.notifications.drain)
 
 

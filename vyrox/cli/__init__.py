@@ -36,6 +36,21 @@ _ALERT: Final = LazyGroup(
         "watch": Lazy("alert_watch:watch", "Print new alerts as they come, or run a command."),
     },
 )
+_APPROVAL: Final = LazyGroup(
+    "approval",
+    "Proposals: one action on one device, for people to decide on.",
+    {
+        "list": Lazy("approval:list_", "List proposals that are open, newest first."),
+        "propose": Lazy("approval:propose_", "Propose an action, or what an incident suggests."),
+        "show": Lazy("approval:show_", "Show PROPOSAL, its state and what became of it."),
+        "withdraw": Lazy("approval:withdraw_", "Take back a proposal that is not decided."),
+    },
+)
+_APPROVER: Final = LazyGroup(
+    "approver",
+    "Who may decide on a tenant's proposals.",
+    {"list": Lazy("approval:list_approvers", "List who may decide on TENANT's proposals.")},
+)
 _AUDIT: Final = LazyGroup(
     "audit",
     "The audit log: a chain of actions and one of events.",
@@ -160,6 +175,8 @@ cli: Final = _Commands(
     "EDR alerts in without losing one, approved containment out exactly once.",
     {
         "alert": _ALERT,
+        "approval": _APPROVAL,
+        "approver": _APPROVER,
         "audit": _AUDIT,
         "demo": Lazy("demo:demo", "Show the main job end to end."),
         "execute": Lazy("execute:execute", "Carry out an approved containment."),

@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox.http.responses import JsonResponse
 from vyrox.routes.alerts import finish_alert, list_of_alerts, one_alert
+from vyrox.routes.approvals import one_approval, propose_action
 from vyrox.routes.audit import export_entries
 from vyrox.routes.execute import execute, lift
 from vyrox.routes.incidents import CHANGES, list_of_incidents, one_incident
@@ -23,6 +24,8 @@ def create_routes() -> list[BaseRoute]:
     return [
         Route("/execute", execute, methods=["POST"]),
         Route("/lift", lift, methods=["POST"]),
+        Route("/webhook", propose_action, methods=["POST"]),
+        Route("/approvals/{proposal_id}", one_approval, methods=["GET"]),
         Route("/alerts", list_of_alerts, methods=["GET"]),
         Route("/alerts/{alert_id}", one_alert, methods=["GET"]),
         Route("/alerts/{alert_id}/finish", finish_alert, methods=["POST"]),

@@ -32,6 +32,7 @@ class Settings:
         database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
         encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
         redelivery_window_s: See contract 14.
+        require_approval: Refuse what has no approved proposal (contract 62).
         execute_rate_per_minute: Per tenant; 0 is no limit.
         edr_deadline_s: For one whole action at the vendor.
         unauthenticated_events_per_second: Audit events without a credential; what is beyond it, or
@@ -64,6 +65,7 @@ class Settings:
     quarantine_max_bytes: int = 268_435_456
     redelivery_window_s: int = 86_400
     dry_run: bool = True
+    require_approval: bool = False
     execute_rate_per_minute: int = 0
     edr_deadline_s: int = 30
     edr_test_url: str | None = None
@@ -134,6 +136,7 @@ class Settings:
                 "REDELIVERY_WINDOW_SECONDS", cls.redelivery_window_s, values.integer(0, 31_536_000)
             ),
             dry_run=read.value("DRY_RUN", cls.dry_run, values.boolean),
+            require_approval=read.value("REQUIRE_APPROVAL", False, values.boolean),
             execute_rate_per_minute=read.value(
                 "EXECUTE_RATE_PER_MINUTE", cls.execute_rate_per_minute, values.integer(0, 1_000_000)
             ),

@@ -15,6 +15,7 @@ from vyrox.store.tables import (
     incidents,
     metadata,
     notifications,
+    proposals,
     verdicts,
 )
 
@@ -142,6 +143,15 @@ Index(
     notifications.c.next_at,
     sqlite_where=notifications.c.next_at.is_not(None),
     postgresql_where=notifications.c.next_at.is_not(None),
+)
+
+_OPEN: Final = text("state IN ('pending', 'approved')")
+Index(
+    "proposals_open",
+    proposals.c.tenant_id,
+    proposals.c.place,
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
 )
 
 SCHEMA: Final[MetaData] = metadata

@@ -424,3 +424,54 @@ notifications = Table(
     Column("last_error", Text),
 )
 Index("notifications_created", notifications.c.tenant_id, notifications.c.created_at)
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("text", LargeBinary, nullable=False),  # canonical JSON, as it was hashed
+    Column("place", LargeBinary, nullable=False),  # equal for proposals of one action on one device
+    Column("state", Text, nullable=False),  # as stored; `approvals.states` says what it is now
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("approved_at", Float),
+    Column("ended_at", Float),
+    Column("end_reason", Text),
+    Column("repeats", BigInteger, nullable=False),  # how often it was proposed again
+)
+Index("proposals_created", proposals.c.tenant_id, proposals.c.created_at, proposals.c.id)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("proposal_id", Text, primary_key=True),
+    Column("approver", Text, primary_key=True),
+    Column("decision", Text, nullable=False),  # approve, reject
+    Column("proof", Text, nullable=False),  # webauthn, discord
+    Column("proof_key", Text, nullable=False, unique=True),  # no proof counts twice
+    Column("at", Float, nullable=False),
+    Column("entry_hash", Text, nullable=False),  # of its event
+)
+
+approvers = Table(
+    "approvers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),  # never used again for another person
+    Column("discord_user_id", Text),
+    Column("added_at", Float, nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("removed_at", Float),
+)
+
+approval_rules = Table(
+    "approval_rules",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    # "four-eyes", or a device rule for which two persons are needed.
+    Column("rule", Text, primary_key=True),
+    Column("added_at", Float, nullable=False),
+    Column("added_by", Text, nullable=False),
+)

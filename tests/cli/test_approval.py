@@ -1,0 +1,93 @@
+"""`vyrox approval` and `vyrox approver` (contract 62)."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.approvals.decided import Said
+from tests.audit import NOW, TENANT
+from tests.cli import Vyrox, refused, succeeded
+from tests.cli.test_incident import SHADOWS, judge_all
+from tests.triage.stored import new
+from vyrox.approvals import approvers
+from vyrox.approvals.deciding import decide
+from vyrox.chain.events import event
+from vyrox.chain.writer import append
+from vyrox.clock import wall_clock
+
+pytestmark = pytest.mark.usefixtures("anyio_backend")
+
+NO_CHANNEL: Final = "no channel decides on proposals yet"
+
+
+@pytest.fixture
+def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
+    found = Vyrox(data_dir, database_url).migrated()
+    accepted = event("alert.accepted", TENANT, None, alert_id="a-0")
+    found.write(append, [accepted], NOW)
+    judge_all(found, new(1, SHADOWS, hostname="srv-9", device_id="id-9"))
+    return found
+
+
+def test_an_incident_is_proposed_shown_and_withdrawn_contract_62(vyrox: Vyrox) -> None:
+    made = vyrox("approval", "propose", "--incident", "acme-corp-1", "--by", "jane")
+    assert succeeded(made).startswith("proposal ")
+    assert NO_CHANNEL in made.stderr
+    proposal_id = made.stdout.split()[1].rstrip(",")
+    [line] = succeeded(vyrox("approval", "list", TENANT)).splitlines()[2:]
+    assert line.split()[:3] == [proposal_id, TENANT, "pending"]
+    shown = vyrox("approval", "show", proposal_id)
+    assert "Host: id-9\nName: srv-9\n" in shown.stdout
+    assert "Asked by: jane\n" in shown.stdout
+    assert NO_CHANNEL in shown.stderr
+    assert "acme-corp-1" in succeeded(vyrox("incident", "show", "acme-corp-1"))
+    succeeded(vyrox("approval", "withdraw", proposal_id, "--by", "jane"))
+    assert "is withdrawn" in refused(vyrox("approval", "withdraw", proposal_id))
+    assert succeeded(vyrox("approval", "list", "--json")) == "[]\n"
+    [ended] = json.loads(succeeded(vyrox("approval", "list", "--all", "--json")))
+    assert ended["state"] == "withdrawn"
+
+
+def test_an_action_is_proposed_by_its_fields_contract_62(vyrox: Vyrox) -> None:
+    alert_id = json.loads(succeeded(vyrox("alert", "list", "--json")))["alerts"][0]["id"]
+    action = ("--tenant", TENANT, "--alert", alert_id, "--action", "HOST_ISOLATION")
+    made = succeeded(
+        vyrox("approval", "propose", *action, "--host", "id-9", "--reason", "why", "--json")
+    )
+    proposed = json.loads(made)
+    shown = json.loads(succeeded(vyrox("approval", "show", proposed["proposal_id"], "--json")))
+    assert shown["proposal_sha256"] == proposed["proposal_sha256"]
+    assert json.loads(shown["proposal"])["reason"] == "why"
+    assert vyrox("approval", "propose", *action).exit_code == 2
+    assert vyrox("approval", "propose").exit_code == 2
+    both = vyrox("approval", "propose", "--incident", "acme-corp-1", "--host", "id-9")
+    assert both.exit_code == 2
+
+
+def test_decisions_and_approvers_are_listed_contract_62(vyrox: Vyrox) -> None:
+    assert "none can be added yet" in vyrox("approver", "list").stderr
+    vyrox.write(approvers.add, TENANT, "ann", "operator", NOW)
+    [line] = succeeded(vyrox("approver", "list", TENANT)).splitlines()[2:]
+    assert line.split()[:2] == [TENANT, "ann"]
+    propose = ("approval", "propose", "--incident", "acme-corp-1", "--json")
+    proposed = json.loads(succeeded(vyrox(*propose)))
+    proof = Said(proposed["proposal_sha256"], "ann", "reject")
+    vyrox.write(decide, TENANT, proposed["proposal_id"], proof, wall_clock())
+    shown = succeeded(vyrox("approval", "show", proposed["proposal_id"]))
+    assert "reject by webauthn" in shown
+    assert "state" in shown
+    assert "rejected" in shown
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param(("show", "550e8400"), id="show"),
+        pytest.param(("withdraw", "550e8400"), id="withdraw"),
+        pytest.param(("propose", "--incident", "acme-corp-9"), id="incident"),
+    ],
+)
+def test_what_does_not_exist_is_refused_contract_62(vyrox: Vyrox, args: tuple[str, ...]) -> None:
+    assert "there is no" in refused(vyrox("approval", *args))

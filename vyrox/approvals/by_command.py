@@ -1,0 +1,51 @@
+"""What the commands do, each in one transaction, by the clock that the service uses."""
+
+from sqlalchemy import Connection
+
+from vyrox.approvals import rows
+from vyrox.approvals.of_incident import wanted_of
+from vyrox.approvals.proposing import Proposed, Wanted, propose, withdraw
+from vyrox.approvals.shown import ListedProposal, ShownProposal, list_proposals, show
+from vyrox.errors import OperatorError
+from vyrox.store.database import database_time
+from vyrox.triage.incident_ids import IncidentKey
+
+
+def find(
+    connection: Connection, tenant_id: str | None, wall: float, limit: int, only_open: bool
+) -> list[ListedProposal]:
+    """Return proposals as `list_proposals` does."""
+    now = database_time(connection, wall)
+    return list_proposals(connection, tenant_id, now, limit, only_open=only_open)
+
+
+def show_any(connection: Connection, proposal_id: str, wall: float) -> ShownProposal:
+    """Return everything about a proposal of any tenant.
+
+    Raises:
+        NotFoundError: There is no such proposal.
+        OperatorError: Its text was changed in the database.
+    """
+    tenant_id = rows.find_tenant(connection, proposal_id)
+    try:
+        return show(connection, tenant_id, proposal_id, database_time(connection, wall))
+    except ValueError as exc:
+        raise OperatorError(f"{proposal_id} was changed in the database: {exc}") from exc
+
+
+def propose_wanted(connection: Connection, wanted: Wanted, wall: float) -> Proposed:
+    """Propose an action. Raises as `propose`."""
+    return propose(connection, wanted, database_time(connection, wall))
+
+
+def propose_suggested(
+    connection: Connection, key: IncidentKey, by: str, reason: str | None, wall: float
+) -> Proposed:
+    """Propose what an incident suggests. Raises as `wanted_of` and `propose`."""
+    return propose_wanted(connection, wanted_of(connection, key, by, reason), wall)
+
+
+def withdraw_any(connection: Connection, proposal_id: str, by: str, wall: float) -> None:
+    """Take back a proposal of any tenant. Raises as `withdraw`."""
+    tenant_id = rows.find_tenant(connection, proposal_id)
+    withdraw(connection, tenant_id, proposal_id, by, database_time(connection, wall))

@@ -1,0 +1,186 @@
+"""A person's decision: every right is checked in `decide`, for every channel (contract 62, A5).
+
+A channel brings a proof. The proof says who decided, on which text, and how; nothing else of the
+request is used for that (A6). No channel that people can use exists yet.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import msgspec
+from sqlalchemy import Connection
+
+from vyrox.approvals import events, rows
+from vyrox.approvals.approvers import FOUR_EYES, Approver, list_rules, present
+from vyrox.approvals.proposal import Proposal
+from vyrox.approvals.rows import Decision, ProofKind, StoredDecision, StoredProposal
+from vyrox.chain.entry import Draft, Scalar
+from vyrox.chain.writer import append
+from vyrox.errors import NotPossibleError, UnauthorizedError
+from vyrox.store.locks import lock
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a valid proof says.
+
+    Attributes:
+        approver: The name on the tenant's list.
+        proposal_sha256: Of the text that the person has decided on.
+        key: Identifies the proof among all: no proof counts twice.
+        members: What an auditor needs to check it, for the event.
+    """
+
+    kind: ProofKind
+    approver: str
+    proposal_sha256: str
+    decision: Decision
+    key: str
+    members: dict[str, Scalar]
+
+
+class Proof(Protocol):
+    """What a channel brings."""
+
+    def verify(self, connection: Connection, tenant_id: str) -> Verified:
+        """Return what the proof says.
+
+        Raises:
+            UnauthorizedError: It is not valid. The text of the error does not reach the person.
+        """
+        ...
+
+
+def decide(
+    connection: Connection, tenant_id: str, proposal_id: str, proof: Proof, now: float
+) -> StoredProposal:
+    """Record a decision with its proof, and what follows from it, in this transaction.
+
+    Raises:
+        NotFoundError: The tenant has no such proposal.
+        NotPossibleError: It is decided already, or the person has decided. The text says how.
+        UnauthorizedError: The proof is not valid, or the person may not decide on this.
+    """
+    lock(connection, "containments")
+    stored = rows.require(connection, tenant_id, proposal_id)
+    verified = proof.verify(connection, tenant_id)
+    proposal = _checked_proposal(stored)
+    approvers = present(connection, tenant_id)
+    has_four_eyes = FOUR_EYES in list_rules(connection, tenant_id)
+    _check_right(proposal, stored, verified, approvers, has_four_eyes=has_four_eyes)
+    if rows.is_proof_used(connection, verified.key):
+        raise UnauthorizedError("proof_used", tenant_id)
+    decided = rows.decisions_on(connection, proposal_id)
+    _check_not_decided(stored, decided, verified.approver, now)
+    [receipt] = append(connection, [_event(stored, proposal, verified)], now)
+    new = StoredDecision(verified.approver, verified.decision, verified.kind, now, receipt.hash)
+    rows.insert_decision(connection, proposal_id, new, verified.key)
+    if new.decision == "reject":
+        _end_rejected(connection, stored, new, now)
+    elif is_quorum(proposal, [*decided, new], approvers, has_four_eyes=has_four_eyes):
+        rows.change_state(connection, proposal_id, "pending", "approved", now)
+    return rows.require(connection, tenant_id, proposal_id)
+
+
+def counting(
+    proposal: Proposal,
+    decided: Sequence[StoredDecision],
+    approvers: Collection[str],
+    *,
+    has_four_eyes: bool,
+) -> list[StoredDecision]:
+    """Return the approvals that count: of persons on the list who may decide on this (A7)."""
+    return [
+        each
+        for each in decided
+        if each.decision == "approve"
+        and each.approver in approvers
+        and may_decide(proposal, each.approver, each.proof, has_four_eyes=has_four_eyes)
+    ]
+
+
+def is_quorum(
+    proposal: Proposal,
+    decided: Sequence[StoredDecision],
+    approvers: Collection[str],
+    *,
+    has_four_eyes: bool,
+) -> bool:
+    """Return whether enough persons have approved, and none has rejected (A18)."""
+    if any(each.decision == "reject" for each in decided):
+        return False
+    found = counting(proposal, decided, approvers, has_four_eyes=has_four_eyes)
+    has_passkey = any(each.proof == "webauthn" for each in found)
+    persons = {each.approver for each in found}
+    return len(persons) >= proposal.required and (proposal.required < 2 or has_passkey)
+
+
+def is_requester(proposal: Proposal, approver: str) -> bool:
+    """Return whether the person may be the one who asked. Case makes no difference here."""
+    return approver.casefold() == proposal.requested_by.strip().casefold()
+
+
+def may_decide(proposal: Proposal, approver: str, kind: ProofKind, *, has_four_eyes: bool) -> bool:
+    """Return whether the person is not the one who asked, or may be (A7).
+
+    The person who asked may approve with a passkey what needs one person, unless FOUR_EYES is set.
+    """
+    if not is_requester(proposal, approver):
+        return True
+    return proposal.required == 1 and kind == "webauthn" and not has_four_eyes
+
+
+def _checked_proposal(stored: StoredProposal) -> Proposal:
+    try:
+        return stored.proposal
+    except ValueError as exc:
+        raise NotPossibleError(f"nothing can be decided: {exc}") from exc
+
+
+def _check_right(
+    proposal: Proposal,
+    stored: StoredProposal,
+    verified: Verified,
+    approvers: dict[str, Approver],
+    *,
+    has_four_eyes: bool,
+) -> None:
+    if verified.proposal_sha256 != stored.sha256:
+        raise UnauthorizedError("other_proposal", stored.tenant_id)
+    if verified.approver not in approvers:
+        raise UnauthorizedError("not_an_approver", stored.tenant_id)
+    if not may_decide(proposal, verified.approver, verified.kind, has_four_eyes=has_four_eyes):
+        raise UnauthorizedError("requester", stored.tenant_id)
+
+
+def _check_not_decided(
+    stored: StoredProposal, decided: Sequence[StoredDecision], approver: str, now: float
+) -> None:
+    """Decisions are final, and a late one learns what was decided (A9)."""
+    state = stored.state_at(now)
+    if state != "pending":
+        by = ", ".join(f"{each.approver}: {each.decision}" for each in decided)
+        raise NotPossibleError(f"the proposal is {state}{f' ({by})' if by else ''}")
+    for each in decided:
+        if each.approver == approver:
+            raise NotPossibleError(f"{approver} has decided already: {each.decision}")
+
+
+def _event(stored: StoredProposal, proposal: Proposal, verified: Verified) -> Draft:
+    members: dict[str, Scalar] = {
+        **verified.members,
+        "proposal_id": stored.id,
+        "proposal_sha256": stored.sha256,
+        "decision": verified.decision,
+        "approver": verified.approver,
+        "proof": verified.kind,
+    }
+    if is_requester(proposal, verified.approver):
+        members["by_requester"] = True
+    return events.draft("approval.decided", stored.tenant_id, None, **members)
+
+
+def _end_rejected(
+    connection: Connection, stored: StoredProposal, decided: StoredDecision, now: float
+) -> None:
+    rows.change_state(connection, stored.id, "pending", "rejected", now, f"by {decided.approver}")
+    append(connection, [events.ended(stored, "rejected", None, decided.approver)], now)

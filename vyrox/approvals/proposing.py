@@ -1,0 +1,231 @@
+"""Proposing an action, and taking a proposal back (contract 62, A1, A13 and A18)."""
+
+from typing import Final, Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from vyrox.approvals import events, rows
+from vyrox.approvals.approvers import list_rules, needs_two
+from vyrox.approvals.display import display
+from vyrox.approvals.proposal import (
+    Process,
+    Proposal,
+    Reason,
+    Required,
+    Text,
+    canonical,
+    new_nonce,
+    parse,
+)
+from vyrox.approvals.rows import StoredProposal
+from vyrox.approvals.states import DECIDE_S, OPEN
+from vyrox.chain.writer import append
+from vyrox.containment.responder import Responder, find_responders
+from vyrox.edr.actions import why_unsupported
+from vyrox.errors import (
+    ActionNotSupportedError,
+    InvalidRequestError,
+    NotFoundError,
+    NotPossibleError,
+)
+from vyrox.ids import new_id
+from vyrox.models import ActionType, ContainmentRequest, Device, EdrVendor, LiftType
+from vyrox.store.locks import lock
+from vyrox.tenants.known import is_known
+
+MAX_OPEN: Final = 1000
+"""How many proposals of a tenant may be open."""
+
+MAX_ONE_PERSON_LEASE_S: Final = 86_400
+"""A containment that lasts longer, or has no end, needs two persons (A18)."""
+
+_CONTAINMENTS: Final = frozenset({"HOST_ISOLATION", "NETWORK_QUARANTINE"})
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller proposes.
+
+    Attributes:
+        vendor: If it is given, it must be the one that Vyrox would call.
+        expires_at: Earlier than DECIDE_S from now; a later time has no effect.
+        required: More persons than A18 asks for; fewer have no effect.
+    """
+
+    tenant_id: Text
+    alert_id: Text
+    action_type: ActionType | LiftType
+    host: Text
+    requested_by: Text
+    reason: Reason
+    vendor: EdrVendor | None = None
+    hostname: Text | None = None
+    process: Process | None = None
+    device_state: Text | None = None
+    lease_s: int = 0
+    expires_at: int | None = None
+    required: Required = 1
+
+
+class Proposed(msgspec.Struct, frozen=True):
+    """The response to the caller.
+
+    Attributes:
+        state: Of the proposal, when it was made or found.
+    """
+
+    proposal_id: str
+    proposal_sha256: str
+    expires_at: int
+    state: Literal["pending", "approved"]
+
+
+def propose(
+    connection: Connection, wanted: Wanted, now: float, request_id: str | None = None
+) -> Proposed:
+    """Store a proposal with its event, or count a repeat of one that is open (A13).
+
+    Args:
+        now: Unix seconds.
+        request_id: Of the HTTP request, for the event.
+
+    Raises:
+        NotFoundError: The tenant is not known.
+        InvalidRequestError: A value is not one that can be proposed.
+        ActionNotSupportedError: The vendor cannot do the action.
+        NotPossibleError: The tenant has MAX_OPEN open proposals.
+    """
+    lock(connection, "containments")
+    if not is_known(connection, wanted.tenant_id):
+        raise NotFoundError(f"there is no tenant {wanted.tenant_id}")
+    proposal = _made(connection, wanted, now)
+    text = _text(proposal)
+    for earlier in rows.find_open(connection, proposal.tenant_id, rows.place_of(proposal)):
+        if earlier.state_at(now) in OPEN:
+            rows.note_repeat(connection, earlier.id)
+            return _proposed(earlier, now)
+    if rows.count_open(connection, proposal.tenant_id, now) >= MAX_OPEN:
+        raise NotPossibleError(f"{proposal.tenant_id} has {MAX_OPEN} open proposals")
+    stored = rows.insert(connection, proposal, text)
+    append(connection, [events.proposed(stored, request_id)], now)
+    return _proposed(stored, now)
+
+
+def withdraw(
+    connection: Connection, tenant_id: str, proposal_id: str, by: str, now: float
+) -> StoredProposal:
+    """Take back a proposal on which no decision is complete, with an event.
+
+    Raises:
+        NotFoundError: The tenant has no such proposal.
+        NotPossibleError: It is not pending any more.
+    """
+    lock(connection, "containments")
+    stored = rows.require(connection, tenant_id, proposal_id)
+    state = stored.state_at(now)
+    if state != "pending":
+        raise NotPossibleError(f"the proposal is {state}")
+    rows.change_state(connection, proposal_id, "pending", "withdrawn", now, f"by {by}")
+    append(connection, [events.ended(stored, "withdrawn", None, by)], now)
+    return rows.require(connection, tenant_id, proposal_id)
+
+
+def _proposed(stored: StoredProposal, now: float) -> Proposed:
+    state = stored.state_at(now)
+    assert state in {"pending", "approved"}  # noqa: S101  (the callers have checked it)
+    return Proposed(stored.id, stored.sha256, int(stored.expires_at), state)
+
+
+def _made(connection: Connection, wanted: Wanted, now: float) -> Proposal:
+    """Return the proposal that is wanted, checked."""
+    proposal_id = new_id()
+    request = ContainmentRequest(
+        request_id=proposal_id,
+        tenant_id=wanted.tenant_id,
+        alert_id=wanted.alert_id,
+        action_type=wanted.action_type,
+        host=wanted.host,
+        approved_by="",
+        approved_at=0,
+    )
+    [responder] = find_responders(connection, [request])
+    vendor = _checked_vendor(wanted, responder)
+    _check_what_is_not_built(wanted)
+    created_at = int(now)
+    latest = created_at + DECIDE_S
+    expires_at = min(latest, latest if wanted.expires_at is None else wanted.expires_at)
+    if expires_at <= created_at:
+        raise InvalidRequestError("expires_at is in the past")
+    rules = list_rules(connection, wanted.tenant_id)
+    # Only the vendor knows the tags, so a rule about a tag applies.
+    device = Device(wanted.host, wanted.hostname, None)
+    return Proposal(
+        id=proposal_id,
+        tenant_id=wanted.tenant_id,
+        alert_id=wanted.alert_id,
+        vendor=vendor,
+        action_type=wanted.action_type,
+        host=wanted.host,
+        hostname=wanted.hostname,
+        process=_process(wanted, responder),
+        device_state=wanted.device_state,
+        lease_s=wanted.lease_s,
+        requested_by=wanted.requested_by,
+        reason=wanted.reason,
+        created_at=created_at,
+        expires_at=expires_at,
+        required=max(wanted.required, persons_needed(wanted, rules, device)),
+        nonce=new_nonce(),
+    )
+
+
+def persons_needed(wanted: Wanted, rules: list[str], device: Device) -> int:
+    """Return how many persons must approve (A18)."""
+    is_long = wanted.lease_s == 0 or wanted.lease_s > MAX_ONE_PERSON_LEASE_S
+    if wanted.action_type in _CONTAINMENTS and is_long:
+        return 2
+    return 2 if needs_two(rules, device) else 1
+
+
+def _checked_vendor(wanted: Wanted, responder: Responder) -> EdrVendor:
+    vendor = responder.vendor
+    if vendor is None:
+        raise InvalidRequestError("neither the alert nor the credentials name one vendor")
+    if wanted.vendor not in {None, vendor}:
+        raise InvalidRequestError(f"Vyrox would call {vendor}")
+    if reason := why_unsupported(vendor, wanted.action_type, responder.alert):
+        raise ActionNotSupportedError(reason)
+    return vendor
+
+
+def _check_what_is_not_built(wanted: Wanted) -> None:
+    """Refuse what a person would read and approve, and Vyrox could not keep to yet."""
+    if wanted.lease_s != 0:
+        raise InvalidRequestError("lease_s must be 0: Vyrox does not lift by itself yet")
+    process = wanted.process
+    if process is not None and (process.id is not None or process.start is not None):
+        raise InvalidRequestError("a process has a name only: Vyrox does not compare the rest yet")
+
+
+def _process(wanted: Wanted, responder: Responder) -> Process | None:
+    """Return the process that a kill will hit, as the alert names it."""
+    if wanted.action_type != "PROCESS_KILL":
+        if wanted.process is not None:
+            raise InvalidRequestError("only a kill names a process")
+        return None
+    alert = responder.alert
+    name = None if alert is None else alert.process_name
+    if wanted.process is not None and wanted.process.name != name:
+        raise InvalidRequestError("the alert names another process, or none")
+    return None if not name else Process(name)
+
+
+def _text(proposal: Proposal) -> bytes:
+    """Return the text of a proposal that can be read back and displayed."""
+    try:
+        text = canonical(proposal)
+        parse(text)
+        display(proposal)
+    except ValueError as exc:
+        raise InvalidRequestError(str(exc)) from exc
+    return text

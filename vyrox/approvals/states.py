@@ -1,0 +1,32 @@
+"""The states of a proposal, and when they end by themselves. Pure (contract 62, A4 and A10).
+
+    pending --approve--> approved --dispatch--> dispatched
+       |                    `------60 s-------> lapsed
+       |--reject----------> rejected
+       |--15 min----------> expired
+       `--withdraw--------> withdrawn
+
+Both times count whenever a state is read, whatever the database says: no restart, and no task that
+is late, makes an old approval act. What the vendor did is the outcome of the action, not a state.
+"""
+
+from typing import Final, Literal
+
+State = Literal["pending", "approved", "dispatched", "rejected", "expired", "withdrawn", "lapsed"]
+
+OPEN: Final[frozenset[State]] = frozenset({"pending", "approved"})
+
+DECIDE_S: Final = 900
+"""How long a proposal may be decided on."""
+
+DISPATCH_S: Final = 60
+"""After the quorum, no changing call leaves later than this."""
+
+
+def state_at(stored: State, expires_at: float, approved_at: float | None, now: float) -> State:
+    """Return the state at `now` of a proposal that is stored as `stored`."""
+    if stored == "pending" and now >= expires_at:
+        return "expired"
+    if stored == "approved" and (approved_at is None or now >= approved_at + DISPATCH_S):
+        return "lapsed"
+    return stored

@@ -1,0 +1,215 @@
+"""`vyrox approval` and `vyrox approver`: what is proposed, and who may decide (contract 62)."""
+
+from collections.abc import Sequence
+from typing import Final, get_args
+
+import click
+import msgspec
+
+from vyrox.approvals import approvers, by_command
+from vyrox.approvals.proposal import MAX_REASON
+from vyrox.approvals.proposing import Wanted
+from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownProposal
+from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
+from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table
+from vyrox.cli.stores import read, write
+from vyrox.clock import wall_clock
+from vyrox.errors import NotFoundError
+from vyrox.models import ActionType, LiftType
+from vyrox.triage.incident_ids import IncidentKey, parse_id
+
+NO_CHANNEL: Final = "no channel decides on proposals yet: it expires, unless it is withdrawn before"
+"""Printed with each proposal, until a person can decide."""
+
+_LIST_COLUMNS: Final = (
+    "PROPOSAL",
+    "TENANT",
+    "STATE",
+    "ACTION",
+    "HOST",
+    "ASKED BY",
+    "APPROVED",
+    "EXPIRES",
+)
+
+
+@click.command("list")
+@tenant_or_all
+@click.option("--all", "with_ended", is_flag=True, help="Also what has ended.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MAX_LISTED),
+    default=50,
+    show_default=True,
+    help="The largest number of proposals to read.",
+)
+@json_option
+def list_(tenant_id: str | None, with_ended: bool, limit: int, as_json: bool) -> None:
+    """List proposals that are open, newest first."""
+    listed = read(by_command.find, tenant_id, wall_clock(), limit, not with_ended)
+    if as_json:
+        print_json(listed)
+        return
+    print_table(_LIST_COLUMNS, map(_list_row, listed))
+    if not listed:
+        click.echo("no proposals match", err=True)
+
+
+def _list_row(each: ListedProposal) -> Sequence[object]:
+    return (
+        each.proposal_id,
+        each.tenant_id,
+        each.state,
+        each.action_type,
+        each.hostname or each.host,
+        each.requested_by,
+        f"{each.approvals} of {each.required}",
+        as_time(each.expires_at),
+    )
+
+
+@click.command("show")
+@click.argument("proposal_id", metavar="PROPOSAL")
+@json_option
+def show_(proposal_id: str, as_json: bool) -> None:
+    """Show PROPOSAL: the text that people decide on, its state, and what became of it."""
+    shown = read(by_command.show_any, proposal_id, wall_clock())
+    if as_json:
+        print_json(shown)
+        return
+    click.echo(f"{shown.display}\n")
+    print_record(_facts(shown))
+    if shown.state == "pending":
+        click.echo(NO_CHANNEL, err=True)
+
+
+def _facts(shown: ShownProposal) -> dict[str, str]:
+    facts = {
+        "state": shown.state,
+        "because": shown.end_reason,
+        **{
+            f"by {each.approver}": f"{each.decision} by {each.proof}, {as_time(each.at)}"
+            for each in shown.decisions
+        },
+        "entry": shown.action_hash,
+        "outcome": shown.outcome,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _check_incident(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> IncidentKey | None:
+    try:
+        return None if value is None else parse_id(value)
+    except NotFoundError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _check_text(
+    _context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    most = MAX_REASON if parameter.name == "reason" else 256
+    if value is not None and (not value.strip() or len(value) > most):
+        raise click.BadParameter(f"must be a text of at most {most} characters")
+    return value
+
+
+@click.command("propose")
+@click.option(
+    "--incident", "key", callback=_check_incident, help="What this incident suggests, and no more."
+)
+@click.option("--tenant", "tenant_id", callback=check_tenant_id, help="Tenant identifier.")
+@click.option("--alert", "alert_id", callback=_check_text, help="The alert that is the reason.")
+@click.option(
+    "--action",
+    type=click.Choice([*get_args(ActionType), *get_args(LiftType)]),
+    help="What is to be done to the host.",
+)
+@click.option(
+    "--host",
+    callback=_check_text,
+    help="The vendor's device id, or a host name if only one device has it.",
+)
+@click.option("--hostname", callback=_check_text, help="What the host must be called.")
+@click.option("--reason", callback=_check_text, help="Why, for the person who decides.")
+@by_option
+@json_option
+def propose_(
+    key: IncidentKey | None,
+    tenant_id: str | None,
+    alert_id: str | None,
+    action: ActionType | LiftType | None,
+    host: str | None,
+    hostname: str | None,
+    reason: str | None,
+    by: str,
+    as_json: bool,
+) -> None:
+    """Propose one action on one device. Nothing is done unless people approve it."""
+    if (key is None) == (tenant_id is None):
+        raise click.UsageError("Give either '--incident' or '--tenant'.")
+    if key is not None:
+        if any((alert_id, action, host, hostname)):
+            raise click.UsageError("Only '--reason' and '--by' go with '--incident'.")
+        proposed = write(by_command.propose_suggested, key, by, reason, wall_clock())
+    else:
+        fields = {
+            "tenant_id": tenant_id,
+            "alert_id": alert_id,
+            "action_type": action,
+            "host": host,
+            "hostname": hostname,
+            "requested_by": by,
+            "reason": reason,
+        }
+        proposed = write(by_command.propose_wanted, _wanted(fields), wall_clock())
+    if as_json:
+        print_json(proposed)
+        return
+    click.echo(f"proposal {proposed.proposal_id}, {proposed.state}")
+    click.echo(NO_CHANNEL, err=True)
+
+
+def _wanted(fields: dict[str, str | None]) -> Wanted:
+    missing = [name for name, value in fields.items() if value is None and name != "hostname"]
+    if missing:
+        raise click.UsageError("With '--tenant', give '--alert', '--action', '--host', '--reason'.")
+    return msgspec.convert(fields, Wanted)
+
+
+@click.command("withdraw")
+@click.argument("proposal_id", metavar="PROPOSAL")
+@by_option
+def withdraw_(proposal_id: str, by: str) -> None:
+    """Take back PROPOSAL, which nothing has decided yet."""
+    write(by_command.withdraw_any, proposal_id, by, wall_clock())
+    click.echo(f"proposal {proposal_id}, withdrawn")
+
+
+@click.command("list")
+@tenant_or_all
+@json_option
+def list_approvers(tenant_id: str | None, as_json: bool) -> None:
+    """List who may decide on TENANT's proposals, also who no longer may."""
+    found = read(approvers.list_approvers, tenant_id)
+    if as_json:
+        print_json(found)
+        return
+    columns = ("TENANT", "APPROVER", "DISCORD USER", "ADDED", "BY", "REMOVED")
+    print_table(
+        columns,
+        (
+            (
+                each.tenant_id,
+                each.name,
+                each.discord_user_id,
+                as_time(each.added_at),
+                each.added_by,
+                as_time(each.removed_at),
+            )
+            for each in found
+        ),
+    )
+    if not found:
+        click.echo("there are no approvers: none can be added yet", err=True)
