@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.approvals.authenticator import Authenticator, b64
 from tests.approvals.story import (
@@ -469,6 +471,52 @@ def test_the_action_must_name_the_proposal_and_be_of_one_dispatch() -> None:
     story.propose(third)
     story.dispatch(third, done, story.event("approval.decided", **by_passkey(third)))
     assert refusals(story)[1:] == ["12: approval.dispatched: its action was dispatched before"]
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-9, 2**53 - 1) | st.text()
+KINDS = [
+    "approver.added",
+    "approver.removed",
+    "approver.key_added",
+    "approver.key_removed",
+    "discord.configured",
+    "approval.proposed",
+    "approval.decided",
+    "approval.ended",
+    "approval.dispatched",
+]
+
+
+@given(data=st.data(), by=st.sampled_from([by_passkey, by_discord]))
+def test_any_members_are_refused_and_nothing_else_is_raised(
+    data: st.DataObject, by: Callable[[Members], Members]
+) -> None:
+    """An attacker who writes the log must not stop the verifier, nor get an action proven."""
+    kind = data.draw(st.sampled_from(KINDS))
+
+    def change(members: Members) -> None:
+        names = st.sampled_from(sorted(members))
+        for name in data.draw(st.sets(names, min_size=1, max_size=3)):
+            if data.draw(st.booleans()):
+                members[name] = data.draw(SCALARS)
+            else:
+                members.pop(name)
+
+    on = proposal()
+    found = told(on, by(on), KEY, {kind: change}, DISCORD).verify()
+    assert found.failures or found.proven
+
+
+@given(data=st.data())
+def test_any_proposal_is_refused_or_displayed(data: st.DataObject) -> None:
+    on = proposal()
+    for name in data.draw(st.sets(st.sampled_from(sorted(on)), min_size=1, max_size=3)):
+        on[name] = data.draw(SCALARS | st.lists(st.none()) | st.dictionaries(st.text(), SCALARS))
+    try:
+        text = canonical(on)
+        assert verify.display(verify.check_proposal(text, digest(text))).isascii()
+    except verify.RefusedProofError:
+        pass
 
 
 # Discord

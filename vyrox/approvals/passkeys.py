@@ -49,6 +49,9 @@ ALGORITHMS: Final = {
 _NAMES: Final = {number: name for name, number in ALGORITHMS.items()}
 _NONCE_BYTES: Final = 16
 
+_UNREADABLE: Final = (WebAuthnException, ValueError, TypeError, LookupError)
+"""What `webauthn` raises for a response. The last two: a key lacks a number, or has other types."""
+
 
 class RelyingParty(msgspec.Struct, frozen=True):
     """The website of a key: its exact origin, and the RP ID, which is the origin's host."""
@@ -132,7 +135,7 @@ def enrol(
             supported_pub_key_algs=list(ALGORITHMS.values()),
         )
         numbers = _numbers(verified.credential_public_key)
-    except (WebAuthnException, ValueError) as exc:
+    except _UNREADABLE as exc:
         raise _refused(exc) from exc
     verify.check_client_data(
         credential.response.client_data_json,
@@ -187,7 +190,7 @@ def decide(
             credential_current_sign_count=0,
             require_user_verification=True,
         )
-    except (WebAuthnException, ValueError) as exc:
+    except _UNREADABLE as exc:
         raise _refused(exc) from exc
     members: dict[str, Scalar] = {
         "proposal_id": proposal_id,
