@@ -26,7 +26,7 @@ from chaos.report import machine, table
 PART_LIMITS_S: Final = {
     "kill": 150.0,
     "steps": 120.0,
-    "triage": 180.0,
+    "triage": 240.0,
     "stores": 120.0,
     "disk": 90.0,
     "shutdown": 150.0,

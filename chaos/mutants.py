@@ -180,6 +180,16 @@ MUTANTS: Final = (
         ("triage", "tests/triage/test_judging.py"),
     ),
     Mutant(
+        "a notification recorded as sent before it is sent",
+        "vyrox/notify/sender.py",
+        "            attempt = await self._attempt(due)\n            await self._writer",
+        "            attempt = Attempt(due, self._lease_time())\n"
+        "            await self._writer.commit(delivery.settle, attempt, owner=due.tenant_id)\n"
+        "            attempt = await self._attempt(due)\n"
+        "            await self._writer",
+        ("triage",),
+    ),
+    Mutant(
         "announced, and not noted",
         "vyrox/triage/announcement.py",
         "            incident.announced_band, incident.announced_at = incident.band, now\n",

@@ -21,7 +21,7 @@ from chaos.oracle import Lists
 from chaos.part import HangError, Row, Size, limit
 from chaos.site import Site, site, uncaught
 from chaos.triage_load import URGENT, Alerts, detection, pour
-from chaos.triage_oracle import judge
+from chaos.triage_oracle import TARGETS, judge
 from chaos.triage_service import STEPS
 from tests.conftest import new_postgres_database
 from tests.notify.receiver import Receiver, receiving
@@ -85,7 +85,7 @@ class _Place:
 
     async def add_targets(self, database: Database, tenant_id: str) -> None:
         vault = open_vault((self._key,), self.site.data_dir)
-        for name in ("one", "two"):
+        for name in TARGETS:
             sealed = targets.seal(vault, tenant_id, f"{self.receiver.url}/{name}", SECRET)
             await database.write(
                 targets.add_target, sealed, ("127.0.0.1", "vyrox", "review"), wall_clock()
@@ -113,6 +113,8 @@ class _Place:
                 for number in range(self._containers)
             )
         )
+        if first:
+            services[0].signal(signal.SIGUSR1)
         self.seen += services
         return list(services)
 
@@ -250,7 +252,7 @@ async def _storm(opening: asyncio.Lock) -> list[Row]:
             part,
             "identical alerts that are not one incident and one message",
             STORM,
-            (incidents != 1) + (messages != 2) + bad,  # two targets
+            (incidents != 1) + (messages != len(TARGETS)) + bad,
             f"sent in {sent_s:.1f} s, judged in {took_s:.1f} s",
         ),
         *rows,

@@ -26,6 +26,9 @@ from vyrox.notify.messages import Opened
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, incidents, notifications, verdicts
 
+TARGETS: Final = ("one", "two")
+"""Where the notifications of each tenant go."""
+
 SETTLED_LIMIT_S: Final = 60.0
 
 Place = tuple[str, int]
@@ -73,7 +76,7 @@ async def judge(
 ) -> list[Row]:
     """Return the losses, once the service has done what was left, or after the limit.
 
-    Each target's path at the receiver is `/TARGET`.
+    Each of TARGETS is a path at the receiver.
     """
     tenants = sorted(set(lists.tenants))
     left = await _settled(tenants, site, database)
@@ -137,12 +140,11 @@ def _judge_messages(found: Found, received: Sequence[Received]) -> Iterator[_Fin
         if message["type"] == Opened.__struct_config__.tag:
             place = message["tenant_id"], message["incident"]
             ids[request.path, place].add(request.id)
-    targets = sorted({request.path for request in received}) or ["none"]
     urgent = [
-        (target, place)
+        (f"/{target}", place)
         for place, each in found.incidents.items()
         if each.merged_into is None and each.band == "urgent"
-        for target in targets
+        for target in TARGETS
     ]
     yield "urgent incidents not announced", len(urgent), sum(not ids[each] for each in urgent)
     yield "openings announced twice", len(ids), sum(len(each) > 1 for each in ids.values())

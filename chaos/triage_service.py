@@ -1,16 +1,19 @@
 """`vyrox serve` that dies at a step of triage: `python -m chaos.triage_service`.
 
 At the step that KILL_STEP names, the process kills itself with SIGKILL; KILL_ON says at which time
-it is reached. Times of waiting are short, so that the next process takes over soon what this one
+it is reached. Triage begins with SIGUSR1 then, because a service that dies while it starts cannot
+be waited for. Times of waiting are short, so that the next process takes over soon what this one
 had.
 """
 
+import asyncio
 import inspect
 import os
 import signal
 import sys
 from collections.abc import Callable
 from itertools import count
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from vyrox import background
@@ -42,7 +45,9 @@ STEPS: Final = {
 }
 
 _KILL_ON: Final = int(os.environ.get("KILL_ON", "1"))
+_TRIAGE: Final = frozenset({"triage", "announcements", "notifications"})
 _times = count(1)
+_is_serving = False
 
 
 def _reach() -> None:
@@ -73,6 +78,22 @@ def _plant(step: Step) -> None:
     setattr(step.owner, step.name, call_later if inspect.iscoroutinefunction(called) else call)
 
 
+def _begin(_number: int, _frame: FrameType | None) -> None:
+    global _is_serving
+    _is_serving = True
+
+
+async def _every_later(
+    interval_s: float, name: str, work: background.Work, first_s: float = 0.0
+) -> None:
+    while name in _TRIAGE and not _is_serving:  # noqa: ASYNC110  (a signal handler sets it)
+        await asyncio.sleep(0.02)
+    await _every(interval_s, name, work, first_s)
+
+
+_every: Final = background.every
+
+
 def _wait_less() -> None:
     for owner, name, value in (
         (worker, "TAKE_OVER_S", 0.3),
@@ -87,6 +108,8 @@ def _wait_less() -> None:
 if __name__ == "__main__":
     _wait_less()
     if kill_step := os.environ.get("KILL_STEP"):
+        signal.signal(signal.SIGUSR1, _begin)
+        background.every = _every_later
         _plant(STEPS[kill_step])
     sys.argv = ["vyrox", "serve"]
     main()

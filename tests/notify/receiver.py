@@ -49,6 +49,8 @@ class Receiver:
             body += message["body"]
             if not message.get("more_body"):
                 break
+        else:
+            return  # interrupted: it was not received
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         path = scope["raw_path"].decode() + (
             f"?{scope['query_string'].decode()}" if scope["query_string"] else ""
