@@ -3,7 +3,6 @@
 import functools
 import itertools
 import ssl
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-import httpcore
 import pytest
 import redis
 import redis.asyncio
@@ -47,15 +45,8 @@ def schema_is_ready() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def libraries_read_once() -> Iterator[None]:
-    """Read the authorities once, not for each client, and redis-py's version.
-
-    httpx imports sniffio at each request, and httpcore at each lock. It is not installed, and an
-    import that fails reads every directory of the path.
-    """
+    """Let httpx read the authorities once, not for each client, and redis-py its version."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "sniffio", None)
-        context = functools.cache(httpcore.default_ssl_context)
-        patch.setattr(httpcore, "default_ssl_context", context)
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         version = functools.cache(redis.utils.get_lib_version)
         patch.setattr(redis.utils, "get_lib_version", version)

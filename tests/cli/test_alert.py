@@ -1,6 +1,7 @@
 """`vyrox alert`: listed, shown, finished and followed (contract 50)."""
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -26,10 +27,21 @@ from vyrox.settings import Settings
 from vyrox.store.database import open_database
 from vyrox.store.redis import connect
 from vyrox.store.tables import incidents, verdicts
+from vyrox.triage.score import Reason, Verdict
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
 NEEDED_WIDTHS: Final = (50, 80)
+
+VERDICT: Final = Verdict(
+    score=93.5,
+    band="urgent",
+    reasons=(Reason("credentials.comsvcs", "credentials", 0.9, "comsvcs.dll, minidump"),),
+    lowered=(),
+    families={"credentials": 0.9},
+    floor="x",
+    suppression="sup-1",
+)
 
 
 @pytest.fixture
@@ -197,14 +209,39 @@ def test_show_has_every_field_and_what_triage_found_contract_50(vyrox: Vyrox) ->
         msgspec.json.decode(msgspec.json.encode(one))
     )
     assert (shown["score"], shown["band"], shown["incident"]) == (93.5, "urgent", 7)
-    assert shown["triage"] == {"signals": ["lsass.dump"]}
+    assert shown["triage"] == msgspec.json.decode(msgspec.json.encode(VERDICT))
     assert shown["raw"] == one.id  # the body that `enqueue` has stored
     assert (shown["is_contained"], shown["actions"]) == (False, [])
     text = succeeded(vyrox("alert", "show", one.id))
-    assert "device id" in text
+    assert re.search(r"^device id +dev-1$", text, re.M)
+    assert re.search(r"^received at .* UTC$", text, re.M)
+    assert re.search(r"^score +94 of 100$", text, re.M)
+    assert re.search(r"^incident +acme-7$", text, re.M)
+    assert "credentials 0.90\n  0.90 credentials.comsvcs\n       comsvcs.dll, minidump\n" in text
+    assert "hidden by sup-1" in text
+    assert "because x" in text
     assert "(5000 characters; --json prints all)" in text
     assert one.id not in text.partition("contained this device")[2]
     assert refused(vyrox("alert", "show", "x")) == "there is no alert x; see: vyrox alert list"
+
+
+def test_alert_in_ocsf_is_a_finding_with_its_reasons_contract_50(vyrox: Vyrox) -> None:
+    one, two = alert(severity="high", hostname="ws-1"), alert()
+    enqueue(vyrox, one, two)
+    vyrox.write(_judge, one)
+
+    finding = msgspec.json.decode(succeeded(vyrox("alert", "show", one.id, "--ocsf")))
+
+    assert (finding["class_uid"], finding["finding_info"]["uid"]) == (2004, one.id)
+    assert finding["metadata"]["correlation_uid"] == "acme/incident/7"
+    assert (finding["risk_score"], finding["unmapped"]["band"]) == (94, "urgent")
+    assert "credentials.comsvcs 0.90" in finding["finding_info"]["desc"]
+    unjudged = msgspec.json.decode(succeeded(vyrox("alert", "show", two.id, "--ocsf")))
+    assert "risk_score" not in unjudged
+    wrong = vyrox("alert", "show", "x", "--ocsf")
+    assert refused(wrong) == "there is no alert x; see: vyrox alert list"
+    [row] = [line for line in succeeded(vyrox("alert", "list")).splitlines() if one.id in line]
+    assert {"urgent", "acme-7"} <= set(row.split())
 
 
 def _judge(connection: object, one: NormalizedAlert) -> None:
@@ -233,7 +270,7 @@ def _judge(connection: object, one: NormalizedAlert) -> None:
             happened_at=0,
             judged_at=0,
             fingerprint=b"",
-            verdict=b'{"signals":["lsass.dump"]}',
+            verdict=msgspec.json.encode(VERDICT),
         )
     )
 

@@ -86,6 +86,11 @@ def test_an_incident_is_handled_from_first_to_last_contract_54(vyrox: Vyrox) -> 
 def test_what_cannot_be_done_is_one_line_contract_54(vyrox: Vyrox) -> None:
     judge_all(vyrox, new(1, SHADOWS))
     assert "the nearest is acme-corp-1" in refused(vyrox("incident", "show", "acme-corp-7"))
+    succeeded(vyrox("tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
+    mistyped = refused(vyrox("incident", "show", "acme-crop-1"))
+    assert mistyped.endswith(
+        "acme-crop is not onboarded and has sent no alert; did you mean acme-corp?"
+    )
     benign = vyrox("incident", "close", "acme-corp-1", "--resolution", "false_positive")
     assert "needs a note" in refused(benign)
     assert "is not closed" in refused(vyrox("incident", "reopen", "acme-corp-1"))
@@ -101,7 +106,9 @@ def test_a_benign_close_offers_a_suppression_contract_56(vyrox: Vyrox) -> None:
     judge_all(vyrox, bad)
     close = ("incident", "close", "acme-corp-1", "--resolution", "benign_expected", "--note", "x")
     offer = f"vyrox triage suppress acme-corp --like {bad.id} --reason REASON"
-    assert offer in vyrox(*close).stderr
+    closed = vyrox(*close)
+    assert offer in closed.stderr
+    assert "For 24 h, alerts of the same behaviour" in closed.stderr
 
 
 def test_the_printed_command_is_one_that_execute_takes_contract_54(vyrox: Vyrox) -> None:

@@ -104,11 +104,18 @@ def test_unknown_tenant_or_target_is_an_error_contract_58(vyrox: Vyrox) -> None:
     assert "did you mean acme-corp?" in refused(add(vyrox, tenant="acme-corb"))
     assert "did you mean" in refused(vyrox("tenant", "notify", "list", "acme-corb"))
     assert "did you mean" in refused(vyrox("tenant", "notify", "test", "acme-corb"))
+    succeeded(add(vyrox))
     for command in ("test", "remove"):
         reason = refused(vyrox("tenant", "notify", command, TENANT, "nothing"))
         assert reason == (
             "acme-corp has no target with this id; see: vyrox tenant notify list acme-corp"
         )
+
+
+def test_without_a_target_it_is_said_how_to_add_one_contract_58(vyrox: Vyrox) -> None:
+    hint = "acme-corp has no target; to add one: vyrox tenant notify add acme-corp"
+    assert refused(vyrox("tenant", "notify", "test", TENANT)) == hint
+    assert hint in vyrox("tenant", "notify", "list", TENANT).stderr
 
 
 def test_removed_target_is_gone_with_what_waited_contract_58(vyrox: Vyrox) -> None:

@@ -377,6 +377,7 @@ def test_dead_letters_are_listed_and_revived_contract_49(vyrox: Vyrox) -> None:
 
     assert msgspec.json.decode(printed) == [{"alert_id": waiting.id, "status": "queued"}]
     assert peeked(vyrox) == [waiting]
+    assert vyrox("queue", "dead", "list", "acme").stderr == "acme has no dead letter\n"
     assert columns(vyrox("queue", "stats")) == [["acme", "1", "1", "2", "0", "0"]]
     kinds = [e["kind"] for e in shown_events(vyrox)]
     assert kinds.count("alert.dead") == kinds.count("alert.revived") == 1

@@ -67,7 +67,7 @@ def test_an_alert_that_is_normal_is_suppressed_after_a_preview_contract_56(vyrox
 
     declined = vyrox(*command, "--by", "ann", stdin=b"n\n")
     assert declined.exit_code == 1
-    assert "it would hide 1 alerts" in declined.stdout
+    assert "it would hide 1 alert:" in declined.stdout
     assert "a-1" in declined.stdout
     assert json.loads(succeeded(vyrox("triage", "suppressed", "--json"))) == []
     shown = json.loads(succeeded(vyrox(*command, "--preview", "--json")))
@@ -120,18 +120,23 @@ def test_a_second_person_confirms_what_is_dangerous_contract_56(on_sqlite: Vyrox
     same = on_sqlite(*confirm, "--by", "Ann")
     assert same.exit_code == 1
     assert "a second person must confirm it" in same.stderr
+    assert same.stdout == ""  # refused before anything is asked
     shown = succeeded(on_sqlite(*confirm, "--by", "bob"))
     assert "before backup" in shown
     assert "vssadmin delete shadows" in shown
     arrive(on_sqlite, "a-2", SHADOWS)
     assert explained(on_sqlite, "a-2")["band"] == "close"
+    assert "it is active" in refused(on_sqlite(*confirm, "--by", "eve"))
+    end = ("triage", "unsuppress", made["id"])
+    assert " ended, alerts hidden: 1" in succeeded(on_sqlite(*end))
+    assert " ended already, alerts hidden: 1" in succeeded(on_sqlite(*end))
 
 
 @pytest.mark.parametrize(
     ("args", "error"),
     [
         (("triage", "suppress", "acmee", "--program", "x", "--any-host"), "acmee is not onboarded"),
-        (("triage", "suppress", TENANT, "--program", "x"), "name a host"),
+        (("triage", "suppress", TENANT, "--program", "x"), "name a host with --host"),
         (("triage", "suppress", TENANT, "--like", "a-9"), "there is no alert a-9"),
         (("triage", "suppress", TENANT, "--family", "recover", "--any-host"), "mean recovery?"),
         (("triage", "unsuppress", "sup-1"), "there is no suppression sup-1"),

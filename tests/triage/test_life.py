@@ -114,7 +114,7 @@ async def test_what_is_refused_says_why_and_changes_nothing_contract_54(
     )
     await refused(
         partial(life.comment, key=key(1, "nowhere"), actor=JANE, text="x"),
-        "nowhere has no incident",
+        "nowhere is not onboarded",
         NotFoundError,
     )
     both = partial(regrouping.merge, one=key(1), actor=JANE)

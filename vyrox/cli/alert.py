@@ -15,6 +15,7 @@ from vyrox.alerts.intake import folded
 from vyrox.alerts.listing import MAX_LISTED, AlertPage, ShownAlert, list_alerts, show_alert
 from vyrox.alerts.verdict import MAX_BY, MAX_NOTE, Decision
 from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_lines, list_row, show_fields
+from vyrox.cli.explain import verdict_lines
 from vyrox.cli.options import parse_since, tenant_option, user_name
 from vyrox.cli.output import (
     json_option,
@@ -25,7 +26,7 @@ from vyrox.cli.output import (
     terminal_width,
 )
 from vyrox.cli.queues import opened_entries
-from vyrox.cli.stores import Opened, opened_database
+from vyrox.cli.stores import Opened, opened_database, read
 from vyrox.clock import wall_clock
 from vyrox.errors import (
     InvalidRequestError,
@@ -34,8 +35,10 @@ from vyrox.errors import (
     UnavailableError,
 )
 from vyrox.models import DeliveryState, PersonVerdict, Severity
+from vyrox.notify.ocsf import to_ocsf
 from vyrox.tenants.known import require_known
 from vyrox.triage.decisions import Decided, decide_alerts
+from vyrox.triage.explaining import alert_finding, read_verdict
 from vyrox.triage.suppressing import offers
 
 
@@ -141,8 +144,9 @@ def list_(
 @click.command()
 @click.argument("alert_id", metavar="ALERT")
 @click.option("--raw", "with_raw", is_flag=True, help="Also the body as the vendor sent it.")
+@click.option("--ocsf", "as_ocsf", is_flag=True, help="Print an OCSF Detection Finding.")
 @json_option
-def show(alert_id: str, with_raw: bool, as_json: bool) -> None:
+def show(alert_id: str, with_raw: bool, as_ocsf: bool, as_json: bool) -> None:
     """Show every field of ALERT, and what Vyrox did on its device."""
 
     async def run() -> ShownAlert:
@@ -150,13 +154,20 @@ def show(alert_id: str, with_raw: bool, as_json: bool) -> None:
             is_taken = partial(_taken, opened)
             return await show_alert(opened.database, is_taken, None, alert_id, with_raw=with_raw)
 
+    if as_ocsf:
+        print_json(to_ocsf(read(alert_finding, alert_id)))
+        return
     alert = asyncio.run(run())
     if as_json:
         print_json(alert)
         return
-    print_record(show_fields(alert), terminal_width())
+    width = terminal_width()
+    print_record(show_fields(alert), width)
     if alert.triage is not None:
-        click.echo(f"\nverdict of triage\n{printable(bytes(alert.triage).decode())}")
+        verdict = read_verdict(alert.triage)
+        click.echo("\nverdict of triage")
+        for line in verdict_lines(verdict, width):
+            click.echo(line)
     click.echo(
         "\nVyrox has contained this device, or may have"
         if alert.is_contained

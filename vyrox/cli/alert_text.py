@@ -22,6 +22,8 @@ LIST_COLUMNS: Final = (
     "SEVERITY",
     "DELIVERY",
     "VERDICT",
+    "BAND",
+    "INCIDENT",
     "TENANT",
     "HOST",
     "USER",
@@ -38,6 +40,8 @@ def list_row(alert: ListedAlert) -> tuple[object, ...]:
         alert.severity,
         alert.delivery,
         alert.verdict,
+        alert.band,
+        _incident_id(alert),
         alert.tenant_id,
         alert.hostname,
         alert.username,
@@ -82,11 +86,20 @@ def show_fields(alert: ShownAlert) -> dict[str, str]:
     for name, value in msgspec.structs.asdict(alert).items():
         if name in _NOT_FIELDS or value is None:
             continue
-        text = as_time(value) or "" if name in _TIMES else str(value)
-        fields[name.replace("_", " ")] = _bounded(text)
+        fields[name.replace("_", " ")] = _bounded(_value_text(alert, name, value))
     for number, note in enumerate(alert.notes, 1):
         fields[f"note {number}"] = _bounded(note)
     return fields
+
+
+def _value_text(alert: ShownAlert, name: str, value: object) -> str:
+    if name in _TIMES and isinstance(value, float):
+        return f"{as_time(value)} UTC"
+    if name == "score":
+        return f"{value:.0f} of 100"
+    if name == "incident":
+        return f"{alert.tenant_id}-{value}"
+    return str(value)
 
 
 def action_fields(action: DeviceAction) -> dict[str, str]:
@@ -104,9 +117,11 @@ def action_fields(action: DeviceAction) -> dict[str, str]:
 
 
 def _triage_text(alert: ListedAlert) -> str:
-    return (
-        f"{alert.band}, score {alert.score or 0:.0f}, incident {alert.tenant_id}-{alert.incident}"
-    )
+    return f"{alert.band}, score {alert.score or 0:.0f}, incident {_incident_id(alert)}"
+
+
+def _incident_id(alert: ListedAlert) -> str | None:
+    return None if alert.incident is None else f"{alert.tenant_id}-{alert.incident}"
 
 
 def _verdict_text(alert: ListedAlert) -> str:

@@ -46,6 +46,8 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
             for row in found
         ),
     )
+    if not found:
+        click.echo(f"{tenant_id} has no dead letter", err=True)
 
 
 @click.command()
@@ -65,6 +67,8 @@ def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
         print_json(results)
         return
     print_table(("ALERT", "STATUS"), ((row.alert_id, row.status) for row in results))
+    if not results:
+        click.echo(f"{tenant_id} has no dead letter", err=True)
 
 
 async def _list(opened: Opened, tenant_id: str) -> list[dead_letters.DeadLetter]:

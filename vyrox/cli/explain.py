@@ -2,7 +2,7 @@
 
 import asyncio
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -19,9 +19,9 @@ from vyrox.cli.output import (
 from vyrox.cli.stores import opened_database, read
 from vyrox.clock import wall_clock
 from vyrox.tenants.known import require_known
-from vyrox.triage.explaining import Explained, Group, explain
+from vyrox.triage.explaining import Explained, Group, explain, groups
 from vyrox.triage.sampling import Sample, Sampled, read_sample
-from vyrox.triage.score import Lowered, Reason
+from vyrox.triage.score import Lowered, Reason, Verdict
 from vyrox.triage.suppressions import Suppression
 
 
@@ -61,12 +61,28 @@ def explained_lines(found: Explained, width: int) -> Iterator[str]:
         yield "command"
         yield from _folded(printable(found.command), width, indent=2)
     yield ""
-    for group in found.groups:
+    yield from _all_reason_lines(found.groups, found.lowered, width)
+
+
+def _all_reason_lines(
+    families: Sequence[Group], lowered: Sequence[Lowered], width: int
+) -> Iterator[str]:
+    """Yield the families of a verdict with their reasons, and what lowered them."""
+    for group in families:
         yield from _group_lines(group, width)
-    for each in found.lowered:
+    for each in lowered:
         yield from _lowered_lines(each, width)
-    if not found.groups:
+    if not families:
         yield "no signal"
+
+
+def verdict_lines(verdict: Verdict, width: int) -> Iterator[str]:
+    """Yield why a verdict is as it is, no line wider than `width`."""
+    if verdict.suppression is not None:
+        yield f"hidden by {verdict.suppression}, the band was {verdict.own_band}"
+    if verdict.floor is not None:
+        yield from _folded(f"because {verdict.floor}", width)
+    yield from _all_reason_lines(groups(verdict), verdict.lowered, width)
 
 
 def _hidden_by(found: Explained, suppression: Suppression) -> str:

@@ -8,7 +8,7 @@ import click
 
 from vyrox.cli.incident_text import LIST_COLUMNS, list_lines, list_row, show_lines, status_text
 from vyrox.cli.options import by_option, note_option, parse_since, tenant_option
-from vyrox.cli.output import json_option, print_json, print_table, terminal_width
+from vyrox.cli.output import counted, json_option, print_json, print_table, terminal_width
 from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
 from vyrox.errors import InvalidRequestError, NotFoundError
@@ -166,6 +166,10 @@ def close(
     closed = write(life.close, key, _actor(by), resolution, note)
     _print_changed(closed, as_json)
     if resolution in BENIGN and not as_json:
+        click.echo(
+            "For 24 h, alerts of the same behaviour on its hosts join it, and it stays closed.",
+            err=True,
+        )
         reasons = sorted({sign.alert_id for sign in closed.story.signs.values()})
         for command in read(offers, reasons):
             click.echo(f"If it is normal there: {command}", err=True)
@@ -234,5 +238,5 @@ def _print_changed(incident: Incident, as_json: bool) -> None:
     assignee = f", {found.assignee}" if found.assignee else ""
     click.echo(
         f"{found.id}  {status_text(found)}{assignee}, {found.band}, score {found.score:.0f}, "
-        f"{found.alerts} alert{'' if found.alerts == 1 else 's'}"
+        f"{counted(found.alerts, 'alert')}"
     )

@@ -152,6 +152,10 @@ def list_(tenant_id: str, as_json: bool) -> None:
             for each in found
         ),
     )
+    if not found:
+        click.echo(
+            f"{tenant_id} has no target; to add one: vyrox tenant notify add {tenant_id}", err=True
+        )
 
 
 @click.command()

@@ -13,7 +13,7 @@ from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import opened_database
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
-from vyrox.errors import NotDeliveredError
+from vyrox.errors import NotDeliveredError, OperatorError
 from vyrox.notify import targets
 from vyrox.notify.messages import Probe
 from vyrox.notify.outbox import encode
@@ -54,6 +54,10 @@ async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
     async with opened_database() as opened:
         found = await find_targets(opened, tenant_id)
         chosen = [each for each in found if target_id in {None, each.id}]
+        if not found:
+            raise OperatorError(
+                f"{tenant_id} has no target; to add one: vyrox tenant notify add {tenant_id}"
+            )
         if not chosen:
             raise targets.no_target(tenant_id)
         vault = await open_vault(opened)

@@ -32,7 +32,7 @@ new_option = click.option(
     "--new", "is_new", is_flag=True, help="Accept a TENANT that is not known yet."
 )
 tenant_option = click.option(
-    "--tenant", "tenant_id", callback=check_tenant_id, help="Only this tenant's alerts."
+    "--tenant", "tenant_id", callback=check_tenant_id, help="Only this tenant."
 )
 
 

@@ -110,6 +110,11 @@ def shortened(text: str, width: int) -> str:
     return f"{text}\u2026"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun: `1 alert`, `2 alerts`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def as_time(seconds: float | None) -> str | None:
     """Return Unix seconds as a date and a time in UTC, to the second."""
     return _formatted(seconds, "%Y-%m-%d %H:%M:%S")

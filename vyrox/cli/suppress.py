@@ -155,7 +155,7 @@ def _print_hidden(found: Sequence[Hidden], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("RECEIVED", "SCORE", "BAND", "HOST", "USER", "COMMAND", "ALERT")
+    columns = ("RECEIVED", "SCORE", "OWN BAND", "HOST", "USER", "COMMAND", "ALERT")
     print_table(columns, map(hidden_row, found))
     if not found:
         click.echo("it has hidden no alert", err=True)
@@ -170,11 +170,15 @@ def unsuppress(suppression_id: str, reason: str, by: str, as_json: bool) -> None
     """End a suppression. What it has hidden stays closed."""
     found = read(suppressions.find, None, suppression_id)
     now = wall_clock()
+    was = found.state(now)
     ended = write(suppression_life.end, found.tenant_id, suppression_id, by, reason, now)
     if as_json:
         print_json(_shown([ended])[0])
         return
-    click.echo(f"suppression {suppression_id} {ended.state(now)}, alerts hidden: {ended.hits}")
+    already = " already" if was in {"ended", "expired"} else ""
+    click.echo(
+        f"suppression {suppression_id} {ended.state(now)}{already}, alerts hidden: {ended.hits}"
+    )
 
 
 @click.command()
@@ -184,7 +188,7 @@ def unsuppress(suppression_id: str, reason: str, by: str, as_json: bool) -> None
 @json_option
 def confirm(suppression_id: str, by: str, yes: bool, as_json: bool) -> None:
     """Confirm a suppression of dangerous behaviour, as a person who did not make it."""
-    found, shown = asyncio.run(_find_with_preview(suppression_id))
+    found, shown = asyncio.run(_find_with_preview(suppression_id, by))
     for line in (*suppression_lines(found), *preview_lines(shown, terminal_width())):
         click.echo(line, err=as_json)
     _ask("Hide such alerts from now on?", yes=yes)
@@ -196,10 +200,11 @@ def confirm(suppression_id: str, by: str, yes: bool, as_json: bool) -> None:
     click.echo(f"suppression {suppression_id} confirmed by {confirmed.second}")
 
 
-async def _find_with_preview(suppression_id: str) -> tuple[Suppression, Preview]:
+async def _find_with_preview(suppression_id: str, by: str) -> tuple[Suppression, Preview]:
     async with opened_database() as opened:
         found = await opened.database.read(suppressions.find, None, suppression_id)
         now = wall_clock()
+        suppression_life.check_second(found, by, now)
         return found, await preview(opened.database, found.tenant_id, found.scope, now)
 
 

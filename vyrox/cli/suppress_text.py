@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vyrox.cli.output import as_minute, printable, record_lines, shortened
+from vyrox.cli.output import as_minute, counted, printable, record_lines, shortened
 from vyrox.triage.explaining import Hidden
 from vyrox.triage.preview import Preview
 from vyrox.triage.scope import Scope
@@ -81,9 +81,11 @@ def preview_lines(found: Preview, width: int) -> Iterator[str]:
     if not found.alerts:
         yield "It would have hidden none of the last 30 days."
     else:
-        yield f"Of the last 30 days it would hide {found.alerts} alerts:"
+        yield f"Of the last 30 days it would hide {counted(found.alerts, 'alert')}:"
         yield f"  {found.raised} in review or urgent, the highest score {found.highest:.0f}"
-        yield shortened(f"  on {found.hosts} hosts: {', '.join(found.host_names)}", width - 1)
+        yield shortened(
+            f"  on {counted(found.hosts, 'host')}: {', '.join(found.host_names)}", width - 1
+        )
     for each in found.examples:
         what = "  ".join(part for part in (each.host, each.user, each.command) if part)
         yield shortened(f"  {each.score:.0f} {each.band}  {what}", width - 1)

@@ -54,10 +54,7 @@ def require_known(connection: Connection, tenant_id: str, otherwise: str = "") -
         OperatorError: The tenant is not known; the text names the most similar known tenant.
     """
     if not is_known(connection, tenant_id):
-        raise OperatorError(
-            f"{tenant_id} is not onboarded and has sent no alert"
-            f"{_hint(connection, tenant_id)}{otherwise}"
-        )
+        raise OperatorError(f"{unknown_text(connection, tenant_id)}{otherwise}")
 
 
 def is_known(connection: Connection, tenant_id: str) -> bool:
@@ -69,8 +66,10 @@ def is_known(connection: Connection, tenant_id: str) -> bool:
     return any(connection.execute(query.limit(1)).first() for query in queries)
 
 
-def _hint(connection: Connection, tenant_id: str) -> str:
+def unknown_text(connection: Connection, tenant_id: str) -> str:
+    """Return what to say of a tenant that is not known, with the most similar known one."""
     names = connection.execute(_NAMES, {"most": MAX_COMPARED}).scalars()
     by_lower = {name.lower(): name for name in names}
     nearest = get_close_matches(tenant_id.lower(), by_lower, n=1, cutoff=0.5)
-    return f"; did you mean {by_lower[nearest[0]]}?" if nearest else "; see: vyrox tenant list"
+    hint = f"did you mean {by_lower[nearest[0]]}?" if nearest else "see: vyrox tenant list"
+    return f"{tenant_id} is not onboarded and has sent no alert; {hint}"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from vyrox.alerts.finding import is_possible_id, unknown_alert
 from vyrox.alerts.queue import decode_alert
 from vyrox.errors import NotFoundError
+from vyrox.notify.ocsf import AlertFinding
 from vyrox.store.tables import alerts, verdicts
 from vyrox.triage import suppressions
 from vyrox.triage.score import Band, Lowered, Reason, Verdict
@@ -136,6 +137,42 @@ def groups(verdict: Verdict) -> list[Group]:
         for family, reasons in found.items()
     ]
     return sorted(own, key=lambda each: (-each.share, each.family))
+
+
+def read_verdict(encoded: msgspec.Raw) -> Verdict:
+    """Return the verdict that a row holds."""
+    return _verdict.decode(encoded)
+
+
+def alert_finding(connection: Connection, alert_id: str) -> AlertFinding:
+    """Return the alert, with its verdict if it has one, as what is written in OCSF.
+
+    Raises:
+        NotFoundError: There is no such alert.
+    """
+    query = (
+        sa.select(_a.alert, _a.received_at, _v.verdict, _v.incident)
+        .outerjoin(verdicts, _v.alert_id == _a.id)
+        .where(_a.id == alert_id)
+    )
+    row = connection.execute(query).one_or_none() if is_possible_id(alert_id) else None
+    if row is None:
+        raise unknown_alert(alert_id)
+    alert = decode_alert(row.alert)
+    if row.verdict is None:
+        return AlertFinding(alert=alert, received_at=row.received_at)
+    verdict = _verdict.decode(row.verdict)
+    reasons = sorted(verdict.reasons, key=lambda each: -each.weight)
+    return AlertFinding(
+        alert=alert,
+        received_at=row.received_at,
+        score=verdict.score,
+        band=verdict.band,
+        reasons=tuple(
+            f"{each.signal} {each.weight:.2f} \u201c{each.text}\u201d" for each in reasons
+        ),
+        incident=row.incident,
+    )
 
 
 def list_hidden(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from vyrox.errors import NotFoundError
 from vyrox.ids import is_tenant_id
 from vyrox.store.tables import incidents
+from vyrox.tenants.known import is_known, unknown_text
 from vyrox.triage import rows
 from vyrox.triage.incidents import Incident
 
@@ -81,6 +82,8 @@ def _hint(connection: Connection, key: IncidentKey) -> str:
     near = [connection.execute(query).scalar() for query in (below, above)]
     numbers = [number for number in near if number is not None]
     if not numbers:
+        if not is_known(connection, key.tenant_id):
+            return f"; {unknown_text(connection, key.tenant_id)}"
         return f"; {key.tenant_id} has no incident; see: vyrox incident list"
     nearest = min(numbers, key=lambda number: abs(number - key.number))
     return f"; the nearest is {key.tenant_id}-{nearest}"

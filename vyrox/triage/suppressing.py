@@ -261,7 +261,9 @@ def _host(asked: Asked, scope: Scope) -> str | None:
         return None
     host = scope.host if asked.host is None else host_key(asked.host)
     if host is None:
-        raise InvalidRequestError("name a host, or say that it is for any host of the tenant")
+        raise InvalidRequestError(
+            "name a host with --host, or say with --any-host that it is for all"
+        )
     return host
 
 

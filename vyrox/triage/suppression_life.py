@@ -122,15 +122,19 @@ def confirm(
     rows.lock(connection, tenant_id)
     found = find(connection, tenant_id, suppression_id)
     by = _text(by, 256, "name")
-    if found.state(now) != "unconfirmed":
-        raise NotPossibleError(f"{suppression_id} waits for no second person")
-    if same_person(by, found.author):
-        raise NotPossibleError(
-            f"{found.author} made {suppression_id}: a second person must confirm it"
-        )
+    check_second(found, by, now)
     connection.execute(suppressions.update().where(_c.id == suppression_id).values(second=by))
     _append(connection, found, "suppression.confirmed", by, now, request_id)
     return msgspec.structs.replace(found, second=by)
+
+
+def check_second(found: Suppression, by: str, now: float) -> None:
+    """Return if `by` may confirm the suppression. Raises NotPossibleError."""
+    state = found.state(now)
+    if state != "unconfirmed":
+        raise NotPossibleError(f"{found.id} waits for no second person: it is {state}")
+    if same_person(by, found.author):
+        raise NotPossibleError(f"{found.author} made {found.id}: a second person must confirm it")
 
 
 def end(
