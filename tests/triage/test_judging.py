@@ -16,10 +16,10 @@ from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of, 
 from vyrox.alerts.dead_letters import mark_dead
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database, open_database
-from vyrox.store.tables import incidents, verdicts
+from vyrox.store.tables import incident_keys, incidents, verdicts
 from vyrox.triage.judging import store_verdicts
 from vyrox.triage.score import judge
-from vyrox.triage.story import Judged
+from vyrox.triage.story import MAX_NAMED, Judged
 from vyrox.triage.trying import Read, group
 
 SHADOWS = "vssadmin delete shadows /all /quiet"
@@ -82,6 +82,24 @@ async def close_as(database: Database, number: int, resolution: str, at: float) 
     change = incidents.update().where(incidents.c.number == number)
     values = change.values(status="closed", resolution=resolution, closed_at=at, due_at=None)
     await database.write(lambda connection: connection.execute(values).rowcount)
+
+
+async def test_what_a_merge_must_move_is_bounded_contract_55(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (" ".join(f"w{n}x{k}" for k in range(24)) for n in range(20))
+    await judged(database, *(new(n, rf"psexec \\h {each}") for n, each in enumerate(words)))
+    k = incident_keys
+    named = sa.select(sa.func.count()).where(k.c.key.startswith("names:"))
+    assert await database.read(lambda c: c.execute(named).scalar_one()) == MAX_NAMED
+
+    monkeypatch.setattr("vyrox.triage.incidents.MAX_MERGED", 2)
+    far = {"hostname": "srv-2", "device_id": "device-2"}
+    many = [new(100, **far), new(101, **far), new(102, **far)]
+    await judged(database, *many)
+    linking = new(103, vendor_group="g"), new(104, vendor_group="g", **far)
+    await judged(database, *linking)
+    assert await numbers_of(database, *many, *linking) == [2, 2, 2, 1, 1]
 
 
 async def test_another_tool_of_the_same_family_reopens_a_benign_close_contract_54(

@@ -1,6 +1,7 @@
 """The worker judges what is queued, on a real Valkey (contract 52)."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,12 +23,15 @@ from vyrox.triage import suppression_life, suppressions
 from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.judging import Stored, store_verdicts
-from vyrox.triage.score import judge
+from vyrox.triage.memory import Memory, read_memory
+from vyrox.triage.score import Verdict, judge
 from vyrox.triage.storms import STORM, WINDOW_S, Storms
 from vyrox.triage.suppressing import Asked, suppress
 from vyrox.triage.switch import OWN_PREFIX, decide
 from vyrox.triage.switches import Disabled, disable
 from vyrox.triage.worker import TriageWorker
+
+Batch = Sequence[tuple[NormalizedAlert, Verdict]]
 
 
 @pytest.fixture
@@ -91,6 +95,65 @@ async def test_another_container_takes_over_contract_52(
     assert await consumer.read(TENANT, f"{OWN_PREFIX}dead", 1)
     await worker.run()
     assert await numbers_of(sqlite, alert) == [1]
+
+
+async def test_one_tenant_that_fails_does_not_stop_the_others_contract_52(
+    queue: AlertQueue,
+    client: redis.asyncio.Redis,
+    sqlite: Database,
+    worker: TriageWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "TAKE_OVER_IDLE_MS", 0)
+    [bad] = await queued(queue, sqlite, new(tenant_id="a-first"))
+    [good] = await queued(queue, sqlite, new(tenant_id="b-second"))
+
+    def fails_for_one(connection: Connection, tenant_id: str, now: float) -> Memory:
+        if tenant_id == "a-first":
+            raise RuntimeError
+        return read_memory(connection, tenant_id, now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "read_memory", fails_for_one)
+        await worker.run()
+        assert await numbers_of(sqlite, good) == [1]
+    worker._take_over_at = 0.0
+    await worker.run()
+    assert await numbers_of(sqlite, bad) == [1]
+
+
+async def test_an_alert_that_cannot_be_stored_stays_queued_contract_52(
+    queue: AlertQueue,
+    client: redis.asyncio.Redis,
+    sqlite: Database,
+    worker: TriageWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(2)]
+    bad, good = await queued(queue, sqlite, *(new(n, id=each) for n, each in enumerate(ids)))
+
+    def fails_for_one(connection: Connection, tenant_id: str, batch: Batch, now: float) -> Stored:
+        if any(alert.id == bad.id for alert, _ in batch):
+            raise RuntimeError
+        return store_verdicts(connection, tenant_id, batch, now)
+
+    monkeypatch.setattr(workers, "store_verdicts", fails_for_one)
+    await worker.run()
+    assert await numbers_of(sqlite, good) == [1]
+    assert await queued_ids(client) == [bad.id]
+
+
+async def test_an_alert_that_cannot_be_judged_is_for_a_person_contract_52(
+    queue: AlertQueue, sqlite: Database, worker: TriageWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_alert: NormalizedAlert) -> bytes:
+        raise RuntimeError
+
+    monkeypatch.setattr(workers, "content_of", fails)
+    [alert] = await queued(queue, sqlite, new())
+    await worker.run()
+    assert await numbers_of(sqlite, alert) == [1]
+    assert (await incident(sqlite, 1)).band == "review"
 
 
 async def test_a_store_that_is_away_loses_nothing_contract_52(

@@ -4,6 +4,7 @@ The worker and people change an incident and set its `due_at`. The announcer mak
 that time has come, in the same transaction in which it notes what was announced.
 """
 
+import logging
 from hashlib import sha256
 from typing import Final
 
@@ -11,7 +12,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox import log
 from vyrox.clock import Clock
+from vyrox.errors import UnavailableError
 from vyrox.notify.messages import KINDS, Announcement, Kind, ProposedAction
 from vyrox.notify.outbox import enqueue
 from vyrox.notify.timers import (
@@ -53,7 +56,14 @@ class Announcer:
         """
         now = self._clock()
         for tenant_id in await self._database.read(_due_tenants, now):
-            await self._database.write(announce, tenant_id, now, self._intervals, self._per_hour)
+            try:
+                await self._database.write(
+                    announce, tenant_id, now, self._intervals, self._per_hour
+                )
+            except UnavailableError:
+                raise
+            except Exception:  # noqa: BLE001  (logged; the other tenants must be told)
+                log.event("triage.failed", logging.ERROR, tenant=tenant_id)
 
 
 def announce(

@@ -28,6 +28,9 @@ MAX_HOSTS_OF_A_PERSON: Final = 5
 MAX_NAMED: Final = 24
 """Words of one command that are taken for the names of hosts."""
 
+MAX_MERGED: Final = 20_000
+"""An incident with more alerts is not merged into another: that changes the row of each alert."""
+
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{1,80}")
 
 Status = Literal["open", "acknowledged", "closed"]
@@ -149,7 +152,7 @@ class Grouping:
                     found.setdefault(number, search.why)
         target = self._chosen(found, judged, host)
         self._join(target, judged, host, sorted(set(found.values())))
-        for key in keys(judged, host, who):
+        for key in keys(judged, host, who, target.story):
             if target.number not in self._by_key[key]:
                 self._by_key[key].add(target.number)
                 self.new_keys.add((key, target.number))
@@ -202,7 +205,8 @@ class Grouping:
         target = self.incidents[undecided[0]]
         for number in undecided[1:]:
             other = self.incidents[number]
-            if other.assignee in {None, target.assignee} or target.assignee is None:
+            may_join = other.assignee in {None, target.assignee} or target.assignee is None
+            if may_join and other.alerts <= MAX_MERGED:
                 self.merge(target, other, found[number])
         return target
 
@@ -290,8 +294,8 @@ def searches(judged: Judged, host: int | None, who: str | None, hosts: Hosts) ->
             yield Search(f"person:{who}", ACROSS_S, "same_user_lateral")
 
 
-def keys(judged: Judged, host: int | None, who: str | None) -> Iterator[str]:
-    """Yield the keys that an incident gets with the alert."""
+def keys(judged: Judged, host: int | None, who: str | None, story: Story) -> Iterator[str]:
+    """Yield the keys that the incident of `story` gets with the alert."""
     alert = judged.alert
     if group := clean(alert.vendor_group):
         yield f"group:{alert.source}:{group}"
@@ -299,7 +303,8 @@ def keys(judged: Judged, host: int | None, who: str | None) -> Iterator[str]:
         return
     yield f"host:{host}"
     for name in named_hosts(judged):
-        yield f"names:{name}"
+        if story.keeps_named(name):
+            yield f"names:{name}"
     if who is not None:
         yield f"person:{who}"
         if judged.is_lateral:

@@ -69,7 +69,7 @@ def rebuild(connection: Connection, incident: Incident) -> None:
     times: list[float] = []
     for each in _alerts(connection, incident):
         story.add(each.judged, each.host, devices.of(each))
-        found.update(keys(each.judged, each.host, persons.linking(each)))
+        found.update(keys(each.judged, each.host, persons.linking(each), story))
         times.append(each.judged.at)
     incident.story, incident.alerts = story, len(times)
     if times:

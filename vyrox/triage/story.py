@@ -19,6 +19,9 @@ MAX_KEPT: Final = 32
 MAX_SIGNALS: Final = 256
 """Strong signals that an incident keeps."""
 
+MAX_NAMED: Final = 256
+"""Words of its commands that an incident keeps as names of other hosts."""
+
 MAX_LOOKS: Final = 64
 """Discovery signals that an incident keeps."""
 
@@ -111,6 +114,7 @@ class Story(msgspec.Struct):
         families: The strongest share of each family over all alerts, 0 to 1.
         loose: The families of alerts whose device is not certain, or not kept.
         signals: The strong signals of its alerts.
+        named: What its commands name as other hosts.
         links: Why alerts and incidents are together.
         looks: Of each host and discovery signal the latest time in a minute, the newest of them.
         has_burst: There was a burst of discovery. It stays when `looks` no longer shows it.
@@ -121,6 +125,7 @@ class Story(msgspec.Struct):
     families: dict[str, float] = {}
     loose: dict[str, float] = {}
     signals: list[str] = []
+    named: list[str] = []
     signs: dict[str, Sign] = {}
     hosts: list[int] = []
     names: list[str] = []
@@ -173,6 +178,7 @@ class Story(msgspec.Struct):
         _keep_all(self.users, other.users)
         _keep_all(self.links, [*other.links, why])
         _keep_all(self.signals, other.signals, MAX_SIGNALS)
+        _keep_all(self.named, other.named, MAX_NAMED)
         for key, seen in other.devices.items():
             if key in self.devices:
                 _raise(self.devices[key].families, seen.families)
@@ -182,6 +188,11 @@ class Story(msgspec.Struct):
         for look in other.looks:
             self._look(*look)
         self.band = max(self.band, other.band, key=BANDS.index)
+
+    def keeps_named(self, name: str) -> bool:
+        """Keep the name of another host, if there is room; return whether it is kept."""
+        _keep(self.named, name, MAX_NAMED)
+        return name in self.named
 
     def names_by_weight(self) -> list[str]:
         """Return the host names, those of the devices that show most first."""

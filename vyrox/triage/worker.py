@@ -8,8 +8,8 @@ ones are read from their rows first.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
 from vyrox import log
 from vyrox.alerts.consumer import AlertConsumer, QueuedAlert
@@ -26,6 +26,8 @@ from vyrox.triage.pace import Pace
 from vyrox.triage.score import OwnRules, Verdict, judge, with_error
 from vyrox.triage.storms import Storms
 from vyrox.triage.switch import OWN_PREFIX, Decision, decide
+
+T = TypeVar("T")
 
 BATCH: Final = 100
 """Alerts of one tenant that are judged before the next tenant's turn."""
@@ -83,6 +85,7 @@ class TriageWorker:
         self._storms = Storms()
         self._pace = Pace()
         self._noticed: set[str] = set()
+        self._unstored: set[str] = set()
         self._news = asyncio.Event()
         self._scan_at = self._take_over_at = self._behind_at = 0.0
 
@@ -111,14 +114,12 @@ class TriageWorker:
     async def _round(self) -> None:
         await self._search()
         tenants, self._noticed = sorted(self._noticed), set()
-        is_behind = False
         try:
-            for tenant_id in tenants:
-                is_behind |= await self._judge_tenant(tenant_id)
+            behind = await _of_each(tenants, self._judge_tenant)
         except UnavailableError:
             self._noticed |= set(tenants)
             raise
-        if is_behind:
+        if any(behind):
             await self._judge_severe()
         if not self._noticed:
             self._news.clear()
@@ -134,15 +135,17 @@ class TriageWorker:
             self._scan_at = now + SCAN_S
         if now >= self._take_over_at:
             self._take_over_at = now + TAKE_OVER_S
-            for tenant_id in await self._consumer.streams():
-                taken = await self._consumer.take_over(
-                    tenant_id, self._name, TAKE_OVER_IDLE_MS, self._clock(), BATCH
-                )
-                await self._judge_queued(tenant_id, taken)
+            await _of_each(await self._consumer.streams(), self._take_over)
             await self._judge_finished()
         if now >= self._behind_at:
             self._behind_at = now + BEHIND_INTERVAL_S
             await self._warn_if_behind()
+
+    async def _take_over(self, tenant_id: str) -> None:
+        taken = await self._consumer.take_over(
+            tenant_id, self._name, TAKE_OVER_IDLE_MS, self._clock(), BATCH
+        )
+        await self._judge_queued(tenant_id, taken)
 
     async def _judge_tenant(self, tenant_id: str) -> bool:
         """Judge one batch; return whether more alerts wait."""
@@ -158,9 +161,11 @@ class TriageWorker:
     async def _judge_queued(self, tenant_id: str, queued: Sequence[QueuedAlert]) -> None:
         if not queued:
             return
+        self._unstored.clear()
         await self._judge_and_store(tenant_id, [each.alert for each in queued])
+        stored = [each for each in queued if each.alert.id not in self._unstored]
         # After the commit: a crash before this leaves entries that `read` skips.
-        await self._consumer.remove(queued)
+        await self._consumer.remove(stored)
 
     async def _judge_severe(self) -> None:
         """Judge critical and high alerts that wait behind others. Their entries go later."""
@@ -218,10 +223,20 @@ class TriageWorker:
         [(alert, _)] = judged
         log.event("triage.failed", logging.ERROR, tenant=tenant_id, alert_id=alert.id)
         least = least_of(alert)
-        if alert != least:
+        if alert == least:
+            # It stays queued, and becomes a dead letter if this goes on.
+            self._unstored.add(alert.id)
+        else:
             await self._store(tenant_id, [(least, with_error("the alert could not be grouped"))])
 
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
+        try:
+            return self._judged(alert, memory)
+        except Exception:  # noqa: BLE001  (logged; the alert must get a verdict)
+            log.event("triage.failed", logging.ERROR, tenant=alert.tenant_id, alert_id=alert.id)
+            return with_error("the alert could not be judged")
+
+    def _judged(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         now = time.monotonic()
         # A signal that was switched on or off meanwhile ends the use of an earlier verdict.
         content = content_of(alert) + repr(sorted(memory.disabled)).encode()
@@ -235,3 +250,23 @@ class TriageWorker:
         oldest = await self._database.read(waiting.oldest)
         if oldest is not None and (age_s := self._clock() - oldest) > BEHIND_S:
             log.event("triage.behind", logging.WARNING, oldest_s=round(age_s))
+
+
+async def _of_each(tenants: Iterable[str], work: Callable[[str], Awaitable[T]]) -> list[T]:
+    """Do the work of each tenant. One tenant on which it fails does not stop that of the others.
+
+    Raises:
+        UnavailableError: A store was unavailable for a tenant.
+    """
+    done: list[T] = []
+    unavailable: UnavailableError | None = None
+    for tenant_id in tenants:
+        try:
+            done.append(await work(tenant_id))
+        except UnavailableError as exc:
+            unavailable = exc
+        except Exception:  # noqa: BLE001  (logged; what was read is taken over later)
+            log.event("triage.failed", logging.ERROR, tenant=tenant_id)
+    if unavailable is not None:
+        raise unavailable
+    return done
