@@ -165,11 +165,11 @@ MUTANTS: Final = (
         "an alert finished before it has its verdict",
         "vyrox/triage/worker.py",
         "        await self._judge_and_store(tenant_id, [each.alert for each in queued])\n"
-        "        # After",
+        "        stored =",
         "        for each in queued:\n"
         "            await self._consumer.acknowledge(each, self._clock())\n"
         "        await self._judge_and_store(tenant_id, [each.alert for each in queued])\n"
-        "        # After",
+        "        stored =",
         ("triage",),
     ),
     Mutant(

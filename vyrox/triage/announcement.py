@@ -62,7 +62,7 @@ class Announcer:
                 )
             except UnavailableError:
                 raise
-            except Exception:  # noqa: BLE001  (logged; the other tenants must be told)
+            except Exception:  # noqa: BLE001  (logged; the other tenants go on)
                 log.event("triage.failed", logging.ERROR, tenant=tenant_id)
 
 

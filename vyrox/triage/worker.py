@@ -253,7 +253,7 @@ class TriageWorker:
 
 
 async def _of_each(tenants: Iterable[str], work: Callable[[str], Awaitable[T]]) -> list[T]:
-    """Do the work of each tenant. One tenant on which it fails does not stop that of the others.
+    """Do the work of each tenant. An error on one tenant does not stop that of other tenants.
 
     Raises:
         UnavailableError: A store was unavailable for a tenant.
