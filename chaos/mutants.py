@@ -302,8 +302,9 @@ def _red_test(check: str, status: int | None, output: bytes) -> str:
     if status == 0:
         return ""
     lines = output.decode(errors="replace").splitlines()
-    failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    return failed[0] if failed else f"{check}: exit code {status}"
+    # The names of tests, not lines of a log, which may begin with ERROR too.
+    named = [line.split()[1] for line in lines if line.startswith(("FAILED tests", "ERROR tests"))]
+    return named[0] if named else f"{check}: exit code {status}"
 
 
 def _red_rows(check: str, output: bytes) -> str:

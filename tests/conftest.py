@@ -3,6 +3,7 @@
 import functools
 import itertools
 import ssl
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import httpcore
 import pytest
 import redis
 import redis.asyncio
@@ -45,8 +47,15 @@ def schema_is_ready() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def libraries_read_once() -> Iterator[None]:
-    """Let httpx read the authorities once, not for each client, and redis-py its version."""
+    """Read the authorities once, not for each client, and redis-py's version.
+
+    httpx imports sniffio at each request, and httpcore at each lock. It is not installed, and an
+    import that fails reads every directory of the path.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "sniffio", None)
+        context = functools.cache(httpcore.default_ssl_context)
+        patch.setattr(httpcore, "default_ssl_context", context)
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         version = functools.cache(redis.utils.get_lib_version)
         patch.setattr(redis.utils, "get_lib_version", version)

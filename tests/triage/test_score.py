@@ -1,6 +1,7 @@
 """The verdict of one alert: explained, bounded, and the same however the line is written."""
 
 import base64
+import functools
 import random
 from typing import Final, get_args
 
@@ -170,6 +171,7 @@ def test_judge_any_text_gives_the_same_explained_verdict_twice(text: str) -> Non
     assert first.explanation()
 
 
+@functools.cache
 def hostile() -> list[str]:
     rng = random.Random(7)  # noqa: S311
     nested = "calc"
@@ -190,9 +192,10 @@ def hostile() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("line", hostile(), ids=range(len(hostile())))
-def test_judge_hostile_line_gives_a_verdict_within_bounds(line: str) -> None:
-    verdict = judge(alert(line))
+@pytest.mark.parametrize("number", range(11))
+def test_judge_hostile_line_gives_a_verdict_within_bounds(number: int) -> None:
+    assert len(hostile()) == 11
+    verdict = judge(alert(hostile()[number]))
     assert verdict.explanation()
     assert all(len(reason.text) <= 140 for reason in verdict.reasons)
 

@@ -137,7 +137,7 @@ HOSTILE: Final = {
     "many": f"powershell -enc {WIDE} " * 10_000,
     "in_vain": " ".join(f"-enc {n:012}" for n in range(10_000)),
     "bomb": "FromBase64String('"
-    + base64.b64encode(gzip.compress(b"a" * 50_000_000)).decode()
+    + base64.b64encode(gzip.compress(b"a" * 5_000_000)).decode()
     + "')",
     "gaps": "rsync shadow ssh -r env:temp new-service " * 20_000,
     "documents": "get-childitem .pst .docx env:temp " * 20_000,
