@@ -27,6 +27,7 @@ from vyrox.approvals.proposal import Process, canonical, digest, parse
 from vyrox.approvals.proposing import Wanted, withdraw
 from vyrox.approvals.rows import Decision, ProofKind, StoredDecision
 from vyrox.approvals.shown import show
+from vyrox.chain.writer import append
 from vyrox.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -121,6 +122,16 @@ async def test_expiry_counts_without_any_task_contract_62(opened: Database) -> N
         await say(opened, proposal, "ann", now=NOW + 900)
     with pytest.raises(NotPossibleError, match="is expired"):
         await opened.write(withdraw, TENANT, proposal.proposal_id, "ann", NOW + 900)
+
+
+async def test_a_proof_that_an_auditor_would_refuse_is_not_stored_contract_62(
+    opened: Database,
+) -> None:
+    """A36: the time of the event must lie within the proposal's life."""
+    proposal = await proposed(opened)
+    await opened.write(append, [audit.noted(1)], NOW + 901)  # from a clock that was ahead
+    with pytest.raises(NotPossibleError, match="newest event"):
+        await say(opened, proposal, "ann")
 
 
 async def test_five_decisions_at_once_are_one_quorum_contract_62(opened: Database) -> None:

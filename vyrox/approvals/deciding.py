@@ -17,7 +17,8 @@ from vyrox.approvals.rows import Decision, ProofKind, StoredDecision, StoredProp
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.writer import append
 from vyrox.errors import NotPossibleError, UnauthorizedError
-from vyrox.store.locks import lock
+from vyrox.store.heads import read_heads
+from vyrox.store.locks import lock, lock_chains
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ def decide(
         raise UnauthorizedError("proof_used", tenant_id)
     decided = rows.decisions_on(connection, proposal_id)
     _check_not_decided(stored, decided, verified.approver, now)
+    _check_recordable(connection, stored)
     [receipt] = append(connection, [_event(stored, proposal, verified)], now)
     new = StoredDecision(verified.approver, verified.decision, verified.kind, now, receipt.hash)
     rows.insert_decision(connection, proposal_id, new, verified.key)
@@ -163,6 +165,18 @@ def _check_not_decided(
     for each in decided:
         if each.approver == approver:
             raise NotPossibleError(f"{approver} has decided already: {each.decision}")
+
+
+def _check_recordable(connection: Connection, stored: StoredProposal) -> None:
+    """Refuse a decision whose event would have a time after the expiry.
+
+    Times in a chain never decrease. An entry from a clock that was ahead would make it so, and an
+    auditor would refuse the proof.
+    """
+    chain = [(stored.tenant_id, "events")]
+    lock_chains(connection, chain)
+    if any(head[4] > stored.expires_at for head in read_heads(connection, chain)):
+        raise NotPossibleError("the newest event is later than the proposal's expiry")
 
 
 def _event(stored: StoredProposal, proposal: Proposal, verified: Verified) -> Draft:

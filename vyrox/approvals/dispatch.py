@@ -232,8 +232,9 @@ class Dispatcher:
         Raises:
             UnavailableError: The clocks cannot be trusted, or the database does not respond.
         """
-        self._check_clocks()
         due, is_overdue = await self._database.read(find_due, self._now())
+        if due or is_overdue:
+            self._check_clocks()
         for stored, request in due:
             if stored.id not in self._running and not self._is_stopping:
                 task = asyncio.create_task(self._dispatch(stored, request))
