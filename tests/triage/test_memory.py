@@ -341,6 +341,13 @@ async def test_a_benign_alert_offers_the_narrowest_scope_contract_56(database: D
     assert await database.read(offers, [hidden.id]) == []
 
 
+def test_a_shape_holds_a_program_in_hex_contract_56() -> None:
+    lines = [f"python -c exec(bytes.fromhex('{each * 40}'))" for each in ("6f6b", "6576")]
+    assert shape_key(lines[0]) != shape_key(lines[1])
+    hashes = [f"verify {each * 64}" for each in "ab"]
+    assert shape_key(hashes[0]) == shape_key(hashes[1])
+
+
 async def test_a_signal_is_switched_off_for_one_tenant_contract_56(database: Database) -> None:
     name = "recovery.shadows_deleted"
     for second in (None, " ", "Ann", "a n\u200bn"):

@@ -31,7 +31,10 @@ DANGEROUS: Final[frozenset[str]] = frozenset({"credentials", "recovery", "defenc
 MAX_SHOWN_SHAPE: Final = 200
 """Characters of a shape that are kept for people."""
 
-_ADDRESS: Final = re.compile(r"(?:://|\\\\)[^/\\\s]{1,255}|\d{1,3}(?:\.\d{1,3}){3}")
+_ADDRESS: Final = re.compile(
+    r"(?:://|\\\\)[^/\\\s]{1,255}|\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{65,4096}"
+)
+"""What is compared exactly: addresses, and what is longer than a hash, which may be a program."""
 
 
 class Traits(msgspec.Struct, frozen=True):
