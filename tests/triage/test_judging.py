@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from tests.audit import events
 from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of, stored_rows, waiting
@@ -17,6 +18,7 @@ from vyrox.alerts.dead_letters import mark_dead
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database, open_database
 from vyrox.store.tables import incident_keys, incidents, verdicts
+from vyrox.triage import rows
 from vyrox.triage.judging import store_verdicts
 from vyrox.triage.score import judge
 from vyrox.triage.story import MAX_NAMED, Judged
@@ -219,3 +221,19 @@ async def test_a_million_hosts_keep_a_bounded_number_of_rows_each_contract_55(
     await judged(sqlite, *found)
     query = sa.select(sa.func.count()).select_from(verdicts)
     assert await sqlite.read(lambda connection: connection.execute(query).scalar_one()) == 200
+
+
+async def test_a_time_long_ago_reads_no_more_incidents_contract_55(sqlite: Database) -> None:
+    """The sender chooses the time, so it must not decide how much is read."""
+    for n in range(5):
+        await judged(sqlite, new(-86_400.0 * (10 + 10 * n), "whoami"))
+    batch = [
+        Judged(each, judge(each), NOW)
+        for each in (new(0, "whoami"), new(-NOW, "whoami", device_id="d-1970"))
+    ]
+
+    def read(connection: Connection) -> int:
+        newest = rows.lock(connection, TENANT)
+        return len(rows.load(connection, TENANT, newest, batch).incidents)
+
+    assert await sqlite.write(read) == 0

@@ -178,8 +178,9 @@ def _load_incidents(
     connection: Connection, grouping: Grouping, searched: set[str], batch: Sequence[Judged]
 ) -> None:
     k, i = t.incident_keys.c, t.incidents.c
-    first = min(each.at for each in batch) - DAY_S
-    last = max(each.at for each in batch) + DAY_S
+    is_near = sa.or_(
+        *(sa.and_(i.last_at >= first, i.first_at <= last) for first, last in _spans(batch))
+    )
     keys_of: dict[int, set[str]] = {}
     for some in parts(searched):
         query = (
@@ -188,8 +189,7 @@ def _load_incidents(
             .where(
                 k.tenant_id == grouping.tenant_id,
                 k.key.in_(some),
-                i.last_at >= first,
-                i.first_at <= last,
+                is_near,
             )
         )
         for key, number in connection.execute(query):
@@ -207,6 +207,21 @@ def _load_incidents(
         for row in connection.execute(rows):
             incident = incident_of(row)
             grouping.put(incident, keys_of[incident.number])
+
+
+def _spans(batch: Sequence[Judged]) -> list[tuple[float, float]]:
+    """Return the times around the alerts, those that overlap as one.
+
+    Not one span for all: a sender could choose a time long ago, and all that is between would be
+    read.
+    """
+    spans: list[tuple[float, float]] = []
+    for at in sorted(each.at for each in batch):
+        if spans and at - DAY_S <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], at + DAY_S)
+        else:
+            spans.append((at - DAY_S, at + DAY_S))
+    return spans
 
 
 def _host_keys(searched: Iterable[str]) -> list[str]:
