@@ -679,9 +679,8 @@ def test_commands_say_that_redis_is_away_and_lose_nothing(on_sqlite: Vyrox) -> N
 async def test_quarantine_is_replayed_beside_a_running_service_contract_16(data_dir: Path) -> None:
     alone = Vyrox(data_dir)
     await asyncio.to_thread(onboard, alone, FIELD_MAP)
-    await asyncio.to_thread(
-        alone, "tenant", "rotate", "acme", "--secret-stdin", stdin=SECRET.encode()
-    )
+    rotate = ("tenant", "rotate", "acme", "--secret-stdin")
+    succeeded(await asyncio.to_thread(alone, *rotate, stdin=SECRET.encode()))
     async with (
         running_service(data_dir) as service,
         httpx.AsyncClient(base_url=service.ingestion_url) as client,

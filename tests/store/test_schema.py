@@ -16,6 +16,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from tests.audit import action
+from tests.conftest import new_postgres_database
+from tests.postgres import Postgres
 from tests.service import ROOT
 from tests.store.queries import (
     insert_tenant,
@@ -88,6 +90,21 @@ async def test_open_database_migrations_make_the_tables_of_the_metadata(
     database: Database,
 ) -> None:
     assert await database.read(differences) == []
+
+
+async def test_migrations_may_be_idle_for_as_long_as_they_may_take(
+    postgres: Postgres, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine imports Alembic longer than the five seconds of other transactions."""
+    seen = []
+
+    def upgrade(config: Config, _revision: str) -> None:
+        connection = config.attributes["connection"]
+        seen.append(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
+
+    monkeypatch.setattr(command, "upgrade", upgrade)
+    async with open_database(await new_postgres_database(postgres), data_dir):
+        assert seen == ["10min"]
 
 
 async def test_open_database_of_an_earlier_version_keeps_what_is_to_be_confirmed(

@@ -38,6 +38,11 @@ def migrate(connection: Connection) -> None:
     from alembic.util import CommandError
 
     lock(connection, "schema")  # containers that start together migrate one after the other
+    if connection.dialect.name == "postgresql":
+        # Between two statements Alembic is imported and reads its scripts. On a busy machine that
+        # takes longer than a transaction may be idle, and the server would end the connection.
+        limit = f"SET LOCAL idle_in_transaction_session_timeout = '{MIGRATION_TIMEOUT_S:.0f}s'"
+        connection.exec_driver_sql(limit)
     config = Config()
     config.set_main_option("script_location", "vyrox.store:migrations")
     config.attributes["connection"] = connection
