@@ -18,6 +18,8 @@ def nothing_blocks_the_loop() -> Iterator[None]:
             # The coverage measurement waits for itself if two threads reach a new file at once.
             # Raised from there, the error would end the running task.
             function.can_block_in("coverage/collector.py", "lock_data")
+            # A test opens another database.
+            function.can_block_in("tests/ready_schema.py", "connect_to_copy")
             # Up to two milliseconds, so that SQLite's thread has the interpreter to itself.
             function.can_block_in("vyrox/store/sqlite.py", "_yield_until")
         yield

@@ -16,4 +16,6 @@ async def set_pragma(database: Database, pragma: str) -> None:
         assert driver is not None
         driver.execute(f"PRAGMA {pragma}").close()
 
+    if database._connection is None:
+        await database.write(lambda _: None)  # the first write opens it
     await asyncio.get_running_loop().run_in_executor(database._writer, run)

@@ -1,6 +1,7 @@
 """Opening the database: its schema is made, migrated, or refused."""
 
 import asyncio
+import inspect
 import multiprocessing
 import sys
 import threading
@@ -31,7 +32,7 @@ from vyrox.containment import settlement
 from vyrox.containment.attempt import DeviceLease
 from vyrox.containment.contained import is_host_contained
 from vyrox.errors import DatabaseUnavailableError, OperatorError
-from vyrox.store import schema
+from vyrox.store import database
 from vyrox.store.database import Database, open_database, probe
 from vyrox.store.indexes import SCHEMA
 from vyrox.store.schema import HEAD
@@ -60,7 +61,7 @@ asyncio.run(main())
 
 @pytest.fixture(autouse=True)
 def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vyrox.store.database.migrate", schema.migrate)
+    monkeypatch.setattr(database, "_connect", inspect.unwrap(database._connect))
 
 
 @pytest.fixture
