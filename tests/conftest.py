@@ -17,6 +17,7 @@ import redis
 import redis.asyncio
 import redis.exceptions
 import redis.utils
+import sqlalchemy as sa
 from hypothesis import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -126,19 +127,27 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database_url(request: pytest.FixtureRequest) -> str | None:
+async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
     """Both databases: None is SQLite in the data directory, else a new PostgreSQL database."""
     if request.param == "sqlite":
-        return None
-    return await ready_postgres_database(request.getfixturevalue("postgres"))
+        yield None
+        return
+    postgres = request.getfixturevalue("postgres")
+    url = await ready_postgres_database(postgres)
+    yield url
+    await drop_postgres_database(postgres, url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def empty_database_url(request: pytest.FixtureRequest) -> str | None:
+async def empty_database_url(request: pytest.FixtureRequest) -> AsyncIterator[str | None]:
     """As `database_url`, without tables."""
     if request.param == "sqlite":
-        return None
-    return await new_postgres_database(request.getfixturevalue("postgres"))
+        yield None
+        return
+    postgres = request.getfixturevalue("postgres")
+    url = await new_postgres_database(postgres)
+    yield url
+    await drop_postgres_database(postgres, url)
 
 
 async def ready_postgres_database(postgres: Postgres) -> str:
@@ -160,6 +169,16 @@ async def new_postgres_database(
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     await connection.close()
     return postgres.url(name).replace("postgresql://", "postgresql+asyncpg://")
+
+
+async def drop_postgres_database(postgres: Postgres, url: str) -> None:
+    """Remove the files of a database. A run makes hundreds, which take minutes to remove at once.
+
+    The last test of a run would then take longer than a test may.
+    """
+    connection = await asyncpg.connect(postgres.url("postgres"))
+    await connection.execute(f"DROP DATABASE {sa.make_url(url).database} WITH (FORCE)")
+    await connection.close()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ async def _migrate(directory: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy `source` unless `target` exists. Nobody sees a part of it."""
+    """Copy `source` unless `target` exists. The copy appears as a whole."""
     part = target.with_name(str(uuid.uuid4()))
     with suppress(OSError):  # the product meets the same obstacle, and says so
         shutil.copyfile(source, part)
