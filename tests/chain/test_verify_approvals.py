@@ -267,6 +267,11 @@ WRONG: dict[str, tuple[str, Change, str]] = {
         with_text(lambda text: text.replace('"v":1', '"v":2')),
         "another version",
     ),
+    "no approver required": (
+        "approval.proposed",
+        with_text(lambda text: text.replace('"required":1', '"required":0')),
+        "requires no approver",
+    ),
     "text": ("approval.proposed", setting(proposal=canonical(proposal(host="x"))), "digest"),
     "id": ("approval.proposed", with_text(lambda _: canonical(proposal(id="x"))), "another id"),
     "tenant": (
