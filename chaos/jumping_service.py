@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Final
 
 from chaos.signal_log import log_line
-from vyrox import clock, lifespan
+from vyrox import background, clock, lifespan
 from vyrox.cli import main
 from vyrox.containment import vendor_action
 
@@ -31,8 +31,9 @@ def _jump(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _jump)
-    vars(lifespan).update(wall_clock=_wall_clock, CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
-    vars(lifespan).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
+    vars(lifespan).update(wall_clock=_wall_clock)
+    vars(background).update(CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
+    vars(background).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
     vars(vendor_action).update(CLIENT_GRACE_S=1.0, LEASE_MARGIN_S=1.0)
     sys.argv = ["vyrox", "serve"]
     main()
