@@ -7,7 +7,7 @@ from typing import Final
 SHARE: Final = 10
 """While requests keep the process busy, the worker uses one part in so many of the time."""
 
-BUSY: Final = 0.3
+BUSY: Final = 0.75
 """Share of one processor that everything but the worker uses, from which the process is busy."""
 
 WINDOW_S: Final = 0.25
