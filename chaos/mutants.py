@@ -164,12 +164,10 @@ MUTANTS: Final = (
     Mutant(
         "an alert finished before it has its verdict",
         "vyrox/triage/worker.py",
-        "        await self._judge_and_store(tenant_id, [each.alert for each in queued])\n"
-        "        stored =",
+        "        left = await self._judge_and_store(",
         "        for each in queued:\n"
         "            await self._consumer.acknowledge(each, self._clock())\n"
-        "        await self._judge_and_store(tenant_id, [each.alert for each in queued])\n"
-        "        stored =",
+        "        left = await self._judge_and_store(",
         ("triage",),
     ),
     Mutant(

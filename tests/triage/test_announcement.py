@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from tests.triage.stored import NOW, TENANT, incident, judged, new
 from vyrox.notify.outbox import PER_HOUR
 from vyrox.notify.targets import add_target, seal
-from vyrox.notify.timers import DEFAULT
+from vyrox.notify.timers import DEFAULT, Intervals
 from vyrox.store.database import Database
 from vyrox.store.tables import notifications
 from vyrox.triage.announcement import announce
@@ -23,9 +23,11 @@ async def with_target(database: Database) -> None:
     await database.write(add_target, sealed, ("hooks.example.test", "vyrox", "review"), NOW)
 
 
-async def messages(database: Database, at: float) -> list[dict[str, Any]]:
+async def messages(
+    database: Database, at: float, intervals: Intervals = DEFAULT
+) -> list[dict[str, Any]]:
     """Announce what is due `at` seconds after NOW; return every message so far."""
-    await database.write(announce, TENANT, NOW + at, DEFAULT, PER_HOUR)
+    await database.write(announce, TENANT, NOW + at, intervals, PER_HOUR)
     query = sa.select(notifications.c.body).order_by(notifications.c.created_at)
     bodies = await database.read(lambda c: list(c.execute(query).scalars()))
     return [msgspec.json.decode(body) for body in bodies]
@@ -65,6 +67,21 @@ async def test_an_urgent_incident_is_repeated_until_acknowledged_contract_58(
     assert (await incident(database, 1)).due_at == NOW + DEFAULT.repeat_s
     assert len(await messages(database, DEFAULT.repeat_s - 1)) == 1
     assert (await messages(database, DEFAULT.repeat_s))[-1]["type"] == "incident.reminder"
+
+
+async def test_a_new_alert_does_not_put_off_a_shorter_repeat_contract_58(
+    database: Database,
+) -> None:
+    """The worker does not know the operator's intervals, and must not replace them."""
+    await with_target(database)
+    often = msgspec.structs.replace(DEFAULT, repeat_s=3600)
+    await judged(database, new(0, SHADOWS))
+    await messages(database, 0, often)
+    await judged(database, new(60, SHADOWS))
+    assert len(await messages(database, 3599, often)) == 1
+    assert [each["type"] for each in await messages(database, 3600, often)][1:] == [
+        "incident.reminder"
+    ]
 
 
 async def test_a_rise_in_band_breaks_through_contract_58(database: Database) -> None:

@@ -24,11 +24,11 @@ from vyrox.settings import Settings
 from vyrox.store import tables as t
 from vyrox.triage import score
 from vyrox.triage.hosts import MAX_BEARERS, MAX_NAMES
-from vyrox.triage.incidents import MAX_NAMED
+from vyrox.triage.judged import AHEAD_S
+from vyrox.triage.linking import MAX_NAMED
 from vyrox.triage.rows import incident_of, select_incidents
 from vyrox.triage.signal import MAX_SEARCHED, Subject
 from vyrox.triage.storms import STORM
-from vyrox.triage.story import AHEAD_S
 from vyrox.triage.views import MAX_ATTEMPTS, MAX_CHARACTERS, MAX_DECODED, MAX_PARTS
 
 SHADOWS: Final = "vssadmin delete shadows /all /quiet"

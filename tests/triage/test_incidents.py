@@ -11,9 +11,9 @@ from tests.triage.samples import alert, read
 from vyrox.models import NormalizedAlert
 from vyrox.triage.evaluation import measure
 from vyrox.triage.incidents import Grouping
+from vyrox.triage.judged import Judged
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import judge
-from vyrox.triage.story import Judged
 from vyrox.triage.trying import Read, group
 
 NOW: Final = 1_788_220_800.0

@@ -17,11 +17,18 @@ from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of, 
 from vyrox.alerts.dead_letters import mark_dead
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database, open_database
-from vyrox.store.tables import incident_keys, incidents, verdicts
+from vyrox.store.tables import (
+    host_devices,
+    host_names,
+    incident_keys,
+    incidents,
+    verdicts,
+)
 from vyrox.triage import rows
+from vyrox.triage.judged import Judged
 from vyrox.triage.judging import store_verdicts
 from vyrox.triage.score import judge
-from vyrox.triage.story import MAX_NAMED, Judged
+from vyrox.triage.story import MAX_NAMED
 from vyrox.triage.trying import Read, group
 
 SHADOWS = "vssadmin delete shadows /all /quiet"
@@ -115,6 +122,22 @@ async def test_another_tool_of_the_same_family_reopens_a_benign_close_contract_5
     assert (await incident(database, 1)).status == "closed"
     await judged(database, new(3600, hives))
     assert (await incident(database, 1)).status == "open"
+
+
+async def test_a_merge_keeps_that_a_person_has_the_incident_contract_54(
+    database: Database,
+) -> None:
+    """The older incident survives a merge, also if triage had closed it."""
+    await judged(database, new(0, "ipconfig /all"))
+    await judged(database, new(10, SHADOWS, hostname="srv-2", device_id="device-2"))
+    change = incidents.update().where(incidents.c.number == 2)
+    acknowledged = change.values(status="acknowledged", assignee="ann")
+    await database.write(lambda connection: connection.execute(acknowledged).rowcount)
+    await judged(database, new(60, r"wmic /node:srv-2 process call create C:\Temp\a.exe"))
+    found = await incident(database, 1)
+    assert (found.status, found.resolution, found.assignee) == ("acknowledged", None, "ann")
+    opened = [each for each in await events(database, TENANT) if each["kind"] == "incident.opened"]
+    assert [each["incident"] for each in opened] == [f"{TENANT}-2", f"{TENANT}-1"]
 
 
 async def test_nothing_new_after_a_benign_close_stays_closed_contract_54(
@@ -211,16 +234,20 @@ def test_batches_give_the_same_incidents_as_a_file_contract_54(
     assert asyncio.run(in_batches()) == [each.number for each in group(reads)]
 
 
-async def test_a_million_hosts_keep_a_bounded_number_of_rows_each_contract_55(
+async def test_a_new_host_adds_the_same_few_rows_each_time_contract_55(
     sqlite: Database,
 ) -> None:
-    """Each alert of a new host adds the same few rows, and reads no row of another host."""
     found: list[NormalizedAlert] = [
         new(n, "whoami", hostname=f"h{n}", device_id=f"d{n}") for n in range(200)
     ]
     await judged(sqlite, *found)
-    query = sa.select(sa.func.count()).select_from(verdicts)
-    assert await sqlite.read(lambda connection: connection.execute(query).scalar_one()) == 200
+    made = (verdicts, incidents, incident_keys, host_devices, host_names)
+
+    def count(connection: Connection) -> list[int]:
+        queries = (sa.select(sa.func.count()).select_from(table) for table in made)
+        return [connection.execute(query).scalar_one() for query in queries]
+
+    assert await sqlite.read(count) == [200] * len(made)
 
 
 async def test_a_time_long_ago_reads_no_more_incidents_contract_55(sqlite: Database) -> None:

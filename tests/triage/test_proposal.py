@@ -7,9 +7,10 @@ from vyrox.models import NormalizedAlert
 from vyrox.tenants.guard_rails import Rails
 from vyrox.triage.announcement import message_of
 from vyrox.triage.incidents import Incident
+from vyrox.triage.judged import Judged
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import judge
-from vyrox.triage.story import MAX_KEPT, Judged
+from vyrox.triage.story import MAX_KEPT
 from vyrox.triage.trying import Read, group
 
 SHADOWS = "vssadmin delete shadows /all /quiet"

@@ -8,9 +8,9 @@ from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.triage.incidents import Grouping, Incident
+from vyrox.triage.judged import Judged
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import judge
-from vyrox.triage.story import Judged
 from vyrox.trial.simulate.request import GENERIC_FIELD_MAP, build_request
 from vyrox.trial.simulate.scenarios import SCENARIOS, scenario_of
 

@@ -6,7 +6,7 @@ becomes a dead letter: its row is marked, and its entry leaves the stream.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 import redis.asyncio
@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.alerts import scripts
 from vyrox.alerts.dead_letters import is_dead, mark_dead
+from vyrox.alerts.group import OtherConsumer, other_consumers, tenants_with_stream
 from vyrox.alerts.queue import GROUP, RawEntry, decode_alert, stream_key, tenant_keys
-from vyrox.ids import is_tenant_id
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
 from vyrox.store.redis import redis_call
@@ -28,9 +28,6 @@ T = TypeVar("T")
 
 PENDING_PAGE: Final = 500
 """Pending entries that one call reads while it checks for dead letters."""
-
-SCANNED_KEYS: Final = 1000
-"""Keys that Redis examines in one call while it searches for streams."""
 
 MAX_CLAIM_BYTES: Final = 8 * 1024 * 1024
 """Bytes after which one `take_over` claims no further entry."""
@@ -43,20 +40,6 @@ class QueuedAlert(msgspec.Struct, frozen=True):
     entry_id: bytes
     alert: NormalizedAlert
     raw: bytes
-
-
-class OtherConsumer(msgspec.Struct, frozen=True):
-    """A consumer of the group that is not Vyrox's own.
-
-    Attributes:
-        pending: Alerts that it has received and not acknowledged.
-        idle_s: Seconds since it last asked for alerts.
-    """
-
-    tenant_id: str
-    name: str
-    pending: int
-    idle_s: float
 
 
 class AlertConsumer:
@@ -186,34 +169,11 @@ class AlertConsumer:
 
     async def streams(self) -> list[str]:
         """Return the tenants that have a stream."""
-        async with redis_call():
-            keys = self._redis.scan_iter(stream_key("*"), count=SCANNED_KEYS)
-            streams = [key async for key in keys]
-        names = (key.decode("utf-8", "replace").partition("{")[2] for key in streams)
-        return [name[:-1] for name in names if is_tenant_id(name[:-1])]
+        return await tenants_with_stream(self._redis)
 
     async def other_consumers(self, own_prefix: str) -> list[OtherConsumer]:
         """Return the consumers of the group whose names do not begin with `own_prefix`."""
-        found: list[OtherConsumer] = []
-        for tenant_id in await self.streams():
-            async with redis_call():
-                found += [
-                    OtherConsumer(tenant_id, name, each["pending"], each["idle"] / 1000)
-                    for each in await self._consumers_of(tenant_id)
-                    if not (name := each["name"].decode("utf-8", "replace")).startswith(own_prefix)
-                ]
-        return found
-
-    async def _consumers_of(self, tenant_id: str) -> list[dict[str, Any]]:
-        try:
-            consumers: list[dict[str, Any]] = await self._redis.xinfo_consumers(
-                stream_key(tenant_id), GROUP
-            )
-        except redis.exceptions.ResponseError as exc:
-            if "NOGROUP" in str(exc) or "no such key" in str(exc):
-                return []
-            raise
-        return consumers
+        return await other_consumers(self._redis, own_prefix)
 
     async def move_dead_letters(self, now: float) -> None:
         """Make dead letters of the alerts in every stream that `is_dead`.

@@ -13,10 +13,17 @@ from vyrox.alerts.entries import AlertKey
 from vyrox.alerts.finding import AlertFilter, Place, parse_place
 from vyrox.alerts.intake import folded
 from vyrox.alerts.listing import MAX_LISTED, AlertPage, ShownAlert, list_alerts, show_alert
-from vyrox.alerts.verdict import MAX_BY, MAX_NOTE, Decision
+from vyrox.alerts.verdict import Decision
 from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_lines, list_row, show_fields
 from vyrox.cli.explain import verdict_lines
-from vyrox.cli.options import parse_since, tenant_option, user_name
+from vyrox.cli.options import (
+    by_option,
+    limit_option,
+    note_option,
+    place_option,
+    since_option,
+    tenant_option,
+)
 from vyrox.cli.output import (
     json_option,
     print_json,
@@ -29,7 +36,6 @@ from vyrox.cli.queues import opened_entries
 from vyrox.cli.stores import Opened, opened_database, read
 from vyrox.clock import wall_clock
 from vyrox.errors import (
-    InvalidRequestError,
     OperatorError,
     QueueUnavailableError,
     UnavailableError,
@@ -51,24 +57,6 @@ def _check_name(
     return name
 
 
-def _check_place(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> Place | None:
-    try:
-        return None if value is None else parse_place(value)
-    except InvalidRequestError as exc:
-        raise click.BadParameter("must be what the list before has printed") from exc
-
-
-def _check_text(
-    _context: click.Context, parameter: click.Parameter, value: str | None
-) -> str | None:
-    limit = MAX_BY if parameter.name == "by" else MAX_NOTE
-    if value is not None and (not value.strip() or len(value) > limit):
-        raise click.BadParameter(f"must be a text of at most {limit} characters")
-    return value
-
-
 @click.command("list")
 @tenant_option
 @click.option(
@@ -86,17 +74,9 @@ def _check_text(
     type=click.Choice(["none", *get_args(PersonVerdict)]),
     help="Only this verdict by a person; none: without one.",
 )
-@click.option(
-    "--since", callback=parse_since, help="Received since: an age (90s, 30m, 12h, 7d) or ISO 8601."
-)
-@click.option("--before", callback=_check_place, help="The next page, as the list has printed it.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MAX_LISTED),
-    default=50,
-    show_default=True,
-    help="The largest number of alerts to list.",
-)
+@since_option("Received")
+@place_option(parse_place)
+@limit_option(MAX_LISTED, "alerts")
 @json_option
 def list_(
     tenant_id: str | None,
@@ -185,14 +165,14 @@ def show(alert_id: str, with_raw: bool, as_ocsf: bool, as_json: bool) -> None:
 @click.option(
     "--verdict", required=True, type=click.Choice(get_args(PersonVerdict)), help="Your verdict."
 )
-@click.option("--note", callback=_check_text, help="Why, for the next person who reads it.")
-@click.option("--by", callback=_check_text, help="Your name. Default: the user of this process.")
+@note_option
+@by_option
 @json_option
 def finish(
     alert_ids: Sequence[str],
     verdict: PersonVerdict,
     note: str | None,
-    by: str | None,
+    by: str,
     as_json: bool,
 ) -> None:
     """Record your verdict on each ALERT, and take it off the queue if it is still there.
@@ -200,7 +180,7 @@ def finish(
     If one of them does not exist, nothing is changed. A later verdict replaces this one; the audit
     log has both.
     """
-    decision = Decision(None, alert_ids, verdict, by or user_name(), note)
+    decision = Decision(None, alert_ids, verdict, by, note)
 
     async def run() -> tuple[Decided, list[str]]:
         async with opened_database() as opened:

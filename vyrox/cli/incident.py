@@ -7,11 +7,18 @@ from typing import Any, Final, ParamSpec, TypeVar, get_args
 import click
 
 from vyrox.cli.incident_text import LIST_COLUMNS, list_lines, list_row, show_lines, status_text
-from vyrox.cli.options import by_option, note_option, parse_since, tenant_option
+from vyrox.cli.options import (
+    by_option,
+    limit_option,
+    note_option,
+    place_option,
+    since_option,
+    tenant_option,
+)
 from vyrox.cli.output import counted, json_option, print_json, print_table, terminal_width
 from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
-from vyrox.errors import InvalidRequestError, NotFoundError
+from vyrox.errors import NotFoundError
 from vyrox.notify.ocsf import to_ocsf
 from vyrox.tenants.known import require_known
 from vyrox.triage import life, regrouping
@@ -43,15 +50,6 @@ def _check_incident(
         raise click.BadParameter(str(exc)) from exc
 
 
-def _check_place(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> IncidentPlace | None:
-    try:
-        return None if value is None else parse_place(value)
-    except InvalidRequestError as exc:
-        raise click.BadParameter("must be what the list before has printed") from exc
-
-
 _incident: Final = click.argument("key", metavar="INCIDENT", callback=_check_incident)
 
 
@@ -71,17 +69,9 @@ _incident: Final = click.argument("key", metavar="INCIDENT", callback=_check_inc
     type=click.Choice(get_args(Band)),
     help="Only this band. May be given several times.",
 )
-@click.option(
-    "--since", callback=parse_since, help="Changed since: an age (90s, 30m, 12h, 7d) or ISO 8601."
-)
-@click.option("--before", callback=_check_place, help="The next page, as the list has printed it.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MAX_LISTED),
-    default=50,
-    show_default=True,
-    help="The largest number of incidents to list.",
-)
+@since_option("Changed")
+@place_option(parse_place)
+@limit_option(MAX_LISTED, "incidents")
 @json_option
 def list_(
     tenant_id: str | None,

@@ -3,13 +3,17 @@
 import os
 import pwd
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from vyrox.clock import wall_clock
+from vyrox.errors import InvalidRequestError
 from vyrox.ids import is_tenant_id
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AGE: Final = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -47,6 +51,41 @@ def parse_since(_context: click.Context, _parameter: click.Parameter, text: str 
     except ValueError as exc:
         raise click.BadParameter("must be an age such as 90s, 30m, 12h, 7d, or ISO 8601") from exc
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def since_option(what: str) -> Callable[[F], F]:
+    """Return the option for a list of what has happened since then."""
+    text = f"{what} since: an age (90s, 30m, 12h, 7d) or ISO 8601."
+    return click.option("--since", callback=parse_since, help=text)
+
+
+def place_option(parse: Callable[[str], object]) -> Callable[[F], F]:
+    """Return the option that continues a list.
+
+    Args:
+        parse: Returns the place in a text that a list has printed, or raises InvalidRequestError.
+    """
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> object:
+        try:
+            return None if value is None else parse(value)
+        except InvalidRequestError as exc:
+            raise click.BadParameter("must be what the list before has printed") from exc
+
+    return click.option(
+        "--before", callback=check, help="The next page, as the list has printed it."
+    )
+
+
+def limit_option(largest: int, what: str) -> Callable[[F], F]:
+    """Return the option that bounds a list of `what`."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, largest),
+        default=50,
+        show_default=True,
+        help=f"The largest number of {what} to list.",
+    )
 
 
 MAX_BY: Final = 256

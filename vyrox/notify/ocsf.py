@@ -5,7 +5,6 @@ Source:
 """
 
 import re
-from functools import singledispatch
 from importlib.metadata import version
 from typing import Final
 
@@ -78,13 +77,19 @@ class AlertFinding(msgspec.Struct, frozen=True, kw_only=True):
     incident: int | None = None
 
 
-@singledispatch
 def to_ocsf(finding: AlertFinding | IncidentMessage | Digest | Probe) -> Json:
     """Return `finding` as a Detection Finding, ready to be encoded as JSON."""
-    raise NotImplementedError(type(finding).__name__)
+    match finding:
+        case AlertFinding():
+            return _alert(finding)
+        case IncidentMessage():
+            return _incident(finding)
+        case Digest():
+            return _digest(finding)
+        case Probe():
+            return _probe(finding)
 
 
-@to_ocsf.register
 def _alert(finding: AlertFinding) -> Json:
     alert = finding.alert
     reasons = [clean(reason) for reason in finding.reasons[:MAX_REASONS]]
@@ -131,7 +136,6 @@ def _alert(finding: AlertFinding) -> Json:
     )
 
 
-@to_ocsf.register
 def _incident(message: IncidentMessage) -> Json:
     message = cleaned(message)
     action = message.proposed_action
@@ -175,7 +179,6 @@ def _incident(message: IncidentMessage) -> Json:
     )
 
 
-@to_ocsf.register
 def _digest(digest: Digest) -> Json:
     return _notice(
         digest,
@@ -185,7 +188,6 @@ def _digest(digest: Digest) -> Json:
     )
 
 
-@to_ocsf.register
 def _probe(probe: Probe) -> Json:
     return _notice(probe, probe.text, f"{probe.tenant_id}/test/{int(probe.at)}")
 

@@ -18,7 +18,7 @@ from vyrox.errors import UnavailableError
 from vyrox.notify.messages import KINDS, Announcement, Kind, ProposedAction
 from vyrox.notify.outbox import enqueue
 from vyrox.notify.timers import (
-    DEFAULT,
+    MIN_INTERVAL_S,
     Announced,
     Intervals,
     NextAnnouncement,
@@ -29,8 +29,12 @@ from vyrox.store.tables import incidents
 from vyrox.tenants.guard_rails import NONE, Rails, find
 from vyrox.triage import rows
 from vyrox.triage.incidents import Incident
+from vyrox.triage.judged import STRONG
 from vyrox.triage.proposal import propose
-from vyrox.triage.story import STRONG
+
+SHORTEST: Final = Intervals(
+    group_wait_s=MIN_INTERVAL_S, group_interval_s=MIN_INTERVAL_S, repeat_s=MIN_INTERVAL_S
+)
 
 MAX_AT_ONCE: Final = 100
 """Incidents of one tenant that one transaction announces."""
@@ -102,9 +106,13 @@ def announce(
         rows.store_incident(connection, incident)
 
 
-def next_due(incident: Incident, now: float, intervals: Intervals = DEFAULT) -> float | None:
-    """Return when the incident, which may have changed, is to be announced; None: not again."""
-    following = _next(incident, now, intervals)
+def next_due(incident: Incident, now: float) -> float | None:
+    """Return the earliest time at which the incident, which may have changed, can be announced.
+
+    None: not again. The announcer knows the operator's intervals; at that time it announces the
+    incident or sets the right time.
+    """
+    following = _next(incident, now, SHORTEST)
     return None if following is None else following.at
 
 

@@ -23,11 +23,6 @@ def shape_of(command_line: str | None) -> str:
     return _VARYING.sub("#", text)
 
 
-def shape_digest(command_line: str | None) -> str:
-    """Return the shape as 32 hex digits, as suppressions store it."""
-    return sha256(shape_of(command_line).encode("utf-8", "replace")).hexdigest()[:32]
-
-
 def fingerprint_of(alert: NormalizedAlert) -> bytes:
     """Return 16 bytes that are equal for alerts with the same host, program, shape and severity.
 

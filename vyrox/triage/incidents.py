@@ -5,33 +5,26 @@ keys, and no key is made of an empty value. `triage.rows` loads the part of a te
 alerts can touch, and stores what has changed; `triage.trying` starts with nothing.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from vyrox.triage.hosts import Hosts, clean, short_name
+from vyrox.triage.hosts import Hosts
+from vyrox.triage.judged import STRONG, Judged
+from vyrox.triage.linking import DAY_S, Search, Why, keys, searches
 from vyrox.triage.score import Band
-from vyrox.triage.story import BANDS, STRONG, Judged, Story
+from vyrox.triage.story import BANDS, Story
 from vyrox.triage.users import person
 
-GAP_S: Final = 4 * 3600.0
 MAX_AGE_S: Final = 7 * 86_400.0
-ACROSS_S: Final = 3600.0
-DAY_S: Final = 86_400.0
 
 MAX_HOSTS_OF_A_PERSON: Final = 5
 """An account on more hosts in a day is taken for a service's."""
 
-MAX_NAMED: Final = 24
-"""Words of one command that are taken for the names of hosts."""
-
 MAX_MERGED: Final = 20_000
 """An incident with more alerts is not merged into another: that changes the row of each alert."""
-
-_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{1,80}")
 
 Status = Literal["open", "acknowledged", "closed"]
 
@@ -41,8 +34,6 @@ Resolution = Literal[
 """How an incident was closed. The last two are not a person's."""
 
 BENIGN: Final[frozenset[Resolution]] = frozenset({"benign_expected", "false_positive"})
-
-Why = Literal["vendor_group", "same_host", "named_target", "same_user_lateral", "manual"]
 
 
 class Incident(msgspec.Struct):
@@ -93,14 +84,6 @@ class Change(NamedTuple):
     number: int
     why: str
     into: int | None = None
-
-
-class Search(NamedTuple):
-    """A key under which an alert may find incidents, and how far apart in time they may be."""
-
-    key: str
-    gap_s: float
-    why: Why
 
 
 class Grouping:
@@ -207,8 +190,19 @@ class Grouping:
             other = self.incidents[number]
             may_join = other.assignee in {None, target.assignee} or target.assignee is None
             if may_join and other.alerts <= MAX_MERGED:
+                self._keep_open(target, other)
                 self.merge(target, other, found[number])
         return target
+
+    def _keep_open(self, target: Incident, other: Incident) -> None:
+        """Open the older incident, which triage closed, as the one that it takes over was open.
+
+        So the person who has acknowledged that one has it still.
+        """
+        if target.status == "closed" and other.status != "closed":
+            target.status, target.resolution, target.closed_at = other.status, None, None
+            target.opened_at = other.opened_at
+            self.changes.append(Change("incident.opened", target.number, f"merged {other.id}"))
 
     def _open(self, judged: Judged, host: int | None) -> Incident:
         self.newest += 1
@@ -273,51 +267,6 @@ class Grouping:
         self.seen_on[who, host] = seen[host]
         recent = sum(at > judged.at - DAY_S for at in seen.values())
         return who if recent <= MAX_HOSTS_OF_A_PERSON else None
-
-
-def searches(judged: Judged, host: int | None, who: str | None, hosts: Hosts) -> Iterator[Search]:
-    """Yield the keys under which an alert may find incidents, the strongest link first."""
-    alert = judged.alert
-    if group := clean(alert.vendor_group):
-        yield Search(f"group:{alert.source}:{group}", DAY_S, "vendor_group")
-    if host is None:
-        return
-    yield Search(f"host:{host}", GAP_S, "same_host")
-    for name in sorted(hosts.names(host)):
-        yield Search(f"names:{name}", ACROSS_S, "named_target")
-    for name in named_hosts(judged):
-        for other in sorted(hosts.bearing(name) - {host}):
-            yield Search(f"host:{other}", ACROSS_S, "named_target")
-    if who is not None:
-        yield Search(f"lateral:{who}", ACROSS_S, "same_user_lateral")
-        if judged.is_lateral:
-            yield Search(f"person:{who}", ACROSS_S, "same_user_lateral")
-
-
-def keys(judged: Judged, host: int | None, who: str | None, story: Story) -> Iterator[str]:
-    """Yield the keys that the incident of `story` gets with the alert."""
-    alert = judged.alert
-    if group := clean(alert.vendor_group):
-        yield f"group:{alert.source}:{group}"
-    if host is None:
-        return
-    yield f"host:{host}"
-    for name in named_hosts(judged):
-        if story.keeps_named(name):
-            yield f"names:{name}"
-    if who is not None:
-        yield f"person:{who}"
-        if judged.is_lateral:
-            yield f"lateral:{who}"
-
-
-def named_hosts(judged: Judged) -> list[str]:
-    """Return what may be host names in a command that runs something on another host."""
-    if not judged.is_lateral:
-        return []
-    text = (judged.alert.process_cmdline or "")[:4096].casefold()
-    names = (short_name(word.strip(".-")) for word in _WORD.findall(text))
-    return list(dict.fromkeys(name for name in names if len(name) > 2))[:MAX_NAMED]
 
 
 def _strong(incident: Incident) -> set[str]:

@@ -23,9 +23,9 @@ from vyrox.triage import rows
 from vyrox.triage.announcement import next_due
 from vyrox.triage.fingerprint import fingerprint_of
 from vyrox.triage.incidents import Grouping
+from vyrox.triage.judged import Judged
 from vyrox.triage.memory import count_hits, still_hidden
 from vyrox.triage.score import Verdict
-from vyrox.triage.story import Judged
 
 SAMPLE: Final = 50
 """Of so many closes and suppressions, one is put before a person."""

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from vyrox.models import NormalizedAlert
 from vyrox.store.tables import disabled_signals, suppressions
+from vyrox.triage.judged import Judged
 from vyrox.triage.scope import traits_of
 from vyrox.triage.score import Verdict
-from vyrox.triage.story import Judged
 from vyrox.triage.suppressions import Known, read_holding
 
 

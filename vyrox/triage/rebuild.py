@@ -15,10 +15,12 @@ from vyrox.errors import NotPossibleError
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import alerts, host_devices, incident_keys, person_hosts, verdicts
 from vyrox.triage.hosts import clean, exact_device
-from vyrox.triage.incidents import DAY_S, MAX_HOSTS_OF_A_PERSON, Incident, keys
+from vyrox.triage.incidents import MAX_HOSTS_OF_A_PERSON, Incident
+from vyrox.triage.judged import Judged
+from vyrox.triage.linking import DAY_S, keys
 from vyrox.triage.rows import MAX_PERSON_HOSTS
 from vyrox.triage.score import Verdict
-from vyrox.triage.story import Judged, Story
+from vyrox.triage.story import Story
 from vyrox.triage.users import person
 
 MAX_REBUILT: Final = 20_000

@@ -13,8 +13,10 @@ from sqlalchemy import Connection
 from vyrox.store import tables as t
 from vyrox.store.rows import insert_rows
 from vyrox.triage.hosts import DeviceRow, Hosts, NameRow, clean, short_name
-from vyrox.triage.incidents import DAY_S, Grouping, Incident, named_hosts, searches
-from vyrox.triage.story import Judged, Story
+from vyrox.triage.incidents import Grouping, Incident
+from vyrox.triage.judged import Judged
+from vyrox.triage.linking import DAY_S, named_hosts, searches
+from vyrox.triage.story import Story
 from vyrox.triage.users import person
 
 V = TypeVar("V", int, str)

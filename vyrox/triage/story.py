@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from vyrox.models import NormalizedAlert
+from vyrox.triage.judged import STRONG, Judged
 from vyrox.triage.score import Band, Verdict, band_of
 
 T = TypeVar("T")
@@ -33,12 +34,6 @@ BURST_S: Final = 300
 LOOK_S: Final = 60
 """Repeats of a discovery signal on a host within the same minute are kept once."""
 
-STRONG: Final = 0.5
-"""A family's share from which it counts as a step of the story."""
-
-AHEAD_S: Final = 300
-"""A time further ahead of the arrival than this counts as the arrival."""
-
 TACTICS: Final[dict[str, int]] = {
     "download": 1, "shell": 1, "proxy": 1, "persistence": 2, "escalation": 3, "evasion": 4,
     "defences": 4, "credentials": 5, "discovery": 6, "remote": 7, "collection": 8,
@@ -46,33 +41,8 @@ TACTICS: Final[dict[str, int]] = {
 }  # fmt: skip
 """The families in the order of an attack."""
 
-LATERAL: Final[frozenset[str]] = frozenset(
-    {"remote.ps_remoting", "remote.psexec", "remote.winrs", "remote.admin_share_use"}
-)
-
 BANDS: Final[tuple[Band, ...]] = ("close", "review", "urgent")
 """From the lowest to the highest."""
-
-
-class Judged(msgspec.Struct, frozen=True):
-    """An alert with its verdict and the time at which it was delivered (Unix seconds)."""
-
-    alert: NormalizedAlert
-    verdict: Verdict
-    arrived_at: float
-
-    @property
-    def at(self) -> float:
-        """When it happened."""
-        ahead = self.alert.timestamp > self.arrived_at + AHEAD_S
-        return self.arrived_at if ahead else self.alert.timestamp
-
-    @property
-    def is_lateral(self) -> bool:
-        """Whether its command runs something on another host."""
-        return self.verdict.families.get("remote", 0.0) >= STRONG or any(
-            reason.signal in LATERAL for reason in self.verdict.reasons
-        )
 
 
 class Sign(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ import msgspec
 
 from vyrox.models import ActionType, NormalizedAlert
 from vyrox.triage.incidents import Grouping, Incident
+from vyrox.triage.judged import Judged
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import Band, OwnRules, judge
-from vyrox.triage.story import Judged
 
 NOBODY = "unknown"
 """The tenant of an alert that names none."""

@@ -85,7 +85,6 @@ class TriageWorker:
         self._storms = Storms()
         self._pace = Pace()
         self._noticed: set[str] = set()
-        self._unstored: set[str] = set()
         self._news = asyncio.Event()
         self._scan_at = self._take_over_at = self._behind_at = 0.0
 
@@ -161,11 +160,10 @@ class TriageWorker:
     async def _judge_queued(self, tenant_id: str, queued: Sequence[QueuedAlert]) -> None:
         if not queued:
             return
-        self._unstored.clear()
-        await self._judge_and_store(tenant_id, [each.alert for each in queued])
-        stored = [each for each in queued if each.alert.id not in self._unstored]
-        # After the commit: a crash before this leaves entries that `read` skips.
-        await self._consumer.remove(stored)
+        left = await self._judge_and_store(tenant_id, [each.alert for each in queued])
+        # After the commit: a crash before this leaves entries that `read` skips. What is left
+        # stays queued, and becomes a dead letter if this goes on.
+        await self._consumer.remove([each for each in queued if each.alert.id not in left])
 
     async def _judge_severe(self) -> None:
         """Judge critical and high alerts that wait behind others. Their entries go later."""
@@ -187,47 +185,51 @@ class TriageWorker:
         decided = await self._database.read(waiting.decided, self._clock(), BATCH)
         await self._judge_of_tenants(decided)
 
-    async def _judge_and_store(self, tenant_id: str, batch: Sequence[NormalizedAlert]) -> None:
+    async def _judge_and_store(
+        self, tenant_id: str, batch: Sequence[NormalizedAlert]
+    ) -> frozenset[str]:
+        """Return the ids of alerts that could not be stored."""
         memory = await self._database.read(read_memory, tenant_id, self._clock())
         judged: list[tuple[NormalizedAlert, Verdict]] = []
         for alert in batch:
             began = time.thread_time()
             judged.append((alert, self._verdict(alert, memory)))
             await self._pace.give_way(time.thread_time() - began)
-        await self._store(tenant_id, judged)
+        return await self._store(tenant_id, judged)
 
     async def _store(
         self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
-    ) -> None:
+    ) -> frozenset[str]:
+        """Store verdicts, and announce what is due. Returns as `_judge_and_store`."""
         now = self._clock()
         try:
             stored = await self._database.write(store_verdicts, tenant_id, judged, now)
         except UnavailableError:
             raise
         except Exception:  # noqa: BLE001  (logged; all other alerts of the batch must be stored)
-            await self._store_apart(tenant_id, judged)
-            return
+            ids = [alert.id for alert, _ in judged]
+            log.event(
+                "triage.failed", logging.ERROR, tenant=tenant_id, alert_id=ids[0], alerts=len(ids)
+            )
+            return await self._store_apart(tenant_id, judged)
         if stored.due_at is not None and stored.due_at <= now:
             await self._announcer.run()
         await self._pace.give_way(stored.took_s)
+        return frozenset()
 
     async def _store_apart(
         self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
-    ) -> None:
+    ) -> frozenset[str]:
         """Store the halves of a batch that cannot be stored; of one alert, only its id and time."""
         if len(judged) > 1:
             half = len(judged) // 2
-            await self._store(tenant_id, judged[:half])
-            await self._store(tenant_id, judged[half:])
-            return
+            first = await self._store(tenant_id, judged[:half])
+            return first | await self._store(tenant_id, judged[half:])
         [(alert, _)] = judged
-        log.event("triage.failed", logging.ERROR, tenant=tenant_id, alert_id=alert.id)
         least = least_of(alert)
         if alert == least:
-            # It stays queued, and becomes a dead letter if this goes on.
-            self._unstored.add(alert.id)
-        else:
-            await self._store(tenant_id, [(least, with_error("the alert could not be grouped"))])
+            return frozenset({alert.id})
+        return await self._store(tenant_id, [(least, with_error("the alert could not be grouped"))])
 
     def _verdict(self, alert: NormalizedAlert, memory: Memory) -> Verdict:
         try:

@@ -244,7 +244,7 @@ def _posted(client: httpx.Client, request: SignedRequest) -> httpx.Response:
         is_refused = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
         if not (is_refused and left and _SECONDS.fullmatch(later)):
             return response
-        time.sleep(int(later))
+        time.sleep(int(later))  # the response has asked for this wait
 
 
 def _shown(text: str) -> str:
