@@ -84,11 +84,15 @@ def _begin(_number: int, _frame: FrameType | None) -> None:
 
 
 async def _every_later(
-    interval_s: float, name: str, work: background.Work, first_s: float = 0.0
+    interval_s: float,
+    name: str,
+    work: background.Work,
+    first_s: float = 0.0,
+    wake: asyncio.Event | None = None,
 ) -> None:
     while name in _TRIAGE and not _is_serving:  # noqa: ASYNC110  (a signal handler sets it)
         await asyncio.sleep(0.02)
-    await _every(interval_s, name, work, first_s)
+    await _every(interval_s, name, work, first_s, wake)
 
 
 _every: Final = background.every

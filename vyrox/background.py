@@ -1,6 +1,7 @@
 """What runs beside the requests, and how often."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def background(
         every(EVENTS_INTERVAL_S, "events", parts.events.flush),
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
-        every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run),
+        every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
         every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
         every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),
@@ -131,8 +132,16 @@ def background(
     ]
 
 
-async def every(interval_s: float, name: str, work: Work, first_s: float = 0.0) -> None:
+async def every(
+    interval_s: float,
+    name: str,
+    work: Work,
+    first_s: float = 0.0,
+    wake: asyncio.Event | None = None,
+) -> None:
     """Wait `first_s`, then do `work` again and again, with `interval_s` between, until cancelled.
+
+    If `wake` is set, the work is done at once.
 
     An unavailable store is logged. So is a bug: it must not stop the work for ever.
     """
@@ -144,4 +153,14 @@ async def every(interval_s: float, name: str, work: Work, first_s: float = 0.0) 
             log.event("background.unavailable", logging.WARNING, work=name, reason=str(exc))
         except Exception:  # noqa: BLE001  (logged with its traceback, see above)
             log.event("background.failed", logging.ERROR, work=name)
+        await _pause(interval_s, wake)
+
+
+async def _pause(interval_s: float, wake: asyncio.Event | None) -> None:
+    if wake is None:
         await asyncio.sleep(interval_s)
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(interval_s):
+            await wake.wait()
+    wake.clear()

@@ -225,6 +225,8 @@ class Dispatcher:
         self._now = now
         self._running: dict[str, asyncio.Task[None]] = {}
         self._is_stopping = False
+        self.noticed = asyncio.Event()
+        """Set when a decision was recorded, so that `run` is called at once."""
 
     async def run(self) -> None:
         """Begin what is due, and store what has ended by time.
