@@ -44,6 +44,9 @@ lock: .venv/dev-installed            ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 		--extra build --extra bench -c requirements.txt -c requirements-dev.txt pyproject.toml \
 		-o requirements-bench.txt --upgrade
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+		--extra build --extra dev --extra browser -c requirements.txt -c requirements-dev.txt pyproject.toml \
+		-o requirements-browser.txt --upgrade
 
 clean:            ## Remove what the targets above made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
