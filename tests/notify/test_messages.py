@@ -13,7 +13,7 @@ from py_ocsf_models.events.findings.detection_finding import DetectionFinding
 from tests.audit import NOW, TENANT
 from tests.notify.samples import announcement
 from vyrox.models import NormalizedAlert
-from vyrox.notify.messages import Digest, Message, Probe, clean
+from vyrox.notify.messages import Digest, Message, Notice, Probe, clean
 from vyrox.notify.ocsf import AlertFinding, to_ocsf
 from vyrox.notify.outbox import encode
 from vyrox.notify.signature import key_of, make_secret
@@ -21,6 +21,9 @@ from vyrox.notify.targets import Format
 
 DIGEST = Digest(tenant_id=TENANT, at=NOW, since=NOW - 3600, more=12, incidents=(1, 2, 3))
 PROBE = Probe(tenant_id=TENANT, at=NOW)
+NOTICE = Notice(
+    tenant_id=TENANT, kind="lease.ending", at=NOW, text="ws-01 ends soon", link="/approvals/p"
+)
 ALERT = NormalizedAlert(
     id="11111111-1111-4111-8111-111111111111",
     tenant_id=TENANT,
@@ -45,6 +48,7 @@ FINDINGS = [
     pytest.param(announcement("reminder"), id="reminder"),
     pytest.param(DIGEST, id="digest"),
     pytest.param(PROBE, id="test"),
+    pytest.param(NOTICE, id="notice"),
     pytest.param(
         AlertFinding(
             alert=ALERT, received_at=NOW, score=91.5, band="urgent", reasons=("r",), incident=7

@@ -28,7 +28,7 @@ from vyrox.notify.delivery import (
     settle,
 )
 from vyrox.notify.messages import Band, Digest, Opened
-from vyrox.notify.outbox import HOUR_S, enqueue
+from vyrox.notify.outbox import HOUR_S, enqueue, tell
 from vyrox.notify.sender import MAX_PER_TARGET, Sender
 from vyrox.notify.targets import Format, Target
 from vyrox.notify.webhook import Webhooks, open_webhooks
@@ -151,6 +151,30 @@ async def test_announcement_reaches_each_target_that_wants_it_contract_58(site: 
     assert [body["class_uid"] for body in bodies if "class_uid" in body] == [2004]
     assert [row.next_at for row in await site.rows()] == [None] * 3
     assert await site.send() == []
+
+
+async def test_notice_reaches_every_target_of_the_tenant_once_contract_69(site: Site) -> None:
+    await site.add("urgent", "vyrox")
+    await site.add("review", "ocsf")
+    await site.add("review", tenant_id="initech")
+
+    def transaction(connection: Connection) -> int:
+        return tell(connection, TENANT, "lease.ending", "ws\u202e-01 ends", "/approvals/p", NOW)
+
+    assert await site.database.write(transaction) == 2
+    assert await site.database.write(transaction) == 0
+    bodies = [msgspec.json.decode(request.body) for request in await site.send()]
+    [own] = [body for body in bodies if "class_uid" not in body]
+    assert own == {
+        "type": "notice",
+        "tenant_id": TENANT,
+        "kind": "lease.ending",
+        "at": NOW,
+        "text": "ws-01 ends",
+        "link": "/approvals/p",
+    }
+    [finding] = [body for body in bodies if "class_uid" in body]
+    assert (finding["message"], finding["unmapped"]["link"]) == ("ws-01 ends", "/approvals/p")
 
 
 async def test_same_announcement_is_one_row_contract_58(site: Site) -> None:

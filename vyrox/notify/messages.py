@@ -115,9 +115,36 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="te
     text: str = "This is a test of notifications by Vyrox. Nothing has happened."
 
 
+NoticeKind = Literal[
+    "approval.proposed",
+    "approval.reminder",
+    "approvers.changed",
+    "break_glass.used",
+    "lease.ending",
+    "lease.put_off",
+    "lease.failed",
+    "lease.waiting",
+]
+"""What a notice is about."""
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="notice"):
+    """Something that approvers should know of, or should act on.
+
+    Attributes:
+        link: The path of a page of the console, as `/approvals/ID`, or None.
+    """
+
+    tenant_id: str
+    kind: NoticeKind
+    at: float
+    text: str
+    link: str | None = None
+
+
 Announcement = Opened | Updated | Reminder
 
-Message = Announcement | Digest | Probe
+Message = Announcement | Digest | Probe | Notice
 
 KINDS: Final[dict[Kind, type[Opened] | type[Updated] | type[Reminder]]] = {
     "opened": Opened,

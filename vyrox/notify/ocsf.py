@@ -16,6 +16,7 @@ from vyrox.notify.messages import (
     Band,
     Digest,
     IncidentMessage,
+    Notice,
     Opened,
     Probe,
     Status,
@@ -77,7 +78,7 @@ class AlertFinding(msgspec.Struct, frozen=True, kw_only=True):
     incident: int | None = None
 
 
-def to_ocsf(finding: AlertFinding | IncidentMessage | Digest | Probe) -> Json:
+def to_ocsf(finding: AlertFinding | IncidentMessage | Digest | Probe | Notice) -> Json:
     """Return `finding` as a Detection Finding, ready to be encoded as JSON."""
     match finding:
         case AlertFinding():
@@ -88,6 +89,8 @@ def to_ocsf(finding: AlertFinding | IncidentMessage | Digest | Probe) -> Json:
             return _digest(finding)
         case Probe():
             return _probe(finding)
+        case Notice():
+            return _approvers_notice(finding)
 
 
 def _alert(finding: AlertFinding) -> Json:
@@ -192,7 +195,12 @@ def _probe(probe: Probe) -> Json:
     return _notice(probe, probe.text, f"{probe.tenant_id}/test/{int(probe.at)}")
 
 
-def _notice(message: Digest | Probe, title: str, uid: str, **more: object) -> Json:
+def _approvers_notice(notice: Notice) -> Json:
+    uid = f"{notice.tenant_id}/{notice.kind}/{_ms(notice.at)}"
+    return _notice(notice, notice.text, uid, kind=notice.kind, link=notice.link)
+
+
+def _notice(message: Digest | Probe | Notice, title: str, uid: str, **more: object) -> Json:
     return _finding(
         tenant_id=message.tenant_id,
         at=message.at,

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.notify.messages import RANKS, Announcement, Band, Message, cleaned
+from vyrox.notify.messages import RANKS, Announcement, Band, Message, Notice, NoticeKind, cleaned
 from vyrox.notify.ocsf import to_ocsf
 from vyrox.notify.targets import Format
 from vyrox.notify.timers import is_held_back
@@ -72,6 +72,35 @@ def enqueue(
         if held:
             digest = _id(target, "digest", str(int(hour)))
             rows.append((digest, tenant_id, target, None, b"", now, 0, hour + HOUR_S))
+    return insert_rows(connection, notifications, rows, "ON CONFLICT (id) DO NOTHING")
+
+
+def tell(
+    connection: Connection,
+    tenant_id: str,
+    kind: NoticeKind,
+    text: str,
+    link: str | None,
+    now: float,
+) -> int:
+    """Store a notice for each of the tenant's targets, whatever band they begin with.
+
+    It is part of the caller's transaction, and is not counted against the limit of an hour: the
+    caller bounds how often it happens. The same notice at the same time is stored once.
+
+    Args:
+        text: Is cleaned and bounded here, so it may contain what an attacker wrote.
+        link: The path of a page of the console, as `/approvals/ID`.
+
+    Returns:
+        How many rows were added.
+    """
+    notice = Notice(tenant_id=tenant_id, kind=kind, at=now, text=text, link=link)
+    name = sha256(_json.encode(notice)).hexdigest()
+    rows: list[tuple[object, ...]] = [
+        (_id(target, "notice", name), tenant_id, target, None, encode(notice, form), now, 0, now)
+        for target, form in _targets(connection, tenant_id, "urgent").items()
+    ]
     return insert_rows(connection, notifications, rows, "ON CONFLICT (id) DO NOTHING")
 
 
