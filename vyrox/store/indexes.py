@@ -12,6 +12,7 @@ from vyrox.store.tables import (
     alerts,
     audit_log,
     confirmations,
+    discord_messages,
     incidents,
     metadata,
     notifications,
@@ -152,6 +153,13 @@ Index(
     proposals.c.place,
     sqlite_where=_OPEN,
     postgresql_where=_OPEN,
+)
+
+Index(
+    "discord_messages_open",
+    discord_messages.c.next_at,
+    sqlite_where=discord_messages.c.next_at.is_not(None),
+    postgresql_where=discord_messages.c.next_at.is_not(None),
 )
 
 SCHEMA: Final[MetaData] = metadata

@@ -475,3 +475,35 @@ approval_rules = Table(
     Column("added_at", Float, nullable=False),
     Column("added_by", Text, nullable=False),
 )
+
+# Where the decisions of a tenant are asked for at Discord (contract 67).
+discord_channels = Table(
+    "discord_channels",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("application_id", Text, nullable=False),
+    Column("public_key", Text, nullable=False),  # hex
+    Column("guild_id", Text, nullable=False),
+    Column("channel_id", Text, nullable=False, unique=True),  # so it names one tenant
+    Column("bot_user_id", Text, nullable=False),
+    Column("on_call_role_id", Text),
+    Column("shows_review", Boolean, nullable=False),
+    Column("configured_at", Float, nullable=False),
+)
+
+# One row for each message at Discord, from before it is posted.
+discord_messages = Table(
+    "discord_messages",
+    metadata,
+    Column("id", Text, primary_key=True),  # of the proposal, of the incident, or random
+    Column("kind", Text, nullable=False),  # proposal, incident, notice
+    Column("tenant_id", Text, nullable=False),
+    Column("channel_id", Text, nullable=False),
+    Column("message_id", Text),  # NULL until it is posted
+    Column("text", Text),  # of a notice
+    Column("shown", Text),  # the state that the message shows
+    Column("created_at", Float, nullable=False),
+    Column("next_at", Float),  # when it is next compared; NULL once nothing can change any more
+    Column("attempts", Integer, nullable=False),  # failed ones, in a row
+    Column("last_error", Text),
+)

@@ -1,0 +1,77 @@
+"""The messages at Discord: one row for each, from before it is posted (contract 67, A32).
+
+A row holds what its message shows. What it should show is computed from the proposal itself, so no
+change can be forgotten.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.approvals.discord.configured import channel_of
+from vyrox.ids import new_id
+from vyrox.store.tables import discord_messages
+
+Kind = Literal["proposal", "incident", "notice"]
+
+MAX_NOTICE: Final = 1_500
+"""Characters of a notice; the rest is left out."""
+
+_m: Final = discord_messages.c
+
+
+class Posted(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, or one that waits to be posted.
+
+    Attributes:
+        id: Of the proposal or the incident; of a notice, random.
+        message_id: None until it is posted.
+        text: Of a notice.
+        shown: The state that the message shows.
+        next_at: When it is next compared with what it should show; None if it is over.
+        attempts: How many attempts have failed since the last success.
+    """
+
+    id: str
+    kind: Kind
+    tenant_id: str
+    channel_id: str
+    message_id: str | None = None
+    text: str | None = None
+    shown: str | None = None
+    created_at: float
+    next_at: float | None
+    attempts: int = 0
+    last_error: str | None = None
+
+
+def find_message(connection: Connection, proposal_id: str) -> Posted | None:
+    """Return the message that was posted for the proposal, or None."""
+    query = sa.select(discord_messages).where(
+        _m.id == proposal_id, _m.kind == "proposal", _m.message_id.is_not(None)
+    )
+    row = connection.execute(query).mappings().first()
+    return None if row is None else Posted(**row)
+
+
+def add_notice(connection: Connection, tenant_id: str, text: str, now: float) -> bool:
+    """Have `text` posted in the tenant's channel, once, as it is but escaped.
+
+    Return False if the tenant has no channel.
+    """
+    channel = channel_of(connection, tenant_id)
+    if channel is None:
+        return False
+    notice = Posted(
+        id=new_id(),
+        kind="notice",
+        tenant_id=tenant_id,
+        channel_id=channel.channel_id,
+        text=text[:MAX_NOTICE],
+        created_at=now,
+        next_at=now,
+    )
+    connection.execute(discord_messages.insert().values(msgspec.structs.asdict(notice)))
+    return True
