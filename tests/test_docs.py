@@ -247,7 +247,7 @@ def test_dependency_versions_are_those_in_the_lock_file() -> None:
             r"^\| `([\w-]+)`[^|]* \| ([\w.]+) \|", (DOCS / "dependencies.md").read_text(), re.M
         )
     )
-    lock_files = [ROOT / "requirements-dev.txt", ROOT / "requirements-bench.txt"]
+    lock_files = [ROOT / f"requirements-{name}.txt" for name in ("dev", "bench", "browser")]
     locked = {
         name: version
         for file in lock_files

@@ -41,6 +41,10 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "ingestion_port": 8001,
         "proxy_host": "127.0.0.1",
         "proxy_port": 3000,
+        "console_host": "127.0.0.1",
+        "console_port": None,
+        "console_origin": None,
+        "console_on_public": False,
         "require_onboarding": False,
         "max_body_bytes": 1048576,
         "queue_max_alerts": 1000000,
@@ -102,6 +106,14 @@ def test_from_env_ignores_what_it_does_not_know() -> None:
         ("PORT", "5000", "ingestion_port", 5000),
         ("PROXY_HOST", "localhost", "proxy_host", "localhost"),
         ("PROXY_PORT", "3001", "proxy_port", 3001),
+        ("CONSOLE_HOST", "::", "console_host", "::"),
+        ("CONSOLE_PORT", "0", "console_port", 0),
+        ("CONSOLE_PORT", "8002", "console_port", 8002),
+        ("CONSOLE_ORIGIN", "https://vyrox", "console_origin", "https://vyrox"),
+        ("CONSOLE_ORIGIN", "https://C.Example.com:443", "console_origin", "https://c.example.com"),
+        ("CONSOLE_ORIGIN", "https://c.x:8443", "console_origin", "https://c.x:8443"),
+        ("CONSOLE_ORIGIN", "http://localhost:80", "console_origin", "http://localhost"),
+        ("CONSOLE_ORIGIN", "http://v.localhost:1", "console_origin", "http://v.localhost:1"),
         ("REQUIRE_ONBOARDING", "true", "require_onboarding", True),
         ("MAX_BODY_BYTES", "1024", "max_body_bytes", 1024),
         ("QUEUE_MAX_ALERTS", "1", "queue_max_alerts", 1),
@@ -177,6 +189,7 @@ def test_from_env_refuses_what_is_no_host_name_contract_58(text: str) -> None:
         ("INGESTION_PORT", 0, 65535),
         ("PORT", 0, 65535),
         ("PROXY_PORT", 0, 65535),
+        ("CONSOLE_PORT", 0, 65535),
         ("MAX_BODY_BYTES", 1024, 67108864),
         ("QUEUE_MAX_ALERTS", 1, 1000000000),
         ("QUEUE_MAX_BYTES", 65536, 1000000000000),
@@ -204,6 +217,65 @@ def test_from_env_refuses_what_is_no_whole_number_in_range(name: str, low: int, 
 @pytest.mark.parametrize("text", ["", "k" * 31, "changeme", "é" * 15])
 def test_from_env_refuses_a_short_hmac_secret(text: str) -> None:
     assert refused({"VYROX_HMAC_SECRET": text}) == "VYROX_HMAC_SECRET must be at least 32 bytes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="reject_empty"),
+        pytest.param("console.example.com", id="reject_no_scheme"),
+        pytest.param("ftp://console.example.com", id="reject_scheme"),
+        pytest.param("http://console.example.com", id="reject_http"),
+        pytest.param("http://localhost.example.com", id="reject_http_not_localhost"),
+        pytest.param("http://xlocalhost", id="reject_http_like_localhost"),
+        pytest.param("https://10.0.0.5", id="reject_address"),
+        pytest.param("http://127.0.0.1:8002", id="reject_loopback_address"),
+        pytest.param("https://127.1", id="reject_short_address"),
+        pytest.param("https://x.0x7f", id="reject_hexadecimal_address"),
+        pytest.param("https://[::1]", id="reject_ipv6"),
+        pytest.param("https://x/", id="reject_slash"),
+        pytest.param("https://x/console", id="reject_path"),
+        pytest.param("https://x?a=b", id="reject_query"),
+        pytest.param("https://x#", id="reject_fragment"),
+        pytest.param(f"https://u:{SECRET}@x", id="reject_user_info"),
+        pytest.param("https://x:0", id="reject_port_0"),
+        pytest.param("https://x:65536", id="reject_port_too_high"),
+        pytest.param("https://x:", id="reject_empty_port"),
+        pytest.param("https://x:0443", id="reject_port_with_zero"),
+        pytest.param("https://x.", id="reject_dot_at_the_end"),
+        pytest.param("https://a..b", id="reject_empty_label"),
+        pytest.param("https://a_b", id="reject_underscore"),
+        pytest.param("https://-a", id="reject_hyphen"),
+        pytest.param("https://m\u00fcller.de", id="reject_non_ascii"),
+        pytest.param(" https://x", id="reject_blank"),
+    ],
+)
+def test_from_env_refuses_an_origin_that_no_passkey_can_be_made_for_contract_66(text: str) -> None:
+    reason = refused({"CONSOLE_ORIGIN": text})
+    assert reason.startswith("CONSOLE_ORIGIN must be https://NAME, ")
+    assert SECRET not in reason
+
+
+def test_from_env_puts_the_console_on_the_public_port_by_its_own_name_contract_66() -> None:
+    wanted = {"CONSOLE_ON_PUBLIC": "true"}
+    assert refused(wanted).startswith("CONSOLE_ORIGIN is required with CONSOLE_ON_PUBLIC")
+    wanted["CONSOLE_ORIGIN"] = "https://console.example.com"
+    assert Settings.from_env(wanted).console_on_public
+    for same in ("https://console.example.com/", "https://Console.example.com:443/edge"):
+        assert "must have another name" in refused({**wanted, "PUBLIC_URL": same})
+    for other in ("https://example.com", "https://console.example.com:8443"):
+        Settings.from_env({**wanted, "PUBLIC_URL": other})
+
+
+def test_the_origin_of_the_console_is_that_of_its_port_contract_66() -> None:
+    def origin(**env: str) -> str:
+        return Settings.from_env(env).require_console_origin()
+
+    assert origin() == "http://localhost:8002"
+    assert origin(CONSOLE_PORT="9000") == "http://localhost:9000"
+    assert origin(CONSOLE_PORT="0", CONSOLE_ORIGIN="https://x") == "https://x"
+    with pytest.raises(SettingsError, match="CONSOLE_PORT is 0"):
+        origin(CONSOLE_PORT="0")
 
 
 DEFAULT_VENDORS = ("CROWDSTRIKE", "SENTINELONE", "DEFENDER", "GENERIC")

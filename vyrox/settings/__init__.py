@@ -19,6 +19,8 @@ DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
     "generic": "GENERIC_WEBHOOK_SECRET",
 }
 
+DEFAULT_CONSOLE_PORT: Final = 8002
+
 T = TypeVar("T")
 
 
@@ -32,6 +34,10 @@ class Settings:
         database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
         encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
         redelivery_window_s: See contract 14.
+        console_port: Of the console's listener; None: DEFAULT_CONSOLE_PORT, if it is free.
+        console_origin: As a browser shows it, without a slash at its end; None: `localhost` with
+            the console's port (contract 66).
+        console_on_public: The console is on the public listener, by its name.
         require_approval: Refuse what has no approved proposal (contract 62).
         execute_rate_per_minute: Per tenant; 0 is no limit.
         edr_deadline_s: For one whole action at the vendor.
@@ -58,6 +64,10 @@ class Settings:
     ingestion_port: int = 8001
     proxy_host: str = "127.0.0.1"
     proxy_port: int = 3000
+    console_host: str = "127.0.0.1"
+    console_port: int | None = None
+    console_origin: str | None = None
+    console_on_public: bool = False
     require_onboarding: bool = False
     max_body_bytes: int = 1_048_576
     queue_max_alerts: int = 1_000_000
@@ -107,7 +117,7 @@ class Settings:
             raise SettingsError("TRIAGE_NOTE_MODEL is required with TRIAGE_NOTE_URL")
         hmac_secret = read.value("VYROX_HMAC_SECRET", None, values.secret)
         port = read.value("INGESTION_PORT", cls.ingestion_port, values.integer(0, 65535))
-        return cls(
+        settings = cls(
             hmac_secret=hmac_secret,
             default_secrets=_default_secrets(read, hmac_secret),
             redis_url=read.value("REDIS_URL", None, values.redis_url),
@@ -119,6 +129,10 @@ class Settings:
             ingestion_port=read.value("PORT", port, values.integer(0, 65535)),
             proxy_host=read.value("PROXY_HOST", cls.proxy_host, values.host),
             proxy_port=read.value("PROXY_PORT", cls.proxy_port, values.integer(0, 65535)),
+            console_host=read.value("CONSOLE_HOST", cls.console_host, values.host),
+            console_port=read.value("CONSOLE_PORT", None, values.integer(0, 65535)),
+            console_origin=read.value("CONSOLE_ORIGIN", None, values.origin),
+            console_on_public=read.value("CONSOLE_ON_PUBLIC", False, values.boolean),
             require_onboarding=read.value("REQUIRE_ONBOARDING", False, values.boolean),
             max_body_bytes=read.value(
                 "MAX_BODY_BYTES", cls.max_body_bytes, values.integer(1024, 67_108_864)
@@ -181,6 +195,8 @@ class Settings:
                 "NOTIFY_PER_HOUR", cls.notify_per_hour, values.integer(1, 10_000)
             ),
         )
+        settings._check_console()
+        return settings
 
     @classmethod
     def from_process(cls) -> "Settings":
@@ -199,6 +215,33 @@ class Settings:
                 "/audit/export. Make one with: openssl rand -hex 32"
             )
         return self.hmac_secret
+
+    def require_console_origin(self) -> str:
+        """Return the origin of the console, also if it is the default.
+
+        Raises:
+            SettingsError: It depends on a port that only the running service knows.
+        """
+        if self.console_origin is not None:
+            return self.console_origin
+        if self.console_port == 0:
+            raise SettingsError("CONSOLE_PORT is 0, any free port: set CONSOLE_ORIGIN")
+        return f"http://localhost:{self.console_port or DEFAULT_CONSOLE_PORT}"
+
+    def _check_console(self) -> None:
+        if not self.console_on_public:
+            return
+        if self.console_origin is None:
+            raise SettingsError(
+                "CONSOLE_ORIGIN is required with CONSOLE_ON_PUBLIC: its name says which requests "
+                "are for the console"
+            )
+        public = values.authority(self.public_url or "")
+        if public == values.authority(self.console_origin):
+            raise SettingsError(
+                "CONSOLE_ORIGIN must have another name or port than PUBLIC_URL: with "
+                "CONSOLE_ON_PUBLIC no alert would arrive"
+            )
 
 
 class _Reader:

@@ -27,6 +27,14 @@ _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 _HOST_NAME = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 """A name, or an address without brackets."""
 
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+"""One part of a domain name."""
+
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""Browsers read a host whose last part is a number as an IPv4 address. Source: WHATWG URL, 3.5."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 """Source: libpq, `sslmode`."""
 
@@ -219,3 +227,38 @@ def public_url(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or unwanted:
         raise refused
     return text.rstrip("/")
+
+
+def origin(text: str) -> str:
+    """Return an origin that passkeys can be made for, as browsers write it (contract 66, A21)."""
+    refused = ValueError(
+        "must be https://NAME, https://NAME:PORT or http://localhost:PORT, without a path: "
+        "browsers make no passkey for an address, nor over http for another name than localhost or "
+        "NAME.localhost"
+    )
+    try:
+        parts = urlsplit(text.lower())
+        port = parts.port
+    except ValueError:
+        raise refused from None
+    name = parts.hostname or ""
+    default_port = _DEFAULT_PORTS.get(parts.scheme)
+    is_local = name == "localhost" or name.endswith(".localhost")
+    whole = f"{parts.scheme}://{name}" + ("" if port is None else f":{port}")
+    if default_port is None or port == 0 or text.lower() != whole or not _is_domain(name):
+        raise refused
+    if parts.scheme == "http" and not is_local:
+        raise refused
+    return f"{parts.scheme}://{name}" + ("" if port in {None, default_port} else f":{port}")
+
+
+def _is_domain(name: str) -> bool:
+    labels = name.split(".")
+    is_address = _NUMBER.fullmatch(labels[-1])
+    return len(name) < 254 and all(map(_LABEL.fullmatch, labels)) and not is_address
+
+
+def authority(url: str) -> tuple[str, int | None]:
+    """Return the host and the port of a checked URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)
