@@ -164,14 +164,14 @@ class Story:
             "approval.proposed", proposal_id=on["id"], proposal_sha256=digest(text), proposal=text
         )
 
-    def act(self, on: Members, names: str) -> str:
+    def act(self, on: Members, names: str, *, dry_run: bool = False) -> str:
         return self.add(
             "actions",
             {
                 "action_type": on["action_type"],
                 "host": on["host"],
                 "approved_by": f"{names} sha256:{digest(canonical(on))}",
-                "dry_run": False,
+                "dry_run": dry_run,
             },
         )
 

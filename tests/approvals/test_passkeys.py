@@ -201,9 +201,9 @@ def assert_refused(response: str, statement: str, reason: str) -> None:
     with pytest.raises(RefusedProofError):
         passkeys.decide(response, statement, on["id"], enrolled(key), NOW)
     found = told(on, raw_decision(response, statement, on["id"]), key).verify()
-    assert [number for number, _ in found.failures] == [5, 6]
-    assert reason in found.failures[0][1]
-    assert "no valid approval" in found.failures[1][1]
+    assert [each.event for each in found.failures] == [5, 6]
+    assert reason in found.failures[0].reason
+    assert "no valid approval" in found.failures[1].reason
     assert found.proven == {}
 
 

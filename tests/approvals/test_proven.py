@@ -107,9 +107,9 @@ async def test_an_auditor_finds_each_action_proven_contract_62(
     events = await exported(database, tmp_path, "events")
     report = verify.verify_approvals(actions, events)
     assert report.failures == []
-    [(action, decisions)] = report.named
-    assert action.host == "workstation-01"
-    assert [(each.approver, each.proof) for each in decisions] == [
+    [found] = report.findings
+    assert found.action.host == "workstation-01"
+    assert [(each.approver, each.proof) for each in found.decisions] == [
         ("ann", "passkey"),
         ("bob", "passkey"),
     ]
@@ -129,8 +129,8 @@ async def test_a_person_who_asked_and_approved_is_reported_as_that_contract_64(
     events = await exported(database, tmp_path, "events")
     report = verify.verify_approvals(actions, events)
     assert report.failures == []
-    [(_, decisions)] = report.named
-    assert decisions == (verify.Decision("ann", "passkey", is_requester=True),)
+    [found] = report.findings
+    assert found.decisions == (verify.Decision("ann", "passkey", is_requester=True),)
 
 
 async def test_a_proof_of_another_proposal_is_refused_contract_62(database: Database) -> None:

@@ -41,7 +41,9 @@ import base64
 import calendar
 import codecs
 import errno
+import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -111,16 +113,25 @@ class TamperedError(Exception):
         reason: The problem, always in ASCII.
         file: The name of the file, or None if the entries were given one by one.
         line: The line on which the entry begins, from 1, or None as `file`.
+        entry: The entry without its hash, if that hash is wrong and nothing else was found.
+        failure: What a check of approvals says of `entry`.
     """
 
     def __init__(
-        self, number: int, reason: str, file: str | None = None, line: int | None = None
+        self,
+        number: int,
+        reason: str,
+        file: str | None = None,
+        line: int | None = None,
+        entry: Entry | None = None,
     ) -> None:
         super().__init__(number, reason, file, line)
         self.number = number
         self.reason = reason
         self.file = file
         self.line = line
+        self.entry = entry
+        self.failure: Failure | None = None
 
 
 class NothingToCheckError(Exception):
@@ -145,7 +156,11 @@ class Report:
 
 
 class _RefusedError(ValueError):
-    """The text is not the next entry of this chain."""
+    """The text is not the next entry of this chain. `entry` is as that of `TamperedError`."""
+
+    def __init__(self, reason: str, entry: Entry | None = None) -> None:
+        super().__init__(reason)
+        self.entry = entry
 
 
 class Chain:
@@ -173,7 +188,7 @@ class Chain:
         try:
             self.add_decoded(_decode(entry))
         except _RefusedError as exc:
-            raise TamperedError(self.entries + 1, str(exc)) from None
+            raise TamperedError(self.entries + 1, str(exc), entry=exc.entry) from None
 
     def add_decoded(self, entry: Entry, day: range | None = None) -> None:
         """Verify the next entry, decoded by this module, and remove its `hash` from it.
@@ -193,7 +208,7 @@ class Chain:
         stated = entry.pop("hash")
         recomputed = _hash(entry)
         if stated != recomputed:
-            raise _RefusedError("its hash is not that of its content: it was changed")
+            raise _RefusedError("its hash is not that of its content: it was changed", entry)
         if entry["previous_hash"] != self.last_hash:
             raise _RefusedError(
                 "its previous_hash is not the hash of the entry before it: "
@@ -555,7 +570,8 @@ def _verify_file(chain: Chain, file: BinaryIO, name: str, day: range | None = No
         for entry in _entries(text):
             chain.add_decoded(entry, day)
     except _RefusedError as exc:
-        raise TamperedError(chain.entries + 1, str(exc), name, text.line()) from None
+        number = chain.entries + 1
+        raise TamperedError(number, str(exc), name, text.line(), exc.entry) from None
 
 
 # Approvals: who decided on an action, with which proof. docs/AUDIT_CHAIN.md lists the checks.
@@ -568,8 +584,12 @@ RSA_BITS = range(2048, 8193)
 
 MAX_RSA_EXPONENT = 2**32
 
-NOT_DISPATCHED = "no dispatch names it; approved_by is what the caller wrote"
-LEASE_ENDED = "it is the end of a lease, which has no decision of its own"
+FOUR_EYES = "four-eyes"
+"""The rule that the person who asked never counts."""
+
+BY_CALLER = "a caller with the shared secret asked for it"
+BREAK_GLASS = "break glass, so no approval was asked for"
+NAMES_PROPOSAL = "approved_by names a proposal, but no event dispatches it"
 
 
 class RefusedProofError(ValueError):
@@ -905,18 +925,33 @@ _E_BASE_Y = 4 * pow(5, -1, _Q) % _Q
 """Edwards25519. Source: RFC 8032, 5.1."""
 
 
-def _combine(
-    add: Callable[[Point, Point], Point], zero: Point, a: int, p: Point, b: int, q: Point
-) -> Point:
-    """Return a * p + b * q."""
-    points = (zero, p, q, add(p, q))
+Add = Callable[[Point, Point], Point]
+
+
+def _combine(add: Add, zero: Point, a: int, p: Point, b: int, q: Point) -> Point:
+    """Return a * p + b * q, for factors below 2^256."""
     result = zero
-    for bit in range(max(a.bit_length(), b.bit_length()) - 1, -1, -1):
-        result = add(result, result)
-        chosen = (a >> bit & 1) | (b >> bit & 1) << 1
-        if chosen:
-            result = add(result, points[chosen])
+    for factor, point in ((a, p), (b, q)):
+        for row in _multiples(add, zero, point):
+            result = add(result, row[factor & 15])
+            factor >>= 4
     return result
+
+
+@functools.lru_cache(maxsize=64)
+def _multiples(add: Add, zero: Point, point: Point) -> list[list[Point]]:
+    """Return 0 to 15 times the point, then 0 to 15 times 16 times the point, and so on.
+
+    With this table a key's second proof needs a third of the time of its first.
+    """
+    rows = []
+    for _ in range(64):
+        row = [zero]
+        for _ in range(15):
+            row.append(add(row[-1], point))
+        rows.append(row)
+        point = add(row[-1], point)
+    return rows
 
 
 def _add_p256(p: Point, q: Point) -> Point:
@@ -1185,6 +1220,38 @@ class Decision:
     is_requester: bool
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An event that a check refused.
+
+    Attributes:
+        event: Its number.
+        proposal_id: As the event says, if it says any; so is `approver`.
+    """
+
+    event: int
+    kind: str
+    proposal_id: str | None
+    approver: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the events show of an action.
+
+    Attributes:
+        decisions: The approvals that prove it.
+        lease_of: The number of the action whose approval also names when this lift follows it.
+        not_proven: Why no decision proves it, or None.
+    """
+
+    action: Action
+    decisions: tuple[Decision, ...]
+    lease_of: int | None
+    not_proven: str | None
+
+
 @dataclass
 class _Proposal:
     digest: str
@@ -1205,25 +1272,33 @@ class Approvals:
     """Follows the events of a tenant, and checks each key, proposal, decision and dispatch.
 
     Attributes:
-        failures: The number and the reason of each event that a check refused.
+        failures: The events that a check refused.
+        actions: The actions, by their hashes.
         proven: The decisions that prove an action, by the hash of the action.
     """
 
     def __init__(self, actions: Mapping[str, Action], pins: Pins | None) -> None:
-        self.failures: list[tuple[int, str]] = []
+        self.failures: list[Failure] = []
         self.proven: dict[str, tuple[Decision, ...]] = {}
-        self._actions = actions
+        self.actions = actions
         self._pins = pins
         self._accounts: dict[str, str | None] = {}
         self._keys: dict[str, Key] = {}
         self._discord: Discord | None = None
+        self._has_four_eyes = False
         self._proposals: dict[str, _Proposal] = {}
+        self._leases: dict[str, tuple[Action, int]] = {}
+        """By the digest of a proposal: its action, and after how many seconds it is lifted."""
+        self._refused: dict[object, int] = {}
+        """The number of the event, by the hash of the action whose dispatch was refused."""
         self._checks: dict[str, Callable[[Entry, str], None]] = {
             "approver.added": self._approver_added,
             "approver.removed": self._approver_removed,
             "approver.key_added": self._key_added,
             "approver.key_removed": self._key_removed,
             "discord.configured": self._discord_configured,
+            "approval.rule_added": self._rule_added,
+            "approval.rule_removed": self._rule_removed,
             "approval.proposed": self._proposed,
             "approval.decided": self._decided,
             "approval.ended": self._ended,
@@ -1238,7 +1313,47 @@ class Approvals:
         try:
             check(entry, entry_hash)
         except RefusedProofError as exc:
-            self.failures.append((number, f"{entry['kind']}: {exc}"))
+            kind = cast(str, entry["kind"])
+            proposal_id, approver = (
+                value if isinstance(value, str) else None
+                for value in (entry.get("proposal_id"), entry.get("approver"))
+            )
+            self.failures.append(Failure(number, kind, proposal_id, approver, str(exc)))
+            if kind == "approval.dispatched":
+                self._refused[entry.get("action_hash")] = number
+
+    def add_changed(self, error: TamperedError) -> None:
+        """Check the event at which the chain breaks, to say more of it than that it was changed."""
+        if error.entry is not None and "kind" in error.entry:
+            before = len(self.failures)
+            self.add(error.number, error.entry, "")
+            error.failure = next(iter(self.failures[before:]), None)
+
+    def finding(self, action_hash: str) -> Finding:
+        """Return what the events so far show of an action."""
+        action = self.actions[action_hash]
+        decisions = self.proven.get(action_hash, ())
+        if decisions:
+            return Finding(action, decisions, None, None)
+        if action_hash in self._refused:
+            why = f"the check of its dispatch failed at event {self._refused[action_hash]}"
+            return Finding(action, (), None, why)
+        if action.approved_by.startswith("lease "):
+            return self._of_lease(action)
+        return Finding(action, (), None, _why_not_proven(action))
+
+    def _of_lease(self, action: Action) -> Finding:
+        """Return whether a lift is one that was approved with its containment (A19)."""
+        lease = self._leases.get(action.approved_by[len("lease ") :])
+        if lease is None:
+            why = "approved_by names a lease, but no proven action has it"
+        elif (action.host, action.action_type) != (lease[0].host, f"LIFT_{lease[0].action_type}"):
+            why = f"approved_by names the lease of action {lease[0].number}, of another device"
+        elif action.timestamp < lease[0].timestamp + lease[1]:
+            why = f"approved_by names the lease of action {lease[0].number}, which had not ended"
+        else:
+            return Finding(action, (), lease[0].number, None)
+        return Finding(action, (), None, why)
 
     def _approver_added(self, entry: Entry, _hash: str) -> None:
         approver, account = _text_of(entry, "approver"), entry.get("discord_user_id") or None
@@ -1276,6 +1391,13 @@ class Approvals:
         self._discord = None
         self._discord = check_discord_configuration(entry)
 
+    def _rule_added(self, entry: Entry, _hash: str) -> None:
+        # Which devices need two persons is in the proposal: only the vendor knows their tags.
+        self._has_four_eyes |= _text_of(entry, "rule") == FOUR_EYES
+
+    def _rule_removed(self, entry: Entry, _hash: str) -> None:
+        self._has_four_eyes &= _text_of(entry, "rule") != FOUR_EYES
+
     def _proposed(self, entry: Entry, _hash: str) -> None:
         proposal_id, digest = _text_of(entry, "proposal_id"), _text_of(entry, "proposal_sha256")
         members = check_proposal(_text_of(entry, "proposal"), digest)
@@ -1301,8 +1423,15 @@ class Approvals:
         requested_by = _text_of(proposal.members, "requested_by")
         is_requester = approver.casefold() == requested_by.strip().casefold()
         _require(
-            not is_requester or (proposal.members["required"] == 1 and proof == "passkey"),
+            not is_requester
+            or (
+                proposal.members["required"] == 1 and proof == "passkey" and not self._has_four_eyes
+            ),
             f"{approver!a} proposed it, and does not count",
+        )
+        _require(
+            (entry.get("by_requester") is True) == is_requester,
+            "by_requester does not say whether the same person proposed it",
         )
         proposal.decided.add(approver)
         if decision == "reject":
@@ -1370,12 +1499,19 @@ class Approvals:
             all(each.approver in self._accounts for each in decisions),
             "a person who approved was removed before it",
         )
+        _require(
+            not (self._has_four_eyes and any(each.is_requester for each in decisions)),
+            "the person who asked does not count any more",
+        )
         _require(action_hash not in self.proven, "its action was dispatched before")
         self._check_action(action_hash, members, proposal.digest)
         self.proven[action_hash] = decisions
+        action, lease_s = self.actions[action_hash], _number_of(members, "lease_s")
+        if lease_s and not action.dry_run:
+            self._leases[proposal.digest] = (action, lease_s)
 
     def _check_action(self, action_hash: str, proposal: Entry, digest: str) -> None:
-        action = self._actions.get(action_hash)
+        action = self.actions.get(action_hash)
         if action is None:
             raise RefusedProofError("no action has its action_hash: export the actions last")
         for name in ("action_type", "host", "tenant_id"):
@@ -1392,8 +1528,8 @@ class ApprovalsReport:
 
     actions: Report
     events: Report
-    failures: list[tuple[int, str]]
-    named: list[tuple[Action, tuple[Decision, ...]]]
+    failures: list[Failure]
+    findings: list[Finding]
 
 
 def verify_approvals(
@@ -1411,35 +1547,39 @@ def verify_approvals(
     actions: dict[str, Action] = {}
 
     def keep(number: int, entry: Entry, entry_hash: str) -> None:
-        if "kind" not in entry:
-            names = ("timestamp", "tenant_id", "action_type", "host", "approved_by", "dry_run")
-            actions[entry_hash] = Action(number, *[cast(Any, entry[name]) for name in names])
+        names = ("timestamp", "tenant_id", "action_type", "host", "approved_by", "dry_run")
+        actions[entry_hash] = Action(number, *[cast(Any, entry[name]) for name in names])
 
-    actions_report = _verify_of_two(actions_path, keep)
+    actions_report = _verify_of_two(actions_path, "actions", keep)
     approvals = Approvals(actions, pins)
-
-    def follow(number: int, entry: Entry, entry_hash: str) -> None:
-        if "kind" in entry:
-            approvals.add(number, entry, entry_hash)
-
-    events_report = _verify_of_two(events_path, follow)
-    for report, stream in ((actions_report, "actions"), (events_report, "events")):
-        if report.stream not in (stream, None):
-            raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
+    try:
+        events_report = _verify_of_two(events_path, "events", approvals.add)
+    except TamperedError as exc:
+        approvals.add_changed(exc)
+        raise
     tenants = {actions_report.tenant_id, events_report.tenant_id} - {None}
     if len(tenants) > 1:
         raise NothingToCheckError("the actions and the events are of different tenants")
-    named = [(action, approvals.proven.get(hash_, ())) for hash_, action in actions.items()]
-    return ApprovalsReport(actions_report, events_report, approvals.failures, named)
+    findings = [approvals.finding(action_hash) for action_hash in actions]
+    return ApprovalsReport(actions_report, events_report, approvals.failures, findings)
 
 
-def _verify_of_two(path: str, each: Callable[[int, Entry, str], None]) -> Report:
+def _verify_of_two(path: str, stream: str, each: Callable[[int, Entry, str], None]) -> Report:
     """Verify a chain as `verify_path` does, with the whole path of a file in its error."""
+
+    def of_stream(number: int, entry: Entry, entry_hash: str) -> None:
+        if ("kind" in entry) == (stream == "events"):
+            each(number, entry, entry_hash)
+
     try:
-        return verify_path(path, each)
+        report = verify_path(path, of_stream)
     except TamperedError as exc:
-        file = os.path.join(path, exc.file or "") if os.path.isdir(path) else exc.file
-        raise TamperedError(exc.number, exc.reason, file, exc.line) from None
+        if os.path.isdir(path):
+            exc.file = os.path.join(path, exc.file or "")
+        raise
+    if report.stream not in (stream, None):
+        raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
+    return report
 
 
 def read_pins(path: str) -> Pins:
@@ -1544,6 +1684,7 @@ def _not_verified(exc: NothingToCheckError | TamperedError) -> Result:
     if isinstance(exc, NothingToCheckError):
         return USAGE, {"result": "nothing to check", "reason": str(exc)}, [f"NOT CHECKED: {exc}"]
     where = f"{ascii(exc.file)[1:-1]}, line {exc.line}"
+    failure = {} if exc.failure is None else {"failure": asdict(exc.failure)}
     return (
         TAMPERED,
         {
@@ -1552,9 +1693,11 @@ def _not_verified(exc: NothingToCheckError | TamperedError) -> Result:
             "file": exc.file,
             "line": exc.line,
             "reason": exc.reason,
+            **failure,
         },
         [
             f"TAMPERED WITH OR DAMAGED at entry {exc.number} ({where}): {exc.reason}",
+            *([] if exc.failure is None else _failure_lines(exc.failure)),
             f"the links of the {exc.number - 1} entries before it hold",
         ],
     )
@@ -1573,12 +1716,13 @@ def _run_approvals(actions: str, events: str, keys: str | None, links_only: bool
         return _not_verified(exc)
     status = VERIFIED if links_only else NO_CHECKPOINT
     source = "those of the file of keys" if keys else "as the log itself names them"
-    proven = sum(1 for _, decisions in report.named if decisions)
+    of = len(report.findings)
+    not_proven = sum(1 for each in report.findings if each.not_proven is not None)
     members: dict[str, object] = {
         "result": "approval refused" if report.failures else "approvals hold",
         "keys": source,
-        "actions": [_named(action, decisions) for action, decisions in report.named],
-        "failures": [{"event": number, "reason": reason} for number, reason in report.failures],
+        "actions": [_named(finding) for finding in report.findings],
+        "failures": [asdict(failure) for failure in report.failures],
         "chains": {"actions": asdict(report.actions), "events": asdict(report.events)},
     }
     return (
@@ -1587,44 +1731,69 @@ def _run_approvals(actions: str, events: str, keys: str | None, links_only: bool
         [
             *_shown(report.actions),
             *_shown(report.events),
-            f"keys: {source}; which person and which account an approver is: as the log says",
-            *[_action_line(action, decisions) for action, decisions in report.named],
-            *[f"FAILED at event {number}: {reason}" for number, reason in report.failures],
-            f"{proven} of {len(report.named)} actions are proven",
+            f"keys: {source}",
+            "who an approver is, and which Discord account is whose: as the log says",
+            *itertools.chain.from_iterable(map(_action_lines, report.findings)),
+            *itertools.chain.from_iterable(map(_failure_lines, report.failures)),
+            f"{of - not_proven} of {of} actions are proven or follow from a proven lease, "
+            f"{not_proven} are not",
             f"{len(report.failures)} checks failed",
             NOT_SHOWN,
         ],
     )
 
 
-def _named(action: Action, decisions: Sequence[Decision]) -> dict[str, object]:
+def _named(finding: Finding) -> dict[str, object]:
+    action = finding.action
     return {
         "entry": action.number,
         "timestamp": action.timestamp,
         "action_type": action.action_type,
         "host": action.host,
+        "approved_by": action.approved_by,
         "dry_run": action.dry_run,
-        "proven": [asdict(decision) for decision in decisions],
-        "not_proven": None if decisions else _why_not_proven(action),
+        "proven": [asdict(decision) for decision in finding.decisions],
+        "lease_of": finding.lease_of,
+        "not_proven": finding.not_proven,
     }
 
 
 def _why_not_proven(action: Action) -> str:
-    return LEASE_ENDED if action.approved_by.startswith("lease ") else NOT_DISPATCHED
+    if action.approved_by.startswith("break-glass "):
+        return BREAK_GLASS
+    return NAMES_PROPOSAL if " sha256:" in action.approved_by else BY_CALLER
 
 
-def _action_line(action: Action, decisions: Sequence[Decision]) -> str:
+def _action_lines(finding: Finding) -> list[str]:
+    action = finding.action
     what = f"{action.action_type} {action.host}"
-    shown = f"action {action.number}, {_utc(action.timestamp)}, {what!a}"
-    if action.dry_run:
-        shown += " (dry run)"
-    if not decisions:
-        return f"{shown}: NOT PROVEN: {_why_not_proven(action)} ({action.approved_by!a})"
-    proofs = " and ".join(f"{each.proof} ({each.approver!a})" for each in decisions)
-    same = "; proposed and approved by the same person"
-    return f"{shown}: PROVEN by {proofs}" + (
-        same if any(each.is_requester for each in decisions) else ""
-    )
+    first = f"action {action.number}, {_utc(action.timestamp)}, {_shortened(what)}"
+    lines = [f"{first} (dry run)" if action.dry_run else first]
+    if finding.decisions:
+        proofs = [f"{each.proof} ({_shortened(each.approver)})" for each in finding.decisions]
+        lines.append(f"    PROVEN by {' and '.join(proofs)}")
+        if any(each.is_requester for each in finding.decisions):
+            lines.append("    proposed and approved by the same person")
+    elif finding.lease_of is not None:
+        lines.append(f"    APPROVED with the lease of action {finding.lease_of}, which ended")
+    else:
+        by = ", as the caller wrote it" if finding.not_proven == BY_CALLER else ""
+        lines.append(f"    NOT PROVEN: {finding.not_proven}")
+        lines.append(f"    approved_by{by}: {_shortened(action.approved_by)}")
+    return lines
+
+
+def _failure_lines(failure: Failure) -> list[str]:
+    by = "" if failure.approver is None else f" by {_shortened(failure.approver)}"
+    of = "" if failure.proposal_id is None else f"    of proposal {_shortened(failure.proposal_id)}"
+    first = f"FAILED at event {failure.event}, {failure.kind}{by}"
+    return [first, *([of] if of else []), f"    {failure.reason}"]
+
+
+def _shortened(text: str) -> str:
+    """Return printable ASCII of at most 100 characters."""
+    shown = ascii(text)
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
 
 
 def _shown(report: Report) -> list[str]:
