@@ -530,7 +530,7 @@ LIFTS: dict[str, tuple[Members, str]] = {
 
 @pytest.mark.parametrize("name", LIFTS)
 def test_a_lift_must_be_that_of_the_lease_that_it_names(name: str) -> None:
-    """A19. It is no failed check: whoever may call `/lift` chooses `approved_by`."""
+    """A19. It is no failed check: the caller of `/lift` chooses `approved_by`."""
     change, reason = LIFTS[name]
     on = proposal()
     story = told(on, by_passkey(on), KEY)
