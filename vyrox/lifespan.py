@@ -33,6 +33,7 @@ from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, UnavailableError
+from vyrox.notify.channels import Channels
 from vyrox.notify.sender import Sender
 from vyrox.notify.timers import Intervals
 from vyrox.notify.webhook import open_webhooks
@@ -166,6 +167,7 @@ async def _make_parts(
             writer,
             stores.vault,
             webhooks,
+            Channels(hosts),
             lease_time=clocks.lease_time,
             wall=wall_clock,
         ),

@@ -14,10 +14,11 @@ from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.notify import targets
+from vyrox.notify.channel_url import parse_channel
 from vyrox.notify.messages import Band
 from vyrox.notify.signature import key_of, make_secret
 from vyrox.notify.targets import Format, SealedTarget, Target
-from vyrox.notify.url import MAX_URL, Endpoint, parse_url
+from vyrox.notify.url import MAX_URL, parse_url
 from vyrox.settings import Settings
 from vyrox.tenants.known import require_known
 
@@ -53,7 +54,8 @@ class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
     type=click.Choice(get_args(Format)),
     default="vyrox",
     show_default=True,
-    help="vyrox: Vyrox's own JSON. ocsf: OCSF Detection Finding (class 2004).",
+    help="vyrox: Vyrox's own JSON. ocsf: OCSF Detection Finding (class 2004). apprise: a short text "
+    "to Slack, Teams, mail, ntfy, PagerDuty, Opsgenie, Telegram or Matrix.",
 )
 @click.option(
     "--own-secret",
@@ -63,20 +65,25 @@ class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
 )
 @json_option
 def add(tenant_id: str, min_band: Band, form: Format, own_secret: bool, as_json: bool) -> None:
-    """Add a target for TENANT's notifications, and print its signing secret this once.
+    """Add a target for TENANT's notifications, and print its signing secret, if any, this once.
 
     The URL is read from standard input, or asked for in a terminal. It is stored encrypted and not
     shown again, because its path may be a secret.
     """
+    if own_secret and form == "apprise":
+        raise click.UsageError("--own-secret is for signed webhooks; apprise has no signature")
     names = ["URL", "secret"] if own_secret else ["URL"]
     url, *given = read_secret_lines(names, MAX_INPUT)
-    endpoint = _checked(url, Settings.from_process())
-    secret = _checked_secret(given[0]) if given else make_secret()
+    host = _checked(url, form, Settings.from_process())
+    if form == "apprise":
+        secret = ""
+    else:
+        secret = _checked_secret(given[0]) if given else make_secret()
 
     async def run() -> SealedTarget:
         async with opened_database() as opened:
             sealed = targets.seal(await open_vault(opened), tenant_id, url, secret)
-            shown = (endpoint.authority, form, min_band)
+            shown = (host, form, min_band)
             await opened.database.read(require_known, tenant_id)
             await opened.database.write(targets.add_target, sealed, shown, wall_clock())
             return sealed
@@ -85,10 +92,10 @@ def add(tenant_id: str, min_band: Band, form: Format, own_secret: bool, as_json:
     added = _Added(
         id=sealed.id,
         tenant_id=tenant_id,
-        host=endpoint.authority,
+        host=host,
         format=form,
         min_band=min_band,
-        secret=None if given else secret,
+        secret=None if given or not secret else secret,
     )
     if as_json:
         print_json(added)
@@ -107,9 +114,13 @@ def add(tenant_id: str, min_band: Band, form: Format, own_secret: bool, as_json:
     click.echo(f"Try it: vyrox tenant notify test {tenant_id} {added.id}", err=True)
 
 
-def _checked(url: str, settings: Settings) -> Endpoint:
+def _checked(url: str, form: Format, settings: Settings) -> str:
+    """Return what of the URL may be shown."""
+    hosts = frozenset(settings.notify_allowed_hosts)
     try:
-        return parse_url(url, frozenset(settings.notify_allowed_hosts))
+        if form == "apprise":
+            return parse_channel(url, hosts)
+        return parse_url(url, hosts).authority
     except ValueError as exc:
         raise OperatorError(f"the URL {exc}") from exc
 

@@ -15,6 +15,7 @@ from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import NotDeliveredError, OperatorError
 from vyrox.notify import targets
+from vyrox.notify.channels import Channels
 from vyrox.notify.messages import Probe
 from vyrox.notify.outbox import encode
 from vyrox.notify.targets import SealedTarget, Target
@@ -64,21 +65,31 @@ async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
         sealed = [
             await opened.database.read(targets.find_target, tenant_id, each.id) for each in chosen
         ]
-        async with open_webhooks(frozenset(opened.settings.notify_allowed_hosts)) as webhooks:
+        hosts = frozenset(opened.settings.notify_allowed_hosts)
+        channels = Channels(hosts)
+        async with open_webhooks(hosts) as webhooks:
             sending = (
-                _send_test(webhooks, vault, *pair) for pair in zip(chosen, sealed, strict=True)
+                _send_test(webhooks, channels, vault, *pair)
+                for pair in zip(chosen, sealed, strict=True)
             )
             return await asyncio.gather(*sending)
 
 
 async def _send_test(
-    webhooks: Webhooks, vault: MultiFernet, shown: Target, sealed: SealedTarget
+    webhooks: Webhooks,
+    channels: Channels,
+    vault: MultiFernet,
+    shown: Target,
+    sealed: SealedTarget,
 ) -> _Tried:
     now = wall_clock()
     body = encode(Probe(tenant_id=shown.tenant_id, at=now), shown.format)
     message_id = f"msg_{secrets.token_hex(16)}"
     try:
         url, secret = sealed.open(vault)
+        if shown.format == "apprise":
+            await channels.deliver(url, body)
+            return _Tried(shown.id, shown.host, True, "the channel took it")
         status = await webhooks.deliver(url, secret, message_id, int(now), body)
     except NotDeliveredError as exc:
         return _Tried(shown.id, shown.host, False, str(exc))

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from vyrox.notify.messages import RANKS, Announcement, Band, Message, Notice, NoticeKind, cleaned
 from vyrox.notify.ocsf import to_ocsf
+from vyrox.notify.short import short_of
 from vyrox.notify.targets import Format
 from vyrox.notify.timers import is_held_back
 from vyrox.store.rows import insert_rows
@@ -106,7 +107,13 @@ def tell(
 
 def encode(message: Message, form: Format) -> bytes:
     """Return the body that a target with the format `form` gets."""
-    return _json.encode(to_ocsf(message) if form == "ocsf" else cleaned(message))
+    match form:
+        case "ocsf":
+            return _json.encode(to_ocsf(message))
+        case "apprise":
+            return _json.encode(short_of(message))
+        case "vyrox":
+            return _json.encode(cleaned(message))
 
 
 def is_held() -> sa.ColumnElement[bool]:

@@ -17,6 +17,7 @@ from vyrox.chain.writer import ChainWriter
 from vyrox.clock import Clock
 from vyrox.errors import NotDeliveredError, UnavailableError
 from vyrox.notify import delivery
+from vyrox.notify.channels import Channels
 from vyrox.notify.delivery import Attempt, Due
 from vyrox.notify.targets import SealedTarget
 from vyrox.notify.webhook import MAX_IN_FLIGHT, Webhooks
@@ -35,6 +36,7 @@ class Sender:
         writer: ChainWriter,
         vault: MultiFernet,
         webhooks: Webhooks,
+        channels: Channels,
         *,
         lease_time: Clock,
         wall: Clock,
@@ -50,6 +52,7 @@ class Sender:
         self._writer = writer
         self._vault = vault
         self._webhooks = webhooks
+        self._channels = channels
         self._lease_time = lease_time
         self._wall = wall
         self._jitter = jitter
@@ -76,9 +79,10 @@ class Sender:
     async def drain(self) -> None:
         """Begin no more requests, and return once those in progress have ended.
 
-        Each has a time limit.
+        Each has a time limit. Messages to channels, which may take longer, are ended.
         """
         self._is_ending = True
+        self._channels.stop()
         if self._sending:
             await asyncio.wait(self._sending)
 
@@ -101,7 +105,10 @@ class Sender:
             url, secret = SealedTarget(due.target_id, due.tenant_id, due.url, due.secret).open(
                 self._vault
             )
-            await self._webhooks.deliver(url, secret, due.id, int(self._wall()), due.body)
+            if due.format == "apprise":
+                await self._channels.deliver(url, due.body)
+            else:
+                await self._webhooks.deliver(url, secret, due.id, int(self._wall()), due.body)
         except NotDeliveredError as exc:
             return self._failed(due, str(exc))
         except Exception:  # noqa: BLE001  (logged with its traceback, and tried again)

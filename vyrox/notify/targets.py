@@ -15,8 +15,8 @@ from vyrox.notify.messages import Band
 from vyrox.store.encryption import decrypt_secret, encrypt_secret
 from vyrox.store.tables import notifications, notify_targets
 
-Format = Literal["vyrox", "ocsf"]
-"""`vyrox` is our own JSON, `ocsf` a Detection Finding."""
+Format = Literal["vyrox", "ocsf", "apprise"]
+"""`vyrox` is our own JSON, `ocsf` a Detection Finding, `apprise` a short text to a channel."""
 
 MAX_TARGETS: Final = 20
 """Targets of one tenant: each announcement is a row for each of them."""

@@ -1,0 +1,138 @@
+"""One message to one channel, in a process of its own: `python -m vyrox.notify.channel_process`.
+
+It reads one JSON object from standard input and writes one. The process has no environment, and
+before it loads the package `apprise` it refuses connections to addresses that are not public, other
+programs, and files that are written. So a redirect, or a name that changes its address, gains
+nothing. Nothing of Vyrox is here: no database, no key.
+"""
+
+import io
+import logging
+import re
+import socket
+import sys
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import msgspec
+
+from vyrox.notify.addresses import is_public
+
+_STATUS: Final = re.compile(r"error=(\d{3})\b")
+
+_REFUSED_EVENTS: Final = (
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.posix_spawn",
+    "pty.",
+)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What to send, and where.
+
+    Attributes:
+        allowed_hosts: Names and addresses that may be private.
+    """
+
+    url: str
+    title: str
+    text: str
+    allowed_hosts: list[str]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What came of it. `reason` is None if it was delivered, and contains nothing of the URL."""
+
+    reason: str | None
+
+
+class Guard:
+    """Refuses what a message to a channel does not need. It cannot be taken off again."""
+
+    def __init__(self, allowed_hosts: AbstractSet[str]) -> None:
+        self._allowed_hosts = allowed_hosts
+        self._allowed: set[str] = set()
+        self.refused: str | None = None
+        """The first address that was refused."""
+
+    def install(self) -> None:
+        """Begin to refuse."""
+        resolve = socket.getaddrinfo
+
+        def noting(host: str | bytes | None, *args: object, **kwargs: object) -> object:
+            found = resolve(host, *args, **kwargs)  # type: ignore[arg-type]
+            if isinstance(host, str) and host.lower() in self._allowed_hosts:
+                self._allowed.update(str(each[4][0]) for each in found)
+            return found
+
+        socket.getaddrinfo = noting  # type: ignore[assignment]
+        sys.addaudithook(self._check)
+
+    def _check(self, event: str, args: tuple[object, ...]) -> None:
+        if event == "socket.connect":
+            self._check_address(args[1])
+        elif event.startswith(_REFUSED_EVENTS) or (
+            event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+        ):
+            raise PermissionError(event)
+
+    def _check_address(self, address: object) -> None:
+        host = str(address[0]) if isinstance(address, tuple) else "a socket file"
+        if host not in self._allowed and not is_public(host):
+            self.refused = self.refused or host
+            raise PermissionError("this address is refused")
+
+
+def send(order: Order) -> Result:
+    """Send the message with `apprise`, and return what came of it."""
+    import apprise
+
+    text = io.StringIO()
+    logs = logging.getLogger("apprise")
+    logs.addHandler(logging.StreamHandler(text))
+    asset = apprise.AppriseAsset(
+        app_id="Vyrox",
+        app_desc="Vyrox",
+        app_url="",
+        storage_mode="memory",
+        async_mode=False,
+        http_redirects=False,
+        allow_templates=False,
+        pgp_autogen=False,
+        pem_autogen=False,
+        image_path_mask=False,
+    )
+    channel = apprise.Apprise.instantiate(order.url, asset=asset)
+    if channel is None:
+        return Result("the URL is not complete, or not one of this service")
+    sender = apprise.Apprise(asset=asset)
+    sender.add(channel)
+    is_sent = sender.notify(
+        body=order.text, title=order.title, body_format=apprise.NotifyFormat.TEXT
+    )
+    if is_sent:
+        return Result(None)
+    found = _STATUS.search(text.getvalue())
+    why = f": the service responded with HTTP {found[1]}" if found else ""
+    return Result(f"the channel did not take the message{why}")
+
+
+def main() -> None:
+    """Read an order, carry it out, write the result."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    guard = Guard(frozenset(order.allowed_hosts))
+    guard.install()
+    result = send(order)
+    if result.reason is not None and guard.refused is not None:
+        result = Result(
+            f"refused address: {guard.refused} is not on the public internet. To allow this host, "
+            "name it in NOTIFY_ALLOWED_HOSTS"
+        )
+    sys.stdout.buffer.write(msgspec.json.encode(result))
+
+
+if __name__ == "__main__":
+    main()
