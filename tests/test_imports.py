@@ -148,6 +148,7 @@ def test_libraries_are_used_in_their_folders() -> None:
     assert importers("redis") <= {"alerts", "lifespan", "settings", "store"}
     assert importers("httpx") <= {"cli", "edr", "triage", "trial"}
     assert importers("httpcore") == {"notify"}
+    assert importers("apprise") == {"notify"}
     assert importers("webauthn") == {"approvals"}
     assert "cli" not in importers("sqlalchemy")
 

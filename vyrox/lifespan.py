@@ -167,7 +167,7 @@ async def _make_parts(
             writer,
             stores.vault,
             webhooks,
-            Channels(hosts),
+            Channels(hosts, settings.console_origin),
             lease_time=clocks.lease_time,
             wall=wall_clock,
         ),

@@ -88,6 +88,19 @@ def test_url_that_may_not_be_used_is_refused_contract_58(vyrox: Vyrox) -> None:
     assert listed(vyrox) == []
 
 
+def test_channel_has_no_secret_and_shows_none_contract_69(vyrox: Vyrox) -> None:
+    slack = "slack://CANARYT1/CANARYB2/CANARYTOKEN/#general"
+    told = refused(add(vyrox, "--format", "apprise", stdin="json://CANARY@example.com"))
+    assert "slack://" in told
+    added = add(vyrox, "--format", "apprise", stdin=slack)
+    assert "whsec_" not in succeeded(added)
+    [target] = listed(vyrox)
+    assert (target["host"], target["format"]) == ("slack", "apprise")
+    both = add(vyrox, "--format", "apprise", "--own-secret", stdin=slack)
+    assert both.exit_code == 2
+    assert "CANARY" not in told + added.output + both.output + json.dumps(target)
+
+
 def test_terminal_is_asked_without_an_echo_contract_58(
     vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +175,11 @@ async def test_test_says_what_happened_contract_58(data_dir: Path) -> None:
         assert "CANARY" not in both.output
         sent = json.loads(receiver.received[0].body)
         assert (sent["type"], sent["tenant_id"]) == ("test", TENANT)
+        channel = receiver.url.replace("http", "ntfy") + "/on-call"
+        await asyncio.to_thread(add, vyrox, "--format", "apprise", stdin=channel)
+        [*_, ntfy] = await asyncio.to_thread(listed, vyrox)
+        told = succeeded(await test(str(ntfy["id"])))
+        assert told == f"{ntfy['id']} (ntfy): delivered: the channel took it\n"
 
 
 def test_missing_key_file_is_an_error_while_a_target_is_stored_contract_45(

@@ -17,6 +17,7 @@ from tests.notify.samples import SECRET, announcement
 from vyrox import log
 from vyrox.errors import OperatorError
 from vyrox.notify import delivery, targets
+from vyrox.notify.channels import Channels
 from vyrox.notify.delivery import (
     CLAIM_S,
     DEAD_AFTER_S,
@@ -61,6 +62,11 @@ class Site:
         shown = ("127.0.0.1", form, min_band)
         await self.database.write(targets.add_target, sealed, shown, self.clock())
         return sealed.id
+
+    async def add_channel(self, url: str) -> None:
+        sealed = targets.seal(VAULT, TENANT, url, "")
+        shown: tuple[str, Format, Band] = ("ntfy", "apprise", "review")
+        await self.database.write(targets.add_target, sealed, shown, self.clock())
 
     async def announce(
         self,
@@ -128,6 +134,7 @@ async def site(database: Database) -> AsyncIterator[Site]:
                     writer,
                     VAULT,
                     webhooks,
+                    Channels(frozenset({"127.0.0.1"}), "https://console.example.com"),
                     lease_time=made.clock,
                     wall=made.clock,
                     jitter=lambda: 1.0,
@@ -175,6 +182,41 @@ async def test_notice_reaches_every_target_of_the_tenant_once_contract_69(site: 
     }
     [finding] = [body for body in bodies if "class_uid" in body]
     assert (finding["message"], finding["unmapped"]["link"]) == ("ws-01 ends", "/approvals/p")
+
+
+async def test_channel_gets_a_short_text_with_a_link_contract_69(site: Site) -> None:
+    site.receiver.behaviours.append(503)
+    await site.add_channel(site.receiver.url.replace("http", "ntfy") + "/on-call")
+    await site.announce()
+    assert len(await site.send()) == 1
+    assert "HTTP 503" in str((await site.row()).last_error)
+    site.clock.now += 5
+    [request] = await site.send()
+    sent = msgspec.json.decode(request.body)
+    assert (sent["topic"], sent["title"]) == (
+        "on-call",
+        "Vyrox, urgent: LSASS memory read on ws-01",
+    )
+    assert sent["message"].splitlines() == [
+        "Incident acme-corp-7, score 92, 8 alerts, open",
+        "Suggested: HOST＿ISOLATION of ws-01: live intrusion: credentials",  # noqa: RUF001
+        "https://console.example.com/",
+    ]
+    assert (await site.row()).sent_at == NOW + 5
+
+
+async def test_channel_that_never_answers_is_ended_with_the_service_contract_69(
+    site: Site,
+) -> None:
+    site.receiver.behaviours.append("hang")
+    await site.add_channel(site.receiver.url.replace("http", "ntfy") + "/on-call")
+    await site.announce()
+    await site.sender.run()
+    await received(site.receiver, 1)
+    await site.sender.drain()
+    row = await site.row()
+    assert row.next_at is not None
+    assert "ended without a result" in str(row.last_error)
 
 
 async def test_same_announcement_is_one_row_contract_58(site: Site) -> None:

@@ -54,8 +54,8 @@ class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
     type=click.Choice(get_args(Format)),
     default="vyrox",
     show_default=True,
-    help="vyrox: Vyrox's own JSON. ocsf: OCSF Detection Finding (class 2004). apprise: a short text "
-    "to Slack, Teams, mail, ntfy, PagerDuty, Opsgenie, Telegram or Matrix.",
+    help="vyrox: Vyrox's own JSON. ocsf: OCSF Detection Finding (class 2004). apprise: a short "
+    "text to Slack, Teams, mail, ntfy, PagerDuty, Opsgenie, Telegram or Matrix.",
 )
 @click.option(
     "--own-secret",
@@ -75,10 +75,8 @@ def add(tenant_id: str, min_band: Band, form: Format, own_secret: bool, as_json:
     names = ["URL", "secret"] if own_secret else ["URL"]
     url, *given = read_secret_lines(names, MAX_INPUT)
     host = _checked(url, form, Settings.from_process())
-    if form == "apprise":
-        secret = ""
-    else:
-        secret = _checked_secret(given[0]) if given else make_secret()
+    own = _checked_secret(given[0]) if given else None
+    secret = own or ("" if form == "apprise" else make_secret())
 
     async def run() -> SealedTarget:
         async with opened_database() as opened:

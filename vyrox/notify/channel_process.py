@@ -104,14 +104,20 @@ def send(order: Order) -> Result:
         pgp_autogen=False,
         pem_autogen=False,
         image_path_mask=False,
+        image_url_mask="",
+        image_url_logo="",
     )
     channel = apprise.Apprise.instantiate(order.url, asset=asset)
     if channel is None:
         return Result("the URL is not complete, or not one of this service")
     sender = apprise.Apprise(asset=asset)
     sender.add(channel)
+    # Opsgenie and PagerDuty close an alert at a mere information.
     is_sent = sender.notify(
-        body=order.text, title=order.title, body_format=apprise.NotifyFormat.TEXT
+        body=order.text,
+        title=order.title,
+        notify_type=apprise.NotifyType.WARNING,
+        body_format=apprise.NotifyFormat.TEXT,
     )
     if is_sent:
         return Result(None)

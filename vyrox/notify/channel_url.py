@@ -6,7 +6,7 @@ read them, and some parameters name a file or another host. So only what is list
 
 from collections.abc import Set as AbstractSet
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from vyrox.notify.url import MAX_URL
 
@@ -34,7 +34,7 @@ _OPEN: Final = {"ntfy": _NTFY, "matrix": _MATRIX, "mailto": _EMAIL}
 """Without TLS: for hosts that are allowed by name."""
 
 _WITH_HOST: Final = frozenset({"workflow", "workflows", "mailtos", "mailto", "matrixs", "matrix"})
-"""Schemes after which a host follows. After the others a secret does."""
+"""Schemes after which a host follows. After any other a secret follows."""
 
 
 def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
@@ -46,14 +46,8 @@ def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
     Raises:
         ValueError: It is not a URL that may be used. The text contains nothing secret of the URL.
     """
-    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"must be printable ASCII without spaces, at most {MAX_URL} characters")
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a valid URL") from None
-    scheme = parts.scheme
+    parts = _split(text)
+    scheme, host = parts.scheme, parts.hostname
     allowed = PARAMETERS.get(scheme)
     if allowed is None and scheme in _OPEN and host in allowed_hosts:
         allowed = _OPEN[scheme]
@@ -65,10 +59,22 @@ def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
         )
     if not host or (parts.fragment and scheme not in {"slack", "matrix", "matrixs"}):
         raise ValueError("has no host or key after the scheme, or has a fragment")
-    for name, _value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in allowed:
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in allowed or value.lower() == "insecure":
             raise ValueError(
                 f"has a parameter that {scheme} may not have; it may have: "
                 + ", ".join(sorted(allowed))
             )
     return f"{scheme} {host}" if scheme in _WITH_HOST else scheme
+
+
+def _split(text: str) -> SplitResult:
+    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"must be printable ASCII without spaces, at most {MAX_URL} characters")
+    try:
+        parts = urlsplit(text)
+        # A port is a part of a host; in other URLs a secret may follow the colon.
+        _ = parts.hostname, parts.port if parts.scheme in _WITH_HOST else None
+    except ValueError:
+        raise ValueError("is not a valid URL") from None
+    return parts

@@ -34,7 +34,7 @@ _PLAIN: Final = str.maketrans(
         "\\": "＼",  # noqa: RUF001
         "&": "＆",  # noqa: RUF001
         "#": "＃",  # noqa: RUF001
-        "|": "¦",  # noqa: RUF001
+        "|": "¦",
     }
 )
 
