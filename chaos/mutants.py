@@ -197,7 +197,7 @@ MUTANTS: Final = (
     Mutant(
         "a passkey's proof is stored that an auditor refuses",
         "vyrox/approvals/passkeys.py",
-        "    verify.check_passkey(members, enrolled)\n",
+        "    verify.check_passkey(members, verify.check_key(key))\n",
         "",
         (PASSKEYS,),
     ),

@@ -1,6 +1,8 @@
 """Proposals and decisions for tests, without a channel: the proof is whatever the test says."""
 
 import itertools
+import zlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,11 +12,13 @@ from tests.audit import NOW, TENANT
 from tests.vendor import add_alert, give_credentials
 from vyrox.approvals import approvers
 from vyrox.approvals.deciding import Verified, decide
+from vyrox.approvals.keys import Key
 from vyrox.approvals.proposal import Proposal
 from vyrox.approvals.proposing import Proposed, Wanted, propose
 from vyrox.approvals.rows import Decision, ProofKind, StoredProposal
+from vyrox.chain.entry import Scalar
 from vyrox.store.database import Database
-from vyrox.store.tables import proposals
+from vyrox.store.tables import passkeys, proposals
 
 NAMES: Final = ("ann", "bob", "cyd")
 _keys = itertools.count()
@@ -61,22 +65,52 @@ class Said:
         key: str | None = None,
     ) -> None:
         key = f"key-{next(_keys)}" if key is None else key
-        self._verified = Verified(kind, approver, sha256, decision, key, {"signature": "x" * 300})
+        members: dict[str, Scalar] = {"signature": "x" * 300, "credential_id": key_of(approver)}
+        self._verified = Verified(kind, approver, sha256, decision, key, members)
 
-    def verify(self, connection: Connection, tenant_id: str) -> Verified:
+    def verify(self, connection: Connection, tenant_id: str, now: float) -> Verified:
         return self._verified
 
 
-async def add_approvers(database: Database, *names: str) -> None:
-    for name in names or NAMES:
-        await database.write(approvers.add, TENANT, name, "operator", NOW)
+def key_of(name: str) -> str:
+    """Return the id of the passkey that `add_approvers` gives a person."""
+    return f"key-of-{name}"
 
 
-async def prepared(database: Database) -> Database:
-    """Give the tenant credentials, an alert of CrowdStrike and three approvers."""
+def account_of(name: str) -> str:
+    """Return the account at Discord that `add_approvers` gives a person."""
+    return str(10**17 + zlib.crc32(name.encode()))
+
+
+def add_able(connection: Connection, name: str) -> None:
+    """Put a person on the list who can decide with a passkey and in Discord."""
+    approvers.add(connection, TENANT, name, "operator", NOW, account_of(name))
+    key = Key(
+        credential_id=key_of(name),
+        tenant_id=TENANT,
+        approver=name,
+        members={"rp_id": "localhost", "origin": "http://localhost:8002"},
+        thumbprint=f"thumbprint-of-{name}",
+        sign_count=0,
+        vouched_by=None,
+        added_at=NOW,
+        confirmed_at=NOW,
+        removed_at=None,
+    )
+    values = {**msgspec.structs.asdict(key), "members": msgspec.json.encode(key.members)}
+    connection.execute(passkeys.insert().values(values))
+
+
+async def add_approvers(database: Database, names: Sequence[str] = NAMES) -> None:
+    for name in names:
+        await database.write(add_able, name)
+
+
+async def prepared(database: Database, people: Sequence[str] = NAMES) -> Database:
+    """Give the tenant credentials, an alert of CrowdStrike and, normally, three approvers."""
     await give_credentials(database, [TENANT])
     await add_alert(database, TENANT, "alt_abc123")
-    await add_approvers(database)
+    await add_approvers(database, people)
     return database
 
 

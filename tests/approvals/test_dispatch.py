@@ -26,7 +26,7 @@ from tests.containment.test_execution import Proxy, outcomes, running
 from tests.polling import until
 from tests.tenants.test_guard_rails import set_rails
 from tests.vendor import forget_alert
-from vyrox.approvals import approvers
+from vyrox.approvals import approvers, rules
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.proposing import Wanted
 from vyrox.approvals.rows import StoredProposal
@@ -235,7 +235,7 @@ async def test_a_device_of_a_two_person_rule_needs_two_contract_62(opened: Datab
     async with dispatching(opened) as each:
         each.vendor.devices["workstation-01"] = Device("workstation-01", None, ("tier0",))
         await approved(opened, KILL)
-        await opened.write(approvers.add_rule, TENANT, "tag:tier0", "operator", NOW)
+        await opened.write(rules.add_rule, TENANT, "tag:tier0", "operator", NOW)
         await each.run()
         assert each.vendor.asked == []
     [event] = await audit.events(opened, kind="execute.outcome")

@@ -6,12 +6,11 @@ from typing import Final
 
 import pytest
 
-from tests.approvals.decided import Said
+from tests.approvals.decided import Said, add_able
 from tests.audit import NOW, TENANT
 from tests.cli import Vyrox, refused, succeeded
 from tests.cli.test_incident import SHADOWS, judge_all
 from tests.triage.stored import new
-from vyrox.approvals import approvers
 from vyrox.approvals.deciding import decide
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
@@ -68,7 +67,7 @@ def test_an_action_is_proposed_by_its_fields_contract_62(vyrox: Vyrox) -> None:
 
 def test_decisions_and_approvers_are_listed_contract_62(vyrox: Vyrox) -> None:
     assert "none can be added yet" in vyrox("approver", "list").stderr
-    vyrox.write(approvers.add, TENANT, "ann", "operator", NOW)
+    vyrox.write(add_able, "ann")
     [line] = succeeded(vyrox("approver", "list", TENANT)).splitlines()[2:]
     assert line.split()[:2] == [TENANT, "ann"]
     propose = ("approval", "propose", "--incident", "acme-corp-1", "--json")

@@ -1,27 +1,24 @@
-"""Who may decide for a tenant, and where two persons are needed (contract 62, A5 to A8, A18).
+"""Who may decide for a tenant (contract 65, A5 and A17).
 
 An approver is a name on the tenant's list. A name is never used again for another person, so it
 identifies the person in the log for ever. No e-mail address and no other name is compared with it.
 """
 
+import os
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.approvals import codes, keys
 from vyrox.approvals.events import draft
 from vyrox.chain.writer import append
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
-from vyrox.models import Device
 from vyrox.store.locks import lock
-from vyrox.store.tables import approval_rules, approvers
-from vyrox.tenants.device_rules import MAX_RULES, check_rule, matches
-
-FOUR_EYES: Final = "four-eyes"
-"""The rule that the person who asked never counts, not even for an action that needs one person."""
+from vyrox.store.tables import approvers
 
 SERVICE_NAME: Final = "vyrox"
 """Who asks for what triage proposes by itself. No person may have this name."""
@@ -29,13 +26,26 @@ SERVICE_NAME: Final = "vyrox"
 MAX_APPROVERS: Final = 100
 """Of one tenant."""
 
+RESET_S: Final = 86_400
+"""For so long after a reset, an approver is not one of two persons (A39)."""
+
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 """At most 40 characters, so that two names and a digest fit into `approved_by` (A35)."""
 
 _DISCORD_ID: Final = re.compile(r"[0-9]{17,20}")
 
+_USER_ID_BYTES: Final = 64
+
 _a: Final = approvers.c
-_r: Final = approval_rules.c
+_COLUMNS: Final = (
+    _a.tenant_id,
+    _a.name,
+    _a.discord_user_id,
+    _a.added_at,
+    _a.added_by,
+    _a.removed_at,
+    _a.reset_at,
+)
 
 
 class Approver(msgspec.Struct, frozen=True):
@@ -44,6 +54,7 @@ class Approver(msgspec.Struct, frozen=True):
     Attributes:
         name: The stable id.
         discord_user_id: The account's number at Discord; a name there can change hands.
+        reset_at: When an operator last took all means to decide from the person.
     """
 
     tenant_id: str
@@ -52,11 +63,16 @@ class Approver(msgspec.Struct, frozen=True):
     added_at: float
     added_by: str
     removed_at: float | None
+    reset_at: float | None = None
+
+    def is_reset(self, now: float) -> bool:
+        """Return whether the person's means to decide were given again less than RESET_S ago."""
+        return self.reset_at is not None and now < self.reset_at + RESET_S
 
 
 def list_approvers(connection: Connection, tenant_id: str | None) -> Sequence[Approver]:
     """Return the approvers of a tenant, or of all, also those that were removed."""
-    query = sa.select(approvers).order_by(_a.tenant_id, _a.name)
+    query = sa.select(*_COLUMNS).order_by(_a.tenant_id, _a.name)
     if tenant_id is not None:
         query = query.where(_a.tenant_id == tenant_id)
     return [Approver(*row) for row in connection.execute(query)]
@@ -66,6 +82,103 @@ def present(connection: Connection, tenant_id: str) -> dict[str, Approver]:
     """Return by name who may decide for the tenant now."""
     found = list_approvers(connection, tenant_id)
     return {each.name: each for each in found if each.removed_at is None}
+
+
+def require(connection: Connection, tenant_id: str, name: str) -> Approver:
+    """Return an approver who is on the tenant's list.
+
+    Raises:
+        NotFoundError: There is no such approver.
+    """
+    found = present(connection, tenant_id).get(name)
+    if found is None:
+        raise NotFoundError(f"{tenant_id} has no approver {name[:64]}")
+    return found
+
+
+def standing(connection: Connection, tenant_id: str) -> dict[str, frozenset[str]]:
+    """Return by name with what each approver may decide now.
+
+    That is the credential ids of the confirmed passkeys, and the account at Discord.
+    """
+    means: dict[str, set[str]] = {}
+    for approver in present(connection, tenant_id).values():
+        account = approver.discord_user_id
+        means[approver.name] = set() if account is None else {account}
+    for name, credential_id in _confirmed(connection, tenant_id):
+        if name in means:
+            means[name].add(credential_id)
+    return {name: frozenset(each) for name, each in means.items()}
+
+
+def with_passkeys(connection: Connection, tenant_id: str) -> set[str]:
+    """Return the approvers who have a confirmed passkey."""
+    names = {name for name, _ in _confirmed(connection, tenant_id)}
+    return names & present(connection, tenant_id).keys()
+
+
+def _confirmed(connection: Connection, tenant_id: str) -> list[tuple[str, str]]:
+    return [
+        (each.approver, each.credential_id)
+        for each in keys.list_keys(connection, tenant_id)
+        if each.confirmed_at is not None and each.removed_at is None
+    ]
+
+
+def user_id_of(connection: Connection, tenant_id: str, name: str) -> bytes:
+    """Return the 64 random bytes by which authenticators know the approver."""
+    is_it = sa.and_(_a.tenant_id == tenant_id, _a.name == name)
+    return cast("bytes", connection.execute(sa.select(_a.user_id).where(is_it)).scalar_one())
+
+
+def bind_account(
+    connection: Connection, tenant_id: str, name: str, account: str, by: str, now: float
+) -> Approver:
+    """Let an approver decide with this account at Discord from now on, with an event.
+
+    Raises:
+        NotFoundError: There is no such approver.
+        InvalidRequestError: The account is not a number of Discord.
+        NotPossibleError: It is another approver's.
+    """
+    lock(connection, "containments")
+    bound = msgspec.structs.replace(require(connection, tenant_id, name), discord_user_id=account)
+    check_account(connection, tenant_id, name, account)
+    is_it = sa.and_(_a.tenant_id == tenant_id, _a.name == name)
+    connection.execute(approvers.update().where(is_it).values(discord_user_id=account))
+    _append(connection, "approver.discord_bound", bound, by, now)
+    return bound
+
+
+def check_account(connection: Connection, tenant_id: str, name: str, account: str) -> None:
+    """Raise InvalidRequestError or NotPossibleError if `name` cannot have this account."""
+    if _DISCORD_ID.fullmatch(account) is None:
+        raise InvalidRequestError("a user id of Discord is a number of 17 to 20 digits")
+    others = present(connection, tenant_id).values()
+    if any(each.discord_user_id == account and each.name != name for each in others):
+        raise NotPossibleError("another approver of the tenant has this account at Discord")
+
+
+def reset(connection: Connection, tenant_id: str, name: str, by: str, now: float) -> None:
+    """Take from an approver all means to decide, with an event. A new link gives new ones.
+
+    Raises:
+        NotFoundError: There is no such approver.
+    """
+    lock(connection, "containments")
+    found = require(connection, tenant_id, name)
+    is_it = sa.and_(_a.tenant_id == tenant_id, _a.name == name)
+    connection.execute(approvers.update().where(is_it).values(reset_at=now))
+    _append(connection, "approver.reset", found, by, now)
+    _forget_means(connection, tenant_id, name, by, now)
+
+
+def _forget_means(connection: Connection, tenant_id: str, name: str, by: str, now: float) -> None:
+    """Remove the approver's passkeys, account at Discord and open codes."""
+    keys.remove(connection, keys.keys_of(connection, tenant_id, name), by, now)
+    codes.drop(connection, tenant_id, name)
+    is_it = sa.and_(_a.tenant_id == tenant_id, _a.name == name)
+    connection.execute(approvers.update().where(is_it).values(discord_user_id=None))
 
 
 def add(
@@ -87,19 +200,18 @@ def add(
         raise InvalidRequestError(
             "a name has 1 to 40 characters of a-z, 0-9, '.', '_' and '-', and is not 'vyrox'"
         )
-    if discord_user_id is not None and _DISCORD_ID.fullmatch(discord_user_id) is None:
-        raise InvalidRequestError("a user id of Discord is a number of 17 to 20 digits")
     lock(connection, "containments")
     found = list_approvers(connection, tenant_id)
     if any(each.name == name for each in found):
         raise NotPossibleError(f"{name} is or was an approver of {tenant_id}: use another name")
     now_present = [each for each in found if each.removed_at is None]
-    if discord_user_id and discord_user_id in {each.discord_user_id for each in now_present}:
-        raise NotPossibleError("another approver of the tenant has this account at Discord")
+    if discord_user_id is not None:
+        check_account(connection, tenant_id, name, discord_user_id)
     if len(now_present) >= MAX_APPROVERS:
         raise NotPossibleError(f"{tenant_id} has {MAX_APPROVERS} approvers, which is the most")
     added = Approver(tenant_id, name, discord_user_id, now, by, None)
-    connection.execute(approvers.insert().values(msgspec.structs.asdict(added)))
+    values = {**msgspec.structs.asdict(added), "user_id": os.urandom(_USER_ID_BYTES)}
+    connection.execute(approvers.insert().values(values))
     _append(connection, "approver.added", added, by, now)
     return added
 
@@ -111,9 +223,8 @@ def remove(connection: Connection, tenant_id: str, name: str, by: str, now: floa
         NotFoundError: There is no such approver.
     """
     lock(connection, "containments")
-    removed = present(connection, tenant_id).get(name)
-    if removed is None:
-        raise NotFoundError(f"{tenant_id} has no approver {name[:64]}")
+    removed = require(connection, tenant_id, name)
+    _forget_means(connection, tenant_id, name, by, now)
     is_it = sa.and_(_a.tenant_id == tenant_id, _a.name == name)
     connection.execute(approvers.update().where(is_it).values(removed_at=now))
     _append(connection, "approver.removed", removed, by, now)
@@ -129,45 +240,3 @@ def _append(connection: Connection, kind: str, approver: Approver, by: str, now:
         by=by,
     )
     append(connection, [event], now)
-
-
-def list_rules(connection: Connection, tenant_id: str) -> list[str]:
-    """Return FOUR_EYES, if it is set, and the device rules for which two persons are needed."""
-    query = sa.select(_r.rule).where(_r.tenant_id == tenant_id).order_by(_r.rule)
-    return list(connection.execute(query).scalars())
-
-
-def add_rule(connection: Connection, tenant_id: str, rule: str, by: str, now: float) -> None:
-    """Require a second person: FOUR_EYES, or a rule as `check_rule` takes it. With an event.
-
-    No function ends a rule: that needs two persons (A17), and no channel can ask them yet.
-
-    Raises:
-        ValueError: The text is not a rule.
-        NotPossibleError: Without the person who asks, too few approvers would remain (A8).
-    """
-    rule = rule if rule == FOUR_EYES else check_rule(rule)
-    lock(connection, "containments")
-    rules = list_rules(connection, tenant_id)
-    if rule in rules:
-        return
-    needed = 2 if rule == FOUR_EYES else 3  # the person who asks, and those who must approve
-    if len(present(connection, tenant_id)) < needed:
-        raise NotPossibleError(
-            f"{tenant_id} has fewer than {needed} approvers: without the one who asks, too few "
-            "would remain"
-        )
-    if len(rules) >= MAX_RULES:
-        raise NotPossibleError(f"at most {MAX_RULES} rules")
-    connection.execute(
-        approval_rules.insert().values(tenant_id=tenant_id, rule=rule, added_at=now, added_by=by)
-    )
-    append(connection, [draft("approval.rule_added", tenant_id, None, rule=rule, by=by)], now)
-
-
-def needs_two(rules: Sequence[str], device: Device) -> bool:
-    """Return whether a rule requires two persons for `device` (A18).
-
-    A rule about what is not known of the device applies.
-    """
-    return any(matches(rule, device) for rule in rules if rule != FOUR_EYES)

@@ -1,24 +1,28 @@
 """A person's decision: every right is checked in `decide`, for every channel (contract 62, A5).
 
 A channel brings a proof. The proof says who decided, on which text, and how; nothing else of the
-request is used for that (A6). No channel that people can use exists yet.
+request is used for that (A6).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
 from vyrox.approvals import events, rows
-from vyrox.approvals.approvers import FOUR_EYES, Approver, list_rules, present
+from vyrox.approvals.approvers import Approver, present, standing
 from vyrox.approvals.proposal import Proposal
 from vyrox.approvals.rows import Decision, ProofKind, StoredDecision, StoredProposal
+from vyrox.approvals.rules import FOUR_EYES, list_rules
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.writer import append
 from vyrox.errors import NotPossibleError, UnauthorizedError
 from vyrox.store.heads import read_heads
 from vyrox.store.locks import lock, lock_chains
+
+Means = Mapping[str, Collection[str]]
+"""By approver, with what the person may decide now. See `approvers.standing`."""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -42,8 +46,8 @@ class Verified(msgspec.Struct, frozen=True):
 class Proof(Protocol):
     """What a channel brings."""
 
-    def verify(self, connection: Connection, tenant_id: str) -> Verified:
-        """Return what the proof says.
+    def verify(self, connection: Connection, tenant_id: str, now: float) -> Verified:
+        """Return what the proof says, in the transaction of the decision.
 
         Raises:
             UnauthorizedError: It is not valid. The text of the error does not reach the person.
@@ -58,27 +62,34 @@ def decide(
 
     Raises:
         NotFoundError: The tenant has no such proposal.
-        NotPossibleError: It is decided already, or the person has decided. The text says how.
+        NotPossibleError: It is decided already, or the person has decided, or was reset within a
+            day and two persons are needed. The text says it.
         UnauthorizedError: The proof is not valid, or the person may not decide on this.
     """
     lock(connection, "containments")
     stored = rows.require(connection, tenant_id, proposal_id)
-    verified = proof.verify(connection, tenant_id)
+    verified = proof.verify(connection, tenant_id, now)
     proposal = _checked_proposal(stored)
-    approvers = present(connection, tenant_id)
+    approver = present(connection, tenant_id).get(verified.approver)
+    means = standing(connection, tenant_id)
     has_four_eyes = FOUR_EYES in list_rules(connection, tenant_id)
-    _check_right(proposal, stored, verified, approvers, has_four_eyes=has_four_eyes)
+    used = _check_right(proposal, stored, verified, approver, means, has_four_eyes=has_four_eyes)
     if rows.is_proof_used(connection, verified.key):
         raise UnauthorizedError("proof_used", tenant_id)
     decided = rows.decisions_on(connection, proposal_id)
     _check_not_decided(stored, decided, verified.approver, now)
+    _check_not_reset(proposal, verified, approver, now)
     _check_recordable(connection, stored)
     [receipt] = append(connection, [_event(stored, proposal, verified)], now)
-    new = StoredDecision(verified.approver, verified.decision, verified.kind, now, receipt.hash)
+    new = StoredDecision(
+        verified.approver, verified.decision, verified.kind, now, receipt.hash, used
+    )
     rows.insert_decision(connection, proposal_id, new, verified.key)
+    if proposal.is_drill:
+        return stored
     if new.decision == "reject":
         _end_rejected(connection, stored, new, now)
-    elif is_quorum(proposal, [*decided, new], approvers, has_four_eyes=has_four_eyes):
+    elif is_quorum(proposal, [*decided, new], means, has_four_eyes=has_four_eyes):
         rows.change_state(connection, proposal_id, "pending", "approved", now)
     return rows.require(connection, tenant_id, proposal_id)
 
@@ -86,16 +97,19 @@ def decide(
 def counting(
     proposal: Proposal,
     decided: Sequence[StoredDecision],
-    approvers: Collection[str],
+    means: Means,
     *,
     has_four_eyes: bool,
 ) -> list[StoredDecision]:
-    """Return the approvals that count: of persons on the list who may decide on this (A7)."""
+    """Return the approvals that count: of persons on the list who may decide on this (A7).
+
+    The passkey or the account with which the person approved must still be the person's.
+    """
     return [
         each
         for each in decided
         if each.decision == "approve"
-        and each.approver in approvers
+        and each.means in means.get(each.approver, ())
         and may_decide(proposal, each.approver, each.proof, has_four_eyes=has_four_eyes)
     ]
 
@@ -103,14 +117,14 @@ def counting(
 def is_quorum(
     proposal: Proposal,
     decided: Sequence[StoredDecision],
-    approvers: Collection[str],
+    means: Means,
     *,
     has_four_eyes: bool,
 ) -> bool:
     """Return whether enough persons have approved, and none has rejected (A18)."""
-    if any(each.decision == "reject" for each in decided):
+    if proposal.is_drill or any(each.decision == "reject" for each in decided):
         return False
-    found = counting(proposal, decided, approvers, has_four_eyes=has_four_eyes)
+    found = counting(proposal, decided, means, has_four_eyes=has_four_eyes)
     has_passkey = any(each.proof == "webauthn" for each in found)
     persons = {each.approver for each in found}
     return len(persons) >= proposal.required and (proposal.required < 2 or has_passkey)
@@ -126,7 +140,7 @@ def may_decide(proposal: Proposal, approver: str, kind: ProofKind, *, has_four_e
 
     The person who asked may approve with a passkey what needs one person, unless FOUR_EYES is set.
     """
-    if not is_requester(proposal, approver):
+    if proposal.is_drill or not is_requester(proposal, approver):
         return True
     return proposal.required == 1 and kind == "webauthn" and not has_four_eyes
 
@@ -142,16 +156,36 @@ def _check_right(
     proposal: Proposal,
     stored: StoredProposal,
     verified: Verified,
-    approvers: dict[str, Approver],
+    approver: Approver | None,
+    means: Means,
     *,
     has_four_eyes: bool,
-) -> None:
+) -> str:
+    """Return the passkey or the account that was used, if the person may decide with it."""
     if verified.proposal_sha256 != stored.sha256:
         raise UnauthorizedError("other_proposal", stored.tenant_id)
-    if verified.approver not in approvers:
+    if approver is None:
         raise UnauthorizedError("not_an_approver", stored.tenant_id)
-    if not may_decide(proposal, verified.approver, verified.kind, has_four_eyes=has_four_eyes):
+    used = verified.members.get("credential_id")
+    if verified.kind == "discord":
+        used = approver.discord_user_id
+    if not isinstance(used, str) or used not in means[approver.name]:
+        raise UnauthorizedError("not_enrolled", stored.tenant_id)
+    if not may_decide(proposal, approver.name, verified.kind, has_four_eyes=has_four_eyes):
         raise UnauthorizedError("requester", stored.tenant_id)
+    return used
+
+
+def _check_not_reset(
+    proposal: Proposal, verified: Verified, approver: Approver | None, now: float
+) -> None:
+    """A person whose means are new since a reset is not one of two, for a day (A39)."""
+    is_reset = approver is not None and approver.is_reset(now)
+    if is_reset and proposal.required > 1 and verified.decision == "approve":
+        raise NotPossibleError(
+            f"{verified.approver} was reset within a day, and does not count yet where two persons "
+            "are needed"
+        )
 
 
 def _check_not_decided(

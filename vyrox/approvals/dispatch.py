@@ -15,10 +15,11 @@ from sqlalchemy import Connection
 
 from vyrox import log
 from vyrox.approvals import events, rows
-from vyrox.approvals.approvers import FOUR_EYES, list_rules, needs_two, present
+from vyrox.approvals.approvers import standing
 from vyrox.approvals.deciding import counting, is_quorum
 from vyrox.approvals.proposal import Process, Proposal, canonical, digest
 from vyrox.approvals.rows import StoredDecision, StoredProposal
+from vyrox.approvals.rules import FOUR_EYES, list_rules, needs_two
 from vyrox.approvals.states import DISPATCH_S
 from vyrox.chain.entry import Draft
 from vyrox.chain.writer import append
@@ -129,9 +130,9 @@ def _lost_approval(
 ) -> str | None:
     """Return why the decisions do not suffice any more, or None."""
     rules = list_rules(connection, stored.tenant_id)
-    approvers = present(connection, stored.tenant_id)
+    means = standing(connection, stored.tenant_id)
     decided = rows.decisions_on(connection, stored.id)
-    if not is_quorum(proposal, decided, approvers, has_four_eyes=FOUR_EYES in rules):
+    if not is_quorum(proposal, decided, means, has_four_eyes=FOUR_EYES in rules):
         return "too few of those who approved may still decide"
     if device is not None and proposal.required < 2 and needs_two(rules, device):
         return "two persons are needed for this device"
@@ -143,14 +144,16 @@ def _counted(connection: Connection, stored: StoredProposal) -> list[StoredDecis
     return counting(
         stored.proposal,
         rows.decisions_on(connection, stored.id),
-        present(connection, stored.tenant_id),
+        standing(connection, stored.tenant_id),
         has_four_eyes=has_four_eyes,
     )
 
 
 def request_of(stored: StoredProposal, decided: Sequence[StoredDecision]) -> ContainmentRequest:
-    """Return the request that carries a proposal out (A35)."""
+    """Return the request that carries a proposal out (A35). Raises ValueError for a drill."""
     proposal = stored.proposal
+    if proposal.action_type == "DRILL":
+        raise ValueError("a drill is not carried out")
     names = "+".join(each.approver for each in decided)
     return ContainmentRequest(
         request_id=proposal.id,

@@ -7,6 +7,7 @@ inside other pages, and client data with a member twice (A20 and A36).
 """
 
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -174,15 +175,49 @@ def decide(
     Raises:
         RefusedProofError: The key did not sign this statement, or not in time.
     """
-    signed = _parse(statement)
+    signed = parse_statement(statement)
     if not -CLOCK_TOLERANCE_S <= now - signed.issued_at < STATEMENT_LIFE_S:
         raise RefusedProofError("the statement has expired")
+    members: dict[str, Scalar] = {
+        "proposal_id": proposal_id,
+        "proposal_sha256": signed.proposal_sha256,
+        "decision": signed.decision,
+        "approver": signed.approver,
+        "proof": "webauthn",
+        "statement": statement,
+        **_asserted(response, challenge(statement), key),
+    }
+    verify.check_passkey(members, verify.check_key(key))
+    return members
+
+
+def assertion(
+    response: str, expected_challenge: bytes, key: dict[str, Scalar]
+) -> dict[str, Scalar]:
+    """Return what shows that a key answered a challenge, once both checks have passed.
+
+    Args:
+        response: What `navigator.credentials.get()` returned, as JSON.
+        key: The members of the `approver.key_added` event of the key.
+
+    Raises:
+        RefusedProofError: It did not.
+    """
+    members = _asserted(response, expected_challenge, key)
+    verify.check_assertion(members, verify.check_key(key), expected_challenge)
+    return members
+
+
+def _asserted(
+    response: str, expected_challenge: bytes, key: dict[str, Scalar]
+) -> dict[str, Scalar]:
+    """Return the members of an assertion that `webauthn` accepts."""
     enrolled = verify.check_key(key)
     try:
         credential = parse_authentication_credential_json(response)
         webauthn.verify_authentication_response(
             credential=credential,
-            expected_challenge=challenge(statement),
+            expected_challenge=expected_challenge,
             expected_rp_id=enrolled.rp_id,
             expected_origin=enrolled.origin,
             credential_public_key=_cose(key),
@@ -192,23 +227,34 @@ def decide(
         )
     except _UNREADABLE as exc:
         raise _refused(exc) from exc
-    members: dict[str, Scalar] = {
-        "proposal_id": proposal_id,
-        "proposal_sha256": signed.proposal_sha256,
-        "decision": signed.decision,
-        "approver": signed.approver,
-        "proof": "webauthn",
-        "statement": statement,
+    return {
         "credential_id": credential.id,
         "client_data": bytes_to_base64url(credential.response.client_data_json),
         "authenticator_data": bytes_to_base64url(credential.response.authenticator_data),
         "signature": bytes_to_base64url(credential.response.signature),
     }
-    verify.check_passkey(members, enrolled)
-    return members
 
 
-def _parse(statement: str) -> Statement:
+def credential_id_of(response: str) -> str:
+    """Return which key a response says that it is of.
+
+    Raises:
+        RefusedProofError: It is not a response.
+    """
+    try:
+        return parse_authentication_credential_json(response).id
+    except _UNREADABLE as exc:
+        raise _refused(exc) from exc
+
+
+def sign_count(members: Mapping[str, Scalar]) -> int:
+    """Return what the authenticator counts, from the checked members of an assertion."""
+    data = webauthn.base64url_to_bytes(str(members["authenticator_data"]))
+    return int.from_bytes(data[33:37], "big")
+
+
+def parse_statement(statement: str) -> Statement:
+    """Return the statement that a text is. Raises RefusedProofError."""
     try:
         return _decoder.decode(statement)
     except ValueError as exc:

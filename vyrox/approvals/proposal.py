@@ -28,6 +28,9 @@ Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON)]
 Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 """Whole Unix seconds, up to the year 9999."""
 
+DRILL: Final = "DRILL"
+"""The action of a proposal without effect: people only show that they can answer."""
+
 Required = Annotated[int, msgspec.Meta(ge=1, le=2)]
 """How many persons must approve."""
 
@@ -52,7 +55,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         id: UUID-4; also the `request_id` of the execution.
-        host: What `/execute` takes.
+        vendor: Null for a drill only.
+        host: What `/execute` takes; `none` for a drill.
         process: For a kill.
         device_state: As it was read when the action was proposed; null if it was not read.
         lease_s: After how many seconds the containment ends; 0 means no end.
@@ -63,8 +67,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: Text
     tenant_id: Text
     alert_id: Text
-    vendor: EdrVendor
-    action_type: ActionType | LiftType
+    vendor: EdrVendor | None
+    action_type: ActionType | LiftType | Literal["DRILL"]
     host: Text
     hostname: Text | None
     process: Process | None
@@ -76,6 +80,11 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     expires_at: Moment
     required: Required
     nonce: Text
+
+    @property
+    def is_drill(self) -> bool:
+        """Whether it has no effect, whatever people say."""
+        return self.action_type == DRILL
 
 
 _decoder: Final = msgspec.json.Decoder(Proposal)

@@ -6,7 +6,6 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.approvals import events, rows
-from vyrox.approvals.approvers import list_rules, needs_two
 from vyrox.approvals.display import display
 from vyrox.approvals.proposal import (
     Process,
@@ -19,6 +18,7 @@ from vyrox.approvals.proposal import (
     parse,
 )
 from vyrox.approvals.rows import StoredProposal
+from vyrox.approvals.rules import list_rules, needs_two
 from vyrox.approvals.states import DECIDE_S, OPEN
 from vyrox.chain.writer import append
 from vyrox.containment.responder import Responder, find_responders

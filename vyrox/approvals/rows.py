@@ -29,6 +29,7 @@ class StoredDecision(msgspec.Struct, frozen=True):
 
     Attributes:
         entry_hash: Of the event that holds the proof.
+        means: The passkey's credential id, or the account at Discord.
     """
 
     approver: str
@@ -36,6 +37,7 @@ class StoredDecision(msgspec.Struct, frozen=True):
     proof: ProofKind
     at: float
     entry_hash: str
+    means: str | None
 
 
 class StoredProposal(msgspec.Struct, frozen=True):
@@ -192,7 +194,7 @@ def change_state(
 def decisions_on(connection: Connection, proposal_id: str) -> list[StoredDecision]:
     """Return what was decided, in order."""
     query = (
-        sa.select(_d.approver, _d.decision, _d.proof, _d.at, _d.entry_hash)
+        sa.select(_d.approver, _d.decision, _d.proof, _d.at, _d.entry_hash, _d.means)
         .where(_d.proposal_id == proposal_id)
         .order_by(_d.at, _d.approver)
     )

@@ -665,19 +665,25 @@ def check_passkey(decided: Mapping[str, object], key: Key) -> None:
     statement_text = _text_of(decided, "statement")
     _check_statement(_canonical_object(statement_text, "the statement"), decided)
     challenge = hashlib.sha256(b"vyrox-decision-v1\n" + statement_text.encode()).digest()
-    client_data = _from_base64url(_text_of(decided, "client_data"), "client_data")
+    _require(key.approver == decided.get("approver"), "the key is of another approver")
+    check_assertion(decided, key, challenge)
+
+
+def check_assertion(members: Mapping[str, object], key: Key, challenge: bytes) -> None:
+    """Check what a key has signed.
+
+    Raises:
+        RefusedProofError: It does not show that this key answered this challenge.
+    """
+    client_data = _from_base64url(_text_of(members, "client_data"), "client_data")
     check_client_data(client_data, "webauthn.get", challenge, key.origin)
     authenticator_data = _from_base64url(
-        _text_of(decided, "authenticator_data"), "authenticator_data"
+        _text_of(members, "authenticator_data"), "authenticator_data"
     )
     _check_authenticator_data(authenticator_data, key.rp_id)
-    signature = _from_base64url(_text_of(decided, "signature"), "signature")
+    signature = _from_base64url(_text_of(members, "signature"), "signature")
     signed = authenticator_data + hashlib.sha256(client_data).digest()
-    _require(
-        key.credential_id == decided.get("credential_id")
-        and key.approver == decided.get("approver"),
-        "the key is of another approver or has another id",
-    )
+    _require(key.credential_id == members.get("credential_id"), "the key has another id")
     _require(_SIGNATURE_CHECKS[key.alg](key.numbers, signed, signature), "the signature is wrong")
 
 

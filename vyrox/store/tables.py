@@ -453,6 +453,9 @@ decisions = Table(
     Column("proof_key", Text, nullable=False, unique=True),  # no proof counts twice
     Column("at", Float, nullable=False),
     Column("entry_hash", Text, nullable=False),  # of its event
+    # The passkey's credential id, or the account at Discord: it must still be the person's when
+    # the proposal is carried out.
+    Column("means", Text),
 )
 
 approvers = Table(
@@ -464,6 +467,8 @@ approvers = Table(
     Column("added_at", Float, nullable=False),
     Column("added_by", Text, nullable=False),
     Column("removed_at", Float),
+    Column("user_id", LargeBinary),  # 64 random bytes, for passkeys; no name is in them
+    Column("reset_at", Float),  # when all means to decide were last taken away
 )
 
 approval_rules = Table(
@@ -506,4 +511,68 @@ discord_messages = Table(
     Column("next_at", Float),  # when it is next compared; NULL once nothing can change any more
     Column("attempts", Integer, nullable=False),  # failed ones, in a row
     Column("last_error", Text),
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("credential_id", Text, primary_key=True),  # base64url
+    Column("tenant_id", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("members", LargeBinary, nullable=False),  # JSON, as in `approver.key_added`
+    Column("thumbprint", Text, nullable=False),  # RFC 7638
+    Column("sign_count", BigInteger, nullable=False),
+    Column("vouched_by", Text),  # the credential id of the person's earlier key that asked for it
+    Column("added_at", Float, nullable=False),
+    Column("confirmed_at", Float),  # NULL: it cannot decide yet
+    Column("removed_at", Float),
+)
+Index("passkeys_approver", passkeys.c.tenant_id, passkeys.c.approver)
+
+# One-time codes. The code itself is stored nowhere.
+approver_codes = Table(
+    "approver_codes",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("purpose", Text, nullable=False),  # passkey, discord
+    Column("challenge", LargeBinary, nullable=False),
+    Column("vouched_by", Text),
+    Column("expires_at", Float, nullable=False),
+)
+
+# What was shown to be signed and is not signed yet. A row is deleted when it is used.
+statements = Table(
+    "statements",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # the id of a proposal or of a change
+    Column("approver", Text, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+Index("statements_expires", statements.c.expires_at)
+
+# Changes of who may decide, that wait for an approver (A17).
+approver_changes = Table(
+    "approver_changes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("text", Text, nullable=False),  # canonical JSON
+    Column("needed", Integer, nullable=False),  # persons
+    Column("asked_by", Text, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("done_at", Float),
+)
+Index("approver_changes_tenant", approver_changes.c.tenant_id, approver_changes.c.expires_at)
+
+change_endorsements = Table(
+    "change_endorsements",
+    metadata,
+    Column("change_id", Text, primary_key=True),
+    Column("approver", Text, primary_key=True),
+    Column("at", Float, nullable=False),
 )

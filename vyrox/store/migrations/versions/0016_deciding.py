@@ -18,7 +18,61 @@ def upgrade() -> None:
 
 
 def _keys() -> None:
-    """Passkeys, the codes that enrol them, and statements that were shown."""
+    """Passkeys, the codes that enrol them, statements that were shown, changes that wait."""
+    op.add_column("approvers", sa.Column("user_id", sa.LargeBinary(), nullable=True))
+    op.add_column("approvers", sa.Column("reset_at", sa.Float(), nullable=True))
+    op.add_column("decisions", sa.Column("means", sa.Text(), nullable=True))
+    op.create_table(
+        "passkeys",
+        sa.Column("credential_id", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("approver", sa.Text(), nullable=False),
+        sa.Column("members", sa.LargeBinary(), nullable=False),
+        sa.Column("thumbprint", sa.Text(), nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.Column("vouched_by", sa.Text(), nullable=True),
+        sa.Column("added_at", sa.Float(), nullable=False),
+        sa.Column("confirmed_at", sa.Float(), nullable=True),
+        sa.Column("removed_at", sa.Float(), nullable=True),
+    )
+    op.create_index("passkeys_approver", "passkeys", ["tenant_id", "approver"])
+    op.create_table(
+        "approver_codes",
+        sa.Column("hash", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("approver", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("challenge", sa.LargeBinary(), nullable=False),
+        sa.Column("vouched_by", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+    )
+    op.create_table(
+        "statements",
+        sa.Column("hash", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("approver", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+    )
+    op.create_index("statements_expires", "statements", ["expires_at"])
+    op.create_table(
+        "approver_changes",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("needed", sa.Integer(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("done_at", sa.Float(), nullable=True),
+    )
+    op.create_index("approver_changes_tenant", "approver_changes", ["tenant_id", "expires_at"])
+    op.create_table(
+        "change_endorsements",
+        sa.Column("change_id", sa.Text(), primary_key=True),
+        sa.Column("approver", sa.Text(), primary_key=True),
+        sa.Column("at", sa.Float(), nullable=False),
+    )
 
 
 def _console() -> None:
