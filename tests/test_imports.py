@@ -146,7 +146,7 @@ def test_libraries_are_used_in_their_folders() -> None:
     assert importers("starlette") <= {"app", "http", "lifespan", "routes", "serve", "trial"}
     assert importers("uvicorn") <= {"http", "serve", "trial"}
     assert importers("redis") <= {"alerts", "lifespan", "settings", "store"}
-    assert importers("httpx") <= {"cli", "edr", "triage", "trial"}
+    assert importers("httpx") <= {"approvals", "cli", "edr", "triage", "trial"}
     assert importers("httpcore") == {"notify"}
     assert importers("apprise") == {"notify"}
     assert importers("webauthn") == {"approvals"}

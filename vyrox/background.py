@@ -16,6 +16,8 @@ from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
+from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
+from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
@@ -77,6 +79,7 @@ class Parts:
     confirmation: Confirmation
     containment: Containment
     approvals: Dispatcher
+    discord: Joiner
     container: Container
     notifications: Sender
     announcer: Announcer
@@ -119,6 +122,7 @@ def background(
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
         every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
+        every(DISCORD_INTERVAL_S, "discord", parts.discord.run, wake=parts.discord.noticed),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
         every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
         every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),

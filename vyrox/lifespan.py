@@ -19,6 +19,9 @@ from vyrox.alerts.quarantine import Quarantine
 from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
+from vyrox.approvals.discord.client import DiscordClient
+from vyrox.approvals.discord.client import open_http as open_discord
+from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents, Budget
@@ -161,6 +164,12 @@ async def _make_parts(
         confirmation=Confirmation(database, writer, clients, clocks.lease_time),
         containment=containment,
         approvals=Dispatcher(database, containment, clocks.check, clocks.lease_time),
+        discord=Joiner(
+            database,
+            await _make_discord(stack, settings),
+            clocks.lease_time,
+            _console_for_others(settings),
+        ),
         container=container,
         notifications=Sender(
             database,
@@ -210,6 +219,22 @@ async def _make_clients(
     return clients
 
 
+async def _make_discord(stack: AsyncExitStack, settings: Settings) -> DiscordClient | None:
+    if settings.discord is None:
+        return None
+    test_url = settings.discord.test_url
+    if test_url is not None:
+        log.event("discord.test_url", logging.WARNING, url=test_url)
+    http = await stack.enter_async_context(open_discord())
+    return DiscordClient(http, settings.discord.bot_token, monotonic_clock, test_url)
+
+
+def _console_for_others(settings: Settings) -> str | None:
+    """Return the origin of the console if a link in a message can lead to it."""
+    origin = settings.console_origin
+    return origin if origin is not None and origin.startswith("https://") else None
+
+
 async def _start_tasks(
     stack: AsyncExitStack, settings: Settings, stores: _Stores, parts: Parts
 ) -> None:
@@ -223,10 +248,11 @@ async def _start_tasks(
     kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
     tasks = [group.create_task(work) for work in background(kept_s, stores.database, parts)]
     stack.push_async_callback(_end, tasks)
-    # These four run first at the end, while the writer still runs.
+    # These five run first at the end, while the writer still runs.
     stack.push_async_callback(_flush, parts.events)
     stack.push_async_callback(parts.containment.drain)
     stack.push_async_callback(parts.approvals.stop)
+    stack.push_async_callback(parts.discord.stop)
     stack.push_async_callback(parts.notifications.drain)
 
 

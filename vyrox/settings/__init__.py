@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from vyrox.errors import SettingsError
 from vyrox.models import Vendor
 from vyrox.settings import values
+from vyrox.settings.discord import DiscordApplication, read_application
 
 DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
     "crowdstrike": "CROWDSTRIKE_WEBHOOK_SECRET",
@@ -44,6 +45,7 @@ class Settings:
         unauthenticated_events_per_second: Audit events without a credential; what is beyond it, or
             beyond `unauthenticated_event_bytes_per_day`, is summed up (contract 47).
         edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
+        discord: The application at Discord; None: no proposal is shown there (contract 67).
         triage_sigma_dir: Sigma rules of the user's own (contract 60).
         triage_note_url: The base URL of a language model; None: no notes (contract 61).
         triage_note_per_hour: Requests to it for one tenant.
@@ -79,6 +81,7 @@ class Settings:
     execute_rate_per_minute: int = 0
     edr_deadline_s: int = 30
     edr_test_url: str | None = None
+    discord: DiscordApplication | None = None
     retention_days: int = 90
     triage_enabled: bool | None = None
     triage_sigma_dir: Path | None = None
@@ -158,6 +161,7 @@ class Settings:
                 "EDR_DEADLINE_SECONDS", cls.edr_deadline_s, values.integer(1, 300)
             ),
             edr_test_url=read.value("EDR_TEST_URL", None, values.public_url),
+            discord=read_application(read.value),
             retention_days=read.value(
                 "RETENTION_DAYS", cls.retention_days, values.integer(1, 36_500)
             ),

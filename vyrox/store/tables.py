@@ -504,12 +504,13 @@ discord_messages = Table(
     Column("kind", Text, nullable=False),  # proposal, incident, notice
     Column("tenant_id", Text, nullable=False),
     Column("channel_id", Text, nullable=False),
-    Column("message_id", Text),  # NULL until it is posted
-    Column("text", Text),  # of a notice
-    Column("shown", Text),  # the state that the message shows
     Column("created_at", Float, nullable=False),
     Column("next_at", Float),  # when it is next compared; NULL once nothing can change any more
-    Column("attempts", Integer, nullable=False),  # failed ones, in a row
+    Column("attempts", Integer, nullable=False),  # since the last success
+    Column("is_altered", Boolean, nullable=False),  # Discord has stored another text than was sent
+    Column("text", Text),  # of a notice
+    Column("message_id", Text),  # NULL until it is posted
+    Column("shown", Text),  # the state that the message shows
     Column("last_error", Text),
 )
 

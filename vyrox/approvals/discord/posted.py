@@ -4,14 +4,16 @@ A row holds what its message shows. What it should show is computed from the pro
 change can be forgotten.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.approvals.discord.configured import channel_of
+from vyrox.approvals.discord.configured import Channel, channel_of
 from vyrox.ids import new_id
+from vyrox.store.rows import insert_rows
 from vyrox.store.tables import discord_messages
 
 Kind = Literal["proposal", "incident", "notice"]
@@ -30,20 +32,22 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
         message_id: None until it is posted.
         text: Of a notice.
         shown: The state that the message shows.
+        is_altered: Discord has stored another text than was sent, so it has no buttons.
         next_at: When it is next compared with what it should show; None if it is over.
-        attempts: How many attempts have failed since the last success.
+        attempts: How many have begun since the last success.
     """
 
     id: str
     kind: Kind
     tenant_id: str
     channel_id: str
-    message_id: str | None = None
-    text: str | None = None
-    shown: str | None = None
     created_at: float
     next_at: float | None
     attempts: int = 0
+    is_altered: bool = False
+    text: str | None = None
+    message_id: str | None = None
+    shown: str | None = None
     last_error: str | None = None
 
 
@@ -64,14 +68,19 @@ def add_notice(connection: Connection, tenant_id: str, text: str, now: float) ->
     channel = channel_of(connection, tenant_id)
     if channel is None:
         return False
-    notice = Posted(
-        id=new_id(),
-        kind="notice",
-        tenant_id=tenant_id,
-        channel_id=channel.channel_id,
-        text=text[:MAX_NOTICE],
-        created_at=now,
-        next_at=now,
-    )
-    connection.execute(discord_messages.insert().values(msgspec.structs.asdict(notice)))
+    insert(connection, [(new_id(), "notice", channel)], now, text[:MAX_NOTICE])
     return True
+
+
+def insert(
+    connection: Connection,
+    new: Sequence[tuple[str, Kind, Channel]],
+    now: float,
+    text: str | None = None,
+) -> None:
+    """Make the rows of messages that wait to be posted, if they do not exist yet."""
+    rows: list[tuple[object, ...]] = [
+        (message_id, kind, channel.tenant_id, channel.channel_id, now, now, 0, False, text)
+        for message_id, kind, channel in new
+    ]
+    insert_rows(connection, discord_messages, rows, "ON CONFLICT (id) DO NOTHING")

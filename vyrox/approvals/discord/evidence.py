@@ -1,0 +1,134 @@
+"""The evidence beside a proposal, as its message shows it (contract 67, A31)."""
+
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.approvals.discord.configured import Channel
+from vyrox.approvals.discord.message import Evidence
+from vyrox.models import NormalizedAlert
+from vyrox.notify.messages import MAX_REASONS, Announcement, cleaned
+from vyrox.store.tables import alerts, discord_messages, incidents, proposals, verdicts
+from vyrox.triage.incident_ids import IncidentKey
+from vyrox.triage.shown_incident import incident_message
+
+PROPOSE_S: Final = 60.0
+"""How long triage has to propose an action for an urgent incident."""
+
+RECENT_S: Final = 3600.0
+"""Incidents without a change for longer get no message any more."""
+
+MAX_PER_HOUR: Final = 30
+"""Messages about incidents in one channel. `/vyrox incidents` lists all."""
+
+_i: Final = incidents.c
+
+# Literally the condition of the index `incidents_open`, so that both databases use it.
+_IS_NOT_CLOSED: Final = sa.text("incidents.status != 'closed'")
+
+
+def evidence_of(
+    connection: Connection, tenant_id: str, alert_id: str, now: float
+) -> Evidence | None:
+    """Return what is known about an alert and its incident, or None."""
+    alert = _alert(connection, tenant_id, alert_id)
+    number = _incident(connection, tenant_id, alert_id)
+    told = None
+    if number is not None:
+        told = cleaned(incident_message(connection, IncidentKey(tenant_id, number), now))
+    if alert is None and told is None:
+        return None
+    return Evidence(
+        title="Evidence" if told is None else f"{told.tenant_id}-{told.incident}: {told.title}",
+        fields=() if told is None else fields_of(told),
+        code=() if alert is None else _code_of(alert),
+    )
+
+
+def evidence_of_incident(connection: Connection, key: IncidentKey, now: float) -> Evidence:
+    """Return what is known about an incident. Raises NotFoundError."""
+    told = cleaned(incident_message(connection, key, now))
+    proposed = told.proposed_action
+    why = ("Proposed", (proposed.action_type or f"nothing: {proposed.reason}",))
+    return Evidence(f"{key.id}: {told.title}", (*fields_of(told), why))
+
+
+def new_incidents(connection: Connection, channel: Channel, now: float) -> list[str]:
+    """Return the ids of incidents that should have a message without buttons, and have none.
+
+    These are the urgent ones for which no action was proposed, and those in review if the tenant
+    wants them. What triage has closed gets nothing.
+    """
+    has_proposal = sa.exists(
+        sa.select(proposals.c.id).where(
+            proposals.c.tenant_id == _i.tenant_id,
+            proposals.c.alert_id == verdicts.c.alert_id,
+            verdicts.c.tenant_id == _i.tenant_id,
+            verdicts.c.incident == _i.number,
+        )
+    )
+    is_left_alone = sa.and_(
+        _i.band == "urgent", _i.opened_at < now - PROPOSE_S, sa.not_(has_proposal)
+    )
+    is_wanted = is_left_alone
+    if channel.shows_review:
+        is_wanted = sa.or_(is_left_alone, _i.band == "review")
+    message_id = _i.tenant_id + "-" + sa.cast(_i.number, sa.Text)
+    query = (
+        sa.select(_i.number)
+        .outerjoin(discord_messages, discord_messages.c.id == message_id)
+        .where(
+            _IS_NOT_CLOSED,
+            _i.tenant_id == channel.tenant_id,
+            _i.updated_at > now - RECENT_S,
+            _i.opened_at >= channel.configured_at,
+            _i.merged_into.is_(None),
+            discord_messages.c.id.is_(None),
+            is_wanted,
+        )
+        .order_by(_i.updated_at)
+        .limit(MAX_PER_HOUR)
+    )
+    numbers = connection.execute(query).scalars().all()
+    room = MAX_PER_HOUR - (_sent(connection, channel.tenant_id, now) if numbers else 0)
+    return [f"{channel.tenant_id}-{number}" for number in numbers[: max(room, 0)]]
+
+
+def _sent(connection: Connection, tenant_id: str, now: float) -> int:
+    m = discord_messages.c
+    query = sa.select(sa.func.count()).where(
+        m.tenant_id == tenant_id, m.kind == "incident", m.created_at > now - RECENT_S
+    )
+    return connection.execute(query).scalar_one()
+
+
+def fields_of(told: Announcement) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return what an announcement of an incident says."""
+    return (
+        ("Score", (f"{told.score} ({told.band}), {told.alerts} alerts",)),
+        ("Hosts", told.hosts[:5]),
+        ("User", () if told.user is None else (told.user,)),
+        ("Why", told.reasons[:MAX_REASONS]),
+        ("Read more", (told.open_with,)),
+    )
+
+
+def _code_of(alert: NormalizedAlert) -> tuple[tuple[str, str], ...]:
+    return (("Process", alert.process_name or ""), ("Command line", alert.process_cmdline or ""))
+
+
+def _alert(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedAlert | None:
+    query = sa.select(alerts.c.alert).where(
+        alerts.c.id == alert_id, alerts.c.tenant_id == tenant_id
+    )
+    encoded = connection.execute(query).scalar()
+    return None if encoded is None else msgspec.json.decode(encoded, type=NormalizedAlert)
+
+
+def _incident(connection: Connection, tenant_id: str, alert_id: str) -> int | None:
+    query = sa.select(verdicts.c.incident).where(
+        verdicts.c.alert_id == alert_id, verdicts.c.tenant_id == tenant_id
+    )
+    return connection.execute(query).scalar()
