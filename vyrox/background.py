@@ -16,6 +16,7 @@ from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
+from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
@@ -80,6 +81,7 @@ class Parts:
     containment: Containment
     approvals: Dispatcher
     discord: Joiner
+    decisions: Decisions
     container: Container
     notifications: Sender
     announcer: Announcer

@@ -19,6 +19,7 @@ from vyrox.alerts.quarantine import Quarantine
 from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
+from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord.client import DiscordClient
 from vyrox.approvals.discord.client import open_http as open_discord
 from vyrox.approvals.discord.joining import Joiner
@@ -150,6 +151,14 @@ async def _make_parts(
         deadline_s=settings.edr_deadline_s,
         needs_approval=settings.require_approval,
     )
+    approvals = Dispatcher(database, containment, clocks.check, clocks.lease_time)
+    discord = Joiner(
+        database,
+        await _make_discord(stack, settings),
+        clocks.lease_time,
+        _console_for_others(settings),
+    )
+    notices = [approvals.noticed.set, discord.noticed.set]
     return Parts(
         tenants=tenants,
         clocks=clocks,
@@ -163,13 +172,9 @@ async def _make_parts(
         redis_check=redis_check,
         confirmation=Confirmation(database, writer, clients, clocks.lease_time),
         containment=containment,
-        approvals=Dispatcher(database, containment, clocks.check, clocks.lease_time),
-        discord=Joiner(
-            database,
-            await _make_discord(stack, settings),
-            clocks.lease_time,
-            _console_for_others(settings),
-        ),
+        discord=discord,
+        approvals=approvals,
+        decisions=Decisions(database, clocks.check, clocks.lease_time, notices),
         container=container,
         notifications=Sender(
             database,
