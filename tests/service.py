@@ -20,6 +20,7 @@ class Service:
         self.process = process
         self.ingestion_url = ""
         self.proxy_url = ""
+        self.console_url = ""
         self.lines: list[dict[str, object]] = []
         self.output: list[str] = []
         self._changed = asyncio.Condition()
@@ -66,6 +67,7 @@ def environment(data_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
         "INGESTION_HOST": "127.0.0.1",
         "INGESTION_PORT": "0",
         "PROXY_PORT": "0",
+        "CONSOLE_PORT": "0",
         **extra,
     }
 
@@ -86,6 +88,7 @@ async def running_service(data_dir: Path, *command: str, **extra: str) -> AsyncI
         serving = await service.wait_for("serving")
         service.ingestion_url = f"http://{serving['ingestion']}"
         service.proxy_url = f"http://{serving['proxy']}"
+        service.console_url = f"http://{serving.get('console')}"
         yield service
     finally:
         if process.returncode is None:

@@ -1,48 +1,63 @@
-"""The application: both groups of routes, and one lifespan that opens what they use.
+"""The application: the groups of routes, and one lifespan that opens what they use.
 
 `create_app` returns one application that serves both groups on one port, for development. It also
-holds one application for each group. `vyrox.serve` runs each of these on its own listener.
+holds one application for each group, and the console. `vyrox.serve` runs each of these on its own
+listener.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from vyrox.console.application import create_console
 from vyrox.containment.responder import MakeClient
 from vyrox.errors import VyroxError
 from vyrox.http.application import JsonApplication
+from vyrox.http.by_host import ByHost, hosts_of
 from vyrox.lifespan import open_resources
 from vyrox.routes import ingestion, proxy
-from vyrox.settings import Settings
+from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 
 
 def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
     """Return the application for `settings`; nothing is opened before its lifespan starts.
 
-    Its `state.ingestion_app` and `state.proxy_app` serve one group of routes each, while its
-    lifespan runs. `make` makes the vendors' clients; None: the real ones.
+    Its `state.ingestion_app`, `state.proxy_app` and `state.console_app` serve one listener each,
+    while its lifespan runs. `make` makes the vendors' clients; None: the real ones.
 
     Raises:
         SettingsError: VYROX_HMAC_SECRET is not set.
     """
     settings.require_hmac_secret()
+    origin = settings.console_origin_at(settings.console_port or DEFAULT_CONSOLE_PORT)
+    console_app = create_console(origin)
+
+    def by_host(others: ASGIApp) -> ASGIApp:
+        # No request for the console's name reaches the other routes, and no other its own.
+        if not settings.console_on_public:
+            return others
+        return ByHost(console_app, hosts_of(origin), others)
+
     public, private = ingestion.create_routes(), proxy.create_routes()
-    ingestion_app = JsonApplication(public)
+    ingestion_app = JsonApplication(public, around=by_host)
     # The private listener has no 503 (contract 19).
     proxy_app = JsonApplication(private, shutdown_error=VyroxError)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_resources(settings, make) as (for_ingestion, for_proxy):
-            app.state.ingestion = ingestion_app.state.ingestion = for_ingestion
-            app.state.proxy = proxy_app.state.proxy = for_proxy
+        async with open_resources(settings, make) as opened:
+            app.state.ingestion = ingestion_app.state.ingestion = opened.ingestion
+            app.state.proxy = proxy_app.state.proxy = opened.proxy
+            console_app.state.console = opened.console
             yield
 
     # The first matching route serves a request, so `/health` is that of ingestion (contract 29).
-    app = JsonApplication([*public, *private], lifespan=lifespan)
+    app = JsonApplication([*public, *private], lifespan=lifespan, around=by_host)
     app.state.ingestion_app = ingestion_app
     app.state.proxy_app = proxy_app
+    app.state.console_app = console_app
     return app
 
 

@@ -8,6 +8,7 @@
     |- MalformedRequestError        400  bad request (from the HTTP protocol)
     |- UnauthorizedError            401  unauthorized
     |- RefusedByPolicyError         403  refused by policy
+    |- CrossSiteError               403  refused: not from a page of the console
     |- NotFoundError                404  not found
     |- RequestTimeoutError          408  request timed out
     |- InFlightError                409  request in flight
@@ -15,6 +16,7 @@
     |- StaleRequestError            410  outside the replay window
     |- BodyTooLargeError            413  payload too large
     |- UnsupportedEncodingError     415  unsupported content encoding
+    |- MisdirectedError             421  misdirected request
     |- NormalizationError           422  payload could not be normalised
     |- RequestReusedError           422  request_id reused
     |- RateLimitedError             429  too many requests
@@ -113,6 +115,13 @@ class RefusedByPolicyError(VyroxError):
     detail = "refused by policy"
 
 
+class CrossSiteError(VyroxError):
+    """A browser sent a change that no page of the console asked for (contract 66)."""
+
+    status = 403
+    detail = "refused: not from a page of the console"
+
+
 class NotFoundError(VyroxError):
     """The tenant has nothing with this id. It may be another tenant's (contract 50)."""
 
@@ -165,6 +174,13 @@ class UnsupportedEncodingError(VyroxError):
 
     status = 415
     detail = "unsupported content encoding"
+
+
+class MisdirectedError(VyroxError):
+    """The request names another host than the console's (contract 66)."""
+
+    status = 421
+    detail = "misdirected request"
 
 
 class NormalizationError(VyroxError):

@@ -24,10 +24,13 @@ from vyrox.approvals.discord.client import DiscordClient
 from vyrox.approvals.discord.client import open_http as open_discord
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
+from vyrox.approvals.passkeys import RelyingParty
 from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
+from vyrox.console.challenges import Challenges
+from vyrox.console.parts import Console
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.confirmation import Confirmation
 from vyrox.containment.execution import Containment
@@ -43,7 +46,7 @@ from vyrox.notify.timers import Intervals
 from vyrox.notify.webhook import open_webhooks
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
-from vyrox.settings import Settings
+from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 from vyrox.store import data_dir
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
@@ -68,10 +71,17 @@ class _Stores:
     vault: MultiFernet
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What each listener's routes use."""
+
+    ingestion: Ingestion
+    proxy: Proxy
+    console: Console
+
+
 @asynccontextmanager
-async def open_resources(
-    settings: Settings, make: MakeClient | None
-) -> AsyncIterator[tuple[Ingestion, Proxy]]:
+async def open_resources(settings: Settings, make: MakeClient | None) -> AsyncIterator[Opened]:
     """Open the stores, make the parts of the service, run its background tasks; then end all.
 
     Raises:
@@ -261,7 +271,7 @@ async def _start_tasks(
     stack.push_async_callback(parts.notifications.drain)
 
 
-def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> tuple[Ingestion, Proxy]:
+def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> Opened:
     ingestion = Ingestion(
         clock=wall_clock,
         max_body_bytes=settings.max_body_bytes,
@@ -283,7 +293,19 @@ def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> tuple[Inge
         events=parts.events,
         rate_limit=RateLimit(settings.execute_rate_per_minute),
     )
-    return ingestion, proxy
+    return Opened(ingestion, proxy, _for_console(settings, stores, parts))
+
+
+def _for_console(settings: Settings, stores: _Stores, parts: Parts) -> Console:
+    origin = settings.console_origin_at(settings.console_port or DEFAULT_CONSOLE_PORT)
+    return Console(
+        database=stores.database,
+        decisions=parts.decisions,
+        now=parts.clocks.lease_time,
+        check_clocks=parts.clocks.check,
+        relying_party=RelyingParty.of(origin),
+        challenges=Challenges(settings.require_hmac_secret()),
+    )
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

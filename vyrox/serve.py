@@ -1,8 +1,12 @@
-"""`vyrox serve`: both listeners in one process and one event loop, with one lifespan."""
+"""`vyrox serve`: all listeners in one process and one event loop, with one lifespan."""
 
 import asyncio
 import contextlib
+import dataclasses
+import errno
 import gc
+import itertools
+import logging
 import signal
 import socket
 import sys
@@ -15,9 +19,11 @@ from starlette.applications import Starlette
 
 from vyrox import log
 from vyrox.app import create_app
-from vyrox.errors import SettingsError
+from vyrox.errors import OperatorError, SettingsError
 from vyrox.http.connection_limit import (
+    CONSOLE_BACKLOG,
     backlog,
+    console_protocol,
     limited_protocol,
     max_connections,
     private_protocol,
@@ -25,7 +31,7 @@ from vyrox.http.connection_limit import (
 )
 from vyrox.http.listener import Server, address_of, bind
 from vyrox.http.protocol import BoundedHttpProtocol
-from vyrox.settings import Settings
+from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 50)
 """When the garbage collector runs. With its defaults it would check all objects several times a
@@ -43,36 +49,80 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then finish the requests in progress and return.
 
     Raises:
-        SettingsError: A required setting is missing, or the ports are the same.
+        SettingsError: A required setting is missing, or two ports are the same.
         OperatorError: An address is in use, or a store cannot be opened. No port accepts
             connections before the stores are open.
     """
-    app = create_app(settings)
-    if settings.ingestion_port == settings.proxy_port != 0:
-        raise SettingsError("INGESTION_PORT (or PORT) and PROXY_PORT must not be the same")
+    settings.require_hmac_secret()
+    _check_ports(settings)
     opening = asyncio.current_task()
     assert opening is not None  # noqa: S101  (a coroutine runs in a task)
     _on_signal(opening.cancel)
-    with (
-        bind(
-            settings.ingestion_host, settings.ingestion_port, "INGESTION_HOST, INGESTION_PORT"
-        ) as public,
-        bind(settings.proxy_host, settings.proxy_port, "PROXY_HOST, PROXY_PORT") as private,
-        contextlib.suppress(asyncio.CancelledError),  # a signal before the servers run
-    ):
+    with contextlib.ExitStack() as stack:
+        public, private, console = _bind_all(settings, stack)
+        if console is not None:
+            origin = settings.console_origin_at(console.getsockname()[1])
+            settings = dataclasses.replace(settings, console_origin=origin)
+        app = create_app(settings)
+        stack.enter_context(contextlib.suppress(asyncio.CancelledError))  # a signal at the start
         async with app.router.lifespan_context(app):
             files = raise_file_limit()
             waiting = backlog(files)
             for_public = limited_protocol(max_connections(files))
-            for_private = private_protocol(files)
+            servers = {
+                "ingestion": (_server(app.state.ingestion_app, for_public, waiting), public),
+                "proxy": (_server(app.state.proxy_app, private_protocol(files), waiting), private),
+            }
+            if console is not None:
+                for_people = console_protocol(files)
+                few = min(waiting, CONSOLE_BACKLOG)
+                servers["console"] = (_server(app.state.console_app, for_people, few), console)
             _settle_interpreter()
-            await _serve_both(
-                {
-                    _server(app.state.ingestion_app, for_public, waiting): public,
-                    _server(app.state.proxy_app, for_private, waiting): private,
-                }
-            )
+            await _serve_all(servers)
     log.event("stopped")
+
+
+def _check_ports(settings: Settings) -> None:
+    names = {
+        "INGESTION_PORT (or PORT)": settings.ingestion_port,
+        "PROXY_PORT": settings.proxy_port,
+        "CONSOLE_PORT": None if settings.console_on_public else settings.console_port,
+    }
+    for (name, port), (other, same) in itertools.combinations(names.items(), 2):
+        if port == same and port:
+            raise SettingsError(f"{name} and {other} must not be the same")
+
+
+def _bind_all(
+    settings: Settings, stack: contextlib.ExitStack
+) -> tuple[socket.socket, socket.socket, socket.socket | None]:
+    """Return the sockets of the public, the private and the console's listener, if it has one."""
+    opened = stack.enter_context
+    public = bind(
+        settings.ingestion_host, settings.ingestion_port, "INGESTION_HOST, INGESTION_PORT"
+    )
+    opened(public)
+    private = opened(bind(settings.proxy_host, settings.proxy_port, "PROXY_HOST, PROXY_PORT"))
+    console = None if settings.console_on_public else _bind_console(settings)
+    return public, private, None if console is None else opened(console)
+
+
+def _bind_console(settings: Settings) -> socket.socket | None:
+    """Return the console's socket; None if its default port is taken, which is logged.
+
+    Raises:
+        OperatorError: The address is invalid, or the port was set and is taken.
+    """
+    port = DEFAULT_CONSOLE_PORT if settings.console_port is None else settings.console_port
+    try:
+        return bind(settings.console_host, port, "CONSOLE_HOST, CONSOLE_PORT")
+    except OperatorError as exc:
+        cause = exc.__cause__
+        is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+        if settings.console_port is not None or not is_taken:
+            raise
+        log.event("console.port_taken", logging.WARNING, port=port)
+        return None
 
 
 def _settle_interpreter() -> None:
@@ -83,28 +133,29 @@ def _settle_interpreter() -> None:
     gc.freeze()
 
 
-async def _serve_both(servers: dict[Server, socket.socket]) -> None:
-    _on_signal(partial(_stop, servers))
+async def _serve_all(servers: dict[str, tuple[Server, socket.socket]]) -> None:
+    running = [server for server, _ in servers.values()]
+    _on_signal(partial(_stop, running))
     async with asyncio.TaskGroup() as group:
-        for server, listener in servers.items():
+        for server, listener in servers.values():
             # uvloop's `create_server` does not report that it cannot listen, so listen here.
             listener.listen(server.config.backlog)
-            group.create_task(_serve_one(server, listener, servers))
-        public, private = map(address_of, servers.values())
-        log.event("serving", ingestion=public, proxy=private)
+            group.create_task(_serve_one(server, listener, running))
+        addresses: dict[str, object] = {
+            name: address_of(listener) for name, (_, listener) in servers.items()
+        }
+        log.event("serving", logging.INFO, **addresses)
 
 
-async def _serve_one(
-    server: Server, listener: socket.socket, servers: dict[Server, socket.socket]
-) -> None:
+async def _serve_one(server: Server, listener: socket.socket, running: list[Server]) -> None:
     try:
         await server.serve([listener])
     finally:
-        _stop(servers)  # one listener must not run without the other
+        _stop(running)  # no listener may run alone
 
 
-def _stop(servers: dict[Server, socket.socket]) -> None:
-    for server in servers:
+def _stop(running: list[Server]) -> None:
+    for server in running:
         server.should_exit = True
 
 

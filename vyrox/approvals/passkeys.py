@@ -60,6 +60,12 @@ class RelyingParty(msgspec.Struct, frozen=True):
     rp_id: str
     origin: str
 
+    @classmethod
+    def of(cls, origin: str) -> "RelyingParty":
+        """Return the website of an origin, as `CONSOLE_ORIGIN` has it."""
+        host = origin.partition("://")[2].partition(":")[0]
+        return cls(host, origin)
+
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that the approver chooses, so all of it is signed (A2).

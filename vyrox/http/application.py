@@ -28,6 +28,14 @@ _DETAILS: Final = {404: "not found", 405: "method not allowed"}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+Respond = Callable[[Scope, VyroxError], Response]
+"""Makes the response to a request that ended with an error."""
+
+
+def respond_as_json(_scope: Scope, error: VyroxError) -> Response:
+    """Return the response that programs read (contract 1)."""
+    return error_response(error)
+
 
 class JsonApplication(Starlette):
     """Starlette with `RequestContext` as its outermost layer."""
@@ -38,19 +46,26 @@ class JsonApplication(Starlette):
         *,
         shutdown_error: type[VyroxError] = UnavailableError,
         lifespan: Lifespan[Starlette] | None = None,
+        around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     ) -> None:
-        """`shutdown_error` becomes the response to a request that the shutdown cancels."""
+        """Create it.
+
+        Args:
+            shutdown_error: Becomes the response to a request that the shutdown cancels.
+            around: Adds a layer outside of all others.
+        """
         super().__init__(routes=routes, lifespan=lifespan)
         # A redirect would repeat the Host that the client sent.
         self.router.redirect_slashes = False
         self._endpoints = post_endpoints(routes)
         self._shutdown_error = shutdown_error
+        self._around = around
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the layers of this application. Starlette calls this once."""
         handlers = {HTTPException: handle_http_exception}
         layers = ExceptionMiddleware(self.router, handlers)
-        return RequestContext(layers, self._shutdown_error, self._endpoints)
+        return self._around(RequestContext(layers, self._shutdown_error, self._endpoints))
 
 
 def post_endpoints(routes: Iterable[BaseRoute]) -> dict[str, Endpoint]:
@@ -74,6 +89,7 @@ class RequestContext:
         app: ASGIApp,
         shutdown_error: type[VyroxError] = UnavailableError,
         endpoints: dict[str, Endpoint] | None = None,
+        respond: Respond = respond_as_json,
     ) -> None:
         """Add the layer to `app`.
 
@@ -86,6 +102,7 @@ class RequestContext:
         self._app = app
         self._shutdown_error = shutdown_error
         self._endpoints = endpoints or {}
+        self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -114,7 +131,7 @@ class RequestContext:
         except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001  (all become responses)
             error = self._log_error(exc, scope, request_id)
             if error is not None and not started:
-                await error_response(error)(scope, receive, send_with_id)
+                await self._respond(scope, error)(scope, receive, send_with_id)
 
     def _log_error(self, exc: BaseException, scope: Scope, request_id: str) -> VyroxError | None:
         """Log `exc`. Return the error to respond with, or None if the client has disconnected."""

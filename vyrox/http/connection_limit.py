@@ -1,6 +1,6 @@
 """A limit on the connections of each listener.
 
-Both listeners, the databases and Redis share the file descriptors of one process, and clients must
+All listeners, the databases and Redis share the file descriptors of one process, and clients must
 not use them up. Over the limit, the connection that has been idle longest is closed. So a new
 client always gets a connection, and clients that keep idle connections open lose them.
 """
@@ -23,6 +23,12 @@ too."""
 
 MAX_PRIVATE_CONNECTIONS: Final = 256
 """Connections of the private listener. Only a few programs call it."""
+
+MAX_CONSOLE_CONNECTIONS: Final = 128
+"""Connections of the console's listener. Only browsers of approvers reach it."""
+
+CONSOLE_BACKLOG: Final = 32
+"""Connections that may wait until the event loop accepts them. A browser opens six at most."""
 
 SEND_BUFFER_BYTES: Final = 64 * 1024
 """The kernel's send buffer of one public connection. By default it grows to megabytes for a client
@@ -57,9 +63,14 @@ def backlog(files: int) -> int:
 def max_private_connections(files: int) -> int:
     """Return the limit of the private listener if the process may open `files` files.
 
-    After both limits and both backlogs, a quarter of the reserved files is left for the stores.
+    After all limits and backlogs, an eighth of the reserved files is left for the stores.
     """
     return min(MAX_PRIVATE_CONNECTIONS, _spare_files(files) // 4)
+
+
+def max_console_connections(files: int) -> int:
+    """Return the limit of the console's listener if the process may open `files` files."""
+    return min(MAX_CONSOLE_CONNECTIONS, _spare_files(files) // 16)
 
 
 def _spare_files(files: int) -> int:
@@ -170,3 +181,8 @@ def limited_protocol(
 def private_protocol(files: int) -> type[LimitedHttpProtocol]:
     """Return the protocol of the private listener if the process may open `files` files."""
     return limited_protocol(max_private_connections(files), LimitedHttpProtocol)
+
+
+def console_protocol(files: int) -> type[LimitedHttpProtocol]:
+    """Return the protocol of the console's listener if the process may open `files` files."""
+    return limited_protocol(max_console_connections(files))

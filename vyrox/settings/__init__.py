@@ -226,11 +226,13 @@ class Settings:
         Raises:
             SettingsError: It depends on a port that only the running service knows.
         """
-        if self.console_origin is not None:
-            return self.console_origin
-        if self.console_port == 0:
+        if self.console_origin is None and self.console_port == 0:
             raise SettingsError("CONSOLE_PORT is 0, any free port: set CONSOLE_ORIGIN")
-        return f"http://localhost:{self.console_port or DEFAULT_CONSOLE_PORT}"
+        return self.console_origin_at(self.console_port or DEFAULT_CONSOLE_PORT)
+
+    def console_origin_at(self, port: int) -> str:
+        """Return the origin of the console if it listens on `port`."""
+        return self.console_origin or f"http://localhost:{port}"
 
     def _check_console(self) -> None:
         if not self.console_on_public:

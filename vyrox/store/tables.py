@@ -577,3 +577,24 @@ change_endorsements = Table(
     Column("approver", Text, primary_key=True),
     Column("at", Float, nullable=False),
 )
+
+# Who is signed in to the console. The id of a session is stored nowhere.
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("hash", Text, primary_key=True),  # of the id
+    Column("tenant_id", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("credential_id", Text, nullable=False),  # the passkey: without it the session ends
+    Column("created_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+Index("console_sessions_approver", console_sessions.c.tenant_id, console_sessions.c.approver)
+
+# Challenges that were answered, so that each is answered once.
+console_challenges = Table(
+    "console_challenges",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("answered_at", Float, nullable=False),
+)

@@ -76,7 +76,22 @@ def _keys() -> None:
 
 
 def _console() -> None:
-    """Sessions of the console."""
+    """Sessions of the console, and challenges that were answered."""
+    op.create_table(
+        "console_sessions",
+        sa.Column("hash", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("approver", sa.Text(), nullable=False),
+        sa.Column("credential_id", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+    )
+    op.create_index("console_sessions_approver", "console_sessions", ["tenant_id", "approver"])
+    op.create_table(
+        "console_challenges",
+        sa.Column("hash", sa.Text(), primary_key=True),
+        sa.Column("answered_at", sa.Float(), nullable=False),
+    )
 
 
 def _discord() -> None:

@@ -1,0 +1,29 @@
+"""The console, on real stores."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.console.running import Running, running
+from tests.service import HMAC_SECRET
+from vyrox.settings import Settings
+
+
+@pytest.fixture
+def settings(data_dir: Path, redis_url: str) -> Settings:
+    return Settings(
+        hmac_secret=HMAC_SECRET,
+        data_dir=data_dir,
+        redis_url=redis_url,
+        dry_run=False,
+        triage_enabled=False,
+        encryption_keys=(Fernet.generate_key().decode(),),
+    )
+
+
+@pytest.fixture
+async def opened(settings: Settings) -> AsyncIterator[Running]:
+    async with running(settings) as found:
+        yield found

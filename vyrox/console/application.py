@@ -1,0 +1,65 @@
+"""The console's application: its routes, and the layers around them (contract 66)."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from vyrox.console import changes, enrolling, home, own_keys, proposals, sign_in
+from vyrox.console.guard import Guard, SecureHeaders
+from vyrox.console.pages import error_page, static_file
+from vyrox.errors import NotFoundError
+from vyrox.http.application import JsonApplication, RequestContext, handle_http_exception
+
+
+def create_console(origin: str) -> Starlette:
+    """Return the application for `origin`. Its `state.console` must be set before it serves."""
+    return _ConsoleApplication(origin)
+
+
+class _ConsoleApplication(JsonApplication):
+    def __init__(self, origin: str) -> None:
+        super().__init__(create_routes())
+        self._origin = origin
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the layers. Starlette calls this once."""
+        routes = ExceptionMiddleware(self.router, {HTTPException: _handle})
+        guarded = Guard(routes, self._origin)
+        return SecureHeaders(RequestContext(guarded, respond=error_page))
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    response = await handle_http_exception(request, error)
+    return error_page(request.scope, NotFoundError()) if response.status_code == 404 else response
+
+
+def create_routes() -> list[BaseRoute]:
+    """Return the routes of the console. Only a POST changes anything (A15)."""
+    return [
+        Route("/", home.home, methods=["GET"]),
+        Route("/sign-in", sign_in.sign_in_page, methods=["GET"]),
+        Route("/sign-in", sign_in.sign_in, methods=["POST"]),
+        Route("/sign-out", sign_in.sign_out, methods=["POST"]),
+        Route("/enrol", enrolling.enrol_page, methods=["GET"]),
+        Route("/enrol/open", enrolling.open_link, methods=["POST"]),
+        Route("/enrol", enrolling.enrol, methods=["POST"]),
+        Route("/keys", own_keys.keys_page, methods=["GET"]),
+        Route("/keys/statement", own_keys.further_key, methods=["POST"]),
+        Route("/keys/add", own_keys.add_key, methods=["POST"]),
+        Route("/keys/remove", own_keys.remove_key, methods=["POST"]),
+        Route("/approvals/{proposal_id}", proposals.proposal_page, methods=["GET"]),
+        Route("/approvals/{proposal_id}", proposals.decide, methods=["POST"]),
+        Route(
+            "/approvals/{proposal_id}/statements", proposals.statements_to_sign, methods=["POST"]
+        ),
+        Route("/propose/{incident_id}", proposals.suggested_page, methods=["GET"]),
+        Route("/propose/{incident_id}", proposals.propose_suggested, methods=["POST"]),
+        Route("/changes/{change_id}", changes.change_page, methods=["GET"]),
+        Route("/changes/{change_id}", changes.endorse, methods=["POST"]),
+        Route("/changes/{change_id}/statement", changes.statement, methods=["POST"]),
+        Route("/static/{name}", static_file, methods=["GET"]),
+    ]

@@ -1,0 +1,125 @@
+"""The approver's own passkeys: a passkey asks for another, or removes one (contract 66, A39)."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vyrox.approvals import endorsing, keys
+from vyrox.approvals.ceremonies import request_options
+from vyrox.approvals.keys import Key
+from vyrox.console.pages import page
+from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.sessions import Person
+from vyrox.console.sign_in import answered_by
+from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
+from vyrox.http.responses import JsonResponse
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    statement: str
+    response: msgspec.Raw
+
+
+class _Removal(msgspec.Struct, frozen=True):
+    credential_id: str
+    challenge: str
+    response: msgspec.Raw
+
+
+async def keys_page(request: Request) -> Response:
+    """Show the person's passkeys. Each has a challenge by which another one can remove it."""
+    person = await signed_in(request)
+    console = console_of(request)
+    now = console.now()
+    own = await console.database.read(keys.keys_of, person.tenant_id, person.approver)
+    ceremonies = {}
+    for key in own:
+        purpose = _removal(person, key.credential_id)
+        challenge, sealed = console.challenges.make(purpose, now)
+        allowed = [each.credential_id for each in _able(own) if each != key]
+        options = request_options(console.relying_party.rp_id, challenge, allowed)
+        ceremonies[key.credential_id] = {"options": options, "challenge": sealed}
+    able = len(_able(own))
+    return page("keys", person, now, keys=own, ceremonies=ceremonies, able=able)
+
+
+async def further_key(request: Request) -> Response:
+    """Return the statement by which the person asks for a further passkey."""
+    person = await signed_in(request)
+    console = console_of(request)
+    statement, options = await console.database.write(
+        endorsing.issue_own_key, person.tenant_id, person.approver, console.now()
+    )
+    return JsonResponse({"statement": statement, "options": options})
+
+
+async def add_key(request: Request) -> Response:
+    """Return the secret of a link with which the person enrols a further passkey.
+
+    Raises:
+        UnauthorizedError: The statement was not signed by a passkey of the person.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    signed = await read_json(request, _Signed)
+    console.check_clocks()
+    secret = await console.database.write(
+        endorsing.link_by_key,
+        person.tenant_id,
+        signed.statement,
+        bytes(signed.response).decode(),
+        console.relying_party,
+        console.now(),
+    )
+    return JsonResponse({"secret": secret})
+
+
+async def remove_key(request: Request) -> Response:
+    """Remove a passkey of the person, because another one of the same person has agreed.
+
+    Raises:
+        UnauthorizedError: Another passkey of the person has not agreed.
+        NotPossibleError: The person would have none that decides.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    removal = await read_json(request, _Removal)
+    now = console.now()
+    purpose = _removal(person, removal.credential_id)
+    challenge = console.challenges.open(purpose, removal.challenge, now)
+    console.check_clocks()
+    await console.database.write(
+        _remove, person, removal.credential_id, challenge, bytes(removal.response).decode(), now
+    )
+    return JsonResponse({})
+
+
+def _remove(
+    connection: Connection,
+    person: Person,
+    credential_id: str,
+    challenge: bytes,
+    response: str,
+    now: float,
+) -> None:
+    agreed = answered_by(connection, challenge, response, now)
+    if (agreed.tenant_id, agreed.approver) != (person.tenant_id, person.approver):
+        raise UnauthorizedError("key_of_another_person", person.tenant_id)
+    own = keys.keys_of(connection, person.tenant_id, person.approver)
+    removed = [each for each in own if each.credential_id == credential_id]
+    if not removed:
+        raise NotFoundError("the person has no such key")
+    if agreed.credential_id == credential_id:
+        raise NotPossibleError("Another of your passkeys must agree: a person needs one that works")
+    keys.remove(connection, removed, person.approver, now)
+
+
+def _able(own: Sequence[Key]) -> list[Key]:
+    return [each for each in own if each.confirmed_at is not None]
+
+
+def _removal(person: Person, credential_id: str) -> str:
+    return f"remove\n{person.tenant_id}\n{person.approver}\n{credential_id}"

@@ -1,0 +1,155 @@
+"""Makes the pages: templates in which every text is escaped, one style sheet and one script."""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from vyrox.approvals.changes import Change
+from vyrox.console.sessions import Person
+from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError, VyroxError
+from vyrox.http.responses import JsonResponse
+
+_HERE: Final = Path(__file__).parent
+_TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
+_FILES: Final = {name: (_HERE / "static" / name).read_bytes() for name in _TYPES}
+
+_ACTIONS: Final = {
+    "HOST_ISOLATION": "Isolate a host from the network",
+    "NETWORK_QUARANTINE": "Quarantine a host",
+    "PROCESS_KILL": "End a process",
+    "LIFT_HOST_ISOLATION": "Lift the isolation of a host",
+    "LIFT_NETWORK_QUARANTINE": "Lift the quarantine of a host",
+    "DRILL": "Drill: nothing will be done",
+}
+
+_STATES: Final = {
+    "pending": "waits for a decision",
+    "approved": "approved, is being carried out",
+    "dispatched": "was carried out",
+    "rejected": "rejected",
+    "expired": "expired",
+    "withdrawn": "withdrawn",
+    "superseded": "superseded",
+    "lapsed": "was approved, but not carried out",
+}
+
+
+def plain(value: object) -> object:
+    r"""Return a text with whatever is not printable as `\uXXXX`: no character hides or reorders."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(each if each.isprintable() else _escape(each) for each in value)
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(rf"\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def moment(seconds: float) -> str:
+    """Return a time as people read it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def action_words(action_type: str) -> str:
+    """Return what an action does, in words."""
+    return _ACTIONS.get(action_type, action_type)
+
+
+def state_words(state: str) -> str:
+    """Return a state in words."""
+    return _STATES.get(state, state)
+
+
+def change_words(change: Change) -> str:
+    """Return what a change of who may decide does, in words."""
+    match change.kind:
+        case "confirm_key":
+            return f"Let a new passkey of {change.approver} decide"
+        case "bind_discord":
+            return f"Let an account at Discord decide as {change.approver}"
+        case _:
+            return f"End the rule that two persons must approve: {change.subject}"
+
+
+_templates: Final = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=plain,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters.update(
+    moment=moment, action_words=action_words, state_words=state_words, change_words=change_words
+)
+
+
+def page(
+    name: str,
+    person: Person | None = None,
+    now: float | None = None,
+    version: str | None = None,
+    **values: object,
+) -> Response:
+    """Return the page of a template.
+
+    Args:
+        now: By it the script says how long ago something was; None: the page has no times.
+        version: Of what the page shows; a page with one reloads itself when it changes.
+    """
+    text = _templates.get_template(f"{name}.html").render(
+        page=name, person=person, now=now, version=version, **values
+    )
+    return Response(text, media_type="text/html; charset=utf-8")
+
+
+def live_page(
+    request: Request, name: str, person: Person, now: float, **values: object
+) -> Response:
+    """Return a page that reloads itself when `values` change; 304 if the browser has them."""
+    encoded = msgspec.json.encode([person.approver, values], order="deterministic")
+    version = sha256(encoded).hexdigest()
+    if request.headers.get("if-none-match") == f'"{version}"':
+        return Response(status_code=304)
+    return page(name, person, now, version, **values)
+
+
+def static_file(request: Request) -> Response:
+    """Return the style sheet or the script."""
+    name = request.path_params["name"]
+    if name not in _FILES:
+        raise NotFoundError("no such file")
+    return Response(_FILES[name], media_type=f"{_TYPES[name]}; charset=utf-8")
+
+
+def error_page(scope: Scope, error: VyroxError) -> Response:
+    """Return the response to an error: JSON to the script, a page to a person.
+
+    A person who is not signed in is asked to, and then comes back.
+    """
+    if scope["method"] not in {"GET", "HEAD"}:
+        # Only this error's text is for the person who asked.
+        message = {"message": str(error)} if isinstance(error, NotPossibleError) else {}
+        return JsonResponse({"detail": error.detail, **message}, error.status, error.headers)
+    if isinstance(error, UnauthorizedError):
+        if "if-none-match" in Headers(scope=scope):
+            return JsonResponse({"detail": error.detail}, error.status)
+        return RedirectResponse(f"/sign-in{_back(scope['path'])}", 303)
+    response = page("error", status=error.status, detail=error.detail)
+    response.status_code = error.status
+    for name, value in error.headers.items():
+        response.headers[name] = value
+    return response
+
+
+def _back(path: str) -> str:
+    return "" if path == "/" else f"#{path}"

@@ -1,0 +1,181 @@
+"""A proposal's page: what is to be decided, what is known, and the decision (contract 66, A38)."""
+
+from typing import Annotated, Final
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vyrox.approvals import statements
+from vyrox.approvals.of_incident import wanted_of
+from vyrox.approvals.proofs import SignedByPasskey
+from vyrox.approvals.proposal import Proposal, parse
+from vyrox.approvals.proposing import Proposed, propose
+from vyrox.approvals.rows import Decision
+from vyrox.approvals.shown import ShownProposal, show
+from vyrox.console.evidence import Evidence, evidence_of, incident_evidence
+from vyrox.console.pages import live_page
+from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.sessions import Person
+from vyrox.errors import NotFoundError, NotPossibleError
+from vyrox.http.application import request_id_of
+from vyrox.http.responses import JsonResponse
+from vyrox.triage.incident_ids import IncidentKey, parse_id
+
+_DECISIONS: Final[tuple[Decision, ...]] = ("approve", "reject")
+
+
+class _Comment(msgspec.Struct, frozen=True):
+    comment: Annotated[str, msgspec.Meta(max_length=statements.MAX_COMMENT)]
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    statement: str
+    response: msgspec.Raw
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    """What a page shows of a proposal."""
+
+    shown: ShownProposal
+    proposal: Proposal
+    evidence: Evidence
+
+
+async def proposal_page(request: Request) -> Response:
+    """Show a proposal. Nothing is decided by that (A15).
+
+    Raises:
+        UnauthorizedError: No person has signed in.
+        NotFoundError: The tenant of the person has no such proposal.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    proposal_id = request.path_params["proposal_id"]
+    found = await console.database.read(_read, person.tenant_id, proposal_id, console.now())
+    has_decided = person.approver in {each.approver for each in found.shown.decisions}
+    return live_page(
+        request,
+        "proposal",
+        person,
+        console.now(),
+        shown=found.shown,
+        proposal=found.proposal,
+        evidence=found.evidence,
+        can_decide=found.shown.state == "pending" and not has_decided,
+    )
+
+
+async def statements_to_sign(request: Request) -> Response:
+    """Return a statement for each decision, with the comment, and what signs it.
+
+    The script asks for them before the click: a browser may refuse a passkey that is not asked for
+    at once (A27).
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    comment = (await read_json(request, _Comment)).comment
+    issued = await console.database.write(
+        _issue, person, request.path_params["proposal_id"], comment, console.now()
+    )
+    return JsonResponse(issued)
+
+
+async def decide(request: Request) -> Response:
+    """Record a decision that was signed by a passkey.
+
+    Raises:
+        UnauthorizedError: The signature is not valid, or the person may not decide on this.
+        NotPossibleError: It is decided already.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    signed = await read_json(request, _Signed)
+    response = bytes(signed.response).decode()
+    proof = SignedByPasskey(signed.statement, response, console.relying_party)
+    stored = await console.decisions.decide(
+        person.tenant_id, request.path_params["proposal_id"], proof
+    )
+    return JsonResponse({"state": stored.state_at(console.now())})
+
+
+async def suggested_page(request: Request) -> Response:
+    """Show what an incident suggests. Proposing it is a POST."""
+    person = await signed_in(request)
+    console = console_of(request)
+    key = _own_incident(request, person)
+    evidence, wanted, reason = await console.database.read(_suggested, person, key)
+    return live_page(
+        request,
+        "suggested",
+        person,
+        console.now(),
+        evidence=evidence,
+        wanted=wanted,
+        reason=reason,
+        key=key.id,
+    )
+
+
+async def propose_suggested(request: Request) -> Response:
+    """Propose what an incident suggests, in the name of the person, who then decides on the text.
+
+    Raises:
+        NotFoundError: The tenant of the person has no such incident.
+        NotPossibleError: It suggests nothing; the text says why.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    key = _own_incident(request, person)
+    console.check_clocks()
+    proposed = await console.database.write(
+        _propose, person, key, console.now(), request_id_of(request)
+    )
+    return JsonResponse({"proposal_id": proposed.proposal_id})
+
+
+def _read(connection: Connection, tenant_id: str, proposal_id: str, now: float) -> _Shown:
+    try:
+        shown = show(connection, tenant_id, proposal_id, now)
+    except ValueError as exc:
+        raise NotPossibleError(f"the proposal was changed in the database: {exc}") from exc
+    proposal = parse(shown.proposal.encode())
+    return _Shown(shown, proposal, evidence_of(connection, tenant_id, proposal.alert_id))
+
+
+def _issue(
+    connection: Connection, person: Person, proposal_id: str, comment: str, now: float
+) -> dict[str, object]:
+    issued: dict[str, object] = {}
+    for decision in _DECISIONS:
+        text, options = statements.issue(
+            connection, person.tenant_id, proposal_id, person.approver, decision, comment, now
+        )
+        issued[decision] = {"statement": text, "options": options}
+    return issued
+
+
+def _own_incident(request: Request, person: Person) -> IncidentKey:
+    key = parse_id(request.path_params["incident_id"])
+    if key.tenant_id != person.tenant_id:
+        raise NotFoundError("an incident of another tenant")
+    return key
+
+
+def _suggested(
+    connection: Connection, person: Person, key: IncidentKey
+) -> tuple[Evidence, object, str]:
+    evidence = incident_evidence(connection, key)
+    try:
+        wanted = wanted_of(connection, key, person.approver)
+    except NotPossibleError as exc:
+        return evidence, None, str(exc)
+    return evidence, wanted, wanted.reason
+
+
+def _propose(
+    connection: Connection, person: Person, key: IncidentKey, now: float, request_id: str
+) -> Proposed:
+    wanted = wanted_of(connection, key, person.approver)
+    return propose(connection, wanted, now, request_id)

@@ -1,0 +1,88 @@
+"""Signing in with a passkey, and out (contract 66)."""
+
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from vyrox import log
+from vyrox.approvals import passkeys
+from vyrox.approvals.approvers import present
+from vyrox.approvals.ceremonies import request_options
+from vyrox.approvals.keys import Key, find_key
+from vyrox.chain.verify import RefusedProofError
+from vyrox.console import sessions
+from vyrox.console.challenges import use
+from vyrox.console.pages import page
+from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.errors import UnauthorizedError
+from vyrox.http.responses import JsonResponse
+
+_SIGN_IN: Final = "sign in"
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    challenge: str
+    response: msgspec.Raw
+
+
+async def sign_in_page(request: Request) -> Response:
+    """Show the page. Its challenge names no person: the authenticator knows its own."""
+    console = console_of(request)
+    challenge, sealed = console.challenges.make(_SIGN_IN, console.now())
+    options = request_options(console.relying_party.rp_id, challenge, ())
+    return page("sign_in", ceremony={"options": options, "challenge": sealed})
+
+
+async def sign_in(request: Request) -> Response:
+    """Begin a session for the person whose passkey has answered.
+
+    Raises:
+        UnauthorizedError: The answer is not valid. The response does not say why.
+    """
+    console = console_of(request)
+    answer = await read_json(request, _Answer)
+    now = console.now()
+    challenge = console.challenges.open(_SIGN_IN, answer.challenge, now)
+    response = bytes(answer.response).decode()
+    key, session_id = await console.database.write(_begin, challenge, response, now)
+    log.event("console.signed_in", tenant=key.tenant_id, approver=key.approver)
+    signed = JsonResponse({})
+    signed.set_cookie(
+        sessions.COOKIE, session_id, path="/", secure=True, httponly=True, samesite="lax"
+    )
+    return signed
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session."""
+    person = await signed_in(request)
+    await console_of(request).database.write(sessions.end, person.session)
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(sessions.COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+    return response
+
+
+def answered_by(connection: Connection, challenge: bytes, response: str, now: float) -> Key:
+    """Return the approver's key that has answered a challenge, which is then used up.
+
+    Raises:
+        UnauthorizedError: The answer is not valid.
+    """
+    try:
+        key = find_key(connection, passkeys.credential_id_of(response))
+        if key is None or key.approver not in present(connection, key.tenant_id):
+            raise UnauthorizedError("unknown_key")
+        passkeys.assertion(response, challenge, key.members)
+    except RefusedProofError as exc:
+        raise UnauthorizedError(f"refused_answer: {exc}") from exc
+    use(connection, challenge, now)
+    return key
+
+
+def _begin(connection: Connection, challenge: bytes, response: str, now: float) -> tuple[Key, str]:
+    key = answered_by(connection, challenge, response, now)
+    session_id = sessions.begin(connection, key.tenant_id, key.approver, key.credential_id, now)
+    return key, session_id

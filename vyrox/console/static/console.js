@@ -1,0 +1,275 @@
+// The console's only script. It changes texts, never markup.
+"use strict";
+(() => {
+  const body = document.body;
+  const find = (id) => document.getElementById(id);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const ahead = Number(body.dataset.now) * 1000 - Date.now(); // of this clock, the service's
+  let busy = false;
+
+  // What people read
+  const say = (text, kind = "") => {
+    const status = find("status");
+    status.textContent = text;
+    status.className = kind;
+    status.hidden = text === "";
+  };
+  const sayAfter = (text, path = location.pathname) => {
+    sessionStorage.setItem("said", text);
+    if (path === location.pathname) location.reload();
+    else location.assign(path);
+  };
+  const said = sessionStorage.getItem("said");
+  sessionStorage.removeItem("said");
+  if (said) say(said, "good");
+
+  const duration = (seconds) => {
+    const minutes = Math.floor(seconds / 60);
+    if (minutes >= 2880) return `${Math.floor(minutes / 1440)} days`;
+    if (minutes >= 120) return `${Math.floor(minutes / 60)} h`;
+    if (minutes >= 10) return `${minutes} min`;
+    return minutes ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(seconds)} s`;
+  };
+  const written = new Map();
+  const showTimes = () => {
+    const now = (Date.now() + ahead) / 1000;
+    for (const each of all("[data-at], [data-until]")) {
+      if (!written.has(each)) written.set(each, each.textContent);
+      const at = Number(each.dataset.at || each.dataset.until);
+      const text = each.dataset.until
+        ? at > now ? `${duration(at - now)} left, ` : "time is over, "
+        : at > now ? `in ${duration(at - now)}, ` : `${duration(now - at)} ago, `;
+      if (each.textContent !== text + written.get(each)) each.textContent = text + written.get(each);
+    }
+  };
+  if (body.dataset.now) {
+    showTimes();
+    setInterval(showTimes, 1000);
+  }
+
+  // Bytes in JSON. Not every browser in use has parseRequestOptionsFromJSON.
+  const bytes = (text) =>
+    Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (each) => each.charCodeAt(0));
+  const encode = (buffer) =>
+    btoa(String.fromCharCode(...new Uint8Array(buffer)))
+      .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+  const described = (list) => list.map((each) => ({ ...each, id: bytes(each.id) }));
+  const toSign = (options) => ({
+    publicKey: {
+      ...options,
+      challenge: bytes(options.challenge),
+      allowCredentials: described(options.allowCredentials),
+    },
+  });
+  const toMake = (options) => ({
+    publicKey: {
+      ...options,
+      challenge: bytes(options.challenge),
+      user: { ...options.user, id: bytes(options.user.id) },
+      excludeCredentials: described(options.excludeCredentials),
+    },
+  });
+  const answerOf = (credential, names) => ({
+    id: credential.id,
+    rawId: encode(credential.rawId),
+    type: credential.type,
+    response: Object.fromEntries(names.map((name) => [name, encode(credential.response[name])])),
+  });
+  const sign = async (options) =>
+    answerOf(await navigator.credentials.get(toSign(options)),
+      ["clientDataJSON", "authenticatorData", "signature"]);
+  const make = async (options) =>
+    answerOf(await navigator.credentials.create(toMake(options)),
+      ["clientDataJSON", "attestationObject"]);
+  const hasPasskeys = Boolean(window.PublicKeyCredential && navigator.credentials);
+
+  // The service
+  const refusals = {
+    401: "This was not accepted, and nothing was recorded. Reload the page and try again. If it is refused again, you may not decide on this, or your passkey is not confirmed yet.",
+    403: "This was refused: open the console at its own address, in your browser.",
+    404: "This is not there any more. Reload the page.",
+    503: "The service is busy or away. Nothing may have been recorded: reload, then try again.",
+  };
+  const post = async (path, content) => {
+    let response;
+    try {
+      response = await fetch(path, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(content),
+      });
+    } catch {
+      throw new Error("The service cannot be reached. Reload the page before you try again.");
+    }
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok) return answer;
+    const known = answer.message || refusals[response.status];
+    throw new Error(known || `This did not work (${answer.detail || response.status}). Reload the page.`);
+  };
+  const explained = (error) => {
+    if (error.name === "NotAllowedError")
+      return "No passkey was used, so nothing was recorded. You can try again.";
+    if (error.name === "InvalidStateError") return "This device has a passkey of yours already.";
+    if (error.name === "SecurityError")
+      return "This browser makes no passkey for this address. Open the console at its own address.";
+    return error.message;
+  };
+  // `work` must ask for the passkey before it waits for anything: else some browsers refuse it.
+  const onClick = (button, work) => {
+    if (!button) return;
+    button.addEventListener("click", async () => {
+      if (busy) return;
+      busy = true;
+      say("Your device asks for your passkey.");
+      try {
+        await work();
+      } catch (error) {
+        say(explained(error), "bad");
+      } finally {
+        busy = false;
+      }
+    });
+  };
+  const enable = (buttons, on = true) => buttons.forEach((each) => { each.disabled = !on; });
+
+  // Signs a statement that the page has fetched before the click, and posts it.
+  const onSigned = async (button, from, to, then) => {
+    try {
+      const { statement, options } = await post(from, {});
+      button.disabled = !hasPasskeys;
+      onClick(button, async () => then(await post(to, { statement, response: await sign(options) })));
+    } catch (error) {
+      say(explained(error), "bad");
+    }
+  };
+
+  if (!hasPasskeys && all("button.main").length)
+    say("This browser, or the app that shows this page, cannot use passkeys. Open this address in your browser: Safari, Chrome, Edge or Firefox.", "bad");
+
+  const pages = {
+    sign_in() {
+      const button = find("sign-in");
+      enable([button], hasPasskeys);
+      const { options, challenge } = JSON.parse(button.dataset.ceremony);
+      onClick(button, async () => {
+        await post("/sign-in", { challenge, response: await sign(options) });
+        const back = location.hash.slice(1);
+        location.replace(/^\/[a-z-]+(\/[\w.-]+)?$/.test(back) ? back : "/");
+      });
+    },
+
+    async enrol() {
+      const secret = location.hash.slice(1);
+      const button = find("enrol");
+      let opened;
+      try {
+        opened = await post("/enrol/open", { secret });
+      } catch {
+        find("for-whom").textContent = "";
+        say("This link is used, too old, or not complete. Ask the operator for a new one.", "bad");
+        return;
+      }
+      find("for-whom").textContent = `For ${opened.approver}, approver of ${opened.tenant_id}.`;
+      enable([button], hasPasskeys);
+      onClick(button, async () => {
+        const response = await make(opened.options);
+        const key = await post("/enrol", { secret, response });
+        history.replaceState(null, "", location.pathname);
+        find("thumbprint").textContent = key.thumbprint.match(/.{1,4}/g).join(" ");
+        find("command").textContent = key.command;
+        find("asking").hidden = true;
+        find("made").hidden = false;
+        say("");
+      });
+    },
+
+    proposal() {
+      const buttons = all("[data-decision]");
+      const comment = find("comment");
+      if (!buttons.length) return;
+      let issued = null;
+      let timer = 0;
+      const prepare = async () => {
+        const text = comment.value;
+        enable(buttons, false);
+        try {
+          const answer = await post(`${location.pathname}/statements`, { comment: text });
+          if (text !== comment.value) return; // a later call is on its way
+          issued = answer;
+          enable(buttons, hasPasskeys);
+        } catch (error) {
+          say(explained(error), "bad");
+        }
+      };
+      comment.addEventListener("input", () => {
+        enable(buttons, false);
+        clearTimeout(timer);
+        timer = setTimeout(prepare, 400);
+      });
+      for (const button of buttons)
+        onClick(button, async () => {
+          const { statement, options } = issued[button.dataset.decision];
+          const response = await sign(options);
+          enable(buttons, false);
+          say("Vyrox records your decision.");
+          try {
+            const { state } = await post(location.pathname, { statement, response });
+            sayAfter({
+              pending: "Recorded: you approved. One more person must approve.",
+              rejected: "Recorded: you rejected it. Nothing will be done.",
+            }[state] || "Recorded: you approved. Vyrox carries it out now.");
+          } catch (error) {
+            comment.value = "";
+            await prepare(); // a statement is used once, also by a refusal
+            throw error;
+          }
+        });
+      setInterval(() => busy || prepare(), 240000); // a statement lives for ten minutes
+      prepare();
+    },
+
+    suggested() {
+      onClick(find("propose"), async () => {
+        say("");
+        const { proposal_id: id } = await post(location.pathname, {});
+        sayAfter("Proposed. Read the exact text, then approve it with your passkey.", `/approvals/${id}`);
+      });
+    },
+
+    keys() {
+      onSigned(find("add-key"), "/keys/statement", "/keys/add", ({ secret }) =>
+        location.assign(`/enrol#${secret}`));
+      for (const each of all("[data-remove]")) {
+        const { options, challenge } = JSON.parse(each.dataset.ceremony);
+        onClick(each, async () => {
+          const response = await sign(options);
+          await post("/keys/remove", { credential_id: each.dataset.remove, challenge, response });
+          sayAfter("The passkey is removed.");
+        });
+      }
+    },
+
+    change() {
+      const path = location.pathname;
+      onSigned(find("endorse"), `${path}/statement`, path, ({ remaining }) =>
+        sayAfter(remaining ? "Recorded. Others must agree too." : "Recorded: the change is made.", "/"));
+    },
+  };
+  (pages[body.dataset.page] || (() => {}))();
+
+  // A page with a version reloads itself when what it shows has changed, but not under a comment.
+  const refresh = async () => {
+    if (busy || document.hidden) return;
+    const headers = { "if-none-match": `"${body.dataset.version}"` };
+    const response = await fetch(location.pathname, { headers }).catch(() => null);
+    if (!response || response.status === 304 || busy) return;
+    if (response.status === 503) return;
+    const comment = find("comment");
+    if (comment && comment.value) say("This has changed: reload the page before you decide.", "bad");
+    else location.reload();
+  };
+  if (body.dataset.version) {
+    setInterval(refresh, 4000);
+    document.addEventListener("visibilitychange", refresh);
+  }
+})();
