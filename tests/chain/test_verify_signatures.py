@@ -1,0 +1,67 @@
+"""The verifier's own arithmetic, against published vectors (contract 64, A36)."""
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.approvals.authenticator import b64
+from vyrox.chain import verify
+from vyrox.chain.verify import RefusedProofError
+
+VECTORS: Final[list[dict[str, Any]]] = json.loads(
+    (Path(__file__).parents[1] / "data" / "signatures.json").read_text()
+)
+"""From NIST for ES256 and RS256, from the authors of Ed25519 for EdDSA: see `NOTICE` there."""
+
+OTHERS: Final = {"approver": "jane", "credential_id": "AAAA", "rp_id": "r", "origin": "o"}
+
+
+@pytest.mark.parametrize("number", range(len(VECTORS)))
+def test_published_signatures_and_keys_contract_64(number: int) -> None:
+    vector = VECTORS[number]
+    try:
+        key = verify.check_key({**OTHERS, "alg": vector["alg"], **vector["key"]})
+        is_right = "signature" not in vector or verify._SIGNATURE_CHECKS[vector["alg"]](
+            key.numbers, bytes.fromhex(vector["message"]), bytes.fromhex(vector["signature"])
+        )
+    except RefusedProofError:
+        is_right = False
+    assert is_right == vector["valid"], vector["source"]
+
+
+def seeded(salt: int) -> bytes:
+    """Return 32 bytes that the vector is made from: HKDF with SHA-256 (RFC 5869)."""
+    seed = hmac.digest(bytes([salt]), b"WebAuthn test vectors", "sha256")
+    return hmac.digest(seed, b"none.ES256\x01", "sha256")
+
+
+def test_the_vector_of_webauthn_contract_64() -> None:
+    """WebAuthn Level 3, Test Vectors, "none.ES256": the key of a seed, and its assertion.
+
+    The user was not verified there, so only the signature and the client data hold for Vyrox.
+    """
+    private = ec.derive_private_key(int.from_bytes(seeded(1), "big"), ec.SECP256R1())
+    point = private.public_key().public_numbers()
+    x, y = (number.to_bytes(32, "big") for number in (point.x, point.y))
+    members = {"x": b64(x), "y": b64(y), "rp_id": "example.org", "origin": "https://example.org"}
+    key = verify.check_key({**OTHERS, **members, "alg": "ES256"})
+    client_data = (
+        b'{"type":"webauthn.get","challenge":"OcDnUhQXulTUPo3JUXT0I97pvzzYBP9tZchXyav01Ag",'
+        b'"origin":"https://example.org","crossOrigin":false}'
+    )
+    data = hashlib.sha256(b"example.org").digest() + bytes.fromhex("1900000000")
+    signature = bytes.fromhex(
+        "3046022100f50a4e2e4409249c4a853ba361282f09841df4dd4547a13a87780218deffcd38"
+        "0221008480ac0f0b93538174f575bf11a1dd5d78c6e486013f937295ea13653e331e87"
+    )
+    signed = data + hashlib.sha256(client_data).digest()
+    assert verify._is_es256(key.numbers, signed, signature)
+    assert not verify._is_es256(key.numbers, signed + b"\0", signature)
+    verify.check_client_data(client_data, "webauthn.get", seeded(7), key.origin)
+    with pytest.raises(RefusedProofError, match="UV"):
+        verify._check_authenticator_data(data, key.rp_id)
