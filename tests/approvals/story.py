@@ -151,12 +151,23 @@ class Story:
     def approver(self, name: str, discord_user_id: str | None = None) -> None:
         self.event("approver.added", approver=name, discord_user_id=discord_user_id, by="root")
 
-    def enrol(self, name: str, authenticator: Authenticator) -> dict[str, Scalar]:
+    def enrol(
+        self, name: str, authenticator: Authenticator, *, is_confirmed: bool = True
+    ) -> dict[str, Scalar]:
         challenge = bytes(32)
         party = passkeys.RelyingParty(authenticator.rp_id, authenticator.origin)
         key = passkeys.enrol(authenticator.create(challenge), challenge, name, party)
         self.event("approver.key_added", **key, by=name)
+        if is_confirmed:
+            self.key_event("confirmed", key)
         return key
+
+    def key_event(self, what: str, key: dict[str, Scalar]) -> None:
+        """Append that a key was confirmed or removed."""
+        names = ("approver", "credential_id")
+        members = {name: key[name] for name in names}
+        thumbprint = verify.check_key(key).thumbprint
+        self.event(f"approver.key_{what}", **members, thumbprint=thumbprint, by="root")
 
     def propose(self, on: Members) -> None:
         text = canonical(on)
@@ -174,6 +185,14 @@ class Story:
                 "dry_run": dry_run,
             },
         )
+
+    def end_lease(self, on: Members, host: str | None = None) -> str:
+        """Append a lift at the end of the lease of a proposal, and its event."""
+        host = host or str(on["host"])
+        lift = self.lift(host, f"lease {digest(canonical(on))}", dry_run=False)
+        members = {"proposal_id": on["id"], "device_id": host, "attempt": 1}
+        self.event("lease.lifting", **members, action_hash=lift)
+        return lift
 
     def lift(self, host: str, approved_by: str, **members: Scalar) -> str:
         """Append an action that no proposal has."""

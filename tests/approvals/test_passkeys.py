@@ -201,7 +201,7 @@ def assert_refused(response: str, statement: str, reason: str) -> None:
     with pytest.raises(RefusedProofError):
         passkeys.decide(response, statement, on["id"], enrolled(key), NOW)
     found = told(on, raw_decision(response, statement, on["id"]), key).verify()
-    assert [each.event for each in found.failures] == [5, 6]
+    assert [each.event for each in found.failures] == [6, 7]
     assert reason in found.failures[0].reason
     assert "no valid approval" in found.failures[1].reason
     assert found.proven == {}

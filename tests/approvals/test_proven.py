@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from tests import audit
-from tests.approvals.authenticator import Authenticator
+from tests.approvals.authenticator import Authenticator, b64
 from tests.approvals.decided import KILL, WANTED, prepared, proposed, say
 from tests.approvals.enrolled import enrol, sign
 from tests.approvals.test_dispatch import dispatching
@@ -85,7 +85,9 @@ async def test_a_person_who_asked_and_approved_is_reported_as_that_contract_64(
     report = verify.verify_approvals(actions, events)
     assert report.failures == []
     [found] = report.findings
-    assert found.decisions == (verify.Decision("ann", "passkey", is_requester=True),)
+    assert found.decisions == (
+        verify.Decision("ann", "passkey", b64(b"of-ann"), is_requester=True),
+    )
 
 
 async def test_a_proof_of_another_proposal_is_refused_contract_62(database: Database) -> None:

@@ -584,12 +584,19 @@ RSA_BITS = range(2048, 8193)
 
 MAX_RSA_EXPONENT = 2**32
 
+DRILL = "DRILL"
+"""The action of a proposal by which people only show that they can answer."""
+
 FOUR_EYES = "four-eyes"
 """The rule that the person who asked never counts."""
 
 BY_CALLER = "a caller with the shared secret asked for it"
 BREAK_GLASS = "break glass, so no approval was asked for"
 NAMES_PROPOSAL = "approved_by names a proposal, but no event dispatches it"
+NAMES_LEASE = "approved_by names a lease, but no event lifts by it"
+
+RESET_S = 86_400 - 300
+"""For a day after a reset a person is not one of two. Clocks may differ by five minutes."""
 
 
 class RefusedProofError(ValueError):
@@ -1218,11 +1225,13 @@ class Decision:
 
     Attributes:
         proof: `passkey` or `Discord`.
+        means: The passkey's credential id, or the account at Discord.
         is_requester: Whether the approver also proposed the action.
     """
 
     approver: str
     proof: str
+    means: str
     is_requester: bool
 
 
@@ -1259,6 +1268,34 @@ class Finding:
 
 
 @dataclass
+class _Approver:
+    """A person on the list, with what the person may decide now."""
+
+    account: str | None
+    reset_at: int | None = None
+    keys: dict[str, Key] = field(default_factory=dict)
+    """By credential id, also those that wait to be confirmed."""
+    confirmed: set[str] = field(default_factory=set)
+
+    def may_use(self, means: str) -> bool:
+        """Return whether it is a confirmed passkey of the person, or the account."""
+        return means in self.confirmed or means == self.account
+
+    def is_reset(self, timestamp: int) -> bool:
+        """Return whether it is less than a day after a reset."""
+        return self.reset_at is not None and timestamp < self.reset_at + RESET_S
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """A proven containment that ends by itself."""
+
+    action: Action
+    lease_s: int
+    digest: str
+
+
+@dataclass
 class _Proposal:
     digest: str
     members: Entry
@@ -1288,27 +1325,35 @@ class Approvals:
         self.proven: dict[str, tuple[Decision, ...]] = {}
         self.actions = actions
         self._pins = pins
-        self._accounts: dict[str, str | None] = {}
-        self._keys: dict[str, Key] = {}
+        self._approvers: dict[str, _Approver] = {}
+        self._names: set[str] = set()
+        """Of all approvers so far: a name is never used for another person."""
         self._discord: Discord | None = None
         self._has_four_eyes = False
         self._proposals: dict[str, _Proposal] = {}
-        self._leases: dict[str, tuple[Action, int]] = {}
-        """By the digest of a proposal: its action, and after how many seconds it is lifted."""
+        self._leases: dict[str, _Lease] = {}
+        """By the id of the proposal."""
+        self._lifts: dict[str, tuple[str, str]] = {}
+        """The proposal's id and the device's, by the hash of the lift."""
         self._refused: dict[object, int] = {}
         """The number of the event, by the hash of the action whose dispatch was refused."""
         self._checks: dict[str, Callable[[Entry, str], None]] = {
             "approver.added": self._approver_added,
             "approver.removed": self._approver_removed,
+            "approver.reset": self._approver_reset,
             "approver.key_added": self._key_added,
+            "approver.key_confirmed": self._key_confirmed,
             "approver.key_removed": self._key_removed,
+            "approver.discord_bound": self._discord_bound,
             "discord.configured": self._discord_configured,
+            "discord.removed": self._discord_removed,
             "approval.rule_added": self._rule_added,
-            "approval.rule_removed": self._rule_removed,
+            "approval.rule_ended": self._rule_ended,
             "approval.proposed": self._proposed,
             "approval.decided": self._decided,
             "approval.ended": self._ended,
             "approval.dispatched": self._dispatched,
+            "lease.lifting": self._lifting,
         }
 
     def add(self, number: int, entry: Entry, entry_hash: str) -> None:
@@ -1345,63 +1390,99 @@ class Approvals:
             why = f"the check of its dispatch failed at event {self._refused[action_hash]}"
             return Finding(action, (), None, why)
         if action.approved_by.startswith("lease "):
-            return self._of_lease(action)
+            return self._of_lease(action_hash, action)
         return Finding(action, (), None, _why_not_proven(action))
 
-    def _of_lease(self, action: Action) -> Finding:
+    def _of_lease(self, action_hash: str, action: Action) -> Finding:
         """Return whether a lift is one that was approved with its containment (A19)."""
-        lease = self._leases.get(action.approved_by[len("lease ") :])
-        if lease is None:
-            why = "approved_by names a lease, but no proven action has it"
-        elif (action.host, action.action_type) != (lease[0].host, f"LIFT_{lease[0].action_type}"):
-            why = f"approved_by names the lease of action {lease[0].number}, of another device"
-        elif action.timestamp < lease[0].timestamp + lease[1]:
-            why = f"approved_by names the lease of action {lease[0].number}, which had not ended"
-        else:
-            return Finding(action, (), lease[0].number, None)
-        return Finding(action, (), None, why)
+        proposal_id, device_id = self._lifts.get(action_hash, ("", ""))
+        lease = self._leases.get(proposal_id)
+        if not proposal_id:
+            return Finding(action, (), None, NAMES_LEASE)
+        if lease is None or action.approved_by != f"lease {lease.digest}":
+            return Finding(action, (), None, "it names a lease that no proven action has")
+        number = lease.action.number
+        why: str | None = None
+        if action.action_type != f"LIFT_{lease.action.action_type}" or action.host != device_id:
+            why = f"it is no lift of the device of action {number}"
+        elif action.timestamp < lease.action.timestamp + lease.lease_s:
+            why = f"the lease of action {number} had not ended"
+        return Finding(action, (), None if why else number, why)
 
     def _approver_added(self, entry: Entry, _hash: str) -> None:
-        approver, account = _text_of(entry, "approver"), entry.get("discord_user_id") or None
-        _require(account is None or type(account) is str, "discord_user_id is not text")
-        others = {name: each for name, each in self._accounts.items() if name != approver}
+        name = _text_of(entry, "approver")
+        _require(name not in self._names, "the name was used before")
+        self._names.add(name)
+        account = entry.get("discord_user_id")
+        if account is not None:
+            self._check_account(name, _text_of(entry, "discord_user_id"))
+        self._approvers[name] = _Approver(cast("str | None", account))
+
+    def _check_account(self, name: str, account: str) -> None:
         # Persons count, so an account that is of two approvers would be one person twice.
-        _require(
-            account is None or account not in others.values(), "another approver has this account"
-        )
-        self._accounts[approver] = cast("str | None", account)
+        others = (each.account for other, each in self._approvers.items() if other != name)
+        _require(account not in others, "another approver has this account")
+
+    def _approver(self, entry: Entry) -> _Approver:
+        approver = self._approvers.get(_text_of(entry, "approver"))
+        if approver is None:
+            raise RefusedProofError("there is no such approver at this time")
+        return approver
 
     def _approver_removed(self, entry: Entry, _hash: str) -> None:
-        approver = _text_of(entry, "approver")
-        _require(approver in self._accounts, "there is no such approver")
-        del self._accounts[approver]
-        self._keys = {id_: key for id_, key in self._keys.items() if key.approver != approver}
+        self._approver(entry)
+        del self._approvers[cast(str, entry["approver"])]
+
+    def _approver_reset(self, entry: Entry, _hash: str) -> None:
+        # An event removes each key afterwards. None of them decides any more.
+        reset = _Approver(None, cast(int, entry["timestamp"]), self._approver(entry).keys)
+        self._approvers[cast(str, entry["approver"])] = reset
 
     def _key_added(self, entry: Entry, _hash: str) -> None:
-        key = check_key(entry)
-        _require(key.approver in self._accounts, "the key is of no approver")
+        approver, key = self._approver(entry), check_key(entry)
+        others = [other for each in self._approvers.values() for other in each.keys.values()]
         _require(
-            key.credential_id not in self._keys
-            and all(key.thumbprint != each.thumbprint for each in self._keys.values()),
+            all(
+                key.credential_id != other.credential_id and key.thumbprint != other.thumbprint
+                for other in others
+            ),
             "the key is enrolled already",
         )
-        self._keys[key.credential_id] = key
+        approver.keys[key.credential_id] = key
+
+    def _key(self, entry: Entry) -> Key:
+        key = self._approver(entry).keys.get(_text_of(entry, "credential_id"))
+        if key is None:
+            raise RefusedProofError("the approver has no such key")
+        return key
+
+    def _key_confirmed(self, entry: Entry, _hash: str) -> None:
+        key = self._key(entry)
+        _require(entry.get("thumbprint") == key.thumbprint, "the key has another thumbprint")
+        self._approver(entry).confirmed.add(key.credential_id)
 
     def _key_removed(self, entry: Entry, _hash: str) -> None:
-        key = self._keys.get(_text_of(entry, "credential_id"))
-        if key is None or key.approver != entry.get("approver"):
-            raise RefusedProofError("the approver has no such key")
-        del self._keys[key.credential_id]
+        approver, key = self._approver(entry), self._key(entry)
+        del approver.keys[key.credential_id]
+        approver.confirmed.discard(key.credential_id)
+
+    def _discord_bound(self, entry: Entry, _hash: str) -> None:
+        approver, account = self._approver(entry), _text_of(entry, "discord_user_id")
+        self._check_account(cast(str, entry["approver"]), account)
+        approver.account = account
 
     def _discord_configured(self, entry: Entry, _hash: str) -> None:
         self._discord = None
         self._discord = check_discord_configuration(entry)
 
+    def _discord_removed(self, _entry: Entry, _hash: str) -> None:
+        self._discord = None
+
     def _rule_added(self, entry: Entry, _hash: str) -> None:
         # Which devices need two persons is in the proposal: only the vendor knows their tags.
         self._has_four_eyes |= _text_of(entry, "rule") == FOUR_EYES
 
-    def _rule_removed(self, entry: Entry, _hash: str) -> None:
+    def _rule_ended(self, entry: Entry, _hash: str) -> None:
         self._has_four_eyes &= _text_of(entry, "rule") != FOUR_EYES
 
     def _proposed(self, entry: Entry, _hash: str) -> None:
@@ -1413,37 +1494,45 @@ class Approvals:
         self._proposals[proposal_id] = _Proposal(digest, members)
 
     def _decided(self, entry: Entry, entry_hash: str) -> None:
-        proposal = self._proposal(entry)
-        approver, decision = _text_of(entry, "approver"), _text_of(entry, "decision")
+        proposal, approver = self._proposal(entry), self._approver(entry)
+        name, decision = cast(str, entry["approver"]), _text_of(entry, "decision")
         _require(
             entry.get("proposal_sha256") == proposal.digest, "the digest is of another proposal"
         )
         _require(decision in ("approve", "reject"), "the decision is neither approve nor reject")
-        _require(approver in self._accounts, f"{approver!a} is no approver at this time")
-        _require(approver not in proposal.decided, f"{approver!a} has decided before")
+        _require(name not in proposal.decided, "the person has decided before")
         timestamp = cast(int, entry["timestamp"])
         created_at = _number_of(proposal.members, "created_at")
         expires_at = _number_of(proposal.members, "expires_at")
         _require(created_at <= timestamp <= expires_at, "it is not within the proposal's life")
-        proof = self._check_proof(entry, proposal.members)
-        requested_by = _text_of(proposal.members, "requested_by")
-        is_requester = approver.casefold() == requested_by.strip().casefold()
+        proof, means = self._check_proof(entry, proposal.members, approver)
+        is_requester = self._check_right(entry, proposal.members, proof)
         _require(
-            not is_requester
-            or (
-                proposal.members["required"] == 1 and proof == "passkey" and not self._has_four_eyes
-            ),
-            f"{approver!a} proposed it, and does not count",
+            decision == "reject"
+            or proposal.members["required"] == 1
+            or not approver.is_reset(timestamp),
+            "the person was reset within a day, and is not one of two yet",
         )
+        proposal.decided.add(name)
+        if decision == "reject":
+            proposal.is_rejected = True
+        else:
+            proposal.approvals[entry_hash] = Decision(name, proof, means, is_requester)
+
+    def _check_right(self, entry: Entry, proposal: Entry, proof: str) -> bool:
+        """Return whether the person also asked, after checking that this is allowed (A7)."""
+        asked = _text_of(proposal, "requested_by").strip().casefold()
+        is_requester = cast(str, entry["approver"]).casefold() == asked
         _require(
             (entry.get("by_requester") is True) == is_requester,
             "by_requester does not say whether the same person proposed it",
         )
-        proposal.decided.add(approver)
-        if decision == "reject":
-            proposal.is_rejected = True
-        else:
-            proposal.approvals[entry_hash] = Decision(approver, proof, is_requester)
+        is_alone = proposal["required"] == 1 and proof == "passkey" and not self._has_four_eyes
+        _require(
+            not is_requester or is_alone or proposal["action_type"] == DRILL,
+            "the person proposed it, and does not count",
+        )
+        return is_requester
 
     def _proposal(self, entry: Entry) -> _Proposal:
         proposal = self._proposals.get(_text_of(entry, "proposal_id"))
@@ -1452,24 +1541,25 @@ class Approvals:
         _require(proposal.state is None, f"its proposal has ended before: {proposal.state}")
         return proposal
 
-    def _check_proof(self, entry: Entry, proposal: Entry) -> str:
+    def _check_proof(self, entry: Entry, proposal: Entry, approver: _Approver) -> tuple[str, str]:
+        """Return the kind of a valid proof, and the key or the account that it is of."""
         proof = _text_of(entry, "proof")
         if proof == "webauthn":
-            key = self._keys.get(_text_of(entry, "credential_id"))
-            if key is None:
-                raise RefusedProofError("no valid key with this id is enrolled at this time")
+            credential_id = _text_of(entry, "credential_id")
+            key = approver.keys.get(credential_id)
+            if key is None or credential_id not in approver.confirmed:
+                raise RefusedProofError("the person has no valid, confirmed key with this id now")
             check_passkey(entry, key)
             self._check_pin(key.approver, key.thumbprint)
-            return "passkey"
+            return "passkey", credential_id
         _require(proof == "discord", f"the proof {proof!a} is unknown")
-        account = self._accounts[cast(str, entry["approver"])]
-        if self._discord is None or account is None:
-            raise RefusedProofError(
-                "no valid Discord key, or no account of this approver, is known"
-            )
-        check_discord(entry, proposal, self._discord, account)
+        if self._discord is None:
+            raise RefusedProofError("no valid key of Discord is known at this time")
+        if approver.account is None:
+            raise RefusedProofError("the person has no account at Discord at this time")
+        check_discord(entry, proposal, self._discord, approver.account)
         self._check_pin("discord", self._discord.public_key)
-        return "Discord"
+        return "Discord", approver.account
 
     def _check_pin(self, name: str, value: str) -> None:
         is_pinned = self._pins is None or (name, value) in self._pins
@@ -1488,6 +1578,7 @@ class Approvals:
         rejected = proposal.is_rejected
         self._end(proposal, "dispatched")
         hashes = _text_of(entry, "decisions").split(",")
+        _require(members["action_type"] != DRILL, "a drill has no action")
         _require(not rejected, "its proposal was rejected")
         _require(
             len(set(hashes)) == len(hashes) and proposal.approvals.keys() >= set(hashes),
@@ -1502,8 +1593,12 @@ class Approvals:
             "no passkey is among the proofs, and two persons need one",
         )
         _require(
-            all(each.approver in self._accounts for each in decisions),
-            "a person who approved was removed before it",
+            all(
+                each.approver in self._approvers
+                and self._approvers[each.approver].may_use(each.means)
+                for each in decisions
+            ),
+            "a person who approved, or the key or account used, was removed before it",
         )
         _require(
             not (self._has_four_eyes and any(each.is_requester for each in decisions)),
@@ -1514,7 +1609,12 @@ class Approvals:
         self.proven[action_hash] = decisions
         action, lease_s = self.actions[action_hash], _number_of(members, "lease_s")
         if lease_s and not action.dry_run:
-            self._leases[proposal.digest] = (action, lease_s)
+            lease = _Lease(action, lease_s, proposal.digest)
+            self._leases[cast(str, entry["proposal_id"])] = lease
+
+    def _lifting(self, entry: Entry, _hash: str) -> None:
+        lift = _text_of(entry, "proposal_id"), _text_of(entry, "device_id")
+        self._lifts[_text_of(entry, "action_hash")] = lift
 
     def _check_action(self, action_hash: str, proposal: Entry, digest: str) -> None:
         action = self.actions.get(action_hash)
