@@ -67,7 +67,7 @@ def flipped(text: str, bit: int, *, is_binary: bool) -> str:
 def test_a_flipped_bit_of_a_proof_is_refused_though_the_chain_holds(
     by: str, name: int, bit: int, *, as_text: bool
 ) -> None:
-    """The attacker has made all hashes of the log anew, and so can choose whatever is in it."""
+    """The attacker has computed all hashes of the log again, and so chooses what is in it."""
     on = proposal()
     story = begun(on, KEY, discord=DISCORD)
     story.enrol("omar", OMARS)
