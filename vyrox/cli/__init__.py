@@ -180,6 +180,9 @@ cli: Final = _Commands(
         "audit": _AUDIT,
         "demo": Lazy("demo:demo", "Show the main job end to end."),
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
+        "fake-discord": Lazy(
+            "fake_discord:fake_discord", "Serve a fake Discord, for tests, until stopped."
+        ),
         "generate-key": Lazy("service:generate_key", "Print a new key for VYROX_ENCRYPTION_KEY."),
         "incident": _INCIDENT,
         "lift": Lazy("execute:lift", "Undo a containment."),

@@ -6,13 +6,13 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vyrox.http.listener import Server, address_of, bind
-from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.delivery import CLOSE, RESET
 
 GRACE_S: Final = 1
@@ -37,8 +37,14 @@ class _ResettableProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
+class Servable(Protocol):
+    """A mock, as an application."""
+
+    app: Starlette
+
+
 @asynccontextmanager
-async def serving(mock: MockEdr, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def serving(mock: Servable, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve `mock` until the block ends, and give its URL.
 
     Args:
