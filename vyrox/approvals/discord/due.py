@@ -4,6 +4,7 @@ What a message should show is computed from its proposal each time, also the sta
 brings. So no change can be missed, and after a restart or an outage the first run finds all.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -11,9 +12,16 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox import log
+from vyrox.approvals import rows
 from vyrox.approvals.discord import configured
 from vyrox.approvals.discord.configured import Channel
-from vyrox.approvals.discord.evidence import evidence_of, evidence_of_incident, new_incidents
+from vyrox.approvals.discord.evidence import (
+    evidence_of,
+    evidence_of_incident,
+    incident_of,
+    new_incidents,
+)
 from vyrox.approvals.discord.message import (
     Message,
     incident_message,
@@ -24,6 +32,7 @@ from vyrox.approvals.discord.posted import Kind, Posted, insert
 from vyrox.approvals.proposal import parse
 from vyrox.approvals.shown import show
 from vyrox.approvals.states import State, state_at
+from vyrox.errors import NotFoundError
 from vyrox.store.tables import decisions, discord_messages, proposals
 from vyrox.triage.incident_ids import parse_id
 
@@ -111,7 +120,7 @@ def claim(
         console: The origin of the console, for a link; None: no link.
     """
     channels = configured.list_channels(connection)
-    insert(connection, _new(connection, channels, now), now)
+    _insert(connection, _new(connection, channels, now), now)
     by_tenant = {each.tenant_id: each for each in channels}
     found: list[Work] = []
     taken: dict[str, int] = {}
@@ -123,9 +132,11 @@ def claim(
             row = _take(connection, due.row, now)
             if row is not None:
                 taken[channel_id] = taken.get(channel_id, 0) + 1
-                channel = by_tenant.get(row.tenant_id)
-                message = _message(connection, row, channel, now, console)
-                found.append(Work(row, message, due.mark, due.is_last))
+                message = _message(connection, row, by_tenant.get(row.tenant_id), now, console)
+                if message is None:
+                    _end(connection, row)
+                else:
+                    found.append(Work(row, message, due.mark, due.is_last))
     return found
 
 
@@ -184,6 +195,25 @@ def _new(
     return found
 
 
+def _insert(connection: Connection, new: Sequence[tuple[str, Kind, Channel]], now: float) -> None:
+    """Make the rows. An incident that a proposal's message shows gets a row that is over."""
+    insert(connection, new, now)
+    for message_id, kind, channel in new:
+        alert_id = _alert_of(connection, channel, message_id) if kind == "proposal" else None
+        if alert_id is None:
+            continue
+        incident = incident_of(connection, channel.tenant_id, alert_id)
+        if incident is not None:
+            insert(connection, [(incident, "incident", channel)], now, is_over=True)
+
+
+def _alert_of(connection: Connection, channel: Channel, proposal_id: str) -> str | None:
+    try:
+        return rows.require(connection, channel.tenant_id, proposal_id).proposal.alert_id
+    except ValueError:  # its text was changed in the database
+        return None
+
+
 def _due(connection: Connection, now: float) -> list[_Due]:
     """Return the rows whose message is not what it should be, or that are over."""
     own = _d.proposal_id == _m.id
@@ -222,13 +252,20 @@ def _due_proposal(
     state = state_at(values["state"], values["expires_at"], values["approved_at"], now)
     mark, is_last = f"{state}:{values['count'] or 0}", state not in _CHANGING
     if state == "dispatched":
-        outcome = show(connection, row.tenant_id, row.id, now).outcome
+        outcome = _outcome(connection, row, now)
         mark, is_last = f"{mark}:{outcome}", outcome in _SETTLED
     never_tried = row.message_id is None and row.attempts == 0
     is_over = (never_tried and state != "pending") or (is_last and row.shown == mark)
     if row.shown == mark and not is_over:
         return None
     return _Due(row, mark, is_last, is_over)
+
+
+def _outcome(connection: Connection, row: Posted, now: float) -> str | None:
+    try:
+        return show(connection, row.tenant_id, row.id, now).outcome
+    except ValueError:  # its text was changed in the database; `_message` logs it
+        return None
 
 
 def _take(connection: Connection, row: Posted, now: float) -> Posted | None:
@@ -246,6 +283,23 @@ def _end(connection: Connection, row: Posted) -> None:
 
 
 def _message(
+    connection: Connection, row: Posted, channel: Channel | None, now: float, console: str | None
+) -> Message | None:
+    """Return what the row's message should be, or None if that cannot be known."""
+    try:
+        return _made(connection, row, channel, now, console)
+    except (ValueError, NotFoundError) as exc:  # it was changed in the database, or is gone
+        log.event(
+            "discord.unreadable",
+            logging.ERROR,
+            tenant=row.tenant_id,
+            id=row.id,
+            reason=str(exc),
+        )
+        return None
+
+
+def _made(
     connection: Connection, row: Posted, channel: Channel | None, now: float, console: str | None
 ) -> Message:
     is_new = row.message_id is None

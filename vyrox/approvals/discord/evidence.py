@@ -10,7 +10,7 @@ from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.message import Evidence
 from vyrox.models import NormalizedAlert
 from vyrox.notify.messages import MAX_REASONS, Announcement, cleaned
-from vyrox.store.tables import alerts, discord_messages, incidents, proposals, verdicts
+from vyrox.store.tables import alerts, discord_messages, incidents, verdicts
 from vyrox.triage.incident_ids import IncidentKey
 from vyrox.triage.shown_incident import incident_message
 
@@ -58,23 +58,12 @@ def evidence_of_incident(connection: Connection, key: IncidentKey, now: float) -
 def new_incidents(connection: Connection, channel: Channel, now: float) -> list[str]:
     """Return the ids of incidents that should have a message without buttons, and have none.
 
-    These are the urgent ones for which no action was proposed, and those in review if the tenant
-    wants them. What triage has closed gets nothing.
+    These are the urgent ones for which no action was proposed (see `incident_of`), and those in
+    review if the tenant wants them. What triage has closed gets nothing.
     """
-    has_proposal = sa.exists(
-        sa.select(proposals.c.id).where(
-            proposals.c.tenant_id == _i.tenant_id,
-            proposals.c.alert_id == verdicts.c.alert_id,
-            verdicts.c.tenant_id == _i.tenant_id,
-            verdicts.c.incident == _i.number,
-        )
-    )
-    is_left_alone = sa.and_(
-        _i.band == "urgent", _i.opened_at < now - PROPOSE_S, sa.not_(has_proposal)
-    )
-    is_wanted = is_left_alone
+    is_wanted = sa.and_(_i.band == "urgent", _i.opened_at < now - PROPOSE_S)
     if channel.shows_review:
-        is_wanted = sa.or_(is_left_alone, _i.band == "review")
+        is_wanted = sa.or_(is_wanted, _i.band == "review")
     message_id = _i.tenant_id + "-" + sa.cast(_i.number, sa.Text)
     query = (
         sa.select(_i.number)
@@ -99,7 +88,10 @@ def new_incidents(connection: Connection, channel: Channel, now: float) -> list[
 def _sent(connection: Connection, tenant_id: str, now: float) -> int:
     m = discord_messages.c
     query = sa.select(sa.func.count()).where(
-        m.tenant_id == tenant_id, m.kind == "incident", m.created_at > now - RECENT_S
+        m.tenant_id == tenant_id,
+        m.kind == "incident",
+        m.created_at > now - RECENT_S,
+        sa.or_(m.next_at.is_not(None), m.message_id.is_not(None)),
     )
     return connection.execute(query).scalar_one()
 
@@ -119,7 +111,15 @@ def _code_of(alert: NormalizedAlert) -> tuple[tuple[str, str], ...]:
     return (("Process", alert.process_name or ""), ("Command line", alert.process_cmdline or ""))
 
 
+def incident_of(connection: Connection, tenant_id: str, alert_id: str) -> str | None:
+    """Return the id of the alert's incident, or None. The message of a proposal shows it."""
+    number = _incident(connection, tenant_id, alert_id)
+    return None if number is None else f"{tenant_id}-{number}"
+
+
 def _alert(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedAlert | None:
+    if "\0" in alert_id:  # PostgreSQL takes no such text
+        return None
     query = sa.select(alerts.c.alert).where(
         alerts.c.id == alert_id, alerts.c.tenant_id == tenant_id
     )
@@ -128,6 +128,8 @@ def _alert(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedA
 
 
 def _incident(connection: Connection, tenant_id: str, alert_id: str) -> int | None:
+    if "\0" in alert_id:
+        return None
     query = sa.select(verdicts.c.incident).where(
         verdicts.c.alert_id == alert_id, verdicts.c.tenant_id == tenant_id
     )

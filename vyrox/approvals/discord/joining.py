@@ -96,6 +96,16 @@ class Joiner:
                 task.cancel()
             await asyncio.wait(running)
 
+    @property
+    def sending(self) -> int:
+        """How many channels are being sent to now."""
+        return len(self._sending)
+
+    async def wait(self) -> None:
+        """Return when what is in progress has ended."""
+        if self._sending:
+            await asyncio.wait(list(self._sending.values()))
+
     def _forget(self, channel_id: str, _task: asyncio.Task[None]) -> None:
         self._sending.pop(channel_id, None)
 

@@ -77,10 +77,17 @@ def insert(
     new: Sequence[tuple[str, Kind, Channel]],
     now: float,
     text: str | None = None,
+    *,
+    is_over: bool = False,
 ) -> None:
-    """Make the rows of messages that wait to be posted, if they do not exist yet."""
+    """Make the rows of messages that wait to be posted, if they do not exist yet.
+
+    Args:
+        is_over: No message is posted for them.
+    """
+    next_at = None if is_over else now
     rows: list[tuple[object, ...]] = [
-        (message_id, kind, channel.tenant_id, channel.channel_id, now, now, 0, False, text)
+        (message_id, kind, channel.tenant_id, channel.channel_id, now, next_at, 0, False, text)
         for message_id, kind, channel in new
     ]
     insert_rows(connection, discord_messages, rows, "ON CONFLICT (id) DO NOTHING")
