@@ -30,8 +30,9 @@ from vyrox.alerts.queue import GROUP, AlertQueue, stream_key
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, SettingsError
-from vyrox.routes import ingestion, proxy
+from vyrox.routes import ingestion, interactions, proxy
 from vyrox.settings import Settings
+from vyrox.settings.discord import DiscordApplication
 from vyrox.store.database import open_database
 from vyrox.store.encryption import KEY_FILE, open_vault
 from vyrox.store.redis import connect
@@ -218,8 +219,21 @@ def paths(routes: list[Route]) -> set[tuple[str, str]]:
     }
 
 
-INGESTION: Final = paths([route for route in ingestion.create_routes() if type(route) is Route])
+INGESTION: Final = paths(
+    [
+        route
+        for route in (*ingestion.create_routes(), *interactions.create_routes())
+        if type(route) is Route
+    ]
+)
 PROXY: Final = paths([route for route in proxy.create_routes() if type(route) is Route])
+
+
+DISCORD: Final = DiscordApplication(
+    application_id="1" * 18,
+    public_key="d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    bot_token="a-token",
+)
 
 
 @asynccontextmanager
@@ -240,13 +254,21 @@ async def served(app: Starlette, wanted: set[tuple[str, str]]) -> set[tuple[str,
 
 
 async def test_each_listener_serves_its_own_routes_alone_contract_29(settings: Settings) -> None:
-    whole = create_app(settings)
+    whole = create_app(dataclasses.replace(settings, discord=DISCORD))
     async with whole.router.lifespan_context(whole):
-        assert len(INGESTION) == 9  # four webhooks, each with a slash at its end too, and health
+        # Four webhooks, each with a slash at its end too, health and Discord's interactions.
+        assert len(INGESTION) == 10
         everything = INGESTION | PROXY
         assert await served(whole.state.ingestion_app, everything) == INGESTION
         assert await served(whole.state.proxy_app, everything) == PROXY
         assert await served(whole, everything) == everything
+
+
+async def test_without_discord_there_are_no_interactions_contract_67(settings: Settings) -> None:
+    whole = create_app(settings)
+    async with whole.router.lifespan_context(whole):
+        wanted = ("POST", "/interactions")
+        assert await served(whole.state.ingestion_app, INGESTION) == INGESTION - {wanted}
 
 
 async def test_health_of_both_on_one_port_is_ingestions_contract_29(data_dir: Path) -> None:
@@ -307,7 +329,12 @@ async def uvicorn(data_dir: Path, **extra: str) -> AsyncIterator[asyncio.subproc
 
 
 async def test_uvicorn_serves_both_groups_on_one_port_contract_29(data_dir: Path) -> None:
-    async with uvicorn(data_dir) as process, asyncio.timeout(30):
+    discord = {
+        "DISCORD_APPLICATION_ID": DISCORD.application_id,
+        "DISCORD_PUBLIC_KEY": DISCORD.public_key,
+        "DISCORD_BOT_TOKEN": DISCORD.bot_token,
+    }
+    async with uvicorn(data_dir, **discord) as process, asyncio.timeout(30):
         assert process.stderr is not None
         url = None
         while url is None:

@@ -20,9 +20,11 @@ from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.approvals.decisions import Decisions
+from vyrox.approvals.discord.clicks import Application
 from vyrox.approvals.discord.client import DiscordClient
 from vyrox.approvals.discord.client import open_http as open_discord
 from vyrox.approvals.discord.joining import Joiner
+from vyrox.approvals.discord.receiving import Interactions
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.background import Parts, background
@@ -91,7 +93,10 @@ async def open_resources(settings: Settings, make: MakeClient | None) -> AsyncIt
         stores = await _open_stores(stack, settings)
         parts = await _make_parts(stack, settings, stores, make)
         await _start_tasks(stack, settings, stores, parts)
-        yield _for_routes(settings, stores, parts)
+        opened = _for_routes(settings, stores, parts)
+        if opened.ingestion.interactions is not None:
+            stack.push_async_callback(opened.ingestion.interactions.drain)
+        yield opened
 
 
 async def _open_stores(stack: AsyncExitStack, settings: Settings) -> _Stores:
@@ -271,6 +276,19 @@ async def _start_tasks(
     stack.push_async_callback(parts.notifications.drain)
 
 
+def _make_interactions(settings: Settings, stores: _Stores, parts: Parts) -> Interactions | None:
+    found = settings.discord
+    if found is None:
+        return None
+    return Interactions(
+        Application(found.application_id, found.public_key),
+        stores.database,
+        parts.decisions,
+        parts.clocks.lease_time,
+        _console_for_others(settings),
+    )
+
+
 def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> Opened:
     ingestion = Ingestion(
         clock=wall_clock,
@@ -282,6 +300,7 @@ def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> Opened:
         events=parts.events,
         health=parts.health,
         notice=parts.triage.notice,
+        interactions=_make_interactions(settings, stores, parts),
     )
     proxy = Proxy(
         clock=wall_clock,

@@ -33,6 +33,7 @@ class Verified(msgspec.Struct, frozen=True):
         proposal_sha256: Of the text that the person has decided on.
         key: Identifies the proof among all: no proof counts twice.
         members: What an auditor needs to check it, for the event.
+        comment: What the person has written, for those who read the proposal.
     """
 
     kind: ProofKind
@@ -41,6 +42,7 @@ class Verified(msgspec.Struct, frozen=True):
     decision: Decision
     key: str
     members: dict[str, Scalar]
+    comment: str = ""
 
 
 class Proof(Protocol):
@@ -88,7 +90,7 @@ def decide(
     if proposal.is_drill:
         return stored
     if new.decision == "reject":
-        _end_rejected(connection, stored, new, now)
+        _end_rejected(connection, stored, verified, now)
     elif is_quorum(proposal, [*decided, new], means, has_four_eyes=has_four_eyes):
         rows.change_state(connection, proposal_id, "pending", "approved", now)
     return rows.require(connection, tenant_id, proposal_id)
@@ -228,7 +230,9 @@ def _event(stored: StoredProposal, proposal: Proposal, verified: Verified) -> Dr
 
 
 def _end_rejected(
-    connection: Connection, stored: StoredProposal, decided: StoredDecision, now: float
+    connection: Connection, stored: StoredProposal, verified: Verified, now: float
 ) -> None:
-    rows.change_state(connection, stored.id, "pending", "rejected", now, f"by {decided.approver}")
-    append(connection, [events.ended(stored, "rejected", None, decided.approver)], now)
+    why = f": {verified.comment}" if verified.comment else ""
+    by = f"by {verified.approver}{why}"
+    rows.change_state(connection, stored.id, "pending", "rejected", now, by)
+    append(connection, [events.ended(stored, "rejected", None, verified.approver)], now)

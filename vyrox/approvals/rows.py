@@ -135,6 +135,13 @@ def find_tenant(connection: Connection, proposal_id: str) -> str:
     return cast("str", tenant_id)
 
 
+def find_by_digest(connection: Connection, tenant_id: str, sha256: str) -> StoredProposal | None:
+    """Return the tenant's proposal with this digest, or None."""
+    query = sa.select(*_COLUMNS).where(_p.sha256 == sha256, _p.tenant_id == tenant_id)
+    row = connection.execute(query).first()
+    return None if row is None else StoredProposal(*row)
+
+
 def find_open(connection: Connection, tenant_id: str, place: bytes) -> Sequence[StoredProposal]:
     """Return the proposals of one action on one device that are stored as open."""
     query = sa.select(*_COLUMNS).where(_IS_OPEN, _p.tenant_id == tenant_id, _p.place == place)

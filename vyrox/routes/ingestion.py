@@ -19,6 +19,7 @@ from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.quarantine import Quarantine, Unreadable
 from vyrox.alerts.queue import AlertQueue, QueueEntry
+from vyrox.approvals.discord.receiving import Interactions
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
@@ -49,6 +50,7 @@ class Ingestion:
 
     Attributes:
         notice: Called with the tenant whose alert was queued.
+        interactions: What answers Discord; None: it is not configured.
     """
 
     clock: Clock
@@ -60,6 +62,7 @@ class Ingestion:
     events: AuditEvents
     health: Health
     notice: Callable[[str], None]
+    interactions: Interactions | None = None
 
 
 _PATHS: Final[dict[Vendor, str]] = {

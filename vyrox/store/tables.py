@@ -442,6 +442,7 @@ proposals = Table(
     Column("repeats", BigInteger, nullable=False),  # how often it was proposed again
 )
 Index("proposals_created", proposals.c.tenant_id, proposals.c.created_at, proposals.c.id)
+Index("proposals_sha256", proposals.c.sha256)
 
 decisions = Table(
     "decisions",

@@ -96,6 +96,7 @@ def _console() -> None:
 
 def _discord() -> None:
     """Discord: the channels of tenants, and the messages in them."""
+    op.create_index("proposals_sha256", "proposals", ["sha256"])  # a button carries the digest
     op.create_table(
         "discord_channels",
         sa.Column("tenant_id", sa.Text(), primary_key=True),
