@@ -51,6 +51,9 @@ def known(vyrox: Vyrox) -> Vyrox:
     return vyrox
 
 
+PERSONS: Final = "four eyes      no\ntwo persons    -\n"
+
+
 def rails(vyrox: Vyrox) -> Rails:
     def find(connection: Connection) -> Rails:
         return guard_rails.find(connection, ["acme"])["acme"]
@@ -61,7 +64,7 @@ def rails(vyrox: Vyrox) -> Rails:
 def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
     shown = (
         "frozen         no\nper hour       no limit\nnever contain  -\n"
-        "other hosts    refuse\nalerts         any\n"
+        "other hosts    refuse\nalerts         any\n" + PERSONS
     )
     assert succeeded(vyrox("tenant", "policy", "acme")) == shown
     changed = vyrox(
@@ -70,7 +73,7 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
     )
     assert succeeded(changed) == (
         "frozen         no\nper hour       20\nnever contain  host:dc-*, tag:tier0\n"
-        "other hosts    refuse\nalerts         any\n"
+        "other hosts    refuse\nalerts         any\n" + PERSONS
     )
     assert rails(vyrox) == msgspec.structs.replace(
         ADDED, per_hour=20, never_contain=("host:dc-*", "tag:tier0")
@@ -84,6 +87,9 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
         "all_frozen_at": None,
         "other_hosts": "refuse",
         "known_alerts_only": False,
+        "four_eyes": False,
+        "two_person": [],
+        "waits_for": 0,
     }
     told = succeeded(vyrox("audit", "events", "--tenant", "acme", "--json"))
     assert [json.loads(line)["change"] for line in told.splitlines()] == [
@@ -105,7 +111,7 @@ def test_policy_about_hosts_and_alerts_contract_35(vyrox: Vyrox) -> None:
     assert rails(vyrox) == guard_rails.NONE
     policy = ("tenant", "policy", "acme")
     shown = succeeded(vyrox(*policy, "--other-hosts", "refuse", "--known-alerts-only"))
-    assert shown.endswith("\nother hosts    refuse\nalerts         known ones only\n")
+    assert shown.endswith("\nother hosts    refuse\nalerts         known ones only\n" + PERSONS)
     assert rails(vyrox) == Rails(other_hosts="refuse", known_alerts_only=True)
     succeeded(vyrox(*policy, "--other-hosts", "allow", "--any-alert"))
     assert rails(vyrox) == guard_rails.NONE

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from vyrox.approvals.approvers import standing, with_passkeys
 from vyrox.approvals.events import draft
 from vyrox.chain.writer import append
-from vyrox.errors import NotPossibleError
+from vyrox.errors import NotFoundError, NotPossibleError
 from vyrox.models import Device
 from vyrox.store.locks import lock
 from vyrox.store.tables import approval_rules
@@ -62,6 +62,12 @@ def _check_enough(connection: Connection, tenant_id: str, rule: str) -> None:
             f"{tenant_id} has fewer than 2 approvers with a passkey: without the one who asks, "
             "none would remain"
         )
+
+
+def require(connection: Connection, tenant_id: str, rule: str) -> None:
+    """Raise NotFoundError unless the tenant has this rule."""
+    if rule not in list_rules(connection, tenant_id):
+        raise NotFoundError(f"{tenant_id} has no rule {rule[:300]}")
 
 
 def end_rule(connection: Connection, tenant_id: str, rule: str, by: str, now: float) -> None:

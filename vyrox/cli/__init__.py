@@ -49,7 +49,15 @@ _APPROVAL: Final = LazyGroup(
 _APPROVER: Final = LazyGroup(
     "approver",
     "Who may decide on a tenant's proposals.",
-    {"list": Lazy("approval:list_approvers", "List who may decide on TENANT's proposals.")},
+    {
+        "add": Lazy("approver:add", "Let NAME decide, and print a link for a passkey."),
+        "confirm": Lazy("approver:confirm", "Let NAME's new passkey decide, once you compared it."),
+        "drill": Lazy("drill:drill", "Ask for an answer without effect: who can, and how fast."),
+        "link": Lazy("approver:link", "Print a new link for NAME, for a further passkey."),
+        "list": Lazy("approver:list_", "List who may decide, their passkeys, and what waits."),
+        "remove": Lazy("approver:remove", "Take NAME off the list."),
+        "reset": Lazy("approver:reset", "Take NAME's passkeys away, and print a new link."),
+    },
 )
 _AUDIT: Final = LazyGroup(
     "audit",
@@ -138,7 +146,7 @@ _TENANT: Final = LazyGroup(
         ),
         "list": Lazy("tenant_list:list_", "List tenants with their secrets, freezes and limits."),
         "notify": _NOTIFY,
-        "policy": Lazy("guard_rails:policy", "Show or change TENANT's guard rails."),
+        "policy": Lazy("policy:policy", "Show or change TENANT's guard rails."),
         "remove": Lazy("tenant:remove", "Stop accepting TENANT's alerts from a vendor."),
         "rotate": Lazy(
             "tenant:rotate", "Give TENANT a new secret; the old one is valid for a while."

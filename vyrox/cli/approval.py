@@ -1,4 +1,4 @@
-"""`vyrox approval` and `vyrox approver`: what is proposed, and who may decide (contract 62)."""
+"""`vyrox approval`: what is proposed, and what was decided (contract 62)."""
 
 from collections.abc import Sequence
 from typing import Final, get_args
@@ -6,7 +6,7 @@ from typing import Final, get_args
 import click
 import msgspec
 
-from vyrox.approvals import approvers, by_command
+from vyrox.approvals import by_command
 from vyrox.approvals.proposal import MAX_REASON
 from vyrox.approvals.proposing import Wanted
 from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownProposal
@@ -17,9 +17,6 @@ from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError
 from vyrox.models import ActionType, LiftType
 from vyrox.triage.incident_ids import IncidentKey, parse_id
-
-NO_CHANNEL: Final = "no channel decides on proposals yet: it expires, unless it is withdrawn before"
-"""Printed with each proposal, until a person can decide."""
 
 _LIST_COLUMNS: Final = (
     "PROPOSAL",
@@ -80,7 +77,12 @@ def show_(proposal_id: str, as_json: bool) -> None:
     click.echo(f"{shown.display}\n")
     print_record(_facts(shown))
     if shown.state == "pending":
-        click.echo(NO_CHANNEL, err=True)
+        click.echo(_how(shown.expires_at), err=True)
+
+
+def _how(expires_at: int) -> str:
+    """Return where people decide, and how long."""
+    return f"approvers decide in the console or in Discord until {as_time(expires_at)} UTC"
 
 
 def _facts(shown: ShownProposal) -> dict[str, str]:
@@ -168,7 +170,7 @@ def propose_(
         print_json(proposed)
         return
     click.echo(f"proposal {proposed.proposal_id}, {proposed.state}")
-    click.echo(NO_CHANNEL, err=True)
+    click.echo(_how(proposed.expires_at), err=True)
 
 
 def _wanted(fields: dict[str, str | None]) -> Wanted:
@@ -185,31 +187,3 @@ def withdraw_(proposal_id: str, by: str) -> None:
     """Take back PROPOSAL, which nothing has decided yet."""
     write(by_command.withdraw_any, proposal_id, by, wall_clock())
     click.echo(f"proposal {proposal_id}, withdrawn")
-
-
-@click.command("list")
-@tenant_or_all
-@json_option
-def list_approvers(tenant_id: str | None, as_json: bool) -> None:
-    """List who may decide on TENANT's proposals, also who no longer may."""
-    found = read(approvers.list_approvers, tenant_id)
-    if as_json:
-        print_json(found)
-        return
-    columns = ("TENANT", "APPROVER", "DISCORD USER", "ADDED", "BY", "REMOVED")
-    print_table(
-        columns,
-        (
-            (
-                each.tenant_id,
-                each.name,
-                each.discord_user_id,
-                as_time(each.added_at),
-                each.added_by,
-                as_time(each.removed_at),
-            )
-            for each in found
-        ),
-    )
-    if not found:
-        click.echo("there are no approvers: none can be added yet", err=True)

@@ -1,25 +1,22 @@
-"""`vyrox tenant freeze`, `unfreeze` and `policy`: actions that an approval does not allow."""
+"""`vyrox tenant freeze` and `unfreeze`: actions that an approval does not allow."""
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 import click
 
-from vyrox.cli.options import new_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, printable
+from vyrox.cli.options import tenant_or_all
+from vyrox.cli.output import as_time, printable
 from vyrox.cli.stores import opened_database, write_urgently
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.store.data_dir import is_owned
 from vyrox.store.database import Database
-from vyrox.tenants import device_rules
 from vyrox.tenants.containers import SILENT_S, Reported, last_report_age, running
 from vyrox.tenants.freezes import EVERY_TENANT
-from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
-from vyrox.tenants.policy import Change, change_policy, end_freeze, set_frozen
-
-MAX_PER_HOUR: Final = 1_000_000
+from vyrox.tenants.guard_rails import Frozen
+from vyrox.tenants.policy import end_freeze, set_frozen
 
 CONFIRM_TIMEOUT_S: Final = 5.0
 """How long `freeze` waits until the containers have read it."""
@@ -165,89 +162,3 @@ async def _until_read(database: Database, version: int) -> Sequence[Reported]:
         if not late or asyncio.get_running_loop().time() > deadline:
             return found
         await asyncio.sleep(POLL_S)
-
-
-def _check_rules(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[str, ...]:
-    try:
-        return tuple(device_rules.check_rule(value) for value in values)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc)) from exc
-
-
-@click.command()
-@tenant_argument
-@click.option(
-    "--per-hour",
-    type=click.IntRange(0, MAX_PER_HOUR),
-    help="Containments at most in an hour; 0 is no limit.",
-)
-@click.option(
-    "--never-contain",
-    "added",
-    multiple=True,
-    callback=_check_rules,
-    metavar="RULE",
-    help="Never contain these hosts: device:ID, tag:TAG or host:PATTERN (such as dc-*). Prefer the "
-    "first two: an attacker who controls a host can rename it.",
-)
-@click.option(
-    "--allow-again",
-    "removed",
-    multiple=True,
-    callback=_check_rules,
-    metavar="RULE",
-    help="Remove a rule.",
-)
-@click.option(
-    "--other-hosts",
-    type=click.Choice(get_args(OtherHosts)),
-    help="Refuse or allow a host that the alert does not name.",
-)
-@click.option(
-    "--known-alerts-only/--any-alert",
-    default=None,
-    help="Refuse or allow a containment whose alert is not stored.",
-)
-@new_option
-@json_option
-def policy(
-    tenant_id: str,
-    per_hour: int | None,
-    added: tuple[str, ...],
-    removed: tuple[str, ...],
-    other_hosts: OtherHosts | None,
-    known_alerts_only: bool | None,
-    is_new: bool,
-    as_json: bool,
-) -> None:
-    """Change TENANT's guard rails as the options say, then show them."""
-    now = wall_clock()
-    change = Change(
-        per_hour=per_hour,
-        added=added,
-        removed=removed,
-        other_hosts=other_hosts,
-        known_alerts_only=known_alerts_only,
-        is_new=is_new,
-    )
-    rails = asyncio.run(
-        write_urgently(lambda connection: change_policy(connection, tenant_id, change, now))
-    )
-    if as_json:
-        print_json(rails)
-        return
-    click.echo(f"frozen         {_frozen_text(rails)}")
-    click.echo(f"per hour       {rails.per_hour or 'no limit'}")
-    click.echo(f"never contain  {printable(', '.join(rails.never_contain)) or '-'}")
-    click.echo(f"other hosts    {rails.other_hosts}")
-    click.echo(f"alerts         {'known ones only' if rails.known_alerts_only else 'any'}")
-
-
-def _frozen_text(rails: Rails) -> str:
-    if rails.frozen_at is not None:
-        return f"since {as_time(rails.frozen_at)} UTC"
-    if rails.all_frozen_at is not None:
-        return f"since {as_time(rails.all_frozen_at)} UTC, with every tenant"
-    return "no"

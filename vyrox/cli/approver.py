@@ -1,0 +1,195 @@
+"""`vyrox approver`: who may decide on a tenant's proposals, and with what (contract 65)."""
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from vyrox.approvals import approver_commands as commands
+from vyrox.approvals.approver_commands import Codes
+from vyrox.approvals.keys import Key
+from vyrox.approvals.listed import Listed, ListedApprover, ListedChange
+from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
+from vyrox.cli.output import as_time, counted, json_option, print_json, print_table, printable
+from vyrox.cli.stores import opened_database, read, write
+from vyrox.clock import wall_clock
+from vyrox.errors import OperatorError
+from vyrox.store.database import Transaction
+
+_name_argument = click.argument("name", metavar="NAME")
+_discord_option = click.option(
+    "--discord", is_flag=True, help="Also print a code with which NAME registers in Discord."
+)
+
+
+@click.command()
+@tenant_argument
+@_name_argument
+@_discord_option
+@by_option
+def add(tenant_id: str, name: str, discord: bool, by: str) -> None:
+    """Let NAME decide on TENANT's proposals, and print a link with which NAME enrols a passkey."""
+    _print_codes(
+        tenant_id,
+        name,
+        lambda connection: commands.add(
+            connection, tenant_id, name, by, wall_clock(), discord=discord
+        ),
+    )
+
+
+@click.command()
+@tenant_argument
+@_name_argument
+@_discord_option
+def link(tenant_id: str, name: str, discord: bool) -> None:
+    """Print a new link for NAME, for a further passkey or in place of a link that is too old."""
+    _print_codes(
+        tenant_id,
+        name,
+        lambda connection: commands.link(
+            connection, tenant_id, name, wall_clock(), discord=discord
+        ),
+    )
+
+
+@click.command()
+@tenant_argument
+@_name_argument
+@_discord_option
+@by_option
+def reset(tenant_id: str, name: str, discord: bool, by: str) -> None:
+    """Take NAME's passkeys and account at Discord away, and print a link for a new passkey.
+
+    For a day NAME does not count where two persons are needed.
+    """
+    _print_codes(
+        tenant_id,
+        name,
+        lambda connection: commands.reset(
+            connection, tenant_id, name, by, wall_clock(), discord=discord
+        ),
+    )
+
+
+def _print_codes(tenant_id: str, name: str, transaction: Transaction[Codes]) -> None:
+    async def run() -> tuple[str, Codes]:
+        async with opened_database() as opened:
+            origin = opened.settings.require_console_origin()
+            return origin, await opened.database.write(transaction)
+
+    origin, codes = asyncio.run(run())
+    click.echo(f"for {name} only, once, within an hour:")
+    click.echo(f"  {origin}/enrol#{codes.secret}")
+    if codes.discord is not None:
+        click.echo(f"  in Discord: /vyrox register {codes.discord}")
+    click.echo(
+        f"the passkey decides nothing until: vyrox approver confirm {tenant_id} {name}", err=True
+    )
+
+
+@click.command()
+@tenant_argument
+@_name_argument
+@click.option("--thumbprint", help="What NAME's page shows, as NAME told you.")
+@by_option
+def confirm(tenant_id: str, name: str, thumbprint: str | None, by: str) -> None:
+    """Let NAME's new passkey decide, once you have compared its thumbprint with NAME's page.
+
+    Ask NAME by voice. If several approvers have passkeys, another one must endorse it in the
+    console.
+    """
+    if thumbprint is None:
+        thumbprint = _compared(tenant_id, name)
+    waits_for = write(commands.confirm, tenant_id, name, thumbprint, by, wall_clock())
+    if waits_for:
+        click.echo(
+            f"{name}'s passkey waits: within a day, {counted(waits_for, 'other approver')} must "
+            "endorse it in the console"
+        )
+    else:
+        click.echo(f"{name}'s passkey decides from now on")
+
+
+def _compared(tenant_id: str, name: str) -> str:
+    """Return the thumbprint that the operator has compared."""
+    waiting: Sequence[Key] = read(commands.waiting_keys, tenant_id, name)
+    if not waiting:
+        raise OperatorError(f"{name} has no passkey that waits to be confirmed")
+    for key in waiting:
+        click.echo(f"{key.thumbprint}  enrolled {as_time(key.added_at)} UTC")
+    if len(waiting) > 1:
+        raise OperatorError(f"{name} has {len(waiting)} passkeys that wait: give '--thumbprint'")
+    click.confirm(f"Does {name}'s page show exactly this thumbprint?", abort=True)
+    return waiting[0].thumbprint
+
+
+@click.command()
+@tenant_argument
+@_name_argument
+@by_option
+def remove(tenant_id: str, name: str, by: str) -> None:
+    """Take NAME off the list. NAME's decisions that are not carried out yet count no longer."""
+    write(commands.remove, tenant_id, name, by, wall_clock())
+    click.echo(f"{name} is no approver of {tenant_id} any more")
+
+
+@click.command("list")
+@tenant_or_all
+@json_option
+def list_(tenant_id: str | None, as_json: bool) -> None:
+    """List who may decide on TENANT's proposals, their passkeys, and what waits."""
+    found: Listed = read(commands.listed, tenant_id, wall_clock())
+    if as_json:
+        print_json(found)
+        return
+    columns = ("TENANT", "APPROVER", "DISCORD USER", "ADDED", "BY", "RESET", "REMOVED")
+    print_table(columns, (_row(each) for each in found.approvers))
+    if not found.approvers:
+        click.echo("there are no approvers; see: vyrox approver add", err=True)
+    _print_keys(found.approvers)
+    for change in found.waiting:
+        click.echo(f"waits: {printable(_change(change))}")
+
+
+def _row(each: ListedApprover) -> Sequence[object]:
+    return (
+        each.tenant_id,
+        each.name,
+        each.discord_user_id,
+        as_time(each.added_at),
+        each.added_by,
+        as_time(each.reset_at),
+        as_time(each.removed_at),
+    )
+
+
+def _print_keys(people: Sequence[ListedApprover]) -> None:
+    rows = [
+        (
+            each.tenant_id,
+            each.name,
+            key.thumbprint,
+            as_time(key.added_at),
+            as_time(key.confirmed_at),
+            as_time(key.removed_at),
+        )
+        for each in people
+        for key in each.keys
+    ]
+    if rows:
+        click.echo()
+        columns = ("TENANT", "APPROVER", "PASSKEY", "ADDED", "CONFIRMED", "REMOVED")
+        print_table(columns, rows)
+
+
+def _change(each: ListedChange) -> str:
+    what = {
+        "confirm_key": f"{each.approver}'s passkey {each.subject}",
+        "bind_discord": f"{each.approver}'s account {each.subject} at Discord",
+        "end_rule": f"the end of the rule {each.subject}",
+    }[each.kind]
+    return (
+        f"{what}, of {each.tenant_id}, asked by {each.asked_by}: {len(each.endorsed_by)} of "
+        f"{counted(each.needed, 'approver')} endorsed it, until {as_time(each.expires_at)} UTC"
+    )
