@@ -1,6 +1,5 @@
 """A person enrols, signs in and decides; nothing but a passkey decides (contract 66)."""
 
-
 from tests.console.running import Running
 from tests.polling import until
 

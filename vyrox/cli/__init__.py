@@ -98,6 +98,15 @@ _QUEUE: Final = LazyGroup(
         "stats": Lazy("queue_stats:stats", "Count each tenant's alerts by state."),
     },
 )
+_DISCORD: Final = LazyGroup(
+    "discord",
+    "The channel in which TENANT's proposals are shown.",
+    {
+        "check": Lazy("discord:check", "Check each point of TENANT's channel; say what to do."),
+        "remove": Lazy("discord:remove", "Show TENANT's proposals no longer."),
+        "setup": Lazy("discord:setup", "Show TENANT's proposals in a channel, with buttons."),
+    },
+)
 _EDR: Final = LazyGroup(
     "edr",
     "The credentials with which Vyrox acts at a tenant's vendor.",
@@ -187,6 +196,7 @@ cli: Final = _Commands(
         "approver": _APPROVER,
         "audit": _AUDIT,
         "demo": Lazy("demo:demo", "Show the main job end to end."),
+        "discord": _DISCORD,
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
         "fake-discord": Lazy(
             "fake_discord:fake_discord", "Serve a fake Discord, for tests, until stopped."

@@ -1,19 +1,13 @@
 """The fake Discord refuses what Discord refuses, and signs what it sends (contract 67)."""
 
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from tests.audit import Clock
+from tests.trial.fake_discord.endpoint import Endpoint
 from vyrox.trial.fake_discord.app import FakeDiscord
 from vyrox.trial.fake_discord.clicks import UPDATE
 from vyrox.trial.fake_discord.world import RefusedError
@@ -91,30 +85,6 @@ async def test_a_bucket_is_used_up_and_filled_again_contract_67(
     assert isinstance(clock, Clock)
     clock.now += 5.0
     assert (await http.post(path, json={"content": "x"})).status_code == 200
-
-
-class Endpoint:
-    """A service that answers pings as the test wants, and keeps what it got."""
-
-    def __init__(self, public_key: str, refusal: int = 401, pong: int = 1) -> None:
-        self.key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
-        self.refusal, self.pong = refusal, pong
-        self.got: list[dict[str, Any]] = []
-        self.answer: dict[str, Any] = {"type": 7, "data": {"content": "done"}}
-        self.app = Starlette(routes=[Route("/interactions", self.respond, methods=["POST"])])
-
-    async def respond(self, request: Request) -> Response:
-        body = await request.body()
-        timestamp = request.headers["x-signature-timestamp"].encode()
-        try:
-            self.key.verify(bytes.fromhex(request.headers["x-signature-ed25519"]), timestamp + body)
-        except InvalidSignature:
-            return Response(status_code=self.refusal)
-        interaction = json.loads(body)
-        if interaction["type"] == 1:
-            return JSONResponse({"type": self.pong})
-        self.got.append(interaction)
-        return JSONResponse(self.answer)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def configure(connection: Connection, channel: Channel, by: str, now: float) -> 
     lock(connection, "containments")
     if not is_known(connection, channel.tenant_id):
         raise NotFoundError(f"there is no tenant {channel.tenant_id}")
-    _check_form(channel)
+    check_form(channel)
     taken = _find(connection, _c.channel_id == channel.channel_id)
     if taken is not None and taken.tenant_id != channel.tenant_id:
         raise NotPossibleError("another tenant uses this channel: each needs a channel of its own")
@@ -115,7 +115,8 @@ def _find(connection: Connection, condition: sa.ColumnElement[bool]) -> Channel 
     return None if row is None else Channel(**row)
 
 
-def _check_form(channel: Channel) -> None:
+def check_form(channel: Channel) -> None:
+    """Return if each value has the form of what it should be. Raises InvalidRequestError."""
     ids = {
         "application": channel.application_id,
         "guild": channel.guild_id,
