@@ -20,6 +20,7 @@ from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
+from vyrox.approvals.leases import Leases
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
@@ -48,6 +49,7 @@ CLAIMS_INTERVAL_S: Final = 5.0
 CLOCKS_INTERVAL_S: Final = 1.0
 CONFIRMATION_INTERVAL_S: Final = 0.5
 APPROVALS_INTERVAL_S: Final = 0.5
+LEASES_INTERVAL_S: Final = 1.0
 REFILL_INTERVAL_S: Final = 2.0
 DEAD_LETTERS_INTERVAL_S: Final = 5.0
 RETENTION_INTERVAL_S: Final = 3600.0
@@ -82,6 +84,7 @@ class Parts:
     approvals: Dispatcher
     discord: Joiner
     decisions: Decisions
+    leases: Leases
     container: Container
     notifications: Sender
     announcer: Announcer
@@ -125,6 +128,7 @@ def background(
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
         every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
         every(DISCORD_INTERVAL_S, "discord", parts.discord.run, wake=parts.discord.noticed),
+        every(LEASES_INTERVAL_S, "leases", parts.leases.run),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
         every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
         every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),

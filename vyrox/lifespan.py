@@ -26,6 +26,7 @@ from vyrox.approvals.discord.client import open_http as open_discord
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.discord.receiving import Interactions
 from vyrox.approvals.dispatch import Dispatcher
+from vyrox.approvals.leases import Leases
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents, Budget
@@ -190,6 +191,14 @@ async def _make_parts(
         discord=discord,
         approvals=approvals,
         decisions=Decisions(database, clocks.check, clocks.lease_time, notices),
+        leases=Leases(
+            database,
+            containment,
+            clocks.check,
+            clocks.lease_time,
+            lease_s(settings.edr_deadline_s),
+            _console_for_others(settings),
+        ),
         container=container,
         notifications=Sender(
             database,
@@ -268,11 +277,12 @@ async def _start_tasks(
     kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
     tasks = [group.create_task(work) for work in background(kept_s, stores.database, parts)]
     stack.push_async_callback(_end, tasks)
-    # These five run first at the end, while the writer still runs.
+    # These six run first at the end, while the writer still runs.
     stack.push_async_callback(_flush, parts.events)
     stack.push_async_callback(parts.containment.drain)
     stack.push_async_callback(parts.approvals.stop)
     stack.push_async_callback(parts.discord.stop)
+    stack.push_async_callback(parts.leases.stop)
     stack.push_async_callback(parts.notifications.drain)
 
 

@@ -49,7 +49,11 @@ WANTED: Final = Wanted(
     host="workstation-01",
     requested_by="vyrox",
     reason="live intrusion",
+    lease_s=0,
 )
+"""A containment without an end, so two persons are needed."""
+
+LEASED: Final = msgspec.structs.replace(WANTED, lease_s=14_400)
 KILL: Final = msgspec.structs.replace(WANTED, action_type="PROCESS_KILL")
 
 

@@ -232,7 +232,8 @@ async def test_open_proposals_are_bounded_contract_62(
     [
         ({"tenant_id": "nobody"}, NotFoundError),
         ({"vendor": "defender"}, InvalidRequestError),
-        ({"lease_s": 3600}, InvalidRequestError),
+        ({"action_type": "PROCESS_KILL", "lease_s": 3600}, InvalidRequestError),
+        ({"lease_s": -1}, InvalidRequestError),
         ({"process": Process("a.exe")}, InvalidRequestError),
         ({"action_type": "PROCESS_KILL", "process": Process("a.exe", "7")}, InvalidRequestError),
         ({"action_type": "PROCESS_KILL", "process": Process("a.exe")}, InvalidRequestError),

@@ -63,10 +63,17 @@ REPLAYED = Executed("replayed", dry_run=False)
 class Proxy:
     """A containment with its database, its vendor and its clock."""
 
-    def __init__(self, database: Database, *, dry_run: bool, deadline_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        dry_run: bool,
+        deadline_s: float,
+        vendor: FakeVendor | None = None,
+    ) -> None:
         self.database = FaultyDatabase(database)
         self.clock = Clock()
-        self.acting = FakeVendor()
+        self.acting = vendor or FakeVendor()
         self.writer = ChainWriter(self.database, self.clock)
         self.containment = Containment(
             self.writer,
@@ -92,9 +99,13 @@ class Proxy:
 
 @asynccontextmanager
 async def running(
-    database: Database, *, dry_run: bool = False, deadline_s: float = DEADLINE_S
+    database: Database,
+    *,
+    dry_run: bool = False,
+    deadline_s: float = DEADLINE_S,
+    vendor: FakeVendor | None = None,
 ) -> AsyncIterator[Proxy]:
-    proxy = Proxy(database, dry_run=dry_run, deadline_s=deadline_s)
+    proxy = Proxy(database, dry_run=dry_run, deadline_s=deadline_s, vendor=vendor)
     await give_credentials(database, [TENANT])
     await add_alert(database, TENANT, "alt_abc123")
     running = asyncio.create_task(proxy.writer.run())

@@ -61,6 +61,7 @@ def fields(**changes: object) -> Fields:
         "host": "workstation-01",
         "requested_by": "own-triage",
         "reason": "beacon",
+        "lease_s": 0,
         **changes,
     }
 
@@ -121,7 +122,8 @@ async def test_webhook_answers_a_repeat_with_the_same_contract_63(running: Proxi
         pytest.param({"request_id": "1"}, 400, id="request_id"),
         pytest.param({"action_type": "FORMAT"}, 400, id="action"),
         pytest.param({"tenant_id": "../x"}, 400, id="tenant_id"),
-        pytest.param({"lease_s": 60}, 400, id="lease"),
+        pytest.param({"lease_s": -60}, 400, id="lease"),
+        pytest.param({"action_type": "LIFT_HOST_ISOLATION", "lease_s": 60}, 400, id="lift_lease"),
         pytest.param({"required": 0}, 400, id="required"),
         pytest.param({"tenant_id": "unknown"}, 404, id="unknown_tenant"),
         pytest.param({"tenant_id": "initech", "action_type": "PROCESS_KILL"}, 501, id="vendor"),

@@ -14,17 +14,18 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox import log
-from vyrox.approvals import events, rows
+from vyrox.approvals import events, lease_rows, rows
 from vyrox.approvals.approvers import standing
 from vyrox.approvals.deciding import counting, is_quorum
 from vyrox.approvals.proposal import Process, Proposal, canonical, digest
+from vyrox.approvals.proposing import is_long
 from vyrox.approvals.rows import StoredDecision, StoredProposal
 from vyrox.approvals.rules import FOUR_EYES, list_rules, needs_two
 from vyrox.approvals.states import DISPATCH_S
 from vyrox.chain.entry import Draft
 from vyrox.chain.writer import append
 from vyrox.clock import Clock
-from vyrox.containment.attempt import Sent
+from vyrox.containment.attempt import DeviceLease, Sent
 from vyrox.containment.execution import Containment
 from vyrox.errors import (
     ActionNotSupportedError,
@@ -76,7 +77,7 @@ class ApprovedProposal:
             return str(exc)
         if digest_of_sent(proposal, sent) != stored.sha256:
             return "this is not what was approved"
-        return _lost_approval(connection, stored, proposal, sent.device)
+        return _lost_approval(connection, stored, proposal, sent.device, now)
 
     def begin(self, connection: Connection, now: float) -> Draft:
         """Make it `dispatched`, for ever. `find_objection` has passed in this transaction."""
@@ -84,6 +85,15 @@ class ApprovedProposal:
         if not rows.change_state(connection, self._id, "approved", "dispatched", now):
             raise NotPossibleError("the proposal was dispatched before")
         return events.dispatched(stored, _counted(connection, stored))
+
+    def note_device(
+        self, connection: Connection, lease: DeviceLease, device: Device, now: float
+    ) -> None:
+        """Store when the containment ends, if it has an end."""
+        stored = rows.require(connection, self._tenant_id, self._id)
+        proposal = stored.proposal
+        if proposal.lease_s:
+            lease_rows.insert(connection, proposal, stored.sha256, lease, device, now)
 
 
 def digest_of_sent(proposal: Proposal, sent: Sent) -> str:
@@ -126,7 +136,11 @@ def _process(request: ContainmentRequest, alert: NormalizedAlert | None) -> Proc
 
 
 def _lost_approval(
-    connection: Connection, stored: StoredProposal, proposal: Proposal, device: Device | None
+    connection: Connection,
+    stored: StoredProposal,
+    proposal: Proposal,
+    device: Device | None,
+    now: float,
 ) -> str | None:
     """Return why the decisions do not suffice any more, or None."""
     rules = list_rules(connection, stored.tenant_id)
@@ -134,8 +148,17 @@ def _lost_approval(
     decided = rows.decisions_on(connection, stored.id)
     if not is_quorum(proposal, decided, means, has_four_eyes=FOUR_EYES in rules):
         return "too few of those who approved may still decide"
-    if device is not None and proposal.required < 2 and needs_two(rules, device):
+    if device is None or proposal.vendor is None or proposal.required >= 2:
+        return None
+    if needs_two(rules, device):
         return "two persons are needed for this device"
+    since = lease_rows.since_of_device(
+        connection, stored.tenant_id, proposal.vendor, device.id, but=stored.id
+    )
+    if since is not None and is_long(
+        proposal.action_type, proposal.lease_s, now + proposal.lease_s - since
+    ):
+        return "two persons are needed for more than 24 h in all"
     return None
 
 

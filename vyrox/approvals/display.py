@@ -8,7 +8,7 @@ a code block. A label without a value has none. The digest is last.
 from datetime import UTC, datetime
 from typing import Final
 
-from vyrox.approvals.proposal import Proposal, canonical, digest
+from vyrox.approvals.proposal import CONTAINMENTS, Proposal, canonical, digest
 
 MAX_DISPLAY: Final = 1_500
 """Characters of a display: a message of Discord has room for it."""
@@ -18,6 +18,11 @@ MIN_REASON: Final = 60
 
 _ESCAPED: Final = frozenset("`\\")
 _CUT: Final = "..."
+
+_POSTPONED: Final = (
+    "; postponed once by 1 h if the device has an alert of the last 30 minutes in an open incident"
+)
+"""The rule of contract 68, so that people approve it with the rest."""
 
 
 class DisplayError(ValueError):
@@ -83,7 +88,7 @@ def _lines(proposal: Proposal) -> tuple[list[str], list[str]]:
         "Process id": None if process is None else process.id,
         "Process start": None if process is None else _moment(process.start),
         "State": proposal.device_state,
-        "Ends": "never" if proposal.lease_s == 0 else f"after {proposal.lease_s} s",
+        "Ends": _end(proposal),
         "Tenant": proposal.tenant_id,
         "Alert": proposal.alert_id,
         "Asked by": proposal.requested_by,
@@ -93,6 +98,21 @@ def _lines(proposal: Proposal) -> tuple[list[str], list[str]]:
     }
     after: dict[str, str | None] = {"Id": proposal.id, "SHA-256": digest(canonical(proposal))}
     return _labelled(before), _labelled(after)
+
+
+def _end(proposal: Proposal) -> str | None:
+    """Return when the containment is lifted by itself. Other actions have no end."""
+    if proposal.lease_s:
+        return f"after {length(proposal.lease_s)}{_POSTPONED}"
+    return "never" if proposal.action_type in CONTAINMENTS else None
+
+
+def length(seconds: int) -> str:
+    """Return a length of time exactly, in the largest unit of which it is a whole number."""
+    for unit, unit_s in (("h", 3600), ("min", 60)):
+        if seconds % unit_s == 0:
+            return f"{seconds // unit_s} {unit}"
+    return f"{seconds} s"
 
 
 def _labelled(values: dict[str, str | None]) -> list[str]:

@@ -21,6 +21,12 @@ DOMAIN: Final = b"vyrox-proposal-v1\n"
 MAX_REASON: Final = 1000
 """Characters of a reason."""
 
+DEFAULT_LEASE_S: Final = 14_400
+"""After 4 h a containment ends, unless the proposal says otherwise (A19)."""
+
+CONTAINMENTS: Final = frozenset({"HOST_ISOLATION", "NETWORK_QUARANTINE"})
+"""The actions that can have an end."""
+
 _NONCE_BYTES: Final = 16
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]

@@ -5,9 +5,11 @@ from typing import Final, Literal
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.approvals import events, rows
+from vyrox.approvals import events, lease_rows, rows
 from vyrox.approvals.display import display
 from vyrox.approvals.proposal import (
+    CONTAINMENTS,
+    DEFAULT_LEASE_S,
     Process,
     Proposal,
     Reason,
@@ -19,7 +21,7 @@ from vyrox.approvals.proposal import (
 )
 from vyrox.approvals.rows import StoredProposal
 from vyrox.approvals.rules import list_rules, needs_two
-from vyrox.approvals.states import DECIDE_S, OPEN
+from vyrox.approvals.states import DECIDE_S, DISPATCH_S, OPEN
 from vyrox.chain.writer import append
 from vyrox.containment.responder import Responder, find_responders
 from vyrox.edr.actions import why_unsupported
@@ -40,14 +42,13 @@ MAX_OPEN: Final = 1000
 MAX_ONE_PERSON_LEASE_S: Final = 86_400
 """A containment that lasts longer, or has no end, needs two persons (A18)."""
 
-_CONTAINMENTS: Final = frozenset({"HOST_ISOLATION", "NETWORK_QUARANTINE"})
-
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller proposes.
 
     Attributes:
         vendor: If it is given, it must be the one that Vyrox would call.
+        lease_s: After how many seconds a containment ends; 0 means no end. None: after 4 h.
         expires_at: Earlier than DECIDE_S from now; a later time has no effect.
         required: More persons than A18 asks for; fewer have no effect.
     """
@@ -62,7 +63,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     hostname: Text | None = None
     process: Process | None = None
     device_state: Text | None = None
-    lease_s: int = 0
+    lease_s: int | None = None
     expires_at: int | None = None
     required: Required = 1
 
@@ -156,6 +157,10 @@ def _made(connection: Connection, wanted: Wanted, now: float) -> Proposal:
     expires_at = min(latest, latest if wanted.expires_at is None else wanted.expires_at)
     if expires_at <= created_at:
         raise InvalidRequestError("expires_at is in the past")
+    lease_s = _lease_s(wanted)
+    since = lease_rows.contained_since(connection, wanted.tenant_id, vendor, wanted.host)
+    # The new lease begins at the dispatch, which is not later than this.
+    in_all_s = lease_s if since is None else expires_at + DISPATCH_S + lease_s - since
     rules = list_rules(connection, wanted.tenant_id)
     # Only the vendor knows the tags, so a rule about a tag applies.
     device = Device(wanted.host, wanted.hostname, None)
@@ -169,22 +174,37 @@ def _made(connection: Connection, wanted: Wanted, now: float) -> Proposal:
         hostname=wanted.hostname,
         process=_process(wanted, responder),
         device_state=wanted.device_state,
-        lease_s=wanted.lease_s,
+        lease_s=lease_s,
         requested_by=wanted.requested_by,
         reason=wanted.reason,
         created_at=created_at,
         expires_at=expires_at,
-        required=max(wanted.required, persons_needed(wanted, rules, device)),
+        required=max(
+            wanted.required,
+            2 if is_long(wanted.action_type, lease_s, in_all_s) or needs_two(rules, device) else 1,
+        ),
         nonce=new_nonce(),
     )
 
 
-def persons_needed(wanted: Wanted, rules: list[str], device: Device) -> int:
-    """Return how many persons must approve (A18)."""
-    is_long = wanted.lease_s == 0 or wanted.lease_s > MAX_ONE_PERSON_LEASE_S
-    if wanted.action_type in _CONTAINMENTS and is_long:
-        return 2
-    return 2 if needs_two(rules, device) else 1
+def is_long(action_type: str, lease_s: int, in_all_s: float) -> bool:
+    """Return whether a containment has no end, or lasts more than 24 h in all (A18).
+
+    Args:
+        in_all_s: From when the device was contained until the lease ends.
+    """
+    return action_type in CONTAINMENTS and (lease_s == 0 or in_all_s > MAX_ONE_PERSON_LEASE_S)
+
+
+def _lease_s(wanted: Wanted) -> int:
+    is_containment = wanted.action_type in CONTAINMENTS
+    if wanted.lease_s is None:
+        return DEFAULT_LEASE_S if is_containment else 0
+    if wanted.lease_s != 0 and not is_containment:
+        raise InvalidRequestError(
+            "only a containment ends by itself: lease_s must be 0 or left out"
+        )
+    return wanted.lease_s
 
 
 def _checked_vendor(wanted: Wanted, responder: Responder) -> EdrVendor:
@@ -200,8 +220,6 @@ def _checked_vendor(wanted: Wanted, responder: Responder) -> EdrVendor:
 
 def _check_what_is_not_built(wanted: Wanted) -> None:
     """Refuse what a person would read and approve, and Vyrox could not keep to yet."""
-    if wanted.lease_s != 0:
-        raise InvalidRequestError("lease_s must be 0: Vyrox does not lift by itself yet")
     process = wanted.process
     if process is not None and (process.id is not None or process.start is not None):
         raise InvalidRequestError("a process has a name only: Vyrox does not compare the rest yet")

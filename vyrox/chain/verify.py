@@ -1136,7 +1136,6 @@ def display(proposal: Entry) -> str:
         RefusedProofError: It cannot be displayed.
     """
     process = {} if proposal.get("process") is None else _object_of(proposal, "process")
-    lease_s = _number_of(proposal, "lease_s")
     before = {
         "Action": proposal["action_type"],
         "Host": proposal["host"],
@@ -1146,7 +1145,7 @@ def display(proposal: Entry) -> str:
         "Process id": process.get("id"),
         "Process start": _shown_time(process.get("start")),
         "State": proposal.get("device_state"),
-        "Ends": f"after {lease_s} s" if lease_s else "never",
+        "Ends": _shown_end(proposal),
         "Tenant": proposal["tenant_id"],
         "Alert": proposal.get("alert_id"),
         "Asked by": proposal["requested_by"],
@@ -1160,6 +1159,20 @@ def display(proposal: Entry) -> str:
     room = MAX_DISPLAY - len("\n".join([*first, "Reason: ", *last]))
     reason = _cut_to(_text_of(proposal, "reason"), room)
     return "\n".join([*first, f"Reason: {reason}", *last])
+
+
+def _shown_end(proposal: Entry) -> str | None:
+    lease_s = _number_of(proposal, "lease_s")
+    if not lease_s:
+        is_containment = proposal["action_type"] in ("HOST_ISOLATION", "NETWORK_QUARANTINE")
+        return "never" if is_containment else None
+    after = f"{lease_s} s"
+    if lease_s % 60 == 0:
+        after = f"{lease_s // 3600} h" if lease_s % 3600 == 0 else f"{lease_s // 60} min"
+    return (
+        f"after {after}; postponed once by 1 h if the device has an alert of the last 30 minutes "
+        "in an open incident"
+    )
 
 
 def _labelled(values: Mapping[str, object]) -> list[str]:

@@ -131,6 +131,15 @@ _INCIDENT: Final = LazyGroup(
         "show": Lazy("incident:show", "Show INCIDENT: reasons, timeline, proposed action."),
     },
 )
+_LEASE: Final = LazyGroup(
+    "lease",
+    "Containments that end by themselves.",
+    {
+        "end": Lazy("lease:end", "Propose to lift HOST now."),
+        "extend": Lazy("lease:extend", "Propose a later end for the containment of HOST."),
+        "list": Lazy("lease:list_", "List what is contained until when."),
+    },
+)
 _NOTIFY: Final = LazyGroup(
     "notify",
     "Where TENANT's notifications go: signed webhooks.",
@@ -203,6 +212,7 @@ cli: Final = _Commands(
         ),
         "generate-key": Lazy("service:generate_key", "Print a new key for VYROX_ENCRYPTION_KEY."),
         "incident": _INCIDENT,
+        "lease": _LEASE,
         "lift": Lazy("execute:lift", "Undo a containment."),
         "migrate": Lazy("service:migrate", "Bring the database's schema up to date."),
         "mock-edr": Lazy("mock_edr:mock_edr", "Serve a mock of the vendors' clouds until stopped."),

@@ -10,6 +10,7 @@ from vyrox.approvals import by_command
 from vyrox.approvals.proposal import MAX_REASON
 from vyrox.approvals.proposing import Wanted
 from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownProposal
+from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table
 from vyrox.cli.stores import read, write
@@ -134,6 +135,7 @@ def _check_text(
     help="The vendor's device id, or a host name if only one device has it.",
 )
 @click.option("--hostname", callback=_check_text, help="What the host must be called.")
+@lease_options
 @click.option("--reason", callback=_check_text, help="Why, for the person who decides.")
 @by_option
 @json_option
@@ -144,6 +146,8 @@ def propose_(
     action: ActionType | LiftType | None,
     host: str | None,
     hostname: str | None,
+    lease_s: int | None,
+    has_no_end: bool,
     reason: str | None,
     by: str,
     as_json: bool,
@@ -152,16 +156,17 @@ def propose_(
     if (key is None) == (tenant_id is None):
         raise click.UsageError("Give either '--incident' or '--tenant'.")
     if key is not None:
-        if any((alert_id, action, host, hostname)):
+        if any((alert_id, action, host, hostname, lease_s, has_no_end)):
             raise click.UsageError("Only '--reason' and '--by' go with '--incident'.")
         proposed = write(by_command.propose_suggested, key, by, reason, wall_clock())
     else:
-        fields = {
+        fields: dict[str, str | int | None] = {
             "tenant_id": tenant_id,
             "alert_id": alert_id,
             "action_type": action,
             "host": host,
             "hostname": hostname,
+            "lease_s": lease_of(lease_s, has_no_end=has_no_end),
             "requested_by": by,
             "reason": reason,
         }
@@ -173,8 +178,9 @@ def propose_(
     click.echo(_how(proposed.expires_at), err=True)
 
 
-def _wanted(fields: dict[str, str | None]) -> Wanted:
-    missing = [name for name, value in fields.items() if value is None and name != "hostname"]
+def _wanted(fields: dict[str, str | int | None]) -> Wanted:
+    optional = ("hostname", "lease_s")
+    missing = [name for name, value in fields.items() if value is None and name not in optional]
     if missing:
         raise click.UsageError("With '--tenant', give '--alert', '--action', '--host', '--reason'.")
     return msgspec.convert(fields, Wanted)

@@ -28,7 +28,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Approval(Protocol):
-    """The approved proposal that an attempt carries out (contract 62).
+    """The approved proposal, or the end of its lease, that an attempt carries out (62 and 68).
 
     Attributes:
         until: After this time, by the clock of leases, no changing call may be sent.
@@ -48,6 +48,12 @@ class Approval(Protocol):
 
     def begin(self, connection: Connection, now: float) -> Draft:
         """Use the proposal up, for ever, in the transaction of the claim; return its event."""
+        ...
+
+    def note_device(
+        self, connection: Connection, lease: "DeviceLease", device: Device, now: float
+    ) -> None:
+        """Store that the action is about to be sent, in the transaction that leases `device`."""
         ...
 
 

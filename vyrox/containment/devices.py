@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from vyrox.chain.writer import WorkResult
 from vyrox.containment import contained, settlement
-from vyrox.containment.attempt import DeviceLease, Outcome
+from vyrox.containment.attempt import Approval, DeviceLease, Outcome, Sent
 from vyrox.containment.lease_limit import MAX_AHEAD_S
 from vyrox.edr.client import Target
 from vyrox.models import Device, EdrVendor, normal_host
@@ -60,6 +60,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
         entry_hash: Of the attempt's audit entry.
         lease_until: Unix seconds, like `now`.
         lift_any: Whether to lift a device that Vyrox has not contained.
+        approved: What would be sent, and the proposal that approves it, if there is one.
     """
 
     tenant_id: str
@@ -72,6 +73,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     lease_until: float
     now: float
     lift_any: bool = False
+    approved: tuple[Approval, Sent] | None = None
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ def _acquire(connection: Connection, request: LeaseRequest) -> DeviceLease | Blo
         "tenant_id": tenant_id,
         "vendor": vendor,
         "device_id": device.id,
-        "hostname": _storable_name(device),
+        "hostname": storable_name(device),
         "owner": request.owner,
         "lease_until": request.lease_until,
         "now": request.now,
@@ -107,6 +109,8 @@ def _acquire(connection: Connection, request: LeaseRequest) -> DeviceLease | Blo
         return None
     device_names.remember(connection, tenant_id, vendor, device.id, device.hostname)
     lease = DeviceLease(tenant_id, vendor, device.id, request.entry_hash, request.target, token)
+    if request.approved is not None:
+        request.approved[0].note_device(connection, lease, device, request.now)
     # If the attempt never ends, its action is checked when the lease has expired.
     settlement.add_pending(
         connection,
@@ -134,6 +138,12 @@ def _blocked(connection: Connection, request: LeaseRequest) -> Blocked | None:
     """Return why the action is not allowed any more, or None."""
     if frozen_since(connection, request.tenant_id) is not None:
         return Blocked("the tenant has been frozen")
+    if request.approved is not None:
+        # A device that is in the target state already gets no call, so this is its only check.
+        approval, sent = request.approved
+        reason = approval.find_objection(connection, sent, request.now, is_begun=True)
+        if reason is not None:
+            return Blocked(reason)
     if request.target != "lifted" or request.lift_any:
         return None
     # The claim checked the host name. Since then, another device may have got this name.
@@ -144,7 +154,8 @@ def _blocked(connection: Connection, request: LeaseRequest) -> Blocked | None:
     return Blocked("Vyrox has not contained this device")
 
 
-def _storable_name(device: Device) -> str | None:
+def storable_name(device: Device) -> str | None:
+    """Return the device's name in the form that is stored, or None if it has none."""
     # A vendor's response can contain a NUL, which PostgreSQL's text cannot store. A longer name
     # than this cannot be in a request.
     name = device.hostname or ""

@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 
 from vyrox.containment.attempt import DeviceLease
 from vyrox.containment.contained import IS_CONTAINMENT
-from vyrox.store.tables import confirmations
+from vyrox.store.tables import confirmations, leases
 
 _c: Final = confirmations.c
+_l: Final = leases.c
 
 
 def add_pending(
@@ -109,7 +110,19 @@ def stop_checking(
 def _settle(
     connection: Connection, lease: DeviceLease, is_sent: bool | None, reference: str | None
 ) -> bool:
-    """Stop checking an action. Return False if it is settled already."""
+    """Stop checking an action. Return False if it is settled already.
+
+    A containment that succeeded, or may have, replaces the ends of earlier ones (contract 68).
+    """
+    if lease.target == "contained":
+        connection.execute(
+            leases.delete().where(
+                _l.tenant_id == lease.tenant_id,
+                _l.vendor == lease.vendor,
+                _l.device_id == lease.device_id,
+                _l.token < lease.token,
+            )
+        )
     is_pending = sa.and_(_c.entry_hash == lease.entry_hash, ~_c.is_settled)
     if lease.target == "contained" and is_sent is not False:
         values = {"is_settled": True, "is_sent": is_sent, "reference": reference}
@@ -119,8 +132,12 @@ def _settle(
 
 
 def fail(connection: Connection, entry_hash: str) -> None:
-    """Delete the row of an action that has changed nothing, even if a check has settled it."""
+    """Delete the row of an action that has changed nothing, even if a check has settled it.
+
+    A containment that has failed has no end.
+    """
     connection.execute(confirmations.delete().where(_c.entry_hash == entry_hash))
+    connection.execute(leases.delete().where(_l.entry_hash == entry_hash))
 
 
 def delete_settled(connection: Connection, entry_hash: str) -> None:

@@ -13,7 +13,7 @@ from vyrox import log
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import Clock
 from vyrox.containment import devices
-from vyrox.containment.attempt import AttemptResult, ClaimedAttempt, DeviceLease
+from vyrox.containment.attempt import AttemptResult, ClaimedAttempt, DeviceLease, Sent
 from vyrox.containment.devices import Blocked, LeaseRequest
 from vyrox.containment.order_check import CheckClock, OrderCheck
 from vyrox.containment.responder import EdrClients, Responder
@@ -193,6 +193,7 @@ class VendorAction:
         attempt, request = claimed.attempt, claimed.attempt.request
         vendor = claimed.responder.vendor
         assert vendor is not None  # noqa: S101  (there are credentials for it)
+        sent = Sent(request, vendor, device, claimed.responder.alert)
         now = self._clock()
         return LeaseRequest(
             tenant_id=request.tenant_id,
@@ -205,6 +206,7 @@ class VendorAction:
             lease_until=now + attempt.lease_s,
             now=now,
             lift_any=request.force,
+            approved=None if attempt.approval is None else (attempt.approval, sent),
         )
 
     async def _call(

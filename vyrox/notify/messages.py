@@ -121,7 +121,7 @@ NoticeKind = Literal[
     "approvers.changed",
     "break_glass.used",
     "lease.ending",
-    "lease.put_off",
+    "lease.postponed",
     "lease.failed",
     "lease.waiting",
 ]

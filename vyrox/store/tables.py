@@ -599,3 +599,30 @@ console_challenges = Table(
     Column("hash", Text, primary_key=True),
     Column("answered_at", Float, nullable=False),
 )
+
+# Containments that end by themselves: those that are in force, and those in progress (contract 68).
+leases = Table(
+    "leases",
+    metadata,
+    Column("proposal_id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("vendor", Text, nullable=False),
+    Column("device_id", Text, nullable=False),
+    Column("hostname", Text),
+    Column("action_type", Text, nullable=False),
+    Column("alert_id", LargeBinary, nullable=False),  # UTF-8
+    Column("sha256", Text, nullable=False),  # of the proposal
+    Column("entry_hash", Text, nullable=False),  # of the containment's audit entry
+    Column("token", BigInteger, nullable=False),  # of the device's lease; higher for a later action
+    Column("lease_s", Integer, nullable=False),
+    Column("since", Float, nullable=False),  # when the device was contained, before extensions
+    Column("began_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("postponed_at", Float),
+    Column("asked_at", Float),
+    Column("waits_since", Float),  # since when it is over and the tenant frozen
+    Column("attempts", Integer, nullable=False),  # at the lift
+    Column("next_at", Float, nullable=False),  # of the lift
+    Column("last_error", Text),  # of the newest attempt; NULL until it is known
+)
+Index("leases_device", leases.c.tenant_id, leases.c.vendor, leases.c.device_id)

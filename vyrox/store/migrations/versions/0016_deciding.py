@@ -136,6 +136,30 @@ def _discord() -> None:
 
 def _leases() -> None:
     """Containments that end by themselves."""
+    op.create_table(
+        "leases",
+        sa.Column("proposal_id", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("vendor", sa.Text(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("hostname", sa.Text(), nullable=True),
+        sa.Column("action_type", sa.Text(), nullable=False),
+        sa.Column("alert_id", sa.LargeBinary(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("entry_hash", sa.Text(), nullable=False),
+        sa.Column("token", sa.BigInteger(), nullable=False),
+        sa.Column("lease_s", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("began_at", sa.Float(), nullable=False),
+        sa.Column("ends_at", sa.Float(), nullable=False),
+        sa.Column("postponed_at", sa.Float(), nullable=True),
+        sa.Column("asked_at", sa.Float(), nullable=True),
+        sa.Column("waits_since", sa.Float(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.Float(), nullable=False),
+        sa.Column("last_error", sa.Text(), nullable=True),
+    )
+    op.create_index("leases_device", "leases", ["tenant_id", "vendor", "device_id"])
 
 
 def _break_glass() -> None:

@@ -1,0 +1,395 @@
+"""Containments that end by themselves (contract 68; A19, and A18's lease column)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from sqlalchemy import Connection
+
+from tests import audit
+from tests.approvals.decided import LEASED, approved, prepared, proposed
+from tests.approvals.test_dispatch import Dispatching
+from tests.audit import NOW, TENANT, entries
+from tests.containment.test_execution import ISOLATION, Proxy, outcomes, running
+from tests.tenants.test_guard_rails import set_rails
+from tests.vendor import FakeVendor
+from vyrox.approvals import lease_rows
+from vyrox.approvals.lease_rows import Lease
+from vyrox.approvals.leases import Leases
+from vyrox.approvals.rows import StoredProposal
+from vyrox.approvals.shown import ShownProposal, show
+from vyrox.edr.client import ActionResult, Order, Target
+from vyrox.errors import UnavailableError, VendorError
+from vyrox.models import Device, Isolation
+from vyrox.store import tables
+from vyrox.store.database import Database
+from vyrox.tenants.guard_rails import Rails
+
+HOUR = 3600
+END = NOW + 4 * HOUR
+ATTEMPT_S = 72.0
+
+
+class StatefulVendor(FakeVendor):
+    """A vendor that knows which devices are contained, and sends nothing that is not needed.
+
+    Attributes:
+        contained: The ids of contained devices.
+        sent: The target and the device of each changing call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contained: set[str] = set()
+        self.sent: list[tuple[Target, str]] = []
+
+    async def _act(self, target: Target, order: Order) -> ActionResult:
+        is_contained = order.device.id in self.contained
+        if is_contained == (target == "contained"):
+            return ActionResult(confirmed=True, changed=False)
+        answer = await super()._act(target, order)
+        self.sent.append((target, order.device.id))
+        (self.contained.add if target == "contained" else self.contained.discard)(order.device.id)
+        return answer
+
+
+class Site:
+    """A containment with its vendor and clock, the dispatcher and the leases above it."""
+
+    def __init__(self, proxy: Proxy, vendor: StatefulVendor) -> None:
+        self.proxy = proxy
+        self.vendor = vendor
+        self.dispatching = Dispatching(proxy)
+        self.leases = self.other_container()
+
+    def other_container(self) -> Leases:
+        return Leases(
+            self.proxy.database, self.proxy.containment, lambda: None, self.proxy.clock, ATTEMPT_S
+        )
+
+    async def contain(self, **changes: object) -> StoredProposal:
+        """Approve a containment now, and carry it out."""
+        wanted = msgspec.structs.replace(LEASED, **changes)
+        stored = await approved(self.proxy.database, wanted, now=self.proxy.clock.now)
+        await self.dispatching.run()
+        return stored
+
+    async def at(self, now: float, *leases: Leases) -> None:
+        """Let the leases do at this time what is due, and wait until it has ended."""
+        self.proxy.clock.now = now
+        for each in leases or (self.leases,):
+            await each.run()
+        for each in leases or (self.leases,):
+            if tasks := list(vars(each)["_running"].values()):
+                await asyncio.wait(tasks)
+
+    async def lease(self) -> Lease:
+        [lease] = await self.proxy.database.read(lease_rows.list_leases, TENANT)
+        return lease
+
+    async def count(self) -> int:
+        return len(await self.proxy.database.read(lease_rows.list_leases, None))
+
+    async def events(self) -> list[str]:
+        """Return the kinds of the events of leases, in order."""
+        found = await audit.events(self.proxy.database, TENANT)
+        return [str(each["kind"]) for each in found if str(each["kind"]).startswith("lease.")]
+
+
+@asynccontextmanager
+async def opened_site(database: Database, *, dry_run: bool = False) -> AsyncIterator[Site]:
+    vendor = StatefulVendor()
+    async with running(database, dry_run=dry_run, vendor=vendor) as proxy:
+        yield Site(proxy, vendor)
+
+
+@pytest.fixture
+async def site(database: Database) -> AsyncIterator[Site]:
+    await prepared(database)
+    async with opened_site(database) as opened:
+        yield opened
+
+
+async def test_a_containment_is_lifted_at_its_end_contract_68(site: Site) -> None:
+    """A19: the lift is an entry of its own, approved with the lease; 30 min before, people know."""
+    stored = await site.contain()
+    assert (await site.lease()).ends_at == END
+    await site.at(END - 1801)
+    assert await site.events() == []
+    await site.at(END - 1800)
+    await site.at(END - 1)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    await site.at(END)
+    await site.at(END + 1)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+    assert await site.count() == 0
+    contained, lifted = await entries(site.proxy.database)
+    assert (lifted["action_type"], lifted["host"]) == ("LIFT_HOST_ISOLATION", "workstation-01")
+    assert lifted["approved_by"] == f"lease {stored.sha256}"
+    assert len(lifted) == len(contained) == 8
+    assert await site.events() == ["lease.ending", "lease.lifting", "lease.ended"]
+    [lifting] = await audit.events(site.proxy.database, kind="lease.lifting")
+    assert (lifting["proposal_id"], lifting["action_hash"]) == (stored.id, lifted["hash"])
+    assert await outcomes(site.proxy.database) == [
+        (contained["hash"], "confirmed"),
+        (lifted["hash"], "confirmed"),
+    ]
+    await site.at(END + 99_999)
+    assert len(site.vendor.sent) == 2
+
+
+@pytest.mark.parametrize("how", ["no_end", "execute", "dry_run", "contained_by_others", "failed"])
+async def test_no_lease_begins_contract_68(database: Database, how: str) -> None:
+    """A containment without an end, `/execute`, a dry run, and what Vyrox has not contained."""
+    await prepared(database)
+    async with opened_site(database, dry_run=how == "dry_run") as site:
+        match how:
+            case "no_end":
+                await site.contain(lease_s=0)
+            case "execute":
+                await site.proxy.execute()
+            case "dry_run":
+                await site.contain()
+            case "contained_by_others":
+                site.vendor.contained.add("workstation-01")
+                await site.contain()
+                await site.at(NOW + 1)
+                [ended] = await audit.events(database, kind="lease.ended")
+                assert "not, or no longer, contained by Vyrox" in str(ended["reason"])
+            case "failed":
+                site.vendor.unprepared = VendorError("refused")
+                await site.contain()
+        assert await site.count() == 0
+        sent = list(site.vendor.sent)
+        await site.at(END)
+        assert site.vendor.sent == sent
+
+
+async def test_two_containers_lift_once_contract_68(site: Site) -> None:
+    await site.contain()
+    await site.at(END, site.leases, site.other_container())
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+    assert len(await entries(site.proxy.database)) == 2
+
+
+async def test_an_extension_moves_the_end_contract_68(site: Site) -> None:
+    """The same containment, approved again, with a new lease: nothing is sent to the vendor."""
+    await site.contain()
+    site.proxy.clock.now = END - 60
+    await site.contain()
+    assert (await site.lease()).ends_at == END - 60 + 4 * HOUR
+    assert (await site.lease()).since == NOW
+    await site.at(END)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    await site.at(END - 60 + 4 * HOUR)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+async def test_an_extension_that_fails_moves_nothing_contract_68(site: Site) -> None:
+    await site.contain()
+    site.proxy.clock.now = END - 60
+    site.vendor.lost = VendorError("away")
+    await site.contain()
+    site.vendor.lost = None
+    assert (await site.lease()).ends_at == END
+    await site.at(END)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+@pytest.mark.parametrize("how", ["no_end", "execute"])
+async def test_a_later_containment_without_an_end_stays_contract_68(site: Site, how: str) -> None:
+    """The lease is not of that containment, even if the vendor was not called for it."""
+    await site.contain()
+    site.proxy.clock.now = END - 60
+    if how == "no_end":
+        await site.contain(lease_s=0)
+    else:
+        await site.proxy.execute(msgspec.structs.replace(ISOLATION, approved_at=int(END) - 60))
+    assert await site.count() == 0
+    await site.at(END)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+
+
+async def test_lifted_and_contained_again_it_stays_contract_68(site: Site) -> None:
+    """The lease of a containment that a person has lifted does not lift the next one."""
+    await site.contain()
+    await site.contain(action_type="LIFT_HOST_ISOLATION", lease_s=None)
+    site.proxy.clock.now = NOW + 60
+    await site.proxy.execute()
+    await site.at(END)
+    assert [target for target, _ in site.vendor.sent] == ["contained", "lifted", "contained"]
+
+
+async def test_what_an_analyst_lifted_is_not_lifted_contract_68(site: Site) -> None:
+    """The vendor does not show it as contained any more: nothing is sent."""
+    await site.contain()
+    site.vendor.contained.clear()
+    await site.at(END)
+    await site.at(END + 1)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    assert await site.count() == 0
+    [event] = (await audit.events(site.proxy.database, kind="execute.outcome"))[1:]
+    assert "nothing was sent" in str(event["reason"])
+
+
+async def test_frozen_it_waits_alarmed_and_lifts_after_the_freeze_contract_68(site: Site) -> None:
+    """A19, and the issue's point 6: within a minute of `unfreeze`."""
+    await site.contain()
+    await set_rails(site.proxy.database, Rails(frozen_at=END - 1))
+    for after_s in (0, 1, 2, 5 * HOUR):
+        await site.at(END + after_s)
+    assert await site.events() == ["lease.waiting"]
+    assert await audit.events(site.proxy.database, kind="execute.refused") == []
+    await set_rails(site.proxy.database, Rails())
+    await site.at(END + 5 * HOUR + 1)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+async def test_frozen_during_the_attempt_it_does_not_wait_long_contract_68(site: Site) -> None:
+    """The freeze stops an attempt that has begun; its end brings the next one at once."""
+    await site.contain()
+    site.vendor.prepared.clear()
+    site.vendor.preparing.clear()
+    site.proxy.clock.now = END
+    await site.leases.run()
+    await site.vendor.preparing.wait()
+    await set_rails(site.proxy.database, Rails(frozen_at=END))
+    site.vendor.prepared.set()
+    await site.at(END + 1)
+    await site.at(END + 2)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    await set_rails(site.proxy.database, Rails())
+    await site.at(END + 3)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+    assert "lease.failed" not in await site.events()
+
+
+async def test_extended_during_the_freeze_it_stays_contract_68(site: Site) -> None:
+    """Unless extended. A frozen tenant's extension is refused; after the freeze it is not."""
+    await site.contain()
+    await set_rails(site.proxy.database, Rails(frozen_at=END - 1))
+    await site.at(END)
+    await set_rails(site.proxy.database, Rails())
+    site.proxy.clock.now = END + 10
+    await site.contain()
+    await site.at(END + 11)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    assert (await site.lease()).ends_at == END + 10 + 4 * HOUR
+
+
+async def test_a_lift_that_fails_is_alarmed_and_tried_again_contract_68(site: Site) -> None:
+    await site.contain()
+    site.vendor.lost = VendorError("away")
+    times = [END, END + 29, END + 30, END + 89, END + 90]
+    for now in times:
+        await site.at(now)
+    failed = await audit.events(site.proxy.database, kind="lease.failed")
+    assert [(each["attempts"], each["reason"]) for each in failed] == [
+        (number, "away") for number in (1, 2, 3)
+    ]
+    assert (await site.lease()).last_error == "away"
+    site.vendor.lost = None
+    await site.at(END + 209)
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    await site.at(END + 210)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+async def test_an_unconfirmed_lift_is_alarmed_and_tried_again_contract_68(site: Site) -> None:
+    """The vendor has accepted it, and then it did not happen."""
+    await site.contain()
+    site.vendor.answer = ActionResult(confirmed=False)
+    await site.at(END)
+    await site.at(END + 100)  # it is being checked
+    assert len(site.vendor.sent) == 2
+    await site.proxy.database.write(fail_checks)
+    site.vendor.contained.add("workstation-01")
+    site.vendor.answer = ActionResult(confirmed=True)
+    await site.at(END + 101)
+    await site.at(END + 102)
+    assert site.vendor.sent[2:] == [("lifted", "workstation-01")]
+    assert await site.events() == [
+        *("lease.lifting", "lease.failed", "lease.lifting", "lease.ended"),
+    ]
+
+
+def fail_checks(connection: Connection) -> None:
+    """Delete the lifts that are being checked, as a check that has failed does."""
+    c = tables.confirmations.c
+    connection.execute(tables.confirmations.delete().where(c.target == "lifted"))
+
+
+async def test_contained_by_others_it_is_not_lifted_contract_68(site: Site) -> None:
+    """Defender's record shows an isolation by an analyst: the lease ends with an alarm."""
+    await site.proxy.database.write(be_of_defender)
+    await site.contain()
+    site.vendor.contained_by = (Isolation("analyst", "by hand"),)
+    await site.at(END)
+    assert len(site.vendor.sent) == 1
+    assert await site.count() == 0
+    assert await site.events() == ["lease.failed", "lease.ended"]
+
+
+def be_of_defender(connection: Connection) -> None:
+    """Make the tenant's credentials those of Defender, and forget the alert of CrowdStrike."""
+    connection.execute(tables.edr_credentials.update().values(vendor="defender"))
+    connection.execute(tables.alerts.delete())
+
+
+async def test_more_than_24_hours_in_all_need_two_contract_68(site: Site) -> None:
+    """A18: extensions count together, also if the device is named otherwise."""
+    first = await site.contain(lease_s=20 * HOUR)
+    assert (await shown(site, first)).required == 1
+    site.proxy.clock.now = NOW + 3 * HOUR
+    short = await proposed(
+        site.proxy.database,
+        msgspec.structs.replace(LEASED, lease_s=20 * HOUR),
+        site.proxy.clock.now,
+    )
+    assert (await site.proxy.database.read(show, TENANT, short.proposal_id, NOW)).required == 1
+    site.proxy.clock.now = NOW + 4 * HOUR
+    long = await site.contain(lease_s=20 * HOUR, host="WORKSTATION-01")
+    assert (await shown(site, long)).required == 2
+    assert [
+        each.required for each in [await shown(site, await site.contain(lease_s=25 * HOUR))]
+    ] == [2]
+
+
+async def test_more_than_24_hours_are_found_at_the_device_contract_68(site: Site) -> None:
+    """A11: only the vendor knows that the name is the device's; nothing is sent or extended."""
+    await site.contain(lease_s=20 * HOUR)
+    site.vendor.devices["ws-1"] = Device("workstation-01", "ws-1.corp.local", ())
+    site.proxy.clock.now = NOW + 5 * HOUR
+    stored = await site.contain(lease_s=20 * HOUR, host="ws-1")
+    assert (await shown(site, stored)).outcome == "failed"
+    assert "24 h in all" in str((await shown(site, stored)).outcome_reason)
+    assert (await site.lease()).ends_at == NOW + 20 * HOUR
+
+
+async def shown(site: Site, stored: StoredProposal) -> ShownProposal:
+    return await site.dispatching.shown(stored)
+
+
+async def test_a_clock_that_was_ahead_does_not_keep_it_for_long_contract_68(site: Site) -> None:
+    """Contract 40: a lease that begins in the future was stored by a wrong clock."""
+    site.proxy.clock.now = NOW + 90 * 24 * HOUR
+    await site.contain()
+    await site.at(NOW)
+    lease = await site.lease()
+    assert (lease.began_at, lease.ends_at, lease.since) == (NOW, END, NOW)
+    await site.at(END)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+async def test_untrusted_clocks_lift_nothing_contract_68(site: Site) -> None:
+    def check() -> None:
+        raise UnavailableError("a clock has jumped")
+
+    await site.contain()
+    site.proxy.clock.now = END
+    leases = Leases(site.proxy.database, site.proxy.containment, check, site.proxy.clock, ATTEMPT_S)
+    with pytest.raises(UnavailableError):
+        await leases.run()
+    assert len(site.vendor.sent) == 1
