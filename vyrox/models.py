@@ -76,6 +76,9 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
         vendor_severity: The vendor's severity in upper case.
         severity: The same in one scale for all vendors. Alerts of earlier versions have "unknown".
         vendor_group: What the vendor calls the alerts that belong together.
+        process_id: The operating system's number of the process, as digits.
+        process_start: When the process began, in Unix seconds.
+        vendor_process_id: The vendor's own identifier of the process: no action takes it.
         notes: What was replaced to make the payload readable (contract 44). Alerts of earlier
             versions have no notes.
     """
@@ -96,6 +99,9 @@ class NormalizedAlert(msgspec.Struct, frozen=True, kw_only=True):
     vendor_severity: str | None = None
     severity: Severity = "unknown"
     vendor_group: str | None = None
+    process_id: str | None = None
+    process_start: float | None = None
+    vendor_process_id: str | None = None
     notes: tuple[str, ...] = ()
 
 

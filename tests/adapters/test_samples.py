@@ -22,7 +22,7 @@ def sample(name: str) -> bytes:
 
 def test_samples_are_all_named_in_the_notice() -> None:
     notice = (DATA / "NOTICE").read_text()
-    assert len(SAMPLES) == 19
+    assert len(SAMPLES) == 21
     assert [path.name for path in SAMPLES if path.name not in notice] == []
 
 

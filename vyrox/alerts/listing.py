@@ -70,6 +70,9 @@ class ListedAlert(msgspec.Struct, frozen=True, kw_only=True):
     tactic: str | None
     technique: str | None
     vendor_group: str | None
+    process_id: str | None
+    process_start: float | None
+    vendor_process_id: str | None
     notes: tuple[str, ...]
     delivery: DeliveryState
     finished_at: float | None

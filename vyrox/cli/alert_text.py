@@ -15,7 +15,9 @@ MAX_SHOWN: Final = 4096
 """Characters of one value that `show` prints. `--json` prints all."""
 
 _NOT_FIELDS: Final = frozenset({"triage", "is_contained", "actions", "raw", "notes"})
-_TIMES: Final = frozenset({"timestamp", "received_at", "finished_at", "verdict_at"})
+_TIMES: Final = frozenset(
+    {"process_start", "timestamp", "received_at", "finished_at", "verdict_at"}
+)
 
 LIST_COLUMNS: Final = (
     "RECEIVED",

@@ -46,5 +46,13 @@ def fingerprint_of(alert: NormalizedAlert) -> bytes:
 
 def content_of(alert: NormalizedAlert) -> bytes:
     """Return 32 bytes that are equal for alerts that differ in their ids and times alone."""
-    same = msgspec.structs.replace(alert, id="", raw_id="", timestamp=0.0)
+    same = msgspec.structs.replace(
+        alert,
+        id="",
+        raw_id="",
+        timestamp=0.0,
+        process_id=None,
+        process_start=None,
+        vendor_process_id=None,
+    )
     return sha256(msgspec.json.encode(same)).digest()

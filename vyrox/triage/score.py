@@ -12,12 +12,12 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from vyrox import log
-from vyrox.adapters.severity import severity_of
 from vyrox.models import NormalizedAlert
 from vyrox.triage import catalogue
 from vyrox.triage.mitigations import MITIGATIONS
 from vyrox.triage.rules import BY_WEIGHT, EXHAUSTED, VERSION
 from vyrox.triage.signal import MAX_SEARCHED, Family, Mitigation, Signal, Subject
+from vyrox.triage.vendor import severity_in
 from vyrox.triage.views import views
 
 URGENT: Final = 85.0
@@ -277,7 +277,7 @@ def _floor(subject: Subject, errors: Sequence[str]) -> str | None:
     """Return why this alert is never below `review`: it is not for Vyrox to close."""
     if errors:
         return "a rule failed, so a person decides"
-    severity = severity_of(subject.alert.vendor_severity)
+    severity = severity_in(subject.alert)
     if severity in {"critical", "high"}:
         return f"the vendor says {severity}, so a person decides"
     if not subject.alert.process_cmdline and severity not in {"low", "info"}:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vyrox.adapters.severity import severity_of
+from vyrox.models import NormalizedAlert, Severity
 from vyrox.triage.signal import Signal, Subject
 
 _SEVERITIES: Final[dict[str, float]] = {
@@ -25,12 +26,24 @@ _TECHNIQUES: Final[dict[str, float]] = {
 """Prior of a technique, by its parent's id: old and new numbers."""
 
 
+def severity_in(alert: NormalizedAlert) -> Severity:
+    """Return the severity of `alert`.
+
+    An adapter may know better than the vendor's word alone: which scale a number is of, or what
+    to derive a missing one from. Alerts of earlier versions have only the word.
+    """
+    if alert.severity != "unknown":
+        return alert.severity
+    return severity_of(alert.vendor_severity)
+
+
 def _severity(word: str) -> Callable[[Subject], str | None]:
     def find(subject: Subject) -> str | None:
-        said = subject.alert.vendor_severity
-        if severity_of(said) != word:
+        if severity_in(subject.alert) != word:
             return None
-        return f"vendor {said[:40]}" if said else "vendor names no severity"
+        if said := subject.alert.vendor_severity:
+            return f"vendor {said[:40]}"
+        return "vendor names no severity" if word == "unknown" else f"{word}, derived"
 
     return find
 
