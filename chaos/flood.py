@@ -17,6 +17,7 @@ import msgspec
 from cryptography.fernet import Fernet, MultiFernet
 
 from chaos.flooder import Seen
+from chaos.inprocess import DISCORD
 from chaos.part import Row, Size, quantile
 from tests.ingestion import SECRET, webhook
 from tests.proxy import TENANT, encoded, signed, wanted
@@ -63,6 +64,9 @@ async def acting_service(directory: Path) -> AsyncIterator[Service]:
         SENTINELONE_WEBHOOK_SECRET=SECRET,
         DEFENDER_WEBHOOK_SECRET=SECRET,
         GENERIC_WEBHOOK_SECRET=SECRET,
+        DISCORD_APPLICATION_ID=DISCORD.application_id,
+        DISCORD_PUBLIC_KEY=DISCORD.public_key,
+        DISCORD_BOT_TOKEN=DISCORD.bot_token,
     ) as service:
         yield service
         await _end(service)

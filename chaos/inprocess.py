@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Final
 
 import httpx
 import uvicorn
@@ -13,15 +14,26 @@ from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
+from tests.approvals.discord.pressing import ACCOUNTS, CHANNEL, bind
 from tests.ingestion import Application
 from tests.proxy import ALERTS
 from tests.proxy import TENANTS as ACTING_TENANTS
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
+from vyrox.approvals import approvers
+from vyrox.approvals.discord import configured
+from vyrox.clock import wall_clock
 from vyrox.http.protocol import BoundedHttpProtocol
 from vyrox.settings import Settings
+from vyrox.settings.discord import DiscordApplication
 from vyrox.store.encryption import open_vault
+
+DISCORD: Final = DiscordApplication(
+    application_id=CHANNEL.application_id,
+    public_key=CHANNEL.public_key,
+    bot_token="a-token",  # noqa: S106  (of a Discord that is never called: nothing is posted)
+)
 
 LIMIT_S = 30.0
 """The limit of any one request: one that takes longer hangs."""
@@ -47,6 +59,7 @@ async def listeners() -> AsyncIterator[Listeners]:
             triage_enabled=False,
             data_dir=Path(path),
             dry_run=False,
+            discord=DISCORD,
             encryption_keys=(Fernet.generate_key().decode(),),
         )
         whole = create_app(settings, FakeVendor().make)
@@ -55,6 +68,10 @@ async def listeners() -> AsyncIterator[Listeners]:
             application = Application(client, public, settings, "", whole.state.proxy.database)
             await application.onboard_documented()
             database = application.database
+            await database.write(configured.configure, CHANNEL, "fuzz", wall_clock())
+            for name, discord_user_id in ACCOUNTS.items():
+                await database.write(approvers.add, CHANNEL.tenant_id, name, "fuzz", wall_clock())
+                await database.write(bind, name, discord_user_id)
             await give_credentials(
                 database,
                 ACTING_TENANTS,

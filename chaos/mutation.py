@@ -11,11 +11,21 @@ from typing import Final
 import msgspec
 
 from tests.adapters.payloads import DOCUMENTED
+from tests.approvals.discord.pressing import (
+    ACCOUNTS,
+    CHANNEL,
+    STRANGER,
+    Body,
+    headers,
+    interaction,
+    slash,
+)
 from tests.ingestion import OTHER_SECRET, SECRET, VENDORS, credential, path_of
 from tests.proxy import TENANT, encoded, export_headers, signed
 from tests.routes.json_texts import EVERY
 from tests.routes.test_lift import LIFT
 from tests.service import HMAC_SECRET
+from vyrox.approvals.discord.message import button_id
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -90,19 +100,50 @@ def _export(now: int) -> Request:
     return Request(False, "GET", "/audit/export?tenant_id=initech", b"", sign)
 
 
+def _interaction(now: int, choice: random.Random) -> Request:
+    """Return a ping, a press of a button, a form or a slash command at Discord."""
+
+    def sign(body: bytes, right: bool) -> dict[str, str]:
+        return headers(body, now if right else now - 3600)
+
+    account = choice.choice([*ACCOUNTS.values(), STRANGER])
+    custom_id = button_id(choice.choice("ari"), choice.randbytes(32).hex())
+    message = {
+        "id": "1" * 18,
+        "author": {"id": CHANNEL.bot_user_id},
+        "content": "```\nAction: PROCESS_KILL\n```",
+        "components": [{"type": 1, "components": [{"type": 2, "custom_id": custom_id}]}],
+    }
+    field = {"type": 4, "custom_id": "reason", "value": "no"}
+    data = {"custom_id": custom_id, "components": [{"type": 18, "component": field}]}
+    commands = ["status", "incidents", "contained", "drill", "register"]
+    body: Body = choice.choice(
+        [
+            {"type": 1},
+            interaction(3, account, data=data, message=message),
+            interaction(5, account, data=data, message=message),
+            slash(choice.choice(commands), account, code="AAAA-BBBB"),
+        ]
+    )
+    body["id"] = str(choice.randrange(10**17, 10**18))  # the same for the same number
+    return Request(True, "POST", "/interactions", encoded(body), sign)
+
+
 def _health(public: bool) -> Request:
     return Request(public, "GET", "/health", b"", lambda _body, _right: {})
 
 
 def _whole(choice: random.Random, now: int) -> Request:
-    number = choice.randrange(14)
+    number = choice.randrange(16)
     if number < 8:
         return _webhook(number % 4)
     if number < 11:
         return _action("/execute", now, choice)
     if number == 11:
         return _action("/lift", now, choice, **LIFT)
-    return _export(now) if number == 12 else _health(choice.random() < 0.5)
+    if number in {12, 13}:
+        return _interaction(now, choice)
+    return _export(now) if number == 14 else _health(choice.random() < 0.5)
 
 
 def _mutated_bytes(data: bytes, choice: random.Random) -> bytes:
