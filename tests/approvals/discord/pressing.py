@@ -21,6 +21,7 @@ from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.message import button_id, message_of
 from vyrox.approvals.discord.posted import Posted, find_message
 from vyrox.approvals.discord.receiving import Interactions
+from vyrox.approvals.drills import ShownDrill
 from vyrox.approvals.proposing import Proposed
 from vyrox.approvals.shown import ShownProposal, show
 from vyrox.http.application import JsonApplication
@@ -42,6 +43,7 @@ ACCOUNTS: Final = {name: f"20000000000000000{n}" for n, name in enumerate(NAMES)
 STRANGER: Final = "299999999999999999"
 
 Body = dict[str, Any]
+Shown = Proposed | ShownDrill
 _ids = itertools.count(300_000_000_000_000_000)
 
 
@@ -86,17 +88,21 @@ class Discord:
         self.failures: list[str] = []
         self.notices = 0
 
-    async def shown(self, proposal: Proposed) -> ShownProposal:
+    async def shown(self, proposal: Shown) -> ShownProposal:
         return await self.database.read(show, TENANT, proposal.proposal_id, self.clock())
 
-    async def post(self, proposal: Proposed) -> str:
+    async def post(self, proposal: Shown) -> str:
         """Post the message of a proposal; return its id."""
         message_id = str(next(_ids))
         await self.database.write(_insert, proposal.proposal_id, message_id, self.clock())
         return message_id
 
     async def body(
-        self, proposal: Proposed, letter: str = "a", name: str = "ann", reason: str | None = None
+        self,
+        proposal: Shown,
+        letter: str = "a",
+        name: str = "ann",
+        reason: str | None = None,
     ) -> Body:
         """Return a press of a button; with a `reason`, the form that it opens."""
         shown = await self.shown(proposal)
@@ -117,7 +123,11 @@ class Discord:
         return interaction(kind, ACCOUNTS.get(name, STRANGER), data=data, message=message)
 
     async def press(
-        self, proposal: Proposed, letter: str = "a", name: str = "ann", reason: str | None = None
+        self,
+        proposal: Shown,
+        letter: str = "a",
+        name: str = "ann",
+        reason: str | None = None,
     ) -> Body:
         """Press a button, and return Discord's view of the answer."""
         return await self.say(await self.body(proposal, letter, name, reason))

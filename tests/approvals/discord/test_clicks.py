@@ -21,10 +21,11 @@ from tests.approvals.discord.pressing import (
     encoded,
     headers,
     refusal,
+    slash,
 )
 from tests.approvals.test_dispatch import Dispatching, dispatching
 from tests.audit import NOW, TENANT, FaultyDatabase
-from vyrox.approvals import approvers
+from vyrox.approvals import approvers, drills
 from vyrox.approvals.discord import configured, receiving
 from vyrox.approvals.discord.answers import NO_RIGHT
 from vyrox.approvals.discord.clicks import ClickProof
@@ -341,6 +342,20 @@ async def test_two_persons_at_discord_alone_are_no_quorum_of_two_contract_67(
     assert (await at_discord.shown(proposal)).state == "pending"
     await say(at_discord.database, proposal, "cyd")
     assert (await at_discord.shown(proposal)).state == "approved"
+
+
+async def test_a_drill_is_answered_and_shows_who_has_contract_67(at_discord: Discord) -> None:
+    """Nothing else changes, so the person alone reads that it worked."""
+    drill = await at_discord.database.write(drills.start, TENANT, "operator", NOW)
+    await at_discord.post(drill)
+    assert "you can decide" in refusal(await at_discord.press(drill))
+    at_discord.clock.now = NOW + 30
+    refusal(await at_discord.press(drill, "a", "bob"))
+    assert (await at_discord.shown(drill)).state == "pending"
+    text = refusal(await at_discord.say(slash("drill", ACCOUNTS["cyd"])))
+    assert "ann: by Discord, after 0 s" in text
+    assert "bob: by Discord, after 30 s" in text
+    assert "cyd: no answer" in text
 
 
 async def test_a_commit_not_known_in_time_is_not_recorded_yet_contract_67(

@@ -145,7 +145,9 @@ class Interactions:
             log.event("interaction.not_recorded", logging.WARNING, reason=repr(failure))
 
     async def _changed(self, stored: StoredProposal) -> Answer:
-        """Return the message as it is now, or that it will follow."""
+        """Return the message as it is now, or that it will follow. A drill changes no message."""
+        if stored.proposal.is_drill:
+            return to_caller(answers.DRILL_RECORDED)
         try:
             async with asyncio.timeout(SHOW_S):
                 now = self._now()

@@ -10,8 +10,10 @@ from sqlalchemy import Connection
 from vyrox.approvals.discord.answers import NO_RIGHT, RefusedError, block
 from vyrox.approvals.discord.clicks import Application, checked_channel, find_approver
 from vyrox.approvals.discord.interaction import Interaction
+from vyrox.approvals.drills import DrillAnswer, show_drill
 from vyrox.approvals.enrolment import bind_discord
-from vyrox.approvals.shown import ListedProposal, list_proposals, show
+from vyrox.approvals.proposal import DRILL
+from vyrox.approvals.shown import ListedProposal, list_proposals
 from vyrox.containment.contained import list_contained
 from vyrox.errors import NotPossibleError, UnauthorizedError
 from vyrox.tenants.freezes import frozen_since
@@ -123,19 +125,23 @@ def _contained(connection: Connection, tenant_id: str, _now: float) -> Iterator[
 
 def _drill(connection: Connection, tenant_id: str, now: float) -> Iterator[str]:
     found = list_proposals(connection, tenant_id, now, MAX_SEARCHED, only_open=False)
-    drill = next((each for each in found if str(each.action_type) == "DRILL"), None)
+    drill = next((each for each in found if each.action_type == DRILL), None)
     if drill is None:
         yield "There was no drill lately. The operator begins one: vyrox approver drill"
         return
-    shown = show(connection, tenant_id, drill.proposal_id, now)
+    shown = show_drill(connection, tenant_id, drill.proposal_id, now)
     yield f"Drill of {_moment(drill.created_at)}: {shown.state}"
     if shown.state == "pending":
-        yield f"Answer it with a button or in the console, until {_moment(drill.expires_at)}"
-    for each in shown.decisions:
-        channel = "Discord" if each.proof == "discord" else "passkey"
-        yield f"  {each.approver}: by {channel}, after {each.at - drill.created_at:.0f} s"
-    if not shown.decisions:
-        yield "  Nobody has answered."
+        yield f"Answer it with a button or in the console, {_until(drill.expires_at)}"
+    for each in shown.answers:
+        yield f"  {each.approver}: {_answered(each)}"
+
+
+def _answered(answer: DrillAnswer) -> str:
+    if answer.proof is None or answer.after_s is None:
+        return "no answer" if answer.can_decide else "cannot decide yet"
+    channel = "Discord" if answer.proof == "discord" else "passkey"
+    return f"by {channel}, after {answer.after_s:.0f} s"
 
 
 def _open_incidents(connection: Connection, tenant_id: str) -> list[ListedIncident]:
