@@ -1,6 +1,7 @@
 """`verify_audit.py --approvals`: who decided on each action (contract 64, A29 and A36)."""
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.approvals.authenticator import Authenticator, b64
+from tests.approvals.authenticator import UP, UV, Authenticator, b64
 from tests.approvals.story import (
     DISCORD_USER,
     START,
@@ -31,6 +32,7 @@ from tests.approvals.story import (
 from tests.audit import TENANT
 from tests.cli import Vyrox, succeeded
 from tests.service import HMAC_SECRET, ROOT
+from vyrox.approvals import passkeys
 from vyrox.chain import verify
 
 KEY: Final = Authenticator("ES256")
@@ -344,6 +346,88 @@ def test_one_wrong_thing_in_the_log_is_refused_contract_64(name: str) -> None:
     found = told(on, by_passkey(on), KEY, changes).verify()
     assert any(reason in each.reason for each in found.failures), found.failures
     assert found.proven == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["id", "tenant_id", "action_type", "host", "requested_by", "reason"],
+)
+def test_a_proposal_has_its_texts(name: str) -> None:
+    for on in ({**proposal(), name: 1}, {**proposal(), name: None}):
+        with pytest.raises(verify.RefusedProofError, match=f"^{name} is not text"):
+            verify.check_proposal(canonical(on), digest(canonical(on)))
+
+
+@pytest.mark.parametrize("name", ["v", "required", "created_at", "expires_at", "lease_s"])
+def test_a_proposal_has_its_numbers(name: str) -> None:
+    for on in ({**proposal(), name: "1"}, {**proposal(), name: True}):
+        with pytest.raises(verify.RefusedProofError, match=f"^{name} is not a whole number"):
+            verify.check_proposal(canonical(on), digest(canonical(on)))
+
+
+STATEMENTS: dict[str, tuple[Members, str]] = {
+    "a member more": ({"other": 1}, "other members"),
+    "another version": ({"v": 2}, "another version"),
+    "a version that is true": ({"v": True}, "v is not a whole number"),
+    "no time": ({"issued_at": -1}, "of no time"),
+    "a time in text": ({"issued_at": "1"}, "issued_at is not a whole number"),
+    "no comment": ({"comment": None}, "comment is not text"),
+    "a short nonce": ({"nonce": b64(bytes(15))}, "not 16 bytes"),
+    "a nonce in another form": ({"nonce": "A" * 21 + "B"}, "nonce is not base64url"),
+    "another digest": ({"proposal_sha256": "0" * 64}, "another proposal_sha256"),
+    "another decision": ({"decision": "reject"}, "another decision"),
+    "another approver": ({"approver": "omar"}, "another approver"),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_with_one_wrong_thing_is_refused_though_it_is_signed(name: str) -> None:
+    """A2: the right key has signed it."""
+    changes, reason = STATEMENTS[name]
+    on = proposal()
+    statement = canonical({**json.loads(sign(on, KEY)[0]), **changes})
+    response = KEY.get(passkeys.challenge(statement))
+    decision = {
+        **raw_decision(response, statement, on["id"]),
+        "proposal_sha256": digest(canonical(on)),
+        "decision": "approve",
+        "approver": "jane",
+    }
+    found = told(on, decision, KEY).verify()
+    assert reason in found.failures[0].reason
+    assert found.proven == {}
+
+
+def test_a_statement_lacks_no_member() -> None:
+    on = proposal()
+    members = json.loads(sign(on, KEY)[0])
+    del members["comment"]
+    statement = canonical(members)
+    response = KEY.get(passkeys.challenge(statement))
+    decision = raw_decision(response, statement, on["id"])
+    assert "other members" in refusals(told(on, decision, KEY))[0]
+
+
+@pytest.mark.parametrize("length", [0, 32, 36])
+def test_short_authenticator_data_are_refused_though_they_are_signed(length: int) -> None:
+    on = proposal()
+    statement, _ = sign(on, KEY)
+    client_data = KEY.client_data("get", passkeys.challenge(statement))
+    data = KEY.data(UP | UV)[:length]
+    signature = KEY.sign(data + hashlib.sha256(client_data).digest())
+    parts = {"authenticator_data": b64(data), "signature": b64(signature)}
+    decision = {**by_passkey(on), "statement": statement, "client_data": b64(client_data), **parts}
+    assert "shorter than 37 bytes" in refusals(told(on, decision, KEY))[0]
+
+
+def test_a_proof_names_its_key() -> None:
+    key = verify.check_key(Story().enrol("jane", KEY))
+    decision = by_passkey(proposal())
+    verify.check_passkey(decision, key)
+    with pytest.raises(verify.RefusedProofError, match="another id"):
+        verify.check_passkey({**decision, "credential_id": "AAAA"}, key)
+    with pytest.raises(verify.RefusedProofError, match="credential_id is empty"):
+        verify.check_key({**Story().enrol("jane", KEY), "credential_id": ""})
 
 
 @pytest.mark.parametrize("at", [START - 1, START + 901])
@@ -832,6 +916,7 @@ def put(*path: str, value: object) -> Change:
 CLICKS: dict[str, tuple[Change, str]] = {
     "type": (put("type", value=2), "type is wrong"),
     "type true": (put("type", value=True), "type is wrong"),
+    "type with a fraction": (put("type", value=3.0), "type is wrong"),
     "modal to approve": (put("type", value=5), "type is wrong"),
     "application": (put("application_id", value="8"), "another application_id"),
     "guild": (put("guild_id", value="8"), "another guild_id"),
@@ -888,6 +973,23 @@ def test_a_signature_of_discord_with_one_wrong_thing_is_refused(name: str) -> No
     assert reason in found.failures[0].reason
 
 
+@pytest.mark.parametrize("at", [START, START + 900])
+def test_discord_signed_at_the_ends_of_the_life_of_the_proposal(at: int) -> None:
+    on = proposal()
+    story = begun(on, KEY, discord=DISCORD)
+    story.now = max(story.now, at)
+    story.event("approval.decided", **DISCORD.decision(on, DISCORD.click(on), at=at))
+    assert refusals(story) == []
+
+
+def test_a_body_may_have_32_kib() -> None:
+    on = proposal()
+    for size, is_right in ((32_768, True), (32_769, False)):
+        raw = json.dumps(DISCORD.click(on)).encode().ljust(size)
+        found = told(on, DISCORD.decision(on, raw), KEY, discord=DISCORD).verify()
+        assert bool(found.proven) == is_right
+
+
 @pytest.mark.parametrize("at", [START - 1, START + 901])
 def test_discord_signed_within_the_life_of_the_proposal(at: int) -> None:
     on = proposal()
@@ -907,6 +1009,8 @@ def test_discord_needs_a_configuration_and_an_account() -> None:
     assert "no valid key of Discord" in refusals(told(on, by_discord(on), KEY))[0]
     decision = {**by_discord(on), "approver": "jane"}
     assert "no account at Discord" in refusals(told(on, decision, KEY, discord=DISCORD))[0]
+    other = {"discord.configured": upper("public_key")}
+    assert "lower-case hex" in refusals(told(on, by_discord(on), KEY, other, DISCORD))[0]
     weak = {"discord.configured": setting(public_key="01" + "00" * 31)}
     found = refusals(told(on, by_discord(on), KEY, weak, DISCORD))
     assert [why.partition(":")[2] for why in found[:2]] == [

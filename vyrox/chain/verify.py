@@ -628,9 +628,9 @@ def check_proposal(text: str, proposal_sha256: str) -> Entry:
         RefusedProofError: It is not, or has not.
     """
     proposal = _canonical_object(text, "the proposal")
-    for name in ("id", "tenant_id", "action_type", "host", "requested_by"):
+    for name in ("id", "tenant_id", "action_type", "host", "requested_by", "reason"):
         _text_of(proposal, name)
-    for name in ("v", "required", "created_at", "expires_at"):
+    for name in ("v", "required", "created_at", "expires_at", "lease_s"):
         _number_of(proposal, name)
     _require(proposal["v"] == 1, "the proposal is of another version")
     _require(_number_of(proposal, "required") >= 1, "the proposal requires no approver")
