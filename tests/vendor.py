@@ -150,10 +150,10 @@ async def give_credentials(
 ) -> None:
     """Give tenants credentials at `vendor`, without an event."""
     encrypted = vault.encrypt(b"edr-secret").decode()
-    await database.write(_give_credentials, list(tenant_ids), vendor, encrypted)
+    await database.write(insert_credentials, list(tenant_ids), vendor, encrypted)
 
 
-def _give_credentials(
+def insert_credentials(
     connection: Connection, tenant_ids: list[str], vendor: EdrVendor, encrypted: str
 ) -> None:
     present = set(
@@ -206,10 +206,10 @@ async def add_alert(
         device_id=device_id,
         hostname=hostname,
     )
-    await database.write(_add_alert, alert)
+    await database.write(insert_alert, alert)
 
 
-def _add_alert(connection: Connection, alert: NormalizedAlert) -> None:
+def insert_alert(connection: Connection, alert: NormalizedAlert) -> None:
     if connection.execute(sa.select(alerts.c.id).where(alerts.c.id == alert.id)).first() is None:
         connection.execute(
             alerts.insert().values(

@@ -894,11 +894,14 @@ def test_a_click_in_discord_is_a_proof_contract_64() -> None:
     on = proposal()
     found = told(on, by_discord(on), KEY, discord=DISCORD).verify()
     assert (found.failures, [each.proof for [each] in found.proven.values()]) == ([], ["Discord"])
-    for kind in (3, 5):
+    for kind, refused in (
+        (5, []),
+        (3, ["approval.decided: the click's type is wrong"]),  # it only opens the form
+    ):
         body = {**DISCORD.click(on, "reject"), "type": kind}
         story = begun(on, KEY, discord=DISCORD)
         story.event("approval.decided", **DISCORD.decision(on, body, "reject"))
-        assert refusals(story) == []
+        assert refusals(story) == refused
 
 
 def put(*path: str, value: object) -> Change:
@@ -917,7 +920,7 @@ CLICKS: dict[str, tuple[Change, str]] = {
     "type": (put("type", value=2), "type is wrong"),
     "type true": (put("type", value=True), "type is wrong"),
     "type with a fraction": (put("type", value=3.0), "type is wrong"),
-    "modal to approve": (put("type", value=5), "type is wrong"),
+    "a form to approve": (put("type", value=5), "type is wrong"),
     "application": (put("application_id", value="8"), "another application_id"),
     "guild": (put("guild_id", value="8"), "another guild_id"),
     "channel": (put("channel_id", value="8"), "another channel_id"),

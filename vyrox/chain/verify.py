@@ -807,9 +807,9 @@ def check_discord(
 
 
 def _check_click(click: Entry, decided: Mapping[str, object], discord: Discord) -> None:
-    # 3 is a button, 5 the modal that it opens, in which a person may give a reason to reject.
-    kinds: tuple[int, ...] = (3,) if decided.get("decision") == "approve" else (3, 5)
-    _require(type(click.get("type")) is int and click["type"] in kinds, "the click's type is wrong")
+    # 3 is a button, 5 a form. The button Reject only opens the form; sending the form rejects.
+    kind = 3 if decided.get("decision") == "approve" else 5
+    _require(type(click.get("type")) is int and click["type"] == kind, "the click's type is wrong")
     for name in ("application_id", "guild_id", "channel_id"):
         _require(click.get(name) == getattr(discord, name), f"the click has another {name}")
     custom_id = _object_of(click, "data").get("custom_id")

@@ -94,7 +94,7 @@ class Discord:
     async def post(self, proposal: Shown) -> str:
         """Post the message of a proposal; return its id."""
         message_id = str(next(_ids))
-        await self.database.write(_insert, proposal.proposal_id, message_id, self.clock())
+        await self.database.write(post_message, proposal.proposal_id, message_id, self.clock())
         return message_id
 
     async def body(
@@ -161,7 +161,8 @@ def refusal(answer: Body) -> str:
     return text
 
 
-def _insert(connection: Connection, proposal_id: str, message_id: str, now: float) -> None:
+def post_message(connection: Connection, proposal_id: str, message_id: str, now: float) -> None:
+    """Store that the message of a proposal was posted."""
     row = Posted(
         id=proposal_id,
         kind="proposal",
