@@ -31,6 +31,7 @@ SERVE: Final = "tests/test_serve.py"
 PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 DISPATCH: Final = "tests/approvals/test_dispatch.py"
 DECIDING: Final = "tests/approvals/test_deciding.py"
+MESSAGES: Final = "tests/approvals/discord/test_joining.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -228,6 +229,28 @@ MUTANTS: Final = (
         '    if stored == "pending" and now >= expires_at:\n',
         '    if stored == "pending" and now >= expires_at + 60:\n',
         (DECIDING, "tests/approvals/test_proposal.py"),
+    ),
+    Mutant(
+        "an edited message keeps its old buttons",
+        "vyrox/approvals/discord/message.py",
+        '            "components": self.components,\n'
+        '            "allowed_mentions": _mentions(None),\n',
+        '            "allowed_mentions": _mentions(None),\n',
+        (MESSAGES,),
+    ),
+    Mutant(
+        "a message is posted twice if the response was lost",
+        "vyrox/approvals/discord/message.py",
+        '            "enforce_nonce": True,\n',
+        '            "enforce_nonce": False,\n',
+        (MESSAGES,),
+    ),
+    Mutant(
+        "text that Discord changed keeps its buttons",
+        "vyrox/approvals/discord/joining.py",
+        '        is_altered = response.get("content") != work.message.content\n',
+        "        is_altered = False\n",
+        (MESSAGES,),
     ),
     Mutant(
         "a proposal is used up after the call, not with the claim",
