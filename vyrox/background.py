@@ -21,6 +21,7 @@ from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.leases import Leases
+from vyrox.approvals.proposer import Proposer
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
@@ -85,6 +86,7 @@ class Parts:
     discord: Joiner
     decisions: Decisions
     leases: Leases
+    proposer: Proposer
     container: Container
     notifications: Sender
     announcer: Announcer
@@ -129,6 +131,7 @@ def background(
         every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
         every(DISCORD_INTERVAL_S, "discord", parts.discord.run, wake=parts.discord.noticed),
         every(LEASES_INTERVAL_S, "leases", parts.leases.run),
+        every(APPROVALS_INTERVAL_S, "proposals", parts.proposer.run),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
         every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
         every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),

@@ -28,6 +28,7 @@ from vyrox.approvals.discord.receiving import Interactions
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.leases import Leases
 from vyrox.approvals.passkeys import RelyingParty
+from vyrox.approvals.proposer import Proposer
 from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
@@ -198,6 +199,12 @@ async def _make_parts(
             clocks.lease_time,
             lease_s(settings.edr_deadline_s),
             _console_for_others(settings),
+        proposer=Proposer(
+            database,
+            clocks.check,
+            clocks.lease_time,
+            settings.approval_ttl_s,
+            [discord.noticed.set],
         ),
         container=container,
         notifications=Sender(
@@ -205,7 +212,7 @@ async def _make_parts(
             writer,
             stores.vault,
             webhooks,
-            Channels(hosts, settings.console_origin),
+            Channels(hosts, _console_for_others(settings)),
             lease_time=clocks.lease_time,
             wall=wall_clock,
         ),
@@ -321,6 +328,7 @@ def _for_routes(settings: Settings, stores: _Stores, parts: Parts) -> Opened:
         containment=parts.containment,
         events=parts.events,
         rate_limit=RateLimit(settings.execute_rate_per_minute),
+        approval_ttl_s=settings.approval_ttl_s,
     )
     return Opened(ingestion, proxy, _for_console(settings, stores, parts))
 
@@ -334,6 +342,7 @@ def _for_console(settings: Settings, stores: _Stores, parts: Parts) -> Console:
         check_clocks=parts.clocks.check,
         relying_party=RelyingParty.of(origin),
         challenges=Challenges(settings.require_hmac_secret()),
+        approval_ttl_s=settings.approval_ttl_s,
     )
 
 

@@ -51,7 +51,10 @@ def known(vyrox: Vyrox) -> Vyrox:
     return vyrox
 
 
-PERSONS: Final = "four eyes      no\ntwo persons    -\n"
+PERSONS: Final = (
+    "four eyes      no\ntwo persons    -\n"
+    "propose        what urgent incidents suggest\n"
+)
 
 
 def rails(vyrox: Vyrox) -> Rails:
@@ -87,6 +90,7 @@ def test_policy_is_shown_and_changed_contract_35(vyrox: Vyrox) -> None:
         "all_frozen_at": None,
         "other_hosts": "refuse",
         "known_alerts_only": False,
+        "propose": "urgent",
         "four_eyes": False,
         "two_person": [],
         "waits_for": 0,

@@ -18,6 +18,7 @@ from vyrox.store.tables import (
     host_names,
     incident_keys,
     incident_notes,
+    incident_proposals,
     incident_steps,
     incidents,
     person_hosts,
@@ -119,7 +120,13 @@ def _delete_incidents(connection: Connection, cutoff: float) -> int:
     keys = [tuple(row) for row in connection.execute(expired)]
     if not keys:
         return 0
-    for table in (incident_keys, incident_notes, incident_steps, incidents):
+    for table in (
+        incident_keys,
+        incident_notes,
+        incident_proposals,
+        incident_steps,
+        incidents,
+    ):
         key = sa.tuple_(table.c.tenant_id, table.c.number)
         connection.execute(table.delete().where(key.in_(keys)))
     return len(keys)

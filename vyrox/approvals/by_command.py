@@ -33,16 +33,16 @@ def show_any(connection: Connection, proposal_id: str, wall: float) -> ShownProp
         raise OperatorError(f"{proposal_id} was changed in the database: {exc}") from exc
 
 
-def propose_wanted(connection: Connection, wanted: Wanted, wall: float) -> Proposed:
+def propose_wanted(connection: Connection, wanted: Wanted, wall: float, ttl_s: int) -> Proposed:
     """Propose an action. Raises as `propose`."""
-    return propose(connection, wanted, database_time(connection, wall))
+    return propose(connection, wanted, database_time(connection, wall), ttl_s=ttl_s)
 
 
 def propose_suggested(
-    connection: Connection, key: IncidentKey, by: str, reason: str | None, wall: float
+    connection: Connection, key: IncidentKey, by: str, reason: str | None, wall: float, ttl_s: int
 ) -> Proposed:
     """Propose what an incident suggests. Raises as `wanted_of` and `propose`."""
-    return propose_wanted(connection, wanted_of(connection, key, by, reason), wall)
+    return propose_wanted(connection, wanted_of(connection, key, by, reason), wall, ttl_s)
 
 
 def withdraw_any(connection: Connection, proposal_id: str, by: str, wall: float) -> None:

@@ -50,6 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         vendor: If it is given, it must be the one that Vyrox would call.
         lease_s: After how many seconds a containment ends; 0 means no end. None: after 4 h.
         expires_at: Earlier than DECIDE_S from now; a later time has no effect.
+        expires_at: Earlier than the service's setting from now; a later time has no effect.
         required: More persons than A18 asks for; fewer have no effect.
     """
 
@@ -82,13 +83,18 @@ class Proposed(msgspec.Struct, frozen=True):
 
 
 def propose(
-    connection: Connection, wanted: Wanted, now: float, request_id: str | None = None
+    connection: Connection,
+    wanted: Wanted,
+    now: float,
+    request_id: str | None = None,
+    ttl_s: int = DECIDE_S,
 ) -> Proposed:
     """Store a proposal with its event, or count a repeat of one that is open (A13).
 
     Args:
         now: Unix seconds.
         request_id: Of the HTTP request, for the event.
+        ttl_s: How long it may be decided on.
 
     Raises:
         NotFoundError: The tenant is not known.
@@ -99,7 +105,7 @@ def propose(
     lock(connection, "containments")
     if not is_known(connection, wanted.tenant_id):
         raise NotFoundError(f"there is no tenant {wanted.tenant_id}")
-    proposal = _made(connection, wanted, now)
+    proposal = _made(connection, wanted, now, ttl_s)
     text = _text(proposal)
     for earlier in rows.find_open(connection, proposal.tenant_id, rows.place_of(proposal)):
         if earlier.state_at(now) in OPEN:
@@ -131,13 +137,25 @@ def withdraw(
     return rows.require(connection, tenant_id, proposal_id)
 
 
+def supersede(connection: Connection, stored: StoredProposal, why: str, now: float) -> bool:
+    """End a proposal of Vyrox that nothing suggests any more, with an event.
+
+    Return False if it is not pending any more. The caller has the lock `containments`.
+    """
+    if stored.state_at(now) != "pending":
+        return False
+    rows.change_state(connection, stored.id, "pending", "superseded", now, why)
+    append(connection, [events.ended(stored, "superseded", why)], now)
+    return True
+
+
 def _proposed(stored: StoredProposal, now: float) -> Proposed:
     state = stored.state_at(now)
     assert state in {"pending", "approved"}  # noqa: S101  (the callers have checked it)
     return Proposed(stored.id, stored.sha256, int(stored.expires_at), state)
 
 
-def _made(connection: Connection, wanted: Wanted, now: float) -> Proposal:
+def _made(connection: Connection, wanted: Wanted, now: float, ttl_s: int) -> Proposal:
     """Return the proposal that is wanted, checked."""
     proposal_id = new_id()
     request = ContainmentRequest(
@@ -153,7 +171,7 @@ def _made(connection: Connection, wanted: Wanted, now: float) -> Proposal:
     vendor = _checked_vendor(wanted, responder)
     _check_what_is_not_built(wanted)
     created_at = int(now)
-    latest = created_at + DECIDE_S
+    latest = created_at + ttl_s
     expires_at = min(latest, latest if wanted.expires_at is None else wanted.expires_at)
     if expires_at <= created_at:
         raise InvalidRequestError("expires_at is in the past")

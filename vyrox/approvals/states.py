@@ -4,7 +4,8 @@
        |                    `------60 s-------> lapsed
        |--reject----------> rejected
        |--15 min----------> expired
-       `--withdraw--------> withdrawn
+       |--withdraw--------> withdrawn
+       `--other suggestion> superseded
 
 Both times count whenever a state is read, whatever the database says: no restart, and no task that
 is late, makes an old approval act. What the vendor did is the outcome of the action, not a state.
@@ -12,12 +13,21 @@ is late, makes an old approval act. What the vendor did is the outcome of the ac
 
 from typing import Final, Literal
 
-State = Literal["pending", "approved", "dispatched", "rejected", "expired", "withdrawn", "lapsed"]
+State = Literal[
+    "pending",
+    "approved",
+    "dispatched",
+    "rejected",
+    "expired",
+    "withdrawn",
+    "superseded",
+    "lapsed",
+]
 
 OPEN: Final[frozenset[State]] = frozenset({"pending", "approved"})
 
 DECIDE_S: Final = 900
-"""How long a proposal may be decided on."""
+"""How long a proposal may be decided on, unless APPROVAL_TTL_SECONDS says otherwise."""
 
 DISPATCH_S: Final = 60
 """After the quorum, no changing call leaves later than this."""

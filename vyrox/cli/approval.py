@@ -17,6 +17,7 @@ from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError
 from vyrox.models import ActionType, LiftType
+from vyrox.settings import Settings
 from vyrox.triage.incident_ids import IncidentKey, parse_id
 
 _LIST_COLUMNS: Final = (
@@ -155,10 +156,11 @@ def propose_(
     """Propose one action on one device. Nothing is done unless people approve it."""
     if (key is None) == (tenant_id is None):
         raise click.UsageError("Give either '--incident' or '--tenant'.")
+    ttl_s = Settings.from_process().approval_ttl_s
     if key is not None:
         if any((alert_id, action, host, hostname, lease_s, has_no_end)):
             raise click.UsageError("Only '--reason' and '--by' go with '--incident'.")
-        proposed = write(by_command.propose_suggested, key, by, reason, wall_clock())
+        proposed = write(by_command.propose_suggested, key, by, reason, wall_clock(), ttl_s)
     else:
         fields: dict[str, str | int | None] = {
             "tenant_id": tenant_id,
@@ -170,7 +172,7 @@ def propose_(
             "requested_by": by,
             "reason": reason,
         }
-        proposed = write(by_command.propose_wanted, _wanted(fields), wall_clock())
+        proposed = write(by_command.propose_wanted, _wanted(fields), wall_clock(), ttl_s)
     if as_json:
         print_json(proposed)
         return

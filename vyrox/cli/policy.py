@@ -13,7 +13,7 @@ from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import write_urgently
 from vyrox.clock import wall_clock
 from vyrox.tenants import device_rules
-from vyrox.tenants.guard_rails import OtherHosts, Rails
+from vyrox.tenants.guard_rails import OtherHosts, Propose, Rails
 from vyrox.tenants.policy import Change
 
 MAX_PER_HOUR: Final = 1_000_000
@@ -95,6 +95,12 @@ def _check_rules(
     metavar="RULE",
     help="End such a rule, once two approvers have endorsed that in the console.",
 )
+@click.option(
+    "--propose",
+    type=click.Choice(get_args(Propose)),
+    help="From which band on Vyrox proposes by itself what an incident suggests, if TENANT has an "
+    "approver.",
+)
 @new_option
 @by_option
 @json_option
@@ -108,6 +114,7 @@ def policy(
     four_eyes: bool | None,
     two_person: tuple[str, ...],
     one_person: tuple[str, ...],
+    propose: Propose | None,
     is_new: bool,
     by: str,
     as_json: bool,
@@ -120,6 +127,7 @@ def policy(
         removed=removed,
         other_hosts=other_hosts,
         known_alerts_only=known_alerts_only,
+        propose=propose,
         is_new=is_new,
     )
     asked = RuleChange(
@@ -145,12 +153,20 @@ def policy(
     click.echo(f"alerts         {'known ones only' if rails.known_alerts_only else 'any'}")
     click.echo(f"four eyes      {'yes' if persons.four_eyes else 'no'}")
     click.echo(f"two persons    {printable(', '.join(persons.two_person)) or '-'}")
+    click.echo(f"propose        {_PROPOSE[rails.propose]}")
     if waits_for:
         click.echo(
             f"the end of a rule waits: within a day, {waits_for} approvers must endorse it in the "
             "console",
             err=True,
         )
+
+
+_PROPOSE: Final[dict[Propose, str]] = {
+    "urgent": "what urgent incidents suggest",
+    "review": "what incidents in review or urgent ones suggest",
+    "none": "nothing",
+}
 
 
 def _frozen_text(rails: Rails) -> str:

@@ -31,6 +31,7 @@ class Console:
     Attributes:
         now: The clock of leases, by which proposals expire.
         check_clocks: Raises UnavailableError if the clocks cannot be trusted.
+        approval_ttl_s: How long a proposal may be decided on.
     """
 
     database: Database
@@ -39,6 +40,7 @@ class Console:
     check_clocks: Callable[[], None]
     relying_party: RelyingParty
     challenges: Challenges
+    approval_ttl_s: int
 
 
 def console_of(request: Request) -> Console:

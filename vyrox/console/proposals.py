@@ -130,7 +130,7 @@ async def propose_suggested(request: Request) -> Response:
     key = _own_incident(request, person)
     console.check_clocks()
     proposed = await console.database.write(
-        _propose, person, key, console.now(), request_id_of(request)
+        _propose, person, key, console.now(), request_id_of(request), console.approval_ttl_s
     )
     return JsonResponse({"proposal_id": proposed.proposal_id})
 
@@ -175,7 +175,12 @@ def _suggested(
 
 
 def _propose(
-    connection: Connection, person: Person, key: IncidentKey, now: float, request_id: str
+    connection: Connection,
+    person: Person,
+    key: IncidentKey,
+    now: float,
+    request_id: str,
+    ttl_s: int,
 ) -> Proposed:
     wanted = wanted_of(connection, key, person.approver)
-    return propose(connection, wanted, now, request_id)
+    return propose(connection, wanted, now, request_id, ttl_s)

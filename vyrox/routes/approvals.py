@@ -58,7 +58,13 @@ async def propose_action(request: Request) -> Response:
         proxy.clocks.check()
         now = proxy.clocks.lease_time()
         # 5. The request_id, then the proposal with its event and its response.
-        make = partial(_made, wanted=wanted, now=now, trace_id=request_id_of(request))
+        make = partial(
+            _made,
+            wanted=wanted,
+            now=now,
+            trace_id=request_id_of(request),
+            ttl_s=proxy.approval_ttl_s,
+        )
         content = await proxy.database.write(
             run_once, str(wanted.request_id), _fingerprint(wanted), make, now
         )
@@ -92,8 +98,8 @@ def _decode(body: bytes) -> _Body:
     return decoded
 
 
-def _made(connection: Connection, *, wanted: _Body, now: float, trace_id: str) -> bytes:
-    return msgspec.json.encode(propose(connection, wanted, now, trace_id))
+def _made(connection: Connection, *, wanted: _Body, now: float, trace_id: str, ttl_s: int) -> bytes:
+    return msgspec.json.encode(propose(connection, wanted, now, trace_id, ttl_s))
 
 
 def _fingerprint(wanted: _Body) -> bytes:

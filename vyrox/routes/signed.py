@@ -54,6 +54,7 @@ class Proxy:
 
     Attributes:
         secret: VYROX_HMAC_SECRET.
+        approval_ttl_s: How long a proposal may be decided on.
     """
 
     clock: Clock
@@ -64,6 +65,7 @@ class Proxy:
     containment: Containment
     events: AuditEvents
     rate_limit: RateLimit
+    approval_ttl_s: int
 
 
 class SignedBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ class Settings:
     ingestion_port: int = 8001
     proxy_host: str = "127.0.0.1"
     proxy_port: int = 3000
+    approval_ttl_s: int = 900
     console_host: str = "127.0.0.1"
     console_port: int | None = None
     console_origin: str | None = None
@@ -132,6 +133,9 @@ class Settings:
             ingestion_port=read.value("PORT", port, values.integer(0, 65535)),
             proxy_host=read.value("PROXY_HOST", cls.proxy_host, values.host),
             proxy_port=read.value("PROXY_PORT", cls.proxy_port, values.integer(0, 65535)),
+            approval_ttl_s=read.value(
+                "APPROVAL_TTL_SECONDS", cls.approval_ttl_s, values.integer(60, 86_400)
+            ),
             console_host=read.value("CONSOLE_HOST", cls.console_host, values.host),
             console_port=read.value("CONSOLE_PORT", None, values.integer(0, 65535)),
             console_origin=read.value("CONSOLE_ORIGIN", None, values.origin),

@@ -143,6 +143,7 @@ guard_rails = Table(
     # "refuse" or "allow" a host that the alert does not name.
     Column("other_hosts", Text, nullable=False, server_default="allow"),
     Column("known_alerts_only", Boolean, nullable=False, server_default=false()),
+    Column("propose", Text, nullable=False, server_default="urgent"),  # urgent, review, none
 )
 
 containers = Table(
@@ -626,3 +627,42 @@ leases = Table(
     Column("last_error", Text),  # of the newest attempt; NULL until it is known
 )
 Index("leases_device", leases.c.tenant_id, leases.c.vendor, leases.c.device_id)
+# What Vyrox has proposed by itself for an incident, and the state of the incident that it has read.
+incident_proposals = Table(
+    "incident_proposals",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("seen_at", Float, nullable=False),  # the incident's `updated_at`
+    Column("seen_alerts", BigInteger, nullable=False),
+    Column("suggestion", Text),  # what was proposed, or could not be
+    Column("proposal_id", Text),
+)
+Index("incident_proposals_proposal", incident_proposals.c.proposal_id)
+
+# About which proposals the approvers were pinged, and when they are reminded.
+approval_pings = Table(
+    "approval_pings",
+    metadata,
+    Column("proposal_id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("is_pinged", Boolean, nullable=False),  # false: beyond the limit of an hour
+    Column("remind_at", Float),  # NULL once it was done, or if it is not
+    Column("reminded_at", Float),
+)
+Index("approval_pings_at", approval_pings.c.tenant_id, approval_pings.c.at)
+
+# Actions without an approval, until an approver has acknowledged them.
+break_glass = Table(
+    "break_glass",
+    metadata,
+    Column("id", Text, primary_key=True),  # the request_id of the action
+    Column("tenant_id", Text, nullable=False),
+    Column("text", LargeBinary, nullable=False),  # canonical JSON, as it is displayed and hashed
+    Column("sha256", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("acknowledged_at", Float),
+    Column("acknowledged_by", Text),
+)
+Index("break_glass_tenant", break_glass.c.tenant_id, break_glass.c.at)

@@ -26,6 +26,9 @@ FUTURE_S: Final = 5.0
 """How far in the future a containment may begin and still count: two containers measure the
 database's time with a small error. A later time is the result of a wrong clock."""
 
+Propose = Literal["urgent", "review", "none"]
+"""From which band on Vyrox proposes by itself what an incident suggests."""
+
 OtherHosts = Literal["refuse", "allow"]
 """Whether to refuse or to allow the containment of a host that the alert does not name."""
 
@@ -57,6 +60,7 @@ class Rails(msgspec.Struct, frozen=True):
         never_contain: `device:ID`, `host:PATTERN` or `tag:TAG`, as `check_rule` returns them.
         all_frozen_at: When all tenants were frozen.
         known_alerts_only: Whether a containment must name an alert that is stored.
+        propose: What Vyrox proposes by itself. No guard rail, but set at the same place.
     """
 
     frozen_at: float | None = None
@@ -65,6 +69,7 @@ class Rails(msgspec.Struct, frozen=True):
     all_frozen_at: float | None = None
     other_hosts: OtherHosts = "allow"
     known_alerts_only: bool = False
+    propose: Propose = "urgent"
 
     @property
     def is_frozen(self) -> bool:
@@ -203,6 +208,7 @@ def _in_force(rows: Iterable[sa.Row[tuple[object, ...]]], wanted: set[str]) -> d
             all_frozen_at=all_frozen_at,
             other_hosts=row.other_hosts,
             known_alerts_only=row.known_alerts_only,
+            propose=row.propose,
         )
     return in_force
 
@@ -220,6 +226,7 @@ def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now
         "never_contain": msgspec.json.encode(rails.never_contain).decode(),
         "other_hosts": rails.other_hosts,
         "known_alerts_only": rails.known_alerts_only,
+        "propose": rails.propose,
         "version": newest + 1,
     }
     connection.execute(guard_rails.delete().where(_t.tenant_id == tenant_id))

@@ -9,10 +9,10 @@ from vyrox.errors import OperatorError
 from vyrox.store.locks import lock
 from vyrox.tenants import device_rules, guard_rails, records
 from vyrox.tenants.freezes import EVERY_TENANT
-from vyrox.tenants.guard_rails import Frozen, OtherHosts, Rails
+from vyrox.tenants.guard_rails import Frozen, OtherHosts, Propose, Rails
 from vyrox.tenants.known import NEW_HINT, require_known
 
-_SETTINGS: Final = ("per_hour", "other_hosts", "known_alerts_only")
+_SETTINGS: Final = ("per_hour", "other_hosts", "known_alerts_only", "propose")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -29,6 +29,7 @@ class Change(msgspec.Struct, frozen=True):
     removed: tuple[str, ...] = ()
     other_hosts: OtherHosts | None = None
     known_alerts_only: bool | None = None
+    propose: Propose | None = None
     is_new: bool = False
 
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from vyrox.edr.actions import why_unsupported
 from vyrox.models import ActionType, Device, EdrVendor, NormalizedAlert
+from vyrox.notify.messages import RANKS, Band
 from vyrox.tenants.device_rules import matches
 from vyrox.tenants.guard_rails import NONE, Rails
 from vyrox.triage.incidents import Incident
@@ -52,14 +53,15 @@ class Proposal(NamedTuple):
     device: Seen | None = None
 
 
-def propose(incident: Incident, rails: Rails = NONE) -> Proposal:
+def propose(incident: Incident, rails: Rails = NONE, least: Band = "urgent") -> Proposal:
     """Return the action that the incident suggests, or none and the reason.
 
     Args:
+        least: The lowest band in which an incident suggests an action.
         rails: The tenant's guard rails. Tags of a device are known at the vendor only, so a rule
             for a tag is checked when the action is carried out.
     """
-    proposal = _suggested(incident)
+    proposal = _suggested(incident, least)
     if proposal.device is None:
         return proposal
     if proposal.device.source not in _VENDORS:
@@ -74,9 +76,9 @@ def propose(incident: Incident, rails: Rails = NONE) -> Proposal:
     return proposal
 
 
-def _suggested(incident: Incident) -> Proposal:
+def _suggested(incident: Incident, least: Band) -> Proposal:
     story = incident.story
-    if incident.band != "urgent":
+    if RANKS[incident.band] < RANKS[least]:
         return Proposal(None, "the incident is not urgent")
     if not story.devices:
         return Proposal(None, "the device is not certain: no alert names one")

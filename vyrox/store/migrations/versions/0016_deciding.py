@@ -164,7 +164,42 @@ def _leases() -> None:
 
 def _break_glass() -> None:
     """Actions without an approval that wait for an acknowledgement."""
+    op.create_table(
+        "break_glass",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("text", sa.LargeBinary(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("acknowledged_at", sa.Float(), nullable=True),
+        sa.Column("acknowledged_by", sa.Text(), nullable=True),
+    )
+    op.create_index("break_glass_tenant", "break_glass", ["tenant_id", "at"])
 
 
 def _notifications() -> None:
-    """Reminders, and channels beside webhooks."""
+    """What Vyrox proposes by itself, and about which proposals people were pinged."""
+    op.add_column(
+        "guard_rails",
+        sa.Column("propose", sa.Text(), nullable=False, server_default="urgent"),
+    )
+    op.create_table(
+        "incident_proposals",
+        sa.Column("tenant_id", sa.Text(), primary_key=True),
+        sa.Column("number", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("seen_alerts", sa.BigInteger(), nullable=False),
+        sa.Column("suggestion", sa.Text(), nullable=True),
+        sa.Column("proposal_id", sa.Text(), nullable=True),
+    )
+    op.create_index("incident_proposals_proposal", "incident_proposals", ["proposal_id"])
+    op.create_table(
+        "approval_pings",
+        sa.Column("proposal_id", sa.Text(), primary_key=True),
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("is_pinged", sa.Boolean(), nullable=False),
+        sa.Column("remind_at", sa.Float(), nullable=True),
+        sa.Column("reminded_at", sa.Float(), nullable=True),
+    )
+    op.create_index("approval_pings_at", "approval_pings", ["tenant_id", "at"])
