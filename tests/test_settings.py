@@ -52,6 +52,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "quarantine_max_bytes": 268435456,
         "redelivery_window_s": 86400,
         "dry_run": True,
+        "approval_ttl_s": 900,
         "require_approval": False,
         "execute_rate_per_minute": 0,
         "edr_deadline_s": 30,

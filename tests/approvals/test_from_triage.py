@@ -186,6 +186,7 @@ async def test_other_suggestion_supersedes_and_is_proposed_contract_69(site: Sit
     [killing] = await site.run()
     assert killing.proposal.action_type == "PROCESS_KILL"
     await judged(site.database, new(2, SHADOWS))
+    site.now += 1
     stored = await site.run()
     assert [each.state_at(site.now) for each in stored] == ["superseded", "pending"]
     assert stored[1].proposal.action_type == "HOST_ISOLATION"

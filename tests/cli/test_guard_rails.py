@@ -52,8 +52,7 @@ def known(vyrox: Vyrox) -> Vyrox:
 
 
 PERSONS: Final = (
-    "four eyes      no\ntwo persons    -\n"
-    "propose        what urgent incidents suggest\n"
+    "four eyes      no\ntwo persons    -\npropose        what urgent incidents suggest\n"
 )
 
 
