@@ -199,6 +199,7 @@ async def _make_parts(
             clocks.lease_time,
             lease_s(settings.edr_deadline_s),
             _console_for_others(settings),
+        ),
         proposer=Proposer(
             database,
             clocks.check,

@@ -49,7 +49,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         vendor: If it is given, it must be the one that Vyrox would call.
         lease_s: After how many seconds a containment ends; 0 means no end. None: after 4 h.
-        expires_at: Earlier than DECIDE_S from now; a later time has no effect.
         expires_at: Earlier than the service's setting from now; a later time has no effect.
         required: More persons than A18 asks for; fewer have no effect.
     """
