@@ -103,6 +103,19 @@ async def test_find_device_by_name(fake: FakeVendor) -> None:
     assert fake.asked == [f"GET {AGENTS}?computerName=workstation-07"]
 
 
+async def test_find_device_by_the_uuid_that_the_alert_names_contract_70(fake: FakeVendor) -> None:
+    uuid = "bcc0" * 8
+    fake.on("GET", AGENTS, agents("connected", uuid=uuid))
+    assert await found(fake, uuid, uuid) == Device(AGENT, "WORKSTATION-07")
+    assert fake.asked == [f"GET {AGENTS}?uuids={uuid}"]
+    with pytest.raises(VendorError):
+        await found(fake, uuid)  # not the alert's: it is a name, which no agent has
+    for reply in (agents(), agents("connected", "connected", uuid=uuid), agents("connected")):
+        fake.on("GET", AGENTS, reply)
+        with pytest.raises(VendorError):
+            await found(fake, uuid, uuid)
+
+
 @pytest.mark.parametrize(
     "reply",
     [

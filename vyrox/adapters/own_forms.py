@@ -19,6 +19,7 @@ from vyrox.adapters.forms import (
     sentinelone_unified,
 )
 from vyrox.adapters.forms.building import Ignored
+from vyrox.adapters.forms.crowdstrike_fields import customer_in
 from vyrox.adapters.forms.payload import Node, Payload, Work, fold, parse
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError
@@ -43,13 +44,25 @@ _NO_ALERT: Final = ("subscription_id", "requestor", "alerts")
 """Members of what has an `id` too: a change notification, a machine action, an incident."""
 
 
-def _is_of_the_reference(payload: Payload) -> bool:
+_DOCUMENTED: Final = ("sensor", "process")
+_NOT_DOCUMENTED: Final = ("metadata", "composite_id", "agent_id", "computer_name", "device")
+"""Members by which the documented form differs from an event that a relay put into snake case."""
+
+
+def _is_documented_detection(payload: Payload) -> bool:
+    return payload.has_exactly("detect_id") and (
+        any(payload.has(name) for name in _DOCUMENTED)
+        or not any(payload.has(name) for name in _NOT_DOCUMENTED)
+    )
+
+
+def _is_documented_alert(payload: Payload) -> bool:
     return payload.has_exactly("id") and not any(payload.has(name) for name in _NO_ALERT)
 
 
 _FORMS: Final[Mapping[EdrVendor, tuple[_Form, ...]]] = {
     "crowdstrike": (
-        _of_the_contract("crowdstrike", lambda payload: payload.has_exactly("detect_id")),
+        _of_the_contract("crowdstrike", _is_documented_detection),
         _Form(crowdstrike_events.recognises, crowdstrike_events.normalize),
         _Form(crowdstrike_fusion.recognises, crowdstrike_fusion.normalize),
         _Form(crowdstrike_alerts.recognises, crowdstrike_alerts.normalize),
@@ -63,7 +76,7 @@ _FORMS: Final[Mapping[EdrVendor, tuple[_Form, ...]]] = {
     "defender": (
         _Form(defender_hunting.recognises, defender_hunting.normalize),
         _Form(defender_graph.recognises, defender_graph.normalize),
-        _of_the_contract("defender", _is_of_the_reference),
+        _of_the_contract("defender", _is_documented_alert),
     ),
 }
 """The forms of each vendor. The first one that recognises a payload reads it."""
@@ -101,6 +114,9 @@ _CUSTOMERS: Final[Mapping[EdrVendor, tuple[tuple[str, ...], ...]]] = {
     ),
 }  # fmt: skip
 """Where a payload has each kind of the vendor's customer id, the best place first."""
+
+_COMPOSITES: Final = ("composite_id", "event.composite_id", "data.detections.composite_id")
+"""Where Falcon's composite id is, which begins with the customer id."""
 
 
 def read(
@@ -161,6 +177,8 @@ def customer_ids(vendor: EdrVendor, element: bytes | JsonText) -> list[str]:
     try:
         payload = parse(element)
         found = [payload.first(*paths) for paths in _CUSTOMERS[vendor]]
+        if vendor == "crowdstrike" and found[0] is None:
+            found[0] = customer_in(payload.first(*_COMPOSITES) or "")
     except NormalizationError:
         return []
     return list(dict.fromkeys(each for each in found if each is not None))

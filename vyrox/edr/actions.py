@@ -50,6 +50,9 @@ def why_unsupported(
     pattern, identifier = needed
     if pattern.fullmatch(alert.raw_id) is None:
         return f"a kill at {vendor} needs an alert whose {identifier}; this alert's is not"
+    if vendor == "sentinelone" and alert.process_id is not None:
+        # Only alerts of custom rules name a process id. Their ids look like those of threats.
+        return "a kill at sentinelone needs a threat; this alert is of a custom rule"
     return None
 
 

@@ -41,6 +41,7 @@ REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
 _API: Final = "/web/api/v2.1"
 _ID = re.compile(r"[0-9]{1,20}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.I)
 
 _CONTAINED: Final[States] = {"disconnected": "reached", "disconnecting": "pending"}
 _LIFTED: Final[States] = {"connected": "reached", "connecting": "pending"}
@@ -55,11 +56,19 @@ class SentinelOne:
     async def find_device(
         self, host: str, deadline: Deadline, known_id: str | None = None
     ) -> Device:
-        """See VendorClient. If `host` is all digits, it is an agent id. UUIDs are not supported."""
+        """See VendorClient. If `host` is all digits, it is an agent id.
+
+        It may be an agent's UUID only if that is what the alert names: some alerts have no id.
+        """
         if _ID.fullmatch(host):
             if known_id != host:
                 await self._check_no_name(host, deadline)
             agent = await self._agent(host, deadline)
+        elif known_id == host and _UUID.fullmatch(host):
+            agents = await self._agents({"uuids": host}, deadline)
+            if [agent.uuid for agent in agents] != [host] or not _ID.fullmatch(agents[0].id):
+                raise not_one(len(agents), "agent", host)
+            agent = agents[0]
         else:
             agents = await self._agents({"computerName": host}, deadline)
             if len(agents) != 1 or not _ID.fullmatch(agents[0].id):

@@ -26,6 +26,7 @@ class Agent(msgspec.Struct, frozen=True, rename="camel"):
     """One agent."""
 
     id: str
+    uuid: str | None = None
     computer_name: str | None = None
     network_status: str | None = None
     tags: _Tags | None = None

@@ -18,8 +18,10 @@ from vyrox.adapters.forms.payload import parse
 from vyrox.adapters.forms.severities import Graded, falcon, threat
 from vyrox.adapters.forms.times import seconds_of
 from vyrox.adapters.own_forms import Ignored, read, split
+from vyrox.edr.actions import why_unsupported
 from vyrox.errors import NormalizationError
 from vyrox.models import EdrVendor, NormalizedAlert
+from vyrox.triage.vendor import severity_in
 
 
 def alert(vendor: EdrVendor, payload: object) -> NormalizedAlert:
@@ -137,8 +139,6 @@ def test_severity_of_a_threat_is_derived_contract_70(
 
 
 def test_a_derived_severity_is_triaged_contract_70() -> None:
-    from vyrox.triage.vendor import severity_in
-
     assert severity_in(alert("sentinelone", payloads.THREAT)) == "high"
     assert severity_in(alert("crowdstrike", payloads.LEGACY)) == "critical"
 
@@ -324,3 +324,137 @@ def test_a_body_of_too_many_elements_is_refused_contract_70() -> None:
 
 def test_own_forms_has_every_vendor() -> None:
     assert set(own_forms._FORMS) == set(own_forms._CUSTOMERS)
+
+
+def test_a_workflow_names_its_detection_by_the_link_in_meta_contract_70() -> None:
+    payload = {
+        "meta": {
+            "event_reference_url": f"https://falcon.crowdstrike.com/activity-v2/detections/"
+            f"{COMPOSITE.replace(':', '%3A')}?_cid=g1",
+            "timestamp": 1_776_244_061_000,
+        },
+        "data": {
+            "devices.hostname": "WS-7",
+            "devices.id": "not the detection",
+            "detections": {"tactic": "Execution", "user": {"name": "x"}},
+        },
+    }
+    got = alert("crowdstrike", payload)
+    assert (got.raw_id, got.timestamp, got.hostname) == (COMPOSITE, 1_776_244_061.0, "WS-7")
+    assert (got.device_id, got.tactic) == (payloads.AID, "Execution")
+    assert own_forms.customer_ids("crowdstrike", json.dumps(payloads.FUSION).encode()) == [
+        payloads.CID
+    ]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"event_simpleName": "ProcessRollup2", "aid": payloads.AID, "cid": "c", "id": "e-1"},
+        {"device_id": payloads.AID, "cid": payloads.CID, "hostname": "WS-7"},
+        {"incident_id": "inc:1:2", "cid": payloads.CID, "host_ids": [payloads.AID]},
+        {"meta": {}, "data": {"detections.hostname": "WS-7"}},
+        {"meta": {"trace_id": "x"}, "errors": [], "resources": []},
+    ],
+    ids=["telemetry", "host", "incident", "workflow_without_an_id", "response"],
+)
+def test_what_names_no_detection_of_falcon_is_refused_contract_70(payload: Json) -> None:
+    with pytest.raises(NormalizationError):
+        read("crowdstrike", json.dumps(payload).encode(), TENANT, 0.0)
+
+
+def test_an_alert_inside_an_incident_of_defender_contract_70() -> None:
+    devices = [{"deviceDnsName": "ws-7.corp.example", "mdatpDeviceId": MDE_ID}]
+    entities = [
+        {"entityType": "User", "accountName": "alice", "domainName": "CORP"},
+        {"entityType": "Process", "fileName": "rundll32.exe", "sha256": payloads.SHA256,
+         "processId": 8316, "processCommandLine": payloads.LINE},
+    ]  # fmt: skip
+    inner = {
+        "alertId": "da1",
+        "incidentId": 924565,
+        "serviceSource": "MicrosoftDefenderATP",
+        "creationTime": "2026-04-15T09:07:41.1233333Z",
+        "severity": "High",
+        "category": "Execution",
+        "mitreTechniques": ["T1059.001"],
+        "devices": devices,
+        "entities": entities,
+    }
+    got = alert("defender", {"incidentId": 924565, "alerts": [inner]})
+    assert without_id(got) | {"timestamp": 0} == {
+        "tenant_id": "t",
+        "source": "defender",
+        "raw_id": "da1",
+        "timestamp": 0,
+        "hostname": "ws-7.corp.example",
+        "device_id": MDE_ID,
+        "username": "CORP\\alice",
+        "process_name": "rundll32.exe",
+        "process_cmdline": payloads.LINE,
+        "sha256": payloads.SHA256,
+        "tactic": "Execution",
+        "technique": "T1059.001",
+        "vendor_severity": "HIGH",
+        "severity": "high",
+        "vendor_group": "924565",
+        "process_id": "8316",
+    }
+
+
+def test_a_host_may_be_only_in_the_sentence_for_people_contract_70() -> None:
+    data = {"alertId": 1, "severity": "E_LOW"}
+    for sentence, host in (
+        (
+            "Alert created for a b from Custom Rule: x detected on y, detected on Bob's Mac.",
+            "Bob's Mac",
+        ),
+        ("Alert created for a b from Custom Rule: x, detected on .", None),
+        ("Alert created for a b from Custom Rule: x", None),
+        ("Alert created for a b from Custom Rule: x, detected on " + "y" * 300, None),
+    ):
+        payload = {"activityType": 3608, "data": data, "primaryDescription": sentence}
+        got = alert("sentinelone", payload)
+        assert (got.hostname, got.process_name) == (host, "a b")
+
+
+def test_an_event_in_snake_case_is_not_the_documented_form_contract_70() -> None:
+    relayed = {"detect_id": "ldt:x:1", "computer_name": "WS-7", "agent_id": payloads.AID}
+    assert alert("crowdstrike", relayed).hostname == "WS-7"
+    documented = {**relayed, "sensor": {"hostname": "ws-1"}}
+    assert alert("crowdstrike", documented).hostname == "ws-1"
+
+
+def test_a_row_without_its_record_is_read_contract_70() -> None:
+    got = result("defender", json.dumps(payloads.PROCESS["properties"]).encode())
+    assert got == result("defender", json.dumps(payloads.PROCESS).encode())
+
+
+def test_lists_that_are_joined_by_commas_contract_70() -> None:
+    lists = {"HostNames": "one,two", "UserNames": "a, b", "SHA256Hashes": f"x,{payloads.SHA256}"}
+    some = event("XdrDetectionSummaryEvent", {"DetectId": "x", "AgentIds": "aa", **lists})
+    got = alert("crowdstrike", some)
+    assert (got.hostname, got.username, got.sha256) == ("one", "a", payloads.SHA256)
+    assert got.device_id == "aa"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "name", "can_kill"),
+    [
+        ("crowdstrike", "EPP", True),
+        ("crowdstrike", "ENTITY", True),
+        ("crowdstrike", "FUSION", True),
+        ("crowdstrike", "LEGACY", False),
+        ("sentinelone", "THREAT", True),
+        ("sentinelone", "STAR", False),
+        ("sentinelone", "UNIFIED", False),
+        ("defender", "MDE", False),
+    ],
+)
+def test_a_kill_is_possible_from_a_real_detection_contract_70(
+    vendor: EdrVendor, name: str, can_kill: bool
+) -> None:
+    got = alert(vendor, getattr(payloads, name))
+    assert (why_unsupported(vendor, "PROCESS_KILL", got) is None) is can_kill
+    assert why_unsupported(vendor, "HOST_ISOLATION", got) is None
+    assert got.device_id is not None

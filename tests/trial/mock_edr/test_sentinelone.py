@@ -294,6 +294,8 @@ async def test_an_agent_has_an_id_and_another_uuid(sentinelone: Caller) -> None:
 
     assert found["id"] == S1_DC_01 != found["uuid"]
     assert found["computerName"] == "dc-01"
+    by_uuid = (await sentinelone.get("/agents", {"uuids": found["uuid"]})).json()["data"]
+    assert [each["id"] for each in by_uuid] == [S1_DC_01]
     assert found["tags"] == {"sentinelone": [{"key": "role", "value": "domain-controller"}]}
 
 

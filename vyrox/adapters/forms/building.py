@@ -95,6 +95,9 @@ def read_fields(node: Node, fields: Fields) -> dict[str, str]:
         for field, read in _READERS.items()
         if (text := read(node, fields.get(field, ()))) is not None
     }
+    for field, plural in (("hostname", "hostnames"), ("username", "usernames")):
+        if field not in found and (several := node.listed(*fields.get(plural, ()))):
+            found[field] = several[0]
     if "device_id" not in found and (only := _only(node, fields.get("device_ids", ()))):
         found["device_id"] = only
     return found

@@ -28,26 +28,29 @@ FIELDS: Final[Fields] = {
     ),
     "hostname": (
         "device.hostname", "hostname", "computer_name", "sensor.hostname",
-        "source_endpoint_host_name", "endpoint_name", "host_names", "entities.hostnames",
+        "source_endpoint_host_name", "endpoint_name", "target_endpoint_host_name",
     ),
+    "hostnames": ("host_names", "entities.hostnames", "entities.host_names"),
     "device_id": (
         "device.device_id", "agent_id", "sensor_id", "agent_id_string", "aid", "device_id",
-        "behaviors.device_id", "source_endpoint_sensor_id", "host_id",
+        "behaviors.device_id", "sensor.id", "source_endpoint_sensor_id", "host_id",
     ),
     "device_ids": (
         "agent_ids", "sensor_ids", "host_ids", "incident.host_ids", "entities.agent_ids",
     ),
     "username": (
         "user_name", "behaviors.user_name", "user_principal", "source_account_name",
-        "source_account_upn", "account_name", "user_names", "users", "entities.user_names",
+        "source_account_upn", "account_name", "target_account_name",
     ),
+    "usernames": ("user_names", "users", "entities.user_names", "entities.users"),
     "process_name": (
         "filename", "behaviors.filename", "image_filename", "process_name", "filepath",
         "behaviors.filepath", "entities.file_name", "entities.process",
     ),
     "process_cmdline": ("cmdline", "command_line", "behaviors.cmdline"),
     "sha256": (
-        "sha256", "sha256_string", "sha256_hash", "behaviors.sha256", "entities.sha256",
+        "sha256", "sha256_string", "sha256_hash", "behaviors.sha256", "sha256_hashes",
+        "entities.sha256",
     ),
     "tactic": (
         "tactic", "behaviors.tactic", "mitre_attack.tactic", "tactics", "tactic_id", "tactic_ids",
@@ -74,30 +77,45 @@ _LINKS: Final = ("falcon_host_link", "url", "link", "detection_url")
 _COMPOSITE: Final = re.compile(r"([0-9a-fA-F]{32}):ind:([0-9a-fA-F]{32}):[0-9]+-[0-9]+-[0-9]+")
 """The composite id of an endpoint's detection: the customer, the agent, the process."""
 
+_CUSTOMER: Final = re.compile(r"([0-9a-fA-F]{32}):[a-z]+:")
 _OLD_LINK: Final = re.compile(r"/detections/detail/([0-9a-fA-F]{32})/([0-9]+)")
 _NEW_LINK: Final = re.compile(r"/(?:detections|incidents|alerts|cases|leads)/([^/?#\s]+)")
 
 
 def falcon_alert(
-    node: Node, reading: Reading, *, of_five: bool = False, times: Iterable[str] = ()
+    node: Node,
+    reading: Reading,
+    *,
+    fields: Fields = FIELDS,
+    of_five: bool = False,
+    times: Iterable[str] = (),
+    link: str | None = None,
 ) -> NormalizedAlert:
     """Return the alert that the object `node` describes.
 
     Args:
         node: A detection of Falcon, of any form.
         reading: Who sent it, and when.
+        fields: Where the fields are.
         of_five: Its severity is a number from 1 to 5.
         times: When it happened, if these are better than what `node` has.
+        link: Where the console shows it, if `node` has no link.
 
     Raises:
         NormalizationError: It names no detection.
     """
     graded = falcon(node.first(*_SEVERITY_NAMES), node.first(*_SEVERITIES), of_five=of_five)
-    linked = _linked_id(node.first(*_LINKS) or "")
-    alert = build(node, FIELDS, graded, reading, raw_id=linked, times=times)
+    linked = _linked_id(node.first(*_LINKS) or link or "")
+    alert = build(node, fields, graded, reading, raw_id=linked, times=times)
     if alert.device_id is not None:
         return alert
     return msgspec.structs.replace(alert, device_id=_agent_in(alert.raw_id))
+
+
+def customer_in(composite_id: str) -> str | None:
+    """Return the customer id that a composite id begins with."""
+    match = _CUSTOMER.match(composite_id)
+    return match[1] if match else None
 
 
 def _linked_id(link: str) -> str | None:

@@ -22,23 +22,23 @@ from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 
 FIELDS: Final[Fields] = {
-    "raw_id": ("properties.alert_id",),
-    "timestamp": ("properties.timestamp", "time"),
-    "username": ("properties.account_upn",),
+    "raw_id": ("alert_id",),
+    "timestamp": ("timestamp",),
+    "username": ("account_upn",),
     "process_cmdline": (
-        "properties.process_command_line", "properties.additional_fields.command_line",
+        "process_command_line", "additional_fields.command_line",
     ),
-    "sha256": ("properties.sha256", "properties.additional_fields.image_file.file_hashes.value"),
-    "tactic": ("properties.category", "properties.categories"),
-    "technique": ("properties.attack_techniques",),
-    "vendor_group": ("properties.incident_id",),
-    "process_id": ("properties.process_id", "properties.additional_fields.process_id"),
+    "sha256": ("sha256", "additional_fields.image_file.file_hashes.value"),
+    "tactic": ("category", "categories"),
+    "technique": ("attack_techniques",),
+    "vendor_group": ("incident_id",),
+    "process_id": ("process_id", "additional_fields.process_id"),
     "process_start": (
-        "properties.process_creation_time", "properties.additional_fields.creation_time_utc",
+        "process_creation_time", "additional_fields.creation_time_utc",
     ),
 }  # fmt: skip
 
-_ALERT_ID: Final = "properties.alert_id"
+_PROPERTIES: Final = path_of("properties")
 _PREFIX: Final = "advancedhunting-"
 _ALERTS: Final = frozenset({"alertinfo", "alertevidence"})
 _IGNORED: Final = re.compile(
@@ -48,13 +48,13 @@ _IGNORED: Final = re.compile(
 
 
 def recognises(payload: Payload) -> bool:
-    """Return whether `payload` is a record of advanced hunting."""
-    return (payload.first("category") or "").lower().startswith(_PREFIX)
+    """Return whether `payload` is a record of advanced hunting, or the row of an alert alone."""
+    return (payload.first("category") or "").lower().startswith(_PREFIX) or _table(payload) != ""
 
 
 def alert_id(payload: Payload) -> str | None:
     """Return which alert the record belongs to; None if it is a record of something else."""
-    return payload.first(_ALERT_ID) if _table(payload) in _ALERTS else None
+    return _row(payload).first("alert_id") if _table(payload) in _ALERTS else None
 
 
 def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert | Ignored:
@@ -87,10 +87,17 @@ def join(records: Sequence[Payload], tenant: Tenant, now: float) -> NormalizedAl
         raise NormalizationError("the records are not of one alert")
     # The info before its evidence, and a process before other evidence.
     ordered = sorted(records, key=_rank)
-    joined = Payload(JsonText(b"[" + b",".join(bytes(each.raw) for each in ordered) + b"]"))
+    rows = b",".join(bytes(_row(each).raw) for each in ordered)
+    joined = Payload(JsonText(b"[" + rows + b"]"))
     notes = tuple(dict.fromkeys(note for each in ordered for note in each.notes))
-    graded = in_words(joined.first("properties.severity"))
-    alert = build(joined, FIELDS, graded, Reading("defender", tenant, now, notes))
+    times = [*joined.all("timestamp"), *(time for each in ordered for time in each.all("time"))]
+    alert = build(
+        joined,
+        FIELDS,
+        in_words(joined.first("severity")),
+        Reading("defender", tenant, now, notes),
+        times=times,
+    )
     machine = machine_of(_devices(joined))
     return msgspec.structs.replace(
         alert,
@@ -103,21 +110,29 @@ def join(records: Sequence[Payload], tenant: Tenant, now: float) -> NormalizedAl
 
 
 def _table(payload: Payload) -> str:
-    return (payload.first("category") or "").lower().removeprefix(_PREFIX)
+    """Return the table of a record or row, in lower case; empty if it is of none."""
+    category = (payload.first("category") or "").lower()
+    if category.startswith(_PREFIX):
+        return category.removeprefix(_PREFIX)
+    if not payload.has("alert_id"):
+        return ""
+    if payload.has("entity_type"):
+        return "alertevidence"
+    return "alertinfo" if payload.has("attack_techniques", "service_source") else ""
+
+
+def _row(record: Payload) -> Node:
+    return next((node for node in record.find(_PROPERTIES) if node.members), record)
 
 
 def _rank(record: Payload) -> int:
     if _table(record) == "alertinfo":
         return 0
-    return 1 if (record.first("properties.entity_type") or "").lower() == "process" else 2
-
-
-def _rows(joined: Payload) -> Iterator[Node]:
-    return (node for node in joined.find(path_of("properties")) if node.members)
+    return 1 if (_row(record).first("entity_type") or "").lower() == "process" else 2
 
 
 def _devices(joined: Payload) -> Iterator[Device]:
-    for row in _rows(joined):
+    for row in joined.elements:
         kind = (row.first("entity_type") or "").lower()
         is_impacted = (row.first("evidence_role") or "").lower() == "impacted"
         yield Device(
@@ -129,13 +144,13 @@ def _devices(joined: Payload) -> Iterator[Device]:
 
 
 def _accounts(joined: Payload) -> Iterator[str]:
-    for row in _rows(joined):
+    for row in joined.elements:
         if name := row.first("account_name"):
             domain = row.first("account_domain")
             yield f"{domain}\\{name}" if domain else name
 
 
 def _process_names(joined: Payload) -> Iterator[str]:
-    for row in _rows(joined):
+    for row in joined.elements:
         if (row.first("entity_type") or "").lower() == "process":
             yield from row.all("file_name", "additional_fields.image_file.name")

@@ -86,7 +86,8 @@ _AFTER_A_DETECTION: Final = re.compile(r"20\d\d|36\d\d|37\d\d|40[01]\d|41\d\d", 
 """Activities about a threat or an alert that an earlier activity reported: what was done to its
 processes and files, and what people decided."""
 
-_HOST_IN_PROSE: Final = re.compile(r"\bdetected on (\S{1,253}?)\.?\s*$")
+_BEFORE_HOST: Final = " detected on "
+_MAX_HOST: Final = 253
 _PROCESS_IN_PROSE: Final = re.compile(r"^Alert created for (.{1,255}?) from Custom Rule:")
 
 
@@ -116,9 +117,11 @@ def _of_a_rule(payload: Payload, reading: Reading) -> NormalizedAlert:
     alert = build(payload, FIELDS, in_words(payload.first(*_SEVERITY)), reading)
     # Some exports keep the names of host and process only in the sentence that people read.
     prose = payload.first("primary_description") or ""
-    host, process = _HOST_IN_PROSE.search(prose), _PROCESS_IN_PROSE.match(prose)
+    process = _PROCESS_IN_PROSE.match(prose)
+    host = prose.rpartition(_BEFORE_HOST)[2].strip().removesuffix(".")
+    is_host = _BEFORE_HOST in prose and 0 < len(host) <= _MAX_HOST
     return msgspec.structs.replace(
         alert,
-        hostname=alert.hostname or (host[1] if host else None),
+        hostname=alert.hostname or (host if is_host else None),
         process_name=alert.process_name or (process[1] if process else None),
     )

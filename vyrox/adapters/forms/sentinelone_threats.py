@@ -30,9 +30,9 @@ FIELDS: Final[Fields] = {
         "agent_detection_info.agent_last_logged_in_upn",
     ),
     "process_name": (
-        "threat_info.threat_name", "threat_info.file_path", "file_display_name",
-        "data.file_display_name", "threat_name", "data.threat_name", "file_path",
-        "data.file_path", "threat_info.originator_process", "originator_process",
+        "threat_info.file_path", "file_path", "data.file_path", "file_display_name",
+        "data.file_display_name", "threat_info.threat_name", "threat_name", "data.threat_name",
+        "file_name", "threat_info.originator_process", "originator_process", "process_name",
     ),
     "process_cmdline": (
         "threat_info.malicious_process_arguments", "malicious_process_arguments",

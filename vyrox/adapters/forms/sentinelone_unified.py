@@ -46,12 +46,14 @@ FIELDS: Final[Fields] = {
     ),
     "tactic": (
         "attacks.tactic.name", "finding_info.attacks.tactic.name", "mitre_attacks.tactic.name",
-        "raw_indicators.attacks.tactic.name", "indicators.tactics.name", "tactics.name",
+        "raw_data.finding_info.attacks.tactic.name", "raw_data.attacks.tactic.name",
+        "indicators.tactics.name", "tactics.name",
         "tactic", "attacks.tactic.uid",
     ),
     "technique": (
         "attacks.technique.uid", "finding_info.attacks.technique.uid",
-        "mitre_attacks.technique.uid", "raw_indicators.attacks.technique.uid",
+        "mitre_attacks.technique.uid", "raw_data.finding_info.attacks.technique.uid",
+        "raw_data.attacks.technique.uid",
         "attacks.technique.name", "finding_info.attacks.technique.name",
         "indicators.tactics.techniques.name", "tactics.techniques.name", "technique",
     ),

@@ -38,12 +38,14 @@ def act_on_agents(state: SentinelOne, call: Call) -> Answer:
 
 
 def list_agents(state: SentinelOne, call: Call) -> Answer:
-    """List agents: by `ids`, by `computerName`, or by a part of the name in `query`."""
+    """List agents: by `ids`, `uuids` or `computerName`, or by a part of the name in `query`."""
     authorize(state, call, "agents.view")
-    check_query(call, "ids", "computerName", "query", "limit", "cursor")
+    check_query(call, "ids", "uuids", "computerName", "query", "limit", "cursor")
     found = list(state.agents.values())
     if call.all_of("ids"):
         found = [agent for agent in found if agent.id in asked_ids(call)]
+    for uuid in call.all_of("uuids"):
+        found = [agent for agent in found if agent.uuid == uuid]
     for name in call.all_of("computerName"):
         found = [agent for agent in found if agent.computer_name.casefold() == name.casefold()]
     for part in call.all_of("query"):
