@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 from starlette.applications import Starlette
 
-from tests.approvals.authenticator import Authenticator
+from tests.approvals.authenticator import UP, UV, Authenticator
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
 from vyrox.approvals import approvers, enrolment
@@ -76,9 +76,9 @@ class Browser:
         ceremony = ceremonies(page.text)[0]
         return await self.post("/sign-in", self.answered(ceremony))
 
-    def answered(self, ceremony: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    def answered(self, ceremony: dict[str, Any], flags: int = UP | UV) -> dict[str, Any]:
         """Return what the script posts after the passkey has answered."""
-        response = self.passkey.get(unb64(ceremony["options"]["challenge"]), **changes)
+        response = self.passkey.get(unb64(ceremony["options"]["challenge"]), flags)
         return {
             **{name: value for name, value in ceremony.items() if name != "options"},
             "response": json.loads(response),
