@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long coverage check bench chaos install lock clean help
+.PHONY: demo test test-long test-browser coverage check bench chaos install lock clean help
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
 WORKERS ?= 2
+CHROMIUM ?= /usr/bin/chromium
 
 help:            ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -15,13 +16,18 @@ demo: .venv/runtime-installed            ## Run the main job end to end, on free
 	@$(BIN)/vyrox demo
 
 test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
-	@$(PYTEST) -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long and not browser" $(ARGS)
 
 test-long: .venv/dev-installed            ## Run what takes longer: kills, faults, PostgreSQL in every layer, many more examples
-	@$(PYTEST) -m "long or hypothesis" --hypothesis-profile=long $(ARGS)
+	@$(PYTEST) -m "(long or hypothesis) and not browser" --hypothesis-profile=long $(ARGS)
 
 coverage: .venv/dev-installed            ## Run every test and print the coverage
-	@$(PYTEST) --cov $(ARGS)
+	@$(PYTEST) -m "not browser" --cov $(ARGS)
+
+test-browser: .venv/browser-installed            ## Run the tests in a real browser, Debian's Chromium
+	@command -v $(CHROMIUM) >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq chromium >/dev/null; } \
+		|| { echo 'make test-browser needs Chromium: apt-get install chromium, as root, or CHROMIUM=PATH' >&2; exit 1; }
+	@CHROMIUM=$(CHROMIUM) $(PYTEST) -m browser tests/browser $(ARGS)
 
 check: .venv/dev-installed            ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -67,6 +73,11 @@ clean:            ## Remove what the targets above made
 .venv/dev-installed: requirements-dev.txt .venv/runtime-installed
 	@echo 'Installing what the tests need (PostgreSQL among it, once)'
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.venv/browser-installed: requirements-browser.txt .venv/dev-installed
+	@echo 'Installing what drives a browser'
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-browser.txt
 	@touch $@
 
 .venv/bench-installed: requirements-bench.txt .venv/runtime-installed

@@ -21,8 +21,8 @@ from vyrox import log
 from vyrox.app import create_app
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.http.connection_limit import (
-    CONSOLE_BACKLOG,
     backlog,
+    console_backlog,
     console_protocol,
     limited_protocol,
     max_connections,
@@ -75,7 +75,7 @@ async def serve(settings: Settings) -> None:
             }
             if console is not None:
                 for_people = console_protocol(files)
-                few = min(waiting, CONSOLE_BACKLOG)
+                few = console_backlog(files)
                 servers["console"] = (_server(app.state.console_app, for_people, few), console)
             _settle_interpreter()
             await _serve_all(servers)

@@ -1,7 +1,25 @@
 """A person enrols, signs in and decides; nothing but a passkey decides (contract 66)."""
 
-from tests.console.running import Running
+import json
+from typing import Final
+
+import msgspec
+import pytest
+
+from tests.approvals.authenticator import UP
+from tests.console.running import KILL, TENANT, Running, unb64
 from tests.polling import until
+from tests.triage.stored import judged, new
+from tests.vendor import AID, COMPOSITE_ID, add_alert, give_credentials
+from vyrox.approvals.shown import list_proposals
+from vyrox.clock import wall_clock
+
+
+async def states(opened: Running) -> list[str]:
+    found = await opened.database.read(
+        lambda c: list_proposals(c, TENANT, wall_clock(), 100, only_open=False)
+    )
+    return [each.state for each in found]
 
 
 async def test_a_person_enrols_signs_in_and_approves_contract_66(opened: Running) -> None:
@@ -19,3 +37,159 @@ async def test_a_person_enrols_signs_in_and_approves_contract_66(opened: Running
         return bool(opened.vendor.asked)
 
     await until(acted)
+
+
+async def test_a_rejection_ends_it_and_a_late_decision_learns_that_contract_66(
+    opened: Running,
+) -> None:
+    ann, bob = await opened.person("ann"), await opened.person("bob")
+    proposal = await opened.propose()
+    issued = await bob.statements(proposal.proposal_id)
+    answer = await ann.decide(proposal.proposal_id, "reject")
+    assert answer.json() == {"state": "rejected"}
+    path = f"/approvals/{proposal.proposal_id}"
+    late = await bob.post(path, bob.answered(issued["approve"]))
+    assert late.status_code == 409
+    assert "rejected (ann: reject)" in late.json()["message"]
+    page = await bob.get(path)
+    assert "<strong>ann</strong> rejected" in page.text
+    assert "data-decision" not in page.text
+    assert opened.vendor.asked == []
+
+
+async def test_nothing_but_a_signature_decides_contract_66(opened: Running) -> None:
+    """A session reads. So does a GET of any page, as link scanners send it (A15)."""
+    ann, bob = await opened.person("ann"), await opened.person("bob")
+    proposal = await opened.propose()
+    path = f"/approvals/{proposal.proposal_id}"
+    for each in (path, f"{path}?decision=approve", f"{path}/statements"):
+        await ann.get(each)
+    issued = (await ann.statements(proposal.proposal_id))["approve"]
+    right = ann.answered(issued)
+    again = (await ann.statements(proposal.proposal_id))["approve"]
+    wrong = [
+        ann.answered(issued, flags=UP),
+        {**right, "statement": right["statement"].replace("approve", "reject")},
+        {**right, "response": bob.answered(issued)["response"]},
+        {**right, "response": ann.answered(again)["response"]},
+        {**right, "response": {}},
+        {**right, "statement": ""},
+    ]
+    for content in wrong:
+        answer = await ann.post(path, content)
+        assert (answer.status_code, answer.json()) == (401, {"detail": "unauthorized"})
+    nobody = opened.browser()
+    assert (await nobody.post(path, right)).status_code == 401
+    assert await states(opened) == ["pending"]
+
+
+async def test_a_statement_has_the_comment_and_both_decisions_contract_66(opened: Running) -> None:
+    ann = await opened.person("ann")
+    proposal = await opened.propose()
+    issued = await ann.statements(proposal.proposal_id, "ruhig \u2713")
+    for decision in ("approve", "reject"):
+        statement = json.loads(issued[decision]["statement"])
+        assert (statement["decision"], statement["comment"]) == (decision, "ruhig \u2713")
+        assert statement["approver"] == "ann"
+        options = issued[decision]["options"]
+        assert options["userVerification"] == "required"
+        assert [unb64(each["id"]) for each in options["allowCredentials"]] == [b"key-of-ann"]
+    too_long = await ann.post(
+        f"/approvals/{proposal.proposal_id}/statements", {"comment": "x" * 1001}
+    )
+    assert too_long.status_code == 400
+
+
+async def test_a_person_sees_one_tenant_only_contract_66(opened: Running) -> None:
+    """A page of another tenant is one that does not exist."""
+    ann = await opened.person("ann")
+    await give_credentials(opened.database, ["initech"])
+    await add_alert(opened.database, "initech", "alt_other")
+    other = await opened.propose(
+        msgspec.structs.replace(KILL, tenant_id="initech", alert_id="alt_other")
+    )
+    path = f"/approvals/{other.proposal_id}"
+    assert (await ann.get(path)).status_code == 404
+    assert (await ann.post(f"{path}/statements", {"comment": ""})).status_code == 404
+    assert other.proposal_id not in (await ann.get("/")).text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/approvals/x",
+        "/approvals/%00",
+        "/propose/initech-1",
+        "/propose/x",
+        "/changes/x",
+        "/nothing",
+    ],
+)
+async def test_what_does_not_exist_is_404_contract_66(opened: Running, path: str) -> None:
+    ann = await opened.person("ann")
+    answer = await ann.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
+DEVICE: Final = {
+    "tenant_id": TENANT,
+    "hostname": "workstation-01",
+    "device_id": AID,
+    "raw_id": COMPOSITE_ID,
+}
+
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>\"'\u202e\u200bgnp"
+
+
+async def test_text_of_an_attacker_stays_text_contract_66(opened: Running) -> None:
+    """Names, users and command lines are chosen by an attacker; so are the reasons of a caller."""
+    ann = await opened.person("ann")
+    names = {"hostname": HOSTILE[:60], "username": HOSTILE}
+    await judged(opened.database, new(0.0, f"mimikatz {HOSTILE}", **{**DEVICE, **names}))
+    wanted = msgspec.structs.replace(
+        KILL, host=HOSTILE, hostname=HOSTILE[:60], requested_by=HOSTILE[:90], reason=HOSTILE
+    )
+    proposal = await opened.propose(wanted)
+    for path in ("/", f"/approvals/{proposal.proposal_id}", f"/propose/{TENANT}-1"):
+        page = await ann.get(path)
+        assert page.status_code == 200
+        assert "onerror" in page.text or path == "/"
+        assert "<script>alert" not in page.text
+        assert "<img" not in page.text
+        assert not {"\u202e", "\u200b"} & set(page.text)
+
+
+async def test_a_page_is_sent_again_only_if_it_has_changed_contract_66(opened: Running) -> None:
+    ann = await opened.person("ann")
+    proposal = await opened.propose()
+    path = f"/approvals/{proposal.proposal_id}"
+    page = await ann.get(path)
+    version = page.text.partition('data-version="')[2].partition('"')[0]
+    assert (await ann.get(path, **{"if-none-match": f'"{version}"'})).status_code == 304
+    await ann.decide(proposal.proposal_id, "reject")
+    assert (await ann.get(path, **{"if-none-match": f'"{version}"'})).status_code == 200
+
+
+async def test_an_approver_proposes_and_decides_contract_66(opened: Running) -> None:
+    """Opening the page proposes nothing. The person then decides on the text, with a passkey."""
+    ann = await opened.person("ann")
+    miner = new(0.0, "xmrig.exe -o stratum+tcp://pool.example:3333 -u 4A", **DEVICE)
+    await judged(opened.database, miner)
+    page = await ann.get(f"/propose/{TENANT}-1")
+    assert "Propose this" in page.text
+    assert await states(opened) == []
+    answer = await ann.post(f"/propose/{TENANT}-1", {})
+    path = f"/approvals/{answer.json()['proposal_id']}"
+    assert "Asked by: ann" in (await ann.get(path)).text
+    assert await states(opened) == ["pending"]
+
+
+async def test_an_incident_that_suggests_nothing_says_so_contract_66(opened: Running) -> None:
+    ann = await opened.person("ann")
+    await judged(opened.database, new(0.0, "whoami", **{**DEVICE, "device_id": None}))
+    page = await ann.get(f"/propose/{TENANT}-1")
+    assert "suggests no action" in page.text
+    assert "Propose this" not in page.text
+    answer = await ann.post(f"/propose/{TENANT}-1", {})
+    assert answer.status_code == 409
+    assert "suggests no action" in answer.json()["message"]

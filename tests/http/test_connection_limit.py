@@ -29,8 +29,10 @@ from vyrox.http.connection_limit import (
     MAX_PRIVATE_CONNECTIONS,
     SEND_BUFFER_BYTES,
     backlog,
+    console_backlog,
     limited_protocol,
     max_connections,
+    max_console_connections,
     max_private_connections,
     raise_file_limit,
 )
@@ -54,7 +56,8 @@ def test_the_listeners_leave_files_for_everything_else(
 ) -> None:
     found = (max_connections(files), max_private_connections(files), backlog(files))
     assert found == (connections, private, waiting)
-    assert connections + private + 2 * waiting < files
+    console = max_console_connections(files) + console_backlog(files)
+    assert connections + private + 2 * waiting + console < files
 
 
 @pytest.mark.parametrize(

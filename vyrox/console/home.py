@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals.changes import PendingChange, endorsers, list_open
+from vyrox.approvals.rows import decisions_on
 from vyrox.approvals.shown import ListedProposal, list_proposals
 from vyrox.console.pages import live_page
 from vyrox.console.parts import console_of, signed_in
@@ -27,6 +28,7 @@ class Overview(msgspec.Struct, frozen=True):
     Attributes:
         contained: Vendor, device id and host name of each device.
         changes: Those that the person may endorse.
+        decided: The ids of open proposals that the person has decided on.
     """
 
     open: Sequence[ListedProposal]
@@ -34,6 +36,7 @@ class Overview(msgspec.Struct, frozen=True):
     contained: Sequence[tuple[str, str, str | None]]
     frozen_since: float | None
     changes: Sequence[PendingChange]
+    decided: Sequence[str]
 
 
 async def home(request: Request) -> Response:
@@ -55,6 +58,13 @@ def _read(connection: Connection, person: Person, now: float) -> Overview:
         ended=[each for each in newest if each.proposal_id not in shown][:MAX_ENDED],
         contained=list_contained(connection, tenant_id)[:MAX_CONTAINED],
         frozen_since=frozen_since(connection, tenant_id),
+        decided=[
+            each.proposal_id
+            for each in waiting
+            if any(
+                by.approver == person.approver for by in decisions_on(connection, each.proposal_id)
+            )
+        ],
         changes=[
             each
             for each in list_open(connection, tenant_id, now)

@@ -33,7 +33,7 @@ _ACTIONS: Final = {
 _STATES: Final = {
     "pending": "waits for a decision",
     "approved": "approved, is being carried out",
-    "dispatched": "was carried out",
+    "dispatched": "begun",
     "rejected": "rejected",
     "expired": "expired",
     "withdrawn": "withdrawn",

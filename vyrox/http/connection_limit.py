@@ -27,9 +27,6 @@ MAX_PRIVATE_CONNECTIONS: Final = 256
 MAX_CONSOLE_CONNECTIONS: Final = 128
 """Connections of the console's listener. Only browsers of approvers reach it."""
 
-CONSOLE_BACKLOG: Final = 32
-"""Connections that may wait until the event loop accepts them. A browser opens six at most."""
-
 SEND_BUFFER_BYTES: Final = 64 * 1024
 """The kernel's send buffer of one public connection. By default it grows to megabytes for a client
 that does not read. No response to an unauthenticated client is longer than some hundred bytes."""
@@ -63,7 +60,7 @@ def backlog(files: int) -> int:
 def max_private_connections(files: int) -> int:
     """Return the limit of the private listener if the process may open `files` files.
 
-    After all limits and backlogs, an eighth of the reserved files is left for the stores.
+    After all limits and backlogs, more than an eighth of the reserved files is left.
     """
     return min(MAX_PRIVATE_CONNECTIONS, _spare_files(files) // 4)
 
@@ -71,6 +68,11 @@ def max_private_connections(files: int) -> int:
 def max_console_connections(files: int) -> int:
     """Return the limit of the console's listener if the process may open `files` files."""
     return min(MAX_CONSOLE_CONNECTIONS, _spare_files(files) // 16)
+
+
+def console_backlog(files: int) -> int:
+    """Return how many connections of the console may wait until the event loop accepts them."""
+    return max_console_connections(files) // 2
 
 
 def _spare_files(files: int) -> int:
