@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from tests.cli import Vyrox, succeeded
 from tests.service import HMAC_SECRET, Service, running_service
 from tests.trial.mock_edr import client_of
 from tests.vendor import AID, add_alert
-from vyrox.approvals import approvers, enrolment
 from vyrox.approvals.proposing import Proposed, Wanted, propose
 from vyrox.clock import wall_clock
 from vyrox.store.database import Database, open_database
@@ -56,21 +56,41 @@ class Person:
     context: "BrowserContext"
     page: "Page"
     cdp: "CDPSession"
-    authenticator: str
+    authenticators: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+    async def add_authenticator(self) -> str:
+        """Add another device for passkeys, and return its id."""
+        options = {
+            "protocol": "ctap2",
+            # A browser has one device inside; further ones are plugged in.
+            "transport": "usb" if self.authenticators else "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        added = await self.cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        self.authenticators.append(added["authenticatorId"])
+        return self.authenticators[-1]
+
+    async def use_only(self, authenticator: str) -> None:
+        """Take the other devices away."""
+        for each in self.authenticators:
+            if each != authenticator:
+                which = {"authenticatorId": each}
+                await self.cdp.send("WebAuthn.removeVirtualAuthenticator", which)
+        self.authenticators = [authenticator]
 
     async def override(self, **bits: bool) -> None:
         """Make the next answers of the passkey wrong."""
-        await self.cdp.send(
-            "WebAuthn.setResponseOverrideBits", {"authenticatorId": self.authenticator, **bits}
-        )
+        which = {"authenticatorId": self.authenticators[0]}
+        await self.cdp.send("WebAuthn.setResponseOverrideBits", {**which, **bits})
 
     async def verified(self, is_verified: bool) -> None:
         """Set whether the passkey recognises its person."""
-        await self.cdp.send(
-            "WebAuthn.setUserVerified",
-            {"authenticatorId": self.authenticator, "isUserVerified": is_verified},
-        )
+        which = {"authenticatorId": self.authenticators[0]}
+        await self.cdp.send("WebAuthn.setUserVerified", {**which, "isUserVerified": is_verified})
 
     async def sign_in(self, origin: str) -> None:
         if "/sign-in" not in self.page.url:
@@ -99,7 +119,8 @@ class Site:
     browser: "Browser"
     data_dir: Path
     edr_url: str
-    _stack: AsyncExitStack
+    stack: AsyncExitStack
+    links: dict[str, str] = field(default_factory=dict)
 
     async def vyrox(self, *arguments: str, stdin: str = "") -> str:
         settings = {"CONSOLE_ORIGIN": self.origin, "EDR_TEST_URL": self.edr_url}
@@ -113,21 +134,13 @@ class Site:
         context = await self.browser.new_context(
             viewport=dict(viewport), color_scheme=scheme, reduced_motion="reduce"
         )
-        self._stack.push_async_callback(context.close)
+        self.stack.push_async_callback(context.close)
         page = await context.new_page()
         page.set_default_timeout(15_000)
         cdp = await context.new_cdp_session(page)
         await cdp.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "transport": "internal",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": True,
-        }
-        added = await cdp.send("WebAuthn.addVirtualAuthenticator", {"options": options})
-        person = Person(name, context, page, cdp, added["authenticatorId"])
+        person = Person(name, context, page, cdp)
+        await person.add_authenticator()
         page.on(
             "console", lambda m: person.complaints.append(m.text) if m.type == "error" else None
         )
@@ -136,10 +149,10 @@ class Site:
 
     async def link_for(self, name: str) -> str:
         """Put a person on the list, and return the link that the operator hands over."""
-        now = wall_clock()
-        await self.database.write(approvers.add, TENANT, name, "operator", now)
-        secret = await self.database.write(enrolment.new_code, TENANT, name, "passkey", now)
-        return f"{self.origin}/enrol#{secret}"
+        printed = await self.vyrox("approver", "add", TENANT, name)
+        [link] = re.findall(r"http://localhost:\S+", printed)
+        self.links[name] = link
+        return str(link)
 
     async def enrolled(
         self, name: str, scheme: Scheme = "light", viewport: Mapping[str, int] = PHONE
@@ -147,16 +160,18 @@ class Site:
         """Return the browser of an approver whose passkey is confirmed, and who has signed in."""
         person = await self.person(name, scheme, viewport)
         await person.page.goto(await self.link_for(name))
-        await person.page.get_by_role("button", name="Make a passkey").click()
-        await person.page.wait_for_selector("#made:not([hidden])")
-        thumbprint = await person.page.inner_text("#thumbprint")
-        await self.confirm(name, thumbprint.replace(" ", ""))
+        await self.make_key(person)
         await person.sign_in(self.origin)
         return person
 
-    async def confirm(self, name: str, thumbprint: str) -> None:
-        now = wall_clock()
-        await self.database.write(enrolment.confirm, TENANT, name, thumbprint, "operator", now)
+    async def make_key(self, person: Person) -> None:
+        """Make a passkey on the page of a link; the operator confirms what the person reads."""
+        await person.page.get_by_role("button", name="Make a passkey").click()
+        await person.page.wait_for_selector("#made:not([hidden])")
+        shown = await person.page.inner_text("#thumbprint")
+        thumbprint = "".join(shown.split())
+        words = ("approver", "confirm", TENANT, person.name, f"--thumbprint={thumbprint}")
+        await self.vyrox(*words)
 
     async def propose(self, wanted: Wanted = ISOLATION) -> Proposed:
         return await self.database.write(propose, wanted, wall_clock())

@@ -1,25 +1,204 @@
-"""The console in Chromium, with virtual passkeys (contract 66, A25, A27, A37)."""
+"""The console in Chromium, with virtual passkeys (contract 66, A25, A27, A28, A37, A38)."""
+
+import asyncio
 
 import pytest
 
-from tests.browser.site import Site
+from tests.browser.site import DESK, PHONE, TENANT, Person, Site
 from tests.polling import until
+from tests.triage.stored import judged, new
+from tests.vendor import AID, COMPOSITE_ID
 
 pytestmark = pytest.mark.browser
 
 
+async def open_proposal(site: Site, person: Person, proposal_id: str) -> None:
+    await person.page.goto(f"{site.origin}/approvals/{proposal_id}")
+
+
+async def click(person: Person, name: str) -> str:
+    """Click a button as soon as it may be clicked, and return what the page then says."""
+    await person.page.get_by_role("button", name=name).click()
+    return await person.said()
+
+
 async def test_two_persons_approve_and_the_vendor_isolates_contract_66(site: Site) -> None:
-    ann = await site.enrolled("ann")
-    bob = await site.enrolled("bob")
+    """From the operator's link to the vendor, and the log names both passkeys."""
+    ann, bob = await site.enrolled("ann"), await site.enrolled("bob", "dark", DESK)
     proposal = await site.propose()
     for person, said in ((ann, "One more person"), (bob, "Vyrox carries it out now")):
-        await person.page.goto(f"{site.origin}/approvals/{proposal.proposal_id}")
+        await open_proposal(site, person, proposal.proposal_id)
         assert f"SHA-256: {proposal.proposal_sha256}" in await person.page.inner_text("#display")
-        await person.page.get_by_role("button", name="Approve").click()
-        assert said in await person.said()
+        await person.page.get_by_label("Comment").fill(f"{person.name} called them")
+        assert said in await click(person, "Approve")
 
     async def isolated() -> bool:
         return site.is_isolated
 
     await until(isolated)
     assert ann.complaints == bob.complaints == []
+    # The page shows by itself what came of it.
+    await ann.page.get_by_text("Result: confirmed").wait_for()
+    secrets = [link.partition("#")[2] for link in (site.links["ann"], site.links["bob"])]
+    logged = "".join(site.service.output)
+    assert not [secret for secret in secrets if secret in logged]
+
+
+async def test_a_rejection_and_a_cancelled_passkey_contract_66(site: Site) -> None:
+    ann = await site.enrolled("ann")
+    proposal = await site.propose()
+    await open_proposal(site, ann, proposal.proposal_id)
+    await ann.verified(False)  # the device does not recognise its person
+    assert "nothing was recorded" in await click(ann, "Approve")
+    await ann.verified(True)
+    assert "you rejected it" in await click(ann, "Reject")
+    assert await ann.page.get_by_role("button", name="Approve").count() == 0
+    assert "rejected" in await ann.page.inner_text("main")
+    assert not site.is_isolated
+
+
+@pytest.mark.parametrize("wrong", ["isBogusSignature", "isBadUV"])
+async def test_a_wrong_answer_of_a_passkey_is_refused_contract_66(site: Site, wrong: str) -> None:
+    ann = await site.enrolled("ann")
+    proposal = await site.propose()
+    await open_proposal(site, ann, proposal.proposal_id)
+    await ann.override(**{wrong: True})
+    said = await click(ann, "Approve")
+    assert "not accepted" in said or "nothing was recorded" in said
+    await ann.override(**{wrong: False})
+    # The page has a new statement, so the person can try again.
+    assert "One more person" in await click(ann, "Approve")
+
+
+async def test_pages_have_no_violation_and_do_not_scroll_sideways_contract_66(site: Site) -> None:
+    """On a phone and at a desk, in both schemes, with what an attacker may write."""
+    hostile = "</pre><script>alert(1)</script>" + "A" * 150
+    alert = new(
+        0.0,
+        f"rundll32.exe comsvcs.dll, MiniDump {hostile}",
+        tenant_id=TENANT,
+        hostname=hostile[:60],
+        username=hostile,
+        device_id=AID,
+        raw_id=COMPOSITE_ID,
+    )
+    await judged(site.database, alert)
+    proposal = await site.propose()
+    for name, scheme, viewport in (("ann", "light", PHONE), ("bob", "dark", DESK)):
+        person = await site.person(name, scheme, viewport)  # type: ignore[arg-type]
+        pages = [f"{site.origin}/sign-in", await site.link_for(name)]
+        for address in pages:
+            await person.page.goto(address)
+            assert not await person.scrolls_sideways(), address
+        await site.make_key(person)
+        assert not await person.scrolls_sideways()
+        await person.sign_in(site.origin)
+        paths = ("/", "/keys", f"/approvals/{proposal.proposal_id}", f"/propose/{TENANT}-1")
+        for path in paths:
+            await person.page.goto(f"{site.origin}{path}")
+            await person.page.locator("button.main:disabled").wait_for(state="detached")
+            assert not await person.scrolls_sideways(), path
+            small = await person.page.evaluate(SMALL_TARGETS)
+            assert small == [], path
+            assert await person.page.evaluate(LOW_CONTRAST) == [], path
+        assert person.complaints == []
+
+
+READY = """!document.querySelector("button.main:disabled")"""
+
+SMALL_TARGETS = """[...document.querySelectorAll("button, .button, a.row, header a")]
+    .filter((each) => each.offsetParent && each.getBoundingClientRect().height < 43.9)
+    .map((each) => each.outerHTML)"""
+
+LOW_CONTRAST = """(() => {
+    const light = (color) => {
+        const [r, g, b] = color.match(/[0-9.]+/g).slice(0, 3).map((each) => {
+            const part = each / 255;
+            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const back = (each) => {
+        const color = getComputedStyle(each).backgroundColor;
+        return /, 0\\)$/.test(color) && each.parentElement ? back(each.parentElement) : color;
+    };
+    const isText = (node) => node.nodeType === 3 && node.data.trim();
+    const ratio = (one, other) => (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    return [...document.querySelectorAll("body *")]
+        .filter((each) => each.offsetParent && !each.disabled && [...each.childNodes].some(isText))
+        .filter((each) => ratio(light(getComputedStyle(each).color), light(back(each))) < 4.5)
+        .map((each) => each.outerHTML.slice(0, 100));
+})()"""
+
+
+async def test_a_further_passkey_and_its_removal_contract_66(site: Site) -> None:
+    """A passkey asks for another one; the other one can then remove it."""
+    ann = await site.enrolled("ann")
+    await ann.page.goto(f"{site.origin}/keys")
+    assert await ann.page.get_by_role("button", name="Remove").is_disabled()
+    await ann.page.get_by_role("button", name="Make another passkey").click()
+    await ann.page.wait_for_url("**/enrol#*")
+    second = await ann.add_authenticator()
+    await site.make_key(ann)
+    await ann.page.goto(f"{site.origin}/keys")
+    cards = ann.page.locator("li.card")
+    assert await cards.count() == 2
+    await ann.use_only(second)
+    first = cards.filter(has_text="you are signed in with it")
+    await first.get_by_role("button", name="Remove").click()
+    # The session was that of the removed passkey, so it has ended.
+    await ann.page.wait_for_url(lambda url: "/sign-in" in url)
+    await ann.sign_in(site.origin)
+    await ann.page.goto(f"{site.origin}/keys")
+    assert await cards.count() == 1
+
+
+async def test_a_browser_without_passkeys_is_told_what_to_do_contract_66(site: Site) -> None:
+    """As inside an app that shows links in a window of its own (A27)."""
+    person = await site.person("ann")
+    await person.context.add_init_script("delete window.PublicKeyCredential")
+    await person.page.goto(f"{site.origin}/sign-in")
+    assert "Open this address in your browser" in await person.said()
+    assert await person.page.get_by_role("button", name="Sign in with").is_disabled()
+
+
+async def another_site(site: Site) -> str:
+    """Serve a page on another port of this machine: browsers send it the console's cookie."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode() + b"<h1>Another site</h1>")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    site.stack.callback(server.close)
+    return f"http://localhost:{server.sockets[0].getsockname()[1]}/"
+
+
+POST = """(url) => fetch(
+    url, {method: "POST", mode: "no-cors", credentials: "include", body: "{}"}
+).catch(() => null)"""
+
+FRAME = """(url) => {
+    const frame = document.createElement("iframe");
+    frame.src = url;
+    document.body.append(frame);
+}"""
+
+
+async def test_another_site_neither_reads_nor_changes_anything_contract_66(site: Site) -> None:
+    """A page of another origin posts with the person's cookie, and frames the console."""
+    ann = await site.enrolled("ann")
+    proposal = await site.propose()
+    path = f"/approvals/{proposal.proposal_id}"
+    elsewhere = await ann.context.new_page()
+    await elsewhere.goto(await another_site(site))
+    for where in (path, f"{path}/statements", "/sign-out"):
+        await elsewhere.evaluate(POST, f"{site.origin}{where}")
+    refused = [line for line in site.service.lines if line["event"] == "request.refused.403"]
+    assert len(refused) == 3
+    async with elsewhere.expect_event("console", lambda message: "frame-ancestors" in message.text):
+        await elsewhere.evaluate(FRAME, f"{site.origin}{path}")
+    await ann.page.goto(f"{site.origin}{path}")
+    assert await ann.page.get_by_role("button", name="Approve").count() == 1

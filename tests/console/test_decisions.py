@@ -31,7 +31,7 @@ async def test_a_person_enrols_signs_in_and_approves_contract_66(opened: Running
     assert page.status_code == 200
     assert f"SHA-256: {proposal.proposal_sha256}" in page.text
     answer = await browser.decide(proposal.proposal_id, comment="I called her")
-    assert (answer.status_code, answer.json()) == (200, {"state": "approved"})
+    assert (answer.status_code, answer.json()) == (200, {"state": "approved", "is_drill": False})
 
     async def acted() -> bool:
         return bool(opened.vendor.asked)
@@ -46,7 +46,7 @@ async def test_a_rejection_ends_it_and_a_late_decision_learns_that_contract_66(
     proposal = await opened.propose()
     issued = await bob.statements(proposal.proposal_id)
     answer = await ann.decide(proposal.proposal_id, "reject")
-    assert answer.json() == {"state": "rejected"}
+    assert answer.json()["state"] == "rejected"
     path = f"/approvals/{proposal.proposal_id}"
     late = await bob.post(path, bob.answered(issued["approve"]))
     assert late.status_code == 409

@@ -64,6 +64,6 @@ async def enrol(request: Request) -> Response:
     return JsonResponse(
         {
             "thumbprint": key.thumbprint,
-            "command": f"vyrox approver confirm {key.tenant_id} {key.approver} {key.thumbprint}",
+            "command": f"vyrox approver confirm {key.tenant_id} {key.approver}",
         }
     )

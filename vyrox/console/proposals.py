@@ -97,7 +97,9 @@ async def decide(request: Request) -> Response:
     stored = await console.decisions.decide(
         person.tenant_id, request.path_params["proposal_id"], proof
     )
-    return JsonResponse({"state": stored.state_at(console.now())})
+    return JsonResponse(
+        {"state": stored.state_at(console.now()), "is_drill": stored.proposal.is_drill}
+    )
 
 
 async def suggested_page(request: Request) -> Response:

@@ -175,7 +175,11 @@
         const response = await make(opened.options);
         const key = await post("/enrol", { secret, response });
         history.replaceState(null, "", location.pathname);
-        find("thumbprint").textContent = key.thumbprint.match(/.{1,4}/g).join(" ");
+        for (const part of key.thumbprint.match(/.{1,4}/g)) {
+          const group = document.createElement("span"); // a gap to read it aloud, and none to copy
+          group.textContent = part;
+          find("thumbprint").append(group);
+        }
         find("command").textContent = key.command;
         find("asking").hidden = true;
         find("made").hidden = false;
@@ -213,8 +217,8 @@
           enable(buttons, false);
           say("Vyrox records your decision.");
           try {
-            const { state } = await post(location.pathname, { statement, response });
-            sayAfter({
+            const { state, is_drill: isDrill } = await post(location.pathname, { statement, response });
+            sayAfter(isDrill ? "Recorded. This was a drill: nothing will be done." : {
               pending: "Recorded: you approved. One more person must approve.",
               rejected: "Recorded: you rejected it. Nothing will be done.",
             }[state] || "Recorded: you approved. Vyrox carries it out now.");
