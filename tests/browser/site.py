@@ -40,6 +40,7 @@ ISOLATION: Final = Wanted(
     hostname="workstation-01",
     requested_by="vyrox",
     reason="live intrusion: credentials, comsvcs.dll MiniDump",
+    lease_s=0,
 )
 """An isolation without an end, so two persons must approve it."""
 

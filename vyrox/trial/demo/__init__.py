@@ -31,6 +31,7 @@ def play(run: Run, *, keep: bool) -> None:
             "INGESTION_HOST": "127.0.0.1",
             "INGESTION_PORT": str(_free_port()),
             "PROXY_PORT": str(_free_port()),
+            "CONSOLE_PORT": "0",
         }
         env["VYROX_URL"] = f"http://127.0.0.1:{env['INGESTION_PORT']}/webhook"
         terminal = Terminal(run, Path(path), env)
