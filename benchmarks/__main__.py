@@ -8,7 +8,16 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks import cold_start, memory, queue_depth, tenants, throughput, triage, verdicts
+from benchmarks import (
+    cold_start,
+    memory,
+    proofs,
+    queue_depth,
+    tenants,
+    throughput,
+    triage,
+    verdicts,
+)
 
 ALERTS_PER_SECOND: Final = 10_000
 """How many alerts the long measurements send in a short run, per second of its length."""
@@ -28,6 +37,7 @@ def main() -> None:
     throughput.compare("execute", seconds)
     verdicts.measure()
     triage.measure(6 * seconds)
+    proofs.measure()
     cold_start.main()
     tenants.measure(seconds)
     queue_depth.measure(seconds, alerts)
