@@ -105,7 +105,7 @@ def _seconds(paths: list[str]) -> float:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     report = json.loads(done.stdout)
     proven = sum(bool(each["proven"]) for each in report["actions"])
-    assert (proven, report["failures"]) == (PROOFS, [])  # noqa: S101  (else the figure is none)
+    assert (proven, report["failures"]) == (PROOFS, [])  # noqa: S101  (else the figure is wrong)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
