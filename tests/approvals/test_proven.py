@@ -9,9 +9,10 @@ from hypothesis import given
 
 from tests import audit
 from tests.approvals.authenticator import Authenticator, b64
-from tests.approvals.decided import KILL, WANTED, prepared, proposed, say
+from tests.approvals.decided import KILL, LEASED, WANTED, prepared, proposed, say
 from tests.approvals.enrolled import enrol, sign
 from tests.approvals.test_dispatch import dispatching
+from tests.approvals.test_leases import END, opened_site
 from tests.approvals.test_proposal import proposals
 from tests.audit import NOW, TENANT
 from vyrox.approvals import approvers
@@ -23,6 +24,7 @@ from vyrox.chain import verify
 from vyrox.chain.entry import Stream
 from vyrox.chain.export import pages
 from vyrox.errors import UnauthorizedError
+from vyrox.models import Device
 from vyrox.store.database import Database
 
 OF: Final = {
@@ -67,6 +69,32 @@ async def test_an_auditor_finds_each_action_proven_contract_62(
         ("ann", "passkey"),
         ("bob", "passkey"),
     ]
+
+
+async def test_a_lift_at_the_end_of_a_lease_is_approved_with_it_contract_64(
+    database: Database, tmp_path: Path
+) -> None:
+    """A19: the vendor knows the device by another id than the proposal."""
+    await prepared(database, people=())
+    await database.write(approvers.add, TENANT, "ann", "operator", NOW)
+    await enrol(database, "ann", OF["ann"])
+    async with opened_site(database) as site:
+        site.vendor.devices["workstation-01"] = Device("device-1", "workstation-01")
+        proposal = await proposed(database, LEASED)
+        proof = await sign(database, proposal, "ann", OF["ann"])
+        await database.write(decide, TENANT, proposal.proposal_id, proof, NOW)
+        await site.dispatching.run()
+        await site.at(END)
+        assert site.vendor.sent == [("contained", "device-1"), ("lifted", "device-1")]
+    report = verify.verify_approvals(
+        await exported(database, tmp_path, "actions"), await exported(database, tmp_path, "events")
+    )
+    assert report.failures == []
+    assert [(each.lease_of, each.not_proven) for each in report.findings] == [
+        (None, None),
+        (1, None),
+    ]
+    assert report.findings[1].action.host == "device-1"
 
 
 async def test_a_person_who_asked_and_approved_is_reported_as_that_contract_64(
