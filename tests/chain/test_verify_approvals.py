@@ -660,19 +660,67 @@ def test_the_requester_counts_only_alone_and_with_a_passkey(requester: str) -> N
     assert [each.is_requester for [each] in found.proven.values()] == [True]
 
 
-def test_four_eyes_holds_from_the_event_that_adds_it_to_the_one_that_removes_it() -> None:
+def asked(kind: str, subject: str, approver: str | None = None) -> Members:
+    """Return a change of who may decide, as it is asked for."""
+    members = {"v": 1, "kind": kind, "tenant_id": TENANT, "approver": approver, "subject": subject}
+    change = canonical(members)
+    sha256 = hashlib.sha256(b"vyrox-change-v1\n" + change.encode()).hexdigest()
+    return {"change_id": f"{kind} {subject}", "change": change, "change_sha256": sha256}
+
+
+def endorsed(change: Members, name: str, **changes: object) -> Members:
+    """Return the endorsement of a change, with changes in what is signed."""
+    authenticator = {"jane": KEY, "omar": OMARS}[name]
+    members = {
+        "v": 1,
+        "kind": "endorse",
+        "tenant_id": TENANT,
+        "change_sha256": change["change_sha256"],
+        "approver": name,
+        "issued_at": START,
+        "nonce": b64(bytes(16)),
+        **changes,
+    }
+    statement = canonical(members)
+    challenge = hashlib.sha256(b"vyrox-endorsement-v1\n" + statement.encode()).digest()
+    answer = json.loads(authenticator.get(challenge))
+    return {
+        "change_id": change["change_id"],
+        "change_sha256": change["change_sha256"],
+        "approver": name,
+        "statement": statement,
+        "credential_id": answer["id"],
+        "client_data": answer["response"]["clientDataJSON"],
+        "authenticator_data": answer["response"]["authenticatorData"],
+        "signature": answer["response"]["signature"],
+    }
+
+
+def end_rule(story: Story, rule: str) -> None:
+    """End a rule, as two approvers have endorsed it."""
+    change = asked("end_rule", rule)
+    story.event("approver.change_asked", **change, needed=2, by="root")
+    for name in ("jane", "omar"):
+        story.event("approver.change_endorsed", **endorsed(change, name))
+    story.event("approval.rule_ended", rule=rule, by="root")
+
+
+def test_four_eyes_holds_from_the_event_that_adds_it_to_the_one_that_ends_it() -> None:
     """A7 and A18: at the decision, and again at the dispatch."""
     own = proposal(requested_by="jane")
-    refused = "the person proposed it, and does not count"
-    for rules, found in (
-        (["added four-eyes"], [refused]),
-        (["added host:dc-*"], []),
-        (["added four-eyes", "ended four-eyes"], []),
-        (["added four-eyes", "ended host:dc-*"], [refused]),
+    refused = ["the person proposed it, and does not count"]
+    for rules, ended, found in (
+        (["four-eyes"], [], refused),
+        (["host:dc-*"], [], []),
+        (["four-eyes"], ["four-eyes"], []),
+        (["four-eyes"], ["host:dc-*"], refused),
     ):
         story = begun(own, KEY)
-        for change, rule in (each.split() for each in rules):
-            story.event(f"approval.rule_{change}", rule=rule, by="root")
+        story.enrol("omar", OMARS)
+        for rule in rules:
+            story.event("approval.rule_added", rule=rule, by="root")
+        for rule in ended:
+            end_rule(story, rule)
         story.event("approval.decided", **by_passkey(own))
         assert [each.reason for each in story.verify().failures] == found
     story = begun(own, KEY)
@@ -680,6 +728,85 @@ def test_four_eyes_holds_from_the_event_that_adds_it_to_the_one_that_removes_it(
     story.event("approval.rule_added", rule="four-eyes", by="root")
     story.dispatch(own, story.act(own, "jane"), decided)
     assert refusals(story) == ["approval.dispatched: the person who asked does not count any more"]
+
+
+def with_signed(**changes: object) -> Change:
+    """Sign another statement."""
+
+    def change(members: Members) -> None:
+        members.update(endorsed(members, members["approver"], **changes))
+
+    return change
+
+
+NOT_ENDED = "approval.rule_ended: two approvers have not endorsed it"
+ENDORSEMENTS: dict[str, tuple[str, Change, str]] = {
+    "other text": ("approver.change_asked", setting(change="{}"), "not that of its text"),
+    "no text": ("approver.change_asked", setting(change="{ }"), "not canonical"),
+    "no change": ("approver.change_endorsed", setting(change_id="x"), "no such change"),
+    "other change": ("approver.change_endorsed", setting(change_sha256="x"), "another change"),
+    "other person": ("approver.change_endorsed", setting(approver="eve"), "no such approver"),
+    "one person twice": ("approver.change_endorsed", setting(approver="jane"), "before"),
+    "other key": ("approver.change_endorsed", setting(credential_id="AAAA"), "no valid, confirmed"),
+    "no signature": ("approver.change_endorsed", setting(signature="AA"), "signature is wrong"),
+    "other kind": ("approver.change_endorsed", with_signed(kind="own_key"), "no endorsement"),
+    "other tenant": ("approver.change_endorsed", with_signed(tenant_id="x"), "another tenant_id"),
+    "other digest": (
+        "approver.change_endorsed",
+        with_signed(change_sha256="x"),
+        "another change_sha256",
+    ),
+    "other signer": ("approver.change_endorsed", with_signed(approver="x"), "another approver"),
+    "a member more": ("approver.change_endorsed", with_signed(more=1), "other members"),
+    "other version": ("approver.change_endorsed", with_signed(v=2), "another version"),
+}
+
+
+@pytest.mark.parametrize("name", ENDORSEMENTS)
+def test_an_endorsement_with_one_wrong_thing_is_refused(name: str) -> None:
+    """A17: a rule that asks for two persons ends when two approvers have endorsed it."""
+    kind, change, reason = ENDORSEMENTS[name]
+    story = begun(proposal(), KEY, {kind: change})
+    story.enrol("omar", OMARS)
+    end_rule(story, "four-eyes")
+    found = refusals(story)
+    assert any(reason in each for each in found), found
+    assert found[-1] == NOT_ENDED
+
+
+def test_only_others_endorse_and_none_who_was_reset_of_late() -> None:
+    story = begun(proposal(), KEY)
+    own = asked("confirm_key", "thumbprint", "jane")
+    story.event("approver.change_asked", **own)
+    story.event("approver.change_asked", **own)
+    story.event("approver.change_endorsed", **endorsed(own, "jane"))
+    omars = story.enrol("omar", OMARS)
+    story.event("approver.reset", approver="omar", discord_user_id=None, by="root")
+    story.key_event("removed", omars)
+    story.enrol("omar", OMARS)
+    story.event("approver.change_endorsed", **endorsed(own, "omar"))
+    end_rule(story, "four-eyes")
+    assert refusals(story) == [
+        "approver.change_asked: the change was asked for before",
+        "approver.change_endorsed: the person endorses a change of the person's own means",
+        "approver.change_endorsed: the person was reset within a day",
+        "approver.change_endorsed: the person was reset within a day",
+        NOT_ENDED,
+    ]
+
+
+def test_an_endorsement_counts_once_and_while_its_person_has_a_key() -> None:
+    story = begun(proposal(), KEY)
+    omars = story.enrol("omar", OMARS)
+    end_rule(story, "four-eyes")
+    story.event("approval.rule_ended", rule="four-eyes", by="root")
+    change = asked("end_rule", "host:dc-*")
+    story.event("approver.change_asked", **change)
+    for name in ("jane", "omar"):
+        story.event("approver.change_endorsed", **endorsed(change, name))
+    story.key_event("removed", omars)
+    story.event("approval.rule_ended", rule="host:dc-*", by="root")
+    assert refusals(story) == [NOT_ENDED, NOT_ENDED]
 
 
 @pytest.mark.parametrize("requester", ["jane", "vyrox"])
@@ -809,6 +936,8 @@ KINDS = [
     "approver.discord_bound",
     "discord.configured",
     "discord.removed",
+    "approver.change_asked",
+    "approver.change_endorsed",
     "approval.rule_added",
     "approval.rule_ended",
     "lease.lifting",
@@ -843,6 +972,9 @@ NAMES = [
     "action_hash",
     "alg",
     "approver",
+    "change",
+    "change_id",
+    "change_sha256",
     "credential_id",
     "decision",
     "decisions",

@@ -595,6 +595,9 @@ BREAK_GLASS = "break glass, so no approval was asked for"
 NAMES_PROPOSAL = "approved_by names a proposal, but no event dispatches it"
 NAMES_LEASE = "approved_by names a lease, but no event lifts by it"
 
+TWO = 2
+"""As many approvers must endorse that a rule ends."""
+
 RESET_S = 86_400 - 300
 """For a day after a reset a person is not one of two. Clocks may differ by five minutes."""
 
@@ -694,24 +697,46 @@ def check_assertion(members: Mapping[str, object], key: Key, challenge: bytes) -
     _require(_SIGNATURE_CHECKS[key.alg](key.numbers, signed, signature), "the signature is wrong")
 
 
+def check_endorsement(endorsed: Mapping[str, object], key: Key) -> None:
+    """Check the proof in an `approver.change_endorsed` event as `check_passkey` does.
+
+    Raises:
+        RefusedProofError: It does not show that this key endorsed this change.
+    """
+    text = _text_of(endorsed, "statement")
+    statement = _canonical_object(text, "the statement")
+    _check_statement_members(statement, {"kind", "tenant_id", "change_sha256"})
+    _require(_text_of(statement, "kind") == "endorse", "the statement is no endorsement")
+    for name in ("tenant_id", "change_sha256", "approver"):
+        _check_same(statement, endorsed, name)
+    challenge = hashlib.sha256(b"vyrox-endorsement-v1\n" + text.encode()).digest()
+    check_assertion(endorsed, key, challenge)
+
+
 def _check_statement(statement: Entry, decided: Mapping[str, object]) -> None:
+    _check_statement_members(statement, {"proposal_sha256", "decision", "comment"})
+    _text_of(statement, "comment")
+    for name in ("proposal_sha256", "decision", "approver"):
+        _check_same(statement, decided, name)
+
+
+def _check_statement_members(statement: Entry, own: set[str]) -> None:
     _require(
-        set(statement)
-        == {"v", "proposal_sha256", "decision", "approver", "comment", "issued_at", "nonce"},
+        set(statement) == {"v", "approver", "issued_at", "nonce"} | own,
         "the statement has other members than a statement",
     )
     _require(
         _number_of(statement, "v") == 1 and _number_of(statement, "issued_at") >= 0,
         "the statement is of another version, or of no time",
     )
-    _text_of(statement, "comment")
     nonce = _from_base64url(_text_of(statement, "nonce"), "nonce")
     _require(len(nonce) == 16, "the statement's nonce has not 16 bytes")
-    for name in ("proposal_sha256", "decision", "approver"):
-        _require(
-            _text_of(statement, name) == _text_of(decided, name),
-            f"the statement has another {name}",
-        )
+
+
+def _check_same(statement: Entry, entry: Mapping[str, object], name: str) -> None:
+    _require(
+        _text_of(statement, name) == _text_of(entry, name), f"the statement has another {name}"
+    )
 
 
 def check_client_data(client_data: bytes, ceremony: str, challenge: bytes, origin: str) -> None:
@@ -1299,6 +1324,21 @@ class _Approver:
         return self.reset_at is not None and timestamp < self.reset_at + RESET_S
 
 
+@dataclass
+class _Change:
+    """A change of who may decide, which approvers endorse.
+
+    Attributes:
+        approver: Whose means to decide change, or None.
+    """
+
+    digest: str
+    kind: str
+    subject: str
+    approver: object
+    endorsed_by: set[str] = field(default_factory=set)
+
+
 @dataclass(frozen=True)
 class _Lease:
     """A proven containment that ends by itself."""
@@ -1343,6 +1383,7 @@ class Approvals:
         """Of all approvers so far: a name is never used for another person."""
         self._discord: Discord | None = None
         self._has_four_eyes = False
+        self._changes: dict[str, _Change] = {}
         self._proposals: dict[str, _Proposal] = {}
         self._leases: dict[str, _Lease] = {}
         """By the id of the proposal."""
@@ -1360,6 +1401,8 @@ class Approvals:
             "approver.discord_bound": self._discord_bound,
             "discord.configured": self._discord_configured,
             "discord.removed": self._discord_removed,
+            "approver.change_asked": self._change_asked,
+            "approver.change_endorsed": self._change_endorsed,
             "approval.rule_added": self._rule_added,
             "approval.rule_ended": self._rule_ended,
             "approval.proposed": self._proposed,
@@ -1496,7 +1539,52 @@ class Approvals:
         self._has_four_eyes |= _text_of(entry, "rule") == FOUR_EYES
 
     def _rule_ended(self, entry: Entry, _hash: str) -> None:
-        self._has_four_eyes &= _text_of(entry, "rule") != FOUR_EYES
+        rule, timestamp = _text_of(entry, "rule"), cast(int, entry["timestamp"])
+        endorsed = [
+            {name for name in change.endorsed_by if self._may_endorse(name, timestamp)}
+            for change in self._changes.values()
+            if (change.kind, change.subject) == ("end_rule", rule)
+        ]
+        _require(any(len(names) >= TWO for names in endorsed), "two approvers have not endorsed it")
+        self._has_four_eyes &= rule != FOUR_EYES
+        self._changes = {
+            id_: change for id_, change in self._changes.items() if change.subject != rule
+        }
+
+    def _may_endorse(self, name: str, timestamp: int) -> bool:
+        approver = self._approvers.get(name)
+        return approver is not None and bool(
+            approver.confirmed and not approver.is_reset(timestamp)
+        )
+
+    def _change_asked(self, entry: Entry, _hash: str) -> None:
+        text = _text_of(entry, "change")
+        change = _canonical_object(text, "the change")
+        digest = hashlib.sha256(b"vyrox-change-v1\n" + text.encode()).hexdigest()
+        _require(
+            entry.get("change_sha256") == digest, "the change's digest is not that of its text"
+        )
+        change_id = _text_of(entry, "change_id")
+        _require(change_id not in self._changes, "the change was asked for before")
+        kind, subject = _text_of(change, "kind"), _text_of(change, "subject")
+        self._changes[change_id] = _Change(digest, kind, subject, change.get("approver"))
+
+    def _change_endorsed(self, entry: Entry, _hash: str) -> None:
+        change, approver = self._changes.get(_text_of(entry, "change_id")), self._approver(entry)
+        if change is None:
+            raise RefusedProofError("no such change was asked for before it")
+        name = cast(str, entry["approver"])
+        _require(entry.get("change_sha256") == change.digest, "the digest is of another change")
+        _require(name != change.approver, "the person endorses a change of the person's own means")
+        _require(name not in change.endorsed_by, "the person has endorsed it before")
+        key = self._confirmed_key(entry, approver)
+        check_endorsement(entry, key)
+        self._check_pin(key.approver, key.thumbprint)
+        _require(
+            self._may_endorse(name, cast(int, entry["timestamp"])),
+            "the person was reset within a day",
+        )
+        change.endorsed_by.add(name)
 
     def _proposed(self, entry: Entry, _hash: str) -> None:
         proposal_id, digest = _text_of(entry, "proposal_id"), _text_of(entry, "proposal_sha256")
@@ -1558,13 +1646,10 @@ class Approvals:
         """Return the kind of a valid proof, and the key or the account that it is of."""
         proof = _text_of(entry, "proof")
         if proof == "webauthn":
-            credential_id = _text_of(entry, "credential_id")
-            key = approver.keys.get(credential_id)
-            if key is None or credential_id not in approver.confirmed:
-                raise RefusedProofError("the person has no valid, confirmed key with this id now")
+            key = self._confirmed_key(entry, approver)
             check_passkey(entry, key)
             self._check_pin(key.approver, key.thumbprint)
-            return "passkey", credential_id
+            return "passkey", key.credential_id
         _require(proof == "discord", f"the proof {proof!a} is unknown")
         if self._discord is None:
             raise RefusedProofError("no valid key of Discord is known at this time")
@@ -1573,6 +1658,12 @@ class Approvals:
         check_discord(entry, proposal, self._discord, approver.account)
         self._check_pin("discord", self._discord.public_key)
         return "Discord", approver.account
+
+    def _confirmed_key(self, entry: Entry, approver: _Approver) -> Key:
+        key = approver.keys.get(_text_of(entry, "credential_id"))
+        if key is None or key.credential_id not in approver.confirmed:
+            raise RefusedProofError("the person has no valid, confirmed key with this id now")
+        return key
 
     def _check_pin(self, name: str, value: str) -> None:
         is_pinned = self._pins is None or (name, value) in self._pins
