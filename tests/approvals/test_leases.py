@@ -1,31 +1,56 @@
 """Containments that end by themselves (contract 68; A19, and A18's lease column)."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from tests import audit
-from tests.approvals.decided import LEASED, approved, prepared, proposed
+from tests.approvals.decided import LEASED, add_approvers, approved, prepared, proposed
+from tests.approvals.discord.test_configured import CHANNEL
 from tests.approvals.test_dispatch import Dispatching
 from tests.audit import NOW, TENANT, entries
+from tests.containment.test_crash_points import Site as KillSite
 from tests.containment.test_execution import ISOLATION, Proxy, outcomes, running
+from tests.polling import until
 from tests.tenants.test_guard_rails import set_rails
+from tests.triage.stored import judged, new
+from tests.triage.test_life import SHADOWS
 from tests.vendor import FakeVendor
 from vyrox.approvals import lease_rows
+from vyrox.approvals.discord import configured
+from vyrox.approvals.lease_changes import settle_attempt
 from vyrox.approvals.lease_rows import Lease
-from vyrox.approvals.leases import Leases
+from vyrox.approvals.leases import LeaseEnd, Leases, request_of
 from vyrox.approvals.rows import StoredProposal
 from vyrox.approvals.shown import ShownProposal, show
+from vyrox.clock import wall_clock
+from vyrox.containment import execution
+from vyrox.containment.attempt import Sent
 from vyrox.edr.client import ActionResult, Order, Target
-from vyrox.errors import UnavailableError, VendorError
+from vyrox.errors import (
+    DatabaseUnavailableError,
+    UnavailableError,
+    VendorError,
+    VendorOutcomeUnknownError,
+)
 from vyrox.models import Device, Isolation
+from vyrox.notify import targets
+from vyrox.notify.signature import make_secret
 from vyrox.store import tables
-from vyrox.store.database import Database
+from vyrox.store.database import Database, open_database
 from vyrox.tenants.guard_rails import Rails
+from vyrox.triage import life
+from vyrox.triage.incident_ids import IncidentKey
+from vyrox.triage.life import Actor
 
 HOUR = 3600
 END = NOW + 4 * HOUR
@@ -393,3 +418,283 @@ async def test_untrusted_clocks_lift_nothing_contract_68(site: Site) -> None:
     with pytest.raises(UnavailableError):
         await leases.run()
     assert len(site.vendor.sent) == 1
+
+
+async def alert_at(site: Site, now: float) -> None:
+    """Judge an alert of the device that comes now and opens an incident, or joins it."""
+    alert = new(command=SHADOWS, timestamp=now, device_id="workstation-01", hostname="ws-1")
+    await judged(site.proxy.database, alert, now=now)
+
+
+async def test_an_alert_postpones_the_end_once_contract_68(site: Site) -> None:
+    """By 1 h, also if there are more alerts; the approvers are asked again before the new end."""
+    await site.contain()
+    await site.at(END - 1800)
+    await alert_at(site, END - 60)
+    await site.at(END)
+    assert (await site.lease()).ends_at == END + HOUR
+    await site.at(END + 1799)
+    await alert_at(site, END + HOUR - 60)
+    await site.at(END + 1800)
+    await site.at(END + HOUR - 1)
+    assert len(site.vendor.sent) == 1
+    await site.at(END + HOUR)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+    assert await site.events() == [
+        "lease.ending",
+        "lease.postponed",
+        "lease.ending",
+        "lease.lifting",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("which", "is_postponed"),
+    [
+        pytest.param({}, True, id="device"),
+        pytest.param({"device_id": "", "hostname": "ws-1.corp.local"}, True, id="name"),
+        pytest.param({"age_s": 1801}, False, id="old"),
+        pytest.param({"device_id": "id-9", "hostname": "srv-9"}, False, id="other_device"),
+        pytest.param({"tenant_id": "initech"}, False, id="other_tenant"),
+        pytest.param({"command": "whoami"}, False, id="below_review"),
+        pytest.param({"closed": True}, False, id="closed"),
+    ],
+)
+async def test_which_alerts_postpone_the_end_contract_68(
+    site: Site, which: dict[str, object], is_postponed: bool
+) -> None:
+    site.vendor.devices["workstation-01"] = Device("workstation-01", "ws-1", ())
+    await site.contain()
+    values = {"device_id": "workstation-01", "hostname": "ws-1", "command": SHADOWS, **which}
+    is_closed, age_s = bool(values.pop("closed", False)), float(values.pop("age_s", 60))  # type: ignore[arg-type]
+    values["timestamp"] = END - age_s
+    tenant_id = str(values.get("tenant_id", TENANT))
+    await judged(
+        site.proxy.database,
+        new(**values),  # type: ignore[arg-type]
+        tenant_id=tenant_id,
+        now=END - age_s,
+    )
+    if is_closed:
+        key, actor = IncidentKey(TENANT, 1), Actor("jane", END - 1)
+        await site.proxy.database.write(life.close, key, actor, "benign_expected", "a test")
+    await site.at(END)
+    assert [target for target, _ in site.vendor.sent] == ["contained", "lifted"][: 2 - is_postponed]
+
+
+async def test_approvers_are_told_in_every_channel_contract_68(site: Site) -> None:
+    """A19: asked, postponed, waiting and failed, each once, to all targets and at Discord."""
+    database = site.proxy.database
+    vault = MultiFernet([Fernet(Fernet.generate_key())])
+    sealed = targets.seal(vault, TENANT, "https://hooks.example/x", make_secret())
+    await database.write(targets.add_target, sealed, ("hooks.example", "vyrox", "urgent"), NOW)
+    await database.write(configured.configure, CHANNEL, "operator", NOW)
+    stored = await site.contain()
+    await site.at(END - 1800)
+    await alert_at(site, END - 60)
+    await site.at(END)
+    await set_rails(database, Rails(frozen_at=END))
+    await site.at(END + HOUR)
+    await set_rails(database, Rails())
+    site.vendor.lost = VendorError("away")
+    await site.at(END + HOUR + 1)
+    query = sa.select(tables.notifications.c.body).order_by(tables.notifications.c.created_at)
+    bodies = await database.read(lambda connection: connection.execute(query).scalars().all())
+    notices = [msgspec.json.decode(body) for body in bodies]
+    assert [each["kind"] for each in notices] == [
+        *("lease.ending", "lease.postponed", "lease.waiting", "lease.failed"),
+    ]
+    assert {each["link"] for each in notices} == {f"/approvals/{stored.id}"}
+    assert notices[0]["text"].startswith("workstation-01 is contained until 2024-01-01 04:00 UTC")
+    assert notices[3]["text"].endswith("and away")
+    posted = sa.select(tables.discord_messages.c.text).where(
+        tables.discord_messages.c.kind == "notice"
+    )
+    texts = await database.read(lambda connection: connection.execute(posted).scalars().all())
+    assert sorted(texts) == sorted(each["text"] for each in notices)
+
+
+async def test_what_changes_before_the_call_stops_the_lift_contract_68(site: Site) -> None:
+    """The end is moved between the claim and the call: nothing is sent, and nothing is alarmed."""
+    await site.contain()
+    site.vendor.prepared.clear()
+    site.vendor.preparing.clear()
+    site.proxy.clock.now = END
+    await site.leases.run()
+    await site.vendor.preparing.wait()
+    lease = await site.lease()
+    await site.proxy.database.write(move_end, lease.proposal_id, END + 1)
+    site.vendor.prepared.set()
+    await site.at(END)
+    assert len(site.vendor.sent) == 1
+    assert "lease.failed" not in await site.events()
+    [_, event] = await audit.events(site.proxy.database, kind="execute.outcome")
+    assert "the end of the lease was moved" in str(event["reason"])
+    await site.at(END + 1)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+def move_end(connection: Connection, proposal_id: str, ends_at: float) -> None:
+    lease_rows.change(connection, proposal_id, ends_at=ends_at)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        pytest.param({"host": "other"}, "not what the lease is of", id="host"),
+        pytest.param({"tenant_id": "initech"}, "not what the lease is of", id="tenant"),
+    ],
+)
+async def test_a_lease_lifts_its_own_device_only_contract_68(
+    site: Site, changes: dict[str, str], why: str
+) -> None:
+    await site.contain()
+    lease = await site.lease()
+    request = msgspec.structs.replace(request_of(lease, END), **changes)
+    objection = await site.proxy.database.read(
+        find_objection, lease, Sent(request, "crowdstrike", None, None), END
+    )
+    assert why in str(objection)
+    other = Sent(request_of(lease, END), "crowdstrike", Device("another"), None)
+    assert await site.proxy.database.read(find_objection, lease, other, END) is not None
+    right = Sent(request_of(lease, END), "crowdstrike", Device("workstation-01"), None)
+    assert await site.proxy.database.read(find_objection, lease, right, END) is None
+    assert "was moved" in str(await site.proxy.database.read(find_objection, lease, right, END - 1))
+    assert "is over" in str(await site.proxy.database.read(find_objection, lease, right, END + 60))
+
+
+def find_objection(connection: Connection, lease: Lease, sent: Sent, now: float) -> str | None:
+    return LeaseEnd(lease, END + 60).find_objection(connection, sent, now, is_begun=True)
+
+
+async def test_a_required_approval_does_not_stop_the_lift_contract_68(site: Site) -> None:
+    """The issue's point 10: with REQUIRE_APPROVAL, the end of a lease needs no other proposal."""
+    vars(site.proxy.containment)["_needs_approval"] = True
+    await site.contain()
+    await site.at(END)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+async def test_a_service_that_ends_at_any_write_lifts_once_contract_68(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    fault: Literal["before", "after"],
+) -> None:
+    """The reservation, the claim, the device's lease, the result or the record of it is lost."""
+    monkeypatch.setattr(execution, "RECORD_RETRY_S", 0.01)
+    await site.contain()
+    database = site.proxy.database
+    database.faults[database.writes + number] = fault
+    with suppress(DatabaseUnavailableError):
+        await site.at(END)
+    for after_s in (1, 200, 400, 5000):
+        await site.at(END + after_s, site.other_container())
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+    assert await site.count() == 0
+    lifts = [each for each in await entries(database) if each["action_type"] != "HOST_ISOLATION"]
+    assert len(lifts) <= 2
+
+
+async def test_after_a_freeze_no_pause_is_waited_for_contract_68(site: Site) -> None:
+    """Within a minute of `unfreeze`, whatever has failed before."""
+    await site.contain()
+    site.vendor.lost = VendorError("away")
+    times = [END, END + 30, END + 90, END + 210, END + 450, END + 930]
+    for now in times:
+        await site.at(now)
+    site.vendor.lost = None
+    await set_rails(site.proxy.database, Rails(frozen_at=END + 931))
+    await site.at(END + 931)
+    await set_rails(site.proxy.database, Rails())
+    await site.at(END + 932)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
+
+
+async def test_a_lift_whose_outcome_is_unknown_is_checked_first_contract_68(site: Site) -> None:
+    """Contract 37: the check at the vendor comes before the alarm, and before the next lift."""
+    await site.contain()
+    site.vendor.failure = VendorOutcomeUnknownError("no response")
+    await site.at(END)
+    await site.at(END + 600)
+    assert await site.events() == ["lease.lifting"]
+    await site.proxy.database.write(fail_checks)
+    site.vendor.failure = None
+    await site.at(END + 601)
+    await site.at(END + 602)
+    assert await site.events() == [
+        *("lease.lifting", "lease.failed", "lease.lifting", "lease.ended"),
+    ]
+
+
+async def test_a_late_end_of_an_attempt_changes_nothing_contract_68(site: Site) -> None:
+    """Another container has begun the next attempt since."""
+    await site.contain()
+    site.vendor.lost = VendorError("away")
+    await site.at(END)
+    await site.at(END + 30)
+    before = await site.lease()
+    assert before.attempts == 2
+    is_told = await site.proxy.database.write(
+        settle_attempt, before.proposal_id, 1, "away", END + 31, None
+    )
+    assert (is_told, await site.lease()) == (False, before)
+
+
+async def test_24_hours_need_one_person_contract_68(site: Site) -> None:
+    """The lease's own row does not count when the call is sent some seconds later."""
+    site.vendor.prepared.clear()
+    await approved(site.proxy.database, msgspec.structs.replace(LEASED, lease_s=24 * HOUR))
+    await site.dispatching.dispatcher.run()
+    await site.vendor.preparing.wait()
+    site.proxy.clock.now = NOW + 5
+    site.vendor.prepared.set()
+    await site.dispatching.ended()
+    assert site.vendor.sent == [("contained", "workstation-01")]
+    assert (await site.lease()).ends_at == NOW + 24 * HOUR
+
+
+def be_over(connection: Connection, now: float) -> None:
+    """Bring the end of every lease to now, and allow its lift to begin."""
+    changes = {"ends_at": now - 1, "next_at": 0.0}
+    connection.execute(tables.leases.update().values(changes))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stops", ["before", "after"])
+async def test_killed_between_the_end_and_the_lift_it_is_lifted_contract_68(
+    data_dir: Path, stops: str
+) -> None:
+    """Kill -9 in the call of the lift. This vendor does not know that it has lifted already."""
+    places = KillSite(data_dir, None)
+    async with places.service(), open_database(None, data_dir) as database:
+        await add_approvers(database)
+        stored = await approved(database, LEASED, now=wall_clock())
+
+        async def is_contained() -> bool:
+            shown = await database.read(show, TENANT, stored.id, wall_clock())
+            return shown.outcome == "confirmed"
+
+        await until(is_contained)
+    async with places.service(stops) as service:
+        async with open_database(None, data_dir) as database:
+            await database.write(be_over, wall_clock())
+        await service.wait_for("vendor.stopped")
+        service.signal(signal.SIGKILL)
+        await service.ended()
+    await places.expire(lease_until=0)
+    async with open_database(None, data_dir) as database:
+        await database.write(be_over, wall_clock())
+        async with places.service():
+
+            async def is_over() -> bool:
+                return not await database.read(lease_rows.list_leases, None)
+
+            await until(is_over)
+        assert await audit.events(database, kind="lease.ended") != []
+    contained, *lifts = [entry["hash"] for entry in await places.entries()]
+    assert len(lifts) == 2
+    called = lifts if stops == "after" else lifts[1:]
+    assert places.calls() == [("workstation-01", each) for each in [contained, *called]]

@@ -118,6 +118,26 @@ async def test_a_person_who_asked_and_approved_is_reported_as_that_contract_64(
     )
 
 
+async def test_the_end_of_a_lease_follows_from_its_proof_contract_68(
+    database: Database, tmp_path: Path
+) -> None:
+    await prepared(database, people=())
+    await database.write(approvers.add, TENANT, "ann", "operator", NOW)
+    await enrol(database, "ann", OF["ann"])
+    async with opened_site(database) as site:
+        proposal = await proposed(database, LEASED)
+        proof = await sign(database, proposal, "ann", OF["ann"])
+        await database.write(decide, TENANT, proposal.proposal_id, proof, NOW)
+        await site.dispatching.run()
+        await site.at(END)
+    actions = await exported(database, tmp_path, "actions")
+    events = await exported(database, tmp_path, "events")
+    report = verify.verify_approvals(actions, events)
+    assert report.failures == []
+    assert [each.lease_of for each in report.findings] == [None, 1]
+    assert report.findings[0].decisions != ()
+
+
 async def test_a_proof_of_another_proposal_is_refused_contract_62(database: Database) -> None:
     await prepared(database, people=())
     await database.write(approvers.add, TENANT, "ann", "operator", NOW)

@@ -593,6 +593,9 @@ FOUR_EYES = "four-eyes"
 BY_CALLER = "a caller with the shared secret asked for it"
 BREAK_GLASS = "break glass, so no approval was asked for"
 NAMES_PROPOSAL = "approved_by names a proposal, but no event dispatches it"
+CLOCKS_APART_S = 300
+"""How far the clocks of two containers may be apart: each dates the entries that it writes."""
+
 NAMES_LEASE = "approved_by names a lease, but no event lifts by it"
 
 TWO = 2
@@ -1461,7 +1464,7 @@ class Approvals:
         why: str | None = None
         if action.action_type != f"LIFT_{lease.action.action_type}" or action.host != device_id:
             why = f"it is no lift of the device of action {number}"
-        elif action.timestamp < lease.action.timestamp + lease.lease_s:
+        elif action.timestamp + CLOCKS_APART_S < lease.action.timestamp + lease.lease_s:
             why = f"the lease of action {number} had not ended"
         return Finding(action, (), None if why else number, why)
 
