@@ -23,6 +23,7 @@ from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord.clicks import Application
 from vyrox.approvals.discord.client import DiscordClient
 from vyrox.approvals.discord.client import open_http as open_discord
+from vyrox.approvals.discord.configured import list_channels
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.discord.receiving import Interactions
 from vyrox.approvals.dispatch import Dispatcher
@@ -171,7 +172,7 @@ async def _make_parts(
     approvals = Dispatcher(database, containment, clocks.check, clocks.lease_time)
     discord = Joiner(
         database,
-        await _make_discord(stack, settings),
+        await _make_discord(stack, settings, database),
         clocks.lease_time,
         _console_for_others(settings),
     )
@@ -256,8 +257,12 @@ async def _make_clients(
     return clients
 
 
-async def _make_discord(stack: AsyncExitStack, settings: Settings) -> DiscordClient | None:
+async def _make_discord(
+    stack: AsyncExitStack, settings: Settings, database: Database
+) -> DiscordClient | None:
     if settings.discord is None:
+        if channels := await database.read(list_channels):
+            log.event("discord.off", logging.WARNING, tenants=len(channels))
         return None
     test_url = settings.discord.test_url
     if test_url is not None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from sqlalchemy import Connection
 
 from tests.approvals.decided import WANTED
 from tests.audit import TENANT
 from tests.cli import Vyrox, refused, succeeded
 from tests.trial.fake_discord.endpoint import Endpoint
 from vyrox.approvals.discord import configured, posted
+from vyrox.approvals.discord.commands import COMMANDS
 from vyrox.approvals.discord.configured import Channel
-from vyrox.approvals.discord.setting_up import COMMANDS
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
@@ -178,9 +179,13 @@ async def test_setup_refuses_each_wrong_thing_and_says_what_to_do_contract_67(
 async def test_check_names_every_wrong_point_contract_67(site: Site) -> None:
     succeeded(await site.setup())
     site.fake.world.endpoint = None
-    await asyncio.to_thread(site.vyrox.write, posted.add_notice, TENANT, "text", 0.0)
-    error = discord_messages.update().values(last_error="Discord refuses: HTTP 403")
-    await asyncio.to_thread(site.vyrox.write, lambda connection: connection.execute(error).rowcount)
+
+    def waits(connection: Connection) -> None:
+        posted.add_notice(connection, TENANT, "text", 0.0)
+        error = "Discord refuses: HTTP 403"
+        connection.execute(discord_messages.update().values(last_error=error))
+
+    await asyncio.to_thread(site.vyrox.write, waits)
     _no_embeds(site)
     result = await site.run("discord", "check", TENANT)
     assert result.exit_code == 1

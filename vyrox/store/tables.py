@@ -503,7 +503,7 @@ discord_messages = Table(
     "discord_messages",
     metadata,
     Column("id", Text, primary_key=True),  # of the proposal, of the incident, or random
-    Column("kind", Text, nullable=False),  # proposal, incident, notice
+    Column("kind", Text, nullable=False),  # proposal, incident, notice, alarm
     Column("tenant_id", Text, nullable=False),
     Column("channel_id", Text, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -511,6 +511,7 @@ discord_messages = Table(
     Column("attempts", Integer, nullable=False),  # since the last success
     Column("is_altered", Boolean, nullable=False),  # Discord has stored another text than was sent
     Column("text", Text),  # of a notice
+    Column("link", Text),  # of a notice: the path of a page of the console
     Column("message_id", Text),  # NULL until it is posted
     Column("shown", Text),  # the state that the message shows
     Column("last_error", Text),

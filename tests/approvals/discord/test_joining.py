@@ -11,8 +11,9 @@ from tests.audit import NOW, TENANT
 from tests.vendor import give_credentials
 from vyrox.approvals.discord import client as discord_client
 from vyrox.approvals.discord import configured, due, posted
-from vyrox.approvals.discord.due import CLAIM_S, CLICK_S, MAX_MENTIONS_PER_HOUR, OLD_S
-from vyrox.approvals.discord.joining import MAX_AWAY_S, REFUSED_S
+from vyrox.approvals.discord.composing import MAX_MENTIONS_PER_HOUR
+from vyrox.approvals.discord.due import CLAIM_S, CLICK_S, OLD_S
+from vyrox.approvals.discord.joining import MAX_AWAY_S, REFUSED_S, Joiner
 from vyrox.approvals.proposing import withdraw
 from vyrox.approvals.shown import show
 from vyrox.store.tables import discord_messages
@@ -220,6 +221,37 @@ async def test_a_deleted_message_is_not_posted_again_contract_67(site: Site) -> 
     assert site.messages == []
     assert (site.did("POST"), site.did("PATCH")) == (1, 1)
     assert "Unknown Message" in str((await site.row(proposal)).last_error)
+
+
+async def test_evidence_that_discord_refuses_does_not_hold_up_a_proposal_contract_67(
+    site: Site,
+) -> None:
+    site.fake.faults.append(Fault(kind="status", status=400))
+    proposal = await site.propose()
+    await site.join()
+    [message] = site.messages
+    assert message["embeds"] == []
+    assert proposal.proposal_sha256 in message["content"]
+    assert len(buttons_of(message)) == 3
+
+
+async def test_an_alarm_mentions_the_role_and_a_link_is_a_button_contract_67(site: Site) -> None:
+    joiner = Joiner(site.database, site.client, site.time, "https://vyrox.example")
+    await site.database.write(posted.add_notice, TENANT, "quiet @everyone", NOW)
+
+    def alarm(connection: sa.Connection) -> bool:
+        return posted.add_notice(
+            connection, TENANT, "loud", NOW, link="/approvals/1", is_alarm=True
+        )
+
+    await site.database.write(alarm)
+    await site.join(joiner)
+    loud, quiet = site.messages
+    assert quiet["content"] == r"quiet \@everyone"
+    assert loud["content"] == f"<@&{site.fake.world.role_id}> loud"
+    [[button]] = [row["components"] for row in loud["components"]]
+    assert button["url"] == "https://vyrox.example/approvals/1"
+    assert site.fake.world.pinged == [site.fake.world.role_id]
 
 
 async def test_a_claim_of_a_killed_container_expires_contract_67(site: Site) -> None:

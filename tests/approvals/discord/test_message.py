@@ -120,6 +120,8 @@ def test_a_drill_has_one_button_contract_67() -> None:
     [button] = buttons(message.edit())
     assert button["custom_id"] == button_id("a", shown.proposal_sha256)
     assert "nothing will be done" in message.content
+    over = msgspec.structs.replace(shown, display=text, state="expired", decisions=said("ann"))
+    assert headline(over) == "**The drill is over.** Answered: ann."
 
 
 def test_the_console_is_a_link_and_no_decision_contract_67() -> None:

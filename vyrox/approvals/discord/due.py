@@ -4,7 +4,6 @@ What a message should show is computed from its proposal each time, also the sta
 brings. So no change can be missed, and after a restart or an outage the first run finds all.
 """
 
-import logging
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -12,29 +11,21 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import log
 from vyrox.approvals import rows
 from vyrox.approvals.discord import configured
+from vyrox.approvals.discord.composing import message_for
 from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.evidence import (
-    evidence_of,
-    evidence_of_incident,
     incident_of,
     new_incidents,
 )
 from vyrox.approvals.discord.message import (
     Message,
-    incident_message,
-    message_of,
-    notice_message,
 )
 from vyrox.approvals.discord.posted import Kind, Posted, insert
-from vyrox.approvals.proposal import parse
 from vyrox.approvals.shown import show
 from vyrox.approvals.states import State, state_at
-from vyrox.errors import NotFoundError
 from vyrox.store.tables import decisions, discord_messages, proposals
-from vyrox.triage.incident_ids import parse_id
 
 CLAIM_S: Final = 30.0
 """A row that was claimed is not claimed again for this long. Longer than its request may take."""
@@ -52,9 +43,6 @@ MAX_PER_CHANNEL: Final = 20
 MAX_NEW: Final = 200
 """Rows made in one run."""
 
-MAX_MENTIONS_PER_HOUR: Final = 20
-"""Of one tenant. Messages beyond that mention no role (A13)."""
-
 _CHANGING: Final[frozenset[State]] = frozenset({"pending", "approved", "dispatched"})
 _SETTLED: Final = frozenset({"confirmed", "failed", "dry_run"})
 """Outcomes that cannot change any more."""
@@ -64,7 +52,7 @@ _p: Final = proposals.c
 _d: Final = decisions.c
 _IS_OPEN: Final = sa.text("next_at IS NOT NULL")
 _IS_UNDECIDED: Final = sa.text("proposals.state IN ('pending', 'approved')")
-_ORDER: Final[dict[Kind, int]] = {"proposal": 0, "notice": 1, "incident": 2}
+_ORDER: Final[dict[Kind, int]] = {"proposal": 0, "alarm": 1, "notice": 2, "incident": 3}
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -132,7 +120,7 @@ def claim(
             row = _take(connection, due.row, now)
             if row is not None:
                 taken[channel_id] = taken.get(channel_id, 0) + 1
-                message = _message(connection, row, by_tenant.get(row.tenant_id), now, console)
+                message = message_for(connection, row, by_tenant.get(row.tenant_id), now, console)
                 if message is None:
                     _end(connection, row)
                 else:
@@ -264,7 +252,7 @@ def _due_proposal(
 def _outcome(connection: Connection, row: Posted, now: float) -> str | None:
     try:
         return show(connection, row.tenant_id, row.id, now).outcome
-    except ValueError:  # its text was changed in the database; `_message` logs it
+    except ValueError:  # its text was changed in the database; `message_for` logs it
         return None
 
 
@@ -280,53 +268,3 @@ def _take(connection: Connection, row: Posted, now: float) -> Posted | None:
 def _end(connection: Connection, row: Posted) -> None:
     ended = discord_messages.update().where(_m.id == row.id, _m.next_at == row.next_at)
     connection.execute(ended.values(next_at=None))
-
-
-def _message(
-    connection: Connection, row: Posted, channel: Channel | None, now: float, console: str | None
-) -> Message | None:
-    """Return what the row's message should be, or None if that cannot be known."""
-    try:
-        return _made(connection, row, channel, now, console)
-    except (ValueError, NotFoundError) as exc:  # it was changed in the database, or is gone
-        log.event(
-            "discord.unreadable",
-            logging.ERROR,
-            tenant=row.tenant_id,
-            id=row.id,
-            reason=str(exc),
-        )
-        return None
-
-
-def _made(
-    connection: Connection, row: Posted, channel: Channel | None, now: float, console: str | None
-) -> Message:
-    is_new = row.message_id is None
-    if row.kind == "notice":
-        return notice_message(row.text or "")
-    if row.kind == "incident":
-        return incident_message(evidence_of_incident(connection, parse_id(row.id), now))
-    shown = show(connection, row.tenant_id, row.id, now)
-    role_id = None if channel is None or not is_new else channel.on_call_role_id
-    if role_id is not None and _recent(connection, row.tenant_id, now) > MAX_MENTIONS_PER_HOUR:
-        role_id = None
-    evidence = None
-    if is_new:
-        alert_id = parse(shown.proposal.encode()).alert_id
-        evidence = evidence_of(connection, row.tenant_id, alert_id, now)
-    message = message_of(
-        shown,
-        evidence=evidence,
-        role_id=role_id,
-        link=None if console is None else f"{console}/approvals/{row.id}",
-    )
-    return msgspec.structs.replace(message, components=()) if row.is_altered else message
-
-
-def _recent(connection: Connection, tenant_id: str, now: float) -> int:
-    """Return how many proposals of the tenant had a message in the last hour, this one included."""
-    query = sa.select(sa.func.count()).where(
-        _m.tenant_id == tenant_id, _m.kind == "proposal", _m.created_at > now - OLD_S
-    )
-    return connection.execute(query).scalar_one()

@@ -128,10 +128,14 @@ def incident_message(evidence: Evidence) -> Message:
     return Message(content="An incident to review:", embeds=(embed_of(evidence),))
 
 
-def notice_message(text: str, role_id: str | None = None) -> Message:
-    """Return a message with a plain text."""
+def notice_message(text: str, role_id: str | None = None, link: str | None = None) -> Message:
+    """Return a message with a plain text, and perhaps a link to a page of the console."""
     mention = f"<@&{role_id}> " if role_id else ""
-    return Message(content=mention + plain(text, MAX_CONTENT - 50), role_id=role_id)
+    return Message(
+        content=mention + (plain(text, MAX_CONTENT - 50) or "(no text)"),
+        components=_rows([] if link is None else [_link(link)]),
+        role_id=role_id,
+    )
 
 
 def headline(shown: ShownProposal) -> str:
@@ -151,6 +155,8 @@ def headline(shown: ShownProposal) -> str:
         case "rejected":
             [who] = [e.approver for e in shown.decisions if e.decision == "reject"] or ["?"]
             text = f"**Rejected** by {plain(who, MAX_NAME)}. Nothing was done."
+        case "expired" if is_drill(shown):
+            text = f"**The drill is over.** Answered: {by or 'no person'}."
         case "expired":
             text = "**Expired**: no decision in time. Nothing was done."
         case "lapsed":
@@ -222,7 +228,8 @@ def _code(value: str) -> str:
 
 def _pending(shown: ShownProposal, approvals: int, by: str) -> str:
     if is_drill(shown):
-        return "**A drill**: nothing will be done. Press the button, to show that you can decide."
+        answered = f" Answered: {by}." if by else ""
+        return f"**A drill**: nothing will be done. Press, to show that you can decide.{answered}"
     until = f"until <t:{shown.expires_at}:t>"
     if approvals:
         return f"**{approvals} of {shown.required}** approved ({by}). One more is needed, {until}."
@@ -264,9 +271,15 @@ def _buttons(shown: ShownProposal, link: str | None) -> tuple[Json, ...]:
         }
         for label, style, letter in wanted
     ]
-    if link is not None:
-        buttons.append({"type": 2, "style": _LINK, "label": "Open the console", "url": link})
-    return ({"type": 1, "components": buttons},)
+    return _rows(buttons if link is None else [*buttons, _link(link)])
+
+
+def _rows(buttons: list[Json]) -> tuple[Json, ...]:
+    return ({"type": 1, "components": buttons},) if buttons else ()
+
+
+def _link(url: str) -> Json:
+    return {"type": 2, "style": _LINK, "label": "Open the console", "url": url}
 
 
 def _mentions(role_id: str | None) -> Json:

@@ -16,7 +16,7 @@ from vyrox.ids import new_id
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import discord_messages
 
-Kind = Literal["proposal", "incident", "notice"]
+Kind = Literal["proposal", "incident", "notice", "alarm"]
 
 MAX_NOTICE: Final = 1_500
 """Characters of a notice; the rest is left out."""
@@ -28,9 +28,10 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     """A message, or one that waits to be posted.
 
     Attributes:
-        id: Of the proposal or the incident; of a notice, random.
+        id: Of the proposal or the incident; of a notice or an alarm, random.
         message_id: None until it is posted.
-        text: Of a notice.
+        text: Of a notice, as the next one.
+        link: The path of a page of the console.
         shown: The state that the message shows.
         is_altered: Discord has stored another text than was sent, so it has no buttons.
         next_at: When it is next compared with what it should show; None if it is over.
@@ -46,6 +47,7 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     is_altered: bool = False
     text: str | None = None
+    link: str | None = None
     message_id: str | None = None
     shown: str | None = None
     last_error: str | None = None
@@ -60,15 +62,28 @@ def find_message(connection: Connection, proposal_id: str) -> Posted | None:
     return None if row is None else Posted(**row)
 
 
-def add_notice(connection: Connection, tenant_id: str, text: str, now: float) -> bool:
+def add_notice(
+    connection: Connection,
+    tenant_id: str,
+    text: str,
+    now: float,
+    *,
+    link: str | None = None,
+    is_alarm: bool = False,
+) -> bool:
     """Have `text` posted in the tenant's channel, once, as it is but escaped.
 
     Return False if the tenant has no channel.
+
+    Args:
+        link: The path of a page of the console, for a button.
+        is_alarm: Mention the on-call role. The caller bounds how often.
     """
     channel = channel_of(connection, tenant_id)
     if channel is None:
         return False
-    insert(connection, [(new_id(), "notice", channel)], now, text[:MAX_NOTICE])
+    kind: Kind = "alarm" if is_alarm else "notice"
+    insert(connection, [(new_id(), kind, channel)], now, (text[:MAX_NOTICE], link))
     return True
 
 
@@ -76,18 +91,19 @@ def insert(
     connection: Connection,
     new: Sequence[tuple[str, Kind, Channel]],
     now: float,
-    text: str | None = None,
+    notice: tuple[str | None, str | None] = (None, None),
     *,
     is_over: bool = False,
 ) -> None:
     """Make the rows of messages that wait to be posted, if they do not exist yet.
 
     Args:
+        notice: Its text and link.
         is_over: No message is posted for them.
     """
     next_at = None if is_over else now
     rows: list[tuple[object, ...]] = [
-        (message_id, kind, channel.tenant_id, channel.channel_id, now, next_at, 0, False, text)
+        (message_id, kind, channel.tenant_id, channel.channel_id, now, next_at, 0, False, *notice)
         for message_id, kind, channel in new
     ]
     insert_rows(connection, discord_messages, rows, "ON CONFLICT (id) DO NOTHING")

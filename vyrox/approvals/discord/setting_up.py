@@ -18,6 +18,7 @@ from vyrox.approvals.discord.client import (
     MissingError,
     RateLimitedError,
 )
+from vyrox.approvals.discord.commands import COMMANDS
 from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.message import Evidence, embed_of, plain
 from vyrox.errors import OperatorError
@@ -27,39 +28,6 @@ PERMISSIONS: Final = 1024 + 2048 + 16384 + 65536
 
 PATIENCE_S: Final = 15.0
 """How long a command waits in all for a limit of Discord."""
-
-_READERS: Final = {
-    "status": "What waits for a decision, and what is contained",
-    "incidents": "The open incidents",
-    "contained": "The devices that Vyrox has contained",
-    "drill": "The last drill, and who has answered it",
-}
-
-COMMANDS: Final[list[Json]] = [
-    {
-        "name": "vyrox",
-        "type": 1,
-        "description": "Vyrox: approvals of this channel. Only you see the answers",
-        "contexts": [0],
-        "options": [
-            {
-                "type": 1,
-                "name": "register",
-                "description": "Make this account an approver's",
-                "options": [
-                    {
-                        "type": 3,
-                        "name": "code",
-                        "description": "The one-time code that the operator gave you",
-                        "required": True,
-                    }
-                ],
-            },
-            *({"type": 1, "name": name, "description": text} for name, text in _READERS.items()),
-        ],
-    }
-]
-"""`/vyrox register|status|incidents|contained|drill`. None of them acts."""
 
 
 class Point(msgspec.Struct, frozen=True):

@@ -120,6 +120,7 @@ def _discord() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("is_altered", sa.Boolean(), nullable=False),
         sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("link", sa.Text(), nullable=True),
         sa.Column("message_id", sa.Text(), nullable=True),
         sa.Column("shown", sa.Text(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
