@@ -3,7 +3,7 @@
 The forms of the API reference keep their reading. Nothing here knows a route, a store or a clock.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -25,7 +25,7 @@ from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError
 from vyrox.models import EdrVendor, NormalizedAlert, Tenant
 
-__all__ = ["Ignored", "customer_ids", "read", "split"]
+__all__ = ["Ignored", "customer_ids", "join", "part_of", "read", "split"]
 
 
 class _Form(NamedTuple):
@@ -85,8 +85,8 @@ _WRAPPERS: Final = tuple(
     fold(name)
     for name in (
         "resources", "records", "value", "data", "alerts", "alert", "threats", "threat",
-        "detections", "detection", "events", "edges", "node", "items", "results", "payload",
-        "body", "message",
+        "detections", "detection", "events", "event", "edges", "node", "items", "results",
+        "payload", "body", "message", "original", "raw", "log",
     )
 )  # fmt: skip
 """Members that hold the alerts of a response, a batch or a relay, if nothing else is recognised."""
@@ -167,6 +167,33 @@ def split(vendor: EdrVendor, element: bytes | JsonText) -> list[JsonText]:
     if len(parts) > MAX_ELEMENTS:
         raise NormalizationError(f"more than {MAX_ELEMENTS} elements in one body")
     return parts
+
+
+def part_of(vendor: EdrVendor, element: bytes | JsonText) -> str | None:
+    """Return which alert `element` is a part of, if that alert may have other parts.
+
+    Only Microsoft's records from an Event Hub are such parts.
+    """
+    try:
+        payload = parse(element)
+        is_record = vendor == "defender" and defender_hunting.recognises(payload)
+        return defender_hunting.alert_id(payload) if is_record else None
+    except NormalizationError:
+        return None
+
+
+def join(elements: Sequence[bytes | JsonText], tenant: Tenant, now: float) -> NormalizedAlert:
+    """Return one alert from its parts, in any order.
+
+    Args:
+        elements: At least one; `part_of` names the same alert for each.
+        tenant: The authenticated tenant.
+        now: When the first one was received, in Unix seconds.
+
+    Raises:
+        NormalizationError: They are not parts of one alert.
+    """
+    return defender_hunting.join([parse(each) for each in elements], tenant, now)
 
 
 def customer_ids(vendor: EdrVendor, element: bytes | JsonText) -> list[str]:

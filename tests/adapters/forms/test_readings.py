@@ -13,8 +13,6 @@ from tests.adapters.forms.table import DEFENDER
 from tests.adapters.forms.test_own_forms import TENANT, result
 from tests.adapters.payloads import RECEIVED_AT, without_id
 from vyrox.adapters import own_forms
-from vyrox.adapters.forms import defender_hunting
-from vyrox.adapters.forms.payload import parse
 from vyrox.adapters.forms.severities import Graded, falcon, threat
 from vyrox.adapters.forms.times import seconds_of
 from vyrox.adapters.own_forms import Ignored, read, split
@@ -200,9 +198,9 @@ def test_a_time_that_cannot_be_read_is_replaced_contract_70() -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_records_of_one_alert_are_joined_contract_70(order: tuple[int, ...]) -> None:
     some = [payloads.INFO, payloads.MACHINE, payloads.PROCESS]
-    records = [parse(json.dumps(some[index]).encode()) for index in order]
-    assert {defender_hunting.alert_id(record) for record in records} == {"da1_-7"}
-    joined = without_id(defender_hunting.join(records, TENANT, RECEIVED_AT))
+    records = [json.dumps(some[index]).encode() for index in order]
+    assert {own_forms.part_of("defender", record) for record in records} == {"da1_-7"}
+    joined = without_id(own_forms.join(records, TENANT, RECEIVED_AT))
     assert joined == {
         "tenant_id": "t",
         "source": "defender",
@@ -214,11 +212,13 @@ def test_records_of_one_alert_are_joined_contract_70(order: tuple[int, ...]) -> 
 
 def test_records_of_different_alerts_are_not_joined_contract_70() -> None:
     other = {**payloads.INFO, "properties": {"AlertId": "da2"}}
-    records = [parse(json.dumps(each).encode()) for each in (payloads.INFO, other)]
+    records = [json.dumps(each).encode() for each in (payloads.INFO, other)]
     with pytest.raises(NormalizationError):
-        defender_hunting.join(records, TENANT, 0.0)
-    device = parse(json.dumps({**payloads.INFO, "category": "AdvancedHunting-DeviceInfo"}).encode())
-    assert defender_hunting.alert_id(device) is None
+        own_forms.join(records, TENANT, 0.0)
+    device = json.dumps({**payloads.INFO, "category": "AdvancedHunting-DeviceInfo"}).encode()
+    assert own_forms.part_of("defender", device) is None
+    assert own_forms.part_of("defender", b"no JSON") is None
+    assert own_forms.part_of("crowdstrike", records[0]) is None
 
 
 def graph(*devices: Json) -> Json:
@@ -248,7 +248,11 @@ def test_the_machine_of_several_devices_contract_70() -> None:
 
 def test_several_agents_are_none_contract_70() -> None:
     some = event("XdrDetectionSummaryEvent", {"DetectId": "x", "SensorIds": "aa,bb"})
-    assert alert("crowdstrike", some).device_id is None
+    got = alert("crowdstrike", some)
+    assert (got.device_id, got.notes) == (None, ("several device ids, so none is used",))
+    assets = [{"agentUuid": "one", "name": "a"}, {"agentUuid": "two", "name": "b"}]
+    unified = alert("sentinelone", {**payloads.UNIFIED, "assets": assets})
+    assert (unified.device_id, unified.hostname) == (None, "a")
 
 
 def test_a_composite_id_of_an_identity_names_no_agent_contract_70() -> None:
@@ -272,6 +276,7 @@ def lowered(value: object) -> object:
         lambda payload: json.dumps([payload]),
         lambda payload: json.dumps({"resources": [payload]}),
         lambda payload: json.dumps({"message": json.dumps(payload)}),
+        lambda payload: json.dumps({"event": {"original": json.dumps(payload)}}),
         lambda payload: json.dumps(lowered(payload)),
         lambda payload: json.dumps({**payload, "event": json.dumps(payload["event"])}),
         lambda payload: json.dumps({**payload, "event": [payload["event"]]}),
@@ -280,7 +285,18 @@ def lowered(value: object) -> object:
         ),
         lambda payload: "\ufeff" + json.dumps(payload),
     ],
-    ids=["text", "list", "response", "relay", "case", "inner_text", "inner_list", "flat", "bom"],
+    ids=[
+        "text",
+        "list",
+        "response",
+        "relay",
+        "original",
+        "case",
+        "inner_text",
+        "inner_list",
+        "flat",
+        "bom",
+    ],
 )
 def test_a_payload_is_read_through_what_relays_do_contract_70(change: object) -> None:
     body = change(payloads.EPP).encode()  # type: ignore[operator]
@@ -416,6 +432,21 @@ def test_a_host_may_be_only_in_the_sentence_for_people_contract_70() -> None:
         payload = {"activityType": 3608, "data": data, "primaryDescription": sentence}
         got = alert("sentinelone", payload)
         assert (got.hostname, got.process_name) == (host, "a b")
+
+
+def test_an_event_without_an_identifier_is_named_by_its_place_contract_70() -> None:
+    got = alert("crowdstrike", event("XdrDetectionSummaryEvent", {"Severity": 80}))
+    assert got.raw_id == "XdrDetectionSummaryEvent:14947764"
+
+
+def test_an_event_without_its_envelope_keeps_its_scale_contract_70() -> None:
+    inner = alert("crowdstrike", {"event": payloads.LEGACY["event"]})
+    whole = alert("crowdstrike", payloads.LEGACY)
+    assert (inner.raw_id, inner.severity, inner.timestamp) == (
+        whole.raw_id,
+        "critical",
+        1_776_244_050.0,
+    )
 
 
 def test_an_event_in_snake_case_is_not_the_documented_form_contract_70() -> None:

@@ -42,6 +42,7 @@ class Reading(NamedTuple):
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _MITRE: Final = re.compile(r"\bT[0-9]{4}(?:\.[0-9]{3})?\b")
 _PID: Final = re.compile(r"0*[1-9][0-9]{0,9}")
+_SEVERAL: Final = "several device ids, so none is used"
 _SEPARATOR: Final = re.compile(r"[\\/]")
 _SUFFIX: Final = re.compile(r" \((?:CLI [0-9a-fA-F]+|interactive session)\)$")
 """What SentinelOne appends to the name of a process that has no file of its own."""
@@ -73,6 +74,7 @@ def build(
     named = found.pop("raw_id", raw_id)
     if named is None:
         raise NormalizationError("the payload has no identifier of the detection")
+    device_id, several = _device(node, fields.get("device_id", ()))
     time = first_time([*times, *node.all(*fields["timestamp"])], reading.received_at)
     return NormalizedAlert(
         id=new_id(),
@@ -80,16 +82,17 @@ def build(
         source=reading.source,
         raw_id=named,
         timestamp=time.seconds,
+        device_id=device_id,
         process_start=_start(node.all(*fields.get("process_start", ()))),
         vendor_severity=graded.vendor,
         severity=graded.severity,
-        notes=(*reading.notes, *time.notes, *graded.notes),
+        notes=(*reading.notes, *time.notes, *graded.notes, *several),
         **found,
     )
 
 
 def read_fields(node: Node, fields: Fields) -> dict[str, str]:
-    """Return the text of each field that is there."""
+    """Return the text of each field that is there, except the device's id."""
     found = {
         field: text
         for field, read in _READERS.items()
@@ -98,8 +101,6 @@ def read_fields(node: Node, fields: Fields) -> dict[str, str]:
     for field, plural in (("hostname", "hostnames"), ("username", "usernames")):
         if field not in found and (several := node.listed(*fields.get(plural, ()))):
             found[field] = several[0]
-    if "device_id" not in found and (only := _only(node, fields.get("device_ids", ()))):
-        found["device_id"] = only
     return found
 
 
@@ -129,10 +130,14 @@ def _pid(node: Node, paths: tuple[str, ...]) -> str | None:
     return next((text for text in node.all(*paths) if _PID.fullmatch(text)), None)
 
 
-def _only(node: Node, paths: tuple[str, ...]) -> str | None:
-    """Return the only text; None if there are several: an action must not meet the wrong host."""
-    some = set(node.listed(*paths))
-    return some.pop() if len(some) == 1 else None
+def _device(node: Node, paths: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the id at the first path that has any. Several are none, with a note.
+
+    An action must not meet the wrong host.
+    """
+    found = (set(node.listed(path)) for path in paths)
+    ids = next((some for some in found if some), set())
+    return (None, (_SEVERAL,)) if len(ids) > 1 else (next(iter(ids), None), ())
 
 
 def _start(texts: Iterable[str]) -> float | None:
@@ -146,7 +151,6 @@ def _text(node: Node, paths: tuple[str, ...]) -> str | None:
 _READERS: Final[Mapping[str, Callable[[Node, tuple[str, ...]], str | None]]] = {
     "raw_id": _text,
     "hostname": _text,
-    "device_id": _text,
     "username": _text,
     "process_name": _process,
     "process_cmdline": _text,

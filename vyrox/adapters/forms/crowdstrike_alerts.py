@@ -11,7 +11,7 @@ from vyrox.adapters.forms.crowdstrike_fields import falcon_alert
 from vyrox.adapters.forms.payload import Payload
 from vyrox.models import NormalizedAlert, Tenant
 
-_NAMES: Final = ("composite_id", "detection_id", "detect_id")
+_NAMES: Final = ("composite_id", "detection_id", "detect_id", "falcon_host_link")
 _ID: Final = re.compile(r"(?:[0-9a-fA-F]{32}:)?(?:ind|ldt|det)[a-z]*:")
 """The beginning of an `id` that is one of a detection. Other entities and events have ids too."""
 
@@ -29,4 +29,6 @@ def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert:
     Raises:
         NormalizationError: It names no detection.
     """
-    return falcon_alert(payload, Reading("crowdstrike", tenant, now, payload.notes))
+    reading = Reading("crowdstrike", tenant, now, payload.notes)
+    # Only events that a relay took out of their envelopes have this member, with its scale.
+    return falcon_alert(payload, reading, of_five=payload.has("detect_name"))

@@ -10,7 +10,9 @@ from vyrox.adapters.forms.payload import Endings, Node, Payload, path_of
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 
-_TYPES: Final = ("metadata.event_type", "external_api_type", "event.external_api_type")
+_TYPES: Final = (
+    "metadata.event_type", "external_api_type", "event.external_api_type", "fdr_event_type",
+)  # fmt: skip
 _EVENT: Final = path_of("event")
 
 _DETECTION: Final = re.compile(r"[a-z]*detectionsummaryevent|automatedlead[a-z]*")
@@ -37,6 +39,8 @@ def recognises(payload: Payload) -> bool:
 def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert | Ignored:
     """Return the detection in `payload`, or which event it is instead.
 
+    Some types have no identifier. They are named by their type and place in the stream.
+
     Raises:
         NormalizationError: Its type is unknown, or it names no detection.
     """
@@ -47,11 +51,13 @@ def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert |
         return Ignored(one_line(name))
     if not _DETECTION.fullmatch(folded):
         raise NormalizationError(one_line(f"not a known type of event: {name}"))
+    offset = payload.first("metadata.offset")
     return falcon_alert(
         _body(payload),
         Reading("crowdstrike", tenant, now, payload.notes),
         of_five=_OF_FIVE.fullmatch(folded) is not None,
         times=payload.all("metadata.event_creation_time"),
+        raw_id=None if offset is None else f"{name}:{offset}",
     )
 
 

@@ -33,10 +33,8 @@ FIELDS: Final[Fields] = {
     "hostnames": ("host_names", "entities.hostnames", "entities.host_names"),
     "device_id": (
         "device.device_id", "agent_id", "sensor_id", "agent_id_string", "aid", "device_id",
-        "behaviors.device_id", "sensor.id", "source_endpoint_sensor_id", "host_id",
-    ),
-    "device_ids": (
-        "agent_ids", "sensor_ids", "host_ids", "incident.host_ids", "entities.agent_ids",
+        "behaviors.device_id", "sensor.id", "source_endpoint_sensor_id", "host_id", "agent_ids",
+        "sensor_ids", "host_ids", "incident.host_ids", "entities.agent_ids",
     ),
     "username": (
         "user_name", "behaviors.user_name", "user_principal", "source_account_name",
@@ -90,6 +88,7 @@ def falcon_alert(
     of_five: bool = False,
     times: Iterable[str] = (),
     link: str | None = None,
+    raw_id: str | None = None,
 ) -> NormalizedAlert:
     """Return the alert that the object `node` describes.
 
@@ -100,13 +99,14 @@ def falcon_alert(
         of_five: Its severity is a number from 1 to 5.
         times: When it happened, if these are better than what `node` has.
         link: Where the console shows it, if `node` has no link.
+        raw_id: Its identifier, if it has neither one nor a link.
 
     Raises:
         NormalizationError: It names no detection.
     """
     graded = falcon(node.first(*_SEVERITY_NAMES), node.first(*_SEVERITIES), of_five=of_five)
     linked = _linked_id(node.first(*_LINKS) or link or "")
-    alert = build(node, fields, graded, reading, raw_id=linked, times=times)
+    alert = build(node, fields, graded, reading, raw_id=linked or raw_id, times=times)
     if alert.device_id is not None:
         return alert
     return msgspec.structs.replace(alert, device_id=_agent_in(alert.raw_id))

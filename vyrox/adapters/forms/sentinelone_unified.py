@@ -22,7 +22,7 @@ FIELDS: Final[Fields] = {
         "assets.agent_id", "asset.agent_id", "agent_id", "assets.agent_uuid",
         "detection_time.asset.agent_uuid", "detection_time.assets.asset.agent_uuid",
         "asset.agent_uuid", "device.agent_uuid", "device.uid", "device.agent.uuid",
-        "resources.s1_metadata.asset_agent_uuid", "agent_uuid", "assets.id",
+        "resources.s1_metadata.asset_agent_uuid", "agent_uuid",
     ),
     "username": (
         "process.username", "process.user.name", "detection_time.target_user.name",
