@@ -27,6 +27,7 @@ class Authenticator:
         self.alg = alg
         self.credential_id = credential_id
         self.rp_id, self.origin = "localhost", "http://localhost:8002"
+        self.count = 0
         self.key: Any
         match alg:
             case "ES256":
@@ -53,7 +54,8 @@ class Authenticator:
         return signature
 
     def data(self, flags: int, rest: bytes = b"") -> bytes:
-        return hashlib.sha256(self.rp_id.encode()).digest() + bytes((flags, 0, 0, 0, 0)) + rest
+        count = self.count.to_bytes(4, "big")
+        return hashlib.sha256(self.rp_id.encode()).digest() + bytes((flags,)) + count + rest
 
     def client_data(self, ceremony: str, challenge: bytes, /, **changes: object) -> bytes:
         data = {"type": f"webauthn.{ceremony}", "challenge": b64(challenge), "origin": self.origin}

@@ -67,9 +67,11 @@ class Said:
         decision: Decision = "approve",
         kind: ProofKind = "webauthn",
         key: str | None = None,
+        credential_id: str | None = None,
     ) -> None:
         key = f"key-{next(_keys)}" if key is None else key
-        members: dict[str, Scalar] = {"signature": "x" * 300, "credential_id": key_of(approver)}
+        used = credential_id or key_of(approver)
+        members: dict[str, Scalar] = {"signature": "x" * 300, "credential_id": used}
         self._verified = Verified(kind, approver, sha256, decision, key, members)
 
     def verify(self, connection: Connection, tenant_id: str, now: float) -> Verified:
@@ -89,12 +91,17 @@ def account_of(name: str) -> str:
 def add_able(connection: Connection, name: str) -> None:
     """Put a person on the list who can decide with a passkey and in Discord."""
     approvers.add(connection, TENANT, name, "operator", NOW, account_of(name))
+    add_key(connection, name, key_of(name))
+
+
+def add_key(connection: Connection, name: str, credential_id: str) -> None:
+    """Give a person a confirmed passkey, without its numbers."""
     key = Key(
-        credential_id=key_of(name),
+        credential_id=credential_id,
         tenant_id=TENANT,
         approver=name,
         members={"rp_id": "localhost", "origin": "http://localhost:8002"},
-        thumbprint=f"thumbprint-of-{name}",
+        thumbprint=f"thumbprint-of-{credential_id}",
         sign_count=0,
         vouched_by=None,
         added_at=NOW,

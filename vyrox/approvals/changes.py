@@ -142,12 +142,11 @@ def require_open(
 
 def endorsers(connection: Connection, change: Change, now: float) -> set[str]:
     """Return who may endorse a change: other approvers with a passkey, not reset of late."""
+    present = approvers.present(connection, change.tenant_id)
     return {
-        each.name
-        for each in approvers.present(connection, change.tenant_id).values()
-        if each.name != change.approver
-        and not each.is_reset(now)
-        and keys.confirmed_of(connection, change.tenant_id, each.name)
+        name
+        for name in approvers.with_passkeys(connection, change.tenant_id)
+        if name != change.approver and not present[name].is_reset(now)
     }
 
 

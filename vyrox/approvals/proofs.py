@@ -54,6 +54,7 @@ class SignedByPasskey:
             signed.decision,
             statements.hash_of(self._statement),
             members,
+            signed.comment,
         )
 
 
