@@ -32,6 +32,7 @@ PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 DISPATCH: Final = "tests/approvals/test_dispatch.py"
 DECIDING: Final = "tests/approvals/test_deciding.py"
 MESSAGES: Final = "tests/approvals/discord/test_joining.py"
+LEASES: Final = "tests/approvals/test_leases.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -258,6 +259,41 @@ MUTANTS: Final = (
         '"approved", "dispatched", now):\n',
         '"approved", "approved", now):\n',
         (DISPATCH,),
+    ),
+    Mutant(
+        "the end of a containment that was replaced lifts the later one",
+        "vyrox/containment/settlement.py",
+        "                _l.token < lease.token,\n",
+        "                _l.token < 0,\n",
+        (LEASES,),
+    ),
+    Mutant(
+        "a containment that failed has an end",
+        "vyrox/containment/settlement.py",
+        "    connection.execute(leases.delete().where(_l.entry_hash == entry_hash))\n",
+        "",
+        (LEASES,),
+    ),
+    Mutant(
+        "two containers lift at once",
+        "vyrox/approvals/lease_changes.py",
+        '        "next_at": now + attempt_s,\n',
+        '        "next_at": now,\n',
+        (LEASES,),
+    ),
+    Mutant(
+        "a lease that was extended before the call is lifted",
+        "vyrox/approvals/leases.py",
+        "        if now < lease.ends_at:\n",
+        "        if False:\n",
+        (LEASES,),
+    ),
+    Mutant(
+        "an extension of a device that needs two persons is approved by one",
+        "vyrox/containment/devices.py",
+        "        if reason is not None:\n            return Blocked(reason)\n",
+        "",
+        (LEASES,),
     ),
 )
 

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from tests import audit
-from tests.approvals.decided import LEASED, add_approvers, approved, prepared, proposed
+from tests.approvals.decided import LEASED, account_of, add_approvers, approved, prepared, proposed
 from tests.approvals.discord.test_configured import CHANNEL
 from tests.approvals.test_dispatch import Dispatching
 from tests.audit import NOW, TENANT, entries
@@ -27,6 +27,7 @@ from tests.triage.test_life import SHADOWS
 from tests.vendor import FakeVendor
 from vyrox.approvals import lease_rows
 from vyrox.approvals.discord import configured
+from vyrox.approvals.discord.slash import Typed, report
 from vyrox.approvals.lease_changes import settle_attempt
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.leases import LeaseEnd, Leases, request_of
@@ -641,6 +642,27 @@ async def test_a_late_end_of_an_attempt_changes_nothing_contract_68(site: Site) 
         settle_attempt, before.proposal_id, 1, "away", END + 31, None
     )
     assert (is_told, await site.lease()) == (False, before)
+
+
+async def test_approvers_see_the_ends_at_discord_contract_67(site: Site) -> None:
+    await site.contain()
+    await site.contain(host="srv-9", lease_s=0)
+    command = Typed("contained", "", TENANT, account_of("ann"))
+    text = await site.proxy.database.read(report, command, NOW)
+    assert "workstation-01 (crowdstrike), until 2024-01-01 04:00 UTC" in text
+    assert "srv-9 (crowdstrike), without an end" in text
+
+
+async def test_a_dry_run_lifts_nothing_and_is_alarmed_contract_68(site: Site) -> None:
+    """The service was started again with DRY_RUN: the device stays contained, and people know."""
+    await site.contain()
+    vars(site.proxy.containment)["_dry_run"] = True
+    await site.at(END)
+    [failed] = await audit.events(site.proxy.database, kind="lease.failed")
+    assert "DRY_RUN" in str(failed["reason"])
+    vars(site.proxy.containment)["_dry_run"] = False
+    await site.at(END + 30)
+    assert site.vendor.sent[1:] == [("lifted", "workstation-01")]
 
 
 async def test_24_hours_need_one_person_contract_68(site: Site) -> None:

@@ -48,6 +48,8 @@ def test_leases_are_listed_extended_and_ended_contract_68(vyrox: Vyrox) -> None:
         "Ends: after 48 h; postponed once by 1 h" in vyrox("approval", "show", proposal_id).stdout
     )
 
+    assert "State: contained until 20" in vyrox("approval", "show", proposal_id).stdout
+
     ended = vyrox("lease", "end", TENANT, "workstation-01", "--reason", "clean", "--json")
     asked = json.loads(succeeded(ended))
     assert (asked["action_type"], asked["required"]) == ("LIFT_HOST_ISOLATION", 1)

@@ -1,7 +1,6 @@
 """The steps of a lease, each in one transaction with its event and its notice (contract 68)."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -240,8 +239,7 @@ def _record(
 ) -> None:
     """Write the event, and inform the approvers in every channel."""
     _append(connection, lease, kind, now, ends_at=int(lease.ends_at), **members)
-    end = f"{datetime.fromtimestamp(lease.ends_at, UTC):%Y-%m-%d %H:%M} UTC"
-    said = text.format(name=lease.name, end=end, **members)
+    said = text.format(name=lease.name, end=lease_rows.utc(lease.ends_at), **members)
     path = f"/approvals/{lease.proposal_id}"
     tell(connection, lease.tenant_id, kind, said, path, now)
     add_notice(

@@ -9,7 +9,7 @@ from vyrox.approvals import lease_rows, rows
 from vyrox.approvals.approvers import standing
 from vyrox.approvals.deciding import may_decide
 from vyrox.approvals.display import length
-from vyrox.approvals.lease_rows import Lease
+from vyrox.approvals.lease_rows import Lease, utc
 from vyrox.approvals.leases import LIFTS
 from vyrox.approvals.proposal import CONTAINMENTS, Proposal
 from vyrox.approvals.proposing import Wanted, propose
@@ -107,6 +107,7 @@ def extend(
         host=lease.device_id,
         hostname=lease.hostname,
         vendor=lease.vendor,
+        device_state=_contained_until(lease),
         lease_s=lease_s,
         requested_by=by,
         reason=reason,
@@ -126,10 +127,16 @@ def end(
         host=lease.device_id,
         hostname=lease.hostname,
         vendor=lease.vendor,
+        device_state=_contained_until(lease),
         requested_by=by,
         reason=reason,
     )
     return _asked(connection, wanted, wall)
+
+
+def _contained_until(lease: Lease) -> str:
+    """Return what the person who decides should know of the device."""
+    return f"contained until {utc(lease.ends_at)}"
 
 
 def _asked(connection: Connection, wanted: Wanted, wall: float) -> Asked:

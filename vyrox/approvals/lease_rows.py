@@ -7,6 +7,7 @@ Vyrox does not contain any more is deleted by `leases`.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final, cast
 
 import msgspec
@@ -110,6 +111,17 @@ def list_leases(connection: Connection, tenant_id: str | None) -> Sequence[Lease
     if tenant_id is not None:
         query = query.where(_l.tenant_id == tenant_id)
     return [Lease(*row) for row in connection.execute(query)]
+
+
+def utc(moment: float) -> str:
+    """Return a time as people read it."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def find_ends(connection: Connection, tenant_id: str) -> dict[tuple[str, str], float]:
+    """Return by vendor and device id when the tenant's containments end."""
+    found = sorted(list_leases(connection, tenant_id), key=lambda each: each.token)
+    return {(each.vendor, each.device_id): each.ends_at for each in found}
 
 
 def find(connection: Connection, proposal_id: str) -> Lease | None:

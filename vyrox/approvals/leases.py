@@ -199,9 +199,10 @@ class Leases:
         now = self._now()
         error: str | None = None
         try:
-            await self._containment.execute(
+            executed = await self._containment.execute(
                 request_of(lease, now), new_id(), LeaseEnd(lease, now + DISPATCH_S)
             )
+            error = "DRY_RUN is on: nothing was sent" if executed.dry_run else None
         except RefusedByPolicyError as exc:
             if str(exc) == BY_OTHERS:
                 await self._abandon(lease)

@@ -12,6 +12,7 @@ from vyrox.approvals.discord.clicks import Application, checked_channel, find_ap
 from vyrox.approvals.discord.interaction import Interaction
 from vyrox.approvals.drills import DrillAnswer, show_drill
 from vyrox.approvals.enrolment import bind_discord
+from vyrox.approvals.lease_rows import find_ends
 from vyrox.approvals.proposal import DRILL
 from vyrox.approvals.shown import ListedProposal, list_proposals
 from vyrox.containment.contained import list_contained
@@ -120,7 +121,15 @@ def _incidents(connection: Connection, tenant_id: str, _now: float) -> Iterator[
 def _contained(connection: Connection, tenant_id: str, _now: float) -> Iterator[str]:
     found = list_contained(connection, tenant_id)
     yield _counted(len(found), "device is contained by Vyrox", "devices are contained by Vyrox")
-    yield from _first(f"  {name or device_id} ({vendor})" for vendor, device_id, name in found)
+    ends = find_ends(connection, tenant_id)
+    yield from _first(
+        f"  {name or device_id} ({vendor}), {_end(ends.get((vendor, device_id)))}"
+        for vendor, device_id, name in found
+    )
+
+
+def _end(at: float | None) -> str:
+    return "without an end" if at is None else f"until {_moment(at)}"
 
 
 def _drill(connection: Connection, tenant_id: str, now: float) -> Iterator[str]:
