@@ -11,6 +11,11 @@ from vyrox.notify.messages import NoticeKind
 _SHOWN_IN_DISCORD: Final[frozenset[NoticeKind]] = frozenset({"approval.proposed"})
 """Discord has a message of its own for these."""
 
+_MENTIONED: Final[frozenset[NoticeKind]] = frozenset(
+    {"approval.reminder", "break_glass.used", "lease.ending", "lease.failed", "lease.waiting"}
+)
+"""These mention the on-call role: a person should act, or know at once."""
+
 
 def tell(
     connection: Connection,
@@ -28,4 +33,4 @@ def tell(
     """
     outbox.tell(connection, tenant_id, kind, text, link, now)
     if kind not in _SHOWN_IN_DISCORD:
-        add_notice(connection, tenant_id, text, now)
+        add_notice(connection, tenant_id, text, now, link=link, is_alarm=kind in _MENTIONED)

@@ -11,9 +11,9 @@ from tests.audit import NOW, TENANT
 from tests.vendor import give_credentials
 from vyrox.approvals.discord import client as discord_client
 from vyrox.approvals.discord import configured, due, posted
-from vyrox.approvals.discord.composing import MAX_MENTIONS_PER_HOUR
 from vyrox.approvals.discord.due import CLAIM_S, CLICK_S, OLD_S
 from vyrox.approvals.discord.joining import MAX_AWAY_S, REFUSED_S, Joiner
+from vyrox.approvals.pings import PINGS_PER_HOUR
 from vyrox.approvals.proposing import withdraw
 from vyrox.approvals.shown import show
 from vyrox.store.tables import discord_messages
@@ -298,11 +298,11 @@ async def test_an_old_message_is_left_alone_contract_67(site: Site) -> None:
 async def test_too_many_proposals_mention_nobody_any_more_contract_67(site: Site) -> None:
     """A13: beyond a cap per tenant no role is mentioned; the messages come all the same."""
     site.fake.buckets.limit = 1000
-    for number in range(MAX_MENTIONS_PER_HOUR + 3):
+    for number in range(PINGS_PER_HOUR + 3):
         await site.propose(f"host-{number}")
         await site.join()
-    assert len(site.messages) == MAX_MENTIONS_PER_HOUR + 3
-    assert len(site.fake.world.pinged) == MAX_MENTIONS_PER_HOUR
+    assert len(site.messages) == PINGS_PER_HOUR + 3
+    assert len(site.fake.world.pinged) == PINGS_PER_HOUR
 
 
 async def test_without_embed_links_the_text_is_there_contract_67(site: Site) -> None:

@@ -1,13 +1,12 @@
 """The message that a row should be now, from what the database holds (contract 67, A31)."""
 
 import logging
-from typing import Final
 
 import msgspec
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
+from vyrox.approvals import pings, rows
 from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.evidence import evidence_of, evidence_of_incident
 from vyrox.approvals.discord.message import (
@@ -20,15 +19,7 @@ from vyrox.approvals.discord.posted import Posted
 from vyrox.approvals.proposal import parse
 from vyrox.approvals.shown import show
 from vyrox.errors import NotFoundError
-from vyrox.store.tables import discord_messages
 from vyrox.triage.incident_ids import parse_id
-
-MAX_MENTIONS_PER_HOUR: Final = 20
-"""Of one tenant. Messages beyond that mention no role (A13)."""
-
-HOUR_S: Final = 3600.0
-
-_m: Final = discord_messages.c
 
 
 def message_for(
@@ -58,11 +49,9 @@ def _made(
     if row.kind == "incident":
         return incident_message(evidence_of_incident(connection, parse_id(row.id), now))
     shown = show(connection, row.tenant_id, row.id, now)
-    role_id = None if channel is None or not is_new else channel.on_call_role_id
-    if role_id is not None and _recent(connection, row.tenant_id, now) > MAX_MENTIONS_PER_HOUR:
-        role_id = None
-    evidence = None
+    role_id, evidence = None, None
     if is_new:
+        role_id = _mentioned(connection, row, channel, now)
         alert_id = parse(shown.proposal.encode()).alert_id
         evidence = evidence_of(connection, row.tenant_id, alert_id, now)
     message = message_of(
@@ -78,9 +67,11 @@ def _page(console: str | None, path: str | None) -> str | None:
     return None if console is None or path is None else console + path
 
 
-def _recent(connection: Connection, tenant_id: str, now: float) -> int:
-    """Return how many proposals of the tenant had a message in the last hour, this one included."""
-    query = sa.select(sa.func.count()).where(
-        _m.tenant_id == tenant_id, _m.kind == "proposal", _m.created_at > now - HOUR_S
-    )
-    return connection.execute(query).scalar_one()
+def _mentioned(
+    connection: Connection, row: Posted, channel: Channel | None, now: float
+) -> str | None:
+    """Return the role that the message of a new proposal mentions, within the limit of an hour."""
+    if channel is None or channel.on_call_role_id is None:
+        return None
+    stored = rows.require(connection, row.tenant_id, row.id)
+    return channel.on_call_role_id if pings.admit(connection, stored, now).is_pinged else None
