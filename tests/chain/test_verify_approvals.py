@@ -69,6 +69,25 @@ def findings(story: Story) -> list[verify.Finding]:
     return [found.finding(action_hash) for action_hash in found.actions]
 
 
+def break_glass(story: Story, **changes: object) -> Members:
+    """Append a lift by break glass, and its event."""
+    host, by = "workstation-01", "break-glass root"
+    lift = {"action_type": "LIFT_HOST_ISOLATION", "host": host, "tenant_id": TENANT}
+    text = canonical({**lift, "by": "root", "reason": "fire", **changes})
+    sha256 = hashlib.sha256(b"vyrox-break-glass-v1\n" + text.encode()).hexdigest()
+    members = {"break_glass_id": "1", "break_glass_sha256": sha256}
+    action_hash = story.lift(host, by)
+    story.event("break_glass.used", **members, break_glass=text, action_hash=action_hash)
+    return members
+
+
+def acknowledged(glass: Members, **changes: object) -> Members:
+    """Return Jane's acknowledgement of a break glass, with changes in what is signed."""
+    digest = {"break_glass_sha256": glass["break_glass_sha256"]}
+    proof = signed("jane", "acknowledgement", {**digest, **changes})
+    return {**glass, "approver": "jane", **proof}
+
+
 # Reports
 
 
@@ -99,7 +118,7 @@ def whole_story() -> Story:
     story.lift("\x1b", "jane")
     story.now += 14400
     story.end_lease(one)
-    story.lift("workstation-01", "break-glass root")
+    break_glass(story)
     story.lift("workstation-01", f"jane sha256:{digest(canonical(one))}")
     return story
 
@@ -118,7 +137,7 @@ action 4, 2024-01-01T00:00:30Z, 'LIFT_HOST_ISOLATION \\x1b' (dry run)
 action 5, 2024-01-01T04:00:30Z, 'LIFT_HOST_ISOLATION workstation-01'
     APPROVED with the lease of action 1, which ended
 action 6, 2024-01-01T04:00:30Z, 'LIFT_HOST_ISOLATION workstation-01' (dry run)
-    NOT PROVEN: break glass, so no approval was asked for
+    NOT PROVEN: break glass, without an approval; not acknowledged
     approved_by: 'break-glass root'
 action 7, 2024-01-01T04:00:30Z, 'LIFT_HOST_ISOLATION workstation-01' (dry run)
     NOT PROVEN: approved_by names a proposal, but no event dispatches it
@@ -670,24 +689,26 @@ def asked(kind: str, subject: str, approver: str | None = None) -> Members:
 
 def endorsed(change: Members, name: str, **changes: object) -> Members:
     """Return the endorsement of a change, with changes in what is signed."""
-    authenticator = {"jane": KEY, "omar": OMARS}[name]
-    members = {
-        "v": 1,
-        "kind": "endorse",
-        "tenant_id": TENANT,
-        "change_sha256": change["change_sha256"],
-        "approver": name,
-        "issued_at": START,
-        "nonce": b64(bytes(16)),
-        **changes,
-    }
-    statement = canonical(members)
-    challenge = hashlib.sha256(b"vyrox-endorsement-v1\n" + statement.encode()).digest()
-    answer = json.loads(authenticator.get(challenge))
+    digest = {"change_sha256": change["change_sha256"]}
+    own = {"change_id": change["change_id"], **digest, "approver": name}
+    return {**own, **signed(name, "endorsement", {"kind": "endorse", **digest, **changes})}
+
+
+def signed(name: str, what: str, members: Members) -> Members:
+    """Return the proof of what an approver has signed that is no decision."""
+    statement = canonical(
+        {
+            "v": 1,
+            "tenant_id": TENANT,
+            "approver": name,
+            "issued_at": START,
+            "nonce": b64(bytes(16)),
+            **members,
+        }
+    )
+    challenge = hashlib.sha256(f"vyrox-{what}-v1\n{statement}".encode()).digest()
+    answer = json.loads({"jane": KEY, "omar": OMARS}[name].get(challenge))
     return {
-        "change_id": change["change_id"],
-        "change_sha256": change["change_sha256"],
-        "approver": name,
         "statement": statement,
         "credential_id": answer["id"],
         "client_data": answer["response"]["clientDataJSON"],
@@ -749,7 +770,7 @@ ENDORSEMENTS: dict[str, tuple[str, Change, str]] = {
     "one person twice": ("approver.change_endorsed", setting(approver="jane"), "before"),
     "other key": ("approver.change_endorsed", setting(credential_id="AAAA"), "no valid, confirmed"),
     "no signature": ("approver.change_endorsed", setting(signature="AA"), "signature is wrong"),
-    "other kind": ("approver.change_endorsed", with_signed(kind="own_key"), "no endorsement"),
+    "other kind": ("approver.change_endorsed", with_signed(kind="own_key"), "another kind"),
     "other tenant": ("approver.change_endorsed", with_signed(tenant_id="x"), "another tenant_id"),
     "other digest": (
         "approver.change_endorsed",
@@ -881,6 +902,66 @@ def test_a_lease_begins_with_its_action_and_ends_in_time(
     assert [each.lease_of for each in findings(story)] == [None, lease_of]
 
 
+def test_a_break_glass_is_acknowledged_with_a_passkey() -> None:
+    """A16."""
+    story = begun(proposal(), KEY)
+    glass = break_glass(story)
+    break_glass(story)
+    story.lift("workstation-01", "break-glass root")
+    nobody = "break glass, without an approval; not acknowledged"
+    missing = "approved_by says break glass, but no event records that"
+    assert [each.not_proven for each in findings(story)] == [nobody, nobody, missing]
+    story.event("break_glass.acknowledged", **acknowledged(glass))
+    jane = nobody.replace("not acknowledged", "acknowledged by passkey ('jane')")
+    assert [each.not_proven for each in findings(story)] == [jane, jane, missing]
+    assert refusals(story) == []
+
+
+GLASSES: dict[str, tuple[str, Change, str]] = {
+    "other text": ("break_glass.used", setting(break_glass="{}"), "not that of its text"),
+    "no text": ("break_glass.used", setting(break_glass="{ }"), "not canonical"),
+    "other action": ("break_glass.used", setting(action_hash="0" * 64), "no action has"),
+    "other glass": ("break_glass.acknowledged", setting(break_glass_id="x"), "no such break glass"),
+    "other digest": ("break_glass.acknowledged", setting(break_glass_sha256="x"), "another one"),
+    "other person": ("break_glass.acknowledged", setting(approver="eve"), "no such approver"),
+    "other key": ("break_glass.acknowledged", setting(credential_id="x"), "no valid, confirmed"),
+    "no signature": ("break_glass.acknowledged", setting(signature="AA"), "signature is wrong"),
+}
+
+
+@pytest.mark.parametrize("name", GLASSES)
+def test_a_break_glass_with_one_wrong_thing_is_refused(name: str) -> None:
+    kind, change, reason = GLASSES[name]
+    story = begun(proposal(), KEY, {kind: change})
+    story.event("break_glass.acknowledged", **acknowledged(break_glass(story)))
+    assert reason in refusals(story)[0]
+    assert "passkey" not in str(findings(story)[0].not_proven)
+
+
+@pytest.mark.parametrize("name", ["action_type", "host", "tenant_id"])
+def test_a_break_glass_is_of_its_action(name: str) -> None:
+    story = begun(proposal(), KEY)
+    break_glass(story, **{name: "x"})
+    assert refusals(story) == [f"break_glass.used: its action has another {name}"]
+    other = begun(proposal(), KEY)
+    break_glass(other)
+    break_glass(other, reason="other")
+    assert refusals(other) == ["break_glass.used: another break glass has its id"]
+
+
+def test_an_acknowledgement_is_of_what_was_signed() -> None:
+    for changes, reason in (
+        ({"break_glass_sha256": "x"}, "another break_glass_sha256"),
+        ({"tenant_id": "x"}, "another tenant_id"),
+        ({"approver": "x"}, "another approver"),
+        ({"more": "x"}, "other members"),
+    ):
+        story = begun(proposal(), KEY)
+        glass = break_glass(story)
+        story.event("break_glass.acknowledged", **acknowledged(glass, **changes))
+        assert reason in refusals(story)[0]
+
+
 def test_a_lease_of_an_action_that_is_not_proven_lifts_nothing() -> None:
     on = proposal()
     story = told(on, {**by_passkey(on), "signature": "AA"}, KEY)
@@ -939,6 +1020,8 @@ KINDS = [
     "discord.removed",
     "approver.change_asked",
     "approver.change_endorsed",
+    "break_glass.used",
+    "break_glass.acknowledged",
     "approval.rule_added",
     "approval.rule_ended",
     "lease.lifting",
@@ -973,6 +1056,9 @@ NAMES = [
     "action_hash",
     "alg",
     "approver",
+    "break_glass",
+    "break_glass_id",
+    "break_glass_sha256",
     "change",
     "change_id",
     "change_sha256",

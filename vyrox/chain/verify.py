@@ -591,12 +591,13 @@ FOUR_EYES = "four-eyes"
 """The rule that the person who asked never counts."""
 
 BY_CALLER = "a caller with the shared secret asked for it"
-BREAK_GLASS = "break glass, so no approval was asked for"
+BREAK_GLASS = "break glass, without an approval"
 NAMES_PROPOSAL = "approved_by names a proposal, but no event dispatches it"
 CLOCKS_APART_S = 300
 """How far the clocks of two containers may be apart: each dates the entries that it writes."""
 
 NAMES_LEASE = "approved_by names a lease, but no event lifts by it"
+NAMES_BREAK_GLASS = "approved_by says break glass, but no event records that"
 
 TWO = 2
 """As many approvers must endorse that a rule ends."""
@@ -700,20 +701,26 @@ def check_assertion(members: Mapping[str, object], key: Key, challenge: bytes) -
     _require(_SIGNATURE_CHECKS[key.alg](key.numbers, signed, signature), "the signature is wrong")
 
 
-def check_endorsement(endorsed: Mapping[str, object], key: Key) -> None:
-    """Check the proof in an `approver.change_endorsed` event as `check_passkey` does.
+Purpose = tuple[bytes, str, Mapping[str, str]]
+
+ENDORSEMENT: Purpose = (b"vyrox-endorsement-v1\n", "change_sha256", {"kind": "endorse"})
+ACKNOWLEDGEMENT: Purpose = (b"vyrox-acknowledgement-v1\n", "break_glass_sha256", {})
+"""Of a statement that decides on no proposal: its domain, the digest's name, fixed members."""
+
+
+def check_signed(signed: Mapping[str, object], key: Key, purpose: Purpose) -> None:
+    """Check the proof of an endorsement or an acknowledgement as `check_passkey` does.
 
     Raises:
-        RefusedProofError: It does not show that this key endorsed this change.
+        RefusedProofError: It does not show that this key signed that.
     """
-    text = _text_of(endorsed, "statement")
+    domain, digest, fixed = purpose
+    text = _text_of(signed, "statement")
     statement = _canonical_object(text, "the statement")
-    _check_statement_members(statement, {"kind", "tenant_id", "change_sha256"})
-    _require(_text_of(statement, "kind") == "endorse", "the statement is no endorsement")
-    for name in ("tenant_id", "change_sha256", "approver"):
-        _check_same(statement, endorsed, name)
-    challenge = hashlib.sha256(b"vyrox-endorsement-v1\n" + text.encode()).digest()
-    check_assertion(endorsed, key, challenge)
+    _check_statement_members(statement, {"tenant_id", digest, *fixed})
+    for name in ("tenant_id", digest, "approver", *fixed):
+        _check_same(statement, {**signed, **fixed}, name)
+    check_assertion(signed, key, hashlib.sha256(domain + text.encode()).digest())
 
 
 def _check_statement(statement: Entry, decided: Mapping[str, object]) -> None:
@@ -1342,6 +1349,15 @@ class _Change:
     endorsed_by: set[str] = field(default_factory=set)
 
 
+@dataclass
+class _Glass:
+    """A break glass, with the hashes of its actions: an attempt may be repeated."""
+
+    digest: str
+    actions: set[str] = field(default_factory=set)
+    acknowledged_by: str | None = None
+
+
 @dataclass(frozen=True)
 class _Lease:
     """A proven containment that ends by itself."""
@@ -1392,6 +1408,8 @@ class Approvals:
         """By the id of the proposal."""
         self._lifts: dict[str, tuple[str, str]] = {}
         """The proposal's id and the device's, by the hash of the lift."""
+        self._glasses: dict[str, _Glass] = {}
+        """By its id."""
         self._refused: dict[object, int] = {}
         """The number of the event, by the hash of the action whose dispatch was refused."""
         self._checks: dict[str, Callable[[Entry, str], None]] = {
@@ -1413,6 +1431,8 @@ class Approvals:
             "approval.ended": self._ended,
             "approval.dispatched": self._dispatched,
             "lease.lifting": self._lifting,
+            "break_glass.used": self._glass_used,
+            "break_glass.acknowledged": self._glass_acknowledged,
         }
 
     def add(self, number: int, entry: Entry, entry_hash: str) -> None:
@@ -1450,7 +1470,18 @@ class Approvals:
             return Finding(action, (), None, why)
         if action.approved_by.startswith("lease "):
             return self._of_lease(action_hash, action)
-        return Finding(action, (), None, _why_not_proven(action))
+        if action.approved_by.startswith("break-glass "):
+            return Finding(action, (), None, self._of_break_glass(action_hash))
+        is_named = " sha256:" in action.approved_by
+        return Finding(action, (), None, NAMES_PROPOSAL if is_named else BY_CALLER)
+
+    def _of_break_glass(self, action_hash: str) -> str:
+        for glass in self._glasses.values():
+            if action_hash in glass.actions:
+                by = glass.acknowledged_by
+                known = "not acknowledged" if by is None else f"acknowledged by passkey ({by!a})"
+                return f"{BREAK_GLASS}; {known}"
+        return NAMES_BREAK_GLASS
 
     def _of_lease(self, action_hash: str, action: Action) -> Finding:
         """Return whether a lift is one that was approved with its containment (A19)."""
@@ -1581,7 +1612,7 @@ class Approvals:
         _require(name != change.approver, "the person endorses a change of the person's own means")
         _require(name not in change.endorsed_by, "the person has endorsed it before")
         key = self._confirmed_key(entry, approver)
-        check_endorsement(entry, key)
+        check_signed(entry, key, ENDORSEMENT)
         self._check_pin(key.approver, key.thumbprint)
         _require(
             self._may_endorse(name, cast(int, entry["timestamp"])),
@@ -1722,6 +1753,33 @@ class Approvals:
     def _lifting(self, entry: Entry, _hash: str) -> None:
         lift = _text_of(entry, "proposal_id"), _text_of(entry, "device_id")
         self._lifts[_text_of(entry, "action_hash")] = lift
+
+    def _glass_used(self, entry: Entry, _hash: str) -> None:
+        text = _text_of(entry, "break_glass")
+        glass = _canonical_object(text, "the break glass")
+        digest = hashlib.sha256(b"vyrox-break-glass-v1\n" + text.encode()).hexdigest()
+        _require(entry.get("break_glass_sha256") == digest, "the digest is not that of its text")
+        action = self.actions.get(_text_of(entry, "action_hash"))
+        if action is None:
+            raise RefusedProofError("no action has its action_hash: export the actions last")
+        for name in ("action_type", "host", "tenant_id"):
+            _require(getattr(action, name) == glass.get(name), f"its action has another {name}")
+        known = self._glasses.setdefault(_text_of(entry, "break_glass_id"), _Glass(digest))
+        _require(known.digest == digest, "another break glass has its id")
+        known.actions.add(cast(str, entry["action_hash"]))
+
+    def _glass_acknowledged(self, entry: Entry, _hash: str) -> None:
+        glass, approver = (
+            self._glasses.get(_text_of(entry, "break_glass_id")),
+            self._approver(entry),
+        )
+        if glass is None:
+            raise RefusedProofError("no such break glass was used before it")
+        _require(entry.get("break_glass_sha256") == glass.digest, "the digest is of another one")
+        key = self._confirmed_key(entry, approver)
+        check_signed(entry, key, ACKNOWLEDGEMENT)
+        self._check_pin(key.approver, key.thumbprint)
+        glass.acknowledged_by = key.approver
 
     def _check_action(self, action_hash: str, proposal: Entry, digest: str) -> None:
         action = self.actions.get(action_hash)
@@ -1969,12 +2027,6 @@ def _named(finding: Finding) -> dict[str, object]:
         "lease_of": finding.lease_of,
         "not_proven": finding.not_proven,
     }
-
-
-def _why_not_proven(action: Action) -> str:
-    if action.approved_by.startswith("break-glass "):
-        return BREAK_GLASS
-    return NAMES_PROPOSAL if " sha256:" in action.approved_by else BY_CALLER
 
 
 def _action_lines(finding: Finding) -> list[str]:
