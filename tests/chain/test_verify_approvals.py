@@ -417,6 +417,13 @@ def test_a_statement_with_one_wrong_thing_is_refused_though_it_is_signed(name: s
     assert found.proven == {}
 
 
+def test_a_statement_may_be_of_the_first_second_of_1970() -> None:
+    on = proposal()
+    statement = canonical({**json.loads(sign(on, KEY)[0]), "issued_at": 0})
+    response = KEY.get(passkeys.challenge(statement))
+    assert refusals(told(on, raw_decision(response, statement, on["id"]), KEY)) == []
+
+
 def test_a_statement_lacks_no_member() -> None:
     on = proposal()
     members = json.loads(sign(on, KEY)[0])
