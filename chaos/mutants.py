@@ -31,6 +31,8 @@ SERVE: Final = "tests/test_serve.py"
 PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 DISPATCH: Final = "tests/approvals/test_dispatch.py"
 DECIDING: Final = "tests/approvals/test_deciding.py"
+CONSOLE: Final = "tests/console/test_guard.py"
+SESSIONS: Final = "tests/console/test_sessions.py"
 MESSAGES: Final = "tests/approvals/discord/test_joining.py"
 LEASES: Final = "tests/approvals/test_leases.py"
 
@@ -294,6 +296,41 @@ MUTANTS: Final = (
         "        if reason is not None:\n            return Blocked(reason)\n",
         "",
         (LEASES,),
+    ),
+    Mutant(
+        "the console answers to every name",
+        "vyrox/console/guard.py",
+        "            if not is_for(scope, self._hosts):\n",
+        "            if False:\n",
+        (CONSOLE,),
+    ),
+    Mutant(
+        "the console takes changes from any website",
+        "vyrox/console/guard.py",
+        "                return found == [own]\n",
+        "                return True\n",
+        (CONSOLE,),
+    ),
+    Mutant(
+        "text in a page of the console is markup",
+        "vyrox/console/pages.py",
+        "    autoescape=True,\n",
+        "    autoescape=False,\n",
+        ("tests/console/test_decisions.py",),
+    ),
+    Mutant(
+        "a session of the console outlives its passkey",
+        "vyrox/console/sessions.py",
+        "    key = find_key(connection, row.credential_id)\n",
+        "    key = row\n",
+        (SESSIONS,),
+    ),
+    Mutant(
+        "a challenge of the console is answered twice",
+        "vyrox/console/sign_in.py",
+        "    use(connection, challenge, now)\n",
+        "",
+        (SESSIONS,),
     ),
 )
 

@@ -1,5 +1,6 @@
 """Signing in, and when a session ends (contract 66)."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -8,12 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tests.approvals.authenticator import UP
+from tests.cli import Vyrox, succeeded
 from tests.console.running import ORIGIN, TENANT, Browser, Running, ceremonies, unb64
 from vyrox.approvals import approvers, keys
 from vyrox.clock import wall_clock
 from vyrox.console import sessions
 from vyrox.console.challenges import LIFE_S, Challenges
 from vyrox.errors import UnauthorizedError
+from vyrox.settings import Settings
 from vyrox.store.tables import console_sessions
 
 
@@ -78,7 +81,9 @@ async def test_a_page_that_refreshes_itself_keeps_no_person_signed_in_contract_6
 
 
 @pytest.mark.parametrize("how", ["signed out", "removed", "key removed", "signed out elsewhere"])
-async def test_a_session_can_be_ended_contract_66(opened: Running, how: str) -> None:
+async def test_a_session_can_be_ended_contract_66(
+    opened: Running, settings: Settings, how: str
+) -> None:
     browser = await opened.person("ann")
     now = wall_clock()
     match how:
@@ -90,7 +95,10 @@ async def test_a_session_can_be_ended_contract_66(opened: Running, how: str) -> 
             own = await opened.database.read(keys.keys_of, TENANT, "ann")
             await opened.database.write(keys.remove, own, "operator", now)
         case _:
-            assert await opened.database.write(sessions.end_all, TENANT, "ann") == 1
+            command = Vyrox(settings.data_dir)
+            words = ("approver", "sign-out", TENANT, "ann")
+            printed = succeeded(await asyncio.to_thread(command, *words))
+            assert printed == "1 session of ann ended\n"
     assert not await is_in(browser)
 
 

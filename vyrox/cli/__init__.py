@@ -57,6 +57,7 @@ _APPROVER: Final = LazyGroup(
         "list": Lazy("approver:list_", "List who may decide, their passkeys, and what waits."),
         "remove": Lazy("approver:remove", "Take NAME off the list."),
         "reset": Lazy("approver:reset", "Take NAME's passkeys away, and print a new link."),
+        "sign-out": Lazy("approver:sign_out", "End NAME's sessions in the console."),
     },
 )
 _AUDIT: Final = LazyGroup(

@@ -13,6 +13,7 @@ from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import as_time, counted, json_option, print_json, print_table, printable
 from vyrox.cli.stores import opened_database, read, write
 from vyrox.clock import wall_clock
+from vyrox.console import sessions
 from vyrox.errors import OperatorError
 from vyrox.store.database import Transaction
 
@@ -132,6 +133,15 @@ def remove(tenant_id: str, name: str, by: str) -> None:
     """Take NAME off the list. NAME's decisions that are not carried out yet count no longer."""
     write(commands.remove, tenant_id, name, by, wall_clock())
     click.echo(f"{name} is no approver of {tenant_id} any more")
+
+
+@click.command("sign-out")
+@tenant_argument
+@_name_argument
+def sign_out(tenant_id: str, name: str) -> None:
+    """End NAME's sessions in the console. With a passkey NAME can sign in again."""
+    ended = write(sessions.end_all, tenant_id, name)
+    click.echo(f"{counted(ended, 'session')} of {name} ended")
 
 
 @click.command("list")

@@ -1,18 +1,12 @@
 """Changes of who may decide, which another approver endorses with a passkey (contract 65, A17)."""
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals import changes, endorsing
-from vyrox.console.pages import live_page
-from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.pages import page
+from vyrox.console.parts import Signed, console_of, read_json, signed_in
 from vyrox.http.responses import JsonResponse
-
-
-class _Signed(msgspec.Struct, frozen=True):
-    statement: str
-    response: msgspec.Raw
 
 
 async def change_page(request: Request) -> Response:
@@ -22,9 +16,7 @@ async def change_page(request: Request) -> Response:
     pending = await console.database.read(
         changes.require_open, person.tenant_id, request.path_params["change_id"], console.now()
     )
-    return live_page(
-        request, "change", person, console.now(), pending=pending, change=pending.change
-    )
+    return page("change", person, console.now(), pending=pending, change=pending.change)
 
 
 async def statement(request: Request) -> Response:
@@ -42,13 +34,13 @@ async def endorse(request: Request) -> Response:
     """Record an endorsement. Raises as `endorsing.endorse`."""
     person = await signed_in(request)
     console = console_of(request)
-    signed = await read_json(request, _Signed)
+    signed = await read_json(request, Signed)
     console.check_clocks()
     remaining = await console.database.write(
         endorsing.endorse,
         person.tenant_id,
         signed.statement,
-        bytes(signed.response).decode(),
+        signed.answer,
         console.relying_party,
         console.now(),
     )

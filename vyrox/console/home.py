@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals.changes import PendingChange, endorsers, list_open
+from vyrox.approvals.lease_rows import list_leases
 from vyrox.approvals.rows import decisions_on
 from vyrox.approvals.shown import ListedProposal, list_proposals
-from vyrox.console.pages import live_page
+from vyrox.console.pages import is_current, not_modified, page, version_of
 from vyrox.console.parts import console_of, signed_in
 from vyrox.console.sessions import Person
 from vyrox.containment.contained import list_contained
@@ -22,18 +23,29 @@ MAX_ENDED: Final = 10
 MAX_CONTAINED: Final = 100
 
 
+class Contained(msgspec.Struct, frozen=True):
+    """A device that Vyrox has contained, or may have.
+
+    Attributes:
+        ends_at: The end of its lease; None: it has no end.
+    """
+
+    vendor: str
+    name: str
+    ends_at: float | None
+
+
 class Overview(msgspec.Struct, frozen=True):
     """What the first page shows.
 
     Attributes:
-        contained: Vendor, device id and host name of each device.
         changes: Those that the person may endorse.
         decided: The ids of open proposals that the person has decided on.
     """
 
     open: Sequence[ListedProposal]
     ended: Sequence[ListedProposal]
-    contained: Sequence[tuple[str, str, str | None]]
+    contained: Sequence[Contained]
     frozen_since: float | None
     changes: Sequence[PendingChange]
     decided: Sequence[str]
@@ -45,7 +57,10 @@ async def home(request: Request) -> Response:
     console = console_of(request)
     now = console.now()
     overview = await console.database.read(_read, person, now)
-    return live_page(request, "home", person, now, overview=overview)
+    version = version_of(person, overview)
+    if is_current(request, version):
+        return not_modified()
+    return page("home", person, now, version, overview=overview)
 
 
 def _read(connection: Connection, person: Person, now: float) -> Overview:
@@ -56,7 +71,7 @@ def _read(connection: Connection, person: Person, now: float) -> Overview:
     return Overview(
         open=sorted(waiting, key=lambda each: each.expires_at),
         ended=[each for each in newest if each.proposal_id not in shown][:MAX_ENDED],
-        contained=list_contained(connection, tenant_id)[:MAX_CONTAINED],
+        contained=_contained(connection, tenant_id),
         frozen_since=frozen_since(connection, tenant_id),
         decided=[
             each.proposal_id
@@ -71,3 +86,13 @@ def _read(connection: Connection, person: Person, now: float) -> Overview:
             if person.approver in endorsers(connection, each.change, now) - {*each.endorsed_by}
         ],
     )
+
+
+def _contained(connection: Connection, tenant_id: str) -> list[Contained]:
+    leases = list_leases(connection, tenant_id)
+    ends = {(str(each.vendor), each.device_id): each.ends_at for each in leases}
+    found = list_contained(connection, tenant_id)[:MAX_CONTAINED]
+    return [
+        Contained(vendor, hostname or device_id, ends.get((vendor, device_id)))
+        for vendor, device_id, hostname in found
+    ]

@@ -11,16 +11,11 @@ from vyrox.approvals import endorsing, keys
 from vyrox.approvals.ceremonies import request_options
 from vyrox.approvals.keys import Key
 from vyrox.console.pages import page
-from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.parts import Signed, console_of, read_json, signed_in
 from vyrox.console.sessions import Person
 from vyrox.console.sign_in import answered_by
 from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
 from vyrox.http.responses import JsonResponse
-
-
-class _Signed(msgspec.Struct, frozen=True):
-    statement: str
-    response: msgspec.Raw
 
 
 class _Removal(msgspec.Struct, frozen=True):
@@ -64,13 +59,13 @@ async def add_key(request: Request) -> Response:
     """
     person = await signed_in(request)
     console = console_of(request)
-    signed = await read_json(request, _Signed)
+    signed = await read_json(request, Signed)
     console.check_clocks()
     secret = await console.database.write(
         endorsing.link_by_key,
         person.tenant_id,
         signed.statement,
-        bytes(signed.response).decode(),
+        signed.answer,
         console.relying_party,
         console.now(),
     )

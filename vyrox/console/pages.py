@@ -21,6 +21,9 @@ _HERE: Final = Path(__file__).parent
 _TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
 _FILES: Final = {name: (_HERE / "static" / name).read_bytes() for name in _TYPES}
 
+MAX_TEXT: Final = 2000
+"""Characters of one text of an alert."""
+
 _ACTIONS: Final = {
     "HOST_ISOLATION": "Isolate a host from the network",
     "NETWORK_QUARANTINE": "Quarantine a host",
@@ -52,6 +55,11 @@ def plain(value: object) -> object:
 def _escape(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(rf"\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def cut(text: str) -> str:
+    """Return at most MAX_TEXT characters: a sender decides how long a command line is."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
 
 
 def moment(seconds: float) -> str:
@@ -89,7 +97,7 @@ _templates: Final = Environment(
     lstrip_blocks=True,
 )
 _templates.filters.update(
-    moment=moment, action_words=action_words, state_words=state_words, change_words=change_words
+    {each.__name__: each for each in (cut, moment, action_words, state_words, change_words)}
 )
 
 
@@ -112,15 +120,20 @@ def page(
     return Response(text, media_type="text/html; charset=utf-8")
 
 
-def live_page(
-    request: Request, name: str, person: Person, now: float, **values: object
-) -> Response:
-    """Return a page that reloads itself when `values` change; 304 if the browser has them."""
-    encoded = msgspec.json.encode([person.approver, values], order="deterministic")
-    version = sha256(encoded).hexdigest()
-    if request.headers.get("if-none-match") == f'"{version}"':
-        return Response(status_code=304)
-    return page(name, person, now, version, **values)
+def version_of(person: Person, seen: object) -> str:
+    """Return what identifies `seen`, which a page shows: the page reloads when it changes."""
+    encoded = msgspec.json.encode([person.approver, seen], order="deterministic")
+    return sha256(encoded).hexdigest()
+
+
+def is_current(request: Request, version: str) -> bool:
+    """Return whether the browser shows this version already."""
+    return request.headers.get("if-none-match") == f'"{version}"'
+
+
+def not_modified() -> Response:
+    """Return the response to a page that shows the current version."""
+    return Response(status_code=304)
 
 
 def static_file(request: Request) -> Response:

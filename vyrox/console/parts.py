@@ -24,6 +24,18 @@ T = TypeVar("T")
 _incomplete: Final = IncompleteBodies()
 
 
+class Signed(msgspec.Struct, frozen=True):
+    """A statement, and what `navigator.credentials.get()` returned for it."""
+
+    statement: str
+    response: msgspec.Raw
+
+    @property
+    def answer(self) -> str:
+        """The response as JSON."""
+        return bytes(self.response).decode()
+
+
 @dataclass(frozen=True)
 class Console:
     """The parts that the pages use, opened in the application's lifespan.

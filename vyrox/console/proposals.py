@@ -10,13 +10,13 @@ from starlette.responses import Response
 from vyrox.approvals import statements
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proofs import SignedByPasskey
-from vyrox.approvals.proposal import Proposal, parse
+from vyrox.approvals.proposal import parse
 from vyrox.approvals.proposing import Proposed, propose
 from vyrox.approvals.rows import Decision
 from vyrox.approvals.shown import ShownProposal, show
 from vyrox.console.evidence import Evidence, evidence_of, incident_evidence
-from vyrox.console.pages import live_page
-from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.pages import is_current, not_modified, page, version_of
+from vyrox.console.parts import Signed, console_of, read_json, signed_in
 from vyrox.console.sessions import Person
 from vyrox.errors import NotFoundError, NotPossibleError
 from vyrox.http.application import request_id_of
@@ -30,19 +30,6 @@ class _Comment(msgspec.Struct, frozen=True):
     comment: Annotated[str, msgspec.Meta(max_length=statements.MAX_COMMENT)]
 
 
-class _Signed(msgspec.Struct, frozen=True):
-    statement: str
-    response: msgspec.Raw
-
-
-class _Shown(msgspec.Struct, frozen=True):
-    """What a page shows of a proposal."""
-
-    shown: ShownProposal
-    proposal: Proposal
-    evidence: Evidence
-
-
 async def proposal_page(request: Request) -> Response:
     """Show a proposal. Nothing is decided by that (A15).
 
@@ -53,17 +40,23 @@ async def proposal_page(request: Request) -> Response:
     person = await signed_in(request)
     console = console_of(request)
     proposal_id = request.path_params["proposal_id"]
-    found = await console.database.read(_read, person.tenant_id, proposal_id, console.now())
-    has_decided = person.approver in {each.approver for each in found.shown.decisions}
-    return live_page(
-        request,
+    now = console.now()
+    shown = await console.database.read(_read, person.tenant_id, proposal_id, now)
+    version = version_of(person, shown)
+    if is_current(request, version):
+        return not_modified()
+    proposal = parse(shown.proposal.encode())
+    evidence = await console.database.read(evidence_of, person.tenant_id, proposal.alert_id)
+    has_decided = person.approver in {each.approver for each in shown.decisions}
+    return page(
         "proposal",
         person,
-        console.now(),
-        shown=found.shown,
-        proposal=found.proposal,
-        evidence=found.evidence,
-        can_decide=found.shown.state == "pending" and not has_decided,
+        now,
+        version,
+        shown=shown,
+        proposal=proposal,
+        evidence=evidence,
+        can_decide=shown.state == "pending" and not has_decided,
     )
 
 
@@ -91,9 +84,8 @@ async def decide(request: Request) -> Response:
     """
     person = await signed_in(request)
     console = console_of(request)
-    signed = await read_json(request, _Signed)
-    response = bytes(signed.response).decode()
-    proof = SignedByPasskey(signed.statement, response, console.relying_party)
+    signed = await read_json(request, Signed)
+    proof = SignedByPasskey(signed.statement, signed.answer, console.relying_party)
     stored = await console.decisions.decide(
         person.tenant_id, request.path_params["proposal_id"], proof
     )
@@ -108,8 +100,7 @@ async def suggested_page(request: Request) -> Response:
     console = console_of(request)
     key = _own_incident(request, person)
     evidence, wanted, reason = await console.database.read(_suggested, person, key)
-    return live_page(
-        request,
+    return page(
         "suggested",
         person,
         console.now(),
@@ -137,13 +128,11 @@ async def propose_suggested(request: Request) -> Response:
     return JsonResponse({"proposal_id": proposed.proposal_id})
 
 
-def _read(connection: Connection, tenant_id: str, proposal_id: str, now: float) -> _Shown:
+def _read(connection: Connection, tenant_id: str, proposal_id: str, now: float) -> ShownProposal:
     try:
-        shown = show(connection, tenant_id, proposal_id, now)
+        return show(connection, tenant_id, proposal_id, now)
     except ValueError as exc:
         raise NotPossibleError(f"the proposal was changed in the database: {exc}") from exc
-    proposal = parse(shown.proposal.encode())
-    return _Shown(shown, proposal, evidence_of(connection, tenant_id, proposal.alert_id))
 
 
 def _issue(

@@ -53,20 +53,14 @@
   const encode = (buffer) =>
     btoa(String.fromCharCode(...new Uint8Array(buffer)))
       .replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
-  const described = (list) => list.map((each) => ({ ...each, id: bytes(each.id) }));
-  const toSign = (options) => ({
+  const described = (list = []) => list.map((each) => ({ ...each, id: bytes(each.id) }));
+  const decoded = ({ challenge, user, allowCredentials, excludeCredentials, ...rest }) => ({
     publicKey: {
-      ...options,
-      challenge: bytes(options.challenge),
-      allowCredentials: described(options.allowCredentials),
-    },
-  });
-  const toMake = (options) => ({
-    publicKey: {
-      ...options,
-      challenge: bytes(options.challenge),
-      user: { ...options.user, id: bytes(options.user.id) },
-      excludeCredentials: described(options.excludeCredentials),
+      ...rest,
+      challenge: bytes(challenge),
+      ...(user && { user: { ...user, id: bytes(user.id) } }),
+      allowCredentials: described(allowCredentials),
+      excludeCredentials: described(excludeCredentials),
     },
   });
   const answerOf = (credential, names) => ({
@@ -76,10 +70,10 @@
     response: Object.fromEntries(names.map((name) => [name, encode(credential.response[name])])),
   });
   const sign = async (options) =>
-    answerOf(await navigator.credentials.get(toSign(options)),
+    answerOf(await navigator.credentials.get(decoded(options)),
       ["clientDataJSON", "authenticatorData", "signature"]);
   const make = async (options) =>
-    answerOf(await navigator.credentials.create(toMake(options)),
+    answerOf(await navigator.credentials.create(decoded(options)),
       ["clientDataJSON", "attestationObject"]);
   const hasPasskeys = Boolean(window.PublicKeyCredential && navigator.credentials);
 
@@ -262,8 +256,13 @@
   (pages[body.dataset.page] || (() => {}))();
 
   // A page with a version reloads itself when what it shows has changed, but not under a comment.
+  // Every 4 s while the person is there, else once a minute.
+  let usedAt = Date.now();
+  let askedAt = 0;
   const refresh = async () => {
-    if (busy || document.hidden) return;
+    const pause = Date.now() - usedAt < 300000 ? 0 : 60000;
+    if (busy || document.hidden || Date.now() - askedAt < pause) return;
+    askedAt = Date.now();
     const headers = { "if-none-match": `"${body.dataset.version}"` };
     const response = await fetch(location.pathname, { headers }).catch(() => null);
     if (!response || response.status === 304 || busy) return;
@@ -275,5 +274,7 @@
   if (body.dataset.version) {
     setInterval(refresh, 4000);
     document.addEventListener("visibilitychange", refresh);
+    for (const kind of ["pointerdown", "keydown", "scroll", "visibilitychange"])
+      document.addEventListener(kind, () => { usedAt = Date.now(); }, { passive: true });
   }
 })();
