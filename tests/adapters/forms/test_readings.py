@@ -66,6 +66,7 @@ def test_an_event_of_an_unknown_type_is_never_ignored_contract_70(kind: object) 
         (2001, {"threatId": "12"}, Ignored("activity 2001")),
         (3607, {"data": {"alertid": 5}}, Ignored("activity 3607")),
         (9999, {"threatId": "12"}, None),
+        ("login" * 50, {"data": {}}, None),
         (9999, {"data": {"alertid": 5}}, None),
     ],
 )

@@ -74,6 +74,7 @@ FIELDS: Final[Fields] = {
 
 _SEVERITY: Final = ("data.severity", "rule_info.severity", "severity")
 
+_TYPE: Final = re.compile(r"[0-9]{1,6}")
 _OF_A_RULE: Final = "3608"
 _OF_A_THREAT: Final = frozenset({"18", "19", "20", "4003"})
 """New threats: mitigated, active, blocked before it ran, and suspicious."""
@@ -107,7 +108,9 @@ def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert |
         return sentinelone_threats.normalize(payload, tenant, now)
     if kind is None or kind == _OF_A_RULE:
         return _of_a_rule(payload, Reading("sentinelone", tenant, now, payload.notes))
-    what = one_line(f"activity {kind}")
+    if _TYPE.fullmatch(kind) is None:
+        raise NormalizationError(one_line(f"not a type of activity: {kind}"))
+    what = f"activity {kind}"
     if payload.first(*_NAMES_A_DETECTION) is None or _AFTER_A_DETECTION.fullmatch(kind):
         return Ignored(what)
     raise NormalizationError(f"not a known type of activity, but about a detection: {what}")
