@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -25,10 +25,10 @@ from tests.tenants.test_guard_rails import set_rails
 from tests.triage.stored import judged, new
 from tests.triage.test_life import SHADOWS
 from tests.vendor import FakeVendor
-from vyrox.approvals import lease_rows
+from vyrox.approvals import lease_changes, lease_rows
 from vyrox.approvals.discord import configured
 from vyrox.approvals.discord.slash import Typed, report
-from vyrox.approvals.lease_changes import settle_attempt
+from vyrox.approvals.lease_changes import Taken, settle_attempt
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.leases import LeaseEnd, Leases, request_of
 from vyrox.approvals.rows import StoredProposal
@@ -651,6 +651,36 @@ async def test_approvers_see_the_ends_at_discord_contract_67(site: Site) -> None
     text = await site.proxy.database.read(report, command, NOW)
     assert "workstation-01 (crowdstrike), until 2024-01-01 04:00 UTC" in text
     assert "srv-9 (crowdstrike), without an end" in text
+
+
+async def test_a_vendors_text_may_be_anything_contract_68(site: Site) -> None:
+    """Contract 42: what the database cannot store is left out, and the alarm is not lost."""
+    await site.contain()
+    site.vendor.lost = VendorError("no\0t \ud800 found")
+    await site.at(END)
+    [failed] = await audit.events(site.proxy.database, kind="lease.failed")
+    assert failed["reason"] == (await site.lease()).last_error == "not  found"
+
+
+async def test_a_lease_that_fails_holds_up_no_other_contract_68(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.contain()
+    first = await site.lease()
+    await site.contain(host="srv-9")
+
+    def fail(connection: Connection, lease: Lease, *rest: object) -> Taken:
+        if lease.proposal_id == first.proposal_id:
+            raise TypeError("a bug")
+        return reserve(connection, lease, *rest)
+
+    reserve: Callable[..., Taken] = vars(lease_changes)["_reserve"]
+    monkeypatch.setattr(lease_changes, "_reserve", fail)
+    await site.at(END)
+    assert site.vendor.sent[2:] == [("lifted", "srv-9")]
+    monkeypatch.undo()
+    await site.at(END + 1)
+    assert site.vendor.sent[3:] == [("lifted", "workstation-01")]
 
 
 async def test_a_dry_run_lifts_nothing_and_is_alarmed_contract_68(site: Site) -> None:

@@ -25,9 +25,10 @@ from vyrox.clock import Clock
 from vyrox.containment.attempt import DeviceLease, Sent
 from vyrox.containment.contained import is_device_contained
 from vyrox.containment.execution import Containment
-from vyrox.errors import RefusedByPolicyError, UnavailableError, VyroxError
+from vyrox.errors import UnavailableError, VyroxError
 from vyrox.ids import new_id
 from vyrox.models import ActionType, ContainmentRequest, Device, LiftType, normal_host
+from vyrox.notify.messages import clean
 from vyrox.store.database import Database
 
 MAX_LIFTS: Final = 16
@@ -169,7 +170,7 @@ class Leases:
             if self._is_stopping or len(self._running) >= MAX_LIFTS:
                 return
             if proposal_id not in self._running:
-                await self._step(proposal_id)
+                await self._try_step(proposal_id)
 
     async def stop(self) -> None:
         """Begin nothing more. `Containment.drain` waits for what has begun."""
@@ -178,6 +179,15 @@ class Leases:
             for task in running:
                 task.cancel()
             await asyncio.wait(running)
+
+    async def _try_step(self, proposal_id: str) -> None:
+        """Take a step. A lease that fails holds up no other one."""
+        try:
+            await self._step(proposal_id)
+        except UnavailableError:
+            raise
+        except Exception:  # noqa: BLE001  (logged with its traceback, and tried again)
+            log.event("lease.error", logging.ERROR, proposal=proposal_id)
 
     async def _step(self, proposal_id: str) -> None:
         taken = await self._database.write(
@@ -196,50 +206,48 @@ class Leases:
         self._running.pop(proposal_id, None)
 
     async def _lift(self, lease: Lease) -> None:
-        now = self._now()
-        error: str | None = None
         try:
-            executed = await self._containment.execute(
-                request_of(lease, now), new_id(), LeaseEnd(lease, now + DISPATCH_S)
-            )
-            error = "DRY_RUN is on: nothing was sent" if executed.dry_run else None
-        except RefusedByPolicyError as exc:
-            if str(exc) == BY_OTHERS:
+            error = await self._try_to_lift(lease)
+            if error == BY_OTHERS:
                 await self._abandon(lease)
-                return
-            error = str(exc)
+            else:
+                await self._settle(lease, error)
+        except UnavailableError as exc:
+            # How the attempt ended is not recorded. Its reservation ends by itself.
+            log.event("lease.unrecorded", logging.ERROR, tenant=lease.tenant_id, reason=str(exc))
+        except Exception:  # noqa: BLE001  (logged with its traceback, and tried again)
+            log.event("lease.error", logging.ERROR, proposal=lease.proposal_id)
+
+    async def _try_to_lift(self, lease: Lease) -> str | None:
+        """Return why the vendor has not accepted the lift, or None."""
+        now = self._now()
+        end = LeaseEnd(lease, now + DISPATCH_S)
+        try:
+            executed = await self._containment.execute(request_of(lease, now), new_id(), end)
         except VyroxError as exc:
-            error = str(exc)
+            # A vendor's text may hold what the database cannot store.
+            return clean(str(exc))
         except Exception as exc:  # noqa: BLE001  (logged with its traceback, and tried again)
-            log.event("lease.error", logging.ERROR, tenant=lease.tenant_id)
-            error = type(exc).__name__
-        await self._settle(lease, error)
+            log.event("lease.error", logging.ERROR, proposal=lease.proposal_id)
+            return type(exc).__name__
+        return "DRY_RUN is on: nothing was sent" if executed.dry_run else None
 
     async def _abandon(self, lease: Lease) -> None:
-        try:
-            await self._database.write(
-                lease_changes.abandon, lease.proposal_id, BY_OTHERS, self._now(), self._origin
-            )
-        except UnavailableError as exc:
-            log.event("lease.unrecorded", logging.ERROR, tenant=lease.tenant_id, reason=str(exc))
-            return
+        await self._database.write(
+            lease_changes.abandon, lease.proposal_id, BY_OTHERS, self._now(), self._origin
+        )
         _log("lease.failed", Taken("over", lease, BY_OTHERS))
 
     async def _settle(self, lease: Lease, error: str | None) -> None:
-        """Record how an attempt ended. If that fails, the reservation ends by itself."""
-        try:
-            is_told = await self._database.write(
-                lease_changes.settle_attempt,
-                lease.proposal_id,
-                lease.attempts,
-                error,
-                self._now(),
-                self._origin,
-            )
-        except UnavailableError as exc:
-            log.event("lease.unrecorded", logging.ERROR, tenant=lease.tenant_id, reason=str(exc))
-            return
-        if error is not None and is_told:
+        is_alarmed = await self._database.write(
+            lease_changes.settle_attempt,
+            lease.proposal_id,
+            lease.attempts,
+            error,
+            self._now(),
+            self._origin,
+        )
+        if error is not None and is_alarmed:
             _log("lease.failed", Taken("lift", lease, error))
 
 
