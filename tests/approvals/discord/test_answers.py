@@ -4,11 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.approvals.decided import KILL, WANTED, proposed
+from tests.approvals.decided import KILL, WANTED, approved, proposed
 from tests.approvals.discord.pressing import (
     ACCOUNTS,
     STRANGER,
@@ -19,6 +20,7 @@ from tests.approvals.discord.pressing import (
     refusal,
     slash,
 )
+from tests.approvals.test_dispatch import dispatching
 from tests.audit import NOW, TENANT
 from vyrox.approvals import approvers, changes, enrolment
 from vyrox.approvals.discord import configured
@@ -141,6 +143,17 @@ async def test_status_says_what_waits_contract_67(at_discord: Discord) -> None:
     assert "0 incidents are open, 0 urgent" in text
     await at_discord.database.write(partial(freeze, frozen=True), TENANT, NOW)
     assert "FROZEN since" in refusal(await at_discord.say(slash("status", ACCOUNTS["ann"])))
+
+
+async def test_contained_names_each_device_and_its_end_contract_67(at_discord: Discord) -> None:
+    async with dispatching(at_discord.database) as each:
+        await approved(at_discord.database, msgspec.structs.replace(WANTED, lease_s=14_400))
+        await approved(at_discord.database, msgspec.structs.replace(WANTED, host="ws`2"))
+        await each.run()
+    text = refusal(await at_discord.say(slash("contained", ACCOUNTS["ann"])))
+    assert "2 devices are contained by Vyrox" in text
+    assert "workstation-01 (crowdstrike): until 2024-01-01 04:00 UTC, in force" in text
+    assert r"ws\u00602 (crowdstrike): no end" in text
 
 
 async def test_register_binds_the_account_to_the_approver_of_the_code_contract_67(

@@ -141,7 +141,9 @@ class Interactions:
 
     def _ended(self, task: asyncio.Task[StoredProposal]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (failure := task.exception()) is not None:
+        failure = None if task.cancelled() else task.exception()
+        # The person reads the other reasons, or sees in the message what was decided.
+        if not isinstance(failure, NotPossibleError | UnauthorizedError | None):
             log.event("interaction.not_recorded", logging.WARNING, reason=repr(failure))
 
     async def _changed(self, stored: StoredProposal) -> Answer:
