@@ -40,6 +40,7 @@ CHANNEL: Final = Channel(
     bot_user_id="100000000000000004",
 )
 ACCOUNTS: Final = {name: f"20000000000000000{n}" for n, name in enumerate(NAMES)}
+CONSOLE: Final = "https://console.example.com"
 STRANGER: Final = "299999999999999999"
 
 Body = dict[str, Any]
@@ -201,7 +202,7 @@ async def discord(
         running = Discord(database, client, Clock())
         used = wrapped(database)
         decisions = Decisions(used, lambda: None, running.clock, [running.notice])
-        interactions = Interactions(APPLICATION, used, decisions, running.clock)
+        interactions = Interactions(APPLICATION, used, decisions, running.clock, CONSOLE)
         app.state.ingestion = SimpleNamespace(
             clock=running.clock, events=running, interactions=interactions
         )

@@ -130,6 +130,9 @@ async def test_commands_answer_approvers_of_the_channel_alone_contract_67(
         elsewhere = {**slash(command, ACCOUNTS["ann"]), "channel_id": "1" * 18}
         assert refusal(await at_discord.say(elsewhere)) == NO_RIGHT
     assert refusal(await at_discord.say(slash("isolate", ACCOUNTS["ann"]))) == NO_RIGHT
+    other = slash("status", ACCOUNTS["ann"])
+    other["data"]["name"] = "other"
+    assert refusal(await at_discord.say(other)) == NO_RIGHT
     assert refusal(await at_discord.say(slash("register", STRANGER, code="x"))) == NO_RIGHT
     await at_discord.database.write(configured.remove, TENANT, "operator", NOW)
     assert refusal(await at_discord.say(slash("status", ACCOUNTS["ann"]))) == NO_RIGHT

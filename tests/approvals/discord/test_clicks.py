@@ -7,12 +7,14 @@ from functools import reduce
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 
 from tests import audit
 from tests.approvals.decided import KILL, proposed, say
 from tests.approvals.discord.pressing import (
     ACCOUNTS,
     CHANNEL,
+    CONSOLE,
     STRANGER,
     Body,
     Discord,
@@ -29,8 +31,10 @@ from vyrox.approvals import approvers, drills
 from vyrox.approvals.discord import configured, receiving
 from vyrox.approvals.discord.answers import NO_RIGHT
 from vyrox.approvals.discord.clicks import ClickProof
+from vyrox.approvals.discord.interaction import MAX_REASON
 from vyrox.approvals.discord.message import button_id, message_of
 from vyrox.chain import verify
+from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
 
 
@@ -52,6 +56,7 @@ async def test_two_clicks_decide_and_the_log_proves_them_contract_67(at_discord:
     assert answer["type"] == 7
     assert answer["data"]["content"] == now_shown.content
     assert answer["data"]["components"] == []
+    assert at_discord.failures == []
     [made] = await audit.events(at_discord.database, kind="approval.proposed")
     [event] = await audit.events(at_discord.database, kind="approval.decided")
     assert (event["approver"], event["proof"]) == ("ann", "discord")
@@ -75,10 +80,11 @@ async def test_reject_asks_for_a_reason_and_its_form_decides_contract_67(
     custom_id = button_id("r", proposal.proposal_sha256)
     assert (asked["type"], asked["data"]["custom_id"]) == (9, custom_id)
     assert (await at_discord.shown(proposal)).state == "pending"
-    answer = await at_discord.press(proposal, "r", "ann", reason="a planned test")
+    answer = await at_discord.press(proposal, "r", "ann", reason=" planned " + "x" * 400)
     assert (answer["type"], answer["data"]["components"]) == (7, [])
     shown = await at_discord.shown(proposal)
-    assert (shown.state, shown.end_reason) == ("rejected", "by ann: a planned test")
+    assert shown.state == "rejected"
+    assert shown.end_reason == "by ann: planned " + "x" * (MAX_REASON - len("planned "))
     [event] = await audit.events(at_discord.database, kind="approval.decided")
     assert event["decision"] == "reject"
 
@@ -111,6 +117,12 @@ def _cut_display(body: Body) -> None:
     body["message"]["content"] = body["message"]["content"].replace("workstation-01", "server-01")
 
 
+def _no_block(body: Body) -> None:
+    """Only in a code block can nothing be hidden."""
+    content = body["message"]["content"]
+    body["message"]["content"] = content.replace("```\nAction", "Action")
+
+
 def _text_after_display(body: Body) -> None:
     body["message"]["content"] += "\nor not"
 
@@ -140,6 +152,7 @@ def _as_form(body: Body) -> None:
         pytest.param("message", _set("message", "components", to=[]), id="6_no_button"),
         pytest.param("content", _cut_display, id="6_other_text"),
         pytest.param("content", _text_after_display, id="6_text_after_it"),
+        pytest.param("content", _no_block, id="6_no_block"),
         pytest.param("approver", _set("member", "user", "id", to=STRANGER), id="7_stranger"),
         pytest.param("approver", _drop("member"), id="7_no_member"),
     ],
@@ -192,7 +205,8 @@ async def test_who_asked_does_not_decide_at_discord_contract_67(at_discord: Disc
     wanted = msgspec.structs.replace(KILL, requested_by="ann")
     proposal = await proposed(at_discord.database, wanted)
     await at_discord.post(proposal)
-    assert "you proposed this" in refusal(await at_discord.press(proposal))
+    for letter in ("a", "r"):
+        assert "you proposed this" in refusal(await at_discord.press(proposal, letter))
     assert (await at_discord.press(proposal, "a", "bob"))["type"] == 7
 
 
@@ -337,8 +351,10 @@ async def test_two_persons_at_discord_alone_are_no_quorum_of_two_contract_67(
     """A18: one of them needs a passkey. The buttons stay."""
     proposal = await proposed(at_discord.database)
     await at_discord.post(proposal)
+    link = f"{CONSOLE}/approvals/{proposal.proposal_id}"
     for name in ("ann", "bob"):
-        assert (await at_discord.press(proposal, "a", name))["data"]["components"] != []
+        answer = await at_discord.press(proposal, "a", name)
+        assert answer["data"]["components"][0]["components"][-1]["url"] == link
     assert (await at_discord.shown(proposal)).state == "pending"
     await say(at_discord.database, proposal, "cyd")
     assert (await at_discord.shown(proposal)).state == "approved"
@@ -381,20 +397,64 @@ async def test_a_commit_not_known_in_time_is_not_recorded_yet_contract_67(
     assert len(await audit.events(database, kind="approval.decided")) == 1
 
 
-async def test_right_lost_between_the_checks_and_the_decision_contract_67(
-    at_discord: Discord, monkeypatch: pytest.MonkeyPatch
+def _rebind(connection: Connection) -> None:
+    bind(connection, "ann", STRANGER)
+
+
+def _reconfigure(connection: Connection) -> None:
+    other = msgspec.structs.replace(CHANNEL, bot_user_id="1" * 18)
+    configured.configure(connection, other, "operator", NOW)
+
+
+@pytest.mark.parametrize("change", [_rebind, _reconfigure])
+async def test_what_changes_between_the_checks_and_the_decision_counts_contract_67(
+    at_discord: Discord, monkeypatch: pytest.MonkeyPatch, change: Callable[[Connection], None]
 ) -> None:
-    """A6: the function that decides checks the right again."""
+    """A6: the approver has another account, or the channel another bot, than the click shows."""
     proposal = await proposed(at_discord.database, KILL)
     await at_discord.post(proposal)
     whole = ClickProof.check
     loop = asyncio.get_running_loop()
 
-    def removed(proof: ClickProof) -> None:
-        unbinding = at_discord.database.write(bind, "ann", None)
-        asyncio.run_coroutine_threadsafe(unbinding, loop).result()
+    def changed(proof: ClickProof) -> None:
+        changing = at_discord.database.write(change)
+        asyncio.run_coroutine_threadsafe(changing, loop).result()
         whole(proof)
 
-    monkeypatch.setattr(ClickProof, "check", removed)
+    monkeypatch.setattr(ClickProof, "check", changed)
     assert refusal(await at_discord.press(proposal)) == NO_RIGHT
     assert (await at_discord.shown(proposal)).decisions == []
+
+
+async def test_a_decision_whose_new_state_cannot_be_read_is_acknowledged_contract_67(
+    at_discord: Discord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*_: object) -> None:
+        raise DatabaseUnavailableError("away")
+
+    proposal = await proposed(at_discord.database, KILL)
+    await at_discord.post(proposal)
+    monkeypatch.setattr(receiving, "show", unavailable)
+    assert "is recorded" in refusal(await at_discord.press(proposal))
+    assert (await at_discord.shown(proposal)).state == "approved"
+
+
+async def test_a_database_that_is_away_is_no_error_contract_67(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty: list[FaultyDatabase] = []
+
+    def wrapped(real: Database) -> Database:
+        faulty.append(FaultyDatabase(real))
+        return faulty[0]
+
+    async with discord(database, wrapped) as at_discord:
+        proposal = await proposed(database, KILL)
+        await at_discord.post(proposal)
+        faulty[0].faults[1] = "before"
+        assert "Not recorded yet" in refusal(await at_discord.press(proposal))
+        faulty[0].always = "before"
+        assert "could not read" in refusal(await at_discord.press(proposal))
+    names = [each.message for each in caplog.records]
+    assert names.count("interaction.not_recorded") == 1
+    assert names.count("interaction.refused.late") == 2
