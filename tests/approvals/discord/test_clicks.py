@@ -361,12 +361,14 @@ async def test_two_persons_at_discord_alone_are_no_quorum_of_two_contract_67(
 
 
 async def test_a_drill_is_answered_and_shows_who_has_contract_67(at_discord: Discord) -> None:
-    """Nothing else changes, so the person alone reads that it worked."""
+    """Its state does not change, but its message names who has answered."""
     drill = await at_discord.database.write(drills.start, TENANT, "operator", NOW)
     await at_discord.post(drill)
-    assert "you can decide" in refusal(await at_discord.press(drill))
+    answer = await at_discord.press(drill)
+    assert answer["type"] == 7
+    assert "Answered: ann" in answer["data"]["content"]
     at_discord.clock.now = NOW + 30
-    refusal(await at_discord.press(drill, "a", "bob"))
+    assert (await at_discord.press(drill, "a", "bob"))["type"] == 7
     assert (await at_discord.shown(drill)).state == "pending"
     text = refusal(await at_discord.say(slash("drill", ACCOUNTS["cyd"])))
     assert "ann: by Discord, after 0 s" in text
@@ -434,7 +436,7 @@ async def test_a_decision_whose_new_state_cannot_be_read_is_acknowledged_contrac
 
     proposal = await proposed(at_discord.database, KILL)
     await at_discord.post(proposal)
-    monkeypatch.setattr(receiving, "show", unavailable)
+    monkeypatch.setattr(receiving, "find_message", unavailable)
     assert "is recorded" in refusal(await at_discord.press(proposal))
     assert (await at_discord.shown(proposal)).state == "approved"
 

@@ -32,11 +32,6 @@ NOT_RECORDED_YET: Final = (
 
 RECORDED: Final = "Your decision is recorded. The message will show it in a moment."
 
-DRILL_RECORDED: Final = (
-    "Recorded: you can decide. This was a drill, so nothing is done. /vyrox drill shows who has "
-    "answered."
-)
-
 NOT_READ: Final = "Vyrox could not read its database in time. Nothing was changed: try again."
 
 NO_RIGHT: Final = (

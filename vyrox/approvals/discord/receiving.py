@@ -17,11 +17,12 @@ from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord import answers, slash
 from vyrox.approvals.discord.answers import Answer, RefusedError, to_caller
 from vyrox.approvals.discord.clicks import Application, Click, ClickProof, check
+from vyrox.approvals.discord.composing import message_for
 from vyrox.approvals.discord.interaction import Interaction, Signed
 from vyrox.approvals.discord.investigate import investigate
-from vyrox.approvals.discord.message import message_of
+from vyrox.approvals.discord.message import Message
+from vyrox.approvals.discord.posted import find_message
 from vyrox.approvals.rows import StoredProposal
-from vyrox.approvals.shown import show
 from vyrox.clock import Clock
 from vyrox.errors import InvalidRequestError, NotPossibleError, UnauthorizedError, UnavailableError
 from vyrox.store.database import Database
@@ -113,7 +114,7 @@ class Interactions:
         if click.button == "reject" and not click.is_form:
             return answers.ask_reason(click.custom_id)
         await _in_time(deadline, answers.NOT_RECORDED_YET, self._decide(signed, click))
-        return await self._changed(click.proposal)
+        return await self._changed(click)
 
     async def _read(
         self,
@@ -146,18 +147,23 @@ class Interactions:
         if not isinstance(failure, NotPossibleError | UnauthorizedError | None):
             log.event("interaction.not_recorded", logging.WARNING, reason=repr(failure))
 
-    async def _changed(self, stored: StoredProposal) -> Answer:
-        """Return the message as it is now, or that it will follow. A drill changes no message."""
-        if stored.proposal.is_drill:
-            return to_caller(answers.DRILL_RECORDED)
+    async def _changed(self, click: Click) -> Answer:
+        """Return the message as it is now, or that it will follow."""
         try:
             async with asyncio.timeout(SHOW_S):
-                now = self._now()
-                shown = await self._database.read(show, stored.tenant_id, stored.id, now)
+                message = await self._database.read(_message_now, click, self._now(), self._console)
         except (TimeoutError, UnavailableError):
+            message = None
+        if message is None:
             return to_caller(answers.RECORDED)
-        link = None if self._console is None else f"{self._console}/approvals/{stored.id}"
-        return {"type": 7, "data": message_of(shown, link=link).edit()}
+        return {"type": 7, "data": message.edit()}
+
+
+def _message_now(
+    connection: Connection, click: Click, now: float, console: str | None
+) -> Message | None:
+    posted = find_message(connection, click.proposal.id)
+    return None if posted is None else message_for(connection, posted, click.channel, now, console)
 
 
 async def _in_time(deadline: float, otherwise: str, work: Awaitable[T]) -> T:
