@@ -162,8 +162,8 @@ async def test_contained_names_each_device_and_its_end_contract_67(at_discord: D
         await each.run()
     text = refusal(await at_discord.say(slash("contained", ACCOUNTS["ann"])))
     assert "2 devices are contained by Vyrox" in text
-    assert "workstation-01 (crowdstrike): until 2024-01-01 04:00 UTC, in force" in text
-    assert r"ws\u00602 (crowdstrike): no end" in text
+    assert "workstation-01 (crowdstrike), until 2024-01-01 04:00 UTC" in text
+    assert r"ws\u00602 (crowdstrike), without an end" in text
 
 
 async def test_register_binds_the_account_to_the_approver_of_the_code_contract_67(
