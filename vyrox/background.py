@@ -17,6 +17,7 @@ from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
 from vyrox.approvals.decisions import Decisions
+from vyrox.approvals.discord import posted
 from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
@@ -117,6 +118,7 @@ def background(
         clocks.check()
         await delete_expired(database, kept_s, clocks.lease_time())
         await delete_old(database, clocks.lease_time() - kept_s)
+        await database.write(posted.delete_old, clocks.lease_time() - kept_s)
         await database.write(signed_changes.delete_earlier, clocks.lease_time())
 
     return [

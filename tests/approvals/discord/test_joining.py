@@ -293,6 +293,11 @@ async def test_an_old_message_is_left_alone_contract_67(site: Site) -> None:
     assert site.did("PATCH") == 1
     row = await site.database.read(_only_row)
     assert row.next_at is None
+    await site.database.write(posted.delete_old, NOW)
+    assert await site.database.read(_only_row) == row
+    await site.database.write(posted.delete_old, NOW + 1)
+    with pytest.raises(ValueError, match="not enough values"):
+        await site.database.read(_only_row)
 
 
 async def test_too_many_proposals_mention_nobody_any_more_contract_67(site: Site) -> None:

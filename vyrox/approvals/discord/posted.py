@@ -62,6 +62,12 @@ def find_message(connection: Connection, proposal_id: str) -> Posted | None:
     return None if row is None else Posted(**row)
 
 
+def delete_old(connection: Connection, before: float) -> None:
+    """Delete the rows of messages that cannot change any more and were made before `before`."""
+    old = discord_messages.delete().where(_m.next_at.is_(None), _m.created_at < before)
+    connection.execute(old)
+
+
 def add_notice(
     connection: Connection,
     tenant_id: str,
