@@ -4,19 +4,27 @@ import hashlib
 import json
 from typing import Final
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 
 from tests import audit
 from tests.approvals.authenticator import Authenticator
 from tests.approvals.decided import prepared
 from tests.approvals.enrolled import PARTY, confirm, enrol, register
 from tests.audit import NOW, TENANT
+from tests.notify.samples import SECRET
+from tests.vendor import VAULT
 from vyrox.approvals import approvers, changes, endorsing, enrolment, keys, rules
 from vyrox.approvals.changes import Change, PendingChange
 from vyrox.approvals.rules import FOUR_EYES
 from vyrox.chain import verify
 from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
+from vyrox.notify import targets
+from vyrox.notify.messages import Band
+from vyrox.notify.targets import Format
 from vyrox.store.database import Database
+from vyrox.store.tables import notifications
 
 NAMES: Final = ("ann", "bob", "cyd")
 OF: Final = {
@@ -241,3 +249,38 @@ async def test_statements_of_one_kind_do_nothing_else_contract_65(opened: Databa
     endorsement = await signed(opened, pending.id, "ann")
     with pytest.raises(UnauthorizedError):
         await opened.write(endorsing.link_by_key, TENANT, *endorsement, PARTY, NOW)
+
+
+async def test_all_are_told_of_every_change_contract_65(database: Database) -> None:
+    """A17: each notice is in the transaction of the change."""
+    sealed = targets.seal(VAULT, TENANT, "https://hooks.example.com/", SECRET)
+    shown: tuple[str, Format, Band] = ("hooks.example.com", "vyrox", "urgent")
+    await database.write(targets.add_target, sealed, shown, NOW)
+    await prepared(database, ())
+    for number, name in enumerate(("ann", "bob")):
+        await database.write(approvers.add, TENANT, name, "operator", NOW + number)
+        await enrol(database, name, OF[name], NOW + number)
+    await database.write(rules.add_rule, TENANT, FOUR_EYES, "operator", NOW + 2)
+    ending = Change(kind="end_rule", tenant_id=TENANT, approver=None, subject=FOUR_EYES)
+    await database.write(changes.ask, ending, "operator", NOW + 3)
+    [pending] = await waiting(database, NOW + 3)
+    await database.write(approvers.bind_account, TENANT, "bob", ACCOUNT, "bob", NOW + 4)
+    await database.write(approvers.reset, TENANT, "bob", "operator", NOW + 5)
+    await database.write(approvers.remove, TENANT, "bob", "operator", NOW + 6)
+    query = sa.select(notifications.c.body).order_by(notifications.c.created_at)
+    bodies = await database.read(lambda connection: connection.execute(query).scalars().all())
+    told = [msgspec.json.decode(body) for body in bodies]
+    assert {each["kind"] for each in told} == {"approvers.changed"}
+    texts = [each["text"] for each in told]
+    assert len(texts) == 9
+    for part in (
+        "operator has put ann on the list",
+        "ann decides with a new passkey",
+        "the rule four-eyes: it asks for two persons",
+        "operator asks approvers to endorse the end of the rule four-eyes",
+        f"bob decides in Discord from now on, with the account {ACCOUNT}",
+        "operator has reset bob",
+        "operator has taken bob off the list",
+    ):
+        assert any(part in text for text in texts), part
+    assert f"/changes/{pending.id}" in {each["link"] for each in told}

@@ -89,7 +89,7 @@ def test_a_new_key_waits_where_others_have_keys_contract_65(vyrox: Vyrox) -> Non
     registered(vyrox, added, Authenticator("ES256", b"one"))
     waits = succeeded(vyrox("approver", "confirm", TENANT, "jane", stdin=b"y\n"))
     assert "1 other approver must endorse it" in waits
-    assert "waits: jane's passkey" in succeeded(vyrox("approver", "list", TENANT))
+    assert "waits: jane's new passkey" in succeeded(vyrox("approver", "list", TENANT))
 
 
 def test_rules_for_two_persons_are_set_and_listed_contract_65(vyrox: Vyrox) -> None:

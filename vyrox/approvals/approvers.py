@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from vyrox.approvals import codes, keys
 from vyrox.approvals.events import draft
+from vyrox.approvals.telling import tell
 from vyrox.chain.writer import append
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.store.locks import lock
@@ -35,6 +36,15 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?")
 _DISCORD_ID: Final = re.compile(r"[0-9]{17,20}")
 
 _USER_ID_BYTES: Final = 64
+
+_NOTICES: Final = {
+    "approver.added": "{by} has put {name} on the list of approvers.",
+    "approver.removed": "{by} has taken {name} off the list of approvers.",
+    "approver.reset": "{by} has reset {name}: no passkey and no account of {name} decides any "
+    "more, and a new link was made. If {name} did not ask for that, act now.",
+    "approver.discord_bound": "{name} decides in Discord from now on, with the account {account}.",
+}
+"""What people should know of an event, by its kind (A17)."""
 
 _a: Final = approvers.c
 _COLUMNS: Final = (
@@ -240,3 +250,5 @@ def _append(connection: Connection, kind: str, approver: Approver, by: str, now:
         by=by,
     )
     append(connection, [event], now)
+    text = _NOTICES[kind].format(name=approver.name, by=by, account=approver.discord_user_id)
+    tell(connection, approver.tenant_id, "approvers.changed", text, "/", now)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from vyrox.approvals import approvers, keys, rules
 from vyrox.approvals.events import draft
+from vyrox.approvals.telling import tell
 from vyrox.chain.writer import append
 from vyrox.errors import NotFoundError, NotPossibleError
 from vyrox.ids import new_id
@@ -116,7 +117,18 @@ def ask(
         by=by,
     )
     append(connection, [asked], now)
+    notice = f"{by} asks approvers to endorse {shown(change)}."
+    tell(connection, change.tenant_id, "approvers.changed", notice, f"/changes/{pending.id}", now)
     return needed
+
+
+def shown(change: Change) -> str:
+    """Return what a change is about, in words."""
+    return {
+        "confirm_key": f"{change.approver}'s new passkey {change.subject}",
+        "bind_discord": f"{change.approver}'s account {change.subject} at Discord",
+        "end_rule": f"the end of the rule {change.subject}",
+    }[change.kind]
 
 
 def list_open(connection: Connection, tenant_id: str, now: float) -> list[PendingChange]:

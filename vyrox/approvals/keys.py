@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping
 
 from vyrox.approvals.events import draft
+from vyrox.approvals.telling import tell
 from vyrox.chain import verify
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.writer import append
@@ -107,10 +108,12 @@ def add(connection: Connection, key: Key) -> None:
 
 
 def confirm(connection: Connection, key: Key, by: str, now: float) -> None:
-    """Let a key decide from now on, with an event."""
+    """Let a key decide from now on, with an event and a notice."""
     is_it = _p.credential_id == key.credential_id
     connection.execute(passkeys.update().where(is_it).values(confirmed_at=now))
     append(connection, [_event("approver.key_confirmed", key, by)], now)
+    text = f"{key.approver} decides with a new passkey from now on, {key.thumbprint}."
+    tell(connection, key.tenant_id, "approvers.changed", text, "/", now)
 
 
 def remove(connection: Connection, keys: Sequence[Key], by: str, now: float) -> None:

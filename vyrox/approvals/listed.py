@@ -31,13 +31,18 @@ class ListedApprover(msgspec.Struct, frozen=True):
 
 
 class ListedChange(msgspec.Struct, frozen=True):
-    """A change that waits for approvers."""
+    """A change that waits for approvers.
+
+    Attributes:
+        what: The change in words.
+    """
 
     id: str
     tenant_id: str
     kind: str
     approver: str | None
     subject: str
+    what: str
     asked_by: str
     needed: int
     endorsed_by: tuple[str, ...]
@@ -87,6 +92,7 @@ def _waiting(connection: Connection, tenants: list[str], now: float) -> list[Lis
             each.change.kind,
             each.change.approver,
             each.change.subject,
+            changes.shown(each.change),
             each.asked_by,
             each.needed,
             each.endorsed_by,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from vyrox.approvals.approvers import standing, with_passkeys
 from vyrox.approvals.events import draft
+from vyrox.approvals.telling import tell
 from vyrox.chain.writer import append
 from vyrox.errors import NotFoundError, NotPossibleError
 from vyrox.models import Device
@@ -46,6 +47,7 @@ def add_rule(connection: Connection, tenant_id: str, rule: str, by: str, now: fl
         approval_rules.insert().values(tenant_id=tenant_id, rule=rule, added_at=now, added_by=by)
     )
     append(connection, [draft("approval.rule_added", tenant_id, None, rule=rule, by=by)], now)
+    _tell(connection, tenant_id, f"{by} has added the rule {rule}: it asks for two persons.", now)
 
 
 def _check_enough(connection: Connection, tenant_id: str, rule: str) -> None:
@@ -75,6 +77,11 @@ def end_rule(connection: Connection, tenant_id: str, rule: str, by: str, now: fl
     is_it = sa.and_(_r.tenant_id == tenant_id, _r.rule == rule)
     if connection.execute(approval_rules.delete().where(is_it)).rowcount:
         append(connection, [draft("approval.rule_ended", tenant_id, None, rule=rule, by=by)], now)
+        _tell(connection, tenant_id, f"The rule {rule} has ended: two approvers endorsed it.", now)
+
+
+def _tell(connection: Connection, tenant_id: str, text: str, now: float) -> None:
+    tell(connection, tenant_id, "approvers.changed", text, "/", now)
 
 
 def needs_two(rules: Sequence[str], device: Device) -> bool:

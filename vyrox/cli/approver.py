@@ -194,12 +194,7 @@ def _print_keys(people: Sequence[ListedApprover]) -> None:
 
 
 def _change(each: ListedChange) -> str:
-    what = {
-        "confirm_key": f"{each.approver}'s passkey {each.subject}",
-        "bind_discord": f"{each.approver}'s account {each.subject} at Discord",
-        "end_rule": f"the end of the rule {each.subject}",
-    }[each.kind]
     return (
-        f"{what}, of {each.tenant_id}, asked by {each.asked_by}: {len(each.endorsed_by)} of "
+        f"{each.what}, of {each.tenant_id}, asked by {each.asked_by}: {len(each.endorsed_by)} of "
         f"{counted(each.needed, 'approver')} endorsed it, until {as_time(each.expires_at)} UTC"
     )
