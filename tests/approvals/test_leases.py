@@ -14,7 +14,15 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from tests import audit
-from tests.approvals.decided import LEASED, account_of, add_approvers, approved, prepared, proposed
+from tests.approvals.decided import (
+    LEASED,
+    account_of,
+    add_approvers,
+    approved,
+    prepared,
+    proposed,
+    say,
+)
 from tests.approvals.discord.test_configured import CHANNEL
 from tests.approvals.test_dispatch import Dispatching
 from tests.audit import NOW, TENANT, entries
@@ -25,12 +33,14 @@ from tests.tenants.test_guard_rails import set_rails
 from tests.triage.stored import judged, new
 from tests.triage.test_life import SHADOWS
 from tests.vendor import FakeVendor
-from vyrox.approvals import lease_changes, lease_rows
+from vyrox.approvals import lease_changes, lease_rows, rows
 from vyrox.approvals.discord import configured
 from vyrox.approvals.discord.slash import Typed, report
 from vyrox.approvals.lease_changes import Taken, settle_attempt
+from vyrox.approvals.lease_commands import Asked, end, extend
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.leases import LeaseEnd, Leases, request_of
+from vyrox.approvals.proposing import Proposed
 from vyrox.approvals.rows import StoredProposal
 from vyrox.approvals.shown import ShownProposal, show
 from vyrox.clock import wall_clock
@@ -681,6 +691,28 @@ async def test_a_lease_that_fails_holds_up_no_other_contract_68(
     monkeypatch.undo()
     await site.at(END + 1)
     assert site.vendor.sent[3:] == [("lifted", "workstation-01")]
+
+
+async def approve(site: Site, asked: Asked) -> None:
+    """Let a person approve what a command has proposed, and carry it out."""
+    stored = await site.proxy.database.read(rows.require, TENANT, asked.proposal_id)
+    found = Proposed(stored.id, stored.sha256, int(stored.expires_at), "pending")
+    await say(site.proxy.database, found, "bob", now=site.proxy.clock.now)
+    await site.dispatching.run()
+
+
+async def test_what_the_commands_propose_can_be_carried_out_contract_68(site: Site) -> None:
+    """`vyrox lease extend` and `end` name the device as the vendor does now (A11)."""
+    site.vendor.devices["WS-1"] = site.vendor.devices["id-1"] = Device("id-1", "WS-1.corp", ())
+    await site.contain(host="WS-1", hostname="ws-1")
+    site.proxy.clock.now = NOW + 2 * HOUR
+    database, now = site.proxy.database, NOW + 2 * HOUR
+    await approve(site, await database.write(extend, TENANT, "ws-1.corp", HOUR, "ann", "why", now))
+    assert (await site.lease()).ends_at == NOW + 3 * HOUR
+    await approve(site, await database.write(end, TENANT, "ID-1", "ann", "why", now))
+    assert site.vendor.sent == [("contained", "id-1"), ("lifted", "id-1")]
+    await site.at(NOW + 2 * HOUR + 1)
+    assert await site.events() == ["lease.ended"]
 
 
 async def test_a_dry_run_lifts_nothing_and_is_alarmed_contract_68(site: Site) -> None:

@@ -139,7 +139,10 @@ def take_step(
     return Taken(step, lease)
 
 
-_ASKED: Final = "{name} is contained until {end}. Then it is lifted, unless somebody extends it"
+_ASKED: Final = (
+    "{name} is contained until {end}. Then it is lifted, unless it is extended before (vyrox lease "
+    "extend)"
+)
 _POSTPONED: Final = (
     "{name} has an alert of the last 30 minutes in an open incident: it stays contained until "
     "{end}. This happens once"
