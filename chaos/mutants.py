@@ -30,6 +30,7 @@ CRASHES: Final = "tests/alerts/test_crash_points.py"
 SERVE: Final = "tests/test_serve.py"
 PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 DISPATCH: Final = "tests/approvals/test_dispatch.py"
+VERIFIER: Final = "tests/chain/test_verify_approvals.py"
 DECIDING: Final = "tests/approvals/test_deciding.py"
 CONSOLE: Final = "tests/console/test_guard.py"
 SESSIONS: Final = "tests/console/test_sessions.py"
@@ -254,6 +255,48 @@ MUTANTS: Final = (
         '        is_altered = response.get("content") != work.message.content\n',
         "        is_altered = False\n",
         (MESSAGES,),
+    ),
+    Mutant(
+        "the auditor takes a key that was not verified by the device (UV)",
+        "vyrox/chain/verify.py",
+        '    _require(flags & 0x04 != 0, "the user was not verified (UV)")\n',
+        "",
+        (PASSKEYS,),
+    ),
+    Mutant(
+        "the auditor takes an answer on a page inside another page",
+        "vyrox/chain/verify.py",
+        '    _require("topOrigin" not in data, "client_data has a topOrigin")\n',
+        "",
+        (PASSKEYS,),
+    ),
+    Mutant(
+        "the auditor takes a key that was not confirmed",
+        "vyrox/chain/verify.py",
+        "        if key is None or key.credential_id not in approver.confirmed:\n",
+        "        if key is None:\n",
+        (VERIFIER,),
+    ),
+    Mutant(
+        "the auditor does not compare the text that Discord displayed",
+        "vyrox/chain/verify.py",
+        ' and content.endswith(f"```\\n{display(proposal)}\\n```"),\n',
+        ",\n",
+        (VERIFIER,),
+    ),
+    Mutant(
+        "the auditor does not compare the action with the proposal",
+        "vyrox/chain/verify.py",
+        "getattr(action, name) == proposal[name]",
+        "True",
+        (VERIFIER,),
+    ),
+    Mutant(
+        "the auditor forgets four-eyes",
+        "vyrox/chain/verify.py",
+        '        self._has_four_eyes |= _text_of(entry, "rule") == FOUR_EYES\n',
+        '        _text_of(entry, "rule")\n',
+        (VERIFIER,),
     ),
     Mutant(
         "a proposal is used up after the call, not with the claim",
