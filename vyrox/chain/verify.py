@@ -1351,10 +1351,9 @@ class _Change:
 
 @dataclass
 class _Glass:
-    """A break glass, with the hashes of its actions: an attempt may be repeated."""
+    """A break glass. Several actions may be of one: an attempt may be repeated."""
 
     digest: str
-    actions: set[str] = field(default_factory=set)
     acknowledged_by: str | None = None
 
 
@@ -1410,6 +1409,8 @@ class Approvals:
         """The proposal's id and the device's, by the hash of the lift."""
         self._glasses: dict[str, _Glass] = {}
         """By its id."""
+        self._glass_of: dict[str, _Glass] = {}
+        """By the hash of the action."""
         self._refused: dict[object, int] = {}
         """The number of the event, by the hash of the action whose dispatch was refused."""
         self._checks: dict[str, Callable[[Entry, str], None]] = {
@@ -1476,12 +1477,12 @@ class Approvals:
         return Finding(action, (), None, NAMES_PROPOSAL if is_named else BY_CALLER)
 
     def _of_break_glass(self, action_hash: str) -> str:
-        for glass in self._glasses.values():
-            if action_hash in glass.actions:
-                by = glass.acknowledged_by
-                known = "not acknowledged" if by is None else f"acknowledged by passkey ({by!a})"
-                return f"{BREAK_GLASS}; {known}"
-        return NAMES_BREAK_GLASS
+        glass = self._glass_of.get(action_hash)
+        if glass is None:
+            return NAMES_BREAK_GLASS
+        by = glass.acknowledged_by
+        known = "not acknowledged" if by is None else f"acknowledged by passkey ({by!a})"
+        return f"{BREAK_GLASS}; {known}"
 
     def _of_lease(self, action_hash: str, action: Action) -> Finding:
         """Return whether a lift is one that was approved with its containment (A19)."""
@@ -1766,7 +1767,7 @@ class Approvals:
             _require(getattr(action, name) == glass.get(name), f"its action has another {name}")
         known = self._glasses.setdefault(_text_of(entry, "break_glass_id"), _Glass(digest))
         _require(known.digest == digest, "another break glass has its id")
-        known.actions.add(cast(str, entry["action_hash"]))
+        self._glass_of[cast(str, entry["action_hash"])] = known
 
     def _glass_acknowledged(self, entry: Entry, _hash: str) -> None:
         glass, approver = (
