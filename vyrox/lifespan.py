@@ -199,7 +199,6 @@ async def _make_parts(
             clocks.check,
             clocks.lease_time,
             lease_s(settings.edr_deadline_s),
-            _console_for_others(settings),
         ),
         proposer=Proposer(
             database,

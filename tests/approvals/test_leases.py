@@ -518,11 +518,11 @@ async def test_approvers_are_told_in_every_channel_contract_68(site: Site) -> No
     assert {each["link"] for each in notices} == {f"/approvals/{stored.id}"}
     assert notices[0]["text"].startswith("workstation-01 is contained until 2024-01-01 04:00 UTC")
     assert notices[3]["text"].endswith("and away")
-    posted = sa.select(tables.discord_messages.c.text).where(
-        tables.discord_messages.c.kind == "notice"
-    )
-    texts = await database.read(lambda connection: connection.execute(posted).scalars().all())
-    assert sorted(texts) == sorted(each["text"] for each in notices)
+    posted = sa.select(tables.discord_messages).where(tables.discord_messages.c.text.is_not(None))
+    messages = await database.read(lambda connection: connection.execute(posted).all())
+    assert sorted(each.text for each in messages) == sorted(each["text"] for each in notices)
+    assert {each.link for each in messages} == {f"/approvals/{stored.id}"}
+    assert sorted(each.kind for each in messages) == [*["alarm"] * 3, "notice"]
 
 
 async def test_what_changes_before_the_call_stops_the_lift_contract_68(site: Site) -> None:
@@ -649,7 +649,7 @@ async def test_a_late_end_of_an_attempt_changes_nothing_contract_68(site: Site) 
     before = await site.lease()
     assert before.attempts == 2
     is_told = await site.proxy.database.write(
-        settle_attempt, before.proposal_id, 1, "away", END + 31, None
+        settle_attempt, before.proposal_id, 1, "away", END + 31
     )
     assert (is_told, await site.lease()) == (False, before)
 

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.approvals import lease_rows
-from vyrox.approvals.discord.posted import add_notice
 from vyrox.approvals.events import draft
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.lease_steps import (
@@ -22,11 +21,11 @@ from vyrox.approvals.lease_steps import (
     next_step,
     retry_after_s,
 )
+from vyrox.approvals.telling import tell
 from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import append
 from vyrox.containment.contained import IS_CONTAINMENT, is_device_contained
 from vyrox.notify.messages import NoticeKind
-from vyrox.notify.outbox import tell
 from vyrox.store.locks import lock
 from vyrox.store.tables import confirmations, leases
 from vyrox.tenants.freezes import frozen_since
@@ -102,14 +101,11 @@ def _has_later(connection: Connection, lease: Lease, *conditions: sa.ColumnEleme
 
 
 def take_step(
-    connection: Connection, proposal_id: str, now: float, attempt_s: float, origin: str | None
+    connection: Connection, proposal_id: str, now: float, attempt_s: float
 ) -> Taken | None:
     """Take the next step of a lease, or return None if there is nothing to do any more.
 
     The step `lift` reserves the lift for this container for `attempt_s`; the caller begins it.
-
-    Args:
-        origin: Of the console, for links.
     """
     lock(connection, "containments")
     lease = lease_rows.find(connection, proposal_id)
@@ -123,19 +119,19 @@ def take_step(
             return _end(connection, lease, _why_over(lease), now)
         case "ask":
             lease_rows.change(connection, proposal_id, asked_at=now)
-            _record(connection, lease, "lease.ending", _ASKED, now, origin)
+            _record(connection, lease, "lease.ending", _ASKED, now)
         case "postpone":
             ends_at = now + POSTPONE_S
             lease = msgspec.structs.replace(lease, ends_at=ends_at)
             lease_rows.change(
                 connection, proposal_id, ends_at=ends_at, postponed_at=now, asked_at=None
             )
-            _record(connection, lease, "lease.postponed", _POSTPONED, now, origin)
+            _record(connection, lease, "lease.postponed", _POSTPONED, now)
         case "wait":
             lease_rows.change(connection, proposal_id, waits_since=now)
-            _record(connection, lease, "lease.waiting", _WAITS, now, origin, reason="frozen")
+            _record(connection, lease, "lease.waiting", _WAITS, now, reason="frozen")
         case "lift":
-            return _reserve(connection, lease, now, attempt_s, origin)
+            return _reserve(connection, lease, now, attempt_s)
     return Taken(step, lease)
 
 
@@ -164,11 +160,9 @@ def _end(connection: Connection, lease: Lease, reason: str, now: float) -> Taken
     return Taken("over", lease, reason)
 
 
-def _reserve(
-    connection: Connection, lease: Lease, now: float, attempt_s: float, origin: str | None
-) -> Taken:
+def _reserve(connection: Connection, lease: Lease, now: float, attempt_s: float) -> Taken:
     if lease.attempts and lease.last_error is None:
-        _fail(connection, lease, NOT_CONFIRMED, now, origin)
+        _fail(connection, lease, NOT_CONFIRMED, now)
     values = {
         "attempts": lease.attempts + 1,
         "next_at": now + attempt_s,
@@ -185,7 +179,6 @@ def settle_attempt(
     attempt: int,
     error: str | None,
     now: float,
-    origin: str | None,
 ) -> bool:
     """Store how an attempt at the lift has ended, and when the next one may begin.
 
@@ -209,26 +202,22 @@ def settle_attempt(
     next_at = now + retry_after_s(attempt)
     lease_rows.change(connection, proposal_id, next_at=next_at, last_error=error)
     if error is not None:
-        _fail(connection, lease, error, now, origin)
+        _fail(connection, lease, error, now)
     return True
 
 
-def abandon(
-    connection: Connection, proposal_id: str, reason: str, now: float, origin: str | None
-) -> None:
+def abandon(connection: Connection, proposal_id: str, reason: str, now: float) -> None:
     """End a lease whose device Vyrox may not lift, and alarm the approvers."""
     lock(connection, "containments")
     lease = lease_rows.find(connection, proposal_id)
     if lease is not None:
-        _fail(connection, lease, reason, now, origin)
+        _fail(connection, lease, reason, now)
         _end(connection, lease, reason, now)
 
 
-def _fail(
-    connection: Connection, lease: Lease, reason: str, now: float, origin: str | None
-) -> None:
+def _fail(connection: Connection, lease: Lease, reason: str, now: float) -> None:
     members: dict[str, Scalar] = {"reason": reason, "attempts": lease.attempts}
-    _record(connection, lease, "lease.failed", f"{_FAILED}, and {{reason}}", now, origin, **members)
+    _record(connection, lease, "lease.failed", f"{_FAILED}, and {{reason}}", now, **members)
 
 
 def _record(
@@ -237,7 +226,6 @@ def _record(
     kind: NoticeKind,
     text: str,
     now: float,
-    origin: str | None,
     **members: Scalar,
 ) -> None:
     """Write the event, and inform the approvers in every channel."""
@@ -245,9 +233,6 @@ def _record(
     said = text.format(name=lease.name, end=lease_rows.utc(lease.ends_at), **members)
     path = f"/approvals/{lease.proposal_id}"
     tell(connection, lease.tenant_id, kind, said, path, now)
-    add_notice(
-        connection, lease.tenant_id, said if origin is None else f"{said} {origin}{path}", now
-    )
 
 
 def _append(connection: Connection, lease: Lease, kind: str, now: float, **members: Scalar) -> None:

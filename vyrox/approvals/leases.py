@@ -138,7 +138,6 @@ class Leases:
         check_clocks: Callable[[], None],
         now: Clock,
         attempt_s: float,
-        origin: str | None = None,
     ) -> None:
         """Create it.
 
@@ -146,14 +145,12 @@ class Leases:
             check_clocks: Raises UnavailableError if the clocks cannot be trusted.
             now: The clock of leases.
             attempt_s: How long an attempt may take. Its end may be lost in a crash.
-            origin: Of the console, for links.
         """
         self._database = database
         self._containment = containment
         self._check_clocks = check_clocks
         self._now = now
         self._attempt_s = attempt_s
-        self._origin = origin
         self._running: dict[str, asyncio.Task[None]] = {}
         self._is_stopping = False
 
@@ -191,7 +188,7 @@ class Leases:
 
     async def _step(self, proposal_id: str) -> None:
         taken = await self._database.write(
-            lease_changes.take_step, proposal_id, self._now(), self._attempt_s, self._origin
+            lease_changes.take_step, proposal_id, self._now(), self._attempt_s
         )
         if taken is None:
             return
@@ -233,9 +230,7 @@ class Leases:
         return "DRY_RUN is on: nothing was sent" if executed.dry_run else None
 
     async def _abandon(self, lease: Lease) -> None:
-        await self._database.write(
-            lease_changes.abandon, lease.proposal_id, BY_OTHERS, self._now(), self._origin
-        )
+        await self._database.write(lease_changes.abandon, lease.proposal_id, BY_OTHERS, self._now())
         _log("lease.failed", Taken("over", lease, BY_OTHERS))
 
     async def _settle(self, lease: Lease, error: str | None) -> None:
@@ -245,7 +240,6 @@ class Leases:
             lease.attempts,
             error,
             self._now(),
-            self._origin,
         )
         if error is not None and is_alarmed:
             _log("lease.failed", Taken("lift", lease, error))
