@@ -47,7 +47,11 @@ async def test_two_persons_approve_and_the_vendor_isolates_contract_66(site: Sit
 async def test_a_rejection_and_a_cancelled_passkey_contract_66(site: Site) -> None:
     ann = await site.enrolled("ann")
     proposal = await site.propose()
+    await ann.context.clear_cookies()
+    # A link from a message asks to sign in, and then shows the proposal.
     await open_proposal(site, ann, proposal.proposal_id)
+    await ann.sign_in(site.origin)
+    assert ann.page.url.endswith(f"/approvals/{proposal.proposal_id}")
     await ann.verified(False)  # the device does not recognise its person
     assert "nothing was recorded" in await click(ann, "Approve")
     await ann.verified(True)

@@ -12,11 +12,12 @@ from vyrox.settings import Settings
 
 
 @pytest.fixture
-def settings(data_dir: Path, redis_url: str) -> Settings:
+def settings(data_dir: Path, redis_url: str, database_url: str | None) -> Settings:
     return Settings(
         hmac_secret=HMAC_SECRET,
         data_dir=data_dir,
         redis_url=redis_url,
+        database_url=database_url,
         dry_run=False,
         triage_enabled=False,
         encryption_keys=(Fernet.generate_key().decode(),),

@@ -95,7 +95,7 @@ async def test_a_session_can_be_ended_contract_66(
             own = await opened.database.read(keys.keys_of, TENANT, "ann")
             await opened.database.write(keys.remove, own, "operator", now)
         case _:
-            command = Vyrox(settings.data_dir)
+            command = Vyrox(settings.data_dir, settings.database_url)
             words = ("approver", "sign-out", TENANT, "ann")
             printed = succeeded(await asyncio.to_thread(command, *words))
             assert printed == "1 session of ann ended\n"

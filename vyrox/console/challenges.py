@@ -11,11 +11,11 @@ import re
 from hashlib import sha256
 from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import crypto
 from vyrox.errors import UnauthorizedError
+from vyrox.store.rows import insert_rows
 from vyrox.store.tables import console_challenges
 
 LIFE_S: Final = 600
@@ -76,7 +76,6 @@ def use(connection: Connection, challenge: bytes, now: float) -> None:
         UnauthorizedError: It was answered before.
     """
     connection.execute(console_challenges.delete().where(_c.answered_at < now - LIFE_S))
-    key = sha256(challenge).hexdigest()
-    if connection.execute(sa.select(_c.hash).where(_c.hash == key)).first() is not None:
+    row = (sha256(challenge).hexdigest(), now)
+    if not insert_rows(connection, console_challenges, [row], "ON CONFLICT (hash) DO NOTHING"):
         raise UnauthorizedError("challenge_answered")
-    connection.execute(console_challenges.insert().values(hash=key, answered_at=now))

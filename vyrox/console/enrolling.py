@@ -57,6 +57,8 @@ async def enrol(request: Request) -> Response:
     sent = await read_json(request, _Registration)
     response = bytes(sent.response).decode()
     console.check_clocks()
+    # Checked first in a read: an unauthenticated client takes no turn of the writer.
+    await console.database.read(enrolment.open_link, sent.secret, console.now())
     key = await console.database.write(
         enrolment.register, sent.secret, response, console.relying_party, console.now()
     )

@@ -13,7 +13,7 @@ from vyrox.approvals.keys import Key
 from vyrox.console.pages import page
 from vyrox.console.parts import Signed, console_of, read_json, signed_in
 from vyrox.console.sessions import Person
-from vyrox.console.sign_in import answered_by
+from vyrox.console.sign_in import used_by
 from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
 from vyrox.http.responses import JsonResponse
 
@@ -100,7 +100,7 @@ def _remove(
     response: str,
     now: float,
 ) -> None:
-    agreed = answered_by(connection, challenge, response, now)
+    agreed = used_by(connection, challenge, response, now)
     if (agreed.tenant_id, agreed.approver) != (person.tenant_id, person.approver):
         raise UnauthorizedError("key_of_another_person", person.tenant_id)
     own = keys.keys_of(connection, person.tenant_id, person.approver)

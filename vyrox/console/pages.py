@@ -95,10 +95,14 @@ _templates: Final = Environment(
     finalize=plain,
     trim_blocks=True,
     lstrip_blocks=True,
+    auto_reload=False,
 )
 _templates.filters.update(
     {each.__name__: each for each in (cut, moment, action_words, state_words, change_words)}
 )
+
+_PAGES: Final = {name[:-5]: _templates.get_template(name) for name in _templates.list_templates()}
+"""Read once: a request reads no file."""
 
 
 def page(
@@ -114,9 +118,7 @@ def page(
         now: By it the script says how long ago something was; None: the page has no times.
         version: Of what the page shows; a page with one reloads itself when it changes.
     """
-    text = _templates.get_template(f"{name}.html").render(
-        page=name, person=person, now=now, version=version, **values
-    )
+    text = _PAGES[name].render(page=name, person=person, now=now, version=version, **values)
     return Response(text, media_type="text/html; charset=utf-8")
 
 

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from vyrox import log
-from vyrox.approvals import passkeys
+from vyrox.approvals import keys, passkeys
 from vyrox.approvals.approvers import present
 from vyrox.approvals.ceremonies import request_options
-from vyrox.approvals.keys import Key, find_key
+from vyrox.approvals.keys import Key
 from vyrox.chain.verify import RefusedProofError
 from vyrox.console import sessions
 from vyrox.console.challenges import use
@@ -47,6 +47,8 @@ async def sign_in(request: Request) -> Response:
     now = console.now()
     challenge = console.challenges.open(_SIGN_IN, answer.challenge, now)
     response = bytes(answer.response).decode()
+    # Checked first in a read: an unauthenticated client takes no turn of the writer.
+    await console.database.read(answered_by, challenge, response)
     key, session_id = await console.database.write(_begin, challenge, response, now)
     log.event("console.signed_in", tenant=key.tenant_id, approver=key.approver)
     signed = JsonResponse({})
@@ -65,24 +67,31 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-def answered_by(connection: Connection, challenge: bytes, response: str, now: float) -> Key:
-    """Return the approver's key that has answered a challenge, which is then used up.
+def answered_by(connection: Connection, challenge: bytes, response: str) -> tuple[Key, int]:
+    """Return the approver's key that has answered a challenge, and what the key counts.
 
     Raises:
         UnauthorizedError: The answer is not valid.
     """
     try:
-        key = find_key(connection, passkeys.credential_id_of(response))
+        key = keys.find_key(connection, passkeys.credential_id_of(response))
         if key is None or key.approver not in present(connection, key.tenant_id):
             raise UnauthorizedError("unknown_key")
-        passkeys.assertion(response, challenge, key.members)
+        members = passkeys.assertion(response, challenge, key.members)
     except RefusedProofError as exc:
         raise UnauthorizedError(f"refused_answer: {exc}") from exc
+    return key, passkeys.sign_count(members)
+
+
+def used_by(connection: Connection, challenge: bytes, response: str, now: float) -> Key:
+    """Return the key as `answered_by` does, and use the challenge up."""
+    key, count = answered_by(connection, challenge, response)
     use(connection, challenge, now)
+    keys.note_sign_count(connection, key, count, now)
     return key
 
 
 def _begin(connection: Connection, challenge: bytes, response: str, now: float) -> tuple[Key, str]:
-    key = answered_by(connection, challenge, response, now)
+    key = used_by(connection, challenge, response, now)
     session_id = sessions.begin(connection, key.tenant_id, key.approver, key.credential_id, now)
     return key, session_id
