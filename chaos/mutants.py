@@ -32,6 +32,8 @@ PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 DISPATCH: Final = "tests/approvals/test_dispatch.py"
 VERIFIER: Final = "tests/chain/test_verify_approvals.py"
 DECIDING: Final = "tests/approvals/test_deciding.py"
+ENROLMENT: Final = "tests/approvals/test_enrolment.py"
+ENDORSING: Final = "tests/approvals/test_endorsing.py"
 CONSOLE: Final = "tests/console/test_guard.py"
 SESSIONS: Final = "tests/console/test_sessions.py"
 MESSAGES: Final = "tests/approvals/discord/test_joining.py"
@@ -226,6 +228,55 @@ MUTANTS: Final = (
         "    persons = {each.approver for each in found}\n",
         "    persons = found\n",
         (DECIDING,),
+    ),
+    Mutant(
+        "a passkey decides before it is confirmed",
+        "vyrox/approvals/keys.py",
+        "_p.credential_id == credential_id, _p.confirmed_at.is_not(None), ",
+        "_p.credential_id == credential_id, ",
+        (ENROLMENT,),
+    ),
+    Mutant(
+        "what a lost passkey has approved counts on",
+        "vyrox/approvals/deciding.py",
+        "        and each.means in means.get(each.approver, ())\n",
+        "        and each.approver in means\n",
+        (ENROLMENT,),
+    ),
+    Mutant(
+        "a person who was reset is one of two at once",
+        "vyrox/approvals/deciding.py",
+        "    _check_not_reset(proposal, verified, approver, now)\n",
+        "",
+        (ENROLMENT,),
+    ),
+    Mutant(
+        "a statement is used twice",
+        "vyrox/approvals/statements.py",
+        "if row is None or not connection.execute(statements.delete().where(*which)).rowcount:\n",
+        "if row is None:\n",
+        ("tests/approvals/test_proofs.py",),
+    ),
+    Mutant(
+        "a person endorses the person's own passkey",
+        "vyrox/approvals/changes.py",
+        "if name != change.approver and not present[name].is_reset(now)\n",
+        "if not present[name].is_reset(now)\n",
+        (ENDORSING,),
+    ),
+    Mutant(
+        "one approver ends a rule for two persons",
+        "vyrox/approvals/changes.py",
+        "    remaining = pending.needed - len(_counting(connection, pending, now))\n",
+        "    remaining = 0\n",
+        (ENDORSING,),
+    ),
+    Mutant(
+        "a rejection ends a drill",
+        "vyrox/approvals/deciding.py",
+        "    if proposal.is_drill:\n        return stored\n",
+        "",
+        ("tests/approvals/test_drills.py",),
     ),
     Mutant(
         "an approval expires by a task only",

@@ -81,6 +81,14 @@ def test_several_keys_that_wait_are_told_apart_contract_65(vyrox: Vyrox) -> None
     assert "2 passkeys that wait: give '--thumbprint'" in told.stderr
 
 
+def test_keys_of_another_origin_are_named_contract_65(vyrox: Vyrox) -> None:
+    """A23: a console that moved leaves all its passkeys behind."""
+    vyrox.write(add_able, "ann")
+    assert vyrox("approver", "list").stderr == ""
+    moved = vyrox("approver", "list", env={"CONSOLE_ORIGIN": "https://vyrox.example.com"})
+    assert "passkeys of http://localhost:8002 decide nothing" in moved.stderr
+
+
 def test_a_new_key_waits_where_others_have_keys_contract_65(vyrox: Vyrox) -> None:
     """A17."""
     for name in ("ann", "bob"):

@@ -14,7 +14,7 @@ from vyrox.cli.output import as_time, counted, json_option, print_json, print_ta
 from vyrox.cli.stores import opened_database, read, write
 from vyrox.clock import wall_clock
 from vyrox.console import sessions
-from vyrox.errors import OperatorError
+from vyrox.errors import OperatorError, SettingsError
 from vyrox.store.database import Transaction
 
 _name_argument = click.argument("name", metavar="NAME")
@@ -149,7 +149,7 @@ def sign_out(tenant_id: str, name: str) -> None:
 @json_option
 def list_(tenant_id: str | None, as_json: bool) -> None:
     """List who may decide on TENANT's proposals, their passkeys, and what waits."""
-    found: Listed = read(commands.listed, tenant_id, wall_clock())
+    found, origin = asyncio.run(_listed(tenant_id))
     if as_json:
         print_json(found)
         return
@@ -160,6 +160,29 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
     _print_keys(found.approvers)
     for change in found.waiting:
         click.echo(f"waits: {printable(_change(change))}")
+    if others := _other_origins(found.approvers, origin):
+        click.echo(
+            f"passkeys of {printable(', '.join(others))} decide nothing: the console is {origin}",
+            err=True,
+        )
+
+
+async def _listed(tenant_id: str | None) -> tuple[Listed, str | None]:
+    """Return what is listed, and the console's origin, unless only the service knows it."""
+    async with opened_database() as opened:
+        found = await opened.database.read(commands.listed, tenant_id, wall_clock())
+        try:
+            return found, opened.settings.require_console_origin()
+        except SettingsError:
+            return found, None
+
+
+def _other_origins(people: Sequence[ListedApprover], origin: str | None) -> list[str]:
+    """Return of which other origins there are passkeys that were not removed (A23)."""
+    if origin is None:
+        return []
+    present = (key for each in people for key in each.keys if key.removed_at is None)
+    return sorted({key.origin for key in present} - {origin})
 
 
 def _row(each: ListedApprover) -> Sequence[object]:
