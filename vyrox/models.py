@@ -1,7 +1,7 @@
 """The data types that several modules use."""
 
 import re
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -53,6 +53,41 @@ class ContainmentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     approved_by: str
     approved_at: int
     force: bool = False
+
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class BreakGlass(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person does without an approval. Other fields are ignored.
+
+    Attributes:
+        by: The person, as the command names it.
+        at: When it was asked for, in Unix seconds.
+    """
+
+    request_id: _Text
+    tenant_id: _Text
+    alert_id: _Text
+    action_type: ActionType | LiftType
+    host: _Text
+    by: _Text
+    reason: _Reason
+    at: int
+
+    @property
+    def request(self) -> ContainmentRequest:
+        """The request that carries it out."""
+        return ContainmentRequest(
+            request_id=self.request_id,
+            tenant_id=self.tenant_id,
+            alert_id=self.alert_id,
+            action_type=self.action_type,
+            host=self.host,
+            approved_by=f"break-glass {self.by}",
+            approved_at=self.at,
+        )
 
 
 class Tenant(msgspec.Struct, frozen=True):

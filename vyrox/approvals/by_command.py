@@ -1,8 +1,11 @@
 """What the commands do, each in one transaction, by the clock that the service uses."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from vyrox.approvals import rows
+from vyrox.approvals.break_glass import Used, open_ones
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proposing import Proposed, Wanted, propose, withdraw
 from vyrox.approvals.shown import ListedProposal, ShownProposal, list_proposals, show
@@ -17,6 +20,14 @@ def find(
     """Return proposals as `list_proposals` does."""
     now = database_time(connection, wall)
     return list_proposals(connection, tenant_id, now, limit, only_open=only_open)
+
+
+def find_with_glasses(
+    connection: Connection, tenant_id: str | None, wall: float, limit: int, only_open: bool
+) -> tuple[list[ListedProposal], Sequence[Used]]:
+    """Return proposals, and what was done by break glass and is not acknowledged."""
+    listed = find(connection, tenant_id, wall, limit, only_open)
+    return listed, open_ones(connection, tenant_id)
 
 
 def show_any(connection: Connection, proposal_id: str, wall: float) -> ShownProposal:

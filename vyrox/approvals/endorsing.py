@@ -8,13 +8,11 @@ import msgspec
 from sqlalchemy import Connection
 from webauthn.helpers import bytes_to_base64url
 
-from vyrox.approvals import changes, codes, keys, passkeys, statements
+from vyrox.approvals import changes, codes, statements
 from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.events import draft
 from vyrox.approvals.passkeys import STATEMENT_LIFE_S, RelyingParty
-from vyrox.approvals.proofs import check_size, signing_key
-from vyrox.chain.entry import Scalar
-from vyrox.chain.verify import RefusedProofError
+from vyrox.approvals.proofs import verify_statement
 from vyrox.chain.writer import append
 from vyrox.errors import UnauthorizedError
 from vyrox.store.locks import lock
@@ -88,8 +86,8 @@ def endorse(
         NotPossibleError: The person has endorsed it already.
     """
     lock(connection, "containments")
-    subject, approver, members = _verified(
-        connection, tenant_id, statement, response, relying_party, now
+    subject, approver, members = verify_statement(
+        connection, tenant_id, statement, response, relying_party, _challenge(statement), now
     )
     pending = changes.require_open(connection, tenant_id, subject, now)
     if approver not in changes.endorsers(connection, pending.change, now):
@@ -122,8 +120,8 @@ def link_by_key(
         UnauthorizedError: The statement is not valid.
     """
     lock(connection, "containments")
-    subject, approver, members = _verified(
-        connection, tenant_id, statement, response, relying_party, now
+    subject, approver, members = verify_statement(
+        connection, tenant_id, statement, response, relying_party, _challenge(statement), now
     )
     if subject != _OWN_KEY:
         raise UnauthorizedError("another_statement", tenant_id)
@@ -157,24 +155,4 @@ def _issue(
 
 
 def _challenge(text: str) -> bytes:
-    return sha256(DOMAIN + text.encode()).digest()
-
-
-def _verified(
-    connection: Connection,
-    tenant_id: str,
-    statement: str,
-    response: str,
-    relying_party: RelyingParty,
-    now: float,
-) -> tuple[str, str, dict[str, Scalar]]:
-    """Return the subject, the approver and the proof's members, and use the statement up."""
-    check_size(tenant_id, statement, response)
-    subject, approver = statements.use(connection, tenant_id, statement, now)
-    key = signing_key(connection, tenant_id, approver, response, relying_party)
-    try:
-        signed = passkeys.assertion(response, _challenge(statement), key.members)
-    except RefusedProofError as exc:
-        raise UnauthorizedError(str(exc), tenant_id) from exc
-    keys.note_sign_count(connection, key, passkeys.sign_count(signed), now)
-    return subject, approver, {"approver": approver, "statement": statement, **signed}
+    return sha256(DOMAIN + text.encode("utf-8", "replace")).digest()

@@ -8,6 +8,7 @@ from vyrox.approvals import keys, passkeys, statements
 from vyrox.approvals.deciding import Verified
 from vyrox.approvals.keys import Key
 from vyrox.approvals.passkeys import RelyingParty
+from vyrox.chain.entry import Scalar
 from vyrox.chain.verify import RefusedProofError
 from vyrox.errors import UnauthorizedError
 
@@ -56,6 +57,31 @@ class SignedByPasskey:
             members,
             signed.comment,
         )
+
+
+def verify_statement(
+    connection: Connection,
+    tenant_id: str,
+    statement: str,
+    response: str,
+    relying_party: RelyingParty,
+    challenge: bytes,
+    now: float,
+) -> tuple[str, str, dict[str, Scalar]]:
+    """Use up a statement that is no decision; return its subject, its approver and the proof.
+
+    Raises:
+        UnauthorizedError: It is not valid.
+    """
+    check_size(tenant_id, statement, response)
+    subject, approver = statements.use(connection, tenant_id, statement, now)
+    key = signing_key(connection, tenant_id, approver, response, relying_party)
+    try:
+        signed = passkeys.assertion(response, challenge, key.members)
+    except RefusedProofError as exc:
+        raise UnauthorizedError(str(exc), tenant_id) from exc
+    keys.note_sign_count(connection, key, passkeys.sign_count(signed), now)
+    return subject, approver, {"approver": approver, "statement": statement, **signed}
 
 
 def check_size(tenant_id: str, *texts: str) -> None:

@@ -7,12 +7,13 @@ import click
 import msgspec
 
 from vyrox.approvals import by_command
+from vyrox.approvals.break_glass import Used
 from vyrox.approvals.proposal import MAX_REASON
 from vyrox.approvals.proposing import Wanted
 from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownProposal
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table
+from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table, printable
 from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError
@@ -45,13 +46,29 @@ _LIST_COLUMNS: Final = (
 @json_option
 def list_(tenant_id: str | None, with_ended: bool, limit: int, as_json: bool) -> None:
     """List proposals that are open, newest first."""
-    listed = read(by_command.find, tenant_id, wall_clock(), limit, not with_ended)
+    listed, glasses = read(
+        by_command.find_with_glasses, tenant_id, wall_clock(), limit, not with_ended
+    )
     if as_json:
         print_json(listed)
-        return
-    print_table(_LIST_COLUMNS, map(_list_row, listed))
-    if not listed:
-        click.echo("no proposals match", err=True)
+    else:
+        print_table(_LIST_COLUMNS, map(_list_row, listed))
+        if not listed:
+            click.echo("no proposals match", err=True)
+    for used in glasses:
+        click.echo(printable(_glass_line(used)), err=True)
+
+
+def _glass_line(used: Used) -> str:
+    """Return what is printed of a break glass that no approver has acknowledged."""
+    try:
+        asked = used.asked
+    except ValueError as exc:
+        return f"break glass {used.id} of {used.tenant_id}: {exc}"
+    return (
+        f"break glass, not acknowledged: {used.tenant_id}, {as_time(used.at)} UTC, by {asked.by}: "
+        f"{asked.action_type} of {asked.host}: {asked.reason} (console: /break-glass/{used.id})"
+    )
 
 
 def _list_row(each: ListedProposal) -> Sequence[object]:

@@ -6,16 +6,25 @@ from uuid import uuid4
 
 import click
 
+from vyrox.cli.options import MAX_NOTE, by_option
 from vyrox.cli.output import json_option
 from vyrox.cli.preview import print_preview
 from vyrox.cli.signed_request import send
 from vyrox.clock import wall_clock
-from vyrox.models import ActionType, ContainmentRequest, LiftType
+from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType
 
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _check_reason(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None and (not value.strip() or len(value) > MAX_NOTE):
+        raise click.BadParameter(f"must be a text of at most {MAX_NOTE} characters")
+    return value
 
 
 def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
@@ -35,6 +44,15 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
             help="The vendor's device id, or a host name if only one device has it.",
         ),
         click.option("--approved-by", help="Who approved it."),
+        click.option(
+            "--break-glass",
+            "is_break_glass",
+            is_flag=True,
+            help="Act without an approval, also if one is required. Needs --reason. Guard rails "
+            "and a freeze hold. The approvers get a notice, and one of them must acknowledge it.",
+        ),
+        click.option("--reason", callback=_check_reason, help="Why. With --break-glass."),
+        by_option,
         click.option(
             "--request-id",
             help="A request with the same id is carried out only once.  [default: a new UUID]",
@@ -72,6 +90,9 @@ def execute(
     action: ActionType,
     host: str,
     approved_by: str | None,
+    is_break_glass: bool,
+    reason: str | None,
+    by: str,
     request_id: str | None,
     approved_at: int | None,
     url: str | None,
@@ -89,11 +110,14 @@ def execute(
         alert_id=alert_id,
         action_type=action,
         host=host,
-        approved_by="preview" if only_preview else _required(approved_by),
+        approved_by=by if is_break_glass else "preview" if only_preview else _required(approved_by),
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
     )
+    _check_break_glass(is_break_glass, reason, only_preview or approved_by is not None)
     if only_preview:
         print_preview(request, as_json)
+    elif is_break_glass:
+        send(_glass(request, reason), url, "break-glass", as_json)
     else:
         send(request, url, "execute", as_json)
 
@@ -107,6 +131,9 @@ def lift(
     action: LiftType,
     host: str,
     approved_by: str | None,
+    is_break_glass: bool,
+    reason: str | None,
+    by: str,
     request_id: str | None,
     approved_at: int | None,
     url: str | None,
@@ -123,11 +150,39 @@ def lift(
         alert_id=alert_id,
         action_type=action,
         host=host,
-        approved_by=_required(approved_by),
+        approved_by=by if is_break_glass else _required(approved_by),
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
         force=force,
     )
-    send(request, url, "lift", as_json)
+    _check_break_glass(is_break_glass, reason, force or approved_by is not None)
+    if is_break_glass:
+        send(_glass(request, reason), url, "break-glass", as_json)
+    else:
+        send(request, url, "lift", as_json)
+
+
+def _check_break_glass(is_break_glass: bool, reason: str | None, has_others: bool) -> None:
+    if is_break_glass and (reason is None or has_others):
+        raise click.UsageError(
+            "'--break-glass' needs '--reason', and goes with none of '--approved-by', '--force' "
+            "and '--preview'."
+        )
+    if reason is not None and not is_break_glass:
+        raise click.UsageError("'--reason' goes with '--break-glass' only.")
+
+
+def _glass(request: ContainmentRequest, reason: str | None) -> BreakGlass:
+    """Return `request`, whose `approved_by` is the person who acts, as a break glass."""
+    return BreakGlass(
+        request_id=request.request_id,
+        tenant_id=request.tenant_id,
+        alert_id=request.alert_id,
+        action_type=request.action_type,
+        host=request.host,
+        by=request.approved_by,
+        reason=reason or "",
+        at=request.approved_at,
+    )
 
 
 def _required(approved_by: str | None) -> str:

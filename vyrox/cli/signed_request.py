@@ -11,7 +11,7 @@ import msgspec
 from vyrox.cli.output import printable
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError
-from vyrox.models import ContainmentRequest
+from vyrox.models import BreakGlass, ContainmentRequest
 from vyrox.settings import Settings
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -34,12 +34,14 @@ _HINTS: Final[dict[int, str]] = {
 }
 
 
-def send(request: ContainmentRequest, url: str | None, route: str, as_json: bool) -> None:
+def send(
+    request: ContainmentRequest | BreakGlass, url: str | None, route: str, as_json: bool
+) -> None:
     """Send the request to the service and print the response. Exits with 1 if it is not 200.
 
     Args:
         url: Of the private listener; None for that of this machine's settings.
-        route: `execute` or `lift`.
+        route: `execute`, `lift` or `break-glass`.
 
     Raises:
         OperatorError: The request was not sent, or the response did not arrive.
@@ -84,7 +86,7 @@ def _proxy_url(settings: Settings) -> str:
     )
 
 
-def _post(request: ContainmentRequest, url: str, route: str) -> httpx.Response:
+def _post(request: ContainmentRequest | BreakGlass, url: str, route: str) -> httpx.Response:
     body = encoded(request)
     headers = {
         "content-type": "application/json",
@@ -121,7 +123,7 @@ def _why_not_sent(url: str, error: Exception) -> str:
     return f"{url}: {type(error).__name__} {error}"
 
 
-def encoded(request: ContainmentRequest) -> bytes:
+def encoded(request: ContainmentRequest | BreakGlass) -> bytes:
     """Return the request as JSON. Raises click.UsageError if a value is not UTF-8."""
     try:
         return msgspec.json.encode(request)

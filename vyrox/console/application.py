@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from vyrox.console import changes, enrolling, home, own_keys, proposals, sign_in
+from vyrox.console import changes, enrolling, glasses, home, own_keys, proposals, sign_in
 from vyrox.console.guard import Guard, SecureHeaders
 from vyrox.console.pages import error_page, static_file
 from vyrox.errors import NotFoundError
@@ -61,5 +61,8 @@ def create_routes() -> list[BaseRoute]:
         Route("/changes/{change_id}", changes.change_page, methods=["GET"]),
         Route("/changes/{change_id}", changes.endorse, methods=["POST"]),
         Route("/changes/{change_id}/statement", changes.statement, methods=["POST"]),
+        Route("/break-glass/{glass_id}", glasses.glass_page, methods=["GET"]),
+        Route("/break-glass/{glass_id}", glasses.acknowledge, methods=["POST"]),
+        Route("/break-glass/{glass_id}/statement", glasses.statement, methods=["POST"]),
         Route("/static/{name}", static_file, methods=["GET"]),
     ]

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vyrox.approvals.break_glass import Used, open_ones
 from vyrox.approvals.changes import PendingChange, endorsers, list_open
 from vyrox.approvals.lease_rows import list_leases
 from vyrox.approvals.rows import decisions_on
@@ -41,6 +42,7 @@ class Overview(msgspec.Struct, frozen=True):
     Attributes:
         changes: Those that the person may endorse.
         decided: The ids of open proposals that the person has decided on.
+        glasses: What was done without an approval and is not acknowledged.
     """
 
     open: Sequence[ListedProposal]
@@ -49,6 +51,7 @@ class Overview(msgspec.Struct, frozen=True):
     frozen_since: float | None
     changes: Sequence[PendingChange]
     decided: Sequence[str]
+    glasses: Sequence[Used]
 
 
 async def home(request: Request) -> Response:
@@ -80,6 +83,7 @@ def _read(connection: Connection, person: Person, now: float) -> Overview:
                 by.approver == person.approver for by in decisions_on(connection, each.proposal_id)
             )
         ],
+        glasses=open_ones(connection, tenant_id)[:MAX_OPEN],
         changes=[
             each
             for each in list_open(connection, tenant_id, now)

@@ -1,4 +1,4 @@
-"""Containment: `/execute` and `/lift` (contract 19 to 25 and 34)."""
+"""Containment: `/execute` and `/lift` (contract 19 to 25 and 34), and `/break-glass` (69)."""
 
 import asyncio
 from typing import Final
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox import log
+from vyrox.approvals.break_glass import BrokenGlass
 from vyrox.chain.entry import SERVICE
 from vyrox.errors import (
     ActionNotSupportedError,
@@ -22,7 +23,7 @@ from vyrox.http.application import request_id_of
 from vyrox.http.replay_window import check_window
 from vyrox.http.responses import JsonResponse
 from vyrox.ids import is_tenant_id
-from vyrox.models import ActionType, ContainmentRequest, LiftType
+from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType
 from vyrox.routes.signed import (
     Proxy,
     Text,
@@ -52,10 +53,15 @@ class _LiftBody(_Body, frozen=True, kw_only=True):
     force: bool = False
 
 
-_Decoder = msgspec.json.Decoder[_ExecuteBody] | msgspec.json.Decoder[_LiftBody]
+_Decoder = (
+    msgspec.json.Decoder[_ExecuteBody]
+    | msgspec.json.Decoder[_LiftBody]
+    | msgspec.json.Decoder[BreakGlass]
+)
 
 _EXECUTE: Final = msgspec.json.Decoder(_ExecuteBody)
 _LIFT: Final = msgspec.json.Decoder(_LiftBody)
+_BREAK_GLASS: Final = msgspec.json.Decoder(BreakGlass)
 
 
 async def execute(request: Request) -> Response:
@@ -66,6 +72,11 @@ async def execute(request: Request) -> Response:
 async def lift(request: Request) -> Response:
     """Undo one containment (contract 34). Raises as `_carry_out`."""
     return await _carry_out(request, _LIFT)
+
+
+async def use_break_glass(request: Request) -> Response:
+    """Carry out one action without an approval (contract 69). Raises as `_carry_out`."""
+    return await _carry_out(request, _BREAK_GLASS)
 
 
 async def _carry_out(request: Request, decoder: _Decoder) -> Response:
@@ -83,7 +94,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     authenticate(proxy, request, body)
     # 3. The fields.
     try:
-        action = _decode(body, decoder)
+        action, glass = _decode(body, decoder)
     except InvalidRequestError as exc:
         _note_refusal(proxy, request, None, exc)
         raise
@@ -96,7 +107,8 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         check_window(action.approved_at, now)
         # 6. The claim and the audit entry, then the vendor or a dry run, then the result.
         with unavailable_as_500():
-            executed = await proxy.containment.execute(action, request_id_of(request))
+            approval = None if glass is None else BrokenGlass(glass, proxy.clocks.lease_time())
+            executed = await proxy.containment.execute(action, request_id_of(request), approval)
     except asyncio.CancelledError as exc:
         # The shutdown cancels this request. The action continues, and a retry returns its result.
         raise InFlightError("cancelled by the shutdown") from exc
@@ -121,15 +133,20 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     return JsonResponse(executed)
 
 
-def _decode(body: bytes, decoder: _Decoder) -> ContainmentRequest:
+def _decode(body: bytes, decoder: _Decoder) -> tuple[ContainmentRequest, BreakGlass | None]:
     try:
         decoded = decoder.decode(body)
     except (ValueError, RecursionError) as exc:
         raise InvalidRequestError(type(exc).__name__) from exc
-    texts = (decoded.request_id, decoded.alert_id, decoded.host, decoded.approved_by)
-    if not is_tenant_id(decoded.tenant_id) or any(text.isspace() for text in texts):
+    if isinstance(decoded, BreakGlass):
+        action, glass, words = decoded.request, decoded, (decoded.by, decoded.reason)
+    else:
+        action = msgspec.convert(decoded, ContainmentRequest, from_attributes=True)
+        glass, words = None, (decoded.approved_by, decoded.approved_by)
+    texts = (action.request_id, action.alert_id, action.host, *words)
+    if not is_tenant_id(action.tenant_id) or any(text.isspace() for text in texts):
         raise InvalidRequestError("an invalid tenant_id, or a field of white space")
-    return msgspec.convert(decoded, ContainmentRequest, from_attributes=True)
+    return action, glass
 
 
 def _note_refusal(

@@ -8,7 +8,7 @@ from vyrox.http.responses import JsonResponse
 from vyrox.routes.alerts import finish_alert, list_of_alerts, one_alert
 from vyrox.routes.approvals import one_approval, propose_action
 from vyrox.routes.audit import export_entries
-from vyrox.routes.execute import execute, lift
+from vyrox.routes.execute import execute, lift, use_break_glass
 from vyrox.routes.incidents import CHANGES, list_of_incidents, one_incident
 from vyrox.routes.suppressions import (
     confirm_suppression,
@@ -24,6 +24,7 @@ def create_routes() -> list[BaseRoute]:
     return [
         Route("/execute", execute, methods=["POST"]),
         Route("/lift", lift, methods=["POST"]),
+        Route("/break-glass", use_break_glass, methods=["POST"]),
         Route("/webhook", propose_action, methods=["POST"]),
         Route("/approvals/{proposal_id}", one_approval, methods=["GET"]),
         Route("/alerts", list_of_alerts, methods=["GET"]),

@@ -247,6 +247,13 @@
       }
     },
 
+    glass() {
+      const path = location.pathname;
+      const button = find("acknowledge");
+      if (button)
+        onSigned(button, `${path}/statement`, path, () => sayAfter("Recorded: you have acknowledged it.", "/"));
+    },
+
     change() {
       const path = location.pathname;
       onSigned(find("endorse"), `${path}/statement`, path, ({ remaining }) =>
