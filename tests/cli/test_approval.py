@@ -11,10 +11,12 @@ from tests.audit import NOW, TENANT
 from tests.cli import Vyrox, refused, succeeded
 from tests.cli.test_incident import SHADOWS, judge_all
 from tests.triage.stored import new
+from vyrox.approvals.break_glass import BrokenGlass
 from vyrox.approvals.deciding import decide
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
+from vyrox.models import BreakGlass
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
@@ -75,6 +77,26 @@ def test_decisions_are_shown_contract_62(vyrox: Vyrox) -> None:
     assert "reject by webauthn" in shown
     assert "state" in shown
     assert "rejected" in shown
+
+
+def test_open_break_glass_is_shown_with_the_proposals_contract_69(vyrox: Vyrox) -> None:
+    asked = BreakGlass(
+        request_id="g-1",
+        tenant_id=TENANT,
+        alert_id="a",
+        action_type="HOST_ISOLATION",
+        host="id-9",
+        by="jane",
+        reason="Discord is\x1b[2J away",
+        at=int(NOW),
+    )
+    vyrox.write(BrokenGlass(asked, NOW).begin, NOW)
+    listed = vyrox("approval", "list", TENANT)
+    assert "by jane: HOST_ISOLATION of id-9: Discord is" in listed.stderr
+    assert "(console: /break-glass/g-1)" in listed.stderr
+    assert "\x1b" not in listed.stderr
+    assert "break glass" in vyrox("approval", "list", "--json").stderr
+    assert "break glass" not in vyrox("approval", "list", "initech").stderr
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,37 @@ async def test_execute_prints_the_answer_alone_with_json(vyrox: Vyrox) -> None:
     assert result.stderr == f"request {msgspec.json.decode(sent)['request_id']}\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "action"), [("execute", "HOST_ISOLATION"), ("lift", "LIFT_HOST_ISOLATION")]
+)
+async def test_break_glass_goes_the_way_of_its_own_contract_69(
+    vyrox: Vyrox, name: str, action: str
+) -> None:
+    async with listening(answer(200, DRY_RUN)) as listener:
+        args = command(listener.url)
+        args[0] = name
+        args[args.index("HOST_ISOLATION")] = action
+        del args[args.index("--approved-by") : args.index("--approved-by") + 2]
+        glass = ("--break-glass", "--reason", "Discord is away", "--by", "jane")
+        succeeded(await run(vyrox, *args, *glass))
+        assert (await run(vyrox, *args, "--break-glass")).exit_code == 2
+        assert (await run(vyrox, *args, *glass, "--approved-by", "x")).exit_code == 2
+        assert (await run(vyrox, *args, "--reason", "x", "--approved-by", "x")).exit_code == 2
+    [head], [body] = listener.heads, listener.bodies
+    assert head.startswith(b"POST /break-glass HTTP/1.1\r\n")
+    sent = msgspec.json.decode(body)
+    assert uuid.UUID(sent.pop("request_id")).version == 4
+    assert wall_clock() - 60 < sent.pop("at") <= wall_clock()
+    assert sent == {
+        "tenant_id": TENANT,
+        "alert_id": "alt_abc123",
+        "action_type": action,
+        "host": sent["host"],
+        "by": "jane",
+        "reason": "Discord is away",
+    }
+
+
 @pytest.mark.parametrize("status", [201, 307, 400, 401, 409, 410, 413, 422, 429, 500, 501, 502])
 async def test_execute_fails_with_any_other_answer(vyrox: Vyrox, status: int) -> None:
     """A redirect is not followed either: the request was signed for one listener."""
