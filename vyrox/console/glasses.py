@@ -1,19 +1,13 @@
 """What was done without an approval, which an approver acknowledges (contract 69)."""
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals import break_glass
-from vyrox.console.pages import live_page
-from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.pages import page
+from vyrox.console.parts import Signed, console_of, read_json, signed_in
 from vyrox.errors import NotFoundError
 from vyrox.http.responses import JsonResponse
-
-
-class _Signed(msgspec.Struct, frozen=True):
-    statement: str
-    response: msgspec.Raw
 
 
 async def glass_page(request: Request) -> Response:
@@ -27,7 +21,7 @@ async def glass_page(request: Request) -> Response:
         asked = used.asked
     except ValueError as exc:
         raise NotFoundError(str(exc)) from exc
-    return live_page(request, "glass", person, console.now(), used=used, asked=asked)
+    return page("glass", person, console.now(), used=used, asked=asked)
 
 
 async def statement(request: Request) -> Response:
@@ -45,7 +39,7 @@ async def acknowledge(request: Request) -> Response:
     """Record an acknowledgement. Raises as `break_glass.acknowledge`."""
     person = await signed_in(request)
     console = console_of(request)
-    signed = await read_json(request, _Signed)
+    signed = await read_json(request, Signed)
     console.check_clocks()
     used = await console.database.write(
         break_glass.acknowledge,
