@@ -65,3 +65,18 @@ def test_the_vector_of_webauthn_contract_64() -> None:
     verify.check_client_data(client_data, "webauthn.get", seeded(7), key.origin)
     with pytest.raises(RefusedProofError, match="UV"):
         verify._check_authenticator_data(data, key.rp_id)
+
+
+def test_a_point_has_one_form_so_that_a_key_is_not_two() -> None:
+    """Points of P-256 with a small x, to which the modulus is added: still 32 bytes."""
+    p = verify._P
+    for x in range(100):
+        square = (x**3 - 3 * x + verify._P_B) % p
+        y = pow(square, (p + 1) // 4, p)
+        if y * y % p == square:
+            break
+    numbers = {name: number.to_bytes(32, "big") for name, number in (("x", x), ("y", y))}
+    key = {**OTHERS, "alg": "ES256", **{name: b64(each) for name, each in numbers.items()}}
+    verify.check_key(key)
+    with pytest.raises(RefusedProofError, match="not on the curve"):
+        verify.check_key({**key, "x": b64((x + p).to_bytes(32, "big"))})
