@@ -70,13 +70,18 @@ def test_the_vector_of_webauthn_contract_64() -> None:
 def test_a_point_has_one_form_so_that_a_key_is_not_two() -> None:
     """Points of P-256 with a small x, to which the modulus is added: still 32 bytes."""
     p = verify._P
-    for x in range(100):
-        square = (x**3 - 3 * x + verify._P_B) % p
-        y = pow(square, (p + 1) // 4, p)
-        if y * y % p == square:
-            break
-    numbers = {name: number.to_bytes(32, "big") for name, number in (("x", x), ("y", y))}
-    key = {**OTHERS, "alg": "ES256", **{name: b64(each) for name, each in numbers.items()}}
-    verify.check_key(key)
+    points = ((x, pow(x**3 - 3 * x + verify._P_B, (p + 1) // 4, p)) for x in range(100))
+    x, y = next((x, y) for x, y in points if (y * y - x**3 + 3 * x - verify._P_B) % p == 0)
+    key = {**OTHERS, "alg": "ES256", "y": b64(y.to_bytes(32, "big"))}
+    verify.check_key({**key, "x": b64(x.to_bytes(32, "big"))})
     with pytest.raises(RefusedProofError, match="not on the curve"):
         verify.check_key({**key, "x": b64((x + p).to_bytes(32, "big"))})
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_key_of_another_length_is_refused(length: int) -> None:
+    point = (b"\x58" + b"\x66" * 31 + b"\0")[:length]
+    with pytest.raises(RefusedProofError, match="has not 32 bytes"):
+        verify.check_key({**OTHERS, "alg": "EdDSA", "x": b64(point)})
+    with pytest.raises(RefusedProofError, match="2 times 32 bytes"):
+        verify.check_key({**OTHERS, "alg": "ES256", "x": b64(bytes(length)), "y": b64(bytes(32))})
