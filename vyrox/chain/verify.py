@@ -1353,7 +1353,6 @@ class _Change:
 class _Glass:
     """A break glass. Several actions may be of one: an attempt may be repeated."""
 
-    digest: str
     acknowledged_by: str | None = None
 
 
@@ -1408,7 +1407,7 @@ class Approvals:
         self._lifts: dict[str, tuple[str, str]] = {}
         """The proposal's id and the device's, by the hash of the lift."""
         self._glasses: dict[str, _Glass] = {}
-        """By its id."""
+        """By the digest of its text."""
         self._glass_of: dict[str, _Glass] = {}
         """By the hash of the action."""
         self._refused: dict[object, int] = {}
@@ -1765,18 +1764,15 @@ class Approvals:
             raise RefusedProofError("no action has its action_hash: export the actions last")
         for name in ("action_type", "host", "tenant_id"):
             _require(getattr(action, name) == glass.get(name), f"its action has another {name}")
-        known = self._glasses.setdefault(_text_of(entry, "break_glass_id"), _Glass(digest))
-        _require(known.digest == digest, "another break glass has its id")
+        _require(glass.get("request_id") == entry.get("break_glass_id"), "its text has another id")
+        known = self._glasses.setdefault(digest, _Glass())
         self._glass_of[cast(str, entry["action_hash"])] = known
 
     def _glass_acknowledged(self, entry: Entry, _hash: str) -> None:
-        glass, approver = (
-            self._glasses.get(_text_of(entry, "break_glass_id")),
-            self._approver(entry),
-        )
+        approver = self._approver(entry)
+        glass = self._glasses.get(_text_of(entry, "break_glass_sha256"))
         if glass is None:
             raise RefusedProofError("no such break glass was used before it")
-        _require(entry.get("break_glass_sha256") == glass.digest, "the digest is of another one")
         key = self._confirmed_key(entry, approver)
         check_signed(entry, key, ACKNOWLEDGEMENT)
         self._check_pin(key.approver, key.thumbprint)
