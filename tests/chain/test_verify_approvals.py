@@ -266,7 +266,8 @@ def test_only_pinned_keys_count(tmp_path: Path) -> None:
     jane, discord = thumbprint(KEY, "jane"), DISCORD.configured["public_key"]
     keys = tmp_path / "keys"
     paths = whole_story().write(tmp_path)
-    keys.write_text(f"# the team\n\njane {jane}\n discord \t{discord}\n")
+    grouped = " ".join(jane[at : at + 4] for at in range(0, len(jane), 4))
+    keys.write_text(f"# the team\n\njane {grouped}\n discord \t{discord}\n")
     done = run("--approvals", *paths, "--keys", str(keys))
     assert (done.returncode, "those of the file of keys" in done.stdout) == (3, True)
     for text, failed in (

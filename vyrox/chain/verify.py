@@ -1853,6 +1853,8 @@ def _verify_of_two(path: str, stream: str, each: Callable[[int, Entry, str], Non
 def read_pins(path: str) -> Pins:
     """Return the keys of a file: a name, white space and a thumbprint or a public key a line.
 
+    A thumbprint may be in groups, as the console displays it.
+
     Raises:
         NothingToCheckError: It cannot be read, or a line is something else.
     """
@@ -1863,11 +1865,12 @@ def read_pins(path: str) -> Pins:
     except (OSError, ValueError) as exc:
         raise NothingToCheckError(f"cannot read {path!a}: {_why(exc)}") from None
     for number, line in enumerate(lines, 1):
-        words = line.rsplit(None, 1)
+        words = line.split()
         if words and not line.startswith("#"):
-            if len(words) != 2 or not _PIN.fullmatch(words[1]):
+            key = "".join(words[1:])
+            if not _PIN.fullmatch(key):
                 raise NothingToCheckError(f"{path!a}, line {number}: not a name and a key")
-            pins.add((words[0].strip(_SPACE), words[1]))
+            pins.add((words[0], key))
     return frozenset(pins)
 
 
