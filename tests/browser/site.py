@@ -101,7 +101,7 @@ class Person:
 
     async def said(self) -> str:
         """Return what the page says, as soon as it says something that is not a step."""
-        status = self.page.locator("#status:not([hidden]).good, #status:not([hidden]).bad")
+        status = self.page.locator("#status.good, #status.bad")
         return str(await status.inner_text())
 
     async def scrolls_sideways(self) -> bool:

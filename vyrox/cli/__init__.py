@@ -218,7 +218,7 @@ cli: Final = _Commands(
         "migrate": Lazy("service:migrate", "Bring the database's schema up to date."),
         "mock-edr": Lazy("mock_edr:mock_edr", "Serve a mock of the vendors' clouds until stopped."),
         "queue": _QUEUE,
-        "serve": Lazy("service:serve", "Serve both listeners until SIGTERM."),
+        "serve": Lazy("service:serve", "Serve all listeners until SIGTERM."),
         "simulate": Lazy(
             "vyrox.trial.simulate.command:simulate", "Send signed sample alerts to a service."
         ),

@@ -5,7 +5,7 @@ import click
 
 @click.command()
 def serve() -> None:
-    """Serve both listeners until SIGTERM. Settings come from the environment."""
+    """Serve all listeners until SIGTERM. Settings come from the environment."""
     # Imported here: the other commands start in half the time without it.
     import uvloop
 

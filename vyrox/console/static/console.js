@@ -12,7 +12,6 @@
     const status = find("status");
     status.textContent = text;
     status.className = kind;
-    status.hidden = text === "";
   };
   const sayAfter = (text, path = location.pathname) => {
     sessionStorage.setItem("said", text);
@@ -189,7 +188,6 @@
       let timer = 0;
       const prepare = async () => {
         const text = comment.value;
-        enable(buttons, false);
         try {
           const answer = await post(`${location.pathname}/statements`, { comment: text });
           if (text !== comment.value) return; // a later call is on its way
