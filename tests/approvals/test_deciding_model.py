@@ -126,7 +126,22 @@ class Tenant(RuleBasedStateMachine):
         decision=st.sampled_from(["approve", "approve", "approve", "reject"]),
         kind=st.sampled_from(["webauthn", "webauthn", "discord"]),
         with_first_key=st.booleans(),
+        then_dispatch=st.booleans(),
     )
+    def decide_and_perhaps_dispatch(
+        self,
+        made: Made,
+        name: str,
+        decision: Decision,
+        kind: ProofKind,
+        *,
+        with_first_key: bool,
+        then_dispatch: bool,
+    ) -> None:
+        self.decide(made, name, decision, kind, with_first_key=with_first_key)
+        if then_dispatch:
+            self.dispatch()
+
     def decide(
         self, made: Made, name: str, decision: Decision, kind: ProofKind, *, with_first_key: bool
     ) -> None:
@@ -147,6 +162,7 @@ class Tenant(RuleBasedStateMachine):
     def approve_together(self, made: Made, names: list[str]) -> None:
         for name in names:
             self.decide(made, name, "approve", "webauthn", with_first_key=False)
+        self.dispatch()
 
     @rule(name=st.sampled_from(NAMES))
     def reset(self, name: str) -> None:

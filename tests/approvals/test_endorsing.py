@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -10,13 +11,18 @@ import sqlalchemy as sa
 
 from tests import audit
 from tests.approvals.authenticator import Authenticator
-from tests.approvals.decided import prepared
-from tests.approvals.enrolled import PARTY, confirm, enrol, register
+from tests.approvals.decided import KILL, prepared, proposed
+from tests.approvals.enrolled import PARTY, confirm, enrol, register, sign
+from tests.approvals.test_dispatch import dispatching
+from tests.approvals.test_proven import exported
 from tests.audit import NOW, TENANT
 from tests.notify.samples import SECRET
 from tests.vendor import VAULT
-from vyrox.approvals import approvers, changes, endorsing, enrolment, keys, rules
+from vyrox.approvals import approvers, changes, drills, endorsing, enrolment, keys, rules
 from vyrox.approvals.changes import Change, PendingChange
+from vyrox.approvals.deciding import decide
+from vyrox.approvals.proposing import Proposed
+from vyrox.approvals.rows import Decision
 from vyrox.approvals.rules import FOUR_EYES
 from vyrox.chain import verify
 from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
@@ -284,3 +290,44 @@ async def test_all_are_told_of_every_change_contract_65(database: Database) -> N
     ):
         assert any(part in text for text in texts), part
     assert f"/changes/{pending.id}" in {each["link"] for each in told}
+
+
+async def test_an_auditor_follows_all_that_approvers_did_contract_65(
+    opened: Database, tmp_path: Path
+) -> None:
+    """A36: what was accepted here is refused nowhere, with every kind of event."""
+    key = await register(opened, "cyd", OF["cyd"])
+    await confirm(opened, key)
+    [pending] = await waiting(opened)
+    await endorse(opened, pending.id, "ann")
+    await opened.write(rules.add_rule, TENANT, FOUR_EYES, "operator", NOW)
+    ending = Change(kind="end_rule", tenant_id=TENANT, approver=None, subject=FOUR_EYES)
+    await opened.write(changes.ask, ending, "operator", NOW)
+    [pending] = await waiting(opened)
+    for name in ("ann", "bob"):
+        await endorse(opened, pending.id, name)
+    sent = await own_key(opened, "ann")
+    secret = await opened.write(endorsing.link_by_key, TENANT, *sent, PARTY, NOW)
+    enrolled = await opened.read(enrolment.open_link, secret, NOW)
+    response = Authenticator("RS256", b"second").create(enrolled.challenge)
+    await confirm(opened, await opened.write(enrolment.register, secret, response, PARTY, NOW))
+    await opened.write(approvers.reset, TENANT, "bob", "operator", NOW)
+    drill = await opened.write(drills.start, TENANT, "ann", NOW)
+    asked = Proposed(drill.proposal_id, drill.proposal_sha256, drill.expires_at, "pending")
+    by_cyd = msgspec.structs.replace(KILL, requested_by="cyd")
+    async with dispatching(opened) as each:
+        decided: tuple[tuple[Proposed, str, Decision], ...] = (
+            (asked, "ann", "approve"),
+            (asked, "cyd", "reject"),
+            (await proposed(opened, by_cyd), "cyd", "approve"),
+        )
+        for proposal, name, decision in decided:
+            proof = await sign(opened, proposal, name, OF[name], decision)
+            await opened.write(decide, TENANT, proposal.proposal_id, proof, NOW)
+        await each.run()
+    actions = await exported(opened, tmp_path, "actions")
+    report = verify.verify_approvals(actions, await exported(opened, tmp_path, "events"))
+    assert report.failures == []
+    [found] = report.findings
+    [by] = found.decisions
+    assert (by.approver, by.is_requester) == ("cyd", True)
