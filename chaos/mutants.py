@@ -36,6 +36,7 @@ ENROLMENT: Final = "tests/approvals/test_enrolment.py"
 ENDORSING: Final = "tests/approvals/test_endorsing.py"
 CONSOLE: Final = "tests/console/test_guard.py"
 SESSIONS: Final = "tests/console/test_sessions.py"
+CLICKS: Final = "tests/approvals/discord/test_clicks.py"
 MESSAGES: Final = "tests/approvals/discord/test_joining.py"
 LEASES: Final = "tests/approvals/test_leases.py"
 
@@ -292,6 +293,34 @@ MUTANTS: Final = (
         '            "allowed_mentions": _mentions(None),\n',
         '            "allowed_mentions": _mentions(None),\n',
         (MESSAGES,),
+    ),
+    Mutant(
+        "a click counts under a text that is not the proposal's",
+        "vyrox/approvals/discord/clicks.py",
+        """    if not message.content.endswith(f"```\\n{display(stored.proposal)}\\n```"):\n""",
+        "    if False:\n",
+        (CLICKS,),
+    ),
+    Mutant(
+        "a click that an auditor would refuse is recorded",
+        "vyrox/approvals/discord/receiving.py",
+        "        await asyncio.to_thread(proof.check)\n",
+        "",
+        (CLICKS,),
+    ),
+    Mutant(
+        "a signed interaction is accepted an hour later",
+        "vyrox/approvals/discord/interaction.py",
+        "    if abs(now - int(timestamp)) > SIGNED_FOR_S:\n",
+        "    if abs(now - int(timestamp)) > 3600:\n",
+        (CLICKS,),
+    ),
+    Mutant(
+        "the button Reject rejects before the form is sent",
+        "vyrox/approvals/discord/receiving.py",
+        '        if click.button == "reject" and not click.is_form:\n',
+        "        if False:\n",
+        (CLICKS,),
     ),
     Mutant(
         "a message is posted twice if the response was lost",

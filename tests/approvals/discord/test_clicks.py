@@ -27,7 +27,7 @@ from tests.approvals.discord.pressing import (
 )
 from tests.approvals.test_dispatch import Dispatching, dispatching
 from tests.audit import NOW, TENANT, FaultyDatabase
-from vyrox.approvals import approvers, drills
+from vyrox.approvals import approvers, drills, enrolment
 from vyrox.approvals.discord import configured, receiving
 from vyrox.approvals.discord.answers import NO_RIGHT
 from vyrox.approvals.discord.clicks import ClickProof
@@ -455,8 +455,12 @@ async def test_a_database_that_is_away_is_no_error_contract_67(
         await at_discord.post(proposal)
         faulty[0].faults[1] = "before"
         assert "Not recorded yet" in refusal(await at_discord.press(proposal))
+        code = await database.write(enrolment.new_code, TENANT, "ann", "discord", NOW)
+        faulty[0].faults[faulty[0].writes + 1] = "after"
+        asked = slash("register", ACCOUNTS["ann"], code=code)
+        assert "Not known yet" in refusal(await at_discord.say(asked))
         faulty[0].always = "before"
         assert "could not read" in refusal(await at_discord.press(proposal))
     names = [each.message for each in caplog.records]
     assert names.count("interaction.not_recorded") == 1
-    assert names.count("interaction.refused.late") == 2
+    assert names.count("interaction.refused.late") == 3

@@ -32,6 +32,11 @@ NOT_RECORDED_YET: Final = (
 
 RECORDED: Final = "Your decision is recorded. The message will show it in a moment."
 
+NOT_BOUND_YET: Final = (
+    "Not known yet: the database did not respond in time. Type /vyrox status in a minute. If it "
+    "does not answer you, use the code again."
+)
+
 NOT_READ: Final = "Vyrox could not read its database in time. Nothing was changed: try again."
 
 NO_RIGHT: Final = (

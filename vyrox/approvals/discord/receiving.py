@@ -103,7 +103,7 @@ class Interactions:
         command = await self._read(deadline, slash.typed, interaction, self._application)
         if command.name == slash.REGISTER:
             registering = self._database.write(slash.register, command, self._now())
-            return to_caller(await _in_time(deadline, answers.NOT_READ, registering))
+            return to_caller(await _in_time(deadline, answers.NOT_BOUND_YET, registering))
         return to_caller(await self._read(deadline, slash.report, command, self._now()))
 
     async def _click(self, signed: Signed, interaction: Interaction, deadline: float) -> Answer:
