@@ -12,8 +12,8 @@ CHROMIUM ?= /usr/bin/chromium
 help:            ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: .venv/runtime-installed            ## Run the main job end to end, on free ports, and clean up
-	@$(BIN)/vyrox demo
+demo: .venv/runtime-installed            ## Run the main job end to end, on free ports, and clean up (ARGS=--keep leaves it running)
+	@$(BIN)/vyrox demo $(ARGS)
 
 test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
 	@$(PYTEST) -m "not long and not browser" $(ARGS)

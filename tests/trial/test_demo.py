@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from tests.service import ROOT
@@ -45,16 +46,21 @@ async def test_demo_tells_the_whole_story_inside_its_limits() -> None:
         "HOST_ISOLATION of workstation-01",
         "band      close",
         "closed by triage",
-        "--approved-by jane",
-        '200 {"status":"executed"',
-        "outcome: confirmed",
+        "Action: HOST_ISOLATION",
+        "SHA-256: ",
+        "[Approve] [Reject] [Investigate]",
+        "**Approved** by jane. Done: the vendor confirms it.",
         "LINKS HOLD",
+        "PROVEN by Discord ('jane')",
         "TAMPERED",
+        "FAILED at event",
+        "the signature is wrong",
     )
     text = "\n".join(lines)
     places = [text.find(word) for word in story]
     assert places == sorted(places)
     assert -1 not in places
+    assert text.count("[Approve]") == 1
     assert len(lines) <= MAX_LINES
     assert max(map(len, lines)) <= MAX_COLUMNS
     [directory] = [line.split()[-1] for line in lines if line.startswith("$ cd ")]
@@ -75,13 +81,18 @@ def test_demo_reads_nothing_of_the_users_environment(monkeypatch: pytest.MonkeyP
 async def test_demo_kept_runs_until_ctrl_c() -> None:
     process = await start("--keep")
     assert process.stdout is not None
-    directory = ""
+    directory, link = "", ""
     async with asyncio.timeout(120):
         async for raw in process.stdout:
             line = raw.decode()
             directory = line.split()[-1] if line.startswith("$ cd ") else directory
+            link = line.strip() if "/enrol#" in line else link
             if "Ctrl-C here" in line:
                 break
+        async with httpx.AsyncClient(trust_env=False) as http:
+            page = await http.get(link.partition("#")[0])
+        assert page.status_code == 200
+        assert "passkey" in page.text
         assert (Path(directory) / ".vyrox").exists()
         process.send_signal(signal.SIGINT)
         await process.stdout.read()

@@ -1,4 +1,4 @@
-"""The two programs that run beside the demo's commands: the service, and a mock of the vendors."""
+"""The programs that run beside the demo's commands: the service, mocked vendors, a fake Discord."""
 
 import queue
 import signal
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from vyrox.errors import OperatorError
 
 EVENT_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 30.0
+
+T = TypeVar("T")
 
 
 class VendorAccount(msgspec.Struct, frozen=True):
@@ -32,6 +34,27 @@ class Mock(msgspec.Struct, frozen=True):
 
     url: str
     credentials: list[VendorAccount]
+
+
+class Discord(msgspec.Struct, frozen=True):
+    """What `vyrox fake-discord --json` prints; other members are not needed."""
+
+    url: str
+    application_id: str
+    public_key: str
+    bot_token: str
+    guild_id: str
+    channel_id: str
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The environment of a service that uses it."""
+        return {
+            "DISCORD_APPLICATION_ID": self.application_id,
+            "DISCORD_PUBLIC_KEY": self.public_key,
+            "DISCORD_BOT_TOKEN": self.bot_token,
+            "DISCORD_TEST_URL": self.url,
+        }
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -96,19 +119,19 @@ def serving(env: Mapping[str, str], directory: Path) -> Iterator[tuple[LogLine, 
 
 
 @contextmanager
-def mocked_vendors(env: Mapping[str, str], directory: Path) -> Iterator[Mock]:
-    """Run the mock of the vendors; give what it prints.
+def announced(command: str, found: type[T], env: Mapping[str, str], directory: Path) -> Iterator[T]:
+    """Run `vyrox COMMAND --json`; give the line that it prints when it is ready.
 
     Raises:
         OperatorError: It did not start, or did not stop cleanly.
     """
-    with _running(["mock-edr", "--json"], env, directory) as (process, log):
+    with _running([command, "--json"], env, directory) as (process, log):
         assert process.stdout is not None  # noqa: S101  (a pipe)
         line = process.stdout.readline()
         if not line:
             log.thread.join(STOP_TIMEOUT_S)
-            raise OperatorError(f"the mock did not start:\n{log.text()}")
-        yield msgspec.json.decode(line, type=Mock)
+            raise OperatorError(f"{command} did not start:\n{log.text()}")
+        yield msgspec.json.decode(line, type=found)
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from typing import Final
 import msgspec
 
 from vyrox.errors import OperatorError
+from vyrox.trial.demo.channel import Channel, Shown
 from vyrox.trial.demo.servers import Log
 from vyrox.trial.demo.terminal import Terminal, echo, lines_with, say, say_next, show_command
 
 TENANT: Final = "acme-corp"
+APPROVER: Final = "jane"
 INCIDENT: Final = f"{TENANT}-1"
 BACKUP: Final = f"{TENANT}-2"
 
@@ -20,6 +22,12 @@ ATTACK_STAGES: Final = 8
 BACKUP_STAGES: Final = 3
 
 JUDGED_WITHIN_S: Final = 30.0
+
+DECISIVE: Final = lines_with("Action:", "Name:", "Decide by:", "SHA-256:", "[Approve]")
+"""What the demo shows of a message that asks for a decision."""
+
+VERDICT: Final = lines_with("LINKS HOLD", "TAMPERED", "PROVEN", "FAILED", "signature", "NOT SHOWN")
+"""What the demo shows of the verifier's report."""
 
 REASONS: Final = 2
 """Families of which the demo prints the reason."""
@@ -34,21 +42,14 @@ class _Incidents(msgspec.Struct, frozen=True):
     incidents: list[_Incident]
 
 
-class _Proposal(msgspec.Struct, frozen=True):
-    command: list[str]
-
-
-class _Shown(msgspec.Struct, frozen=True):
-    proposal: _Proposal
-
-
 class Story:
     """Alerts, an incident, an approval, a containment and its proof, against a running service."""
 
-    def __init__(self, terminal: Terminal, log: Log) -> None:
+    def __init__(self, terminal: Terminal, log: Log, channel: Channel) -> None:
         """`log` is the service's."""
         self._terminal = terminal
         self._log = log
+        self._channel = channel
 
     def play(self) -> None:
         """Play it.
@@ -56,10 +57,22 @@ class Story:
         Raises:
             OperatorError: A step did not end as it must.
         """
+        self._name_approver()
         self._receive()
         self._judge()
-        self._contain()
+        self._approve()
         self._prove()
+
+    def _name_approver(self) -> None:
+        say_next(
+            "Who decides: Jane, at Discord (here a fake one), once she has typed her code there"
+        )
+        place = ["--guild", self._channel.guild_id, "--channel", self._channel.id]
+        self._terminal.show(["discord", "setup", TENANT, *place], lines_with())
+        add = ["approver", "add", TENANT, APPROVER, "--discord"]
+        printed = self._terminal.show(add, lines_with("/vyrox register"))
+        [typed] = [line for line in printed.splitlines() if "/vyrox register" in line]
+        self._channel.register(typed.split()[-1])
 
     def _receive(self) -> None:
         say("Alerts come in, signed as CrowdStrike signs: each stored, queued, and only then 202")
@@ -75,25 +88,29 @@ class Story:
     def _judge(self) -> None:
         say("Triage has judged them. The eight are one urgent incident; the backup is closed")
         self._terminal.show(["incident", "show", INCIDENT], _essence)
-        self._terminal.show(["incident", "show", BACKUP], _essence)
+        self._terminal.show(["incident", "show", BACKUP], lines_with("band ", "status "))
 
-    def _contain(self) -> None:
-        say("Jane runs the command it printed. The audit entry is on disk before the vendor acts")
-        shown = self._terminal.run(["incident", "show", INCIDENT, "--json"])
-        command = msgspec.json.decode(shown, type=_Shown).proposal.command
-        self._terminal.show([*command[1:], "--approved-by", "jane"], lines_with("200 "))
-        say_next("The host's state is read back at the vendor: it is isolated")
+    def _approve(self) -> None:
+        say("Vyrox proposes that by itself, for 4 hours. Discord shows what Jane decides on")
+        proposal = self._channel.wait_for(lambda shown: shown.buttons != [])
+        echo(_message(proposal), DECISIVE)
+        say_next("Jane presses Approve. Vyrox isolates the host, and reads that back at the vendor")
+        self._channel.approve(proposal)
         self._log.wait_for("execute.confirmed")
-        events = ["audit", "events", "--kind", "execute.outcome"]
-        self._terminal.show(events, lines_with("outcome: "))
+        done = self._channel.wait_for(
+            lambda shown: shown.id == proposal.id and "confirms" in shown.content
+        )
+        echo(_message(done), lines_with("Approved"))
 
     def _prove(self) -> None:
-        say("The tenant's audit log, checked without Vyrox")
-        self._terminal.show(["audit", "export", TENANT, "--out", "audit"], lines_with())
+        say("The audit log and Jane's proof in it, checked without Vyrox")
+        for stream in ("events", "actions"):
+            export = ["audit", "export", TENANT, "--stream", stream, "--out", stream]
+            self._terminal.show(export, lines_with())
         self._verify(expected=3)
-        say_next("Somebody changes one character of the export")
-        [file, *_] = sorted((self._terminal.directory / "audit").glob("audit-*.jsonl"))
-        file.write_bytes(file.read_bytes().replace(b"jane", b"jade", 1))
+        say_next("Somebody changes one character of the proof")
+        [file, *_] = sorted((self._terminal.directory / "events").glob("audit-*.jsonl"))
+        file.write_bytes(_forged(file.read_bytes()))
         self._verify(expected=1)
 
     def _wait_until_judged(self, expected: dict[str, int]) -> None:
@@ -107,7 +124,7 @@ class Story:
         raise OperatorError(f"not judged within {JUDGED_WITHIN_S} s: {found}")
 
     def _verify(self, expected: int) -> None:
-        command = ["-I", "audit/verify_audit.py", "audit"]
+        command = ["-I", "actions/verify_audit.py", "--approvals", "actions", "events"]
         show_command(" ".join(["python3", *command]))
         done = subprocess.run(  # noqa: S603
             [sys.executable, *command],
@@ -115,9 +132,27 @@ class Story:
             capture_output=True,
             check=False,
         )
-        echo(done.stdout.decode().splitlines(), lines_with("LINKS HOLD", "NOT SHOWN", "TAMPERED"))
+        echo(done.stdout.decode().splitlines(), VERDICT)
         if done.returncode != expected:
             raise OperatorError(f"the verifier ended with {done.returncode}")
+
+
+def _message(shown: Shown) -> list[str]:
+    """Return the lines of a message, and its buttons."""
+    buttons = " ".join(f"[{button}]" for button in shown.buttons)
+    return [f"  {line}" for line in [*shown.content.splitlines(), buttons]]
+
+
+def _forged(events: bytes) -> bytes:
+    """Return an export in which the last digit of the signature of a decision is another."""
+    lines = events.splitlines(keepends=True)
+    for place, line in enumerate(lines):
+        before, name, after = line.partition(b'"signature":"')
+        if b'"approval.decided"' in line and name:
+            signature, quote, rest = after.partition(b'"')
+            digit = b"0" if signature[-1:] != b"0" else b"1"
+            lines[place] = before + name + signature[:-1] + digit + quote + rest
+    return b"".join(lines)
 
 
 def _essence(lines: Sequence[str]) -> Iterator[int]:
