@@ -1,5 +1,7 @@
 """What every request must have and every response has (contract 66, A37)."""
 
+from typing import Final
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -99,3 +101,25 @@ async def test_a_body_is_bounded_contract_66(opened: Running) -> None:
         wrongs: list[object] = [[], {"secret": 1}, None, {"challenge": {}, "response": {}}]
         for wrong in wrongs:
             assert (await browser.post(path, wrong)).status_code == 400
+
+
+DEEP: Final = "[" * 950 + "]" * 950
+
+GARBAGE: Final = (
+    "",
+    "null",
+    "[]",
+    '{"secret": "\\u0000", "statement": "\\u0000", "challenge": "", "comment": "", "response": 1}',
+    '{"secret": "x", "statement": "{}", "challenge": "1.a", "comment": "", "response": {"id": 1}}',
+    f'{{"secret": "x", "statement": "x", "challenge": "x", "comment": "x", "response": {DEEP}}}',
+)
+
+
+async def test_no_body_is_an_internal_error_contract_66(opened: Running) -> None:
+    ann = await opened.person("ann")
+    for route in create_routes():
+        path = route.path  # type: ignore[attr-defined]
+        if "POST" in route.methods and path != "/sign-out":  # type: ignore[attr-defined]
+            for body in GARBAGE:
+                answer = await ann.client.post(path, content=body, headers=OWN)
+                assert answer.status_code < 500, (path, body)
