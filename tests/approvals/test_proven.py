@@ -1,5 +1,6 @@
 """What is written about approvals is what the offline verifier reads (contract 62 and 64)."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,12 +11,12 @@ from hypothesis import given
 from tests import audit
 from tests.approvals.authenticator import Authenticator, b64
 from tests.approvals.decided import KILL, LEASED, WANTED, prepared, proposed, say
-from tests.approvals.enrolled import enrol, sign
+from tests.approvals.enrolled import PARTY, enrol, sign
 from tests.approvals.test_dispatch import dispatching
 from tests.approvals.test_leases import END, opened_site
 from tests.approvals.test_proposal import proposals
 from tests.audit import NOW, TENANT
-from vyrox.approvals import approvers
+from vyrox.approvals import approvers, break_glass
 from vyrox.approvals.deciding import decide
 from vyrox.approvals.display import display
 from vyrox.approvals.proposal import Proposal, canonical
@@ -24,7 +25,7 @@ from vyrox.chain import verify
 from vyrox.chain.entry import Stream
 from vyrox.chain.export import pages
 from vyrox.errors import UnauthorizedError
-from vyrox.models import Device
+from vyrox.models import BreakGlass, Device
 from vyrox.store.database import Database
 
 OF: Final = {
@@ -95,6 +96,38 @@ async def test_a_lift_at_the_end_of_a_lease_is_approved_with_it_contract_64(
         (1, None),
     ]
     assert report.findings[1].action.host == "device-1"
+
+
+async def test_a_break_glass_is_not_proven_but_acknowledged_contract_64(
+    database: Database, tmp_path: Path
+) -> None:
+    """A16: who acted without an approval, and who has acknowledged that with a passkey."""
+    await prepared(database, people=())
+    await database.write(approvers.add, TENANT, "ann", "operator", NOW)
+    await enrol(database, "ann", OF["ann"])
+    glass = BreakGlass(
+        request_id="1",
+        tenant_id=TENANT,
+        alert_id="alt_abc123",
+        action_type="HOST_ISOLATION",
+        host="workstation-01",
+        by="root \u2713",
+        reason="fire",
+        at=int(NOW),
+    )
+    async with dispatching(database) as each:
+        execute = each.proxy.containment.execute
+        await execute(glass.request, "trace", break_glass.BrokenGlass(glass, NOW))
+    text, _ = await database.write(break_glass.issue, TENANT, "1", "ann", NOW)
+    response = OF["ann"].get(sha256(b"vyrox-acknowledgement-v1\n" + text.encode()).digest())
+    await database.write(break_glass.acknowledge, TENANT, "1", text, response, PARTY, NOW)
+    report = verify.verify_approvals(
+        await exported(database, tmp_path, "actions"), await exported(database, tmp_path, "events")
+    )
+    assert report.failures == []
+    assert [each.not_proven for each in report.findings] == [
+        "break glass, without an approval; acknowledged by passkey ('ann')"
+    ]
 
 
 async def test_a_person_who_asked_and_approved_is_reported_as_that_contract_64(
