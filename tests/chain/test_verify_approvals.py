@@ -1284,6 +1284,17 @@ def test_the_text_of_a_proposal() -> None:
     assert len(verify.display(proposal(reason="\U0001f512" * 1000))) <= 1500
 
 
+@pytest.mark.parametrize("start", ["x", True, -1, 253_402_300_800])
+def test_a_time_beyond_the_calendar_is_not_displayed(start: object) -> None:
+    process = {"name": "miner", "id": None, "start": start}
+    with pytest.raises(verify.RefusedProofError, match="beyond the calendar"):
+        verify.display(proposal(process=process))
+    last = {**process, "start": 253_402_300_799}
+    assert "9999-12-31 23:59:59 UTC" in verify.display(proposal(process=last))
+    with pytest.raises(verify.RefusedProofError, match="process is not an object"):
+        verify.display(proposal(process="miner"))
+
+
 # Published vectors
 
 
