@@ -18,6 +18,7 @@ from tests.service import HMAC_SECRET
 from tests.vendor import VAULT
 from vyrox.approvals import break_glass
 from vyrox.clock import wall_clock
+from vyrox.errors import VendorError
 from vyrox.notify import targets
 from vyrox.settings import Settings
 from vyrox.store.tables import audit_log, notifications
@@ -126,6 +127,20 @@ async def test_every_channel_has_a_notice_once_contract_69_a16(opened: Running) 
     )
     assert notice["text"].startswith(f"jane acts without an approval: HOST_ISOLATION of {HOST}: ")
     assert len(await events(opened.database, kind="break_glass.used")) == 1
+
+
+async def test_attempt_is_repeated_with_the_first_text_contract_69(opened: Running) -> None:
+    opened.vendor.failure = VendorError("the vendor refused it; nothing was sent")
+    fields = asked()
+    assert (await post(opened, fields)).status_code == 502
+    other = await post(opened, {**fields, "reason": "another"})
+    assert (other.status_code, len(await open_ids(opened))) == (409, 1)
+    opened.vendor.failure = None
+    again = await post(opened, {**fields, "at": fields["at"] + 1})
+    assert again.json()["status"] == "executed"
+    used = await events(opened.database, kind="break_glass.used")
+    assert len({each["action_hash"] for each in used}) == len(used) == 2
+    assert len({each["break_glass_sha256"] for each in used}) == 1
 
 
 @pytest.mark.parametrize("rail", ["frozen", "never_contain"])

@@ -90,21 +90,26 @@ class BrokenGlass:
 
     def find_objection(
         self,
-        connection: Connection,  # noqa: ARG002  (of the protocol, as the next two)
+        connection: Connection,
         sent: Sent,
         now: float,
         *,
-        is_begun: bool,  # noqa: ARG002
+        is_begun: bool,  # noqa: ARG002  (of the protocol)
     ) -> str | None:
         """Return why `sent` may not be sent. No approval is asked for; guard rails are."""
         if sent.request != self._asked.request:
             return "this is not what was asked for"
+        earlier = _find(connection, self._asked.request_id)
+        if earlier is not None and not _is_repeat(earlier, self._asked):
+            return "its id was used for another break glass"
         return "it was asked for too long ago" if now >= self.until else None
 
     def begin(self, connection: Connection, now: float) -> Draft:
         """Record it, with a notice by every channel, in the transaction of the claim."""
         asked = self._asked
-        text = _encoder.encode(asked)
+        # A repeat of an attempt that was not carried out has the text of the first.
+        earlier = _find(connection, asked.request_id)
+        text = _encoder.encode(asked) if earlier is None else earlier.text
         row = (asked.request_id, asked.tenant_id, text, digest(text), now)
         if insert_rows(connection, break_glass, [row], "ON CONFLICT (id) DO NOTHING"):
             # The reason comes last: the text is cut.
@@ -156,11 +161,10 @@ def require(connection: Connection, tenant_id: str, break_glass_id: str) -> Used
     Raises:
         NotFoundError: The tenant has none with this id.
     """
-    query = sa.select(break_glass).where(_b.id == break_glass_id, _b.tenant_id == tenant_id)
-    row = None if "\0" in break_glass_id else connection.execute(query).one_or_none()
-    if row is None:
+    found = None if "\0" in break_glass_id else _find(connection, break_glass_id)
+    if found is None or found.tenant_id != tenant_id:
         raise NotFoundError(f"{tenant_id} has no break glass {break_glass_id[:64]}")
-    return Used(*row)
+    return found
 
 
 def issue(
@@ -223,6 +227,19 @@ def acknowledge(
     changed = break_glass.update().where(_b.id == break_glass_id)
     connection.execute(changed.values(acknowledged_at=now, acknowledged_by=approver))
     return require(connection, tenant_id, break_glass_id)
+
+
+def _find(connection: Connection, break_glass_id: str) -> Used | None:
+    row = connection.execute(sa.select(break_glass).where(_b.id == break_glass_id)).one_or_none()
+    return None if row is None else Used(*row)
+
+
+def _is_repeat(earlier: Used, asked: BreakGlass) -> bool:
+    """Return whether the same was asked for before, at whatever time."""
+    try:
+        return msgspec.structs.replace(earlier.asked, at=asked.at) == asked
+    except ValueError:
+        return False
 
 
 def _subject(break_glass_id: str) -> str:

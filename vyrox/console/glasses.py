@@ -46,7 +46,7 @@ async def acknowledge(request: Request) -> Response:
         person.tenant_id,
         request.path_params["glass_id"],
         signed.statement,
-        bytes(signed.response).decode(),
+        signed.answer,
         console.relying_party,
         console.now(),
     )
