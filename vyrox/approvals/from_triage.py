@@ -34,8 +34,8 @@ _i: Final = incidents.c
 _p: Final = incident_proposals.c
 
 # Literally the conditions of the partial indexes, so that both databases use them.
-_IS_OPEN: Final = sa.literal_column("incidents.status != 'closed'", sa.Boolean)
-_MAY_BE_PENDING: Final = sa.literal_column("proposals.state IN ('pending', 'approved')", sa.Boolean)
+_IS_OPEN: Final = sa.text("incidents.status != 'closed'")
+_MAY_BE_PENDING: Final = sa.text("proposals.state IN ('pending', 'approved')")
 
 _HAS_CHANGED: Final = sa.or_(
     _p.seen_at.is_(None), _p.seen_at != _i.updated_at, _p.seen_alerts != _i.alerts
@@ -74,14 +74,12 @@ def find_changed(connection: Connection, now: float) -> list[IncidentKey]:
         .where(_IS_OPEN, _i.updated_at > now - FRESH_S, has_approver, wanted, _HAS_CHANGED)
         .order_by(_i.updated_at)
     )
+    # In two steps: SQLite would read every proposal there ever was.
+    ids = list(connection.execute(sa.select(proposals.c.id).where(_MAY_BE_PENDING)).scalars())
     pending = (
         sa.select(_i.tenant_id, _i.number)
-        .select_from(
-            proposals.join(incident_proposals, _p.proposal_id == proposals.c.id).join(
-                incidents, is_row
-            )
-        )
-        .where(_MAY_BE_PENDING, sa.or_(_HAS_CHANGED, sa.not_(_IS_OPEN)))
+        .select_from(incident_proposals.join(incidents, is_row))
+        .where(_p.proposal_id.in_(ids), sa.or_(_HAS_CHANGED, _i.status == "closed"))
     )
     found = [
         IncidentKey(*row)

@@ -32,7 +32,7 @@ _g: Final = approval_pings.c
 _p: Final = proposals.c
 
 # Literally the condition of the index `proposals_open`, so that both databases use it.
-_IS_OPEN: Final = sa.literal_column("proposals.state IN ('pending', 'approved')", sa.Boolean)
+_IS_OPEN: Final = sa.text("proposals.state IN ('pending', 'approved')")
 
 
 class Ping(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ def find_waiting(connection: Connection, now: float) -> list[tuple[str, str]]:
     query = (
         sa.select(_p.tenant_id, _p.id)
         .select_from(proposals.outerjoin(approval_pings, _g.proposal_id == _p.id))
-        .where(_IS_OPEN, _p.state == "pending", _p.expires_at > now, is_due)
+        .where(_IS_OPEN, _p.expires_at > now, is_due)
         .order_by(_p.created_at)
         .limit(MAX_AT_ONCE)
     )
