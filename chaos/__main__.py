@@ -27,6 +27,7 @@ PART_LIMITS_S: Final = {
     "kill": 150.0,
     "steps": 120.0,
     "triage": 240.0,
+    "decisions": 300.0,
     "stores": 120.0,
     "disk": 90.0,
     "shutdown": 150.0,

@@ -7,30 +7,19 @@ had.
 """
 
 import asyncio
-import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
-from itertools import count
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Final
 
+from chaos.planted import Step, plant
 from vyrox import background
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.cli import main
 from vyrox.notify import delivery
 from vyrox.notify.webhook import Webhooks
 from vyrox.triage import announcement, worker
-
-
-class Step(NamedTuple):
-    """Before or after a call of `owner.name`; after one that has found nothing does not count."""
-
-    owner: object
-    name: str
-    is_after: bool
-
 
 STEPS: Final = {
     "after the read": Step(AlertConsumer, "read", True),
@@ -44,38 +33,8 @@ STEPS: Final = {
     "before the settling": Step(Webhooks, "deliver", True),
 }
 
-_KILL_ON: Final = int(os.environ.get("KILL_ON", "1"))
 _TRIAGE: Final = frozenset({"triage", "announcements", "notifications"})
-_times = count(1)
 _is_serving = False
-
-
-def _reach() -> None:
-    if next(_times) == _KILL_ON:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _plant(step: Step) -> None:
-    called: Callable[..., Any] = getattr(step.owner, step.name)
-
-    def before() -> None:
-        if not step.is_after:
-            _reach()
-
-    def after(result: Any) -> Any:  # noqa: ANN401
-        if step.is_after and result != [] and getattr(result, "judged", True):
-            _reach()
-        return result
-
-    async def call_later(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        before()
-        return after(await called(*args, **kwargs))
-
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        before()
-        return after(called(*args, **kwargs))
-
-    setattr(step.owner, step.name, call_later if inspect.iscoroutinefunction(called) else call)
 
 
 def _begin(_number: int, _frame: FrameType | None) -> None:
@@ -114,6 +73,6 @@ if __name__ == "__main__":
     if kill_step := os.environ.get("KILL_STEP"):
         signal.signal(signal.SIGUSR1, _begin)
         background.every = _every_later
-        _plant(STEPS[kill_step])
+        plant(STEPS[kill_step], int(os.environ.get("KILL_ON", "1")))
     sys.argv = ["vyrox", "serve"]
     main()

@@ -111,6 +111,11 @@ class Vendor:
         )
 
     @property
+    def changed_at(self) -> dict[str, float]:
+        """When each host was changed last."""
+        return {each.device_id: each.at for each in self._mock.effects}
+
+    @property
     def violations(self) -> list[str]:
         """What was sent to a vendor and must never be."""
         return self._mock.violations
