@@ -10,7 +10,7 @@ from hypothesis import given
 
 from tests import audit
 from tests.approvals.authenticator import Authenticator, b64
-from tests.approvals.decided import KILL, LEASED, WANTED, prepared, proposed, say
+from tests.approvals.decided import KILL, LEASED, PROPOSAL, WANTED, prepared, proposed, say
 from tests.approvals.enrolled import PARTY, enrol, sign
 from tests.approvals.test_dispatch import dispatching
 from tests.approvals.test_leases import END, opened_site
@@ -191,3 +191,19 @@ def test_display_is_that_of_the_verifier_contract_62(proposal: Proposal) -> None
     text = canonical(proposal)
     members: dict[str, Any] = msgspec.json.decode(text)
     assert verify.display(members) == display(proposal)
+
+
+def test_a_reason_is_cut_at_the_same_place_contract_62() -> None:
+    """A3: around the length at which it must be cut, and with every character of ASCII."""
+    long = msgspec.structs.replace(PROPOSAL, host="h" * 256, hostname="n" * 256)
+    characters = "".join(map(chr, range(128)))
+    for reason in (
+        *("a" * length for length in range(1, 1001)),
+        *("\u2713" + "a" * length for length in range(1000)),
+        *("\u2713" * length for length in range(80, 110)),
+        characters,
+        f" {characters} ",
+    ):
+        proposal = msgspec.structs.replace(long, reason=reason)
+        members: dict[str, Any] = msgspec.json.decode(canonical(proposal))
+        assert verify.display(members) == display(proposal)

@@ -237,6 +237,29 @@ def test_both_chains_come_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"kind":"approval.decided"', b'"kind":"approval.ended"'),
+        (b'"kind":"approval.decided"', b'"king":"approval.decided"'),
+        (b'"kind":"approval.decided",', b""),
+        (b'"kind":"approver.removed"', b'"kind":"approver.renamed"'),
+        (b'"previous_hash":"', b'"previous_hash":"0'),
+        (b"{", b"["),
+    ],
+)
+def test_other_damage_is_tampering_too(tmp_path: Path, old: bytes, new: bytes) -> None:
+    on = proposal()
+    story = told(on, by_passkey(on), KEY)
+    story.event("approver.removed", approver="jane", discord_user_id=None, by="root")
+    paths = story.write(tmp_path)
+    events = Path(paths[1])
+    events.write_bytes(events.read_bytes().replace(old, new, 1))
+    done = run("--approvals", *paths)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "TAMPERED WITH OR DAMAGED at entry" in done.stdout
+
+
+@pytest.mark.parametrize(
     "arguments",
     [[], ["x", "--approvals", "y", "z"], ["x", "--keys", "y"], ["--approvals", "x"]],
 )
