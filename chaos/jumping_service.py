@@ -15,7 +15,7 @@ from chaos.signal_log import log_line
 from vyrox import background, clock
 from vyrox.cli import main
 from vyrox.containment import vendor_action
-from vyrox.lifespan import for_routes, making
+from vyrox.lifespan import listeners, making
 
 _real: Final = clock.wall_clock
 _state: Final = {"by_s": 0.0}
@@ -32,7 +32,7 @@ def _jump(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGUSR1, _jump)
-    for module in (making, for_routes):
+    for module in (making, listeners):
         vars(module).update(wall_clock=_wall_clock)
     vars(background).update(CLAIMS_INTERVAL_S=0.05, CLOCKS_INTERVAL_S=0.05)
     vars(background).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)

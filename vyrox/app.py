@@ -16,7 +16,7 @@ from vyrox.containment.responder import MakeClient
 from vyrox.errors import VyroxError
 from vyrox.http.application import JsonApplication
 from vyrox.http.by_host import ByHost, hosts_of
-from vyrox.lifespan import open_resources
+from vyrox.lifespan.opening import open_resources
 from vyrox.routes import ingestion, interactions, proxy
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 

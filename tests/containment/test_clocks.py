@@ -19,7 +19,7 @@ from tests.vendor import FakeVendor
 from vyrox import background, log
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
-from vyrox.lifespan import for_routes, making
+from vyrox.lifespan import listeners, making
 from vyrox.settings import Settings
 from vyrox.store.tables import alerts
 
@@ -40,7 +40,7 @@ class Shifted:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Shifted:
     """The wall clock of the application; its background work runs all the time."""
     clock = Shifted()
-    for module in (making, for_routes):
+    for module in (making, listeners):
         monkeypatch.setattr(module, "wall_clock", clock)
     monkeypatch.setattr(background, "CLAIMS_INTERVAL_S", 0.02)
     monkeypatch.setattr(background, "RETENTION_INTERVAL_S", 0.02)
@@ -149,7 +149,7 @@ async def test_two_containers_whose_clocks_differ_act_once_contract_22_and_40(
     settings = replace(acting, database_url=await new_postgres_database(postgres))
     right, ahead = FakeVendor(), FakeVendor()
     clock_ahead = Shifted(90.0)
-    for module in (making, for_routes):
+    for module in (making, listeners):
         monkeypatch.setattr(module, "wall_clock", clock_ahead)
     other = create_app(replace(settings, data_dir=settings.data_dir / "2"), ahead.make)
     async with (
@@ -158,7 +158,7 @@ async def test_two_containers_whose_clocks_differ_act_once_contract_22_and_40(
             transport=httpx.ASGITransport(other.state.proxy_app), base_url="http://vyrox"
         ) as second,
     ):
-        for module in (making, for_routes):
+        for module in (making, listeners):
             monkeypatch.setattr(module, "wall_clock", wall_clock)
         async with proxied(settings, right) as first:
             once = wanted()
