@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    clicks,
     cold_start,
     memory,
     proofs,
@@ -38,6 +39,7 @@ def main() -> None:
     verdicts.measure()
     triage.measure(6 * seconds)
     proofs.measure()
+    clicks.measure(6 * seconds)
     cold_start.main()
     tenants.measure(seconds)
     queue_depth.measure(seconds, alerts)
