@@ -868,7 +868,32 @@ def test_an_endorsement_counts_once_and_while_its_person_has_a_key() -> None:
         story.event("approver.change_endorsed", **endorsed(change, name))
     story.key_event("removed", omars)
     story.event("approval.rule_ended", rule="host:dc-*", by="root")
-    assert refusals(story) == [NOT_ENDED, NOT_ENDED]
+    story.event("approver.removed", approver="omar", discord_user_id=None, by="root")
+    story.event("approval.rule_ended", rule="host:dc-*", by="root")
+    assert refusals(story) == [NOT_ENDED] * 3
+
+
+def test_an_endorsement_is_of_the_change_that_it_names() -> None:
+    story = begun(proposal(), KEY)
+    one, other = asked("end_rule", "four-eyes"), asked("end_rule", "host:dc-*")
+    for change in (one, other):
+        story.event("approver.change_asked", **change)
+    moved = {**endorsed(one, "jane"), "change_id": other["change_id"]}
+    story.event("approver.change_endorsed", **moved)
+    assert refusals(story) == ["approver.change_endorsed: the digest is of another change"]
+
+
+def test_endorsements_and_acknowledgements_need_pinned_keys_too() -> None:
+    story = begun(proposal(), KEY)
+    story.enrol("omar", OMARS)
+    end_rule(story, "four-eyes")
+    story.event("break_glass.acknowledged", **acknowledged(break_glass(story)))
+    pins = {"jane": thumbprint(KEY, "jane"), "omar": thumbprint(OMARS, "omar")}
+    assert story.verify(frozenset(pins.items())).failures == []
+    found = story.verify(frozenset([("omar", pins["omar"])])).failures
+    kinds = ["approver.change_endorsed", "approval.rule_ended", "break_glass.acknowledged"]
+    assert [each.kind for each in found] == kinds
+    assert "of 'jane' is not in the file of keys" in found[0].reason
 
 
 @pytest.mark.parametrize("requester", ["jane", "vyrox"])
