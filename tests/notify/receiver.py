@@ -1,6 +1,7 @@
 """A receiver of notifications on a real socket, with a response for each request."""
 
 import asyncio
+import gzip
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ import uvicorn
 
 from vyrox.http.listener import Server, address_of, bind
 
-Behaviour = int | Literal["hang", "endless", "redirect"]
+Behaviour = int | Literal["hang", "endless", "redirect", "bomb"]
 """A status, or what a bad receiver does."""
 
 
@@ -69,6 +70,9 @@ class Receiver:
         status = (
             behaviour if isinstance(behaviour, int) else 307 if behaviour == "redirect" else 200
         )
+        if behaviour == "bomb":
+            await _send_bomb(send)
+            return
         location = [(b"location", f"{self.url}/elsewhere".encode())]
         start = {"type": "http.response.start", "status": status, "headers": location}
         await send(start)
@@ -80,6 +84,14 @@ class Receiver:
                 await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
                 await asyncio.sleep(0)
             self.disconnected.set()
+
+
+async def _send_bomb(send: Any) -> None:  # noqa: ANN401
+    """Respond with half a megabyte that becomes half a gigabyte when it is unpacked."""
+    body = gzip.compress(bytes(1024 * 1024)) * 512
+    headers = [(b"content-encoding", b"gzip"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 import requests
+from apprise.utils.parse import parse_url
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from tests.notify.receiver import receiving
 from tests.notify.samples import announcement
 from vyrox.errors import NotDeliveredError
 from vyrox.notify.channel_process import Order, send
-from vyrox.notify.channel_url import parse_channel
+from vyrox.notify.channel_url import PARAMETERS, parse_channel
 from vyrox.notify.channels import Channels
 from vyrox.notify.short import Short, plain, short_of
 
@@ -50,6 +51,13 @@ REFUSED: Final = [
     "ntfys://exa mple.com/",
     "ntfys://" + "a" * 2048,
     "ntfys://[::1/t",
+    # What `apprise` reads in another way than `urllib`.
+    "mailtos://u:p@example.com?to=a@b.example;verify=no",
+    "mailtos://u:p@example.com?mode=%20insecure%20",
+    "mailtos://u:p@real.example@shown.example?to=a@b.example",
+    "matrixs://u:p@example.com/#room?verify=no",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?to=a#&verify=no",
+    "workflows://shown.example\\@real.example/w/s",
 ]
 
 
@@ -101,6 +109,59 @@ async def test_redirect_is_not_followed_contract_69() -> None:
         with pytest.raises(NotDeliveredError, match="HTTP 307"):
             await Channels(frozenset({"127.0.0.1"})).deliver(url, BODY)
         assert len(receiver.received) == 1
+
+
+async def test_response_that_unpacks_to_much_ends_its_process_contract_69() -> None:
+    async with receiving() as receiver:
+        receiver.behaviours.append("bomb")
+        url = receiver.url.replace("http", "ntfy") + "/t"
+        with pytest.raises(NotDeliveredError, match=r"without a result|did not take"):
+            await Channels(frozenset({"127.0.0.1"})).deliver(url, BODY)
+        assert len(receiver.received) == 1
+
+
+PARTS: Final = [
+    "u",
+    ":",
+    "p",
+    "@",
+    "a.example",
+    "/",
+    "?",
+    "#",
+    "&",
+    ";",
+    "%20",
+    "+",
+    "to=x",
+    "verify=no",
+    "mode=insecure",
+    "smtp=b.example",
+    "\\",
+    "%3F",
+    "%3B",
+    "=",
+    ":1",
+]
+
+
+@given(
+    scheme=st.sampled_from(sorted(URLS)),
+    start=st.sampled_from(["", "u:p@a.example"]),
+    parts=st.lists(st.sampled_from(PARTS), max_size=10),
+)
+def test_package_reads_a_url_as_it_was_checked_contract_69(
+    scheme: str, start: str, parts: list[str]
+) -> None:
+    url = f"{scheme}://{start}{''.join(parts)}"
+    try:
+        shown = parse_channel(url, frozenset())
+    except ValueError:
+        return
+    read: dict[str, Any] = parse_url(url, verify_host=False)  # type: ignore[no-untyped-call]
+    assert read["qsd"].keys() <= PARAMETERS[scheme]
+    assert "insecure" not in {value.lower() for value in read["qsd"].values()}
+    assert shown in {scheme, f"{scheme} {read['host']}"}
 
 
 async def test_process_that_takes_too_long_is_ended_contract_69(

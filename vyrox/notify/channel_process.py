@@ -9,6 +9,7 @@ nothing. Nothing of Vyrox is here: no database, no key.
 import io
 import logging
 import re
+import resource
 import socket
 import sys
 from collections.abc import Set as AbstractSet
@@ -17,6 +18,10 @@ from typing import Final
 import msgspec
 
 from vyrox.notify.addresses import is_public
+
+MAX_MEMORY: Final = 384 * 1024 * 1024
+"""Bytes of the process. `apprise` reads a response whole, and unpacks it: a small one can become
+gigabytes, which would end the service too."""
 
 _STATUS: Final = re.compile(r"error=(\d{3})\b")
 
@@ -128,6 +133,7 @@ def send(order: Order) -> Result:
 
 def main() -> None:
     """Read an order, carry it out, write the result."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     guard = Guard(frozenset(order.allowed_hosts))
     guard.install()

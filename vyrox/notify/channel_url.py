@@ -33,6 +33,9 @@ PARAMETERS: Final[dict[str, frozenset[str]]] = {
 _OPEN: Final = {"ntfy": _NTFY, "matrix": _MATRIX, "mailto": _EMAIL}
 """Without TLS: for hosts that are allowed by name."""
 
+_AMBIGUOUS: Final = frozenset(";\\")
+"""`apprise` reads them as `&` and `/`. So what is checked here would not be what it uses."""
+
 _WITH_HOST: Final = frozenset({"workflow", "workflows", "mailtos", "mailto", "matrixs", "matrix"})
 """Schemes after which a host follows. After any other a secret follows."""
 
@@ -59,8 +62,9 @@ def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
         )
     if not host or (parts.fragment and scheme not in {"slack", "matrix", "matrixs"}):
         raise ValueError("has no host or key after the scheme, or has a fragment")
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in allowed or value.lower() == "insecure":
+    # For `apprise` the parameters begin at the first question mark, also of a fragment.
+    for name, value in parse_qsl(text.partition("?")[2], keep_blank_values=True):
+        if name not in allowed or value.strip().lower() == "insecure":
             raise ValueError(
                 f"has a parameter that {scheme} may not have; it may have: "
                 + ", ".join(sorted(allowed))
@@ -71,10 +75,14 @@ def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
 def _split(text: str) -> SplitResult:
     if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError(f"must be printable ASCII without spaces, at most {MAX_URL} characters")
+    if not _AMBIGUOUS.isdisjoint(text):
+        raise ValueError("must not contain a semicolon or a backslash: write %3B or %5C")
     try:
         parts = urlsplit(text)
         # A port is a part of a host; in other URLs a secret may follow the colon.
         _ = parts.hostname, parts.port if parts.scheme in _WITH_HOST else None
     except ValueError:
         raise ValueError("is not a valid URL") from None
+    if parts.netloc.count("@") > 1:
+        raise ValueError("must not contain a second @ before the host: write %40")
     return parts
