@@ -794,6 +794,12 @@ def test_four_eyes_holds_from_the_event_that_adds_it_to_the_one_that_ends_it() -
     story.event("approval.rule_added", rule="four-eyes", by="root")
     story.dispatch(own, story.act(own, "jane"), decided)
     assert refusals(story) == ["approval.dispatched: the person who asked does not count any more"]
+    other = proposal(requested_by="omar")
+    story = begun(other, KEY)
+    story.event("approval.rule_added", rule="four-eyes", by="root")
+    decided = story.event("approval.decided", **by_passkey(other))
+    story.dispatch(other, story.act(other, "jane"), decided)
+    assert refusals(story) == []
 
 
 def with_signed(**changes: object) -> Change:
