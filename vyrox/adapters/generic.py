@@ -5,7 +5,7 @@ path, so there is no `unverified_tenant_id`.
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -63,6 +63,34 @@ def check_field_map(value: object) -> FieldMap:
     except msgspec.ValidationError as exc:
         raise OperatorError(one_line(f"field map: {exc}")) from exc
     return field_map
+
+
+class Looked(NamedTuple):
+    """What a field map finds for one field: `text` is None if there is nothing."""
+
+    field: str
+    path: str
+    text: str | None
+    error: str | None = None
+
+
+def explain(body: JsonText, field_map: FieldMap) -> list[Looked]:
+    """Return what `field_map` finds in `body`, field by field, also if it is no alert.
+
+    Raises:
+        NormalizationError: The body is not JSON.
+    """
+    levels = {"": decode(_LEVEL, body.content, NormalizationError)}
+    return [_look(field, path, levels) for field, path in field_map.items()]
+
+
+def _look(field: str, path: str, levels: dict[str, _Level]) -> Looked:
+    try:
+        raw = _find(field, path, levels)
+        text = _text(field, {field: raw})
+    except NormalizationError as exc:
+        return Looked(field, path, None, str(exc))
+    return Looked(field, path, text)
 
 
 def normalize(body: JsonText, tenant: Tenant, received_at: float) -> NormalizedAlert:

@@ -108,6 +108,21 @@ def read_quarantined(
     return _shown(row), bytes(row["raw"])
 
 
+def find_quarantined(connection: Connection, quarantine_id: str) -> tuple[Quarantined, bytes]:
+    """Return one quarantined payload of any tenant, and its bytes as received.
+
+    Raises:
+        OperatorError: There is no payload with this id, or its body was not kept.
+    """
+    query = sa.select(_table.tenant_id).where(_table.id == quarantine_id)
+    tenant_id = connection.execute(query).scalar_one_or_none()
+    if tenant_id is None:
+        raise OperatorError(
+            f"no tenant has a quarantined payload {quarantine_id}; see: vyrox queue quarantine list"
+        )
+    return read_quarantined(connection, tenant_id, quarantine_id)
+
+
 def replay(
     connection: Connection,
     quarantined: Quarantined,

@@ -141,6 +141,14 @@ _LEASE: Final = LazyGroup(
         "list": Lazy("lease:list_", "List what is contained until when."),
     },
 )
+_MAP: Final = LazyGroup(
+    "map",
+    "How a payload becomes an alert: try it, without a service.",
+    {
+        "suggest": Lazy("payload_map:suggest_", "Suggest a field map for the payload in FILE."),
+        "test": Lazy("payload_map:test", "Show the alert in FILE, and where its fields are from."),
+    },
+)
 _NOTIFY: Final = LazyGroup(
     "notify",
     "Where TENANT's notifications go: signed webhooks.",
@@ -215,6 +223,7 @@ cli: Final = _Commands(
         "incident": _INCIDENT,
         "lease": _LEASE,
         "lift": Lazy("execute:lift", "Undo a containment."),
+        "map": _MAP,
         "migrate": Lazy("service:migrate", "Bring the database's schema up to date."),
         "mock-edr": Lazy("mock_edr:mock_edr", "Serve a mock of the vendors' clouds until stopped."),
         "queue": _QUEUE,

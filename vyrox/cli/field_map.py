@@ -1,5 +1,6 @@
 """`vyrox tenant field-map`: where the fields of a generic alert are."""
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,9 @@ from vyrox.tenants import records
 
 _NEEDED_FIELDS: Final = frozenset({"raw_id", "hostname", "vendor_severity"})
 
+_JSON_PATH: Final = re.compile(r"^[$@](?:$|[.\[])|\[(?:[0-9*]+|'[^']*'|\"[^\"]*\")\]")
+_BRACKET: Final = re.compile(r"\[['\"]?([^\]'\"]*)['\"]?\]")
+
 
 @click.command("field-map")
 @tenant_argument
@@ -30,7 +34,11 @@ def field_map(tenant_id: str, file: Path) -> None:
 
 
 def read_field_map(file: Path) -> FieldMap:
-    """Return the field map in a JSON file. Raises OperatorError if it is not one."""
+    """Return the field map in a JSON file, and print a warning for each odd path.
+
+    Raises:
+        OperatorError: The file has no field map.
+    """
     try:
         fields = msgspec.json.decode(file.read_bytes())
         if isinstance(fields, dict) and (missing := sorted(_NEEDED_FIELDS - fields.keys())):
@@ -38,6 +46,20 @@ def read_field_map(file: Path) -> FieldMap:
                 f'{printable(str(file))} has no "{missing[0]}": raw_id, hostname and '
                 "vendor_severity are needed"
             )
-        return check_field_map(fields)
+        checked = check_field_map(fields)
     except (ValueError, RecursionError, OSError) as exc:
         raise OperatorError(f"{file} is not a readable JSON file: {exc}") from exc
+    for field, path in checked.items():
+        _warn_of_json_path(field, str(path))
+    return checked
+
+
+def _warn_of_json_path(field: str, path: str) -> None:
+    """Print a warning if `path` looks like JSONPath: Vyrox searches for a member named `$`."""
+    if _JSON_PATH.search(path):
+        plain = _BRACKET.sub(r".\1", path).lstrip("$@").strip(".")
+        click.echo(
+            f"vyrox: warning: {field}: {printable(path)} looks like JSONPath, which is not read; "
+            f"a path is member names with dots, here perhaps {printable(plain)}",
+            err=True,
+        )
