@@ -29,6 +29,7 @@ from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
 from vyrox.store.tables import alerts, quarantine
 from vyrox.tenants.records import add_tenant, remove_tenant, rotate_tenant
+from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions
 
 Rows = TypeVar("Rows")
 
@@ -137,10 +138,11 @@ class Application:
         vendor: Vendor,
         secret: str = SECRET,
         field_map: FieldMap | None = None,
+        options: WebhookOptions = DEFAULT,
     ) -> None:
         encrypted = self._encrypted(secret)
         write = self.database.write
-        await write(add_tenant, tenant_id, vendor, encrypted, field_map, wall_clock())
+        await write(add_tenant, tenant_id, vendor, encrypted, field_map, wall_clock(), options)
         await self.ingestion.tenants.refresh()
 
     async def rotate(self, tenant_id: str, vendor: Vendor, secret: str, overlap_s: int) -> None:

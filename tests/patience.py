@@ -27,7 +27,7 @@ with patient_stores():
 def patient_stores() -> Iterator[None]:
     """Let the stores take PATIENCE_S for each step of accepting an alert."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingestion._store_timeout, "_limit_s", PATIENCE_S)
+        patch.setattr(ingestion.store_timeout, "_limit_s", PATIENCE_S)
         patch.setattr(redis, "CALL_TIMEOUT_S", PATIENCE_S)
         patch.setattr(health, "TIMEOUT_S", PATIENCE_S)
         yield

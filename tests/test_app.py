@@ -30,7 +30,7 @@ from vyrox.alerts.queue import GROUP, AlertQueue, stream_key
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, SettingsError
-from vyrox.routes import ingestion, interactions, proxy
+from vyrox.routes import ingestion, interactions, proxy, tenant_paths
 from vyrox.settings import Settings
 from vyrox.settings.discord import DiscordApplication
 from vyrox.store.database import open_database
@@ -222,7 +222,11 @@ def paths(routes: list[Route]) -> set[tuple[str, str]]:
 INGESTION: Final = paths(
     [
         route
-        for route in (*ingestion.create_routes(), *interactions.create_routes())
+        for route in (
+            *ingestion.create_routes(),
+            *tenant_paths.create_routes(),
+            *interactions.create_routes(),
+        )
         if type(route) is Route
     ]
 )
@@ -256,8 +260,9 @@ async def served(app: Starlette, wanted: set[tuple[str, str]]) -> set[tuple[str,
 async def test_each_listener_serves_its_own_routes_alone_contract_29(settings: Settings) -> None:
     whole = create_app(dataclasses.replace(settings, discord=DISCORD))
     async with whole.router.lifespan_context(whole):
-        # Four webhooks, each with a slash at its end too, health and Discord's interactions.
-        assert len(INGESTION) == 10
+        # Three webhooks, four with the tenant in the path, each with a slash at its end too; health
+        # and Discord's interactions.
+        assert len(INGESTION) == 16
         everything = INGESTION | PROXY
         assert await served(whole.state.ingestion_app, everything) == INGESTION
         assert await served(whole.state.proxy_app, everything) == PROXY

@@ -17,7 +17,7 @@ from vyrox.errors import VyroxError
 from vyrox.http.application import JsonApplication
 from vyrox.http.by_host import ByHost, hosts_of
 from vyrox.lifespan.opening import open_resources
-from vyrox.routes import ingestion, interactions, proxy
+from vyrox.routes import ingestion, interactions, proxy, tenant_paths
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 
 
@@ -40,7 +40,11 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
             return others
         return ByHost(console_app, hosts_of(origin), others)
 
-    public = [*ingestion.create_routes(), *interactions.create_routes()]
+    public = [
+        *ingestion.create_routes(),
+        *tenant_paths.create_routes(),
+        *interactions.create_routes(),
+    ]
     private = proxy.create_routes()
     ingestion_app = JsonApplication(public, around=by_host)
     # The private listener has no 503 (contract 19).

@@ -170,7 +170,7 @@ class BodyTooLargeError(VyroxError):
 
 
 class UnsupportedEncodingError(VyroxError):
-    """The body is compressed. Vyrox never decompresses a body."""
+    """The body is compressed, in a way or on a path that does not allow it."""
 
     status = 415
     detail = "unsupported content encoding"

@@ -795,7 +795,7 @@ async def test_execute_without_room_for_its_body_is_408_contract_19(
 async def test_execute_has_room_for_its_body_whatever_is_arriving_in_public_contract_19(
     dry: Proxied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingestion._incomplete, "size_bytes", MAX_INCOMPLETE_BYTES)
+    monkeypatch.setattr(ingestion.incomplete_bodies, "size_bytes", MAX_INCOMPLETE_BYTES)
     check(await dry.execute(wanted()), 200, {"status": "dry_run", "dry_run": True})
 
 

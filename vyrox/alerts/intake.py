@@ -96,12 +96,13 @@ class Intake:
     ) -> list[WorkResult[StoredAlert]]:
         stored = store(connection, deliveries, self._window_s)
         return [
-            WorkResult(result) if result.redelivery else WorkResult(result, (_accepted(each),))
+            WorkResult(result) if result.redelivery else WorkResult(result, (accepted_event(each),))
             for each, result in zip(deliveries, stored, strict=True)
         ]
 
 
-def _accepted(new: Delivery) -> Draft:
+def accepted_event(new: Delivery) -> Draft:
+    """Return the event that a new alert is recorded with."""
     return event(
         "alert.accepted",
         new.tenant_id,

@@ -178,6 +178,8 @@ _TENANT: Final = LazyGroup(
         "rotate": Lazy(
             "tenant:rotate", "Give TENANT a new secret; the old one is valid for a while."
         ),
+        "set": Lazy("webhook_options:set_", "Change how TENANT's deliveries are authenticated."),
+        "show": Lazy("webhook_options:show", "Show how TENANT's deliveries are authenticated."),
         "unfreeze": Lazy("guard_rails:unfreeze", "Allow approved actions on TENANT's hosts again."),
     },
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from vyrox.adapters import ADAPTERS
+from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.alerts import quarantine_review as kept
 from vyrox.alerts import queue as queues
@@ -17,8 +17,10 @@ from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError
-from vyrox.models import Tenant
+from vyrox.models import NormalizedAlert, Tenant
 from vyrox.tenants import records
+from vyrox.tenants.bindings import Bindings, read_bindings
+from vyrox.tenants.customers import read_element, tenant_of
 
 
 class _Replayed(msgspec.Struct, frozen=True):
@@ -66,15 +68,35 @@ async def _replay(
     row, raw = await opened.database.read(kept.read_quarantined, tenant_id, quarantine_id)
     field_map = await opened.database.read(records.field_map_of, tenant_id, row.source)
     now = wall_clock()
+    bindings = await opened.database.read(read_bindings, row.source)
     try:
-        alert = ADAPTERS[row.source].normalize(
-            tolerant(raw), Tenant(tenant_id, field_map), row.first_received_at
-        )
+        alert = _read(row, raw, Tenant(tenant_id, field_map), bindings)
     except NormalizationError as exc:
         await opened.database.write(kept.store_reason, quarantine_id, str(exc))
         return _Replayed(quarantine_id, "refused", reason=str(exc))
     stored = await opened.database.write(kept.replay, row, raw, alert, now)
-    entry = queues.QueueEntry(tenant_id, stored.alert_id, stored.alert, raw)
+    entry = queues.QueueEntry(alert.tenant_id, stored.alert_id, stored.alert, raw)
     if not stored.finished and await alert_queue.put_patiently([entry]) == [b"full"]:
         return _Replayed(quarantine_id, "stored", stored.alert_id)
     return _Replayed(quarantine_id, "queued", stored.alert_id)
+
+
+def _read(row: kept.Quarantined, raw: bytes, tenant: Tenant, bindings: Bindings) -> NormalizedAlert:
+    """Return the alert in a payload, as a path with the tenant in it reads one.
+
+    Raises:
+        NormalizationError: It is not an alert, or not the tenant's.
+    """
+    text = tolerant(raw)
+    owner = tenant_of(
+        row.source,
+        text,
+        tenant,
+        bindings.options_of(tenant.tenant_id),
+        bindings.owner_of,
+        bindings.is_enabled,
+    )
+    found = read_element(row.source, text, owner, row.first_received_at)
+    if isinstance(found, Ignored):
+        raise NormalizationError(f"{found.what} is not a detection")
+    return found

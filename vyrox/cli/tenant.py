@@ -1,6 +1,7 @@
 """`vyrox tenant`: onboard tenants, rotate and remove their webhook secrets."""
 
 import asyncio
+import base64
 import secrets
 import shlex
 from functools import partial
@@ -17,14 +18,23 @@ from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.vault import open_vault
+from vyrox.cli.webhook_options import (
+    changed_options,
+    check_standard_secret,
+    header_of,
+    options_of,
+    webhook_options,
+)
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import Remains, remove_tenant
+from vyrox.crypto import STANDARD_PREFIX
 from vyrox.errors import OperatorError
-from vyrox.models import BEARER_VENDORS, Vendor
+from vyrox.models import Vendor
 from vyrox.settings import Settings
 from vyrox.settings.values import MAX_SECRET_BYTES, MIN_SECRET_BYTES, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
 from vyrox.tenants import records
+from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
@@ -66,6 +76,7 @@ _secret_stdin_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="JSON file with the place of each alert field. For the generic vendor.",
 )
+@webhook_options
 @json_option
 def add(
     tenant_id: str,
@@ -73,16 +84,18 @@ def add(
     secret_stdin: bool,
     field_map_file: Path | None,
     as_json: bool,
+    **given: object,
 ) -> None:
     """Onboard TENANT for a vendor; print what to configure there, and the secret once."""
     if field_map_file is not None and vendor != "generic":
         raise click.UsageError("--field-map is only for --vendor generic.")
-    secret = _read_webhook_secret(vendor) if secret_stdin else None
+    options = changed_options(tenant_id, vendor, DEFAULT, given)
+    secret = _read_webhook_secret(vendor, options) if secret_stdin else None
     field_map = None if field_map_file is None else read_field_map(field_map_file)
 
     async def run() -> tuple[_Webhook, bool]:
         async with opened_database(create=True) as opened:
-            made = secret or _make_secret()
+            made = secret or _make_secret(options)
             is_new = await opened.database.write(
                 records.add_tenant,
                 tenant_id,
@@ -90,9 +103,10 @@ def add(
                 encrypt_secret(await open_vault(opened), made, tenant_id, vendor, "webhook"),
                 field_map,
                 wall_clock(),
+                options,
             )
             shown = None if secret else made
-            return _webhook(opened.settings, tenant_id, vendor, shown), is_new
+            return _webhook(opened.settings, tenant_id, vendor, options, shown), is_new
 
     webhook, is_new = asyncio.run(run())
     _print_webhook(webhook, as_json)
@@ -148,8 +162,9 @@ def rotate(
     async def run() -> _Webhook:
         async with opened_database() as opened:
             chosen = vendor or await _only_vendor(opened, tenant_id)
-            secret = _read_webhook_secret(chosen) if secret_stdin else None
-            made = secret or _make_secret()
+            options = await options_of(opened, tenant_id, chosen)
+            secret = _read_webhook_secret(chosen, options) if secret_stdin else None
+            made = secret or _make_secret(options)
             now = wall_clock()
             vault = await open_vault(opened)
             await opened.database.write(
@@ -162,7 +177,8 @@ def rotate(
                 force,
                 partial(bind, vault, chosen),
             )
-            webhook = _webhook(opened.settings, tenant_id, chosen, None if secret else made)
+            shown = None if secret else made
+            webhook = _webhook(opened.settings, tenant_id, chosen, options, shown)
             expires_at = now + overlap_s if readable[-1] else None
             return msgspec.structs.replace(webhook, previous_secret_expires_at=expires_at)
 
@@ -223,16 +239,19 @@ def _print_remains(tenant_id: str, remains: Remains) -> None:
         click.echo(f"payloads in quarantine: {remains.quarantined}")
 
 
-def _make_secret() -> bytes:
+def _make_secret(options: WebhookOptions) -> bytes:
+    if options.signature == "standard":
+        return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32))
     return secrets.token_hex(32).encode()
 
 
-def _read_webhook_secret(vendor: Vendor) -> bytes:
+def _read_webhook_secret(vendor: Vendor, options: WebhookOptions) -> bytes:
     secret = read_secret(MAX_SECRET_BYTES)
     try:
         check_webhook_secret(vendor, secret, Settings.from_process().hmac_secret)
     except ValueError as exc:
         raise OperatorError(f"the secret {exc}") from exc
+    check_standard_secret(options, secret)
     return secret
 
 
@@ -246,19 +265,20 @@ async def _only_vendor(opened: Opened, tenant_id: str) -> Vendor:
     return enabled[0]
 
 
-def _webhook(settings: Settings, tenant_id: str, vendor: Vendor, secret: bytes | None) -> _Webhook:
+def _webhook(
+    settings: Settings,
+    tenant_id: str,
+    vendor: Vendor,
+    options: WebhookOptions,
+    secret: bytes | None,
+) -> _Webhook:
     base = settings.public_url or f"http://localhost:{settings.ingestion_port}"
-    path = f"generic/{tenant_id}" if vendor == "generic" else vendor
-    bearer = vendor in BEARER_VENDORS
+    is_own = vendor == "generic" or options != DEFAULT
     return _Webhook(
         tenant_id=tenant_id,
         vendor=vendor,
-        webhook_url=f"{base}/webhook/{path}",
-        header=(
-            "Authorization: Bearer <secret>"
-            if bearer
-            else "X-Vyrox-Signature: sha256=<hex HMAC-SHA256 of the raw body with the secret>"
-        ),
+        webhook_url=f"{base}/webhook/{vendor}{f'/{tenant_id}' if is_own else ''}",
+        header=header_of(vendor, options),
         secret=None if secret is None else secret.decode(),
     )
 

@@ -9,6 +9,7 @@ from vyrox.cli.output import as_minute, as_time, json_option, print_json, print_
 from vyrox.cli.stores import read
 from vyrox.clock import wall_clock
 from vyrox.tenants.listing import Listed, list_all
+from vyrox.tenants.webhook_options import scheme_of
 
 _STATES: Final = {True: "enabled", False: "removed", None: "not onboarded"}
 
@@ -32,6 +33,7 @@ def _print_list(rows: Sequence[Listed]) -> None:
         "TENANT": lambda row: row.tenant_id,
         "VENDOR": lambda row: row.vendor,
         "STATE": lambda row: _STATES[row.enabled],
+        "SCHEME": lambda row: row.vendor and scheme_of(row.vendor, row.webhook),
         "SINCE": lambda row: as_minute(row.created_at),
     }
     now = wall_clock()

@@ -1,6 +1,7 @@
 """Request bodies, bounded in size, in time, and in memory (contract 1)."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,6 +17,8 @@ BODY_TIMEOUT_S: Final = 30.0
 MAX_INCOMPLETE_BYTES: Final = 128 * 1024 * 1024
 """Total size of partly received bodies on one listener. The senders are not authenticated yet, so
 this memory must be bounded."""
+
+_PLAIN: Final = frozenset({b"identity"})
 
 _body_timeout: Final = SharedTimeout(
     BODY_TIMEOUT_S,
@@ -58,11 +61,19 @@ class IncompleteBodies:
         self.size_bytes -= self._sizes.pop(task, 0)
 
 
-async def read_body(request: Request, limit: int, incomplete: IncompleteBodies) -> bytes:
-    """Return the request's whole body, at most `limit` bytes.
+async def read_body(
+    request: Request,
+    limit: int,
+    incomplete: IncompleteBodies,
+    encodings: Collection[bytes] = _PLAIN,
+) -> bytes:
+    """Return the request's whole body as sent, at most `limit` bytes.
+
+    Args:
+        encodings: The encodings that are accepted, in lower case.
 
     Raises:
-        UnsupportedEncodingError: The body is compressed.
+        UnsupportedEncodingError: The body has another encoding.
         BodyTooLargeError: The body is larger, or its Content-Length is.
         RequestTimeoutError: The body did not arrive within BODY_TIMEOUT_S, or newer bodies needed
             its memory.
@@ -71,7 +82,7 @@ async def read_body(request: Request, limit: int, incomplete: IncompleteBodies) 
     for name, value in request.scope["headers"]:
         if name == b"content-length" and int(value) > limit:
             raise BodyTooLargeError(f"{int(value)} bytes declared")
-        if name == b"content-encoding" and value.lower() != b"identity":
+        if name == b"content-encoding" and value.lower() not in encodings:
             raise UnsupportedEncodingError("content-encoding")
     with _body_timeout:
         message = await request.receive()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vyrox.alerts.entries import QueueEntries
+from vyrox.alerts.batches import BatchIntake
 from vyrox.alerts.quarantine import Quarantine
 from vyrox.approvals.discord.clicks import Application
 from vyrox.approvals.discord.receiving import Interactions
@@ -35,6 +36,9 @@ def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened:
         max_body_bytes=settings.max_body_bytes,
         tenants=parts.tenants,
         intake=parts.intake,
+        batches=BatchIntake(
+            parts.writer, settings.redelivery_window_s, settings.quarantine_max_bytes
+        ),
         quarantine=Quarantine(parts.writer, settings.quarantine_max_bytes),
         queue=parts.queue,
         events=parts.events,

@@ -5,17 +5,14 @@ Source:
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
 from typing import Final
 
-PREFIX: Final = "whsec_"
-"""A secret is this and then Base64 of the key."""
+from vyrox.crypto import STANDARD_PREFIX, standard_key
 
-KEY_BYTES: Final = range(24, 65)
-"""Sizes of a key that the standard allows."""
+PREFIX: Final = STANDARD_PREFIX.decode()
 
 
 def make_secret() -> str:
@@ -29,11 +26,8 @@ def key_of(secret: str) -> bytes:
     Raises:
         ValueError: It is not a valid secret; the text does not contain it.
     """
-    try:
-        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
+    key = standard_key(secret.encode("utf-8", "replace"))
+    if key is None:
         raise ValueError(f"must be {PREFIX} and Base64 of 24 to 64 bytes")
     return key
 

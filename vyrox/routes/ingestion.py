@@ -1,6 +1,8 @@
 """The public listener: vendors' webhooks in, queued alerts out (contract 6 to 18).
 
 body -> named tenant -> its secrets -> tenant -> alert -> row -> stream entry -> 202
+
+These are the paths whose body names the tenant. `routes.tenant_paths` has the rest.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from vyrox import log
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
+from vyrox.alerts.batches import BatchIntake
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.quarantine import Quarantine, Unreadable
@@ -27,18 +30,18 @@ from vyrox.http.application import header_values, request_id_of
 from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.responses import JsonResponse
 from vyrox.http.shared_timeout import SharedTimeout
-from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
 from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
 from vyrox.tenants.directory import Credentials, TenantDirectory
+from vyrox.tenants.schemes import authenticate_secret
 
 STORE_TIMEOUT_S: Final = 0.9
 """How long the row and the stream entry may take together: a 503 must arrive within a second
 (contract 17)."""
 
-_incomplete: Final = IncompleteBodies()
+incomplete_bodies: Final = IncompleteBodies()
 
-_store_timeout: Final = SharedTimeout(
+store_timeout: Final = SharedTimeout(
     STORE_TIMEOUT_S,
     lambda: UnavailableError(f"not stored and queued within {STORE_TIMEOUT_S} s"),
 )
@@ -57,6 +60,7 @@ class Ingestion:
     max_body_bytes: int
     tenants: TenantDirectory
     intake: Intake
+    batches: BatchIntake
     quarantine: Quarantine
     queue: AlertQueue
     events: AuditEvents
@@ -69,9 +73,8 @@ _PATHS: Final[dict[Vendor, str]] = {
     "crowdstrike": "/webhook/crowdstrike",
     "sentinelone": "/webhook/sentinelone",
     "defender": "/webhook/defender",
-    "generic": "/webhook/generic/{tenant_id}",
 }
-"""The path of each vendor's webhook. A generic alert has no tenant in its body."""
+"""The webhooks whose body names the tenant."""
 
 
 def create_routes() -> list[BaseRoute]:
@@ -95,21 +98,19 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     request_id = request_id_of(request)
     adapter = ADAPTERS[vendor]
     # 1. The body, within its limit.
-    body = await read_body(request, ingestion.max_body_bytes, _incomplete)
+    body = await read_body(request, ingestion.max_body_bytes, incomplete_bodies)
     now = ingestion.clock()
     # 2. The tenant that the request names. Nothing else is read before the credential is verified.
     payload = tolerant(body)
-    if adapter.unverified_tenant_id is not None:
-        claimed = adapter.unverified_tenant_id(payload)
-    else:
-        claimed = request.path_params["tenant_id"]
+    assert adapter.unverified_tenant_id is not None  # noqa: S101  (so for each of _PATHS)
+    claimed = adapter.unverified_tenant_id(payload)
     # 3. The credential. From here on, `tenant` is the tenant whose secret has verified it.
     tenant = _authenticate(ingestion, request, body, claimed, vendor, now)
     # 4. The payload becomes an alert, or goes to quarantine.
     try:
         alert = adapter.normalize(payload, tenant, now)
     except NormalizationError as exc:
-        with _store_timeout:
+        with store_timeout:
             unreadable = Unreadable(tenant.tenant_id, vendor, body, str(exc), now)
             body_kept = await ingestion.quarantine.keep(unreadable)
         ingestion.events.note(
@@ -122,7 +123,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         )
         raise
     # 5. The row is committed, then the stream entry is confirmed. Now the alert cannot be lost.
-    with _store_timeout:
+    with store_timeout:
         stored = await ingestion.intake.accept(alert, body, now, request_id)
         if not stored.finished:
             entry = QueueEntry(tenant.tenant_id, stored.alert_id, stored.alert, body)
@@ -155,33 +156,42 @@ def _authenticate(
     vendor: Vendor,
     now: float,
 ) -> Tenant:
-    if is_tenant_id(claimed):
-        credentials = ingestion.tenants.look_up(claimed, vendor, now)
-    else:
-        credentials = Credentials(
-            "", (), onboarded=False
-        )  # the path of a generic alert can name anything
+    credentials = ingestion.tenants.look_up(claimed, vendor, now)
     try:
-        if vendor in BEARER_VENDORS:
+        signatures = header_values(request, b"x-vyrox-signature")
+        if vendor not in BEARER_VENDORS:
+            tenant, slot = authenticate_signature(body, signatures, credentials)
+        elif signatures:
+            headers = request.scope["headers"]
+            tenant, slot = authenticate_secret(body, headers, credentials, own_header=False)
+        else:
             tokens = header_values(request, b"authorization")
             tenant, slot = authenticate_bearer(tokens, credentials)
-        else:
-            signatures = header_values(request, b"x-vyrox-signature")
-            tenant, slot = authenticate_signature(body, signatures, credentials)
     except UnauthorizedError as exc:
-        resolved = credentials.tenant_id if credentials.onboarded else None
-        ingestion.events.note_unauthenticated(
-            "auth.failed",
-            resolved,
-            request_id_of(request),
-            source=vendor,
-            claimed_tenant=credentials.tenant_id or None,
-            failure=exc.kind,
-        )
+        note_unauthenticated(ingestion, request, credentials, vendor, exc)
         raise
     if slot > 0:
         ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
     return tenant
+
+
+def note_unauthenticated(
+    ingestion: Ingestion,
+    request: Request,
+    credentials: Credentials,
+    vendor: Vendor,
+    error: UnauthorizedError,
+) -> None:
+    """Note the event of a refused credential, with the same work for every tenant (contract 3)."""
+    resolved = credentials.tenant_id if credentials.onboarded else None
+    ingestion.events.note_unauthenticated(
+        "auth.failed",
+        resolved,
+        request_id_of(request),
+        source=vendor,
+        claimed_tenant=credentials.tenant_id or None,
+        failure=error.kind,
+    )
 
 
 async def report_health(request: Request) -> Response:

@@ -32,6 +32,7 @@ tenant_credentials = Table(
     ),  # the row of a removed tenant stays: else the default secret would be valid
     # Higher after every change in the table, in commit order. Readers ask for newer rows.
     Column("version", Integer, nullable=False, index=True, unique=True),
+    Column("webhook_options", Text),  # JSON; NULL: the defaults
 )
 
 alerts = Table(

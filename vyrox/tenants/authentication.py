@@ -45,7 +45,7 @@ def authenticate_signature(
         UnauthorizedError: There is not exactly one header, or it matches no secret.
     """
     signature = signature_headers[0] if len(signature_headers) == 1 else b""
-    return _authenticate(
+    return match_secrets(
         credentials,
         lambda secret: verify(body, signature, secret),
         presented=len(signature_headers) > 0,
@@ -63,26 +63,35 @@ def authenticate_bearer(
     Raises:
         UnauthorizedError: There is not exactly one header `Bearer <token>`, or no secret matches.
     """
-    token = _bearer_token(authorization_headers)
+    token = bearer_token(authorization_headers)
     # Compare digests, so that the time does not depend on the length of the secret.
     digest = sha256(token or b"").digest()
-    return _authenticate(
+    return match_secrets(
         credentials,
         lambda secret: hmac.compare_digest(digest, sha256(secret).digest()) and token is not None,
         presented=len(authorization_headers) > 0,
     )
 
 
-def _bearer_token(headers: Sequence[bytes]) -> bytes | None:
+def bearer_token(headers: Sequence[bytes]) -> bytes | None:
+    """Return the token of the only header `Bearer <token>`, or None."""
     if len(headers) != 1 or len(headers[0]) > MAX_BEARER_BYTES:
         return None
     scheme, _, token = headers[0].partition(b" ")
     return token if scheme.lower() == b"bearer" and token else None
 
 
-def _authenticate(
+def match_secrets(
     credentials: Credentials, matches: Callable[[bytes], bool], *, presented: bool
 ) -> tuple[Tenant, int]:
+    """Return the tenant of the secret for which `matches` is true, and the secret's index.
+
+    Args:
+        presented: Whether the request has a credential at all, for the log.
+
+    Raises:
+        UnauthorizedError: No secret matches.
+    """
     # Always the same steps: the time must not show whether the tenant exists (contract 3).
     existing = credentials.secrets
     tried = (*existing, *_DUMMY_SECRETS)[:_SLOTS]

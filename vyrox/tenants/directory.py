@@ -15,11 +15,13 @@ import sqlalchemy as sa
 from cryptography.fernet import InvalidToken, MultiFernet
 
 from vyrox import log
+from vyrox.crypto import standard_key
 from vyrox.errors import OperatorError
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.tenants.records import changed_since, decode_field_map, record_previous_used
+from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, decode_options
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -34,6 +36,7 @@ class Credentials(msgspec.Struct, frozen=True):
     secrets: tuple[bytes, ...]
     onboarded: bool
     field_map: FieldMap | None = None
+    options: WebhookOptions = DEFAULT
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -43,6 +46,7 @@ class _Row(msgspec.Struct, frozen=True):
     overlapping: tuple[bytes, ...] = ()
     overlap_until: float = 0.0
     field_map: FieldMap | None = None
+    options: WebhookOptions = DEFAULT
 
 
 _NO_ROW: Final = _Row()
@@ -66,6 +70,7 @@ class TenantDirectory:
             vendor: _Row((secret,)) for vendor, secret in defaults.items()
         }
         self._rows: dict[str, dict[Vendor, _Row]] = defaultdict(dict)
+        self._owners: dict[tuple[Vendor, str], str] = {}
         self._version = 0
         self._previous_used: dict[tuple[str, Vendor], float] = {}
 
@@ -79,7 +84,17 @@ class TenantDirectory:
         rows = self._rows.get(tenant_id, self._not_onboarded)
         row = rows.get(vendor, _NO_ROW)
         secrets = row.overlapping if now < row.overlap_until else row.secrets
-        return Credentials(tenant_id, secrets, rows is not self._not_onboarded, row.field_map)
+        is_onboarded = rows is not self._not_onboarded
+        return Credentials(tenant_id, secrets, is_onboarded, row.field_map, row.options)
+
+    def is_enabled(self, tenant_id: str, vendor: Vendor) -> bool:
+        """Return whether the tenant is onboarded at the vendor, and not removed."""
+        rows = self._rows.get(tenant_id)
+        return bool(rows is not None and rows.get(vendor, _NO_ROW).secrets)
+
+    def owner_of(self, vendor: Vendor, vendor_id: str) -> str | None:
+        """Return the tenant that `vendor_id`, in its normal spelling, is bound to."""
+        return self._owners.get((vendor, vendor_id))
 
     def refuse_secret(self, secret: bytes, now: float) -> None:
         """Return if no onboarded tenant has `secret`, which is VYROX_HMAC_SECRET.
@@ -106,9 +121,19 @@ class TenantDirectory:
         Raises:
             DatabaseUnavailableError: The credentials in memory stay valid.
         """
-        for row in await self._database.read(changed_since, self._version):
+        changed = await self._database.read(changed_since, self._version)
+        for row in changed:
             self._rows[row.tenant_id][row.vendor] = self._decrypted(row)
             self._version = row.version
+        if changed:
+            self._owners = {
+                (vendor, vendor_id): tenant_id
+                for is_enabled in (False, True)  # an id of a removed tenant can be bound again
+                for tenant_id, rows in self._rows.items()
+                for vendor, row in rows.items()
+                for vendor_id in row.options.vendor_ids
+                if bool(row.secrets) is is_enabled
+            }
         if used := self._previous_used.copy():
             await self._database.write(record_previous_used, used)
             self._previous_used = {
@@ -119,13 +144,18 @@ class TenantDirectory:
         secret = self._decrypt(row, "secret", logging.ERROR)
         # Only a warning: an operator may remove a key that only expired secrets are encrypted with.
         previous = self._decrypt(row, "previous_secret", logging.WARNING)
+        options = decode_options(row.webhook_options)
+        if options.signature == "standard":
+            secret, previous = (each and standard_key(each) for each in (secret, previous))
         if secret is None:
-            return _NO_ROW
+            # Its ids stay bound, so that its alerts do not become those of another tenant.
+            return _Row(options=WebhookOptions(vendor_ids=options.vendor_ids))
         return _Row(
             secrets=(secret,),
             overlapping=(secret,) if previous is None else (secret, previous),
             overlap_until=row.previous_expires_at or 0.0,
             field_map=decode_field_map(row.field_map),
+            options=options,
         )
 
     def _decrypt(self, row: sa.Row[tuple[object, ...]], column: str, level: int) -> bytes | None:

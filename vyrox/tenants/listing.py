@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 
 from vyrox.models import FieldMap, Vendor
 from vyrox.tenants import guard_rails, records
+from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -21,6 +22,7 @@ class Listed(msgspec.Struct, frozen=True):
     previous_expires_at: float | None = None
     previous_used_at: float | None = None
     field_map: FieldMap | None = None
+    webhook: WebhookOptions = DEFAULT
     frozen_at: float | None = None
     all_frozen_at: float | None = None
     per_hour: int = 0

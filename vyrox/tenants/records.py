@@ -14,6 +14,13 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.locks import lock
 from vyrox.store.tables import edr_credentials, notify_targets, tenant_credentials
 from vyrox.tenants import guard_rails
+from vyrox.tenants.bindings import check_unbound
+from vyrox.tenants.webhook_options import (
+    DEFAULT,
+    WebhookOptions,
+    decode_options,
+    encode_options,
+)
 
 _table: Final = tenant_credentials.c
 
@@ -28,6 +35,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     previous_expires_at: float | None
     previous_used_at: float | None
     field_map: FieldMap | None
+    webhook: WebhookOptions = DEFAULT
 
 
 def add_tenant(
@@ -37,6 +45,7 @@ def add_tenant(
     encrypted_secret: str,
     field_map: FieldMap | None,
     now: float,
+    options: WebhookOptions = DEFAULT,
 ) -> bool:
     """Onboard `tenant_id` at `vendor`, or enable the row that `remove_tenant` disabled.
 
@@ -46,7 +55,8 @@ def add_tenant(
         Whether the tenant is new: it had no row for any vendor.
 
     Raises:
-        OperatorError: The tenant is already onboarded and enabled.
+        OperatorError: The tenant is already onboarded and enabled, or another one has one of its
+            customer ids.
     """
     present = _find(connection, tenant_id, vendor)
     if present is not None and present.disabled_at is None:
@@ -60,10 +70,12 @@ def add_tenant(
         "previous_expires_at": None,
         "previous_used_at": None,
         "field_map": _encode_field_map(field_map),
+        "webhook_options": encode_options(options),
         "created_at": now,
         "disabled_at": None,
         "version": _next_version(connection),
     }
+    check_unbound(connection, tenant_id, vendor, options)
     is_new = has_no_row(connection, tenant_id)
     if present is None:
         insert = tenant_credentials.insert().values(tenant_id=tenant_id, vendor=vendor, **values)
@@ -160,6 +172,33 @@ def set_field_map(
     _append_tenant_changed(connection, tenant_id, vendor, "field map changed", now)
 
 
+def set_options(
+    connection: Connection,
+    tenant_id: str,
+    vendor: Vendor,
+    change: Callable[[WebhookOptions, str], WebhookOptions],
+    now: float,
+) -> WebhookOptions:
+    """Change the tenant's options; return them.
+
+    Args:
+        change: Takes the present options and the encrypted secret; returns the new options.
+
+    Raises:
+        OperatorError: Not onboarded, or another tenant has one of the customer ids.
+    """
+    row = _enabled(connection, tenant_id, vendor)
+    options = change(decode_options(row.webhook_options), row.secret)
+    check_unbound(connection, tenant_id, vendor, options)
+    connection.execute(
+        tenant_credentials.update()
+        .where(_is(tenant_id, vendor))
+        .values(webhook_options=encode_options(options), version=_next_version(connection))
+    )
+    _append_tenant_changed(connection, tenant_id, vendor, "webhook options changed", now)
+    return options
+
+
 def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> FieldMap | None:
     """Return the tenant's field map, or None."""
     query = sa.select(_table.field_map).where(_is(tenant_id, vendor))
@@ -178,6 +217,7 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
             previous_expires_at=row.previous_expires_at if row.previous_secret else None,
             previous_used_at=row.previous_used_at,
             field_map=decode_field_map(row.field_map),
+            webhook=decode_options(row.webhook_options),
         )
         for row in connection.execute(query)
     ]

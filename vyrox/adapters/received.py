@@ -1,0 +1,179 @@
+"""From the bytes of an authenticated delivery to the text of each of its elements (contract 71).
+
+Only paths that name the tenant use this: there, a body may be compressed, in another character set,
+a list, or newline-delimited JSON.
+"""
+
+import codecs
+import re
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, NamedTuple
+
+import msgspec
+
+from vyrox.adapters import own_forms
+from vyrox.adapters.decoding import one_line
+from vyrox.adapters.tolerant_json import JsonText, tolerant
+from vyrox.errors import NormalizationError
+from vyrox.models import FieldMap, Vendor
+
+MAX_RATIO: Final = 10
+MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
+"""How large a compressed body may become: both limits hold."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+_CHARSET: Final = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
+_CHARSETS: Final = frozenset(
+    {
+        "cp1250", "cp1251", "cp1252", "cp932", "euc_jp", "gb18030", "gbk", "iso8859-1",
+        "iso8859-15", "iso8859-2", "shift_jis", "utf-16", "utf-16-be", "utf-16-le", "utf-32",
+        "utf-32-be", "utf-32-le",
+    }
+)  # fmt: skip
+"""Character sets other than UTF-8 that are read, as Python names them."""
+
+_MARKS: Final = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+                 (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+"""The longer ones first: a mark of UTF-32 begins with one of UTF-16."""
+
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Element(NamedTuple):
+    """What may be one alert.
+
+    Attributes:
+        raw: Its bytes: of the delivery, or of its place in a list.
+        text: The same as JSON that a decoder can read.
+    """
+
+    raw: bytes
+    text: JsonText
+
+
+def text_of(body: bytes, content_type: bytes, *, is_gzip: bool) -> bytes:
+    """Return the delivery as UTF-8; bytes that are not valid in it stay for `tolerant`.
+
+    Args:
+        body: The bytes as sent.
+        content_type: The header's value, or empty.
+        is_gzip: Whether the body is compressed.
+
+    Raises:
+        NormalizationError: It is not gzip, or larger than allowed.
+    """
+    content = _inflated(body) if is_gzip else body
+    charset = _charset(content, content_type)
+    if charset is None:
+        return content
+    return content.decode(charset, "replace").removeprefix("\ufeff").encode("utf-8", "replace")
+
+
+def elements_of(vendor: Vendor, text: bytes, field_map: FieldMap | None) -> list[Element]:
+    """Return the elements of a delivery, at least one, in order.
+
+    Args:
+        vendor: Who sent it, by its path.
+        text: From `text_of`.
+        field_map: The tenant's. If a path of it begins with a number, a list is one alert.
+
+    Raises:
+        NormalizationError: They are more than MAX_ELEMENTS.
+    """
+    elements = list(islice(_elements(vendor, text, field_map), own_forms.MAX_ELEMENTS + 1))
+    if len(elements) > own_forms.MAX_ELEMENTS:
+        raise NormalizationError(f"more than {own_forms.MAX_ELEMENTS} elements in one body")
+    return elements
+
+
+def _elements(vendor: Vendor, text: bytes, field_map: FieldMap | None) -> Iterator[Element]:
+    for line in _lines(text):
+        parts = _generic_parts(line, field_map) if vendor == "generic" else _parts(vendor, line)
+        is_whole = len(parts) == 1 and not line.lstrip().startswith(b"[")
+        yield from (Element(line if is_whole else part.content, part) for part in parts)
+
+
+def _parts(vendor: Vendor, line: bytes) -> list[JsonText]:
+    assert vendor != "generic"  # noqa: S101  (the caller)
+    try:
+        return own_forms.split(vendor, line)
+    except NormalizationError:
+        return [tolerant(line)]  # reading it has the same result, with the reason
+
+
+def _generic_parts(line: bytes, field_map: FieldMap | None) -> list[JsonText]:
+    whole = tolerant(line)
+    if any(path.partition(".")[0].isdecimal() for path in (field_map or {}).values()):
+        return [whole]
+    try:
+        items = _ITEMS.decode(whole.content)
+    except (ValueError, RecursionError):
+        return [whole]
+    return [JsonText(bytes(item), whole.notes) for item in items] or [whole]
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """Return the lines of newline-delimited JSON; any other text is one line."""
+    if _is_json(text):
+        return [text]
+    lines = [line for line in text.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
+    # Otherwise it is one broken document, of which no line is an object.
+    return lines if len(lines) > 1 and any(map(_is_object, lines)) else [text]
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _RAW.decode(tolerant(text).content)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_object(line: bytes) -> bool:
+    if not line.lstrip().startswith(b"{"):
+        return False
+    try:
+        return bool(_OBJECT.decode(tolerant(line).content))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _charset(content: bytes, content_type: bytes) -> str | None:
+    """Return the character set as Python names it; None for UTF-8, and for one that is not read."""
+    marked = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    if marked is not None:
+        return marked
+    found = _CHARSET.search(content_type)
+    if found is None:
+        return None
+    try:
+        name = codecs.lookup(found[1].decode()).name
+    except LookupError:
+        return None
+    return name if name in _CHARSETS else None
+
+
+def _inflated(body: bytes) -> bytes:
+    limit = min(MAX_RATIO * len(body), MAX_INFLATED_BYTES)
+    parts: list[bytes] = []
+    size = 0
+    rest = body
+    try:
+        while rest:
+            member = zlib.decompressobj(_GZIP)
+            part = member.decompress(rest, limit - size + 1)
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise NormalizationError(f"inflated, the body is larger than {limit} bytes")
+            if not member.eof:
+                raise NormalizationError("the compressed body is not complete")
+            rest = member.unused_data
+    except zlib.error as exc:
+        raise NormalizationError(one_line(f"not gzip: {exc}")) from exc
+    return b"".join(parts)

@@ -1,0 +1,295 @@
+"""The webhooks with the tenant in the path (contract 9 and 71).
+
+body -> the tenant's credential -> text -> elements -> alerts -> rows -> stream entries -> 202
+
+An element is an alert, or a known event of another kind, or goes to quarantine. All that is
+stored is one transaction.
+"""
+
+import asyncio
+from collections import Counter
+from functools import partial
+from typing import Final, NamedTuple, get_args
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from vyrox import log
+from vyrox.adapters.own_forms import Ignored
+from vyrox.adapters.received import Element, elements_of, text_of
+from vyrox.alerts.batches import Batch, StoredBatch, key_of_message, put_all
+from vyrox.alerts.intake import Delivery, delivery
+from vyrox.alerts.quarantine import Unreadable
+from vyrox.alerts.queue import QueueEntry
+from vyrox.errors import NormalizationError, UnauthorizedError, UnsupportedEncodingError
+from vyrox.http.application import header_values, request_id_of
+from vyrox.http.bodies import read_body
+from vyrox.http.responses import JsonResponse
+from vyrox.ids import is_tenant_id
+from vyrox.models import BEARER_VENDORS, NormalizedAlert, Tenant, Vendor
+from vyrox.routes.ingestion import (
+    Ingestion,
+    incomplete_bodies,
+    note_unauthenticated,
+    store_timeout,
+)
+from vyrox.tenants.customers import read_element, tenant_of
+from vyrox.tenants.directory import Credentials
+from vyrox.tenants.schemes import authenticate_secret, authenticate_signed
+from vyrox.tenants.webhook_options import WebhookOptions
+
+_IDENTITY: Final = b"identity"
+_ENCODINGS: Final = frozenset({_IDENTITY, b"gzip", b"x-gzip"})
+
+READ_HERE_BYTES: Final = 64 * 1024
+"""A larger body is read in a thread: it may hold thousands of alerts, and other requests wait."""
+
+MAX_KINDS_LOGGED: Final = 8
+"""Kinds of ignored events that one line of the log names."""
+
+
+class _Authenticated(NamedTuple):
+    """Who sent a delivery, and what applies to it.
+
+    Attributes:
+        message_id: The sender's own name of the delivery, or None.
+    """
+
+    tenant: Tenant
+    vendor: Vendor
+    options: WebhookOptions
+    message_id: bytes | None
+
+
+class _Readings(NamedTuple):
+    """What the elements of a delivery are."""
+
+    deliveries: list[Delivery]
+    unreadable: list[Unreadable]
+    ignored: Counter[str]
+
+
+def create_routes() -> list[BaseRoute]:
+    """Return the routes of every vendor's webhook with the tenant in the path."""
+    # A slash at the end of a webhook's path is accepted (contract 1).
+    return [
+        Route(
+            f"/webhook/{vendor}/{{tenant_id}}{end}",
+            partial(receive_delivery, vendor=vendor),
+            methods=["POST"],
+        )
+        for vendor in get_args(Vendor)
+        for end in ("", "/")
+    ]
+
+
+async def receive_delivery(request: Request, vendor: Vendor) -> Response:
+    """Accept the alerts of one delivery. Contract 9 fixes the order of the steps.
+
+    Raises:
+        VyroxError: Nothing in it is accepted: a status below 500, or UnavailableError.
+    """
+    ingestion: Ingestion = request.app.state.ingestion
+    # 1. The body, within its limit.
+    body = await read_body(request, ingestion.max_body_bytes, incomplete_bodies, _ENCODINGS)
+    is_gzip = _is_gzip(request)
+    now = ingestion.clock()
+    # 2. The credential. Nothing else is read before it is verified.
+    sender = _authenticate(ingestion, request, body, vendor, now)
+    # 3. The elements become alerts, known events, or are to be kept.
+    content_type = next(iter(header_values(request, b"content-type")), b"")
+    read = partial(_read, ingestion, sender, body, content_type, is_gzip, now)
+    readings = (
+        read() if len(body) < READ_HERE_BYTES and not is_gzip else (await asyncio.to_thread(read))
+    )
+    # 4. The rows are committed, then the entries are confirmed. Now no alert can be lost.
+    stored = await _store(ingestion, request, sender, readings)
+    # 5. The response, which promises that.
+    return _respond(request, sender, readings, stored)
+
+
+def _is_gzip(request: Request) -> bool:
+    encodings = header_values(request, b"content-encoding")
+    compressed = [each for each in encodings if each.lower() != _IDENTITY]
+    if len(compressed) > 1:
+        raise UnsupportedEncodingError("compressed more than once")
+    return bool(compressed)
+
+
+def _authenticate(
+    ingestion: Ingestion, request: Request, body: bytes, vendor: Vendor, now: float
+) -> _Authenticated:
+    claimed: str = request.path_params["tenant_id"]
+    if is_tenant_id(claimed):
+        credentials = ingestion.tenants.look_up(claimed, vendor, now)
+    else:
+        credentials = Credentials("", (), onboarded=False)  # a path can name anything
+    headers = request.scope["headers"]
+    message_id = None
+    try:
+        if vendor in BEARER_VENDORS:
+            tenant, slot = authenticate_secret(body, headers, credentials, own_header=True)
+        else:
+            tenant, slot, message_id = authenticate_signed(body, headers, credentials, now)
+    except UnauthorizedError as exc:
+        note_unauthenticated(ingestion, request, credentials, vendor, exc)
+        raise
+    if slot > 0:
+        ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
+    return _Authenticated(tenant, vendor, credentials.options, message_id)
+
+
+def _read(
+    ingestion: Ingestion,
+    sender: _Authenticated,
+    body: bytes,
+    content_type: bytes,
+    is_gzip: bool,
+    now: float,
+) -> _Readings:
+    """Return what the elements are. A body without elements is one that cannot be read."""
+    readings = _Readings([], [], Counter())
+    content = body
+    try:
+        content = text_of(body, content_type, is_gzip=is_gzip)
+        elements = elements_of(sender.vendor, content, sender.tenant.field_map)
+    except NormalizationError as exc:
+        _keep(readings, sender, sender.tenant, content, exc, now)
+        return readings
+    for number, element in enumerate(elements):
+        _read_element(ingestion, sender, number, element, now, readings)
+    return readings
+
+
+def _read_element(
+    ingestion: Ingestion,
+    sender: _Authenticated,
+    number: int,
+    element: Element,
+    now: float,
+    readings: _Readings,
+) -> None:
+    tenants = ingestion.tenants
+    tenant = sender.tenant
+    try:
+        tenant = tenant_of(
+            sender.vendor,
+            element.text,
+            tenant,
+            sender.options,
+            tenants.owner_of,
+            tenants.is_enabled,
+        )
+        found = read_element(sender.vendor, element.text, tenant, now)
+    except NormalizationError as exc:
+        _keep(readings, sender, tenant, element.raw, exc, now)
+        return
+    if isinstance(found, Ignored):
+        readings.ignored[found.what] += 1
+    else:
+        readings.deliveries.append(_delivery(sender, number, found, element.raw, now))
+
+
+def _delivery(
+    sender: _Authenticated, number: int, alert: NormalizedAlert, raw: bytes, now: float
+) -> Delivery:
+    new = delivery(alert, raw, now)
+    if sender.message_id is None:
+        return new
+    key = key_of_message(alert.tenant_id, alert.source, sender.message_id, number)
+    return msgspec.structs.replace(new, dedup_key=key)
+
+
+def _keep(
+    readings: _Readings,
+    sender: _Authenticated,
+    tenant: Tenant,
+    raw: bytes,
+    reason: NormalizationError,
+    now: float,
+) -> None:
+    unreadable = Unreadable(tenant.tenant_id, sender.vendor, raw, str(reason), now)
+    readings.unreadable.append(unreadable)
+
+
+async def _store(
+    ingestion: Ingestion, request: Request, sender: _Authenticated, readings: _Readings
+) -> StoredBatch:
+    if not (readings.deliveries or readings.unreadable):
+        return StoredBatch((), ())
+    request_id = request_id_of(request)
+    new = [msgspec.structs.replace(each, request_id=request_id) for each in readings.deliveries]
+    batch = Batch(sender.tenant.tenant_id, tuple(new), tuple(readings.unreadable))
+    with store_timeout:
+        stored = await ingestion.batches.accept(batch)
+        entries = [
+            QueueEntry(each.tenant_id, row.alert_id, row.alert, each.raw)
+            for each, row in zip(new, stored.alerts, strict=True)
+            if not row.finished
+        ]
+        await put_all(ingestion.queue, entries)
+    for tenant_id in {entry.tenant_id for entry in entries}:
+        ingestion.notice(tenant_id)
+    return stored
+
+
+def _respond(
+    request: Request, sender: _Authenticated, readings: _Readings, stored: StoredBatch
+) -> Response:
+    """Log and note what was done, and return the response.
+
+    Raises:
+        NormalizationError: No element is an alert, and at least one cannot be read.
+    """
+    ingestion: Ingestion = request.app.state.ingestion
+    request_id = request_id_of(request)
+    for each, kept in zip(readings.unreadable, stored.kept, strict=True):
+        ingestion.events.note(
+            "alert.quarantined",
+            each.tenant_id,
+            request_id,
+            source=each.source,
+            reason=each.reason,
+            body_kept=kept,
+        )
+    for new, row in zip(readings.deliveries, stored.alerts, strict=True):
+        if row.redelivery:
+            ingestion.events.note(
+                "alert.redelivered", new.tenant_id, request_id, alert_id=row.alert_id
+            )
+        log.event(
+            "alert.redelivered" if row.redelivery else "alert.accepted",
+            request_id=request_id,
+            tenant=new.tenant_id,
+            source=new.source,
+            alert_id=row.alert_id,
+            severity=new.severity,
+            host=new.host,
+            process=new.process,
+            technique=new.technique,
+        )
+    if readings.ignored:
+        _log_ignored(request_id, sender, readings.ignored)
+    ids = [row.alert_id for row in stored.alerts]
+    if len(ids) == 1:
+        return JsonResponse({"status": "queued", "alert_id": ids[0]}, 202)
+    if ids:
+        return JsonResponse({"status": "queued", "alert_ids": ids}, 202)
+    if readings.unreadable:
+        raise NormalizationError(readings.unreadable[0].reason)
+    return JsonResponse({"status": "ignored"}, 202)
+
+
+def _log_ignored(request_id: str, sender: _Authenticated, ignored: Counter[str]) -> None:
+    log.event(
+        "alert.ignored",
+        request_id=request_id,
+        tenant=sender.tenant.tenant_id,
+        source=sender.vendor,
+        number=ignored.total(),
+        what=", ".join(
+            f"{what} ({number})" for what, number in ignored.most_common(MAX_KINDS_LOGGED)
+        ),
+    )

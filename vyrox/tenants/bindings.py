@@ -1,0 +1,66 @@
+"""Which vendor's customer id belongs to which tenant, in SQL (contract 71)."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.errors import OperatorError
+from vyrox.models import Vendor
+from vyrox.store.tables import tenant_credentials
+from vyrox.tenants.webhook_options import WebhookOptions, decode_options
+
+_table: Final = tenant_credentials.c
+
+
+class Bindings:
+    """What quarantined payloads of one vendor are checked with when they are replayed."""
+
+    def __init__(self, options: dict[str, WebhookOptions], enabled: set[str]) -> None:
+        """`options` are those of each tenant at the vendor; `enabled` names who is not removed."""
+        self._options = options
+        self._enabled = enabled
+        self._owners = {
+            vendor_id: tenant_id
+            for is_enabled in (False, True)
+            for tenant_id, each in options.items()
+            for vendor_id in each.vendor_ids
+            if (tenant_id in enabled) is is_enabled
+        }
+
+    def options_of(self, tenant_id: str) -> WebhookOptions:
+        """Return the options of a tenant."""
+        return self._options.get(tenant_id, WebhookOptions())
+
+    def owner_of(self, _vendor: Vendor, vendor_id: str) -> str | None:
+        """Return the tenant that `vendor_id`, in its normal spelling, is bound to."""
+        return self._owners.get(vendor_id)
+
+    def is_enabled(self, tenant_id: str, _vendor: Vendor) -> bool:
+        """Return whether the tenant is onboarded at the vendor, and not removed."""
+        return tenant_id in self._enabled
+
+
+def read_bindings(connection: Connection, vendor: Vendor) -> Bindings:
+    """Return the customer ids of every tenant at `vendor`."""
+    query = sa.select(_table.tenant_id, _table.webhook_options, _table.disabled_at)
+    rows = list(connection.execute(query.where(_table.vendor == vendor)))
+    return Bindings(
+        {row.tenant_id: decode_options(row.webhook_options) for row in rows},
+        {row.tenant_id for row in rows if row.disabled_at is None},
+    )
+
+
+def check_unbound(
+    connection: Connection, tenant_id: str, vendor: Vendor, options: WebhookOptions
+) -> None:
+    """Return if no other tenant has one of the customer ids in `options`.
+
+    Raises:
+        OperatorError: Another one has; the text names it.
+    """
+    bindings = read_bindings(connection, vendor)
+    for vendor_id in options.vendor_ids:
+        owner = bindings.owner_of(vendor, vendor_id)
+        if owner not in {None, tenant_id} and bindings.is_enabled(owner or "", vendor):
+            raise OperatorError(f"{vendor_id} is the {vendor} customer id of {owner}")

@@ -1,0 +1,56 @@
+"""Whose alert an element is, by the vendor's own customer ids in it (contract 71)."""
+
+from collections.abc import Callable
+
+from vyrox.adapters import ADAPTERS, own_forms
+from vyrox.adapters.tolerant_json import JsonText
+from vyrox.errors import NormalizationError
+from vyrox.models import NormalizedAlert, Tenant, Vendor
+from vyrox.tenants.webhook_options import WebhookOptions, normal_vendor_id
+
+OwnerOf = Callable[[Vendor, str], str | None]
+"""Returns the tenant that a customer id of a vendor, in its normal spelling, is bound to."""
+
+IsEnabled = Callable[[str, Vendor], bool]
+"""Returns whether a tenant is onboarded at a vendor."""
+
+
+def tenant_of(
+    vendor: Vendor,
+    text: JsonText,
+    tenant: Tenant,
+    options: WebhookOptions,
+    owner_of: OwnerOf,
+    is_enabled: IsEnabled,
+) -> Tenant:
+    """Return the tenant of an element that was delivered on the path of `tenant`.
+
+    Raises:
+        NormalizationError: It names a customer of another tenant, to whom the tenant may not route.
+    """
+    if vendor == "generic":
+        return tenant
+    ids = own_forms.customer_ids(vendor, text)
+    owners = {owner for each in ids if (owner := owner_of(vendor, normal_vendor_id(vendor, each)))}
+    others = owners - {tenant.tenant_id}
+    if not others:
+        if options.routes_to and ids and not owners:
+            raise NormalizationError("the payload names a customer id that is bound to no tenant")
+        return tenant
+    child = next(iter(others))
+    if len(others) > 1 or child not in options.routes_to or not is_enabled(child, vendor):
+        raise NormalizationError("the payload names a customer id of another tenant")
+    return Tenant(child)
+
+
+def read_element(
+    vendor: Vendor, text: JsonText, tenant: Tenant, now: float
+) -> NormalizedAlert | own_forms.Ignored:
+    """Return the alert in an element, or which known event it is instead.
+
+    Raises:
+        NormalizationError: It is neither.
+    """
+    if vendor == "generic":
+        return ADAPTERS[vendor].normalize(text, tenant, now)
+    return own_forms.read(vendor, text, tenant, now)

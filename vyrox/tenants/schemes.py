@@ -1,0 +1,184 @@
+"""Who sent a delivery on a path with the tenant in it: each tenant's own scheme (contract 71).
+
+The work of a refusal is the same for every tenant, whatever its scheme (contract 3). One HMAC for
+each secret covers the body and what the scheme signs beside it; what it does not sign is hashed
+too. A time is read only after the signature that covers it was right.
+"""
+
+import base64
+import hmac
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from vyrox.adapters.forms.times import seconds_of
+from vyrox.crypto import verify
+from vyrox.errors import UnauthorizedError
+from vyrox.models import Tenant
+from vyrox.tenants.authentication import bearer_token, match_secrets
+from vyrox.tenants.directory import Credentials
+from vyrox.tenants.webhook_options import WebhookOptions
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""The names, in lower case, and values of a request's headers."""
+
+TOLERANCE_S: Final = 300.0
+"""How far the time of a signed delivery may be from now."""
+
+MAX_TIMESTAMP: Final = 64
+MAX_MESSAGE_ID: Final = 128
+"""Bytes of what is signed beside the body; a longer one is not read."""
+
+CANDIDATES: Final = 8
+"""Signatures of one delivery that are compared: senders that rotate their secret send two."""
+
+_SLOTS: Final = 2
+"""Secrets that are tried; what is not signed is hashed as often."""
+
+_VYROX: Final = b"x-vyrox-signature"
+_STANDARD: Final = (b"webhook-signature", b"webhook-timestamp", b"webhook-id")
+
+
+class _Signed(NamedTuple):
+    """What a scheme compares, and what it signs around the body.
+
+    Attributes:
+        candidates: CANDIDATES presented signatures; those that are missing are empty.
+        presented: Whether there is a header for a signature.
+        unsigned: What other schemes sign.
+        time: The time that is signed, or None.
+        message_id: The sender's own name of the delivery, if it is signed.
+    """
+
+    candidates: tuple[bytes, ...]
+    presented: bool
+    before: bytes = b""
+    after: bytes = b""
+    unsigned: bytes = b""
+    time: bytes | None = None
+    message_id: bytes | None = None
+
+
+def authenticate_signed(
+    body: bytes, headers: Headers, credentials: Credentials, now: float
+) -> tuple[Tenant, int, bytes | None]:
+    """Return the tenant that has signed `body`, its secret's index, and its name of the delivery.
+
+    Args:
+        body: The bytes as received.
+        now: Unix seconds.
+
+    Raises:
+        UnauthorizedError: The signature is not right, or its time is too far from now.
+    """
+    scheme = credentials.options.signature
+    signed = _read(headers, credentials.options)
+    message = b"%b%b%b" % (signed.before, body, signed.after)
+
+    def matches(secret: bytes) -> bool:
+        sha256(signed.unsigned)
+        digest = hmac.digest(secret, message, "sha256")
+        in_hex, in_base64 = digest.hex().encode(), base64.b64encode(digest)
+        expected = {
+            "vyrox": b"sha256=" + in_hex,
+            "falcon": in_base64,
+            "falcon-hex": in_hex,
+            "standard": b"v1," + in_base64,
+        }[scheme]
+        return any([hmac.compare_digest(each, expected) for each in signed.candidates])  # noqa: C419
+
+    tenant, slot = match_secrets(credentials, matches, presented=signed.presented)
+    if signed.message_id == b"" or (signed.time is not None and not _is_fresh(signed.time, now)):
+        raise UnauthorizedError("stale", credentials.tenant_id)
+    return tenant, slot, signed.message_id
+
+
+def authenticate_secret(
+    body: bytes, headers: Headers, credentials: Credentials, *, own_header: bool
+) -> tuple[Tenant, int]:
+    """Return the tenant whose secret the delivery carries, and the secret's index.
+
+    The secret is a bearer token. It may be in the tenant's own header or, if the tenant allows it,
+    sign the body instead. More than one credential is refused.
+
+    Args:
+        own_header: Whether the tenant's own header is read.
+
+    Raises:
+        UnauthorizedError: No secret matches.
+    """
+    options = credentials.options
+    header = options.secret_header.encode() if own_header else b""
+    tokens = [bearer_token([each]) for each in _values(headers, b"authorization")]
+    tokens += _values(headers, header)
+    token = tokens[0] if len(tokens) == 1 else None
+    digest = sha256(token or b"").digest()
+    signatures = _values(headers, _VYROX)
+    signature = signatures[0] if len(signatures) == 1 else b""
+
+    def matches(secret: bytes) -> bool:
+        by_token = hmac.compare_digest(digest, sha256(secret).digest()) and token is not None
+        # Only the request decides whether this is computed, so it costs the same for every tenant.
+        by_signature = bool(signatures) and verify(body, signature, secret)
+        if options.also_signature and signatures:
+            return by_signature and not tokens
+        return by_token
+
+    presented = bool(tokens or (signatures and options.also_signature))
+    return match_secrets(credentials, matches, presented=presented)
+
+
+def _read(headers: Headers, options: WebhookOptions) -> _Signed:
+    own = options.timestamp_header.encode()
+    time = _one(headers, own, MAX_TIMESTAMP)
+    standard_signature, standard_time, standard_id = (
+        _one(headers, name, limit)
+        for name, limit in zip(_STANDARD, (None, MAX_TIMESTAMP, MAX_MESSAGE_ID), strict=True)
+    )
+    falcon_signature = _one(headers, options.signature_header.encode())
+    vyrox_signature = _one(headers, _VYROX)
+    standard = b"%b.%b." % (standard_id, standard_time)
+    match options.signature:
+        case "falcon":
+            found = _Signed(
+                _padded(falcon_signature), bool(falcon_signature), b"", time, standard, time
+            )
+        case "falcon-hex":
+            found = _Signed(
+                _padded(falcon_signature), bool(falcon_signature), time, b"", standard, time
+            )
+        case "standard":
+            found = _Signed(
+                _padded(*standard_signature.split(b" ", CANDIDATES)),
+                bool(standard_signature),
+                standard,
+                b"",
+                time,
+                standard_time,
+                standard_id,
+            )
+        case _:
+            found = _Signed(
+                _padded(vyrox_signature), bool(vyrox_signature), unsigned=time + standard
+            )
+    return found
+
+
+def _padded(*signatures: bytes) -> tuple[bytes, ...]:
+    return (*signatures, *[b""] * CANDIDATES)[:CANDIDATES]
+
+
+def _is_fresh(time: bytes, now: float) -> bool:
+    seconds = seconds_of(time.decode("ascii", "replace"))
+    return seconds is not None and abs(now - seconds) <= TOLERANCE_S
+
+
+def _one(headers: Headers, name: bytes, limit: int | None = None) -> bytes:
+    """Return the value of the only header called `name`; empty if it is missing or too long."""
+    values = _values(headers, name)
+    fits = len(values) == 1 and (limit is None or len(values[0]) <= limit)
+    return values[0] if fits else b""
+
+
+def _values(headers: Headers, name: bytes) -> list[bytes]:
+    return [value for header, value in headers if header == name]
