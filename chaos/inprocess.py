@@ -14,8 +14,10 @@ from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
+from chaos.mutation import SCHEMES, STANDARD_SECRET
+from tests.adapters.payloads import FIELD_MAP
 from tests.approvals.discord.pressing import ACCOUNTS, CHANNEL, bind
-from tests.ingestion import Application
+from tests.ingestion import SECRET, Application
 from tests.proxy import ALERTS
 from tests.proxy import TENANTS as ACTING_TENANTS
 from tests.service import HMAC_SECRET
@@ -25,9 +27,11 @@ from vyrox.approvals import approvers
 from vyrox.approvals.discord import configured
 from vyrox.clock import wall_clock
 from vyrox.http.protocol import BoundedHttpProtocol
+from vyrox.models import Vendor
 from vyrox.settings import Settings
 from vyrox.settings.discord import DiscordApplication
 from vyrox.store.encryption import open_vault
+from vyrox.tenants.webhook_options import WebhookOptions
 
 DISCORD: Final = DiscordApplication(
     application_id=CHANNEL.application_id,
@@ -45,6 +49,16 @@ class Listeners:
     def __init__(self, public: Starlette, private: Starlette) -> None:
         self.public = public
         self.private = private
+
+
+async def onboard_schemes(application: Application) -> None:
+    """Onboard a tenant for each scheme of the paths that name the tenant."""
+    for scheme in SCHEMES:
+        vendor: Vendor = "generic" if scheme == "standard" else "crowdstrike"
+        secret = STANDARD_SECRET if scheme == "standard" else SECRET
+        field_map = FIELD_MAP if scheme == "standard" else None
+        options = WebhookOptions(signature=scheme)
+        await application.onboard(scheme, vendor, secret, field_map, options)
 
 
 @asynccontextmanager
@@ -67,6 +81,7 @@ async def listeners() -> AsyncIterator[Listeners]:
         async with whole.router.lifespan_context(whole), httpx.AsyncClient() as client:
             application = Application(client, public, settings, "", whole.state.proxy.database)
             await application.onboard_documented()
+            await onboard_schemes(application)
             database = application.database
             await database.write(configured.configure, CHANNEL, "fuzz", wall_clock())
             for name, discord_user_id in ACCOUNTS.items():

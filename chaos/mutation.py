@@ -3,6 +3,9 @@
 A request is made from a seed, its number and the time alone, so that it can be made again.
 """
 
+import base64
+import gzip
+import hmac
 import random
 import uuid
 from collections.abc import Callable
@@ -10,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from tests.adapters.forms import payloads as own
 from tests.adapters.payloads import DOCUMENTED
 from tests.approvals.discord.pressing import (
     ACCOUNTS,
@@ -20,12 +24,25 @@ from tests.approvals.discord.pressing import (
     interaction,
     slash,
 )
-from tests.ingestion import OTHER_SECRET, SECRET, VENDORS, credential, path_of
+from tests.ingestion import OTHER_SECRET, SECRET, TENANTS, VENDORS, credential, path_of
 from tests.proxy import TENANT, encoded, export_headers, signed
 from tests.routes.json_texts import EVERY
 from tests.routes.test_lift import LIFT
 from tests.service import HMAC_SECRET
 from vyrox.approvals.discord.message import button_id
+from vyrox.models import Vendor
+from vyrox.tenants.webhook_options import Signature
+
+SCHEMES: Final[tuple[Signature, ...]] = ("falcon", "falcon-hex", "standard")
+"""Each is also the name of a tenant that has it."""
+
+STANDARD_SECRET: Final = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+_OWN_FORMS: Final[dict[Vendor, list[object]]] = {
+    "crowdstrike": [own.EPP, own.AUDIT, own.FUSION, own.ENTITY],
+    "sentinelone": [own.THREAT, own.STAR, own.UNIFIED],
+    "defender": [own.MDE, own.OLD_GRAPH, own.INFO],
+}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -73,6 +90,62 @@ def _webhook(vendor_number: int) -> Request:
         return credential(vendor, body, SECRET if right else OTHER_SECRET)
 
     return Request(True, "POST", path_of(vendor), DOCUMENTED[vendor], sign)
+
+
+def _elements(choice: random.Random) -> tuple[Vendor, bytes]:
+    vendor = choice.choice(VENDORS)
+    forms = [DOCUMENTED[vendor], *(encoded(each) for each in _OWN_FORMS.get(vendor, ()))]
+    elements = [choice.choice(forms) for _ in range(choice.choice([1, 1, 2, 5]))]
+    kind = choice.randrange(3)
+    if kind == 0:
+        return vendor, b"[" + b",".join(elements) + b"]"
+    return vendor, elements[0] if kind == 1 else b"\n".join(elements)
+
+
+def _on_path(now: int, choice: random.Random) -> Request:
+    """Return a delivery on a path with the tenant in it, of any form, encoding and scheme."""
+    vendor, body = _elements(choice)
+    scheme = choice.choice((*SCHEMES, None, None))
+    if scheme is not None:
+        vendor = "generic" if scheme == "standard" else "crowdstrike"
+    more = choice.choice(
+        [
+            {},
+            {"content-encoding": "gzip"},
+            {"content-type": "application/json; charset=utf-16"},
+            {"content-type": "application/x-ndjson; charset=iso-8859-1"},
+        ]
+    )
+    if "content-encoding" in more:
+        body = gzip.compress(body, mtime=0)
+
+    def sign(body: bytes, right: bool) -> dict[str, str]:
+        secret = SECRET if right else OTHER_SECRET
+        if scheme is None:
+            return credential(vendor, body, secret) | more
+        time = str(now if right else now - 3600)
+        return _scheme_headers(scheme, time, body) | more
+
+    path = f"/webhook/{vendor}/{scheme or TENANTS[vendor]}"
+    return Request(True, "POST", path, body, sign)
+
+
+def _scheme_headers(scheme: Signature, time: str, body: bytes) -> dict[str, str]:
+    stamp = time.encode()
+    if scheme == "standard":
+        key = base64.b64decode(STANDARD_SECRET.removeprefix("whsec_"))
+        made = hmac.digest(key, b"m%b.%b.%b" % (stamp, stamp, body), "sha256")
+        return {
+            "webhook-id": f"m{time}",
+            "webhook-timestamp": time,
+            "webhook-signature": f"v1,{base64.b64encode(made).decode()}",
+        }
+    if scheme == "falcon":
+        made = hmac.digest(SECRET.encode(), body + stamp, "sha256")
+        signature = base64.b64encode(made).decode()
+    else:
+        signature = hmac.digest(SECRET.encode(), stamp + body, "sha256").hex()
+    return {"x-cs-primary-signature": signature, "x-cs-delivery-timestamp": time}
 
 
 def _sign_action(body: bytes, right: bool) -> dict[str, str]:
@@ -134,7 +207,9 @@ def _health(public: bool) -> Request:
 
 
 def _whole(choice: random.Random, now: int) -> Request:
-    number = choice.randrange(16)
+    number = choice.randrange(22)
+    if number >= 16:
+        return _on_path(now, choice)
     if number < 8:
         return _webhook(number % 4)
     if number < 11:

@@ -17,6 +17,7 @@ from tests.service import running_service
 from vyrox.crypto import sign
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.encryption import KEY_FILE
+from vyrox.tenants.webhook_options import WebhookOptions
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -57,6 +58,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     previous_expires_at: float | None
     previous_used_at: float | None
     field_map: FieldMap | None
+    webhook: WebhookOptions
     frozen_at: float | None
     all_frozen_at: float | None
     per_hour: int

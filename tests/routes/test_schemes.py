@@ -27,7 +27,7 @@ GENERIC: Final = DOCUMENTED["generic"]
 def falcon(
     time: str, body: bytes = EPP, scheme: Signature = "falcon", secret: str = SECRET
 ) -> dict[str, str]:
-    """The headers that Falcon sets, made anew from the description of both schemes."""
+    """The headers that Falcon sets, made again from the description of both schemes."""
     key, stamp = secret.encode(), time.encode()
     if scheme == "falcon":
         made = base64.b64encode(hmac.new(key, body + stamp, hashlib.sha256).digest()).decode()
@@ -74,7 +74,7 @@ async def test_falcons_signature_covers_the_body_and_the_time_contract_71(
         ({"X-Vyrox-Signature": sign(EPP, SECRET)}, 401),
     ):
         assert await status_of(application, path, headers) == status, headers
-    # Nobody else's scheme changes: neither the default's, nor that of the documented path.
+    # Another tenant's scheme stays as it was.
     path = f"/webhook/crowdstrike/{TENANTS['crowdstrike']}"
     assert await status_of(application, path, good) == 401
 

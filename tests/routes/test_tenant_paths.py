@@ -316,14 +316,14 @@ async def test_an_id_bound_to_a_child_makes_it_the_tenant_contract_71(
 ) -> None:
     onboard = application.onboard
     await onboard("child", "crowdstrike", options=bound(payloads.CID))
-    await onboard("stranger", "crowdstrike", options=bound("d2" * 16))
+    await onboard("unrelated", "crowdstrike", options=bound("d2" * 16))
     await onboard(PARENT, "crowdstrike", options=WebhookOptions(routes_to=("child",)))
     status, answer = await answered(application, on_path("crowdstrike", EPP, PARENT))
     assert status == 202
     assert [(alert.tenant_id, alert.id) for alert in await application.queued("child")] == [
         ("child", answer["alert_id"] if isinstance(answer, dict) else "")
     ]
-    for other in ("d2" * 16, "e3" * 16):  # a stranger's, and one that is bound to no tenant
+    for other in ("d2" * 16, "e3" * 16):  # another tenant's, and one that is bound to no tenant
         body = EPP.replace(payloads.CID.encode(), other.encode())
         assert (await answered(application, on_path("crowdstrike", body, PARENT)))[0] == 422
         assert (PARENT, "crowdstrike", body, 1) in await application.kept()

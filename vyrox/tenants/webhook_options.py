@@ -38,7 +38,7 @@ _VENDOR_ID: Final = re.compile(r"[!-~]{1,128}")
 _HEX_ID: Final = re.compile(r"([0-9a-f]{32})(-[0-9a-f]{2})?")
 
 
-class WebhookOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+class WebhookOptions(msgspec.Struct, frozen=True):
     """The options of one tenant at one vendor. Names of headers are in lower case.
 
     Attributes:
