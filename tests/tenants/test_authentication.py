@@ -14,13 +14,14 @@ from vyrox.crypto import sign
 from vyrox.errors import UnauthorizedError
 from vyrox.http.responses import error_response
 from vyrox.models import Tenant
-from vyrox.tenants import authentication
+from vyrox.tenants import authentication, schemes
 from vyrox.tenants.authentication import (
     MAX_BEARER_BYTES,
     authenticate_bearer,
     authenticate_signature,
 )
 from vyrox.tenants.directory import Credentials
+from vyrox.tenants.webhook_options import WebhookOptions
 
 BODY = b'{"customer_id":"acme","detect_id":"evt:1"}'
 PRESENT = b"present-secret-0123456789abcdef-0123456789"
@@ -330,4 +331,72 @@ def test_authenticate_bearer_always_hashes_the_token_and_two_secrets_contract_3(
 ) -> None:
     _, hashed = computations(lambda: authenticate_bearer(headers, credentials))
 
+    assert hashed == 3
+
+
+FALCON = WebhookOptions("falcon")
+STANDARD = WebhookOptions("standard")
+SCHEMES = [
+    pytest.param(Credentials("acme", secrets, known, None, options), id=f"{scheme}-{len(secrets)}")
+    for scheme, options in {
+        "vyrox": WebhookOptions(),
+        "falcon": FALCON,
+        "falcon_hex": WebhookOptions("falcon-hex"),
+        "standard": STANDARD,
+    }.items()
+    for secrets, known in (((PRESENT,), True), ((PRESENT, PREVIOUS), True), ((), False))
+]
+TIME, MESSAGE_ID = b"1760000000", b"m1"
+
+
+@pytest.mark.parametrize("credentials", SCHEMES)
+def test_authenticate_signed_does_the_same_for_every_scheme_contract_71(
+    credentials: Credentials,
+) -> None:
+    """Two signatures over the body, and as many bytes beside it are hashed: signed, or not."""
+    headers = [
+        (b"x-vyrox-signature", b"sha256=nonsense"),
+        (b"x-cs-primary-signature", b"nonsense"),
+        (b"x-cs-delivery-timestamp", TIME),
+        (b"webhook-id", MESSAGE_ID),
+        (b"webhook-timestamp", TIME),
+        (b"webhook-signature", b"v1,nonsense v1,nonsense"),
+    ]
+    compared = 0
+
+    def count(left: bytes, right: bytes) -> bool:
+        nonlocal compared
+        compared += 1
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vyrox.tenants.schemes.hmac.compare_digest", count)
+        signed, _ = computations(
+            lambda: schemes.authenticate_signed(BODY, headers, credentials, 1_760_000_000.0)
+        )
+    standard = MESSAGE_ID + b"." + TIME + b"."
+    around = {"vyrox": 0, "falcon": len(TIME), "falcon-hex": len(TIME), "standard": len(standard)}
+    beside = around[credentials.options.signature]
+    assert [len(message) for message in signed] == [len(BODY) + beside] * 2
+    read = schemes._read(headers, credentials.options)
+    assert beside + len(read.unsigned) == len(standard) + len(TIME)
+    assert compared == 2 * schemes.CANDIDATES
+
+
+@pytest.mark.parametrize("also_signature", [False, True])
+@pytest.mark.parametrize("has_signature", [False, True])
+@pytest.mark.parametrize("has_token", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_authenticate_secret_does_the_same_for_every_tenant_contract_71(
+    known: bool, has_token: bool, has_signature: bool, also_signature: bool
+) -> None:
+    """Only the request decides what is computed."""
+    options = WebhookOptions(also_signature=also_signature)
+    credentials = Credentials("acme", (PRESENT,) if known else (), known, None, options)
+    headers = [(b"x-vyrox-signature", signature(OTHER))] * has_signature
+    headers += [(b"authorization", bearer(OTHER))] * has_token
+    signed, hashed = computations(
+        lambda: schemes.authenticate_secret(BODY, headers, credentials, own_header=True)
+    )
+    assert signed == [BODY, BODY] * has_signature
     assert hashed == 3
