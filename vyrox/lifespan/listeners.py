@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from vyrox.alerts.entries import QueueEntries
 from vyrox.alerts.batches import BatchIntake
+from vyrox.alerts.entries import QueueEntries
 from vyrox.alerts.quarantine import Quarantine
 from vyrox.approvals.discord.clicks import Application
 from vyrox.approvals.discord.receiving import Interactions
