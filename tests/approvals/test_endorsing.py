@@ -177,6 +177,27 @@ async def test_an_account_waits_as_well_contract_65(opened: Database) -> None:
     assert (await opened.read(approvers.require, TENANT, "cyd")).discord_user_id == ACCOUNT
 
 
+async def test_a_reset_ends_what_waits_for_the_person_contract_65(opened: Database) -> None:
+    """Whoever has the lost code or link asked for it: nobody can endorse it any more."""
+    await confirm(opened, await register(opened, "cyd", OF["cyd"]))
+    code = await opened.write(enrolment.new_code, TENANT, "cyd", "discord", NOW)
+    await opened.write(enrolment.bind_discord, TENANT, code, ACCOUNT, NOW)
+    asked = await waiting(opened)
+    texts = [await signed(opened, each.id, "ann") for each in asked]
+    await opened.write(approvers.reset, TENANT, "cyd", "operator", NOW + 1)
+    assert await waiting(opened, NOW + 1) == []
+    for sent in texts:
+        with pytest.raises(NotFoundError):
+            await opened.write(endorsing.endorse, TENANT, *sent, PARTY, NOW + 2)
+    person = await opened.read(approvers.require, TENANT, "cyd")
+    assert person.discord_user_id is None
+    # The person asks anew, and that waits.
+    code = await opened.write(enrolment.new_code, TENANT, "cyd", "discord", NOW + 2)
+    await opened.write(enrolment.bind_discord, TENANT, code, ACCOUNT, NOW + 2)
+    assert len(asked) == 2
+    assert [each.change.kind for each in await waiting(opened, NOW + 2)] == ["bind_discord"]
+
+
 async def test_a_tenant_whose_keys_are_lost_is_not_locked_out_contract_65(opened: Database) -> None:
     for name in ("ann", "bob"):
         await opened.write(approvers.reset, TENANT, name, "operator", NOW)

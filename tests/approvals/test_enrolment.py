@@ -243,6 +243,20 @@ async def test_a_reset_takes_everything_away_at_once_contract_65(database: Datab
             await say(database, other, "ann", kind=kind)
 
 
+async def test_an_approval_before_a_reset_never_counts_again_contract_65(
+    database: Database,
+) -> None:
+    """A39: not even when the person has the same account at Discord again."""
+    await prepared(database)
+    proposal = await proposed(database, WANTED)
+    await say(database, proposal, "ann", kind="discord")
+    account = account_of("ann")
+    await database.write(approvers.reset, TENANT, "ann", "operator", NOW)
+    await database.write(approvers.bind_account, TENANT, "ann", account, "ann", NOW)
+    assert (await say(database, proposal, "bob")).stored_state == "pending"
+    assert (await say(database, proposal, "cyd")).stored_state == "approved"
+
+
 async def test_for_a_day_after_a_reset_a_person_is_not_one_of_two_contract_65(
     database: Database,
 ) -> None:

@@ -142,3 +142,10 @@ def test_states_end_by_time_when_they_are_read_contract_62(
 
 def test_approved_without_a_time_has_lapsed_contract_62() -> None:
     assert state_at("approved", 900, None, 1) == "lapsed"
+
+
+def test_a_quorum_of_a_wrong_clock_has_lapsed_contract_62() -> None:
+    """A10: a service that ran a day ahead has stored it, and restarts on the right clock."""
+    assert state_at("approved", 90_000, 86_400, 0) == "lapsed"
+    assert state_at("approved", 90_000, 10.1, 0) == "lapsed"
+    assert state_at("approved", 90_000, 10, 0) == "approved"

@@ -585,6 +585,30 @@ def test_who_was_reset_has_no_key_and_no_account_and_is_not_one_of_two_for_a_day
     assert refusals(story) == reasons
 
 
+def test_what_was_approved_before_a_reset_never_counts_again() -> None:
+    """A39: not even with the same account, bound again."""
+    on = proposal()
+    story = begun(on, KEY, discord=DISCORD)
+    decided = story.event("approval.decided", **by_discord(on))
+    reset = {"approver": "omar", "by": "root"}
+    story.event("approver.reset", **reset, discord_user_id=DISCORD_USER)
+    story.event("approver.discord_bound", **reset, discord_user_id=DISCORD_USER)
+    story.dispatch(on, story.act(on, "omar"), decided)
+    assert "was removed before it" in refusals(story)[0]
+
+
+@pytest.mark.parametrize("after", [0, 359, 360, 86_400])
+def test_an_approval_of_long_ago_proves_no_action(after: int) -> None:
+    """A10: 60 s, and the 300 s by which clocks may be apart."""
+    on = proposal(expires_at=START + 200_000)
+    story = begun(on, KEY)
+    decided = story.event("approval.decided", **by_passkey(on))
+    story.now += after
+    story.dispatch(on, story.act(on, "jane"), decided)
+    refused = ["approval.dispatched: the approvals had lapsed long before"]
+    assert refusals(story) == ([] if after < 360 else refused)
+
+
 def test_an_account_counts_once_it_is_bound() -> None:
     on = proposal()
     story = begun(on, KEY, discord=DISCORD)
@@ -844,6 +868,17 @@ def test_an_endorsement_with_one_wrong_thing_is_refused(name: str) -> None:
     found = refusals(story)
     assert any(reason in each for each in found), found
     assert found[-1] == NOT_ENDED
+
+
+def test_an_endorsement_is_of_one_change_though_its_text_comes_again() -> None:
+    """The rule was ended, and set again: the old signatures do not end it a second time."""
+    story = begun(proposal(), KEY)
+    story.enrol("omar", OMARS)
+    end_rule(story, "four-eyes")
+    story.event("approval.rule_added", rule="four-eyes", by="root")
+    end_rule(story, "four-eyes")
+    used = "approver.change_endorsed: the statement was used before"
+    assert refusals(story) == [used, used, NOT_ENDED]
 
 
 def test_only_others_endorse_and_none_who_was_reset_of_late() -> None:

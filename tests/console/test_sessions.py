@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from vyrox.console import sessions
 from vyrox.console.challenges import LIFE_S, Challenges
 from vyrox.errors import UnauthorizedError
 from vyrox.settings import Settings
-from vyrox.store.tables import console_sessions
+from vyrox.store.tables import console_sessions, passkeys
 
 
 async def is_in(browser: Browser) -> bool:
@@ -146,6 +147,20 @@ async def test_nobody_signs_in_with_a_wrong_answer_contract_66(opened: Running) 
     assert (await browser.post("/sign-in", right)).status_code == 200
     await attempt(right)  # the same answer again
     assert answers[-1][0] == 401
+
+
+async def test_a_key_of_a_former_origin_signs_nobody_in_contract_66(opened: Running) -> None:
+    """A23: a stranger may have that address today, and hand its answers on."""
+    browser = await opened.person("ann")
+    browser.passkey.origin = "http://localhost:9000"
+
+    def move(connection: Connection) -> None:
+        [key] = keys.keys_of(connection, TENANT, "ann")
+        members = msgspec.json.encode({**key.members, "origin": "http://localhost:9000"})
+        connection.execute(passkeys.update().values(members=members))
+
+    await opened.database.write(move)
+    assert (await browser.sign_in()).status_code == 401
 
 
 async def test_a_key_that_waits_to_be_confirmed_signs_nobody_in_contract_66(

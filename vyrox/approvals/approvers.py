@@ -19,7 +19,7 @@ from vyrox.approvals.telling import tell
 from vyrox.chain.writer import append
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.store.locks import lock
-from vyrox.store.tables import approvers
+from vyrox.store.tables import approvers, decisions, proposals
 
 SERVICE_NAME: Final = "vyrox"
 """Who asks for what triage proposes by itself. No person may have this name."""
@@ -184,11 +184,17 @@ def reset(connection: Connection, tenant_id: str, name: str, by: str, now: float
 
 
 def _forget_means(connection: Connection, tenant_id: str, name: str, by: str, now: float) -> None:
-    """Remove the approver's passkeys, account at Discord and open codes."""
+    """Remove the approver's passkeys, account at Discord and open codes, and end their approvals.
+
+    What was approved with them does not count again, though the account may be bound again.
+    """
     keys.remove(connection, keys.keys_of(connection, tenant_id, name), by, now)
     codes.drop(connection, tenant_id, name)
     is_it = sa.and_(_a.tenant_id == tenant_id, _a.name == name)
     connection.execute(approvers.update().where(is_it).values(discord_user_id=None))
+    own = sa.select(proposals.c.id).where(proposals.c.tenant_id == tenant_id)
+    by_it = sa.and_(decisions.c.approver == name, decisions.c.proposal_id.in_(own))
+    connection.execute(decisions.update().where(by_it).values(means=None))
 
 
 def add(

@@ -6,7 +6,7 @@ Without anybody who could endorse it, it is made at once: else a tenant whose ke
 could never decide again. Ending a rule that asks for two persons always needs two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.approvals import approvers, keys, rules
+from vyrox.approvals.approvers import Approver
 from vyrox.approvals.events import draft
 from vyrox.approvals.telling import tell
 from vyrox.chain.writer import append
@@ -132,14 +133,30 @@ def shown(change: Change) -> str:
 
 
 def list_open(connection: Connection, tenant_id: str, now: float) -> list[PendingChange]:
-    """Return the changes that wait, oldest first. The endorsements are those that count."""
+    """Return the changes that wait, oldest first. The endorsements are those that count.
+
+    A reset ends the changes that wait for the person: whoever asked for them may have had a code or
+    a link that the person has lost.
+    """
     query = (
         sa.select(*_COLUMNS)
         .where(_c.tenant_id == tenant_id, _c.expires_at > now, _c.done_at.is_(None))
         .order_by(_c.asked_at, _c.id)
     )
+    present = approvers.present(connection, tenant_id)
     found = [PendingChange(**row) for row in connection.execute(query).mappings()]
-    return [_with_endorsements(connection, each, now) for each in found]
+    return [
+        _with_endorsements(connection, each, now) for each in found if _can_be_made(each, present)
+    ]
+
+
+def _can_be_made(pending: PendingChange, present: Mapping[str, Approver]) -> bool:
+    """Return whether the person whom it is about is on the list, and was not reset meanwhile."""
+    name = pending.change.approver
+    if name is None:
+        return True
+    person = present.get(name)
+    return person is not None and (person.reset_at is None or person.reset_at <= pending.asked_at)
 
 
 def require_open(

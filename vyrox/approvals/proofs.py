@@ -108,9 +108,15 @@ def signing_key(
         raise UnauthorizedError(str(exc), tenant_id) from exc
     if key is None or (key.tenant_id, key.approver) != (tenant_id, approver):
         raise UnauthorizedError("key_not_enrolled", tenant_id)
-    if (key.members["rp_id"], key.members["origin"]) != (
-        relying_party.rp_id,
-        relying_party.origin,
-    ):
-        raise UnauthorizedError("key_of_another_origin", tenant_id)
+    check_origin(key, relying_party)
     return key
+
+
+def check_origin(key: Key, relying_party: RelyingParty) -> None:
+    """Raise UnauthorizedError if a key was made for another address than the console's now.
+
+    Whoever has the former address today could have its pages answer for the person.
+    """
+    made_for = RelyingParty(str(key.members["rp_id"]), str(key.members["origin"]))
+    if made_for != relying_party:
+        raise UnauthorizedError("key_of_another_origin", key.tenant_id)

@@ -8,7 +8,8 @@
        `--other suggestion> superseded
 
 Both times count whenever a state is read, whatever the database says: no restart, and no task that
-is late, makes an old approval act. What the vendor did is the outcome of the action, not a state.
+is late, makes an old approval act. A quorum ahead of now is of a wrong clock, and has lapsed. What
+the vendor did is the outcome of the action, not a state.
 """
 
 from typing import Final, Literal
@@ -32,11 +33,21 @@ DECIDE_S: Final = 900
 DISPATCH_S: Final = 60
 """After the quorum, no changing call leaves later than this."""
 
+MAX_AHEAD_S: Final = 10.0
+"""A quorum later than this from now was stored by a wrong clock: it would act long after people
+approved. Two containers may measure the present this far apart."""
+
 
 def state_at(stored: State, expires_at: float, approved_at: float | None, now: float) -> State:
     """Return the state at `now` of a proposal that is stored as `stored`."""
     if stored == "pending" and now >= expires_at:
         return "expired"
-    if stored == "approved" and (approved_at is None or now >= approved_at + DISPATCH_S):
+    if stored == "approved" and not _is_in_time(approved_at, now):
         return "lapsed"
     return stored
+
+
+def _is_in_time(approved_at: float | None, now: float) -> bool:
+    if approved_at is None:
+        return False
+    return approved_at - MAX_AHEAD_S <= now < approved_at + DISPATCH_S

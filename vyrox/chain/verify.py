@@ -602,6 +602,9 @@ NAMES_BREAK_GLASS = "approved_by says break glass, but no event records that"
 TWO = 2
 """As many approvers must endorse that a rule ends."""
 
+DISPATCH_S = 60
+"""After the last approval that was needed, the action is begun within this time (A10)."""
+
 RESET_S = 86_400 - 300
 """For a day after a reset a person is not one of two. Clocks may differ by five minutes."""
 
@@ -1372,6 +1375,10 @@ class _Proposal:
     decided: set[str] = field(default_factory=set)
     approvals: dict[str, Decision] = field(default_factory=dict)
     """By the hash of the event."""
+    approved_at: dict[str, int] = field(default_factory=dict)
+    """By the same hash."""
+    reset: set[str] = field(default_factory=set)
+    """Who was reset after the person approved it."""
     is_rejected: bool = False
     state: str | None = None
     """How it ended."""
@@ -1401,6 +1408,8 @@ class Approvals:
         self._discord: Discord | None = None
         self._has_four_eyes = False
         self._changes: dict[str, _Change] = {}
+        self._statements: set[str] = set()
+        """Of endorsements: the same change may be asked for again, and needs new ones."""
         self._proposals: dict[str, _Proposal] = {}
         self._leases: dict[str, _Lease] = {}
         """By the id of the proposal."""
@@ -1524,9 +1533,13 @@ class Approvals:
         del self._approvers[cast(str, entry["approver"])]
 
     def _approver_reset(self, entry: Entry, _hash: str) -> None:
-        # An event removes each key afterwards. None of them decides any more.
-        reset = _Approver(None, cast(int, entry["timestamp"]), self._approver(entry).keys)
-        self._approvers[cast(str, entry["approver"])] = reset
+        # An event removes each key afterwards. None of them decides any more, and what the person
+        # has approved does not count again, whatever the person is given later.
+        keys, name = self._approver(entry).keys, cast(str, entry["approver"])
+        for proposal in self._proposals.values():
+            if name in proposal.decided:
+                proposal.reset.add(name)
+        self._approvers[name] = _Approver(None, cast(int, entry["timestamp"]), keys)
 
     def _key_added(self, entry: Entry, _hash: str) -> None:
         approver, key = self._approver(entry), check_key(entry)
@@ -1611,6 +1624,8 @@ class Approvals:
         _require(entry.get("change_sha256") == change.digest, "the digest is of another change")
         _require(name != change.approver, "the person endorses a change of the person's own means")
         _require(name not in change.endorsed_by, "the person has endorsed it before")
+        statement = _text_of(entry, "statement")
+        _require(statement not in self._statements, "the statement was used before")
         key = self._confirmed_key(entry, approver)
         check_signed(entry, key, ENDORSEMENT)
         self._check_pin(key.approver, key.thumbprint)
@@ -1618,6 +1633,7 @@ class Approvals:
             self._may_endorse(name, cast(int, entry["timestamp"])),
             "the person was reset within a day",
         )
+        self._statements.add(statement)
         change.endorsed_by.add(name)
 
     def _proposed(self, entry: Entry, _hash: str) -> None:
@@ -1653,6 +1669,7 @@ class Approvals:
             proposal.is_rejected = True
         else:
             proposal.approvals[entry_hash] = Decision(name, proof, means, is_requester)
+            proposal.approved_at[entry_hash] = timestamp
 
     def _check_right(self, entry: Entry, proposal: Entry, proof: str) -> bool:
         """Return whether the person also asked, after checking that this is allowed (A7)."""
@@ -1722,6 +1739,9 @@ class Approvals:
             len(set(hashes)) == len(hashes) and proposal.approvals.keys() >= set(hashes),
             "it names a decision that is no valid approval of its proposal before it",
         )
+        # The clock of another container may have dated an event in between.
+        until = max(proposal.approved_at[each] for each in hashes) + DISPATCH_S + CLOCKS_APART_S
+        _require(cast(int, entry["timestamp"]) < until, "the approvals had lapsed long before")
         decisions = tuple(proposal.approvals[each] for each in hashes)
         persons = len({each.approver for each in decisions})
         required = _number_of(members, "required")
@@ -1734,6 +1754,7 @@ class Approvals:
             all(
                 each.approver in self._approvers
                 and self._approvers[each.approver].may_use(each.means)
+                and each.approver not in proposal.reset
                 for each in decisions
             ),
             "a person who approved, or the key or account used, was removed before it",

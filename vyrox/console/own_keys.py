@@ -10,6 +10,7 @@ from starlette.responses import Response
 from vyrox.approvals import endorsing, keys
 from vyrox.approvals.ceremonies import request_options
 from vyrox.approvals.keys import Key
+from vyrox.approvals.passkeys import RelyingParty
 from vyrox.console.pages import page
 from vyrox.console.parts import Signed, console_of, read_json, signed_in
 from vyrox.console.sessions import Person
@@ -87,7 +88,13 @@ async def remove_key(request: Request) -> Response:
     challenge = console.challenges.open(purpose, removal.challenge, now)
     console.check_clocks()
     await console.database.write(
-        _remove, person, removal.credential_id, challenge, bytes(removal.response).decode(), now
+        _remove,
+        person,
+        removal.credential_id,
+        console.relying_party,
+        challenge,
+        bytes(removal.response).decode(),
+        now,
     )
     return JsonResponse({})
 
@@ -96,11 +103,12 @@ def _remove(
     connection: Connection,
     person: Person,
     credential_id: str,
+    relying_party: RelyingParty,
     challenge: bytes,
     response: str,
     now: float,
 ) -> None:
-    agreed = used_by(connection, challenge, response, now)
+    agreed = used_by(connection, relying_party, challenge, response, now)
     if (agreed.tenant_id, agreed.approver) != (person.tenant_id, person.approver):
         raise UnauthorizedError("key_of_another_person", person.tenant_id)
     own = keys.keys_of(connection, person.tenant_id, person.approver)

@@ -12,6 +12,8 @@ from vyrox.approvals import keys, passkeys
 from vyrox.approvals.approvers import present
 from vyrox.approvals.ceremonies import request_options
 from vyrox.approvals.keys import Key
+from vyrox.approvals.passkeys import RelyingParty
+from vyrox.approvals.proofs import check_origin
 from vyrox.chain.verify import RefusedProofError
 from vyrox.console import sessions
 from vyrox.console.challenges import use
@@ -48,8 +50,9 @@ async def sign_in(request: Request) -> Response:
     challenge = console.challenges.open(_SIGN_IN, answer.challenge, now)
     response = bytes(answer.response).decode()
     # Checked first in a read: an unauthenticated client takes no turn of the writer.
-    await console.database.read(answered_by, challenge, response)
-    key, session_id = await console.database.write(_begin, challenge, response, now)
+    party = console.relying_party
+    await console.database.read(answered_by, party, challenge, response)
+    key, session_id = await console.database.write(_begin, party, challenge, response, now)
     log.event("console.signed_in", tenant=key.tenant_id, approver=key.approver)
     signed = JsonResponse({})
     signed.set_cookie(
@@ -67,7 +70,9 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-def answered_by(connection: Connection, challenge: bytes, response: str) -> tuple[Key, int]:
+def answered_by(
+    connection: Connection, relying_party: RelyingParty, challenge: bytes, response: str
+) -> tuple[Key, int]:
     """Return the approver's key that has answered a challenge, and what the key counts.
 
     Raises:
@@ -77,21 +82,26 @@ def answered_by(connection: Connection, challenge: bytes, response: str) -> tupl
         key = keys.find_key(connection, passkeys.credential_id_of(response))
         if key is None or key.approver not in present(connection, key.tenant_id):
             raise UnauthorizedError("unknown_key")
+        check_origin(key, relying_party)
         members = passkeys.assertion(response, challenge, key.members)
     except RefusedProofError as exc:
         raise UnauthorizedError(f"refused_answer: {exc}") from exc
     return key, passkeys.sign_count(members)
 
 
-def used_by(connection: Connection, challenge: bytes, response: str, now: float) -> Key:
+def used_by(
+    connection: Connection, party: RelyingParty, challenge: bytes, response: str, now: float
+) -> Key:
     """Return the key as `answered_by` does, and use the challenge up."""
-    key, count = answered_by(connection, challenge, response)
+    key, count = answered_by(connection, party, challenge, response)
     use(connection, challenge, now)
     keys.note_sign_count(connection, key, count, now)
     return key
 
 
-def _begin(connection: Connection, challenge: bytes, response: str, now: float) -> tuple[Key, str]:
-    key = used_by(connection, challenge, response, now)
+def _begin(
+    connection: Connection, party: RelyingParty, challenge: bytes, response: str, now: float
+) -> tuple[Key, str]:
+    key = used_by(connection, party, challenge, response, now)
     session_id = sessions.begin(connection, key.tenant_id, key.approver, key.credential_id, now)
     return key, session_id
