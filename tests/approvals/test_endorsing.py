@@ -178,7 +178,7 @@ async def test_an_account_waits_as_well_contract_65(opened: Database) -> None:
 
 
 async def test_a_reset_ends_what_waits_for_the_person_contract_65(opened: Database) -> None:
-    """Whoever has the lost code or link asked for it: nobody can endorse it any more."""
+    """An attacker with the lost code may have asked for them, so no approver can endorse them."""
     await confirm(opened, await register(opened, "cyd", OF["cyd"]))
     code = await opened.write(enrolment.new_code, TENANT, "cyd", "discord", NOW)
     await opened.write(enrolment.bind_discord, TENANT, code, ACCOUNT, NOW)
@@ -191,7 +191,7 @@ async def test_a_reset_ends_what_waits_for_the_person_contract_65(opened: Databa
             await opened.write(endorsing.endorse, TENANT, *sent, PARTY, NOW + 2)
     person = await opened.read(approvers.require, TENANT, "cyd")
     assert person.discord_user_id is None
-    # The person asks anew, and that waits.
+    # The person asks again, and that waits.
     code = await opened.write(enrolment.new_code, TENANT, "cyd", "discord", NOW + 2)
     await opened.write(enrolment.bind_discord, TENANT, code, ACCOUNT, NOW + 2)
     assert len(asked) == 2

@@ -150,7 +150,7 @@ async def test_nobody_signs_in_with_a_wrong_answer_contract_66(opened: Running) 
 
 
 async def test_a_key_of_a_former_origin_signs_nobody_in_contract_66(opened: Running) -> None:
-    """A23: a stranger may have that address today, and hand its answers on."""
+    """A23: an attacker may have that address today, and use what its pages are answered."""
     browser = await opened.person("ann")
     browser.passkey.origin = "http://localhost:9000"
 

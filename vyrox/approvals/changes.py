@@ -135,8 +135,8 @@ def shown(change: Change) -> str:
 def list_open(connection: Connection, tenant_id: str, now: float) -> list[PendingChange]:
     """Return the changes that wait, oldest first. The endorsements are those that count.
 
-    A reset ends the changes that wait for the person: whoever asked for them may have had a code or
-    a link that the person has lost.
+    A reset ends the changes that wait for the person: an attacker with a code or a link that the
+    person has lost may have asked for them.
     """
     query = (
         sa.select(*_COLUMNS)

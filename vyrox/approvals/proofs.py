@@ -115,7 +115,7 @@ def signing_key(
 def check_origin(key: Key, relying_party: RelyingParty) -> None:
     """Raise UnauthorizedError if a key was made for another address than the console's now.
 
-    Whoever has the former address today could have its pages answer for the person.
+    An attacker who has the former address today could have its pages ask the person to sign.
     """
     made_for = RelyingParty(str(key.members["rp_id"]), str(key.members["origin"]))
     if made_for != relying_party:
