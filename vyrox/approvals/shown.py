@@ -157,6 +157,12 @@ def _listed(
     )
 
 
+def outcome_of(connection: Connection, tenant_id: str, proposal_id: str) -> str | None:
+    """Return the newest outcome of a proposal's action, or None. Raises NotFoundError."""
+    _, outcome, _ = _outcome(connection, rows.require(connection, tenant_id, proposal_id))
+    return outcome
+
+
 def _outcome(
     connection: Connection, stored: StoredProposal
 ) -> tuple[str | None, str | None, str | None]:

@@ -23,7 +23,7 @@ from vyrox.approvals.discord.message import (
     Message,
 )
 from vyrox.approvals.discord.posted import Kind, Posted, insert
-from vyrox.approvals.shown import show
+from vyrox.approvals.shown import outcome_of
 from vyrox.approvals.states import State, state_at
 from vyrox.store.tables import decisions, discord_messages, proposals
 
@@ -240,20 +240,13 @@ def _due_proposal(
     state = state_at(values["state"], values["expires_at"], values["approved_at"], now)
     mark, is_last = f"{state}:{values['count'] or 0}", state not in _CHANGING
     if state == "dispatched":
-        outcome = _outcome(connection, row, now)
+        outcome = outcome_of(connection, row.tenant_id, row.id)
         mark, is_last = f"{mark}:{outcome}", outcome in _SETTLED
     never_tried = row.message_id is None and row.attempts == 0
     is_over = (never_tried and state != "pending") or (is_last and row.shown == mark)
     if row.shown == mark and not is_over:
         return None
     return _Due(row, mark, is_last, is_over)
-
-
-def _outcome(connection: Connection, row: Posted, now: float) -> str | None:
-    try:
-        return show(connection, row.tenant_id, row.id, now).outcome
-    except ValueError:  # its text was changed in the database; `message_for` logs it
-        return None
 
 
 def _take(connection: Connection, row: Posted, now: float) -> Posted | None:
