@@ -15,7 +15,7 @@ from tests.notify.samples import SECRET
 from tests.triage.stored import NOW, TENANT, judged, new
 from tests.triage.test_proposal import COMPOSITE, MINER
 from tests.vendor import VAULT, give_credentials
-from vyrox.approvals import approvers, from_triage, of_incident, pings, rows
+from vyrox.approvals import approvers, drills, from_triage, of_incident, pings, rows
 from vyrox.approvals.deciding import decide
 from vyrox.approvals.proposer import Proposer
 from vyrox.approvals.proposing import Wanted, propose
@@ -279,6 +279,14 @@ async def test_approvers_are_told_once_and_reminded_once_contract_69_a13(site: S
     [reminder] = await site.notices_of("approval.reminder")
     assert reminder["link"] == told["link"]
     assert len(await site.notices_of("approval.proposed")) == 1
+
+
+async def test_a_drill_is_announced_as_a_drill_contract_69(site: Site) -> None:
+    await site.add_target()
+    await site.database.write(drills.start, TENANT, "ann", site.now)
+    await site.run()
+    [told] = await site.notices_of("approval.proposed")
+    assert told["text"].startswith("a drill, until ")
 
 
 async def test_decided_proposal_is_not_reminded_of_contract_69(site: Site) -> None:

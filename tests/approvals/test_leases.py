@@ -34,10 +34,11 @@ from tests.triage.stored import judged, new
 from tests.triage.test_life import SHADOWS
 from tests.vendor import FakeVendor
 from vyrox.approvals import lease_changes, lease_rows, rows
+from vyrox.approvals.asking import Asked
 from vyrox.approvals.discord import configured
 from vyrox.approvals.discord.slash import Typed, report
 from vyrox.approvals.lease_changes import Taken, settle_attempt
-from vyrox.approvals.lease_commands import Asked, end, extend
+from vyrox.approvals.lease_commands import end, extend
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.leases import LeaseEnd, Leases, request_of
 from vyrox.approvals.proposing import Proposed

@@ -35,7 +35,8 @@ def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
 def test_an_incident_is_proposed_shown_and_withdrawn_contract_62(vyrox: Vyrox) -> None:
     made = vyrox("approval", "propose", "--incident", "acme-corp-1", "--by", "jane")
     assert succeeded(made).startswith("proposal ")
-    assert HOW in made.stderr
+    nobody = "1 person must approve it, of: none yet: see vyrox approver add\nopen until "
+    assert made.stderr.startswith(nobody)
     proposal_id = made.stdout.split()[1].rstrip(",")
     [line] = succeeded(vyrox("approval", "list", TENANT)).splitlines()[2:]
     assert line.split()[:3] == [proposal_id, TENANT, "pending"]
@@ -65,6 +66,22 @@ def test_an_action_is_proposed_by_its_fields_contract_62(vyrox: Vyrox) -> None:
     assert vyrox("approval", "propose").exit_code == 2
     both = vyrox("approval", "propose", "--incident", "acme-corp-1", "--host", "id-9")
     assert both.exit_code == 2
+
+
+def test_who_proposes_what_is_open_already_learns_that_contract_62(vyrox: Vyrox) -> None:
+    """A13: otherwise a person who asks for no end believes that there will be none."""
+    for name in ("ann", "bob"):
+        vyrox.write(add_able, name)
+    alert_id = json.loads(succeeded(vyrox("alert", "list", "--json")))["alerts"][0]["id"]
+    action = ("--tenant", TENANT, "--alert", alert_id, "--action", "HOST_ISOLATION")
+    propose = ("approval", "propose", *action, "--host", "id-9", "--reason", "why")
+    first = vyrox(*propose, "--lease", "1h", "--by", "ann")
+    assert "would end after 1 h\n" in succeeded(first)
+    assert "before" not in first.stderr
+    assert "1 person must approve it, of: ann, bob\n" in first.stderr
+    second = vyrox(*propose, "--no-end", "--by", "omar")
+    assert "would end after 1 h\n" in succeeded(second)
+    assert "not a new one: ann has asked for this before" in second.stderr
 
 
 def test_decisions_are_shown_contract_62(vyrox: Vyrox) -> None:

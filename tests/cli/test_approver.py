@@ -16,6 +16,7 @@ from vyrox.approvals.deciding import decide
 from vyrox.approvals.keys import Key
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
+from vyrox.cli.output import in_groups
 from vyrox.clock import wall_clock
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -46,7 +47,7 @@ def test_from_a_name_to_a_key_that_decides_contract_65(vyrox: Vyrox) -> None:
     key = registered(vyrox, added, Authenticator("ES256", b"one"))
     declined = vyrox("approver", "confirm", TENANT, "jane", stdin=b"n\n")
     assert declined.exit_code == 1
-    assert key.thumbprint in declined.stdout
+    assert in_groups(key.thumbprint) in declined.stdout  # as the console's page shows it
     other = vyrox("approver", "confirm", TENANT, "jane", "--thumbprint", "x" * 43)
     assert "no key with this thumbprint" in refused(other)
     confirmed = vyrox("approver", "confirm", TENANT, "jane", stdin=b"y\n")
@@ -55,7 +56,7 @@ def test_from_a_name_to_a_key_that_decides_contract_65(vyrox: Vyrox) -> None:
     second = registered(
         vyrox, succeeded(vyrox("approver", "link", TENANT, "jane")), Authenticator("EdDSA", b"two")
     )
-    by_voice = ("--thumbprint", second.thumbprint)
+    by_voice = ("--thumbprint", in_groups(second.thumbprint))
     succeeded(vyrox("approver", "confirm", TENANT, "jane", *by_voice))
     listed = succeeded(vyrox("approver", "list", TENANT))
     assert key.thumbprint in listed

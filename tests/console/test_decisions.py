@@ -11,8 +11,10 @@ from tests.console.running import KILL, TENANT, Running, unb64
 from tests.polling import until
 from tests.triage.stored import judged, new
 from tests.vendor import AID, COMPOSITE_ID, add_alert, give_credentials
+from vyrox.approvals import drills
 from vyrox.approvals.shown import list_proposals
 from vyrox.clock import wall_clock
+from vyrox.console.pages import outcome_words
 
 
 async def states(opened: Running) -> list[str]:
@@ -37,6 +39,26 @@ async def test_a_person_enrols_signs_in_and_approves_contract_66(opened: Running
         return bool(opened.vendor.asked)
 
     await until(acted)
+
+
+async def test_a_drill_is_below_what_is_real_contract_66(opened: Running) -> None:
+    ann = await opened.person("ann")
+    drill = await opened.database.write(drills.start, TENANT, "ann", wall_clock() - 60)
+    proposal = await opened.propose()
+    home = (await ann.get("/")).text
+    assert 0 < home.index(proposal.proposal_id) < home.index(drill.proposal_id)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("confirmed", "confirmed: the vendor shows that it is done"),
+        ("unknown", "unknown: look at the vendor's console"),
+        (None, "not known yet"),
+    ],
+)
+def test_outcomes_are_words_contract_66(outcome: str | None, words: str) -> None:
+    assert outcome_words(outcome) == words
 
 
 async def test_a_rejection_ends_it_and_a_late_decision_learns_that_contract_66(

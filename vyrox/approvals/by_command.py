@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from vyrox.approvals import rows
+from vyrox.approvals.asking import Asked, ask
 from vyrox.approvals.break_glass import Used, open_ones
 from vyrox.approvals.of_incident import wanted_of
-from vyrox.approvals.proposing import Proposed, Wanted, propose, withdraw
+from vyrox.approvals.proposing import Wanted, propose, withdraw
 from vyrox.approvals.shown import ListedProposal, ShownProposal, list_proposals, show
 from vyrox.errors import OperatorError
 from vyrox.store.database import database_time
@@ -44,14 +45,15 @@ def show_any(connection: Connection, proposal_id: str, wall: float) -> ShownProp
         raise OperatorError(f"{proposal_id} was changed in the database: {exc}") from exc
 
 
-def propose_wanted(connection: Connection, wanted: Wanted, wall: float, ttl_s: int) -> Proposed:
+def propose_wanted(connection: Connection, wanted: Wanted, wall: float, ttl_s: int) -> Asked:
     """Propose an action. Raises as `propose`."""
-    return propose(connection, wanted, database_time(connection, wall), ttl_s=ttl_s)
+    proposed = propose(connection, wanted, database_time(connection, wall), ttl_s=ttl_s)
+    return ask(connection, proposed, wanted.tenant_id)
 
 
 def propose_suggested(
     connection: Connection, key: IncidentKey, by: str, reason: str | None, wall: float, ttl_s: int
-) -> Proposed:
+) -> Asked:
     """Propose what an incident suggests. Raises as `wanted_of` and `propose`."""
     return propose_wanted(connection, wanted_of(connection, key, by, reason), wall, ttl_s)
 

@@ -54,6 +54,14 @@ def escaped(text: str) -> str:
     return r"\u0020" * left + inner + r"\u0020" * right
 
 
+def in_block(text: str) -> str:
+    """Return `text` as `escaped` does, but with its backslashes: command lines are full of them.
+
+    It cannot leave a code block. For evidence, which is not signed: two texts may look alike.
+    """
+    return "".join(each if each == "\\" else _escape(each) for each in text)
+
+
 def _escape(character: str) -> str:
     if " " <= character <= "~" and character not in _ESCAPED:
         return character

@@ -1,20 +1,13 @@
 """What the commands of leases do, each in one transaction (contract 68)."""
 
-from collections.abc import Sequence
-
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.approvals import lease_rows, rows
-from vyrox.approvals.approvers import standing
-from vyrox.approvals.deciding import may_decide
-from vyrox.approvals.display import length
+from vyrox.approvals import lease_rows
+from vyrox.approvals.asking import Asked, ask
 from vyrox.approvals.lease_rows import Lease, utc
 from vyrox.approvals.leases import LIFTS
-from vyrox.approvals.proposal import CONTAINMENTS, Proposal
 from vyrox.approvals.proposing import Wanted, propose
-from vyrox.approvals.rules import FOUR_EYES, list_rules
-from vyrox.approvals.states import State
 from vyrox.store.database import database_time
 from vyrox.tenants.freezes import frozen_since
 
@@ -35,23 +28,6 @@ class ListedLease(msgspec.Struct, frozen=True):
     ends_at: float
     state: str
     proposal_id: str
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """A proposal that a command has made, or has found open.
-
-    Attributes:
-        ends: When the containment would end, in words; None for a lift.
-        required: How many persons must approve.
-        approvers: Who may approve it.
-    """
-
-    proposal_id: str
-    state: State
-    action_type: str
-    ends: str | None
-    required: int
-    approvers: Sequence[str]
 
 
 def list_leases(connection: Connection, tenant_id: str | None, wall: float) -> list[ListedLease]:
@@ -112,7 +88,8 @@ def extend(
         requested_by=by,
         reason=reason,
     )
-    return _asked(connection, wanted, wall)
+    now = database_time(connection, wall)
+    return ask(connection, propose(connection, wanted, now), wanted.tenant_id)
 
 
 def end(
@@ -131,37 +108,10 @@ def end(
         requested_by=by,
         reason=reason,
     )
-    return _asked(connection, wanted, wall)
+    now = database_time(connection, wall)
+    return ask(connection, propose(connection, wanted, now), wanted.tenant_id)
 
 
 def _contained_until(lease: Lease) -> str:
     """Return what the person who decides should know of the device."""
     return f"contained until {utc(lease.ends_at)}"
-
-
-def _asked(connection: Connection, wanted: Wanted, wall: float) -> Asked:
-    proposed = propose(connection, wanted, database_time(connection, wall))
-    proposal = rows.require(connection, wanted.tenant_id, proposed.proposal_id).proposal
-    return Asked(
-        proposal_id=proposal.id,
-        state=proposed.state,
-        action_type=proposal.action_type,
-        ends=_ends(proposal),
-        required=proposal.required,
-        approvers=_who(connection, proposal),
-    )
-
-
-def _ends(proposal: Proposal) -> str | None:
-    if proposal.action_type not in CONTAINMENTS:
-        return None
-    return f"after {length(proposal.lease_s)}" if proposal.lease_s else "never"
-
-
-def _who(connection: Connection, proposal: Proposal) -> Sequence[str]:
-    has_four_eyes = FOUR_EYES in list_rules(connection, proposal.tenant_id)
-    return [
-        name
-        for name, means in sorted(standing(connection, proposal.tenant_id).items())
-        if means and may_decide(proposal, name, "webauthn", has_four_eyes=has_four_eyes)
-    ]

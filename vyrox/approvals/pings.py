@@ -134,7 +134,9 @@ def _tell(connection: Connection, kind: NoticeKind, proposal: Proposal, now: flo
     needed = "one person" if proposal.required == 1 else f"{proposal.required} persons"
     # The reason comes last: the text is cut.
     text = (
-        f"{proposal.action_type} of {(proposal.hostname or proposal.host)[:80]}, asked for by "
+        f"a drill, until {until:%H:%M} UTC: answer it, to show that you can decide"
+        if proposal.is_drill
+        else f"{proposal.action_type} of {(proposal.hostname or proposal.host)[:80]}, asked for by "
         f"{proposal.requested_by[:40]}, needs {needed} until {until:%H:%M} UTC: {proposal.reason}"
     )
     tell(connection, proposal.tenant_id, kind, text, f"/approvals/{proposal.id}", now)

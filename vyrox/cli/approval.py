@@ -11,6 +11,7 @@ from vyrox.approvals.break_glass import Used
 from vyrox.approvals.proposal import MAX_REASON
 from vyrox.approvals.proposing import Wanted
 from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownProposal
+from vyrox.cli.asked import print_asked
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table, printable
@@ -190,11 +191,7 @@ def propose_(
             "reason": reason,
         }
         proposed = write(by_command.propose_wanted, _wanted(fields), wall_clock(), ttl_s)
-    if as_json:
-        print_json(proposed)
-        return
-    click.echo(f"proposal {proposed.proposal_id}, {proposed.state}")
-    click.echo(_how(proposed.expires_at), err=True)
+    print_asked(proposed, as_json=as_json)
 
 
 def _wanted(fields: dict[str, str | int | None]) -> Wanted:

@@ -10,7 +10,15 @@ from vyrox.approvals.approver_commands import Codes
 from vyrox.approvals.keys import Key
 from vyrox.approvals.listed import Listed, ListedApprover, ListedChange
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import as_time, counted, json_option, print_json, print_table, printable
+from vyrox.cli.output import (
+    as_time,
+    counted,
+    in_groups,
+    json_option,
+    print_json,
+    print_table,
+    printable,
+)
 from vyrox.cli.stores import opened_database, read, write
 from vyrox.clock import wall_clock
 from vyrox.console import sessions
@@ -102,7 +110,8 @@ def confirm(tenant_id: str, name: str, thumbprint: str | None, by: str) -> None:
     """
     if thumbprint is None:
         thumbprint = _compared(tenant_id, name)
-    waits_for = write(commands.confirm, tenant_id, name, thumbprint, by, wall_clock())
+    whole = "".join(thumbprint.split())  # in groups, as the page shows it
+    waits_for = write(commands.confirm, tenant_id, name, whole, by, wall_clock())
     if waits_for:
         click.echo(
             f"{name}'s passkey waits: within a day, {counted(waits_for, 'other approver')} must "
@@ -118,7 +127,7 @@ def _compared(tenant_id: str, name: str) -> str:
     if not waiting:
         raise OperatorError(f"{name} has no passkey that waits to be confirmed")
     for key in waiting:
-        click.echo(f"{key.thumbprint}  enrolled {as_time(key.added_at)} UTC")
+        click.echo(f"{in_groups(key.thumbprint)}  enrolled {as_time(key.added_at)} UTC")
     if len(waiting) > 1:
         raise OperatorError(f"{name} has {len(waiting)} passkeys that wait: give '--thumbprint'")
     click.confirm(f"Does {name}'s page show exactly this thumbprint?", abort=True)

@@ -49,6 +49,7 @@ async def _serve_until_stopped(host: str, port: int, as_json: bool) -> None:
                 f"DISCORD_PUBLIC_KEY={found['public_key']}\n"
                 f"DISCORD_BOT_TOKEN={found['bot_token']}\n\n"
                 f"vyrox discord setup TENANT --guild {found['guild_id']} "
-                f"--channel {found['channel_id']} --on-call-role {found['on_call_role_id']}"
+                f"--channel {found['channel_id']} --on-call-role {found['on_call_role_id']} "
+                "--endpoint http://127.0.0.1:8001/interactions"
             )
         await stopped.wait()

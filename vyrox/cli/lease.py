@@ -3,8 +3,8 @@
 import click
 
 from vyrox.approvals import lease_commands
-from vyrox.approvals.lease_commands import Asked
 from vyrox.approvals.proposal import MAX_REASON
+from vyrox.cli.asked import print_asked
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_table
@@ -74,7 +74,7 @@ def extend(
     """
     length_s = lease_of(lease_s, has_no_end=has_no_end)
     asked = write(lease_commands.extend, tenant_id, host, length_s, by, reason, wall_clock())
-    _print(asked, as_json=as_json)
+    print_asked(asked, as_json=as_json)
 
 
 @click.command("end")
@@ -86,16 +86,4 @@ def extend(
 def end(tenant_id: str, host: str, reason: str, by: str, as_json: bool) -> None:
     """Propose to lift HOST, a device id or a name, before its containment ends."""
     asked = write(lease_commands.end, tenant_id, host, by, reason, wall_clock())
-    _print(asked, as_json=as_json)
-
-
-def _print(asked: Asked, *, as_json: bool) -> None:
-    if as_json:
-        print_json(asked)
-        return
-    click.echo(f"proposal {asked.proposal_id}, {asked.state}: {asked.action_type}")
-    if asked.ends is not None:
-        click.echo(f"the containment would end {asked.ends}")
-    persons = "1 person" if asked.required == 1 else f"{asked.required} persons"
-    names = ", ".join(asked.approvers) or "none yet: see vyrox approver add"
-    click.echo(f"{persons} must approve it, of: {names}", err=True)
+    print_asked(asked, as_json=as_json)

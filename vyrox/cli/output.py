@@ -115,6 +115,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def in_groups(text: str) -> str:
+    """Return a thumbprint in groups of four, as the console shows it, to read it aloud."""
+    return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
+
+
 def as_time(seconds: float | None) -> str | None:
     """Return Unix seconds as a date and a time in UTC, to the second."""
     return _formatted(seconds, "%Y-%m-%d %H:%M:%S")

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from vyrox.approvals.break_glass import Used, open_ones
 from vyrox.approvals.changes import PendingChange, endorsers, list_open
 from vyrox.approvals.lease_rows import list_leases
+from vyrox.approvals.proposal import DRILL
 from vyrox.approvals.rows import decisions_on
 from vyrox.approvals.shown import ListedProposal, list_proposals
 from vyrox.console.pages import is_current, not_modified, page, version_of
@@ -72,7 +73,7 @@ def _read(connection: Connection, person: Person, now: float) -> Overview:
     waiting = list_proposals(connection, tenant_id, now, MAX_OPEN, only_open=True)
     shown = {each.proposal_id for each in waiting}
     return Overview(
-        open=sorted(waiting, key=lambda each: each.expires_at),
+        open=sorted(waiting, key=lambda each: (each.action_type == DRILL, each.expires_at)),
         ended=[each for each in newest if each.proposal_id not in shown][:MAX_ENDED],
         contained=_contained(connection, tenant_id),
         frozen_since=frozen_since(connection, tenant_id),

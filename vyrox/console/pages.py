@@ -36,12 +36,21 @@ _ACTIONS: Final = {
 _STATES: Final = {
     "pending": "waits for a decision",
     "approved": "approved, is being carried out",
-    "dispatched": "begun",
+    "dispatched": "approved and begun",
     "rejected": "rejected",
     "expired": "expired",
     "withdrawn": "withdrawn",
     "superseded": "superseded",
     "lapsed": "was approved, but not carried out",
+}
+
+
+_OUTCOMES: Final = {
+    "confirmed": "confirmed: the vendor shows that it is done",
+    "requested": "requested: the vendor has accepted it, and does not show it as done yet",
+    "dry_run": "dry run: nothing was sent to the vendor",
+    "failed": "failed",
+    "refused": "refused",
 }
 
 
@@ -77,6 +86,13 @@ def state_words(state: str) -> str:
     return _STATES.get(state, state)
 
 
+def outcome_words(outcome: str | None) -> str:
+    """Return what became of an action, in words."""
+    if outcome is None:
+        return "not known yet"
+    return _OUTCOMES.get(outcome, f"{outcome}: look at the vendor's console")
+
+
 def change_words(change: Change) -> str:
     """Return what a change of who may decide does, in words."""
     match change.kind:
@@ -98,7 +114,10 @@ _templates: Final = Environment(
     auto_reload=False,
 )
 _templates.filters.update(
-    {each.__name__: each for each in (cut, moment, action_words, state_words, change_words)}
+    {
+        each.__name__: each
+        for each in (cut, moment, action_words, state_words, outcome_words, change_words)
+    }
 )
 
 _PAGES: Final = {name[:-5]: _templates.get_template(name) for name in _templates.list_templates()}

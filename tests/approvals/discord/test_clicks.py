@@ -82,6 +82,7 @@ async def test_reject_asks_for_a_reason_and_its_form_decides_contract_67(
     assert (await at_discord.shown(proposal)).state == "pending"
     answer = await at_discord.press(proposal, "r", "ann", reason=" planned " + "x" * 400)
     assert (answer["type"], answer["data"]["components"]) == (7, [])
+    assert answer["data"]["content"].startswith("**Rejected** by ann: planned xxx")
     shown = await at_discord.shown(proposal)
     assert shown.state == "rejected"
     assert shown.end_reason == "by ann: planned " + "x" * (MAX_REASON - len("planned "))

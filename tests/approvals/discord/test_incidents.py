@@ -55,6 +55,8 @@ async def test_urgent_without_a_proposal_is_shown_after_a_while_contract_67(site
     await site.join()
     [message] = site.messages
     assert message["components"] == []
+    assert message["content"] == "**An urgent incident.** Vyrox has proposed nothing for it:"
+    assert message["embeds"][0]["fields"][0]["value"].endswith("1 alert")
 
 
 async def test_the_message_of_a_proposal_shows_its_incident_contract_67(site: Site) -> None:

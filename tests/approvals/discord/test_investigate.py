@@ -52,12 +52,12 @@ async def _contained(at_discord: Discord) -> None:
 async def test_investigate_shows_alerts_reasons_and_what_was_done_contract_67(
     at_discord: Discord,
 ) -> None:
-    proposal = await _about(at_discord, hostname="ws-1", username="eve`")
+    proposal = await _about(at_discord, hostname="ws-1", username=r"CORP\eve`")
     await _contained(at_discord)
     text = refusal(await at_discord.press(proposal, "i"))
     assert "acme-corp-1: urgent" in text
     assert "Hosts: ws-1" in text
-    assert r"Users: eve\u0060" in text
+    assert r"Users: CORP\eve\u0060" in text  # a backslash is harmless in a block
     assert "HOST_ISOLATION: confirmed, jane" in text
     assert r"vssadmin delete shadows /all \u0060\u0060\u0060\u000a@everyone" in text
     assert text.endswith("\n```\nAll of it: `vyrox incident show acme-corp-1`")

@@ -156,6 +156,8 @@ async def test_it_is_driven_from_another_process_contract_67(
     press = {"message": message["id"], "button": "z", "user": "200000000000000001"}
     refused = await http.post(f"{control}/press", json=press)
     assert refused.status_code == 404
+    no_account = await http.post(f"{control}/press", json={**press, "user": "42"})
+    assert no_account.status_code == 400
     planned = await http.post(f"{control}/faults", json={"kind": "status", "count": 1})
     assert planned.status_code == 200
     assert (await http.get("/users/@me")).status_code == 503

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from vyrox.approvals.discord.interaction import MAX_REASON, REASON_FIELD
-from vyrox.approvals.display import escaped
+from vyrox.approvals.display import in_block
 
 Answer = dict[str, object]
 """The JSON of a response to Discord."""
@@ -103,5 +103,5 @@ def block(lines: Sequence[str], end: str = "") -> str:
 def cut(line: str) -> str:
     """Return a line escaped, its indentation kept, in at most MAX_LINE characters."""
     inner = line.lstrip(" ")
-    shown = " " * (len(line) - len(inner)) + escaped(inner)
+    shown = " " * (len(line) - len(inner)) + in_block(inner)
     return shown if len(shown) <= MAX_LINE else shown[: MAX_LINE - len(CUT)] + CUT

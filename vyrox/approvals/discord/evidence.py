@@ -52,7 +52,8 @@ def evidence_of_incident(connection: Connection, key: IncidentKey, now: float) -
     told = cleaned(incident_message(connection, key, now))
     proposed = told.proposed_action
     why = ("Proposed", (proposed.action_type or f"nothing: {proposed.reason}",))
-    return Evidence(f"{key.id}: {told.title}", (*fields_of(told), why))
+    fields = (*fields_of(told), why)
+    return Evidence(f"{key.id}: {told.title}", fields, is_urgent=told.band == "urgent")
 
 
 def new_incidents(connection: Connection, channel: Channel, now: float) -> list[str]:
@@ -98,8 +99,9 @@ def _sent(connection: Connection, tenant_id: str, now: float) -> int:
 
 def fields_of(told: Announcement) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return what an announcement of an incident says."""
+    count = "1 alert" if told.alerts == 1 else f"{told.alerts} alerts"
     return (
-        ("Score", (f"{told.score} ({told.band}), {told.alerts} alerts",)),
+        ("Score", (f"{told.score} ({told.band}), {count}",)),
         ("Hosts", told.hosts[:5]),
         ("User", () if told.user is None else (told.user,)),
         ("Why", told.reasons[:MAX_REASONS]),

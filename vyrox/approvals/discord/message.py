@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from vyrox.approvals.display import escaped
+from vyrox.approvals.display import in_block
 from vyrox.approvals.shown import ShownProposal
 
 MAX_CONTENT: Final = 2_000
@@ -61,6 +61,7 @@ class Evidence(msgspec.Struct, frozen=True):
     title: str
     fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
     code: tuple[tuple[str, str], ...] = ()
+    is_urgent: bool = False
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -125,7 +126,9 @@ def message_of(
 
 def incident_message(evidence: Evidence) -> Message:
     """Return a message about an incident, without buttons."""
-    return Message(content="An incident to review:", embeds=(embed_of(evidence),))
+    urgent = "**An urgent incident.** Vyrox has proposed nothing for it:"
+    content = urgent if evidence.is_urgent else "An incident to review:"
+    return Message(content=content, embeds=(embed_of(evidence),))
 
 
 def notice_message(text: str, role_id: str | None = None, link: str | None = None) -> Message:
@@ -154,7 +157,7 @@ def headline(shown: ShownProposal) -> str:
             text = f"**Approved** by {by}. {_outcome(shown)}"
         case "rejected":
             [who] = [e.approver for e in shown.decisions if e.decision == "reject"] or ["?"]
-            text = f"**Rejected** by {plain(who, MAX_NAME)}. Nothing was done."
+            text = f"**Rejected** by {plain(who, MAX_NAME)}{_reason(shown, who)}. Nothing was done."
         case "expired" if is_drill(shown):
             text = f"**The drill is over.** Answered: {by or 'no person'}."
         case "expired":
@@ -221,7 +224,7 @@ def _lines(values: tuple[str, ...]) -> str:
 
 
 def _code(value: str) -> str:
-    text = escaped(value[:MAX_FIELD])
+    text = in_block(value[:MAX_FIELD])
     room = MAX_FIELD - len("```\n\n```")
     return f"```\n{text if len(text) <= room else text[: room - 3] + '...'}\n```"
 
@@ -236,6 +239,12 @@ def _pending(shown: ShownProposal, approvals: int, by: str) -> str:
     if shown.required == 1:
         return f"**Decide** {until}."
     return f"**Decide** {until}. {shown.required} persons are needed, one with a passkey."
+
+
+def _reason(shown: ShownProposal, who: str) -> str:
+    """Return what the person has written who has rejected it."""
+    why = (shown.end_reason or "").removeprefix(f"by {who}").removeprefix(":").strip()
+    return f": {plain(why, 150)}" if why else ""
 
 
 def _outcome(shown: ShownProposal) -> str:

@@ -159,6 +159,8 @@ def _open_incidents(connection: Connection, tenant_id: str) -> list[ListedIncide
 
 
 def _proposal(each: ListedProposal) -> str:
+    if each.action_type == DRILL:
+        return f"  a drill, {_until(each.expires_at)}"
     device = each.hostname or each.host
     approved = f"{each.approvals} of {each.required}"
     return f"  {each.action_type} on {device}: {each.state}, {approved}, {_until(each.expires_at)}"
@@ -170,7 +172,8 @@ def _until(seconds: float) -> str:
 
 def _incident(each: ListedIncident) -> str:
     hosts = ", ".join(each.hosts) or "no host known"
-    return f"  {each.id}: {each.band} {each.score}, {each.alerts} alerts, {hosts}"
+    count = _counted(each.alerts, "alert", "alerts")
+    return f"  {each.id}: {each.band} {each.score:.0f}, {count}, {hosts}"
 
 
 def _first(lines: Iterable[str]) -> Iterator[str]:

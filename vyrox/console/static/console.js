@@ -25,7 +25,7 @@
   const duration = (seconds) => {
     const minutes = Math.floor(seconds / 60);
     if (minutes >= 2880) return `${Math.floor(minutes / 1440)} days`;
-    if (minutes >= 120) return `${Math.floor(minutes / 60)} h`;
+    if (minutes >= 120) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
     if (minutes >= 10) return `${minutes} min`;
     return minutes ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(seconds)} s`;
   };

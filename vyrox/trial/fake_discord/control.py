@@ -1,6 +1,7 @@
 """What a test or a person in another process does at the fake Discord. All bodies are JSON."""
 
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +11,9 @@ from starlette.routing import BaseRoute, Route
 from vyrox.trial.fake_discord.clicks import Clicks
 from vyrox.trial.fake_discord.faults import Fault
 from vyrox.trial.fake_discord.world import Json, RefusedError, World
+
+UserId = Annotated[str, msgspec.Meta(pattern="^[0-9]{17,20}$")]
+"""As Discord numbers its accounts."""
 
 
 class Press(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,7 +25,7 @@ class Press(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     message: str
     button: str
-    user: str
+    user: UserId
     comment: str | None = None
     channel: str | None = None
 
@@ -30,7 +34,7 @@ class Slash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`/vyrox NAME`."""
 
     name: str
-    user: str
+    user: UserId
     options: dict[str, str] = {}
     channel: str | None = None
 
