@@ -32,6 +32,8 @@ from vyrox.containment.execution import Containment
 from vyrox.errors import UnavailableError
 from vyrox.notify.delivery import delete_old
 from vyrox.notify.sender import Sender
+from vyrox.polling.poller import Pollers
+from vyrox.polling.rows import delete_seen
 from vyrox.store import signed_changes
 from vyrox.store.database import Database
 from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
@@ -63,6 +65,9 @@ ANNOUNCEMENTS_INTERVAL_S: Final = 1.0
 NOTIFICATIONS_INTERVAL_S: Final = 0.25
 """So that an urgent incident is with its receiver within a second."""
 
+POLLING_INTERVAL_S: Final = 1.0
+"""For the polls that are due, of which each has an interval of its own."""
+
 RETENTION_FIRST_S: Final = 600.0
 """Time for a machine that boots with a wrong clock to correct it, before old alerts are deleted."""
 
@@ -93,6 +98,7 @@ class Parts:
     announcer: Announcer
     notes: NoteWriter
     triage: TriageWorker
+    pollers: Pollers
 
 
 def background(
@@ -120,6 +126,7 @@ def background(
         await delete_old(database, clocks.lease_time() - kept_s)
         await database.write(posted.delete_old, clocks.lease_time() - kept_s)
         await database.write(signed_changes.delete_earlier, clocks.lease_time())
+        await database.write(delete_seen, clocks.lease_time() - kept_s)
 
     return [
         parts.writer.run(),
@@ -143,6 +150,7 @@ def background(
         every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
         every(ANNOUNCEMENTS_INTERVAL_S, "announcements", parts.announcer.run),
         every(NOTES_INTERVAL_S, "notes", parts.notes.run),
+        every(POLLING_INTERVAL_S, "polling", parts.pollers.run),
         every(0.0, "triage", parts.triage.run),
     ]
 

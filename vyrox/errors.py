@@ -232,6 +232,18 @@ class VendorError(VyroxError):
     detail = "vendor error"
 
 
+class VendorBusyError(VendorError):
+    """The vendor asks for a pause that is longer than the caller may wait.
+
+    Attributes:
+        pause_s: The pause, in seconds.
+    """
+
+    def __init__(self, text: str, pause_s: float) -> None:
+        super().__init__(text)
+        self.pause_s = pause_s
+
+
 class VendorOutcomeUnknownError(VendorError):
     """The request was sent to the vendor, but its result is not known. It may have acted."""
 

@@ -174,6 +174,7 @@ _TENANT: Final = LazyGroup(
         "list": Lazy("tenant_list:list_", "List tenants with their secrets, freezes and limits."),
         "notify": _NOTIFY,
         "policy": Lazy("policy:policy", "Show or change TENANT's guard rails."),
+        "poll": Lazy("poll:poll", "Pull TENANT's alerts from a vendor, or show how that goes."),
         "remove": Lazy("tenant:remove", "Stop accepting TENANT's alerts from a vendor."),
         "rotate": Lazy(
             "tenant:rotate", "Give TENANT a new secret; the old one is valid for a while."

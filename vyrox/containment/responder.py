@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,6 +19,8 @@ from vyrox.models import ContainmentRequest, EdrVendor, NormalizedAlert
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.store.tables import alerts, edr_credentials
 from vyrox.tenants.edr_credentials import EdrCredentials
+
+T = TypeVar("T")
 
 MakeClient = Callable[[Credentials], VendorClient]
 """Raises VendorError if the credentials are incomplete, or must not be sent to the base URL."""
@@ -84,15 +86,15 @@ def _responder(encoded: bytes | None, stored: dict[EdrVendor, EdrCredentials]) -
     return Responder(vendor, alert, None if vendor is None else stored.get(vendor))
 
 
-class EdrClients:
-    """One client for each tenant and vendor. A client keeps its token between actions."""
+class ClientsOf(Generic[T]):
+    """One client for each tenant and vendor. A client keeps its token between its uses."""
 
-    def __init__(self, vault: MultiFernet, make_client: MakeClient) -> None:
+    def __init__(self, vault: MultiFernet, make_client: Callable[[Credentials], T]) -> None:
         self._vault = vault
         self._make_client = make_client
-        self._clients: dict[tuple[str, EdrVendor], tuple[str, VendorClient]] = {}
+        self._clients: dict[tuple[str, EdrVendor], tuple[str, T]] = {}
 
-    def client(self, stored: EdrCredentials) -> VendorClient:
+    def client(self, stored: EdrCredentials) -> T:
         """Return the client for `stored`.
 
         Raises:
@@ -135,7 +137,7 @@ class EdrClients:
                 "no key decrypts the vendor's secret: restore the key or set the secret again"
             ) from exc
 
-    def _make(self, stored: EdrCredentials) -> VendorClient:
+    def _make(self, stored: EdrCredentials) -> T:
         secret = self._decrypt(stored)
         return self._make_client(
             Credentials(
@@ -146,3 +148,7 @@ class EdrClients:
                 base_url=stored.base_url,
             )
         )
+
+
+class EdrClients(ClientsOf[VendorClient]):
+    """The clients with which Vyrox acts at the vendors."""

@@ -48,7 +48,10 @@ from vyrox.models import Device, Isolation, NormalizedAlert
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
 SCOPE: Final = "https://api.securitycenter.microsoft.com/.default"
-"""The scope of the token. Microsoft Graph, the API for alerts, needs another one."""
+"""The scope of a token for machine actions."""
+
+GRAPH_SCOPE: Final = "https://graph.microsoft.com/.default"
+"""The scope of a token for alerts. Each API refuses the other's tokens."""
 
 _NOT_FOUND: Final = 404
 
@@ -67,13 +70,15 @@ class _Claims(msgspec.Struct, frozen=True):
 _CLAIMS = msgspec.json.Decoder(_Claims)
 
 
-def token_request(login_url: str, azure_tenant: str, client_id: str, secret: str) -> VendorRequest:
-    """Return the request for a token for machine actions. It is valid for about an hour."""
+def token_request(
+    login_url: str, azure_tenant: str, client_id: str, secret: str, scope: str = SCOPE
+) -> VendorRequest:
+    """Return the request for a token for `scope`. It is valid for about an hour."""
     form = {
         "grant_type": "client_credentials",
         "client_id": client_id,
         "client_secret": secret,
-        "scope": SCOPE,
+        "scope": scope,
     }
     return VendorRequest(
         name="token",

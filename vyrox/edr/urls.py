@@ -33,6 +33,7 @@ _KNOWN: Final[dict[Vendor, tuple[str, ...]]] = {
 _SENTINELONE: Final = re.compile(r"https://[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.sentinelone\.net")
 """Each customer has its own console, one label below the vendor's domain."""
 
+_MICROSOFT_GRAPH: Final = "https://graph.microsoft.com"
 _MICROSOFT_LOGIN: Final = "https://login.microsoftonline.com"
 
 
@@ -72,6 +73,13 @@ def login_url(base_url: str, test_root: str | None) -> str:
     if test_root and base_url == _below(test_root, "defender"):
         return f"{base_url}/login"
     return _MICROSOFT_LOGIN
+
+
+def graph_url(base_url: str, test_root: str | None) -> str:
+    """Return the address of Microsoft Graph, for a checked `base_url` of Defender."""
+    if test_root and base_url == _below(test_root, "defender"):
+        return f"{base_url}/graph"
+    return _MICROSOFT_GRAPH
 
 
 def _below(test_root: str, vendor: Vendor) -> str:

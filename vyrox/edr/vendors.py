@@ -23,7 +23,7 @@ from vyrox.edr.transport.rate_limits import (
     retry_after_epoch,
 )
 from vyrox.edr.transport.tokens import ApiToken, BearerToken
-from vyrox.edr.urls import check_base_url, default_base_url, login_url
+from vyrox.edr.urls import check_base_url, default_base_url, graph_url, login_url
 from vyrox.errors import VendorError
 from vyrox.models import Vendor
 
@@ -72,33 +72,73 @@ def make_client(
         VendorError: The credentials are incomplete, or their address is not one of the vendor's.
             They are checked here again, because the database can be changed by other means.
     """
+    api = _open_api(credentials, http, test_root, clock, sleep, is_for_alerts=False)
+    match credentials.vendor:
+        case "sentinelone":
+            return SentinelOne(api)
+        case "crowdstrike":
+            return CrowdStrike(api)
+        case _:
+            return Defender(api, clock)
+
+
+def open_alerts(
+    credentials: Credentials,
+    http: httpx.AsyncClient,
+    test_root: str | None,
+    *,
+    clock: Clock = wall_clock,
+    sleep: Sleep = asyncio.sleep,
+) -> VendorApi:
+    """Return the API from which the vendor's alerts are read, with one tenant's credentials.
+
+    The arguments and errors are those of `make_client`.
+    """
+    return _open_api(credentials, http, test_root, clock, sleep, is_for_alerts=True)
+
+
+def _open_api(
+    credentials: Credentials,
+    http: httpx.AsyncClient,
+    test_root: str | None,
+    clock: Clock,
+    sleep: Sleep,
+    *,
+    is_for_alerts: bool,
+) -> VendorApi:
+    base_url = _checked_base_url(credentials, test_root)
+    secret = _printable("secret", credentials.secret)
+    if credentials.vendor == "sentinelone":
+        sender = RetryingSender(http, backoff, sleep)
+        return VendorApi(base_url, sender, ApiToken(secret), sentinelone.REFUSALS)
+    client_id = _printable("client id", credentials.client_id)
+    if credentials.vendor == "crowdstrike":
+        sender = RetryingSender(http, retry_after_epoch(clock), sleep)
+        request = client.token_request(base_url, client_id, secret)
+        return VendorApi(base_url, sender, BearerToken(sender, request), client.REFUSALS)
+    if not _AZURE_TENANT.fullmatch(credentials.azure_tenant or ""):
+        raise VendorError("credentials unusable: invalid Azure tenant")
+    sender = RetryingSender(http, retry_after, sleep)
+    request = defender.token_request(
+        login_url(base_url, test_root),
+        credentials.azure_tenant or "",
+        client_id,
+        secret,
+        defender.GRAPH_SCOPE if is_for_alerts else defender.SCOPE,
+    )
+    address = graph_url(base_url, test_root) if is_for_alerts else base_url
+    return VendorApi(address, sender, BearerToken(sender, request), defender.REFUSALS)
+
+
+def _checked_base_url(credentials: Credentials, test_root: str | None) -> str:
     try:
-        base_url = check_base_url(
+        return check_base_url(
             credentials.vendor,
             credentials.base_url or default_base_url(credentials.vendor) or "",
             test_root,
         )
     except ValueError as exc:
         raise VendorError(f"credentials unusable: the base URL {exc}") from exc
-    secret = _printable("secret", credentials.secret)
-    if credentials.vendor == "sentinelone":
-        sender = RetryingSender(http, backoff, sleep)
-        return SentinelOne(VendorApi(base_url, sender, ApiToken(secret), sentinelone.REFUSALS))
-    client_id = _printable("client id", credentials.client_id)
-    if credentials.vendor == "crowdstrike":
-        sender = RetryingSender(http, retry_after_epoch(clock), sleep)
-        request = client.token_request(base_url, client_id, secret)
-        return CrowdStrike(
-            VendorApi(base_url, sender, BearerToken(sender, request), client.REFUSALS)
-        )
-    if not _AZURE_TENANT.fullmatch(credentials.azure_tenant or ""):
-        raise VendorError("credentials unusable: invalid Azure tenant")
-    sender = RetryingSender(http, retry_after, sleep)
-    login = login_url(base_url, test_root)
-    request = defender.token_request(login, credentials.azure_tenant or "", client_id, secret)
-    return Defender(
-        VendorApi(base_url, sender, BearerToken(sender, request), defender.REFUSALS), clock
-    )
 
 
 def _printable(name: str, text: str | None) -> str:

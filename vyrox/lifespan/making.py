@@ -27,15 +27,19 @@ from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.confirmation import Confirmation
 from vyrox.containment.execution import Containment
-from vyrox.containment.responder import EdrClients, MakeClient
+from vyrox.containment.responder import ClientsOf, EdrClients, MakeClient
 from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
-from vyrox.edr.vendors import make_client
+from vyrox.edr.vendors import make_client, open_alerts
 from vyrox.lifespan.stores import Stores
 from vyrox.notify.channels import Channels
 from vyrox.notify.sender import Sender
 from vyrox.notify.timers import Intervals
 from vyrox.notify.webhook import open_webhooks
+from vyrox.polling.pages import Source
+from vyrox.polling.poller import Pollers
+from vyrox.polling.sources import make_source
+from vyrox.polling.storing import Limits
 from vyrox.settings import Settings
 from vyrox.store.database import Database
 from vyrox.tenants.containers import Container
@@ -73,7 +77,9 @@ async def make_parts(
     refill = Refill(stores.redis, queue, database)
     redis_check = RedisCheck(stores.redis, queue.check_rights, refill.check_rights)
     await redis_check.at_start()
-    clients = await _make_clients(stack, settings, stores, make)
+    http = await stack.enter_async_context(open_http())
+    make_edr = make or partial(make_client, http=http, test_root=settings.edr_test_url)
+    clients = await _make_clients(settings, stores, make_edr)
     hosts = frozenset(settings.notify_allowed_hosts)
     webhooks = await stack.enter_async_context(open_webhooks(hosts))
     consumer = AlertConsumer(stores.redis, database)
@@ -93,6 +99,19 @@ async def make_parts(
     )
     own_rules = await asyncio.to_thread(load_for_service, settings.triage_sigma_dir)
     announcer = Announcer(database, intervals, settings.notify_per_hour, clocks.lease_time)
+    triage = TriageWorker(
+        settings.triage_enabled,
+        consumer,
+        database,
+        announcer,
+        container.id,
+        clocks.lease_time,
+        own_rules,
+    )
+    sources = ClientsOf[Source](
+        stores.vault,
+        lambda stored: make_source(stored.vendor, open_alerts(stored, http, settings.edr_test_url)),
+    )
     containment = Containment(
         writer,
         database,
@@ -153,14 +172,14 @@ async def make_parts(
         ),
         announcer=announcer,
         notes=await stack.enter_async_context(notes),
-        triage=TriageWorker(
-            settings.triage_enabled,
-            consumer,
+        triage=triage,
+        pollers=Pollers(
             database,
-            announcer,
-            container.id,
+            sources,
+            queue,
+            triage.notice,
+            Limits(settings.max_body_bytes, settings.quarantine_max_bytes),
             clocks.lease_time,
-            own_rules,
         ),
     )
 
@@ -177,12 +196,7 @@ async def _make_tenants(settings: Settings, stores: Stores) -> TenantDirectory:
     return tenants
 
 
-async def _make_clients(
-    stack: AsyncExitStack, settings: Settings, stores: Stores, make: MakeClient | None
-) -> EdrClients:
-    if make is None:
-        http = await stack.enter_async_context(open_http())
-        make = partial(make_client, http=http, test_root=settings.edr_test_url)
+async def _make_clients(settings: Settings, stores: Stores, make: MakeClient) -> EdrClients:
     if settings.edr_test_url is not None:
         log.event("edr.test_url", logging.WARNING, url=settings.edr_test_url)
     clients = EdrClients(stores.vault, make)

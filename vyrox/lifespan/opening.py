@@ -46,10 +46,11 @@ async def _start_tasks(
     kept_s = max(settings.retention_days * 86_400, settings.redelivery_window_s)
     tasks = [group.create_task(work) for work in background(kept_s, stores.database, parts)]
     stack.push_async_callback(_end, tasks)
-    # These six run first at the end, while the writer still runs.
+    # These seven run first at the end, while the writer still runs.
     stack.push_async_callback(_flush, parts.events)
     stack.push_async_callback(parts.containment.drain)
     stack.push_async_callback(parts.approvals.stop)
+    stack.push_async_callback(parts.pollers.stop)
     stack.push_async_callback(parts.discord.stop)
     stack.push_async_callback(parts.leases.stop)
     stack.push_async_callback(parts.notifications.drain)

@@ -629,6 +629,39 @@ leases = Table(
     Column("last_error", Text),  # of the newest attempt; NULL until it is known
 )
 Index("leases_device", leases.c.tenant_id, leases.c.vendor, leases.c.device_id)
+# Which tenants' alerts are pulled from a vendor's API, and how far that has come.
+pollers = Table(
+    "pollers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("since", Float, nullable=False),  # what was changed before is stored
+    Column("place", Text),  # where reading goes on from `since`
+    Column("highest", Float),  # the latest change that was read since `since`
+    Column("succeeded_at", Float),
+    Column("caught_up_at", Float),
+    Column("failures", Integer, nullable=False),  # since the last success
+    Column("last_error", Text),
+    Column("next_at", Float, nullable=False),
+    Column("holder", Text),  # of the lease
+    Column("lease_until", Float),
+    Column("warned_at", Float),  # when it was reported as stalled
+)
+
+# The alerts that pollers have read, so that reading them again makes no second row.
+polled_alerts = Table(
+    "polled_alerts",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("vendor", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),  # of the vendor's id
+    Column("updated", Text),  # when the vendor changed it, as the vendor spells it
+    Column("digest", LargeBinary, nullable=False),  # of the alert that it became
+    Column("seen_at", Float, nullable=False),
+)
+Index("polled_alerts_seen", polled_alerts.c.seen_at)
+
 # What Vyrox has proposed by itself for an incident, and the state of the incident that it has read.
 incident_proposals = Table(
     "incident_proposals",

@@ -39,7 +39,7 @@ async def test_token_tells_its_audience_and_roles(mock: MockEdr, http: httpx.Asy
     _, payload, _ = answer.json()["access_token"].split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert claims["aud"] == "https://api.securitycenter.microsoft.com"
-    assert claims["roles"] == ["Machine.Isolate", "Machine.Read.All"]
+    assert claims["roles"] == ["Machine.Isolate", "Machine.Read.All", "SecurityAlert.Read.All"]
     assert claims["tid"] == mock.defender.tenant_id
 
 

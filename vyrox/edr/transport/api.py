@@ -7,12 +7,13 @@ from typing import Final
 import msgspec
 
 from vyrox.edr.client import Deadline, Order
-from vyrox.edr.transport.calls import VendorRequest, VendorResponse
+from vyrox.edr.transport.calls import MAX_RESPONSE_BYTES, VendorRequest, VendorResponse
 from vyrox.edr.transport.rate_limits import RetryingSender, Sleep
 from vyrox.edr.transport.tokens import Authorization
 
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
+_TOO_MANY: Final = 429
 
 
 class VendorApi:
@@ -32,6 +33,11 @@ class VendorApi:
         self._refusals = refusals
 
     @property
+    def base_url(self) -> str:
+        """The address of the API."""
+        return self._base_url
+
+    @property
     def sleep(self) -> Sleep:
         """Waits between two polls."""
         return self._sender.sleep
@@ -48,11 +54,13 @@ class VendorApi:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> VendorRequest:
         """Return a request that changes nothing: a POST with the JSON of `body`, or a GET.
 
         Args:
             path: Consists of constants and checked identifiers only.
+            max_bytes: A longer response is refused.
         """
         return VendorRequest(
             name=name,
@@ -60,6 +68,7 @@ class VendorApi:
             url=self._base_url + path,
             query=query or {},
             body=None if body is None else msgspec.json.encode(body),
+            max_bytes=max_bytes,
         )
 
     def change(
@@ -95,6 +104,20 @@ class VendorApi:
         if response.succeeded or response.status in self._refusals:
             return response
         raise response.unusable("unexpected status")
+
+    async def read(self, request: VendorRequest, deadline: Deadline) -> VendorResponse:
+        """Return the success that answers `request`, which changes nothing.
+
+        Raises:
+            VendorBusyError: The vendor asks for a pause that the deadline does not allow.
+            VendorError: The vendor refuses, is unavailable, or its response is invalid.
+        """
+        response = await self.send(request, deadline)
+        if response.status == _TOO_MANY:
+            raise self._sender.busy(response)
+        if not response.succeeded:
+            raise response.refusal()
+        return response
 
     async def is_allowed(
         self, request: VendorRequest, deadline: Deadline, also: frozenset[int] = frozenset()

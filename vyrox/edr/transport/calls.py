@@ -24,7 +24,7 @@ from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownErro
 T = TypeVar("T")
 
 MAX_RESPONSE_BYTES: Final = 1 << 20
-"""The largest expected response is a list of processes, which is much smaller."""
+"""The largest response about a host is a list of processes, which is much smaller."""
 
 MAX_CONNECTIONS: Final = 256
 """Connections to one host. Each host has its own pool, so one that hangs does not use up the
@@ -109,6 +109,7 @@ class VendorRequest:
     Attributes:
         name: For the event log.
         order: The action that it carries out. None: the request changes nothing.
+        max_bytes: A longer response is refused.
     """
 
     name: str
@@ -118,6 +119,7 @@ class VendorRequest:
     body: bytes | None = None
     content_type: str = "application/json"
     order: Order | None = None
+    max_bytes: int = MAX_RESPONSE_BYTES
 
     @property
     def changes(self) -> bool:
@@ -283,7 +285,7 @@ async def _read(http_response: httpx.Response, request: VendorRequest) -> bytes:
     body = bytearray()
     async for chunk in http_response.aiter_raw():
         body += chunk
-        if len(body) > MAX_RESPONSE_BYTES:
+        if len(body) > request.max_bytes:
             raise _unusable(request, "the response is too large")
     return bytes(body)
 

@@ -14,7 +14,7 @@ import httpx
 from vyrox.clock import Clock
 from vyrox.edr.client import Deadline, locked
 from vyrox.edr.transport.calls import VendorRequest, VendorResponse, exchange
-from vyrox.errors import VendorError
+from vyrox.errors import VendorBusyError
 
 MAX_RETRIES: Final = 2
 
@@ -82,7 +82,8 @@ class RetryingSender:
         """Return the response to `request`. It is a 429 if the retries got a 429 too.
 
         Raises:
-            VendorError: As `exchange`; or the pause is longer than the deadline allows.
+            VendorBusyError: The pause is longer than the deadline allows.
+            VendorError: As `exchange`.
             VendorOutcomeUnknownError: As `exchange`.
         """
         for earlier in range(MAX_RETRIES):
@@ -91,11 +92,13 @@ class RetryingSender:
                 return response
             pause_s = self._pause(response.headers, earlier)
             if pause_s >= deadline.remaining_s():
-                raise VendorError(
-                    f"{request.name}: HTTP 429, retry after {pause_s:.0f} s is too late"
-                )
+                raise _busy(request, pause_s)
             await self.sleep(pause_s)
         return await self._exchange(request, deadline, authorization)
+
+    def busy(self, response: VendorResponse) -> VendorBusyError:
+        """Return the error for a 429 that is not tried again."""
+        return _busy(response.request, self._pause(response.headers, MAX_RETRIES))
 
     async def _exchange(
         self, request: VendorRequest, deadline: Deadline, authorization: str | None
@@ -106,6 +109,12 @@ class RetryingSender:
             return await exchange(self._http, request, deadline, authorization)
         async with locked(self._turns, deadline, request.name):
             return await exchange(self._http, request, deadline, authorization)
+
+
+def _busy(request: VendorRequest, pause_s: float) -> VendorBusyError:
+    return VendorBusyError(
+        f"{request.name}: HTTP 429, retry after {pause_s:.0f} s is too late", pause_s
+    )
 
 
 def _number(value: str | None) -> float | None:

@@ -5,7 +5,6 @@ leave open, and what this mock does.
 """
 
 import re
-from datetime import UTC, datetime
 from math import ceil
 from typing import Final, Literal, TypeVar
 
@@ -22,7 +21,9 @@ from vyrox.trial.mock_edr.exchange import (
     RefusedError,
     as_iso,
     as_json,
+    as_ticks,
 )
+from vyrox.trial.mock_edr.graph import list_alerts
 from vyrox.trial.mock_edr.odata import Item, ODataError, select
 from vyrox.trial.mock_edr.state import Defender, DefenderMachine, MachineAction
 from vyrox.trial.mock_edr.tokens import ApiClient
@@ -233,8 +234,8 @@ def _as_item(state: Defender, action: MachineAction) -> Item:
         "status": action.status,
         "machineId": action.machine_id,
         "computerDnsName": state.machines[action.machine_id].computer_dns_name,
-        "creationDateTimeUtc": _as_ticks(action.created_at),
-        "lastUpdateDateTimeUtc": _as_ticks(action.updated_at),
+        "creationDateTimeUtc": as_ticks(action.created_at),
+        "lastUpdateDateTimeUtc": as_ticks(action.updated_at),
         "errorHResult": -2147024891 if action.status == "Failed" else 0,
         "scope": action.scope,
         "externalId": None,
@@ -249,12 +250,6 @@ def _as_entity(state: Defender, action: MachineAction) -> Item:
         "@odata.context": f"{_CONTEXT}MachineActions/$entity",
         **_as_item(state, action),
     }
-
-
-def _as_ticks(seconds: float) -> str:
-    """Return Unix seconds in Microsoft's form, with seven fractional digits."""
-    at = datetime.fromtimestamp(seconds, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S.%f}0Z"
 
 
 def _with_errors(answer: Answer) -> Answer:
@@ -283,6 +278,7 @@ API: Final = Api(
         Endpoint("other_action", "POST", "/api/machines/{id}/{action}", refuse_action),
         Endpoint("action_list", "GET", "/api/machineactions", list_actions),
         Endpoint("action_read", "GET", "/api/machineactions/{id}", read_action),
+        Endpoint("alert_list", "GET", "/graph/v1.0/security/alerts_v2", list_alerts),
     ),
     refuse=refuse,
     with_errors=_with_errors,

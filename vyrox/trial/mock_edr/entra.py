@@ -119,7 +119,9 @@ def _refused(call: Call, number: int) -> Answer:
     return as_json(status, body)
 
 
-def authorize(state: Defender, call: Call, *permissions: str) -> ApiClient:
+def authorize(
+    state: Defender, call: Call, *permissions: str, audience: str = DEFENDER
+) -> ApiClient:
     """Return the client that sent the request.
 
     Raises:
@@ -130,7 +132,7 @@ def authorize(state: Defender, call: Call, *permissions: str) -> ApiClient:
     if (
         token is None
         or call.now >= token.expires_at
-        or token.audience != DEFENDER
+        or token.audience != audience
         or token.client_id not in state.clients
     ):
         raise RefusedError(refuse(state, call, 401))

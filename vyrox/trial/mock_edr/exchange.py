@@ -188,6 +188,27 @@ def as_json(status: int, body: object, *changes: Change) -> Answer:
     return Answer(status, msgspec.json.encode(body), changes=changes)
 
 
+def as_ticks(seconds: float) -> str:
+    """Return Unix seconds in Microsoft's form, with seven fractional digits."""
+    at = datetime.fromtimestamp(seconds, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}0Z"
+
+
+def from_iso(text: str) -> float | None:
+    """Return a time in UTC as Unix seconds, or None if `text` is not one."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at.timestamp() if at.tzinfo else None
+
+
+def merged(entity: dict[str, object], other: dict[str, object]) -> dict[str, object]:
+    """Return `entity` with the members of `other` in place of its own; null removes a member."""
+    removed = {name for name, value in other.items() if value is None}
+    return {name: value for name, value in (entity | other).items() if name not in removed}
+
+
 def as_iso(seconds: float) -> str:
     """Return Unix seconds as ISO 8601, in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -221,7 +221,7 @@ def defender(_now: float) -> Defender:
     client = ApiClient(
         client_id="3c8e51d7-0b4f-4a96-9d2e-7f61c0a8b35d",
         client_secret="mock~8Q~Vd3kZr5TxW1yNpB7hGf2LsJc9MuEa4RoK6iD",  # noqa: S106
-        scopes={"Machine.Isolate", "Machine.Read.All"},
+        scopes={"Machine.Isolate", "Machine.Read.All", "SecurityAlert.Read.All"},
     )
     return Defender(
         clients={client.client_id: client},

@@ -80,6 +80,8 @@ class CrowdStrikeAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         process_id: Falcon's own 64-bit identifier of the process, which is not the PID.
         local_process_id: The PID, as text; None if the alert does not have it.
         process_start_time: Unix seconds, as text.
+        updated_at: When it was last changed, in Unix seconds; None: now.
+        other: Members of the entity that differ from what the mock makes up; null removes one.
     """
 
     composite_id: str
@@ -92,6 +94,8 @@ class CrowdStrikeAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     cmdline: str | None = None
     severity: int = 70
     severity_name: str = "High"
+    updated_at: float | None = None
+    other: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 class RtrSession(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +185,8 @@ class SentinelOneThreat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     Attributes:
         kill: The status of its kill. None: no kill was requested.
         kill_fails: A kill is accepted, and fails.
+        updated_at: When it was last changed, in Unix seconds; None: when it was created.
+        other: As a CrowdStrikeAlert's.
     """
 
     id: str
@@ -192,6 +198,8 @@ class SentinelOneThreat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     kill: Literal["pending", "success", "failed"] | None = None
     kill_fails: bool = False
     pending_reads: int = 0
+    updated_at: float | None = None
+    other: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 class SentinelOne(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -252,6 +260,21 @@ class MachineAction(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pending_reads: int = 0
 
 
+class GraphAlert(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An alert of Microsoft Graph, about one machine. `other` is as a CrowdStrikeAlert's."""
+
+    id: str
+    title: str
+    machine_id: str
+    created_at: float
+    updated_at: float
+    severity: str = "high"
+    incident_id: str = "28282"
+    file_name: str = "mimikatz.exe"
+    command_line: str = "mimikatz.exe"
+    other: dict[str, object] = msgspec.field(default_factory=dict)
+
+
 class Defender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One Entra tenant with Defender for Endpoint.
 
@@ -259,6 +282,8 @@ class Defender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         clients: By client id; their scopes are application permissions, such as `Machine.Isolate`.
         machines: By id.
         actions: By id, in the order of the requests.
+        alerts: By id.
+        page_size: The most alerts of one page, whatever `$top` asks for.
         returns_open_action: The response to a request while an action is open is that action;
             otherwise 400 ActiveRequestAlreadyExists. The vendor's documents describe both.
         reads_until_done: As CrowdStrike's.
@@ -268,6 +293,8 @@ class Defender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     machines: dict[str, DefenderMachine]
     tenant_id: str
     actions: dict[str, MachineAction] = msgspec.field(default_factory=dict)
+    alerts: dict[str, GraphAlert] = msgspec.field(default_factory=dict)
+    page_size: int = 1000
     tokens: dict[str, Token] = msgspec.field(default_factory=dict)
     returns_open_action: bool = False
     reads_until_done: int | None = READS_UNTIL_DONE

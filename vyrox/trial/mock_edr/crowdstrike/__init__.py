@@ -25,6 +25,7 @@ API: Final = Api(
         Endpoint("device_read", "POST", "/devices/entities/devices/v2", hosts.read_devices),
         Endpoint("online_state", "GET", "/devices/entities/online-state/v1", hosts.read_online),
         Endpoint("device_action", "POST", "/devices/entities/devices-actions/v2", hosts.act),
+        Endpoint("alert_query", "GET", "/alerts/queries/alerts/v2", alerts.query_alerts),
         Endpoint("alert_read", "POST", "/alerts/entities/alerts/v2", alerts.read_alerts),
         Endpoint("rtr_list", "GET", "/real-time-response/queries/sessions/v1", rtr.list_sessions),
         Endpoint("rtr_open", "POST", f"{_RTR}/sessions/v1", rtr.open_session),

@@ -140,6 +140,10 @@ def page_of(call: Call, found: list[T]) -> tuple[list[T], dict[str, object]]:
         start = int(urlsafe_b64decode(call.one_of("cursor") or "MA=="))
     except ValueError as exc:
         raise RefusedError(failed(400, "cursor: Invalid cursor.")) from exc
+    skip = call.one_of("skip") or "0"
+    if not (skip.isdecimal() and int(skip) <= MAX_LIMIT):
+        raise RefusedError(failed(400, f"skip: Must be at most {MAX_LIMIT}."))
+    start += int(skip)
     end = start + int(limit)
     cursor = urlsafe_b64encode(str(end).encode()).decode() if end < len(found) else None
     return found[start:end], {"nextCursor": cursor, "totalItems": len(found)}

@@ -1,11 +1,22 @@
 """SentinelOne's threats: list and kill."""
 
-from vyrox.trial.mock_edr.exchange import Answer, Call, Change, as_iso, as_json
+from vyrox.trial.mock_edr.exchange import (
+    Answer,
+    Call,
+    Change,
+    RefusedError,
+    as_iso,
+    as_json,
+    as_ticks,
+    from_iso,
+    merged,
+)
 from vyrox.trial.mock_edr.sentinelone.gateway import (
     affected,
     asked_ids,
     authorize,
     check_query,
+    failed,
     filtered_ids,
     is_due,
     page_of,
@@ -29,10 +40,10 @@ def mitigate_threats(state: SentinelOne, call: Call) -> Answer:
 
 
 def list_threats(state: SentinelOne, call: Call) -> Answer:
-    """List threats, by `ids`."""
+    """List threats, by `ids`, or what was changed since `updatedAt__gte`, in order of change."""
     authorize(state, call, "threats.view")
-    check_query(call, "ids", "limit", "cursor")
-    found = list(state.threats.values())
+    check_query(call, "ids", "limit", "cursor", "skip", "updatedAt__gte", "sortBy", "sortOrder")
+    found = _changed_since(list(state.threats.values()), call)
     if call.all_of("ids"):
         found = [threat for threat in found if threat.id in asked_ids(call)]
     page, pagination = page_of(call, found)
@@ -44,6 +55,28 @@ def list_threats(state: SentinelOne, call: Call) -> Answer:
     return as_json(200, {"data": data, "pagination": pagination})
 
 
+def _changed_since(threats: list[SentinelOneThreat], call: Call) -> list[SentinelOneThreat]:
+    """Return what the query asks for by time, in its order.
+
+    Raises:
+        RefusedError: 400 for what is not mocked.
+    """
+    order = (call.one_of("sortBy"), call.one_of("sortOrder"))
+    if order == ("updatedAt", "asc"):
+        threats = sorted(threats, key=_changed_at)
+    elif order != (None, None):
+        raise RefusedError(failed(400, "sortBy: this order is not mocked."))
+    if (text := call.one_of("updatedAt__gte")) is None:
+        return threats
+    if (since := from_iso(text)) is None:
+        raise RefusedError(failed(400, "updatedAt__gte: Not a valid datetime."))
+    return [threat for threat in threats if _changed_at(threat) >= since]
+
+
+def _changed_at(threat: SentinelOneThreat) -> float:
+    return threat.created_at if threat.updated_at is None else threat.updated_at
+
+
 def settle_threat(state: SentinelOne, threat: SentinelOneThreat) -> None:
     """Complete a pending kill, if the agent is active."""
     agent = state.agents[threat.agent_id]
@@ -53,7 +86,7 @@ def settle_threat(state: SentinelOne, threat: SentinelOneThreat) -> None:
 
 def _as_threat(state: SentinelOne, threat: SentinelOneThreat, now: float) -> dict[str, object]:
     agent = state.agents[threat.agent_id]
-    return {
+    entity: dict[str, object] = {
         "id": threat.id,
         "agentDetectionInfo": {
             "accountId": state.account_id,
@@ -76,6 +109,7 @@ def _as_threat(state: SentinelOne, threat: SentinelOneThreat, now: float) -> dic
             "classification": "Malware",
             "confidenceLevel": "malicious",
             "createdAt": as_iso(threat.created_at).replace("Z", ".417204Z"),
+            "updatedAt": as_ticks(_changed_at(threat)).replace("0Z", "Z"),
             "filePath": threat.file_path,
             "sha1": threat.sha1,
             "sha256": None,
@@ -90,6 +124,7 @@ def _as_threat(state: SentinelOne, threat: SentinelOneThreat, now: float) -> dic
         "containerInfo": {"id": None},
         "kubernetesInfo": {"cluster": None},
     }
+    return merged(entity, threat.other)
 
 
 def _as_mitigation(threat: SentinelOneThreat, now: float) -> dict[str, object]:

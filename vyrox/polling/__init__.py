@@ -1,0 +1,1 @@
+"""Pulls alerts from the vendors' APIs, for tenants that cannot open a port."""
