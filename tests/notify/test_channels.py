@@ -1,5 +1,7 @@
 """Channels beside webhooks: which URLs, which addresses, which texts (contract 69)."""
 
+import subprocess
+import sys
 from typing import Any, Final
 
 import msgspec
@@ -100,6 +102,29 @@ def test_without_tls_only_for_a_host_that_is_allowed_contract_69() -> None:
 async def test_address_that_is_not_public_is_refused_contract_69(url: str) -> None:
     with pytest.raises(NotDeliveredError, match=r"refused address: .* is not on the public"):
         await Channels(frozenset()).deliver(url, BODY)
+
+
+ATTEMPTS: Final = {
+    "a file by its number": "os.open('/tmp/refused', os.O_WRONLY | os.O_CREAT)",
+    "a file": "open('/tmp/refused', 'w')",
+    "a datagram": "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",
+    "a connection": "socket.create_connection(('127.0.0.1', 9))",
+    "a program": "os.system('true')",
+}
+
+
+@pytest.mark.parametrize("what", ATTEMPTS)
+def test_process_that_sends_can_do_little_else_contract_69(what: str) -> None:
+    """In a process of its own: the guard cannot be taken off."""
+    code = (
+        "import os, socket\nfrom vyrox.notify.channel_process import Guard\n"
+        f"Guard(frozenset()).install()\ntry:\n    {ATTEMPTS[what]}\n"
+        "except PermissionError:\n    print('refused')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60
+    )
+    assert ran.stdout == "refused\n"
 
 
 async def test_redirect_is_not_followed_contract_69() -> None:

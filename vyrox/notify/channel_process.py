@@ -8,6 +8,7 @@ nothing. Nothing of Vyrox is here: no database, no key.
 
 import io
 import logging
+import os
 import re
 import resource
 import socket
@@ -24,6 +25,11 @@ MAX_MEMORY: Final = 384 * 1024 * 1024
 gigabytes, which would end the service too."""
 
 _STATUS: Final = re.compile(r"error=(\d{3})\b")
+
+_TO_ADDRESS: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+"""Their second argument is an address."""
+
+_WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 _REFUSED_EVENTS: Final = (
     "subprocess.",
@@ -77,11 +83,9 @@ class Guard:
         sys.addaudithook(self._check)
 
     def _check(self, event: str, args: tuple[object, ...]) -> None:
-        if event == "socket.connect":
+        if event in _TO_ADDRESS:
             self._check_address(args[1])
-        elif event.startswith(_REFUSED_EVENTS) or (
-            event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
-        ):
+        elif event.startswith(_REFUSED_EVENTS) or (event == "open" and _is_write(*args[1:3])):
             raise PermissionError(event)
 
     def _check_address(self, address: object) -> None:
@@ -89,6 +93,12 @@ class Guard:
         if host not in self._allowed and not is_public(host):
             self.refused = self.refused or host
             raise PermissionError("this address is refused")
+
+
+def _is_write(mode: object, flags: object) -> bool:
+    """Return whether a file is opened to be written: by a mode, or by `os.open` without one."""
+    is_mode = isinstance(mode, str) and bool(set(mode) & set("wax+"))
+    return is_mode or (isinstance(flags, int) and bool(flags & _WRITES))
 
 
 def send(order: Order) -> Result:

@@ -7,7 +7,7 @@ from tests import audit
 from tests.approvals.decided import prepared
 from tests.audit import NOW, TENANT
 from tests.vendor import give_credentials
-from vyrox.approvals.discord import configured, posted
+from vyrox.approvals.discord import configured, due, posted
 from vyrox.approvals.discord.configured import Channel
 from vyrox.chain.verify import check_discord_configuration
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
@@ -70,3 +70,18 @@ async def test_a_notice_waits_to_be_posted_in_the_channel_contract_67(opened: Da
     await opened.write(configured.configure, CHANNEL, "operator", NOW)
     assert await opened.write(posted.add_notice, TENANT, "hello", NOW)
     assert await opened.read(posted.find_message, "hello") is None
+
+
+async def test_what_waits_is_not_posted_in_a_former_channel_contract_67(opened: Database) -> None:
+    """Another tenant may have that channel next."""
+    await opened.write(configured.configure, CHANNEL, "operator", NOW)
+    await opened.write(posted.add_notice, TENANT, "a secret", NOW)
+    moved = msgspec.structs.replace(CHANNEL, channel_id="100000000000000009")
+    await opened.write(configured.configure, moved, "operator", NOW)
+    [work] = await opened.write(due.claim, NOW, (), None)
+    assert work.row.channel_id == moved.channel_id
+    await opened.write(configured.remove, TENANT, "operator", NOW)
+    await give_credentials(opened, ["other"])
+    taker = msgspec.structs.replace(moved, tenant_id="other")
+    await opened.write(configured.configure, taker, "operator", NOW)
+    assert await opened.write(due.claim, NOW + due.CLAIM_S, (), None) == []

@@ -11,13 +11,14 @@ from vyrox.approvals.events import draft
 from vyrox.chain.writer import append
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.store.locks import lock
-from vyrox.store.tables import discord_channels
+from vyrox.store.tables import discord_channels, discord_messages
 from vyrox.tenants.known import is_known
 
 _SNOWFLAKE: Final = re.compile(r"[0-9]{17,20}")
 _PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 _c: Final = discord_channels.c
+_m: Final = discord_messages.c
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,8 @@ def list_channels(connection: Connection) -> list[Channel]:
 def configure(connection: Connection, channel: Channel, by: str, now: float) -> Channel:
     """Store a tenant's channel in place of the one it had, with an event.
 
+    What waits to be posted goes to the new one: the former may be another tenant's soon.
+
     Raises:
         NotFoundError: The tenant is not known.
         InvalidRequestError: A value has not the form of what it should be.
@@ -80,6 +83,8 @@ def configure(connection: Connection, channel: Channel, by: str, now: float) -> 
     stored = msgspec.structs.replace(channel, configured_at=now)
     connection.execute(discord_channels.delete().where(_c.tenant_id == channel.tenant_id))
     connection.execute(discord_channels.insert().values(msgspec.structs.asdict(stored)))
+    moved = discord_messages.update().where(_is_unposted(channel.tenant_id))
+    connection.execute(moved.values(channel_id=channel.channel_id))
     event = draft(
         "discord.configured",
         channel.tenant_id,
@@ -96,7 +101,7 @@ def configure(connection: Connection, channel: Channel, by: str, now: float) -> 
 
 
 def remove(connection: Connection, tenant_id: str, by: str, now: float) -> None:
-    """Remove the tenant's channel, with an event. No click counts from then on.
+    """Remove the tenant's channel, with an event. No click counts, and nothing new is posted there.
 
     Raises:
         NotFoundError: The tenant has none.
@@ -106,6 +111,7 @@ def remove(connection: Connection, tenant_id: str, by: str, now: float) -> None:
     if channel is None:
         raise NotFoundError(f"{tenant_id} has no channel at Discord")
     connection.execute(discord_channels.delete().where(_c.tenant_id == tenant_id))
+    connection.execute(discord_messages.delete().where(_is_unposted(tenant_id)))
     event = draft("discord.removed", tenant_id, None, channel_id=channel.channel_id, by=by)
     append(connection, [event], now)
 
@@ -113,6 +119,10 @@ def remove(connection: Connection, tenant_id: str, by: str, now: float) -> None:
 def _find(connection: Connection, condition: sa.ColumnElement[bool]) -> Channel | None:
     row = connection.execute(sa.select(discord_channels).where(condition)).mappings().first()
     return None if row is None else Channel(**row)
+
+
+def _is_unposted(tenant_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_m.tenant_id == tenant_id, _m.message_id.is_(None), _m.next_at.is_not(None))
 
 
 def check_form(channel: Channel) -> None:
