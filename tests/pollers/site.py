@@ -25,7 +25,7 @@ from vyrox.polling.sources import make_source
 from vyrox.polling.storing import Limits
 from vyrox.store.database import Database
 from vyrox.store.encryption import encrypt_secret
-from vyrox.store.tables import alerts, quarantine
+from vyrox.store.tables import alerts, pollers, quarantine
 from vyrox.tenants import edr_credentials
 from vyrox.tenants.edr_credentials import EdrCredentials
 from vyrox.trial.mock_edr import fleet
@@ -112,19 +112,22 @@ class Site:
         self.slept.append(seconds)
         await asyncio.sleep(0)
 
-    async def poll(self, pollers: Pollers | None = None) -> Poller:
+    async def poll(self, running: Pollers | None = None) -> Poller:
         """Poll until the vendor has no more, or a poll fails; return the row."""
-        running = pollers or self.pollers()
-        self.clock.now += LEASE_S  # whatever is due later is due now
+        running = running or self.pollers()
+        self.clock.now += LEASE_S
         before = await self.poller()
         for _ in range(20):
-            await self.database.write(rows.switch_on, TENANT, self.vendor, self.clock())
+            await self.database.write(self._make_due)
             await running.run()
             await running.settled()
             after = await self.poller()
             if after.place is None or after.failures > before.failures:
                 return after
         raise AssertionError("the poller does not come to an end")
+
+    def _make_due(self, connection: Connection) -> None:
+        connection.execute(pollers.update().values(next_at=self.clock()))
 
     async def poller(self) -> Poller:
         [found] = await self.database.read(rows.list_pollers, TENANT)

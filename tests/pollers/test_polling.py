@@ -4,9 +4,12 @@ import contextlib
 import logging
 
 import pytest
+from sqlalchemy import Connection
 
 from tests.audit import events
-from tests.pollers.site import NOW, TENANT, Killed, Site
+from tests.pollers.site import LIMITS, NOW, TENANT, Killed, Site
+from tests.sample_alerts import queued
+from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.refill import Refill
 from vyrox.edr.client import Deadline
 from vyrox.errors import OperatorError
@@ -14,6 +17,9 @@ from vyrox.polling import poller as polling
 from vyrox.polling import rows
 from vyrox.polling.pages import PAGE_ALERTS, Page, Source
 from vyrox.polling.rows import LEASE_S, STALL_S
+from vyrox.tenants.edr_credentials import remove_credentials
+from vyrox.tenants.records import add_tenant, remove_tenant
+from vyrox.tenants.webhook_options import WebhookOptions
 from vyrox.trial.mock_edr.faults import Fault
 
 
@@ -72,6 +78,29 @@ async def test_what_fits_no_alert_is_quarantined_once_and_holds_nothing_up_contr
     assert deliveries == 1
     [told] = [each for each in await events(site.database) if each["kind"] == "alert.quarantined"]
     assert (told["body_kept"], told["polled"]) == (True, True)
+
+
+@pytest.mark.parametrize("vendor", ["crowdstrike"], indirect=True)
+async def test_an_alert_of_another_tenants_customer_id_is_kept_or_routed_contract_72(
+    site: Site,
+) -> None:
+    def bind(connection: Connection, name: str, options: WebhookOptions) -> None:
+        add_tenant(connection, name, "crowdstrike", "", None, NOW, options)
+
+    cids = {name: letter * 32 for name, letter in (("child", "c"), ("stranger", "d"))}
+    for name, cid in cids.items():
+        await site.database.write(bind, name, WebhookOptions(vendor_ids=(cid,)))
+    await site.database.write(bind, TENANT, WebhookOptions(routes_to=("child",)))
+    kept = site.add(1, NOW, cid=cids["stranger"])
+    routed = site.add(2, NOW, cid=cids["child"])
+    await site.poll()
+    assert await site.stored() == {routed: 1}
+    assert kept not in await site.stored()
+    [(reason, _)] = await site.quarantined()
+    assert "another tenant" in reason
+    assert await site.queued() == []
+    assert [tenant for tenant, _ in await queued(site.client, "child")] == ["child"]
+    assert site.noticed == ["child"]
 
 
 FAULTS = [
@@ -190,6 +219,56 @@ async def test_one_container_polls_and_one_that_was_suspended_stores_nothing_con
     assert len(await site.queued()) == 1
     poller = await site.poller()
     assert (poller.failures, poller.holder) == (0, None)
+
+
+@pytest.mark.parametrize("vendor", ["sentinelone"], indirect=True)
+async def test_without_credentials_or_tenant_nothing_is_pulled_contract_72(site: Site) -> None:
+    site.add(1, NOW)
+    asked = len(site.mock.requests)
+
+    def onboard(connection: Connection) -> None:
+        add_tenant(connection, TENANT, "generic", "", None, NOW)
+        remove_tenant(connection, TENANT, "generic", NOW)
+
+    await site.database.write(onboard)
+    poller = await site.poll()
+    assert poller.last_error == "the tenant is removed"
+    await site.database.write(add_tenant, TENANT, "defender", "", None, NOW)
+
+    def forget(connection: Connection) -> None:
+        remove_credentials(connection, TENANT, "sentinelone", NOW)
+
+    await site.database.write(forget)
+    poller = await site.poll()
+    assert "no credentials" in (poller.last_error or "")
+    assert len(site.mock.requests) == asked
+    assert await site.stored() == {}
+
+
+@pytest.mark.parametrize("vendor", ["sentinelone"], indirect=True)
+async def test_a_full_queue_ends_a_poll_and_nothing_is_lost_contract_72(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vyrox.polling.sentinelone.PAGE_ALERTS", 5)
+    monkeypatch.setattr("vyrox.polling.pages.PAGE_ALERTS", 5)
+    names = [site.add(number, NOW + number) for number in range(12)]
+    poller = await site.poll(site.pollers(queue=AlertQueue(site.client, 3)))
+    assert poller.last_error == f"the queue of {TENANT} is full"
+    assert len(await site.stored()) == 5
+    await site.poll()
+    assert await site.stored() == dict.fromkeys(names, 1)
+    await Refill(site.client, site.queue, site.database).run()
+    assert len(await site.queued()) == len(names)
+
+
+@pytest.mark.parametrize("vendor", ["sentinelone"], indirect=True)
+async def test_what_is_larger_than_a_body_may_be_is_quarantined_contract_72(site: Site) -> None:
+    site.add(1, NOW, note="x" * (LIMITS.max_body_bytes + 1))
+    name = site.add(2, NOW)
+    await site.poll()
+    assert await site.stored() == {name: 1}
+    [(reason, _)] = await site.quarantined()
+    assert reason.endswith("are more than MAX_BODY_BYTES")
 
 
 async def test_switched_off_while_it_polls_nothing_is_stored_contract_72(site: Site) -> None:

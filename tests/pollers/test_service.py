@@ -213,8 +213,8 @@ async def test_by_webhook_and_by_poll_it_is_two_rows_and_one_incident_contract_7
         assert answer.status_code == 202, answer.text
 
         async def has_both() -> bool:
-            [found] = json.loads(await site.command("incident", "list", "--json"))["incidents"]
-            return bool(found["alerts"] == 2)
+            listed = json.loads(await site.command("incident", "list", "--json"))
+            return [each["alerts"] for each in listed["incidents"]] == [2]
 
         await until(has_both)
         assert len(set(await site.stored())) == 1

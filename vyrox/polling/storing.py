@@ -36,14 +36,14 @@ class Limits(NamedTuple):
 
 
 class Read(NamedTuple):
-    """An element, and what it is: an alert, a known event, or why it fits no alert."""
+    """An element, and what it is: an alert, a known event, or what goes to quarantine."""
 
     element: Element
-    what: NormalizedAlert | Ignored | str
+    what: NormalizedAlert | Ignored | Unreadable
     seen: Seen
 
     @classmethod
-    def of(cls, element: Element, what: NormalizedAlert | Ignored | str) -> "Read":
+    def of(cls, element: Element, what: NormalizedAlert | Ignored | Unreadable) -> "Read":
         """Return `element` with what is stored to know it again."""
         if not isinstance(what, NormalizedAlert):
             return cls(element, what, Seen(_digest(b"raw", element.raw), None, b""))
@@ -84,17 +84,17 @@ def read_elements(
 
 def _what(
     poller: Poller, bindings: Bindings, raw: bytes, max_bytes: int, now: float
-) -> NormalizedAlert | Ignored | str:
+) -> NormalizedAlert | Ignored | Unreadable:
+    text, tenant = JsonText(raw), Tenant(poller.tenant_id)
     if len(raw) > max_bytes:
-        return f"the alert has {len(raw)} bytes, which is more than MAX_BODY_BYTES"
-    text = JsonText(raw)
-    options = bindings.options_of(poller.tenant_id)
+        reason = f"{len(raw)} bytes are more than MAX_BODY_BYTES"
+        return Unreadable(tenant.tenant_id, poller.vendor, raw, reason, now)
     check = partial(tenant_of, owner_of=bindings.owner_of, is_enabled=bindings.is_enabled)
     try:
-        tenant = check(poller.vendor, text, Tenant(poller.tenant_id), options)
+        tenant = check(poller.vendor, text, tenant, bindings.options_of(tenant.tenant_id))
         return read(poller.vendor, text, tenant, now)
     except NormalizationError as exc:
-        return str(exc)
+        return Unreadable(tenant.tenant_id, poller.vendor, raw, str(exc), now)
 
 
 def store_page(
@@ -115,10 +115,9 @@ def store_page(
     """
     rows.change(connection, lease, now, {**cursor, "lease_until": now + LEASE_S})
     new, ignored = _new_ones(connection, lease, all_read, now)
-    alerts = [each for each in new if isinstance(each.what, NormalizedAlert)]
     deliveries = [
         intake.delivery(each.what, each.element.raw, now)
-        for each in alerts
+        for each in new
         if isinstance(each.what, NormalizedAlert)
     ]
     # The same bytes are the same alert, however old: the vendor has not changed it.
@@ -128,11 +127,7 @@ def store_page(
         for each, result in zip(deliveries, stored, strict=True)
         if not result.redelivery
     ]
-    unreadable = [
-        Unreadable(lease.poller.tenant_id, lease.poller.vendor, each.element.raw, each.what, now)
-        for each in new
-        if isinstance(each.what, str)
-    ]
+    unreadable = [each.what for each in new if isinstance(each.what, Unreadable)]
     drafts += _keep(connection, unreadable, limits.quarantine_max_bytes)
     append(connection, drafts, now)
     entries = tuple(
