@@ -12,10 +12,12 @@ from typing import Final
 
 import click
 import pytest
+from starlette.routing import Route
 
 from tests.cli import subcommands
 from vyrox.cli import cli
 from vyrox.errors import SettingsError
+from vyrox.routes import ingestion, interactions, proxy, tenant_paths
 from vyrox.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +112,22 @@ def test_contract_ranges_are_those_in_force(name: str, low: int, high: int) -> N
     for value in (low - 1, high + 1):
         with pytest.raises(SettingsError, match=name):
             Settings.from_env({name: str(value)})
+
+
+def test_contract_begins_with_every_route() -> None:
+    """Where a reader looks first for what a caller can reach."""
+    table = (DOCS / "contract.md").read_text().partition("\n## ")[0]
+    listed = {
+        re.sub(r"\{.*?\}", "{}", route) for route in re.findall(r"`((?:GET|POST) /[^`?]*)", table)
+    }
+    made = {
+        f"{method} {re.sub(r'{.*?}', '{}', route.path.rstrip('/'))}"
+        for module in (ingestion, tenant_paths, interactions, proxy)
+        for route in module.create_routes()
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert sorted(made - listed) == []
 
 
 def test_contract_numbers_are_each_named_by_a_test() -> None:

@@ -132,3 +132,6 @@ def test_a_drill_shows_who_answers_and_how_fast_contract_65(vyrox: Vyrox) -> Non
     assert begun["proposal_id"] in lines[0]
     assert lines[3].split()[:2] == ["ann", "passkey"]
     assert "cannot: no passkey, no account" in lines[4]
+    succeeded(vyrox("approver", "reset", TENANT, "ann"))
+    now = succeeded(vyrox("approver", "drill", TENANT))
+    assert "passkey; cannot any more" in now

@@ -534,6 +534,15 @@ def embedded(directory: Path, *flags: str) -> subprocess.CompletedProcess[bytes]
     )
 
 
+def test_export_of_events_says_how_to_check_approvals_contract_30(vyrox: Vyrox, out: Path) -> None:
+    accepted = event("alert.accepted", TENANT, None, alert_id="a-0")
+    vyrox.write(append, [accepted], 1_800_000_000)
+    done = vyrox("audit", "export", TENANT, "--stream", "events", "--out", str(out))
+    succeeded(done)
+    assert f"{out}/verify_audit.py --approvals ACTIONS {out}\n" in done.stderr
+    assert "--approvals" not in done.stdout
+
+
 def test_export_is_daily_files_and_a_verifier_contract_30(vyrox: Vyrox, out: Path) -> None:
     fill(vyrox)
     fill(vyrox, tenant_id="initech")

@@ -151,7 +151,7 @@ _MAP: Final = LazyGroup(
 )
 _NOTIFY: Final = LazyGroup(
     "notify",
-    "Where TENANT's notifications go: signed webhooks.",
+    "Where TENANT's notifications go: signed webhooks, and channels such as Slack.",
     {
         "add": Lazy("notify:add", "Add a target. Its URL is read from standard input."),
         "list": Lazy("notify:list_", "List TENANT's targets, and what was not delivered."),

@@ -86,6 +86,13 @@ def export(tenant_id: str, directory: Path, url: str | None, stream: Stream) -> 
     noun = "entry" if count == 1 else "entries"
     command = shlex.join(["python3", "-I", str(directory / VERIFIER_NAME), str(directory)])
     click.echo(f"{count} {noun} in {directory}; verify with: {command}")
+    if stream == "events":
+        verifier = directory / VERIFIER_NAME
+        who = shlex.join(["python3", "-I", str(verifier), "--approvals"])
+        click.echo(
+            f"who approved what: export the actions to ACTIONS, then {who} ACTIONS {directory}",
+            err=True,
+        )
 
 
 def _write_verifier(path: Path) -> None:

@@ -56,5 +56,6 @@ async def _drilled(tenant_id: str, by: str, wait_s: float) -> ShownDrill:
 def _row(each: DrillAnswer) -> tuple[object, ...]:
     if each.proof is not None:
         channel = "passkey" if each.proof == "webauthn" else "Discord"
-        return each.approver, channel, f"{each.after_s:.0f} s"
+        now = channel if each.can_decide else f"{channel}; cannot any more"
+        return each.approver, now, f"{each.after_s:.0f} s"
     return each.approver, "-" if each.can_decide else "cannot: no passkey, no account", None
