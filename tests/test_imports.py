@@ -154,7 +154,7 @@ def test_libraries_are_used_in_their_folders() -> None:
     }
     assert importers("uvicorn") <= {"http", "serve", "trial"}
     assert importers("redis") <= {"alerts", "lifespan", "settings", "store"}
-    assert importers("httpx") <= {"approvals", "cli", "edr", "triage", "trial"}
+    assert importers("httpx") <= {"approvals", "cli", "edr", "http", "triage", "trial"}
     assert importers("httpcore") == {"notify"}
     assert importers("apprise") == {"notify"}
     assert importers("webauthn") == {"approvals"}

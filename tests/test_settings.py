@@ -57,6 +57,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "execute_rate_per_minute": 0,
         "edr_deadline_s": 30,
         "edr_test_url": None,
+        "outbound": {"proxy": None, "ca": None, "ignored": ()},
         "discord": None,
         "retention_days": 90,
         "triage_enabled": None,

@@ -1,6 +1,7 @@
 """The data types that several modules use."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -167,6 +168,24 @@ class Device(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] | None = None
     contained_by: tuple[Isolation, ...] = ()
 
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Outbound:
+    """How other servers are reached. The repr shows nothing: the proxy may have a password.
+
+    Attributes:
+        proxy: The URL of the HTTP proxy for every call; None: no proxy.
+        ca: PEM certificates that are trusted beside the public ones.
+        ignored: Variables of the environment that name a proxy, and are not used.
+    """
+
+    proxy: str | None = None
+    ca: str | None = None
+    ignored: tuple[str, ...] = ()
+
+
+DIRECT: Final = Outbound()
+"""Without a proxy, with the public certificates."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

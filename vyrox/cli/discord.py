@@ -106,7 +106,7 @@ def remove(tenant_id: str, by: str) -> None:
 
 async def _set_up(application: DiscordApplication, wanted: Channel, endpoint: str, by: str) -> None:
     configured.check_form(msgspec.structs.replace(wanted, bot_user_id=wanted.application_id))
-    async with opened_database() as opened, open_http() as http:
+    async with opened_database() as opened, open_http(opened.settings.outbound) as http:
         await opened.database.read(require_known, wanted.tenant_id)
         found = await setting_up.set_up(_client(application, http), wanted, endpoint)
         now = await opened.database.read(database_time, wall_clock())
@@ -114,7 +114,7 @@ async def _set_up(application: DiscordApplication, wanted: Channel, endpoint: st
 
 
 async def _check(tenant_id: str) -> list[Point]:
-    async with opened_database() as opened, open_http() as http:
+    async with opened_database() as opened, open_http(opened.settings.outbound) as http:
         channel = await opened.database.read(configured.channel_of, tenant_id)
         if channel is None:
             await opened.database.read(require_known, tenant_id)

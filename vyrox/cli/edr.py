@@ -132,7 +132,10 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
     """
 
     async def run() -> tuple[Finding, ...]:
-        async with opened_database() as opened, open_http() as http:
+        async with (
+            opened_database() as opened,
+            open_http(outbound=opened.settings.outbound) as http,
+        ):
             rows = await opened.database.read(edr_credentials.list_credentials, tenant_id)
             clients = EdrClients(
                 await open_vault(opened),

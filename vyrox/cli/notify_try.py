@@ -66,8 +66,9 @@ async def _test(tenant_id: str, target_id: str | None) -> list[_Tried]:
             await opened.database.read(targets.find_target, tenant_id, each.id) for each in chosen
         ]
         hosts = frozenset(opened.settings.notify_allowed_hosts)
-        channels = Channels(hosts)
-        async with open_webhooks(hosts) as webhooks:
+        outbound = opened.settings.outbound
+        channels = Channels(hosts, outbound=outbound)
+        async with open_webhooks(hosts, outbound=outbound) as webhooks:
             sending = (
                 _send_test(webhooks, channels, vault, *pair)
                 for pair in zip(chosen, sealed, strict=True)

@@ -32,7 +32,10 @@ def print_preview(request: ContainmentRequest, as_json: bool) -> None:
     encoded(request)
 
     async def run() -> Preview:
-        async with opened_database() as opened, open_http() as http:
+        async with (
+            opened_database() as opened,
+            open_http(outbound=opened.settings.outbound) as http,
+        ):
             clients = EdrClients(
                 await open_vault(opened),
                 lambda credentials: make_client(credentials, http, opened.settings.edr_test_url),

@@ -32,6 +32,7 @@ from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client, open_alerts
 from vyrox.lifespan.stores import Stores
+from vyrox.models import Outbound
 from vyrox.notify.channels import Channels
 from vyrox.notify.sender import Sender
 from vyrox.notify.timers import Intervals
@@ -60,6 +61,7 @@ async def make_parts(
         OperatorError: Redis would drop queued alerts, or a secret may not be used.
     """
     database = stores.database
+    report_ignored(settings.outbound)
     tenants = await _make_tenants(settings, stores)
     # SQLite has no clock of its own, and only one process uses it.
     clocks = ClockGuard(
@@ -77,11 +79,11 @@ async def make_parts(
     refill = Refill(stores.redis, queue, database)
     redis_check = RedisCheck(stores.redis, queue.check_rights, refill.check_rights)
     await redis_check.at_start()
-    http = await stack.enter_async_context(open_http())
+    http = await stack.enter_async_context(open_http(outbound=settings.outbound))
     make_edr = make or partial(make_client, http=http, test_root=settings.edr_test_url)
     clients = await _make_clients(settings, stores, make_edr)
     hosts = frozenset(settings.notify_allowed_hosts)
-    webhooks = await stack.enter_async_context(open_webhooks(hosts))
+    webhooks = await stack.enter_async_context(open_webhooks(hosts, outbound=settings.outbound))
     consumer = AlertConsumer(stores.redis, database)
     container = Container(database, wall_clock)
     intervals = Intervals(
@@ -96,6 +98,7 @@ async def make_parts(
         settings.triage_note_per_hour,
         database,
         clocks.lease_time,
+        settings.outbound,
     )
     own_rules = await asyncio.to_thread(load_for_service, settings.triage_sigma_dir)
     announcer = Announcer(database, intervals, settings.notify_per_hour, clocks.lease_time)
@@ -166,7 +169,7 @@ async def make_parts(
             writer,
             stores.vault,
             webhooks,
-            Channels(hosts, console_for_others(settings)),
+            Channels(hosts, console_for_others(settings), settings.outbound),
             lease_time=clocks.lease_time,
             wall=wall_clock,
         ),
@@ -214,8 +217,19 @@ async def _make_discord(
     test_url = settings.discord.test_url
     if test_url is not None:
         log.event("discord.test_url", logging.WARNING, url=test_url)
-    http = await stack.enter_async_context(open_discord())
+    http = await stack.enter_async_context(open_discord(settings.outbound))
     return DiscordClient(http, settings.discord.bot_token, monotonic_clock, test_url)
+
+
+def report_ignored(outbound: Outbound) -> None:
+    """Log which variables of the environment name a proxy that is not used."""
+    if outbound.ignored:
+        log.event(
+            "outbound.proxy_ignored",
+            logging.WARNING,
+            variables=list(outbound.ignored),
+            use="OUTBOUND_PROXY",
+        )
 
 
 def console_for_others(settings: Settings) -> str | None:

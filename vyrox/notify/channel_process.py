@@ -1,24 +1,29 @@
 """One message to one channel, in a process of its own: `python -m vyrox.notify.channel_process`.
 
-It reads one JSON object from standard input and writes one. The process has no environment, and
-before it loads the package `apprise` it refuses connections to addresses that are not public, other
-programs, and files that are written. So a redirect, or a name that changes its address, gains
-nothing. Nothing of Vyrox is here: no database, no key.
+It reads one JSON object from standard input and writes one. The process has no environment but the
+proxy's URL, and before it loads the package `apprise` it refuses connections to addresses that are
+not public, other programs, and files that are written. So a redirect, or a name that changes its
+address, gains nothing. Nothing of Vyrox is here: no database, no key.
 """
 
+import contextlib
 import io
 import logging
 import os
 import re
 import resource
 import socket
+import ssl
 import sys
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from vyrox.notify.addresses import is_public
+from vyrox.notify.channel_url import WITH_HOST
 
 MAX_MEMORY: Final = 384 * 1024 * 1024
 """Bytes of the process. `apprise` reads a response whole, and unpacks it: a small one can become
@@ -46,12 +51,19 @@ class Order(msgspec.Struct, frozen=True):
 
     Attributes:
         allowed_hosts: Names and addresses that may be private.
+        proxy: The proxy's URL, which is in the environment too. It may be private.
+        ca: PEM certificates that are trusted beside the public ones.
     """
 
     url: str
     title: str
     text: str
     allowed_hosts: list[str]
+    proxy: str | None = None
+    ca: str | None = None
+
+    def __repr__(self) -> str:
+        return "Order"
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -82,6 +94,22 @@ class Guard:
         socket.getaddrinfo = noting  # type: ignore[assignment]
         sys.addaudithook(self._check)
 
+    def check_target(self, url: str) -> None:
+        """Note the address of a channel's own host if it is refused: the proxy would take any."""
+        parts = urlsplit(url)
+        has_host = parts.scheme in WITH_HOST or (
+            parts.scheme in {"ntfy", "ntfys"} and parts.path.strip("/")
+        )
+        if not has_host:
+            return  # what follows the scheme is a secret, and the service is a public one
+        try:
+            found = socket.getaddrinfo(parts.hostname or "", None)
+        except (OSError, UnicodeError):
+            return
+        for each in found:
+            with contextlib.suppress(PermissionError):
+                self._check_address(each[4])
+
     def _check(self, event: str, args: tuple[object, ...]) -> None:
         if event in _TO_ADDRESS:
             self._check_address(args[1])
@@ -99,6 +127,23 @@ def _is_write(mode: object, flags: object) -> bool:
     """Return whether a file is opened to be written: by a mode, or by `os.open` without one."""
     is_mode = isinstance(mode, str) and bool(set(mode) & set("wax+"))
     return is_mode or (isinstance(flags, int) and bool(flags & _WRITES))
+
+
+def trust(ca: str) -> None:
+    """Let every TLS connection of this process trust the certificates in `ca` too."""
+    load = ssl.SSLContext.load_verify_locations
+    for name in ("load_verify_locations", "load_default_certs"):
+        setattr(ssl.SSLContext, name, _and_then(getattr(ssl.SSLContext, name), load, ca))
+
+
+def _and_then(
+    first: Callable[..., None], load: Callable[..., None], ca: str
+) -> Callable[..., None]:
+    def both(context: ssl.SSLContext, *args: object, **kwargs: object) -> None:
+        first(context, *args, **kwargs)
+        load(context, cadata=ca)
+
+    return both
 
 
 def send(order: Order) -> Result:
@@ -145,9 +190,14 @@ def main() -> None:
     """Read an order, carry it out, write the result."""
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
-    guard = Guard(frozenset(order.allowed_hosts))
+    if order.ca is not None:
+        trust(order.ca)
+    proxies = [] if order.proxy is None else [(urlsplit(order.proxy).hostname or "").lower()]
+    guard = Guard(frozenset([*order.allowed_hosts, *proxies]))
     guard.install()
-    result = send(order)
+    if order.proxy is not None:
+        guard.check_target(order.url)
+    result = Result("refused") if guard.refused else send(order)
     if result.reason is not None and guard.refused is not None:
         result = Result(
             f"refused address: {guard.refused} is not on the public internet. To allow this host, "

@@ -36,7 +36,7 @@ _OPEN: Final = {"ntfy": _NTFY, "matrix": _MATRIX, "mailto": _EMAIL}
 _AMBIGUOUS: Final = frozenset(";\\")
 """`apprise` reads them as `&` and `/`. So what is checked here would not be what it uses."""
 
-_WITH_HOST: Final = frozenset({"workflow", "workflows", "mailtos", "mailto", "matrixs", "matrix"})
+WITH_HOST: Final = frozenset({"workflow", "workflows", "mailtos", "mailto", "matrixs", "matrix"})
 """Schemes after which a host follows. After any other a secret follows."""
 
 
@@ -69,7 +69,7 @@ def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
                 f"has a parameter that {scheme} may not have; it may have: "
                 + ", ".join(sorted(allowed))
             )
-    return f"{scheme} {host}" if scheme in _WITH_HOST else scheme
+    return f"{scheme} {host}" if scheme in WITH_HOST else scheme
 
 
 def _split(text: str) -> SplitResult:
@@ -80,7 +80,7 @@ def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         # A port is a part of a host; in other URLs a secret may follow the colon.
-        _ = parts.hostname, parts.port if parts.scheme in _WITH_HOST else None
+        _ = parts.hostname, parts.port if parts.scheme in WITH_HOST else None
     except ValueError:
         raise ValueError("is not a valid URL") from None
     if parts.netloc.count("@") > 1:

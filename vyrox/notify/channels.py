@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from vyrox.errors import NotDeliveredError
+from vyrox.models import DIRECT, Outbound
 from vyrox.notify.channel_process import Order, Result
 from vyrox.notify.channel_url import parse_channel
 from vyrox.notify.short import Short
@@ -31,15 +32,22 @@ _decode: Final = msgspec.json.Decoder(Result).decode
 class Channels:
     """Sends short messages. It knows no database."""
 
-    def __init__(self, allowed_hosts: AbstractSet[str], console_origin: str | None = None) -> None:
+    def __init__(
+        self,
+        allowed_hosts: AbstractSet[str],
+        console_origin: str | None = None,
+        outbound: Outbound = DIRECT,
+    ) -> None:
         """Create it.
 
         Args:
             allowed_hosts: Names and addresses that may be private, and without TLS.
             console_origin: Of the console, for links. None: there is no console.
+            outbound: How channels are reached. E-mail goes without the proxy: SMTP has none.
         """
         self._allowed_hosts = allowed_hosts
         self._origin = console_origin
+        self._outbound = outbound
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._running: set[Process] = set()
         self._is_stopping = False
@@ -58,7 +66,8 @@ class Channels:
         short = msgspec.json.decode(body, type=Short)
         linked = [] if short.link is None or self._origin is None else [self._origin + short.link]
         hosts = sorted(self._allowed_hosts)
-        order = Order(url, short.title, "\n".join([short.text, *linked]), hosts)
+        way = self._outbound
+        order = Order(url, short.title, "\n".join([short.text, *linked]), hosts, way.proxy, way.ca)
         try:
             async with asyncio.timeout(CHANNEL_TIMEOUT_S), self._places:
                 reason = await self._run(msgspec.json.encode(order))
@@ -77,6 +86,8 @@ class Channels:
         """Return why the message was not delivered, or None."""
         if self._is_stopping:
             return "the service is stopping"
+        proxy = self._outbound.proxy
+        proxies = {} if proxy is None else dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY"), proxy)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -85,7 +96,7 @@ class Channels:
             stdout=PIPE,
             stderr=DEVNULL,
             cwd="/",
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"},
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1", **proxies},
             start_new_session=True,
         )
         self._running.add(process)

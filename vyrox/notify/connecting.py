@@ -94,7 +94,26 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             addresses[-1], port, each_s, local_address, socket_options
         )
 
+    async def check_for_proxy(self, host: str, port: int) -> None:
+        """Return if a proxy may be asked to connect to `host`.
+
+        The proxy resolves the name. So a name that does not resolve here is not refused.
+
+        Raises:
+            NotDeliveredError: An address of the host is refused.
+        """
+        try:
+            addresses = await self._addresses(host, port)
+        except NotDeliveredError:
+            return
+        self._refuse_private(host, addresses)
+
     async def _checked(self, host: str, port: int) -> list[str]:
+        addresses = await self._addresses(host, port)
+        self._refuse_private(host, addresses)
+        return addresses
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
         try:
             async with asyncio.timeout(RESOLVE_S):
                 addresses = (await self._resolve(host, port))[:MAX_ADDRESSES]
@@ -104,6 +123,9 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             raise NotDeliveredError("the name of the host does not resolve (DNS)") from exc
         if not addresses:
             raise NotDeliveredError("the name of the host has no address (DNS)")
+        return addresses
+
+    def _refuse_private(self, host: str, addresses: list[str]) -> None:
         if host not in self._allowed_hosts:
             refused = [address for address in addresses if not is_public(address)]
             if refused:
@@ -111,4 +133,3 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
                     f"refused address: {refused[0]} is not on the public internet. To allow this "
                     "host, name it in NOTIFY_ALLOWED_HOSTS"
                 )
-        return addresses

@@ -1,19 +1,23 @@
 """Sends one notification: one signed POST, and what happened, in plain words.
 
-It follows no redirect and uses no proxy. It reads the status and nothing of the response's body.
+It follows no redirect, and uses no proxy but that of the settings. It reads the status and nothing
+of the response's body.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 import httpcore
 
 from vyrox.errors import NotDeliveredError
+from vyrox.http.outgoing import trusting, why_failed
+from vyrox.models import DIRECT, Outbound
 from vyrox.notify.connecting import CheckedBackend, Resolve, Resolver
 from vyrox.notify.signature import signed_headers
 from vyrox.notify.url import Endpoint, parse_url
@@ -28,15 +32,27 @@ leave a socket open if it is cancelled during TLS."""
 MAX_IN_FLIGHT: Final = 64
 """Requests at the same time, to all targets together."""
 
+Check = Callable[[str, int], Awaitable[None]]
+"""Takes a host and a port. Raises NotDeliveredError if nothing may be sent there."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+
 _USER_AGENT: Final = f"vyrox/{version('vyrox')}"
 
 
 class Webhooks:
     """Sends notifications. It knows no database."""
 
-    def __init__(self, pool: httpcore.AsyncConnectionPool, allowed_hosts: AbstractSet[str]) -> None:
+    def __init__(
+        self,
+        pool: httpcore.AsyncConnectionPool,
+        allowed_hosts: AbstractSet[str],
+        check: Check | None = None,
+    ) -> None:
+        """`check` is called before each attempt, if the pool does not check the address."""
         self._pool = pool
         self._allowed_hosts = allowed_hosts
+        self._check = check
 
     async def deliver(
         self, url: str, secret: str, message_id: str, timestamp: int, body: bytes
@@ -60,8 +76,10 @@ class Webhooks:
                 status = await self._post(endpoint, signed, body)
         except TimeoutError:
             raise NotDeliveredError(f"no response within {TIMEOUT_S:.0f} s") from None
+        except httpcore.ProxyError as exc:
+            raise NotDeliveredError(why_failed(exc)) from None
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
-            raise NotDeliveredError(_why_no_connection(exc)) from None
+            raise NotDeliveredError(self._why_no_connection(exc)) from None
         except httpcore.TimeoutException:
             raise NotDeliveredError("no response in time") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as exc:
@@ -72,7 +90,18 @@ class Webhooks:
             raise NotDeliveredError(f"the receiver responded with HTTP {status}{hint}")
         return status
 
+    def _why_no_connection(self, error: httpcore.ConnectError | httpcore.ConnectTimeout) -> str:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, ssl.SSLError):
+            return why_failed(cause)
+        host = "host" if self._check is None else "proxy (OUTBOUND_PROXY)"
+        if isinstance(error, httpcore.ConnectTimeout):
+            return f"the {host} did not accept a connection in time"
+        return f"the {host} refused the connection, or cannot be reached"
+
     async def _post(self, endpoint: Endpoint, signed: dict[str, str], body: bytes) -> int:
+        if self._check is not None:
+            await self._check(endpoint.host, endpoint.port)
         url = httpcore.URL(
             scheme=endpoint.scheme,
             host=endpoint.host,
@@ -100,32 +129,42 @@ class Webhooks:
 
 @asynccontextmanager
 async def open_webhooks(
-    allowed_hosts: AbstractSet[str], resolve: Resolve | None = None
+    allowed_hosts: AbstractSet[str], resolve: Resolve | None = None, outbound: Outbound = DIRECT
 ) -> AsyncIterator[Webhooks]:
     """Open what sends notifications, and close it at the end.
 
     Args:
         allowed_hosts: Names and addresses that may be private, and that may be sent to over http.
         resolve: None: the system's resolver.
+        outbound: How targets are reached. A proxy resolves their names itself.
     """
+    # Made once: it takes the time of many requests.
+    tls = trusting(httpcore.default_ssl_context(), outbound)
     async with Resolver() as system:
-        pool = httpcore.AsyncConnectionPool(
-            # Made once: it takes the time of many requests.
-            ssl_context=httpcore.default_ssl_context(),
-            max_connections=MAX_IN_FLIGHT,
-            max_keepalive_connections=0,
-            network_backend=CheckedBackend(resolve or system, allowed_hosts),
-        )
-        async with pool:
-            yield Webhooks(pool, allowed_hosts)
+        backend = CheckedBackend(resolve or system, allowed_hosts)
+        if outbound.proxy is None:
+            pool = httpcore.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=MAX_IN_FLIGHT,
+                max_keepalive_connections=0,
+                network_backend=backend,
+            )
+            async with pool:
+                yield Webhooks(pool, allowed_hosts)
+        else:
+            async with _through(outbound.proxy, tls) as pool:
+                yield Webhooks(pool, allowed_hosts, backend.check_for_proxy)
 
 
-def _why_no_connection(error: httpcore.ConnectError | httpcore.ConnectTimeout) -> str:
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"TLS: the certificate is not accepted: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {cause.reason}"
-    if isinstance(error, httpcore.ConnectTimeout):
-        return "the host did not accept a connection in time"
-    return "the host refused the connection, or cannot be reached"
+def _through(proxy: str, tls: ssl.SSLContext) -> httpcore.AsyncHTTPProxy:
+    parts = urlsplit(proxy)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return httpcore.AsyncHTTPProxy(
+        f"{parts.scheme}://{host}:{parts.port or _PORTS[parts.scheme]}",
+        proxy_auth=(user.encode(), password.encode()) if user or password else None,
+        ssl_context=tls,
+        proxy_ssl_context=tls if parts.scheme == "https" else None,
+        max_connections=MAX_IN_FLIGHT,
+        max_keepalive_connections=0,
+    )

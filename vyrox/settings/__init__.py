@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from vyrox.errors import SettingsError
-from vyrox.models import Vendor
+from vyrox.models import DIRECT, Outbound, Vendor
 from vyrox.settings import values
 from vyrox.settings.discord import DiscordApplication, read_application
+from vyrox.settings.outbound import read_outbound
 
 DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
     "crowdstrike": "CROWDSTRIKE_WEBHOOK_SECRET",
@@ -45,6 +46,7 @@ class Settings:
         unauthenticated_events_per_second: Audit events without a credential; what is beyond it, or
             beyond `unauthenticated_event_bytes_per_day`, is summed up (contract 47).
         edr_test_url: Base URLs below it may be used beside the vendors' own (contract 38).
+        outbound: How other servers are reached (contract 73).
         discord: The application at Discord; None: no proposal is shown there (contract 67).
         triage_sigma_dir: Sigma rules of the user's own (contract 60).
         triage_note_url: The base URL of a language model; None: no notes (contract 61).
@@ -82,6 +84,7 @@ class Settings:
     execute_rate_per_minute: int = 0
     edr_deadline_s: int = 30
     edr_test_url: str | None = None
+    outbound: Outbound = DIRECT
     discord: DiscordApplication | None = None
     retention_days: int = 90
     triage_enabled: bool | None = None
@@ -165,6 +168,7 @@ class Settings:
                 "EDR_DEADLINE_SECONDS", cls.edr_deadline_s, values.integer(1, 300)
             ),
             edr_test_url=read.value("EDR_TEST_URL", None, values.public_url),
+            outbound=read_outbound(read.value, env),
             discord=read_application(read.value),
             retention_days=read.value(
                 "RETENTION_DAYS", cls.retention_days, values.integer(1, 36_500)

@@ -19,6 +19,8 @@ import msgspec
 from vyrox import log
 from vyrox.clock import Clock
 from vyrox.errors import VyroxError
+from vyrox.http.outgoing import open_transport, why_failed
+from vyrox.models import DIRECT, Outbound
 
 ROOT: Final = "https://discord.com"
 API: Final = "/api/v10"
@@ -174,7 +176,7 @@ class DiscordClient:
         except (TimeoutError, httpx.TimeoutException):
             raise AwayError("Discord did not respond in time") from None
         except (httpx.HTTPError, httpx.StreamError) as exc:
-            raise AwayError(f"Discord cannot be reached: {type(exc).__name__}") from None
+            raise AwayError(f"Discord cannot be reached: {why_failed(exc)}") from None
 
     def _note_limits(self, name: str, headers: httpx.Headers) -> None:
         bucket = headers.get("x-ratelimit-bucket")
@@ -214,7 +216,7 @@ class DiscordClient:
         return RateLimitedError(after_s)
 
 
-def open_http() -> httpx.AsyncClient:
+def open_http(outbound: Outbound = DIRECT) -> httpx.AsyncClient:
     """Return the HTTP client for Discord, which the caller closes.
 
     No redirect, no proxy of the environment, no cookie: each could carry the token elsewhere.
@@ -224,7 +226,7 @@ def open_http() -> httpx.AsyncClient:
         trust_env=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         headers={"accept-encoding": "identity"},
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+        transport=open_transport(outbound, httpx.Limits(max_connections=MAX_CONNECTIONS)),
     )
 
 

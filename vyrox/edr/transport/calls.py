@@ -20,6 +20,8 @@ from vyrox.adapters.tolerant_json import tolerant
 from vyrox.edr.client import Deadline, Order
 from vyrox.edr.transport.reasons import reason
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
+from vyrox.http.outgoing import open_transport, tls_context, why_failed
+from vyrox.models import DIRECT, Outbound
 
 T = TypeVar("T")
 
@@ -54,24 +56,24 @@ _NOT_SENT_ERRORS: Final = (
     httpx.ConnectError,  # refused, unreachable, no such name, TLS
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
+    httpx.ProxyError,  # the proxy refuses the tunnel
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
 """Raised before a connection exists."""
 
 
-def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+def open_http(
+    transport: httpx.AsyncBaseTransport | None = None, outbound: Outbound = DIRECT
+) -> httpx.AsyncClient:
     """Return the HTTP client for the requests to all vendors. The caller closes it.
 
     It follows no redirect, because that would send the credentials to another server. It uses no
     proxy and no certificates from the environment. It stores no cookie, because all tenants share
-    the client.
-
-    Args:
-        transport: None: the network.
+    the client. Without a `transport`, requests go to the network.
     """
     return httpx.AsyncClient(
-        transport=transport or _PoolPerHost(),
+        transport=transport or _PoolPerHost(outbound),
         follow_redirects=False,
         trust_env=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
@@ -83,18 +85,17 @@ def open_http(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncC
 class _PoolPerHost(httpx.AsyncBaseTransport):
     """One pool of connections for each host. There are few hosts: operators configure them."""
 
-    def __init__(self) -> None:
-        self._tls = httpx.create_ssl_context(trust_env=False)
-        self._pools: dict[tuple[str, bytes, int | None], httpx.AsyncHTTPTransport] = {}
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._tls = tls_context(outbound)
+        self._pools: dict[tuple[str, bytes, int | None], httpx.AsyncBaseTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         host = (url.scheme, url.raw_host, url.port)
         if host not in self._pools:
             limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=20)
-            self._pools[host] = httpx.AsyncHTTPTransport(
-                verify=self._tls, trust_env=False, limits=limits
-            )
+            self._pools[host] = open_transport(self._outbound, limits, self._tls)
         return await self._pools[host].handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -223,8 +224,8 @@ async def exchange(
                 await http_response.aclose()
     except _TRANSPORT_ERRORS as exc:
         if isinstance(exc, _NOT_SENT_ERRORS) or sending.is_unsent:
-            raise VendorError(f"{request.name}: not sent: {type(exc).__name__}") from exc
-        raise _unusable(request, type(exc).__name__) from exc
+            raise VendorError(f"{request.name}: not sent: {why_failed(exc)}") from exc
+        raise _unusable(request, why_failed(exc)) from exc
     return VendorResponse(
         request=request, status=http_response.status_code, headers=http_response.headers, body=body
     )
@@ -237,6 +238,7 @@ class _Sending:
         self._request = request
         self._deadline = deadline
         self._checked_at: float | None = None
+        self._is_tunnelling = False
         self.is_unsent = False
         """Certainly no byte was sent. If the library reports nothing, this stays False, and the
         request counts as sent."""
@@ -262,9 +264,13 @@ class _Sending:
         self._checked_at = asyncio.get_running_loop().time()
         self._check_time()
 
-    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
-        self.is_unsent = event.startswith("connection.")
-        if event.endswith(".send_request_headers.started"):
+    async def trace(self, event: str, info: Mapping[str, object]) -> None:
+        is_sending = event.endswith(".send_request_headers.started")
+        if is_sending:
+            # The proxy gets a CONNECT first, which carries nothing of the request.
+            self._is_tunnelling = getattr(info.get("request"), "method", b"") == b"CONNECT"
+        self.is_unsent = self._is_tunnelling or event.startswith("connection.")
+        if is_sending and not self._is_tunnelling:
             # The process may have been suspended while it connected. The approval may be old now.
             self.is_unsent = True
             await self.check()

@@ -6,6 +6,8 @@ from typing import Final
 import httpx
 import msgspec
 
+from vyrox.http.outgoing import open_transport, why_failed
+from vyrox.models import DIRECT, Outbound
 from vyrox.triage.notes.answer import SCHEMA, SYSTEM
 
 TIMEOUT_S: Final = 10.0
@@ -91,7 +93,7 @@ class NoteClient:
         except TimeoutError:
             raise AskError("timeout") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as exc:
-            raise AskError(type(exc).__name__) from None
+            raise AskError(why_failed(exc)) from None
         try:
             completion = _decoder.decode(body)
             content = completion.choices[0].message.content
@@ -117,9 +119,10 @@ def _believed(tokens: int) -> int:
     return max(0, min(tokens, MAX_TOKENS))
 
 
-def open_note_http() -> httpx.AsyncClient:
+def open_note_http(outbound: Outbound = DIRECT) -> httpx.AsyncClient:
     """Return the HTTP client: no redirect, no proxy of the environment. The caller closes it."""
     return httpx.AsyncClient(
+        transport=open_transport(outbound, httpx.Limits(max_connections=100)),
         follow_redirects=False,
         trust_env=False,
         timeout=TIMEOUT_S,

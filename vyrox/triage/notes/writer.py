@@ -12,6 +12,7 @@ from typing import Final
 
 from vyrox import log
 from vyrox.clock import Clock
+from vyrox.models import DIRECT, Outbound
 from vyrox.store.database import Database
 from vyrox.triage.notes import rows
 from vyrox.triage.notes.answer import DroppedError, checked
@@ -112,6 +113,7 @@ async def open_notes(
     per_hour: int,
     database: Database,
     clock: Clock,
+    outbound: Outbound = DIRECT,
 ) -> AsyncIterator[NoteWriter]:
     """Open the HTTP client, if there is a model to ask; close it at the end.
 
@@ -122,5 +124,5 @@ async def open_notes(
     if url is None or model is None:
         yield NoteWriter(None, database, clock, per_hour)
         return
-    async with open_note_http() as http:
+    async with open_note_http(outbound) as http:
         yield NoteWriter(NoteClient(http, url, model, key), database, clock, per_hour)
