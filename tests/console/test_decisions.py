@@ -79,6 +79,16 @@ async def test_a_rejection_ends_it_and_a_late_decision_learns_that_contract_66(
     assert opened.vendor.asked == []
 
 
+@pytest.mark.parametrize("comment", ["a\0b", "\u202e\x1b[31m", "\U0001f600" * 500])
+async def test_any_comment_rejects_contract_66(opened: Running, comment: str) -> None:
+    """PostgreSQL cannot store every character."""
+    ann = await opened.person("ann")
+    proposal = await opened.propose()
+    answer = await ann.decide(proposal.proposal_id, "reject", comment)
+    assert (answer.status_code, answer.json()["state"]) == (200, "rejected")
+    assert (await ann.get(f"/approvals/{proposal.proposal_id}")).status_code == 200
+
+
 async def test_nothing_but_a_signature_decides_contract_66(opened: Running) -> None:
     """A session reads. So does a GET of any page, as link scanners send it (A15)."""
     ann, bob = await opened.person("ann"), await opened.person("bob")

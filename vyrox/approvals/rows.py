@@ -12,10 +12,14 @@ from vyrox.approvals.proposal import Proposal, digest, parse
 from vyrox.approvals.states import State, state_at
 from vyrox.errors import NotFoundError
 from vyrox.models import normal_host
+from vyrox.notify.messages import clean
 from vyrox.store.tables import decisions, proposals
 
 Decision = Literal["approve", "reject"]
 ProofKind = Literal["webauthn", "discord"]
+
+MAX_END_REASON: Final = 1_200
+"""Characters of why a proposal ended: a comment, with the name of the person."""
 
 _p: Final = proposals.c
 _d: Final = decisions.c
@@ -191,10 +195,15 @@ def change_state(
     now: float,
     reason: str | None = None,
 ) -> bool:
-    """Change a stored state, once. Return False if it was not `before`."""
+    """Change a stored state, once. Return False if it was not `before`.
+
+    Args:
+        reason: May be a person's or a vendor's text, with what PostgreSQL cannot store.
+    """
     at = {"approved_at": now} if after == "approved" else {"ended_at": now}
     change = proposals.update().where(_p.id == proposal_id, _p.state == before)
-    values = {"state": after, "end_reason": reason, **at}
+    seen = None if reason is None else clean(reason, MAX_END_REASON)
+    values = {"state": after, "end_reason": seen, **at}
     return connection.execute(change.values(values)).rowcount == 1
 
 
