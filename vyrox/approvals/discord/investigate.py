@@ -53,14 +53,15 @@ def investigate(connection: Connection, stored: StoredProposal) -> str:
 def _find_alert(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedAlert | None:
     c = alerts.c
     query = sa.select(c.alert).where(c.id == alert_id, c.tenant_id == tenant_id)
-    encoded = connection.execute(query).scalar()
+    # PostgreSQL takes no text with a NUL, and no alert has such an id.
+    encoded = None if "\0" in alert_id else connection.execute(query).scalar()
     return None if encoded is None else decode_alert(encoded)
 
 
 def _find_incident(connection: Connection, tenant_id: str, alert_id: str) -> ShownIncident | None:
     c = verdicts.c
     query = sa.select(c.incident).where(c.alert_id == alert_id, c.tenant_id == tenant_id)
-    number = connection.execute(query).scalar()
+    number = None if "\0" in alert_id else connection.execute(query).scalar()
     if number is None:
         return None
     try:
