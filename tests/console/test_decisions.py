@@ -15,6 +15,7 @@ from vyrox.approvals import drills
 from vyrox.approvals.shown import list_proposals
 from vyrox.clock import wall_clock
 from vyrox.console.pages import outcome_words
+from vyrox.tenants.policy import set_frozen
 
 
 async def states(opened: Running) -> list[str]:
@@ -47,6 +48,16 @@ async def test_a_drill_is_below_what_is_real_contract_66(opened: Running) -> Non
     proposal = await opened.propose()
     home = (await ann.get("/")).text
     assert 0 < home.index(proposal.proposal_id) < home.index(drill.proposal_id)
+
+
+async def test_who_opens_a_proposal_learns_of_the_freeze_contract_66(opened: Running) -> None:
+    """A link from a message leads past the first page, which says it as well."""
+    ann = await opened.person("ann")
+    path = f"/approvals/{(await opened.propose()).proposal_id}"
+    assert "is frozen" not in (await ann.get(path)).text
+    now = wall_clock()
+    await opened.database.write(lambda c: set_frozen(c, TENANT, now, frozen=True))
+    assert f"{TENANT} is frozen" in (await ann.get(path)).text
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from vyrox.console.sessions import Person
 from vyrox.errors import NotFoundError, NotPossibleError
 from vyrox.http.application import request_id_of
 from vyrox.http.responses import JsonResponse
+from vyrox.tenants.freezes import frozen_since
 from vyrox.triage.incident_ids import IncidentKey, parse_id
 
 _DECISIONS: Final[tuple[Decision, ...]] = ("approve", "reject")
@@ -42,7 +43,8 @@ async def proposal_page(request: Request) -> Response:
     proposal_id = request.path_params["proposal_id"]
     now = console.now()
     shown = await console.database.read(_read, person.tenant_id, proposal_id, now)
-    version = version_of(person, shown)
+    frozen = await console.database.read(frozen_since, person.tenant_id)
+    version = version_of(person, (shown, frozen))
     if is_current(request, version):
         return not_modified()
     proposal = parse(shown.proposal.encode())
@@ -56,6 +58,7 @@ async def proposal_page(request: Request) -> Response:
         shown=shown,
         proposal=proposal,
         evidence=evidence,
+        frozen_since=frozen,
         can_decide=shown.state == "pending" and not has_decided,
     )
 
