@@ -215,7 +215,7 @@ def test_a_changed_proof_is_status_1_and_named(tmp_path: Path) -> None:
     assert (failure["event"], failure["reason"]) == (6, "the signature is wrong")
 
     def change(members: Members) -> None:
-        members["signature"] = members["signature"][:-1] + "A"
+        members["signature"] = "N" + members["signature"][1:]  # it always begins with an M
 
     paths = told(on, by_passkey(on), KEY, {"approval.decided": change}).write(tmp_path)
     done = run("--approvals", *paths)
@@ -879,6 +879,24 @@ def test_an_endorsement_is_of_one_change_though_its_text_comes_again() -> None:
     end_rule(story, "four-eyes")
     used = "approver.change_endorsed: the statement was used before"
     assert refusals(story) == [used, used, NOT_ENDED]
+
+
+@pytest.mark.parametrize("after", [86_699, 86_700])
+def test_a_change_waits_for_a_day_only(after: int) -> None:
+    """An endorsement of long ago, and one of today, are not two that agree (A17)."""
+    for is_endorsed in (True, False):
+        story = begun(proposal(), KEY)
+        story.enrol("omar", OMARS)
+        change = asked("end_rule", "four-eyes")
+        story.event("approver.change_asked", **change, needed=2, by="root")
+        story.event("approver.change_endorsed", **endorsed(change, "jane"))
+        story.now += 0 if is_endorsed else after
+        story.event("approver.change_endorsed", **endorsed(change, "omar"))
+        story.now += after if is_endorsed else 0
+        story.event("approval.rule_ended", rule="four-eyes", by="root")
+        ended = "approver.change_endorsed: the change had ended before"
+        late = [NOT_ENDED] if is_endorsed else [ended, NOT_ENDED]
+        assert refusals(story) == (late if after == 86_700 else [])
 
 
 def test_only_others_endorse_and_none_who_was_reset_of_late() -> None:

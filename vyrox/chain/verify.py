@@ -599,6 +599,9 @@ CLOCKS_APART_S = 300
 NAMES_LEASE = "approved_by names a lease, but no event lifts by it"
 NAMES_BREAK_GLASS = "approved_by says break glass, but no event records that"
 
+CHANGE_S = 86_400
+"""So long a change of who may decide waits for endorsements."""
+
 TWO = 2
 """As many approvers must endorse that a rule ends."""
 
@@ -1343,12 +1346,14 @@ class _Change:
 
     Attributes:
         approver: Whose means to decide change, or None.
+        until: After this time it does not wait any more.
     """
 
     digest: str
     kind: str
     subject: str
     approver: object
+    until: int
     endorsed_by: set[str] = field(default_factory=set)
 
 
@@ -1590,7 +1595,7 @@ class Approvals:
         endorsed = [
             {name for name in change.endorsed_by if self._may_endorse(name, timestamp)}
             for change in self._changes.values()
-            if (change.kind, change.subject) == ("end_rule", rule)
+            if (change.kind, change.subject) == ("end_rule", rule) and timestamp < change.until
         ]
         _require(any(len(names) >= TWO for names in endorsed), "two approvers have not endorsed it")
         self._has_four_eyes &= rule != FOUR_EYES
@@ -1614,7 +1619,8 @@ class Approvals:
         change_id = _text_of(entry, "change_id")
         _require(change_id not in self._changes, "the change was asked for before")
         kind, subject = _text_of(change, "kind"), _text_of(change, "subject")
-        self._changes[change_id] = _Change(digest, kind, subject, change.get("approver"))
+        until = cast(int, entry["timestamp"]) + CHANGE_S + CLOCKS_APART_S
+        self._changes[change_id] = _Change(digest, kind, subject, change.get("approver"), until)
 
     def _change_endorsed(self, entry: Entry, _hash: str) -> None:
         change, approver = self._changes.get(_text_of(entry, "change_id")), self._approver(entry)
@@ -1622,6 +1628,7 @@ class Approvals:
             raise RefusedProofError("no such change was asked for before it")
         name = cast(str, entry["approver"])
         _require(entry.get("change_sha256") == change.digest, "the digest is of another change")
+        _require(cast(int, entry["timestamp"]) < change.until, "the change had ended before")
         _require(name != change.approver, "the person endorses a change of the person's own means")
         _require(name not in change.endorsed_by, "the person has endorsed it before")
         statement = _text_of(entry, "statement")
