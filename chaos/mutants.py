@@ -39,6 +39,8 @@ SESSIONS: Final = "tests/console/test_sessions.py"
 CLICKS: Final = "tests/approvals/discord/test_clicks.py"
 MESSAGES: Final = "tests/approvals/discord/test_joining.py"
 LEASES: Final = "tests/approvals/test_leases.py"
+SCHEMES: Final = "tests/routes/test_schemes.py"
+TENANT_PATHS: Final = "tests/routes/test_tenant_paths.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -454,6 +456,48 @@ MUTANTS: Final = (
         "    use(connection, challenge, now)\n",
         "",
         (SESSIONS,),
+    ),
+    Mutant(
+        "the time of a signed delivery may be any",
+        "vyrox/tenants/schemes.py",
+        "    return seconds is not None and abs(now - seconds) <= TOLERANCE_S\n",
+        "    return seconds is not None\n",
+        (SCHEMES,),
+    ),
+    Mutant(
+        "what a scheme does not sign costs nothing",
+        "vyrox/tenants/schemes.py",
+        '            return _Signed(_padded(by_vyrox), b"", b"", time + standard)\n',
+        '            return _Signed(_padded(by_vyrox), b"", b"", b"")\n',
+        ("tests/tenants/test_authentication.py",),
+    ),
+    Mutant(
+        "a signature beside a bearer token is enough",
+        "vyrox/tenants/schemes.py",
+        "            return by_signature and not tokens\n",
+        "            return by_signature\n",
+        (SCHEMES,),
+    ),
+    Mutant(
+        "any tenant may route to another",
+        "vyrox/tenants/customers.py",
+        "len(others) > 1 or child not in options.routes_to or not",
+        "len(others) > 1 or not",
+        (TENANT_PATHS,),
+    ),
+    Mutant(
+        "what cannot be read is kept in a transaction of its own",
+        "vyrox/alerts/batches.py",
+        "        kept = iter(keep(connection, unreadable, limit) if unreadable else ())\n",
+        "        kept = iter([True] * len(unreadable))\n",
+        (TENANT_PATHS,),
+    ),
+    Mutant(
+        "a body is inflated without a limit",
+        "vyrox/adapters/received.py",
+        "            part = member.decompress(rest, limit - size + 1)\n",
+        "            part = member.decompress(rest)\n",
+        ("tests/adapters/test_received.py",),
     ),
 )
 

@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 from click.testing import Result
 
+from tests.adapters.forms import payloads
 from tests.cli import Vyrox, refused, succeeded
 from tests.sample_alerts import NOW, entry_of, new_alert
 from tests.service import running_service
@@ -717,3 +718,32 @@ def test_dismiss_counts_what_was_dismissed_before(on_sqlite: Vyrox) -> None:
     assert succeeded(on_sqlite(*dismiss)) == "0 dismissed; 1 was already\n"
     changes = [event["change"] for event in shown_events(on_sqlite)]
     assert changes == ["quarantine: 1 dismissed"]
+
+
+def test_quarantine_replay_reads_a_vendors_own_form_contract_71(vyrox: Vyrox) -> None:
+    """And checks whose it is again: a replay must not make it another tenant's."""
+    epp = msgspec.json.encode(payloads.EPP)
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "crowdstrike"))
+    bound = ["--vendor", "crowdstrike", "--vendor-id", payloads.CID]
+    succeeded(vyrox("tenant", "add", "owner", *bound))
+    quarantine(vyrox, epp, source="crowdstrike")
+    quarantine(vyrox, msgspec.json.encode(payloads.AUDIT), source="crowdstrike", at=NOW + 1)
+    assert [row.reason for row in replay(vyrox)] == [
+        "the payload names a customer id of another tenant",
+        "the payload names a customer id of another tenant",
+    ]
+    succeeded(vyrox("tenant", "set", "owner", "--vendor", "crowdstrike", "--vendor-id", ""))
+    accepted, ignored = replay(vyrox)
+    assert ignored.reason == "UserActivityAuditEvent is not a detection"
+    [queued] = peeked(vyrox)
+    assert (queued.id, queued.raw_id) == (accepted.alert_id, payloads.COMPOSITE)
+
+
+def test_quarantine_replay_routes_to_a_child_contract_71(vyrox: Vyrox) -> None:
+    bound = ["--vendor", "crowdstrike", "--vendor-id", payloads.CID]
+    succeeded(vyrox("tenant", "add", "child", *bound))
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "crowdstrike", "--routes-to", "child"))
+    quarantine(vyrox, msgspec.json.encode(payloads.EPP), source="crowdstrike")
+    [accepted] = replay(vyrox)
+    assert peeked(vyrox) == []
+    assert [queued.id for queued in peeked(vyrox, "child")] == [accepted.alert_id]

@@ -11,8 +11,13 @@ import pytest
 from tests.adapters.forms import payloads
 from tests.adapters.forms.table import SAMPLES, Refused
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP, normalize, without_id
+from tests.http.test_protocol import exchange, serving
 from tests.ingestion import OTHER_SECRET, SECRET, TENANTS, Application, Webhook, credential
+from tests.routes.test_schemes import falcon, iso
 from vyrox import log
+from vyrox.alerts import batches
+from vyrox.alerts.queue import QueueEntry
+from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError
 from vyrox.models import EdrVendor, Vendor
 from vyrox.tenants.webhook_options import WebhookOptions
 
@@ -327,6 +332,12 @@ async def test_an_id_bound_to_a_child_makes_it_the_tenant_contract_71(
         body = EPP.replace(payloads.CID.encode(), other.encode())
         assert (await answered(application, on_path("crowdstrike", body, PARENT)))[0] == 422
         assert (PARENT, "crowdstrike", body, 1) in await application.kept()
+    # The documented form has the names of tenants.
+    for name in ("child", PARENT):
+        body = DOCUMENTED["crowdstrike"].replace(b"acme-corp", name.encode())
+        status, answer = await answered(application, on_path("crowdstrike", body, PARENT))
+        *_, last = await application.queued(name)
+        assert (status, answer) == (202, {"status": "queued", "alert_id": last.id})
     # What cannot be read after that is the child's.
     body = UNKNOWN
     assert (await answered(application, on_path("crowdstrike", body, PARENT)))[0] == 422
@@ -346,3 +357,60 @@ async def test_an_id_is_found_in_another_spelling_contract_71(
     await application.onboard("owner", "crowdstrike", options=bound(payloads.CID))
     body = EPP.replace(payloads.CID.encode(), sent_id.encode())
     assert (await answered(application, on_path("crowdstrike", body)))[0] == 422
+
+
+async def test_a_delivery_is_stored_as_a_whole_or_not_at_all_contract_71(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of the alerts and the quarantined elements are one transaction."""
+    sent = on_path("crowdstrike", joined(numbered(1), UNKNOWN, numbered(2)))
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "keep", unavailable)
+        assert (await answered(application, sent))[0] == 503
+        assert await application.stored() == []
+        assert await application.entries("acme-corp") == []
+    assert (await answered(application, sent))[0] == 202
+    assert len(await application.stored()) == 2
+    assert len(await application.kept()) == 1
+
+
+def unavailable(*_: object) -> list[bool]:
+    raise DatabaseUnavailableError("for this test")
+
+
+async def test_a_delivery_that_redis_did_not_take_is_queued_when_sent_again_contract_71(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = on_path("crowdstrike", joined(*map(numbered, range(60))))
+    put = application.ingestion.queue.put
+
+    async def put_some(entry: QueueEntry) -> None:
+        if b"c:ind:a:55" in entry.raw:
+            raise QueueUnavailableError("for this test")
+        await put(entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(application.ingestion.queue, "put", put_some)
+        assert (await answered(application, sent))[0] == 503
+    status, answer = await answered(application, sent)
+    assert status == 202
+    assert isinstance(answer, dict)
+    assert {alert.id for alert in await application.queued("acme-corp")} == set(answer["alert_ids"])
+    assert len(await application.stored()) == len(answer["alert_ids"]) == 60
+
+
+async def test_a_signed_delivery_of_falcon_over_a_socket_contract_71(
+    application: Application,
+) -> None:
+    await application.onboard("falcon", "crowdstrike", options=WebhookOptions("falcon"))
+    body = gzip.compress(EPP)
+    sent = Webhook("/webhook/crowdstrike/falcon", falcon(iso(), body), body)
+    async with serving(application.app) as port:
+        (accepted,) = await exchange(port, sent.raw(b"Content-Encoding: gzip"))
+        (refused,) = await exchange(
+            port, sent.raw(b"Content-Encoding: gzip", b"X-Cs-Primary-Signature: x")
+        )
+    assert (accepted.status, refused.status) == (202, 401)
+    [alert] = await application.queued("falcon")
+    assert json.loads(accepted.body) == {"status": "queued", "alert_id": alert.id}
+    assert alert.raw_id == payloads.COMPOSITE

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from vyrox.adapters import own_forms
 from vyrox.adapters.decoding import one_line
 from vyrox.adapters.tolerant_json import JsonText, tolerant
 from vyrox.errors import NormalizationError
-from vyrox.models import FieldMap, Vendor
+from vyrox.models import EdrVendor, FieldMap, Vendor
 
 MAX_RATIO: Final = 10
 MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
@@ -93,54 +93,58 @@ def elements_of(vendor: Vendor, text: bytes, field_map: FieldMap | None) -> list
 
 def _elements(vendor: Vendor, text: bytes, field_map: FieldMap | None) -> Iterator[Element]:
     for line in _lines(text):
-        parts = _generic_parts(line, field_map) if vendor == "generic" else _parts(vendor, line)
-        is_whole = len(parts) == 1 and not line.lstrip().startswith(b"[")
-        yield from (Element(line if is_whole else part.content, part) for part in parts)
+        is_list = line.text.content.lstrip().startswith(b"[")
+        if vendor != "generic":
+            parts = _parts(vendor, line.text)
+        elif is_list and not _is_one_alert(field_map):
+            parts = _items(line.text)
+        else:
+            parts = [line.text]
+        is_whole = len(parts) == 1 and not is_list
+        yield from (Element(line.raw if is_whole else part.content, part) for part in parts)
 
 
-def _parts(vendor: Vendor, line: bytes) -> list[JsonText]:
-    assert vendor != "generic"  # noqa: S101  (the caller)
+def _parts(vendor: EdrVendor, line: JsonText) -> list[JsonText]:
     try:
         return own_forms.split(vendor, line)
     except NormalizationError:
-        return [tolerant(line)]  # reading it has the same result, with the reason
+        return [line]  # reading it has the same result, with the reason
 
 
-def _generic_parts(line: bytes, field_map: FieldMap | None) -> list[JsonText]:
-    whole = tolerant(line)
-    if any(path.partition(".")[0].isdecimal() for path in (field_map or {}).values()):
-        return [whole]
+def _is_one_alert(field_map: FieldMap | None) -> bool:
+    """Return whether a list is what the field map was made for."""
+    return any(path.partition(".")[0].isdecimal() for path in (field_map or {}).values())
+
+
+def _items(line: JsonText) -> list[JsonText]:
     try:
-        items = _ITEMS.decode(whole.content)
+        items = _ITEMS.decode(line.content)
     except (ValueError, RecursionError):
-        return [whole]
-    return [JsonText(bytes(item), whole.notes) for item in items] or [whole]
+        return [line]
+    return [JsonText(bytes(item), line.notes) for item in items] or [line]
 
 
-def _lines(text: bytes) -> list[bytes]:
+def _lines(text: bytes) -> list[Element]:
     """Return the lines of newline-delimited JSON; any other text is one line."""
-    if _is_json(text):
-        return [text]
-    lines = [line for line in text.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
+    whole = Element(text, tolerant(text))
+    if _is_json(_RAW, whole.text):
+        return [whole]
+    lines = [
+        Element(line, tolerant(line))
+        for line in text.removeprefix(codecs.BOM_UTF8).splitlines()
+        if line.strip()
+    ]
     # Otherwise it is one broken document, of which no line is an object.
-    return lines if len(lines) > 1 and any(map(_is_object, lines)) else [text]
+    some_are_objects = len(lines) > 1 and any(_is_json(_OBJECT, line.text) for line in lines)
+    return lines if some_are_objects else [whole]
 
 
-def _is_json(text: bytes) -> bool:
+def _is_json(decoder: msgspec.json.Decoder[Any], line: JsonText) -> bool:
     try:
-        _RAW.decode(tolerant(text).content)
+        decoder.decode(line.content)
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _is_object(line: bytes) -> bool:
-    if not line.lstrip().startswith(b"{"):
-        return False
-    try:
-        return bool(_OBJECT.decode(tolerant(line).content))
-    except (ValueError, RecursionError):
-        return False
 
 
 def _charset(content: bytes, content_type: bytes) -> str | None:

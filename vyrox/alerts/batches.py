@@ -80,6 +80,9 @@ async def put_all(queue: AlertQueue, entries: Sequence[QueueEntry]) -> None:
     Raises:
         UnavailableError: A stream is full, or Redis did not confirm all; a refill adds the rest.
     """
+    if len(entries) == 1:
+        await queue.put(entries[0])
+        return
     for start in range(0, len(entries), PUT_TOGETHER):
         await asyncio.gather(*map(queue.put, entries[start : start + PUT_TOGETHER]))
 

@@ -31,7 +31,14 @@ def tenant_of(
     if vendor == "generic":
         return tenant
     ids = own_forms.customer_ids(vendor, text)
-    owners = {owner for each in ids if (owner := owner_of(vendor, normal_vendor_id(vendor, each)))}
+    # In the documented forms the id is the name of the tenant itself.
+    names = {tenant.tenant_id, *options.routes_to}
+    owners = {
+        owner
+        for each in ids
+        if (owner := owner_of(vendor, normal_vendor_id(vendor, each)))
+        or (owner := each if each in names else None)
+    }
     others = owners - {tenant.tenant_id}
     if not others:
         if options.routes_to and ids and not owners:

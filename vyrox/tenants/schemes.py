@@ -5,8 +5,8 @@ each secret covers the body and what the scheme signs beside it; what it does no
 too. A time is read only after the signature that covers it was right.
 """
 
-import base64
 import hmac
+from binascii import b2a_base64
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ from vyrox.errors import UnauthorizedError
 from vyrox.models import Tenant
 from vyrox.tenants.authentication import bearer_token, match_secrets
 from vyrox.tenants.directory import Credentials
-from vyrox.tenants.webhook_options import WebhookOptions
+from vyrox.tenants.webhook_options import SIGNATURES, WebhookOptions
 
 Headers = Sequence[tuple[bytes, bytes]]
 """The names, in lower case, and values of a request's headers."""
@@ -36,7 +36,6 @@ _SLOTS: Final = 2
 """Secrets that are tried; what is not signed is hashed as often."""
 
 _VYROX: Final = b"x-vyrox-signature"
-_STANDARD: Final = (b"webhook-signature", b"webhook-timestamp", b"webhook-id")
 
 
 class _Signed(NamedTuple):
@@ -44,17 +43,15 @@ class _Signed(NamedTuple):
 
     Attributes:
         candidates: CANDIDATES presented signatures; those that are missing are empty.
-        presented: Whether there is a header for a signature.
         unsigned: What other schemes sign.
         time: The time that is signed, or None.
         message_id: The sender's own name of the delivery, if it is signed.
     """
 
     candidates: tuple[bytes, ...]
-    presented: bool
-    before: bytes = b""
-    after: bytes = b""
-    unsigned: bytes = b""
+    before: bytes
+    after: bytes
+    unsigned: bytes
     time: bytes | None = None
     message_id: bytes | None = None
 
@@ -71,23 +68,20 @@ def authenticate_signed(
     Raises:
         UnauthorizedError: The signature is not right, or its time is too far from now.
     """
-    scheme = credentials.options.signature
+    scheme = SIGNATURES.index(credentials.options.signature)
     signed = _read(headers, credentials.options)
     message = b"%b%b%b" % (signed.before, body, signed.after)
 
     def matches(secret: bytes) -> bool:
         sha256(signed.unsigned)
         digest = hmac.digest(secret, message, "sha256")
-        in_hex, in_base64 = digest.hex().encode(), base64.b64encode(digest)
-        expected = {
-            "vyrox": b"sha256=" + in_hex,
-            "falcon": in_base64,
-            "falcon-hex": in_hex,
-            "standard": b"v1," + in_base64,
-        }[scheme]
-        return any([hmac.compare_digest(each, expected) for each in signed.candidates])  # noqa: C419
+        in_hex, in_base64 = digest.hex().encode(), b2a_base64(digest, newline=False)
+        # In the order of SIGNATURES.
+        expected = (b"sha256=" + in_hex, in_base64, in_hex, b"v1," + in_base64)[scheme]
+        # A list: all are compared.
+        return True in [hmac.compare_digest(each, expected) for each in signed.candidates]
 
-    tenant, slot = match_secrets(credentials, matches, presented=signed.presented)
+    tenant, slot = match_secrets(credentials, matches, presented=signed.candidates[0] != b"")
     if signed.message_id == b"" or (signed.time is not None and not _is_fresh(signed.time, now)):
         raise UnauthorizedError("stale", credentials.tenant_id)
     return tenant, slot, signed.message_id
@@ -129,39 +123,30 @@ def authenticate_secret(
 
 
 def _read(headers: Headers, options: WebhookOptions) -> _Signed:
-    own = options.timestamp_header.encode()
-    time = _one(headers, own, MAX_TIMESTAMP)
-    standard_signature, standard_time, standard_id = (
-        _one(headers, name, limit)
-        for name, limit in zip(_STANDARD, (None, MAX_TIMESTAMP, MAX_MESSAGE_ID), strict=True)
-    )
-    falcon_signature = _one(headers, options.signature_header.encode())
-    vyrox_signature = _one(headers, _VYROX)
-    standard = b"%b.%b." % (standard_id, standard_time)
+    values: dict[bytes, bytes] = {}
+    for name, value in headers:
+        values[name] = b"" if name in values else value  # one that is sent twice counts for nothing
+    time = _short(values, options.timestamp_header.encode(), MAX_TIMESTAMP)
+    standard_time = _short(values, b"webhook-timestamp", MAX_TIMESTAMP)
+    message_id = _short(values, b"webhook-id", MAX_MESSAGE_ID)
+    standard = b"%b.%b." % (message_id, standard_time)
+    by_falcon = values.get(options.signature_header.encode(), b"")
+    by_standard = values.get(b"webhook-signature", b"").split(b" ", CANDIDATES)
+    by_vyrox = values.get(_VYROX, b"")
     match options.signature:
         case "falcon":
-            found = _Signed(
-                _padded(falcon_signature), bool(falcon_signature), b"", time, standard, time
-            )
+            return _Signed(_padded(by_falcon), b"", time, standard, time)
         case "falcon-hex":
-            found = _Signed(
-                _padded(falcon_signature), bool(falcon_signature), time, b"", standard, time
-            )
+            return _Signed(_padded(by_falcon), time, b"", standard, time)
         case "standard":
-            found = _Signed(
-                _padded(*standard_signature.split(b" ", CANDIDATES)),
-                bool(standard_signature),
-                standard,
-                b"",
-                time,
-                standard_time,
-                standard_id,
-            )
+            return _Signed(_padded(*by_standard), standard, b"", time, standard_time, message_id)
         case _:
-            found = _Signed(
-                _padded(vyrox_signature), bool(vyrox_signature), unsigned=time + standard
-            )
-    return found
+            return _Signed(_padded(by_vyrox), b"", b"", time + standard)
+
+
+def _short(values: dict[bytes, bytes], name: bytes, limit: int) -> bytes:
+    value = values.get(name, b"")
+    return value if len(value) <= limit else b""
 
 
 def _padded(*signatures: bytes) -> tuple[bytes, ...]:
@@ -171,13 +156,6 @@ def _padded(*signatures: bytes) -> tuple[bytes, ...]:
 def _is_fresh(time: bytes, now: float) -> bool:
     seconds = seconds_of(time.decode("ascii", "replace"))
     return seconds is not None and abs(now - seconds) <= TOLERANCE_S
-
-
-def _one(headers: Headers, name: bytes, limit: int | None = None) -> bytes:
-    """Return the value of the only header called `name`; empty if it is missing or too long."""
-    values = _values(headers, name)
-    fits = len(values) == 1 and (limit is None or len(values[0]) <= limit)
-    return values[0] if fits else b""
 
 
 def _values(headers: Headers, name: bytes) -> list[bytes]:
