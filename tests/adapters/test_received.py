@@ -1,6 +1,7 @@
 """Any bytes become elements, or one of our errors, and none of them is lost (contract 71)."""
 
 import gzip
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -81,5 +82,9 @@ def decoded(body: bytes) -> bytes:
 def test_a_bomb_is_refused_before_it_is_inflated_contract_71() -> None:
     bomb = gzip.compress(bytes(MAX_INFLATED_BYTES * 4), 9)
     for body, limit in ((bomb, 10 * len(bomb)), (bomb * 100, MAX_INFLATED_BYTES)):
+        tracemalloc.start()
         with pytest.raises(NormalizationError, match=str(min(limit, MAX_INFLATED_BYTES))):
             text_of(body, b"", is_gzip=True)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3 * MAX_INFLATED_BYTES  # the bomb is four times as large as is allowed
