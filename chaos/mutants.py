@@ -486,7 +486,7 @@ MUTANTS: Final = (
         (TENANT_PATHS,),
     ),
     Mutant(
-        "what cannot be read is kept in a transaction of its own",
+        "what cannot be read is counted and not kept",
         "vyrox/alerts/batches.py",
         "        kept = iter(keep(connection, unreadable, limit) if unreadable else ())\n",
         "        kept = iter([True] * len(unreadable))\n",
