@@ -82,6 +82,9 @@ def test_who_proposes_what_is_open_already_learns_that_contract_62(vyrox: Vyrox)
     second = vyrox(*propose, "--no-end", "--by", "omar")
     assert "would end after 1 h\n" in succeeded(second)
     assert "not a new one: ann has asked for this before" in second.stderr
+    succeeded(vyrox("approval", "withdraw", second.stdout.split()[1].rstrip(",")))
+    third = vyrox(*propose, "--no-end", "--by", "ann")
+    assert "2 persons must approve it, of: bob, who are too few" in third.stderr
 
 
 def test_decisions_are_shown_contract_62(vyrox: Vyrox) -> None:

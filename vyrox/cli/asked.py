@@ -24,5 +24,7 @@ def print_asked(asked: Asked, *, as_json: bool) -> None:
         )
     persons = "1 person" if asked.required == 1 else f"{asked.required} persons"
     names = ", ".join(asked.approvers) or "none yet: see vyrox approver add"
+    if 0 < len(asked.approvers) < asked.required:
+        names += ", who are too few: see vyrox approver add"
     click.echo(f"{persons} must approve it, of: {names}", err=True)
     click.echo(f"open until {as_time(asked.expires_at)} UTC", err=True)
