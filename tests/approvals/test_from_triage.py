@@ -193,7 +193,7 @@ async def test_other_suggestion_supersedes_and_is_proposed_contract_69(site: Sit
     assert stored[1].proposal.action_type == "HOST_ISOLATION"
     [ended] = await events(site.database, kind="approval.ended")
     assert (ended["state"], ended["proposal_id"]) == ("superseded", killing.id)
-    assert ended["reason"] == "acme-corp-1 does not suggest this any more"
+    assert ended["reason"] == "Vyrox does not propose this for acme-corp-1 any more"
 
 
 @pytest.mark.parametrize("by", ["close", "freeze", "policy"])

@@ -94,7 +94,7 @@ def test_decisions_are_shown_contract_62(vyrox: Vyrox) -> None:
     proof = Said(proposed["proposal_sha256"], "ann", "reject")
     vyrox.write(decide, TENANT, proposed["proposal_id"], proof, wall_clock())
     shown = succeeded(vyrox("approval", "show", proposed["proposal_id"]))
-    assert "reject by webauthn" in shown
+    assert "reject by passkey" in shown
     assert "state" in shown
     assert "rejected" in shown
 

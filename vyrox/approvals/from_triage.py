@@ -206,7 +206,7 @@ def _end(connection: Connection, key: IncidentKey, noted: Noted | None, now: flo
     stored = rows.require(connection, key.tenant_id, noted.proposal_id)
     if stored.proposal.requested_by != SERVICE_NAME:
         return False
-    return supersede(connection, stored, f"{key.id} does not suggest this any more", now)
+    return supersede(connection, stored, f"Vyrox does not propose this for {key.id} any more", now)
 
 
 def _noted(connection: Connection, key: IncidentKey) -> Noted | None:

@@ -33,6 +33,8 @@ _LIST_COLUMNS: Final = (
     "EXPIRES",
 )
 
+_CHANNELS: Final = {"webauthn": "passkey", "discord": "Discord"}
+
 
 @click.command("list")
 @tenant_or_all
@@ -110,7 +112,7 @@ def _facts(shown: ShownProposal) -> dict[str, str]:
         "state": shown.state,
         "because": shown.end_reason,
         **{
-            f"by {each.approver}": f"{each.decision} by {each.proof}, {as_time(each.at)}"
+            f"by {each.approver}": f"{each.decision} by {_CHANNELS[each.proof]}, {as_time(each.at)}"
             for each in shown.decisions
         },
         "entry": shown.action_hash,
