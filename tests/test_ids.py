@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.ids import is_tenant_id, new_id, parse_tenant_id
+from vyrox.ids import is_tenant_id, new_id, normal_customer_id, parse_tenant_id
+from vyrox.models import Vendor
 
 GOOD = [
     pytest.param("acme-corp", id="allow_name"),
@@ -93,3 +94,35 @@ def test_all_but_the_fixed_bits_vary() -> None:
     fixed = {62, 63, *range(76, 80)}
     assert all(800 < ones[bit] < 1200 for bit in range(128) if bit not in fixed)
     assert len(set(ids)) == len(ids)
+
+
+CID = "0123456789abcdef0123456789abcdef"
+GUID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "same"),
+    [
+        ("crowdstrike", [CID, CID.upper(), f"{CID}-A1", f"{CID}a1", GUID, f"{GUID.upper()}-A1"]),
+        ("defender", [CID, GUID, GUID.upper(), f"{{{GUID}}}"]),
+    ],
+)
+def test_one_identifier_in_several_spellings_contract_73(vendor: Vendor, same: list[str]) -> None:
+    assert {normal_customer_id(vendor, each) for each in same} == {CID}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "text"),
+    [
+        ("crowdstrike", "Acme"),
+        ("crowdstrike", f"{CID}-A"),
+        ("crowdstrike", f"{CID}-A1B"),
+        ("crowdstrike", CID[1:] + "g"),
+        ("crowdstrike", "0" + CID[:30] + "\u212a"),
+        ("defender", f"{GUID}-A1".upper()),
+        ("sentinelone", GUID.upper()),
+        ("generic", CID.upper()),
+    ],
+)
+def test_other_identifiers_are_compared_exactly_contract_73(vendor: Vendor, text: str) -> None:
+    assert normal_customer_id(vendor, text) == text

@@ -1,8 +1,10 @@
-"""Tenant identifiers and random identifiers."""
+"""Tenant identifiers, the vendors' customer identifiers, and random identifiers."""
 
 import os
 import re
 from typing import Final
+
+from vyrox.models import Vendor
 
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
@@ -38,3 +40,21 @@ def parse_tenant_id(value: object) -> str | None:
         # Compare before the conversion: `str` of an integer with more than 4,300 digits raises.
         value = str(value)
     return value if isinstance(value, str) and is_tenant_id(value) else None
+
+
+_UUID: Final = r"([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})"
+_SPELLINGS: Final = {
+    "crowdstrike": re.compile(rf"{_UUID}(?:-?[0-9a-f]{{2}})?"),
+    "defender": re.compile(rf"\{{?{_UUID}\}}?"),
+}
+
+
+def normal_customer_id(vendor: Vendor, text: str) -> str:
+    """Return a vendor's customer id in one spelling (contract 73).
+
+    Falcon's ids are 32 hexadecimal digits, in any case, with or without dashes and a checksum of
+    two digits. Microsoft's are GUIDs. All others are compared exactly.
+    """
+    spelling = _SPELLINGS.get(vendor)
+    match = None if spelling is None else spelling.fullmatch(text.lower())
+    return "".join(match.groups()) if match else text

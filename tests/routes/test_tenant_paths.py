@@ -414,3 +414,20 @@ async def test_a_signed_delivery_of_falcon_over_a_socket_contract_71(
     [alert] = await application.queued("falcon")
     assert json.loads(accepted.body) == {"status": "queued", "alert_id": alert.id}
     assert alert.raw_id == payloads.COMPOSITE
+
+
+@pytest.mark.parametrize("vendor", ["crowdstrike", "defender"])
+async def test_a_tenant_named_by_its_customer_id_is_found_in_another_spelling_contract_73(
+    application: Application, vendor: EdrVendor
+) -> None:
+    named, sent_id = payloads.CID, payloads.CID.upper()
+    await application.onboard(named, vendor, OTHER_SECRET)
+    body = DOCUMENTED[vendor].replace(TENANTS[vendor].encode(), sent_id.encode())
+    headers = credential(vendor, body, OTHER_SECRET)
+    for path in (f"/webhook/{vendor}", f"/webhook/{vendor}/{sent_id}"):
+        assert (await answered(application, Webhook(path, headers, body)))[0] == 202
+    assert {alert.tenant_id for alert in await application.queued(named)} == {named}
+    assert await application.queued(sent_id) == []
+    # The vendor's default secret is not that of the tenant, however its name is spelled.
+    sent = Webhook(f"/webhook/{vendor}", credential(vendor, body), body)
+    assert (await answered(application, sent))[0] == 401

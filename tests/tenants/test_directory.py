@@ -118,6 +118,45 @@ async def test_look_up_with_a_row_for_any_vendor_has_no_default_contract_8(
     assert tenants.look_up("ACME", "crowdstrike", NOW).secrets == (b"default-c",)
 
 
+CID = "0123456789abcdef0123456789abcdef"
+OTHER_CIDS = [CID.upper(), f"{CID}-A1", "01234567-89ab-cdef-0123-456789abcdef"]
+
+
+@pytest.mark.parametrize("spelling", OTHER_CIDS)
+async def test_look_up_finds_another_spelling_of_the_vendors_id_contract_73(
+    database: Database, spelling: str
+) -> None:
+    await add(database, spelling, "crowdstrike", b"own-c")
+    tenants = await refreshed(database)
+
+    found = Credentials(spelling, (b"own-c",), onboarded=True)
+    assert [tenants.look_up(each, "crowdstrike", NOW) for each in (CID, *OTHER_CIDS)] == [found] * 4
+    # At another vendor the onboarded tenant has no secret, so the default one is not accepted.
+    assert tenants.look_up(CID, "defender", NOW).secrets == (
+        () if "A1" not in spelling else (b"default-d",)
+    )
+    assert tenants.look_up(f"x{CID}", "crowdstrike", NOW).secrets == (b"default-c",)
+
+
+async def test_add_refuses_a_second_spelling_contract_73(database: Database) -> None:
+    await add(database, CID, "crowdstrike", b"own-c")
+    for other in OTHER_CIDS:
+        with pytest.raises(OperatorError, match=f"is another spelling of {CID}, which is onboarde"):
+            await add(database, other, "crowdstrike", b"other-c")
+    await add(database, CID.upper(), "sentinelone", b"other-s")
+    await add(database, CID, "generic", b"own-g")
+    await remove(database, CID, "crowdstrike")
+    await remove(database, CID, "generic")
+    with pytest.raises(OperatorError, match="another spelling"):
+        await add(database, CID, "crowdstrike", b"own-c")
+    await add(database, CID.upper(), "crowdstrike", b"upper-c")
+
+    tenants = await refreshed(database)
+    assert tenants.look_up(f"{CID}-A1", "crowdstrike", NOW).secrets == (b"upper-c",)
+    # The removed tenant itself is still found by its own name, without a secret.
+    assert tenants.look_up(CID, "crowdstrike", NOW) == Credentials(CID, (), onboarded=True)
+
+
 async def test_look_up_of_a_removed_tenant_has_no_secret_contract_8(database: Database) -> None:
     await add(database, "acme", "crowdstrike", b"own-c")
     await rotate(database, "acme", "crowdstrike", b"new-c")

@@ -15,7 +15,7 @@ from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.crypto import standard_key
 from vyrox.errors import OperatorError
-from vyrox.ids import is_tenant_id
+from vyrox.ids import is_tenant_id, normal_customer_id
 from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.store.encryption import decrypt_secret
 from vyrox.tenants import records
@@ -24,7 +24,6 @@ from vyrox.tenants.webhook_options import (
     SIGNATURES,
     WebhookOptions,
     check_options,
-    normal_vendor_id,
     scheme_of,
 )
 
@@ -110,7 +109,7 @@ def _cleaned(vendor: Vendor, given: dict[str, Any]) -> dict[str, Any]:
     if bad := [each for each in changes.get("routes_to", ()) if not is_tenant_id(each)]:
         raise click.UsageError(f"--routes-to {bad[0]!a} is not a tenant's name.")
     if "vendor_ids" in changes:
-        normal = (normal_vendor_id(vendor, each) for each in changes["vendor_ids"])
+        normal = (normal_customer_id(vendor, each) for each in changes["vendor_ids"])
         changes["vendor_ids"] = tuple(dict.fromkeys(normal))
     return changes
 

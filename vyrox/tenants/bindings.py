@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
+from vyrox.ids import normal_customer_id
 from vyrox.models import Vendor
 from vyrox.store.tables import tenant_credentials
 from vyrox.tenants.webhook_options import WebhookOptions, decode_options
@@ -49,6 +50,21 @@ def read_bindings(connection: Connection, vendor: Vendor) -> Bindings:
         {row.tenant_id: decode_options(row.webhook_options) for row in rows},
         {row.tenant_id for row in rows if row.disabled_at is None},
     )
+
+
+def check_spelling(connection: Connection, tenant_id: str, vendor: Vendor) -> None:
+    """Return if no other tenant's name is the same identifier of the vendor (contract 73).
+
+    Raises:
+        OperatorError: Another one is, and is onboarded; the text names it.
+    """
+    query = sa.select(_table.tenant_id).where(_table.disabled_at.is_(None)).distinct()
+    normal = normal_customer_id(vendor, tenant_id)
+    for other in connection.execute(query.order_by(_table.tenant_id)).scalars():
+        if other != tenant_id and normal_customer_id(vendor, other) == normal:
+            raise OperatorError(
+                f"{tenant_id} is another spelling of {other}, which is onboarded: use that name"
+            )
 
 
 def check_unbound(

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from vyrox.adapters import ADAPTERS, own_forms
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError
+from vyrox.ids import normal_customer_id
 from vyrox.models import NormalizedAlert, Tenant, Vendor
-from vyrox.tenants.webhook_options import WebhookOptions, normal_vendor_id
+from vyrox.tenants.webhook_options import WebhookOptions
 
 OwnerOf = Callable[[Vendor, str], str | None]
 """Returns the tenant that a customer id of a vendor, in its normal spelling, is bound to."""
@@ -32,13 +33,10 @@ def tenant_of(
         return tenant
     ids = own_forms.customer_ids(vendor, text)
     # In the documented forms the id is the name of the tenant itself.
-    names = {tenant.tenant_id, *options.routes_to}
-    owners = {
-        owner
-        for each in ids
-        if (owner := owner_of(vendor, normal_vendor_id(vendor, each)))
-        or (owner := each if each in names else None)
-    }
+    names = {normal_customer_id(vendor, each): each for each in options.routes_to}
+    names[normal_customer_id(vendor, tenant.tenant_id)] = tenant.tenant_id
+    found = (normal_customer_id(vendor, each) for each in ids)
+    owners = {owner for each in found if (owner := owner_of(vendor, each) or names.get(each))}
     others = owners - {tenant.tenant_id}
     if not others:
         if options.routes_to and ids and not owners:

@@ -8,7 +8,7 @@ unauthenticated client has invented.
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from vyrox import log
 from vyrox.crypto import standard_key
 from vyrox.errors import OperatorError
+from vyrox.ids import normal_customer_id
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
@@ -71,16 +72,24 @@ class TenantDirectory:
         }
         self._rows: dict[str, dict[Vendor, _Row]] = defaultdict(dict)
         self._owners: dict[tuple[Vendor, str], str] = {}
+        self._names: dict[str, str] = {}
+        self._spelled: dict[tuple[Vendor, str], str] = {}
+        """The tenant with an identifier in its normal spelling, at each vendor."""
         self._version = 0
         self._previous_used: dict[tuple[str, Vendor], float] = {}
 
     def look_up(self, tenant_id: str, vendor: Vendor, now: float) -> Credentials:
         """Return the credentials of `tenant_id`, which may have no secrets.
 
+        If the tenant was onboarded under another spelling of the vendor's own identifier, that is
+        the name which is returned.
+
         A tenant without any row, even a disabled one, has the vendor's default secret, unless
         REQUIRE_ONBOARDING is set.
         """
         # Always the same steps: the time must not show whether the tenant exists (contract 3).
+        spelled = self._spelled.get((vendor, normal_customer_id(vendor, tenant_id)), tenant_id)
+        tenant_id = self._names.get(tenant_id, spelled)
         rows = self._rows.get(tenant_id, self._not_onboarded)
         row = rows.get(vendor, _NO_ROW)
         secrets = row.overlapping if now < row.overlap_until else row.secrets
@@ -133,6 +142,12 @@ class TenantDirectory:
                 for vendor, row in rows.items()
                 for vendor_id in row.options.vendor_ids
                 if bool(row.secrets) is is_enabled
+            }
+            self._names = {tenant_id: tenant_id for tenant_id in self._rows}
+            self._spelled = {
+                (vendor, normal_customer_id(vendor, tenant_id)): tenant_id
+                for vendor in get_args(Vendor)
+                for tenant_id in sorted(self._rows, key=lambda each: self.is_enabled(each, vendor))
             }
         if used := self._previous_used.copy():
             await self._database.write(record_previous_used, used)

@@ -14,7 +14,7 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.locks import lock
 from vyrox.store.tables import edr_credentials, notify_targets, tenant_credentials
 from vyrox.tenants import guard_rails
-from vyrox.tenants.bindings import check_unbound
+from vyrox.tenants.bindings import check_spelling, check_unbound
 from vyrox.tenants.webhook_options import (
     DEFAULT,
     WebhookOptions,
@@ -55,8 +55,8 @@ def add_tenant(
         Whether the tenant is new: it had no row for any vendor.
 
     Raises:
-        OperatorError: The tenant is already onboarded and enabled, or another one has one of its
-            customer ids.
+        OperatorError: The tenant is already onboarded and enabled, also under another spelling of
+            the same identifier, or another one has one of its customer ids.
     """
     present = _find(connection, tenant_id, vendor)
     if present is not None and present.disabled_at is None:
@@ -75,6 +75,7 @@ def add_tenant(
         "disabled_at": None,
         "version": _next_version(connection),
     }
+    check_spelling(connection, tenant_id, vendor)
     check_unbound(connection, tenant_id, vendor, options)
     is_new = has_no_row(connection, tenant_id)
     if present is None:

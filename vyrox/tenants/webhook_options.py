@@ -35,7 +35,6 @@ _TAKEN: Final = frozenset(
 """Headers with a meaning of their own, which senders and proxies set."""
 
 _VENDOR_ID: Final = re.compile(r"[!-~]{1,128}")
-_HEX_ID: Final = re.compile(r"([0-9a-f]{32})(-[0-9a-f]{2})?")
 
 
 class WebhookOptions(msgspec.Struct, frozen=True):
@@ -46,7 +45,7 @@ class WebhookOptions(msgspec.Struct, frozen=True):
         signature_header: Where Falcon's signature is. `timestamp_header` is where its time is.
         secret_header: A header with the secret, accepted besides Bearer; empty: none.
         also_signature: Deliveries may be signed instead of carrying the secret.
-        vendor_ids: The vendor's own customer ids of this tenant, as `normal_vendor_id` has them.
+        vendor_ids: The vendor's own customer ids of this tenant, as `normal_customer_id` has them.
         routes_to: Tenants whose customer ids may arrive at this tenant's path.
     """
 
@@ -80,22 +79,6 @@ def scheme_of(vendor: Vendor, options: WebhookOptions) -> str:
         return options.signature
     header = f" or {options.secret_header}" if options.secret_header else ""
     return f"bearer{header}{' or signature' if options.also_signature else ''}"
-
-
-def normal_vendor_id(vendor: Vendor, vendor_id: str) -> str:
-    """Return a vendor's customer id in one spelling.
-
-    Falcon's ids ignore case and dashes, and may end in a checksum. Microsoft's are GUIDs. Others
-    are compared exactly.
-    """
-    if vendor == "crowdstrike":
-        lower = vendor_id.lower()
-        plain = _HEX_ID.fullmatch(lower) or _HEX_ID.fullmatch(lower.replace("-", ""))
-        return plain[1] if plain else vendor_id
-    if vendor == "defender":
-        plain = _HEX_ID.fullmatch(vendor_id.lower().strip("{}").replace("-", ""))
-        return plain[1] if plain else vendor_id
-    return vendor_id
 
 
 def check_options(tenant_id: str, vendor: Vendor, options: WebhookOptions) -> None:
