@@ -219,6 +219,14 @@ async def test_channel_that_never_answers_is_ended_with_the_service_contract_69(
     assert "ended without a result" in str(row.last_error)
 
 
+async def test_channel_has_one_message_at_a_time_contract_69(site: Site) -> None:
+    """Two that hang would take both places from every other channel."""
+    await site.add_channel("ntfy://127.0.0.1/on-call")
+    for incident in range(3):
+        await site.announce(incident)
+    assert len(await site.database.write(claim_due, NOW, 10, MAX_PER_TARGET, ())) == 1
+
+
 async def test_same_announcement_is_one_row_contract_58(site: Site) -> None:
     await site.add()
     assert await site.announce(key="1") == 1

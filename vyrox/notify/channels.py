@@ -22,7 +22,7 @@ MAX_AT_ONCE: Final = 2
 """Processes at the same time. Each needs about 60 MB, and a second of one processor."""
 
 CHANNEL_TIMEOUT_S: Final = 20.0
-"""For one message, with the wait for a free place."""
+"""For one message. As long it may wait for a free place before: together less than a claim."""
 
 MAX_RESULT: Final = 4096
 
@@ -69,10 +69,17 @@ class Channels:
         way = self._outbound
         order = Order(url, short.title, "\n".join([short.text, *linked]), hosts, way.proxy, way.ca)
         try:
-            async with asyncio.timeout(CHANNEL_TIMEOUT_S), self._places:
+            async with asyncio.timeout(CHANNEL_TIMEOUT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise NotDeliveredError("other channels did not respond in time") from None
+        try:
+            async with asyncio.timeout(CHANNEL_TIMEOUT_S):
                 reason = await self._run(msgspec.json.encode(order))
         except TimeoutError:
             raise NotDeliveredError(f"not sent within {CHANNEL_TIMEOUT_S:.0f} s") from None
+        finally:
+            self._places.release()
         if reason is not None:
             raise NotDeliveredError(reason)
 

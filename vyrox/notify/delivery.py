@@ -78,6 +78,7 @@ def claim_due(
     Args:
         limit: Of all targets. They take turns.
         per_target: Of one target, so that neither a slow one nor a backlog delays other targets.
+            Of a channel, one: few of its kind are sent at the same time.
         busy: Targets to which nothing more is sent now.
     """
     place = sa.func.row_number().over(partition_by=_n.target_id, order_by=(_n.next_at, _n.id))
@@ -92,7 +93,7 @@ def claim_due(
         sa.select(*columns, *target)
         .join(notify_targets, _t.id == _n.target_id)
         .join(waiting, waiting.c.id == _n.id)
-        .where(waiting.c.place <= per_target)
+        .where(waiting.c.place <= sa.case((_t.format == "apprise", 1), else_=per_target))
         .order_by(waiting.c.place, _n.next_at, _n.id)
         .limit(limit)
     )
