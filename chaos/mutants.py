@@ -41,6 +41,7 @@ MESSAGES: Final = "tests/approvals/discord/test_joining.py"
 LEASES: Final = "tests/approvals/test_leases.py"
 SCHEMES: Final = "tests/routes/test_schemes.py"
 TENANT_PATHS: Final = "tests/routes/test_tenant_paths.py"
+POLLERS: Final = "tests/pollers/test_polling.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -498,6 +499,41 @@ MUTANTS: Final = (
         "            part = member.decompress(rest, limit - size + 1)\n",
         "            part = member.decompress(rest)\n",
         ("tests/adapters/test_received.py",),
+    ),
+    Mutant(
+        "a container that was suspended stores what it has pulled",
+        "vyrox/polling/rows.py",
+        "        raise LostLeaseError\n",
+        "        return\n",
+        (POLLERS,),
+    ),
+    Mutant(
+        "a poll does not read what the vendor lists late",
+        "vyrox/polling/poller.py",
+        "poller.since - OVERLAP_S",
+        "poller.since",
+        (POLLERS,),
+    ),
+    Mutant(
+        "a clock that is ahead at the vendor hides alerts",
+        "vyrox/polling/poller.py",
+        "min(page.highest or 0.0, self._clock())",
+        "(page.highest or 0.0)",
+        (POLLERS,),
+    ),
+    Mutant(
+        "an alert that changes while a page is read hides others",
+        "vyrox/polling/crowdstrike.py",
+        "if next_place is not None and await self._list(cut, deadline) != ids:",
+        "if next_place == cut.place:",
+        (POLLERS,),
+    ),
+    Mutant(
+        "a poller passes its token to the server that a link names",
+        "vyrox/polling/defender.py",
+        'if where != f"{base_url}{_PATH}".lower() or',
+        "if",
+        (POLLERS,),
     ),
 )
 

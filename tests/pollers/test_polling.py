@@ -45,6 +45,19 @@ async def test_each_alert_of_many_pages_is_one_row_and_one_entry_contract_72(sit
     assert len(await site.queued()) == len(names)
 
 
+async def test_what_is_listed_late_is_read_and_a_clock_ahead_hides_nothing_contract_72(
+    site: Site,
+) -> None:
+    names = [site.add(1, NOW), site.add(2, NOW + 86_400)]  # the vendor's clock was a day ahead
+    await site.poll()
+    since = site.clock()
+    names.append(site.add(3, since - polling.OVERLAP_S + 1))
+    await site.poll()
+    names.append(site.add(4, site.clock()))
+    await site.poll()
+    assert await site.stored() == dict.fromkeys(names, 1)
+
+
 async def test_a_change_is_a_row_only_if_vyrox_reads_it_contract_72(site: Site) -> None:
     name = site.add(1, NOW)
     await site.poll()
@@ -259,6 +272,67 @@ async def test_a_full_queue_ends_a_poll_and_nothing_is_lost_contract_72(
     assert await site.stored() == dict.fromkeys(names, 1)
     await Refill(site.client, site.queue, site.database).run()
     assert len(await site.queued()) == len(names)
+
+
+@pytest.mark.parametrize("vendor", ["defender"], indirect=True)
+async def test_a_poll_that_takes_long_goes_on_where_it_was_contract_72(
+    site: Site,
+) -> None:
+    site.mock.defender.page_size = 2
+    names = [site.add(number, NOW - number) for number in range(8)]
+
+    class Slow:
+        """Each page takes more than half of the time of a poll."""
+
+        def __init__(self, source: Source) -> None:
+            self._source = source
+
+        async def read(self, since: str, place: str | None, deadline: Deadline) -> Page:
+            page = await self._source.read(since, place, deadline)
+            deadline.at -= polling.POLL_S * 0.6
+            return page
+
+    running = site.pollers(wrap=Slow)
+    await running.run()
+    await running.settled()
+    poller = await site.poller()
+    assert (poller.failures, poller.place is None) == (0, False)
+    assert len(await site.stored()) == 2
+    # Failures keep the place while each poll comes further, and forget it then.
+    for _ in range(2):
+        site.mock.faults.clear()
+        site.mock.faults.plan("defender", "alert_list", Fault("status", effect=True), 2)
+        poller = await site.poll()
+        assert poller.place is not None
+    assert len(await site.stored()) == 6
+    site.mock.faults.plan("defender", "alert_list", Fault("status", effect=True))
+    assert (await site.poll()).place is None
+    site.mock.faults.clear()
+    await site.poll()
+    assert await site.stored() == dict.fromkeys(names, 1)
+
+
+@pytest.mark.parametrize("vendor", ["sentinelone"], indirect=True)
+async def test_a_bug_is_a_failure_of_that_poller_only_contract_72(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = site.add(1, NOW)
+    with monkeypatch.context() as patched:
+        patched.setattr(polling, "store_page", lambda *_: 1 // 0)
+        poller = await site.poll()
+    assert (poller.failures, poller.last_error) == (1, "a bug: ZeroDivisionError; see the log")
+    await site.poll()
+    assert await site.stored() == {name: 1}
+
+
+@pytest.mark.parametrize("vendor", ["sentinelone"], indirect=True)
+async def test_a_time_that_is_none_stops_nothing_contract_72(site: Site) -> None:
+    odd: tuple[object, ...] = ("\0", "x' or 1", "9" * 5000, 12, None, {})
+    for number, text in enumerate(odd):
+        site.add(number, NOW, threatInfo={"threatId": str(number), "updatedAt": text})
+    for _ in range(2):
+        assert (await site.poll()).failures == 0
+        assert len(await site.stored()) == len(odd)
 
 
 @pytest.mark.parametrize("vendor", ["sentinelone"], indirect=True)

@@ -13,7 +13,7 @@ from vyrox.edr.client import Deadline
 from vyrox.edr.crowdstrike.envelope import Page as Envelope
 from vyrox.edr.crowdstrike.envelope import resources
 from vyrox.edr.transport.api import VendorApi
-from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Cut, Element, Page, text_in
+from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Cut, Element, Page, text_in, time_in
 
 
 class _Alert(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class FalconAlerts:
 
 
 def _updated(raw: msgspec.Raw) -> str | None:
-    return text_in(bytes(raw), lambda text: _ALERT.decode(text).updated_timestamp)
+    return time_in(bytes(raw), lambda text: _ALERT.decode(text).updated_timestamp)
 
 
 def _rank(element: Element, place_of: Mapping[str, int]) -> int:

@@ -15,7 +15,7 @@ import msgspec
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.api import VendorApi
 from vyrox.errors import VendorError
-from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Element, Page, text_in
+from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Element, Page, time_in
 
 _PATH: Final = "/v1.0/security/alerts_v2"
 _SOURCE: Final = "microsoftDefenderForEndpoint"
@@ -60,7 +60,7 @@ class GraphAlerts:
 
 
 def _updated(raw: msgspec.Raw) -> str | None:
-    return text_in(bytes(raw), lambda text: _ALERT.decode(text).last_update_date_time)
+    return time_in(bytes(raw), lambda text: _ALERT.decode(text).last_update_date_time)
 
 
 def _place(link: str | None, base_url: str) -> str | None:
@@ -73,6 +73,7 @@ def _place(link: str | None, base_url: str) -> str | None:
         return None
     parts = urlsplit(link)
     where = f"{parts.scheme}://{parts.netloc}{parts.path}".lower()
-    if where != f"{base_url}{_PATH}".lower() or len(parts.query) > MAX_PLACE:
+    is_usable = parts.query.isascii() and parts.query.isprintable()
+    if where != f"{base_url}{_PATH}".lower() or len(parts.query) > MAX_PLACE or not is_usable:
         raise VendorError("list alerts: the link to the next page leads elsewhere, or is too long")
     return parts.query

@@ -105,13 +105,13 @@ class Cut(NamedTuple):
         """Return the place of the next page; None if this was the last one.
 
         Args:
-            updates: Of this page, in its order.
+            updates: Of this page, in its order, as `time_in` returns them.
             count: How many the vendor has listed: fewer than asked for on the last page.
         """
         if count < PAGE_ALERTS:
             return None
         last = next((each for each in reversed(updates) if each is not None), None)
-        if last is not None and _TIME.fullmatch(last) and _is_later(last, self.since):
+        if last is not None and _is_later(last, self.since):
             return Cut(last, 0).place
         return Cut(self.since, self.skip + count).place  # all were changed at the same time
 
@@ -126,3 +126,9 @@ def text_in(raw: bytes, read: Callable[[bytes], str | None]) -> str | None:
         return read(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def time_in(raw: bytes, read: Callable[[bytes], str | None]) -> str | None:
+    """Return the time that `read` finds in an element; None if it is not one."""
+    text = text_in(raw, read)
+    return text if text is not None and _TIME.fullmatch(text) else None

@@ -33,7 +33,7 @@ OVERLAP_S: Final = 300.0
 """How far each poll reads back: a vendor may list an alert later than one that it changed after."""
 
 POLL_S: Final = 60.0
-"""Longest that one poll takes. It is less than the lease."""
+"""Longest that one poll takes. It is less than the lease. In the second half no page is begun."""
 
 MAX_PAGES: Final = 20
 """Pages of one poll. The next one goes on at once."""
@@ -116,22 +116,28 @@ class Pollers:
             )
 
     async def _poll(self, lease: Lease) -> None:
-        """Poll once. Only a bug or the end of the process raises."""
+        """Poll once. Only the end of the process raises."""
         poller = lease.poller
         try:
-            try:
-                is_caught_up = await self._read_all(lease)
-            except (VendorError, UnavailableError) as exc:
-                await self._fail(lease, exc)
-            else:
-                await self._succeed(lease, is_caught_up=is_caught_up)
+            await self._poll_or_fail(lease)
         except LostLeaseError:
             _log("poll.lost", poller.tenant_id, poller.vendor, logging.WARNING)
         except UnavailableError as exc:
             # The lease expires, and then the poller is due again.
             _log("poll.failed", poller.tenant_id, poller.vendor, logging.WARNING, reason=str(exc))
-        except Exception:  # noqa: BLE001  (a bug in one poll must not end the service)
-            _log("poll.failed", poller.tenant_id, poller.vendor, logging.ERROR)
+
+    async def _poll_or_fail(self, lease: Lease) -> None:
+        try:
+            is_caught_up = await self._read_all(lease)
+        except (VendorError, UnavailableError) as exc:
+            await self._fail(lease, exc)
+        except LostLeaseError:
+            raise
+        except Exception as exc:  # noqa: BLE001  (a bug in one poll must not end the service)
+            _log("poll.error", lease.poller.tenant_id, lease.poller.vendor, logging.ERROR)
+            await self._fail(lease, VendorError(f"a bug: {type(exc).__name__}; see the log"))
+        else:
+            await self._succeed(lease, is_caught_up=is_caught_up)
 
     async def _read_all(self, lease: Lease) -> bool:
         """Read and store pages; return whether the last one was reached.
@@ -155,9 +161,9 @@ class Pollers:
             if place is None:
                 cursor = {"place": None, "highest": None, "since": highest}
             await self._store(lease, page, cursor)
-            if place is None:
-                return True
-        return False
+            if place is None or deadline.remaining_s() < POLL_S / 2:
+                break
+        return place is None
 
     def _source(self, lease: Lease) -> Source:
         if lease.is_removed:

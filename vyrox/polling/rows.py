@@ -145,6 +145,7 @@ def claim(connection: Connection, most: int, now: float) -> list[Lease]:
     """Lease at most `most` of the pollers that are due, the longest due first."""
     free = sa.or_(_t.lease_until.is_(None), _t.lease_until <= now)
     query = sa.select(pollers).where(_t.next_at <= now, free).order_by(_t.next_at).limit(most)
+    query = query.with_for_update(skip_locked=True)  # else the rows could be old ones
     leases = []
     for row in connection.execute(query).all():
         poller, holder = Poller(*row), new_id()
@@ -189,8 +190,9 @@ def end_badly(
     """Record that a poll has failed. Raises as `change`."""
     failures = lease.poller.failures + 1
     values: dict[str, object] = {"failures": failures, "last_error": reason, "next_at": next_at}
-    if failures > 1:
-        values["place"] = None  # a vendor may forget where a list went on
+    if failures > 1 and lease.poller.place is not None:
+        # The vendor may have forgotten where the list went on. Not if this poll has come further.
+        values["place"] = sa.case((_t.place == lease.poller.place, None), else_=_t.place)
     change(connection, lease, now, {**values, **_RELEASED})
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.api import VendorApi
-from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Cut, Element, Page, text_in
+from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Cut, Element, Page, time_in
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -54,4 +54,4 @@ class Threats:
 
 
 def _updated(raw: msgspec.Raw) -> str | None:
-    return text_in(bytes(raw), lambda text: _THREAT.decode(text).threat_info.updated_at)
+    return time_in(bytes(raw), lambda text: _THREAT.decode(text).threat_info.updated_at)
