@@ -103,6 +103,18 @@ def register(
     return key
 
 
+def open_code(connection: Connection, tenant_id: str, code: str, now: float) -> Code:
+    """Return what a typed code is for. This does not use it up.
+
+    Raises:
+        UnauthorizedError: The code is used, too old, none, or of another tenant.
+    """
+    found = _require(connection, "discord", code, now)
+    if found.tenant_id != tenant_id:
+        raise UnauthorizedError("code_of_another_tenant", tenant_id)
+    return found
+
+
 def bind_discord(
     connection: Connection, tenant_id: str, code: str, discord_user_id: str, now: float
 ) -> Approver:
@@ -116,9 +128,7 @@ def bind_discord(
         NotPossibleError: The account is another approver's.
     """
     lock(connection, "containments")
-    found = _require(connection, "discord", code, now)
-    if found.tenant_id != tenant_id:
-        raise UnauthorizedError("code_of_another_tenant", tenant_id)
+    found = open_code(connection, tenant_id, code, now)
     approvers.check_account(connection, tenant_id, found.approver, discord_user_id)
     codes.use_up(connection, found)
     change = changes.Change(

@@ -465,3 +465,18 @@ async def test_a_database_that_is_away_is_no_error_contract_67(
     names = [each.message for each in caplog.records]
     assert names.count("interaction.not_recorded") == 1
     assert names.count("interaction.refused.late") == 3
+
+
+async def test_a_guessed_code_takes_no_turn_of_the_writer_contract_67(database: Database) -> None:
+    """Any member of the server may type one, as often as Discord lets them."""
+    faulty: list[FaultyDatabase] = []
+
+    def wrapped(real: Database) -> Database:
+        faulty.append(FaultyDatabase(real))
+        return faulty[0]
+
+    async with discord(database, wrapped) as at_discord:
+        before = faulty[0].writes
+        guess = slash("register", STRANGER, code="AAAA-AAAA-AAAA-AAAA")
+        assert refusal(await at_discord.say(guess)) == NO_RIGHT
+        assert faulty[0].writes == before

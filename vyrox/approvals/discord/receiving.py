@@ -102,6 +102,7 @@ class Interactions:
     async def _command(self, interaction: Interaction, deadline: float) -> Answer:
         command = await self._read(deadline, slash.typed, interaction, self._application)
         if command.name == slash.REGISTER:
+            await self._read(deadline, slash.check_code, command, self._now())
             registering = self._database.write(slash.register, command, self._now())
             return to_caller(await _in_time(deadline, answers.NOT_BOUND_YET, registering))
         return to_caller(await self._read(deadline, slash.report, command, self._now()))

@@ -11,7 +11,7 @@ from vyrox.approvals.discord.answers import NO_RIGHT, RefusedError, block
 from vyrox.approvals.discord.clicks import Application, checked_channel, find_approver
 from vyrox.approvals.discord.interaction import Interaction
 from vyrox.approvals.drills import DrillAnswer, show_drill
-from vyrox.approvals.enrolment import bind_discord
+from vyrox.approvals.enrolment import bind_discord, open_code
 from vyrox.approvals.lease_rows import find_ends
 from vyrox.approvals.proposal import DRILL
 from vyrox.approvals.shown import ListedProposal, list_proposals
@@ -56,6 +56,21 @@ def typed(connection: Connection, interaction: Interaction, application: Applica
     codes = [each.value for each in chosen.options if each.name == CODE]
     code = codes[0] if codes and isinstance(codes[0], str) else ""
     return Typed(chosen.name, code.strip(), channel.tenant_id, member.user.id)
+
+
+def check_code(connection: Connection, command: Typed, now: float) -> None:
+    """Return if the code of REGISTER is valid.
+
+    Any member of the server may type one, so it is checked in a read, which takes no turn of the
+    writer.
+
+    Raises:
+        RefusedError: It is not.
+    """
+    try:
+        open_code(connection, command.tenant_id, command.code, now)
+    except UnauthorizedError as exc:
+        raise RefusedError("code", NO_RIGHT, command.tenant_id) from exc
 
 
 def register(connection: Connection, command: Typed, now: float) -> str:
