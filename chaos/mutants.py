@@ -468,8 +468,8 @@ MUTANTS: Final = (
     Mutant(
         "what a scheme does not sign costs nothing",
         "vyrox/tenants/schemes.py",
-        '            return _Signed(_padded(by_vyrox), b"", b"", time + standard)\n',
-        '            return _Signed(_padded(by_vyrox), b"", b"", b"")\n',
+        'b"", standard if vendor == "generic" else time)\n',
+        'b"", b"")\n',
         ("tests/tenants/test_authentication.py",),
     ),
     Mutant(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vyrox.crypto import sign
 from vyrox.errors import UnauthorizedError
 from vyrox.http.responses import error_response
-from vyrox.models import Tenant
+from vyrox.models import Tenant, Vendor
 from vyrox.tenants import authentication, schemes
 from vyrox.tenants.authentication import (
     MAX_BEARER_BYTES,
@@ -21,7 +21,7 @@ from vyrox.tenants.authentication import (
     authenticate_signature,
 )
 from vyrox.tenants.directory import Credentials
-from vyrox.tenants.webhook_options import WebhookOptions
+from vyrox.tenants.webhook_options import Signature, WebhookOptions
 
 BODY = b'{"customer_id":"acme","detect_id":"evt:1"}'
 PRESENT = b"present-secret-0123456789abcdef-0123456789"
@@ -334,26 +334,30 @@ def test_authenticate_bearer_always_hashes_the_token_and_two_secrets_contract_3(
     assert hashed == 3
 
 
-FALCON = WebhookOptions("falcon")
-STANDARD = WebhookOptions("standard")
+SIGNED: list[tuple[Vendor, Signature]] = [
+    ("crowdstrike", "vyrox"),
+    ("crowdstrike", "falcon"),
+    ("crowdstrike", "falcon-hex"),
+    ("generic", "vyrox"),
+    ("generic", "standard"),
+]
 SCHEMES = [
-    pytest.param(Credentials("acme", secrets, known, None, options), id=f"{scheme}-{len(secrets)}")
-    for scheme, options in {
-        "vyrox": WebhookOptions(),
-        "falcon": FALCON,
-        "falcon_hex": WebhookOptions("falcon-hex"),
-        "standard": STANDARD,
-    }.items()
+    pytest.param(
+        vendor,
+        Credentials("acme", secrets, known, None, WebhookOptions(scheme)),
+        id=f"{vendor}-{scheme}-{len(secrets)}",
+    )
+    for vendor, scheme in SIGNED
     for secrets, known in (((PRESENT,), True), ((PRESENT, PREVIOUS), True), ((), False))
 ]
 TIME, MESSAGE_ID = b"1760000000", b"m1"
 
 
-@pytest.mark.parametrize("credentials", SCHEMES)
+@pytest.mark.parametrize(("vendor", "credentials"), SCHEMES)
 def test_authenticate_signed_does_the_same_for_every_scheme_contract_71(
-    credentials: Credentials,
+    vendor: Vendor, credentials: Credentials
 ) -> None:
-    """Two signatures over the body, and as many bytes beside it are hashed: signed, or not."""
+    """For each of two secrets: over the body, and over the body with what the vendor may sign."""
     headers = [
         (b"x-vyrox-signature", b"sha256=nonsense"),
         (b"x-cs-primary-signature", b"nonsense"),
@@ -372,14 +376,10 @@ def test_authenticate_signed_does_the_same_for_every_scheme_contract_71(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vyrox.tenants.schemes.hmac.compare_digest", count)
         signed, _ = computations(
-            lambda: schemes.authenticate_signed(BODY, headers, credentials, 1_760_000_000.0)
+            lambda: schemes.authenticate_signed(BODY, headers, vendor, credentials, float(TIME))
         )
-    standard = MESSAGE_ID + b"." + TIME + b"."
-    around = {"vyrox": 0, "falcon": len(TIME), "falcon-hex": len(TIME), "standard": len(standard)}
-    beside = around[credentials.options.signature]
-    assert [len(message) for message in signed] == [len(BODY) + beside] * 2
-    read = schemes._read(headers, credentials.options)
-    assert beside + len(read.unsigned) == len(standard) + len(TIME)
+    beside = TIME if vendor == "crowdstrike" else MESSAGE_ID + b"." + TIME + b"."
+    assert [len(message) for message in signed] == [len(BODY), len(BODY) + len(beside)] * 2
     assert compared == 2 * schemes.CANDIDATES
 
 

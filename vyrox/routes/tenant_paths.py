@@ -9,7 +9,7 @@ stored is one transaction.
 import asyncio
 from collections import Counter
 from functools import partial
-from typing import Final, NamedTuple, get_args
+from typing import Final, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -17,28 +17,29 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from vyrox import log
-from vyrox.adapters.own_forms import Ignored
-from vyrox.adapters.received import Element, elements_of, text_of
-from vyrox.alerts.batches import Batch, StoredBatch, key_of_message, put_all
-from vyrox.alerts.intake import Delivery, delivery
-from vyrox.alerts.quarantine import Unreadable
+from vyrox.alerts.batches import Batch, StoredBatch, put_all
 from vyrox.alerts.queue import QueueEntry
-from vyrox.errors import NormalizationError, UnauthorizedError, UnsupportedEncodingError
+from vyrox.errors import (
+    NormalizationError,
+    UnauthorizedError,
+    UnavailableError,
+    UnsupportedEncodingError,
+)
 from vyrox.http.application import header_values, request_id_of
 from vyrox.http.bodies import read_body
 from vyrox.http.responses import JsonResponse
+from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.ids import is_tenant_id
-from vyrox.models import BEARER_VENDORS, NormalizedAlert, Tenant, Vendor
+from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.routes.ingestion import (
     Ingestion,
     incomplete_bodies,
     note_unauthenticated,
     store_timeout,
 )
-from vyrox.tenants.customers import read_element, tenant_of
+from vyrox.routes.readings import Readings, Sender, read_delivery
 from vyrox.tenants.directory import Credentials
 from vyrox.tenants.schemes import authenticate_secret, authenticate_signed
-from vyrox.tenants.webhook_options import WebhookOptions
 
 _IDENTITY: Final = b"identity"
 _ENCODINGS: Final = frozenset({_IDENTITY, b"gzip", b"x-gzip"})
@@ -46,29 +47,15 @@ _ENCODINGS: Final = frozenset({_IDENTITY, b"gzip", b"x-gzip"})
 READ_HERE_BYTES: Final = 64 * 1024
 """A larger body is read in a thread: it may hold thousands of alerts, and other requests wait."""
 
+MANY: Final = 500
+"""Elements from which a delivery may take longer to be stored than one alert."""
+
+_many_timeout: Final = SharedTimeout(
+    8.0, lambda: UnavailableError("a large delivery was not stored and queued in time")
+)
+
 MAX_KINDS_LOGGED: Final = 8
 """Kinds of ignored events that one line of the log names."""
-
-
-class _Authenticated(NamedTuple):
-    """Who sent a delivery, and what applies to it.
-
-    Attributes:
-        message_id: The sender's own name of the delivery, or None.
-    """
-
-    tenant: Tenant
-    vendor: Vendor
-    options: WebhookOptions
-    message_id: bytes | None
-
-
-class _Readings(NamedTuple):
-    """What the elements of a delivery are."""
-
-    deliveries: list[Delivery]
-    unreadable: list[Unreadable]
-    ignored: Counter[str]
 
 
 def create_routes() -> list[BaseRoute]:
@@ -100,7 +87,7 @@ async def receive_delivery(request: Request, vendor: Vendor) -> Response:
     sender = _authenticate(ingestion, request, body, vendor, now)
     # 3. The elements become alerts, known events, or are to be kept.
     content_type = next(iter(header_values(request, b"content-type")), b"")
-    read = partial(_read, ingestion, sender, body, content_type, is_gzip, now)
+    read = partial(read_delivery, ingestion.tenants, sender, body, content_type, is_gzip, now)
     readings = (
         read() if len(body) < READ_HERE_BYTES and not is_gzip else (await asyncio.to_thread(read))
     )
@@ -120,7 +107,7 @@ def _is_gzip(request: Request) -> bool:
 
 def _authenticate(
     ingestion: Ingestion, request: Request, body: bytes, vendor: Vendor, now: float
-) -> _Authenticated:
+) -> Sender:
     claimed: str = request.path_params["tenant_id"]
     if is_tenant_id(claimed):
         credentials = ingestion.tenants.look_up(claimed, vendor, now)
@@ -132,97 +119,24 @@ def _authenticate(
         if vendor in BEARER_VENDORS:
             tenant, slot = authenticate_secret(body, headers, credentials, own_header=True)
         else:
-            tenant, slot, message_id = authenticate_signed(body, headers, credentials, now)
+            tenant, slot, message_id = authenticate_signed(body, headers, vendor, credentials, now)
     except UnauthorizedError as exc:
         note_unauthenticated(ingestion, request, credentials, vendor, exc)
         raise
     if slot > 0:
         ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
-    return _Authenticated(tenant, vendor, credentials.options, message_id)
-
-
-def _read(
-    ingestion: Ingestion,
-    sender: _Authenticated,
-    body: bytes,
-    content_type: bytes,
-    is_gzip: bool,
-    now: float,
-) -> _Readings:
-    """Return what the elements are. A body without elements is one that cannot be read."""
-    readings = _Readings([], [], Counter())
-    content = body
-    try:
-        content = text_of(body, content_type, is_gzip=is_gzip)
-        elements = elements_of(sender.vendor, content, sender.tenant.field_map)
-    except NormalizationError as exc:
-        _keep(readings, sender, sender.tenant, content, exc, now)
-        return readings
-    for number, element in enumerate(elements):
-        _read_element(ingestion, sender, number, element, now, readings)
-    return readings
-
-
-def _read_element(
-    ingestion: Ingestion,
-    sender: _Authenticated,
-    number: int,
-    element: Element,
-    now: float,
-    readings: _Readings,
-) -> None:
-    tenants = ingestion.tenants
-    tenant = sender.tenant
-    try:
-        tenant = tenant_of(
-            sender.vendor,
-            element.text,
-            tenant,
-            sender.options,
-            tenants.owner_of,
-            tenants.is_enabled,
-        )
-        found = read_element(sender.vendor, element.text, tenant, now)
-    except NormalizationError as exc:
-        _keep(readings, sender, tenant, element.raw, exc, now)
-        return
-    if isinstance(found, Ignored):
-        readings.ignored[found.what] += 1
-    else:
-        readings.deliveries.append(_delivery(sender, number, found, element.raw, now))
-
-
-def _delivery(
-    sender: _Authenticated, number: int, alert: NormalizedAlert, raw: bytes, now: float
-) -> Delivery:
-    new = delivery(alert, raw, now)
-    if sender.message_id is None:
-        return new
-    key = key_of_message(alert.tenant_id, alert.source, sender.message_id, number)
-    return msgspec.structs.replace(new, dedup_key=key)
-
-
-def _keep(
-    readings: _Readings,
-    sender: _Authenticated,
-    tenant: Tenant,
-    raw: bytes,
-    reason: NormalizationError,
-    now: float,
-) -> None:
-    unreadable = Unreadable(tenant.tenant_id, sender.vendor, raw, str(reason), now)
-    readings.unreadable.append(unreadable)
+    return Sender(tenant, vendor, credentials.options, message_id)
 
 
 async def _store(
-    ingestion: Ingestion, request: Request, sender: _Authenticated, readings: _Readings
+    ingestion: Ingestion, request: Request, sender: Sender, readings: Readings
 ) -> StoredBatch:
     if not (readings.deliveries or readings.unreadable):
         return StoredBatch((), ())
     request_id = request_id_of(request)
     new = [msgspec.structs.replace(each, request_id=request_id) for each in readings.deliveries]
     batch = Batch(sender.tenant.tenant_id, tuple(new), tuple(readings.unreadable))
-    with store_timeout:
+    with store_timeout if len(new) + len(batch.unreadable) <= MANY else _many_timeout:
         stored = await ingestion.batches.accept(batch)
         entries = [
             QueueEntry(each.tenant_id, row.alert_id, row.alert, each.raw)
@@ -235,9 +149,7 @@ async def _store(
     return stored
 
 
-def _respond(
-    request: Request, sender: _Authenticated, readings: _Readings, stored: StoredBatch
-) -> Response:
+def _respond(request: Request, sender: Sender, readings: Readings, stored: StoredBatch) -> Response:
     """Log and note what was done, and return the response.
 
     Raises:
@@ -282,7 +194,7 @@ def _respond(
     return JsonResponse({"status": "ignored"}, 202)
 
 
-def _log_ignored(request_id: str, sender: _Authenticated, ignored: Counter[str]) -> None:
+def _log_ignored(request_id: str, sender: Sender, ignored: Counter[str]) -> None:
     log.event(
         "alert.ignored",
         request_id=request_id,

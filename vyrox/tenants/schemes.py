@@ -1,8 +1,8 @@
 """Who sent a delivery on a path with the tenant in it: each tenant's own scheme (contract 71).
 
-The work of a refusal is the same for every tenant, whatever its scheme (contract 3). One HMAC for
-each secret covers the body and what the scheme signs beside it; what it does not sign is hashed
-too. A time is read only after the signature that covers it was right.
+The work of a refusal is the same for every tenant, whatever its scheme (contract 3). For each
+secret there are two HMACs: over the body, and over the body with what the vendor's other schemes
+sign beside it. A time is read only after the signature that covers it was right.
 """
 
 import hmac
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from vyrox.adapters.forms.times import seconds_of
 from vyrox.crypto import verify
 from vyrox.errors import UnauthorizedError
-from vyrox.models import Tenant
+from vyrox.models import Tenant, Vendor
 from vyrox.tenants.authentication import bearer_token, match_secrets
 from vyrox.tenants.directory import Credentials
 from vyrox.tenants.webhook_options import SIGNATURES, WebhookOptions
@@ -32,18 +32,21 @@ MAX_MESSAGE_ID: Final = 128
 CANDIDATES: Final = 8
 """Signatures of one delivery that are compared: senders that rotate their secret send two."""
 
-_SLOTS: Final = 2
-"""Secrets that are tried; what is not signed is hashed as often."""
+_SIGNATURE_BYTES: Final = 71
+"""Length of the longest signature, `sha256=` and hex."""
+
+_NO_SIGNATURE: Final = bytes(_SIGNATURE_BYTES)
+
+_NUMBERS: Final = {name: number for number, name in enumerate(SIGNATURES)}
 
 _VYROX: Final = b"x-vyrox-signature"
 
 
 class _Signed(NamedTuple):
-    """What a scheme compares, and what it signs around the body.
+    """What a scheme compares, and what is signed around the body, as long for each scheme.
 
     Attributes:
         candidates: CANDIDATES presented signatures; those that are missing are empty.
-        unsigned: What other schemes sign.
         time: The time that is signed, or None.
         message_id: The sender's own name of the delivery, if it is signed.
     """
@@ -51,13 +54,12 @@ class _Signed(NamedTuple):
     candidates: tuple[bytes, ...]
     before: bytes
     after: bytes
-    unsigned: bytes
     time: bytes | None = None
     message_id: bytes | None = None
 
 
 def authenticate_signed(
-    body: bytes, headers: Headers, credentials: Credentials, now: float
+    body: bytes, headers: Headers, vendor: Vendor, credentials: Credentials, now: float
 ) -> tuple[Tenant, int, bytes | None]:
     """Return the tenant that has signed `body`, its secret's index, and its name of the delivery.
 
@@ -68,20 +70,23 @@ def authenticate_signed(
     Raises:
         UnauthorizedError: The signature is not right, or its time is too far from now.
     """
-    scheme = SIGNATURES.index(credentials.options.signature)
-    signed = _read(headers, credentials.options)
+    scheme = _NUMBERS[credentials.options.signature]
+    signed = _read(headers, vendor, credentials.options)
     message = b"%b%b%b" % (signed.before, body, signed.after)
 
     def matches(secret: bytes) -> bool:
-        sha256(signed.unsigned)
+        plain = hmac.digest(secret, body, "sha256").hex().encode()
         digest = hmac.digest(secret, message, "sha256")
         in_hex, in_base64 = digest.hex().encode(), b2a_base64(digest, newline=False)
         # In the order of SIGNATURES.
-        expected = (b"sha256=" + in_hex, in_base64, in_hex, b"v1," + in_base64)[scheme]
+        expected = (b"sha256=" + plain, in_base64, in_hex, b"v1," + in_base64)[scheme]
+        expected = expected.ljust(_SIGNATURE_BYTES, b"\0")
         # A list: all are compared.
         return True in [hmac.compare_digest(each, expected) for each in signed.candidates]
 
-    tenant, slot = match_secrets(credentials, matches, presented=signed.candidates[0] != b"")
+    tenant, slot = match_secrets(
+        credentials, matches, presented=signed.candidates[0] != _NO_SIGNATURE
+    )
     if signed.message_id == b"" or (signed.time is not None and not _is_fresh(signed.time, now)):
         raise UnauthorizedError("stale", credentials.tenant_id)
     return tenant, slot, signed.message_id
@@ -122,7 +127,7 @@ def authenticate_secret(
     return match_secrets(credentials, matches, presented=presented)
 
 
-def _read(headers: Headers, options: WebhookOptions) -> _Signed:
+def _read(headers: Headers, vendor: Vendor, options: WebhookOptions) -> _Signed:
     values: dict[bytes, bytes] = {}
     for name, value in headers:
         values[name] = b"" if name in values else value  # one that is sent twice counts for nothing
@@ -135,13 +140,13 @@ def _read(headers: Headers, options: WebhookOptions) -> _Signed:
     by_vyrox = values.get(_VYROX, b"")
     match options.signature:
         case "falcon":
-            return _Signed(_padded(by_falcon), b"", time, standard, time)
+            return _Signed(_padded(by_falcon), b"", time, time)
         case "falcon-hex":
-            return _Signed(_padded(by_falcon), time, b"", standard, time)
+            return _Signed(_padded(by_falcon), time, b"", time)
         case "standard":
-            return _Signed(_padded(*by_standard), standard, b"", time, standard_time, message_id)
+            return _Signed(_padded(*by_standard), standard, b"", standard_time, message_id)
         case _:
-            return _Signed(_padded(by_vyrox), b"", b"", time + standard)
+            return _Signed(_padded(by_vyrox), b"", standard if vendor == "generic" else time)
 
 
 def _short(values: dict[bytes, bytes], name: bytes, limit: int) -> bytes:
@@ -150,7 +155,9 @@ def _short(values: dict[bytes, bytes], name: bytes, limit: int) -> bytes:
 
 
 def _padded(*signatures: bytes) -> tuple[bytes, ...]:
-    return (*signatures, *[b""] * CANDIDATES)[:CANDIDATES]
+    # All of one length: comparing takes as long as the signature that is expected is long.
+    some = (*signatures, *[b""] * CANDIDATES)[:CANDIDATES]
+    return tuple([each.ljust(_SIGNATURE_BYTES, b"\0") for each in some])
 
 
 def _is_fresh(time: bytes, now: float) -> bool:

@@ -1,0 +1,110 @@
+"""What the elements of an authenticated delivery are (contract 71)."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import msgspec
+
+from vyrox.adapters.own_forms import Ignored
+from vyrox.adapters.received import Element, elements_of, text_of
+from vyrox.alerts.batches import key_of_message
+from vyrox.alerts.intake import Delivery, delivery
+from vyrox.alerts.quarantine import Unreadable
+from vyrox.errors import NormalizationError
+from vyrox.models import NormalizedAlert, Tenant, Vendor
+from vyrox.tenants.customers import read_element, tenant_of
+from vyrox.tenants.directory import TenantDirectory
+from vyrox.tenants.webhook_options import WebhookOptions
+
+
+class Sender(NamedTuple):
+    """Who sent a delivery, and what applies to it.
+
+    Attributes:
+        message_id: The sender's own name of the delivery, or None.
+    """
+
+    tenant: Tenant
+    vendor: Vendor
+    options: WebhookOptions
+    message_id: bytes | None
+
+
+class Readings(NamedTuple):
+    """What the elements of a delivery are."""
+
+    deliveries: list[Delivery]
+    unreadable: list[Unreadable]
+    ignored: Counter[str]
+
+
+def read_delivery(
+    tenants: TenantDirectory,
+    sender: Sender,
+    body: bytes,
+    content_type: bytes,
+    is_gzip: bool,
+    now: float,
+) -> Readings:
+    """Return what the elements are. A body without elements is one that cannot be read."""
+    readings = Readings([], [], Counter())
+    content = body
+    try:
+        content = text_of(body, content_type, is_gzip=is_gzip)
+        elements = elements_of(sender.vendor, content, sender.tenant.field_map)
+    except NormalizationError as exc:
+        _keep(readings, sender, sender.tenant, content, exc, now)
+        return readings
+    for number, element in enumerate(elements):
+        _read_element(tenants, sender, number, element, now, readings)
+    return readings
+
+
+def _read_element(
+    tenants: TenantDirectory,
+    sender: Sender,
+    number: int,
+    element: Element,
+    now: float,
+    readings: Readings,
+) -> None:
+    tenant = sender.tenant
+    try:
+        tenant = tenant_of(
+            sender.vendor,
+            element.text,
+            tenant,
+            sender.options,
+            tenants.owner_of,
+            tenants.is_enabled,
+        )
+        found = read_element(sender.vendor, element.text, tenant, now)
+    except NormalizationError as exc:
+        _keep(readings, sender, tenant, element.raw, exc, now)
+        return
+    if isinstance(found, Ignored):
+        readings.ignored[found.what] += 1
+    else:
+        readings.deliveries.append(_delivery(sender, number, found, element.raw, now))
+
+
+def _delivery(
+    sender: Sender, number: int, alert: NormalizedAlert, raw: bytes, now: float
+) -> Delivery:
+    new = delivery(alert, raw, now)
+    if sender.message_id is None:
+        return new
+    key = key_of_message(alert.tenant_id, alert.source, sender.message_id, number)
+    return msgspec.structs.replace(new, dedup_key=key)
+
+
+def _keep(
+    readings: Readings,
+    sender: Sender,
+    tenant: Tenant,
+    raw: bytes,
+    reason: NormalizationError,
+    now: float,
+) -> None:
+    unreadable = Unreadable(tenant.tenant_id, sender.vendor, raw, str(reason), now)
+    readings.unreadable.append(unreadable)
