@@ -33,8 +33,10 @@ async def test_a_person_enrols_signs_in_and_approves_contract_66(opened: Running
     page = await browser.get(f"/approvals/{proposal.proposal_id}")
     assert page.status_code == 200
     assert f"SHA-256: {proposal.proposal_sha256}" in page.text
-    answer = await browser.decide(proposal.proposal_id, comment="I called her")
+    answer = await browser.decide(proposal.proposal_id, comment="<b>I called her</b>")
     assert (answer.status_code, answer.json()) == (200, {"state": "approved", "is_drill": False})
+    page = await browser.get(f"/approvals/{proposal.proposal_id}")
+    assert "&lt;b&gt;I called her&lt;/b&gt;" in page.text
 
     async def acted() -> bool:
         return bool(opened.vendor.asked)

@@ -18,6 +18,7 @@ from vyrox.approvals.rules import FOUR_EYES, list_rules
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.writer import append
 from vyrox.errors import NotPossibleError, UnauthorizedError
+from vyrox.notify.messages import clean
 from vyrox.store.heads import read_heads
 from vyrox.store.locks import lock, lock_chains
 
@@ -84,7 +85,13 @@ def decide(
     _check_recordable(connection, stored)
     [receipt] = append(connection, [_event(stored, proposal, verified)], now)
     new = StoredDecision(
-        verified.approver, verified.decision, verified.kind, now, receipt.hash, used
+        verified.approver,
+        verified.decision,
+        verified.kind,
+        now,
+        receipt.hash,
+        used,
+        clean(verified.comment, rows.MAX_END_REASON),
     )
     rows.insert_decision(connection, proposal_id, new, verified.key)
     if proposal.is_drill:

@@ -34,6 +34,7 @@ class StoredDecision(msgspec.Struct, frozen=True):
     Attributes:
         entry_hash: Of the event that holds the proof.
         means: The passkey's credential id, or the account at Discord.
+        comment: What the person wrote beside it, cleaned and shortened; the proof has it whole.
     """
 
     approver: str
@@ -42,6 +43,7 @@ class StoredDecision(msgspec.Struct, frozen=True):
     at: float
     entry_hash: str
     means: str | None
+    comment: str = ""
 
 
 class StoredProposal(msgspec.Struct, frozen=True):
@@ -210,7 +212,7 @@ def change_state(
 def decisions_on(connection: Connection, proposal_id: str) -> list[StoredDecision]:
     """Return what was decided, in order."""
     query = (
-        sa.select(_d.approver, _d.decision, _d.proof, _d.at, _d.entry_hash, _d.means)
+        sa.select(_d.approver, _d.decision, _d.proof, _d.at, _d.entry_hash, _d.means, _d.comment)
         .where(_d.proposal_id == proposal_id)
         .order_by(_d.at, _d.approver)
     )

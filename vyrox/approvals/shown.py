@@ -35,6 +35,7 @@ class ShownDecision(msgspec.Struct, frozen=True):
     decision: Decision
     proof: ProofKind
     at: float
+    comment: str = ""
 
 
 class ListedProposal(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ def show(connection: Connection, tenant_id: str, proposal_id: str, now: float) -
         end_reason=stored.end_reason,
         repeats=stored.repeats,
         decisions=[
-            ShownDecision(each.approver, each.decision, each.proof, each.at)
+            ShownDecision(each.approver, each.decision, each.proof, each.at, each.comment)
             for each in rows.decisions_on(connection, proposal_id)
         ],
         action_hash=action_hash,

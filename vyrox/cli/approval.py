@@ -10,7 +10,7 @@ from vyrox.approvals import by_command
 from vyrox.approvals.break_glass import Used
 from vyrox.approvals.proposal import MAX_REASON
 from vyrox.approvals.proposing import Wanted
-from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownProposal
+from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownDecision, ShownProposal
 from vyrox.cli.asked import print_asked
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
@@ -111,14 +111,16 @@ def _facts(shown: ShownProposal) -> dict[str, str]:
     facts = {
         "state": shown.state,
         "because": shown.end_reason,
-        **{
-            f"by {each.approver}": f"{each.decision} by {_CHANNELS[each.proof]}, {as_time(each.at)}"
-            for each in shown.decisions
-        },
+        **{f"by {each.approver}": _decided(each) for each in shown.decisions},
         "entry": shown.action_hash,
         "outcome": shown.outcome,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _decided(each: ShownDecision) -> str:
+    said = f": {each.comment}" if each.comment else ""
+    return f"{each.decision} by {_CHANNELS[each.proof]}, {as_time(each.at)} UTC{said}"
 
 
 def _check_incident(

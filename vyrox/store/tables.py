@@ -459,6 +459,7 @@ decisions = Table(
     # The passkey's credential id, or the account at Discord: it must still be the person's when
     # the proposal is carried out.
     Column("means", Text),
+    Column("comment", Text, nullable=False, server_default=""),
 )
 
 approvers = Table(

@@ -22,6 +22,8 @@ def _keys() -> None:
     op.add_column("approvers", sa.Column("user_id", sa.LargeBinary(), nullable=True))
     op.add_column("approvers", sa.Column("reset_at", sa.Float(), nullable=True))
     op.add_column("decisions", sa.Column("means", sa.Text(), nullable=True))
+    comment = sa.Column("comment", sa.Text(), nullable=False, server_default="")
+    op.add_column("decisions", comment)
     op.create_table(
         "passkeys",
         sa.Column("credential_id", sa.Text(), primary_key=True),
