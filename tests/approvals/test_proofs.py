@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from tests import audit
 from tests.approvals.authenticator import UP, Authenticator, b64
@@ -16,6 +18,7 @@ from vyrox.approvals.proofs import SignedByPasskey
 from vyrox.approvals.proposing import Proposed
 from vyrox.approvals.rows import StoredProposal
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError, UnauthorizedError
+from vyrox.store import tables
 from vyrox.store.database import Database
 
 ANN: Final = Authenticator("ES256", b"of-ann")
@@ -77,6 +80,25 @@ async def test_a_statement_is_used_once_contract_65(opened: Database) -> None:
     assert json.loads(str(event["statement"]))["comment"] == "sure"
     with pytest.raises(UnauthorizedError) as caught:
         await decide(opened, proposal, proof)
+    assert caught.value.kind == "statement_not_open"
+
+
+async def test_a_person_has_a_bounded_number_of_open_statements_contract_65(
+    opened: Database,
+) -> None:
+    proposal = await proposed(opened, KILL)
+    first = await sign(opened, proposal, "ann", ANN)
+
+    def issue_many(connection: Connection) -> int:
+        for number in range(statements.MAX_OPEN):
+            later = NOW + (number + 1) / 1000
+            statements.issue(connection, TENANT, proposal.proposal_id, "ann", "approve", "", later)
+        count = sa.select(sa.func.count()).select_from(tables.statements)
+        return connection.execute(count).scalar_one()
+
+    assert await opened.write(issue_many) == statements.MAX_OPEN
+    with pytest.raises(UnauthorizedError) as caught:
+        await decide(opened, proposal, first)
     assert caught.value.kind == "statement_not_open"
 
 

@@ -22,6 +22,9 @@ from vyrox.store.tables import statements
 MAX_COMMENT: Final = 1000
 """Characters of a comment."""
 
+MAX_OPEN: Final = 200
+"""Of one approver: a page asks for two with each comment. With one more, the oldest ends."""
+
 _s: Final = statements.c
 
 
@@ -73,7 +76,11 @@ def keep(
     allowed = keys.confirmed_of(connection, tenant_id, approver)
     if not allowed:
         raise NotPossibleError(f"{approver} has no confirmed passkey")
-    connection.execute(statements.delete().where(_s.expires_at <= now))
+    own = sa.and_(_s.tenant_id == tenant_id, _s.approver == approver)
+    newest = sa.select(_s.hash).where(own).order_by(_s.expires_at.desc()).limit(MAX_OPEN - 1)
+    kept = list(connection.execute(newest).scalars())
+    is_over = sa.or_(_s.expires_at <= now, sa.and_(own, _s.hash.not_in(kept)))
+    connection.execute(statements.delete().where(is_over))
     connection.execute(
         statements.insert().values(
             hash=hash_of(text),
