@@ -74,6 +74,16 @@ async def test_a_change_is_a_row_only_if_vyrox_reads_it_contract_72(site: Site) 
     assert await site.stored() == {name: 2}
 
 
+@pytest.mark.parametrize("vendor", ["defender"], indirect=True)
+async def test_what_was_read_is_forgotten_with_the_alerts_contract_72(site: Site) -> None:
+    name = site.add(1, NOW)
+    await site.poll()
+    assert await site.database.write(rows.delete_seen, site.clock()) == 0
+    assert await site.database.write(rows.delete_seen, site.clock() + 1) == 1
+    await site.poll()  # the alert itself is still there
+    assert await site.stored() == {name: 1}
+
+
 async def test_what_fits_no_alert_is_quarantined_once_and_holds_nothing_up_contract_72(
     site: Site,
 ) -> None:
