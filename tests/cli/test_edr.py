@@ -13,6 +13,10 @@ from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
 from vyrox.clock import wall_clock
+from vyrox.containment.responder import ClientsOf
+from vyrox.edr.vendors import Credentials
+from vyrox.settings import Settings
+from vyrox.store.encryption import open_vault
 from vyrox.tenants import edr_credentials
 from vyrox.tenants.edr_credentials import EdrCredentials
 from vyrox.trial.mock_edr.app import MockEdr
@@ -196,3 +200,21 @@ def test_check_of_two_vendors_wants_to_know_which_contract_38(data_dir: Path) ->
     succeeded(set_(vyrox, "--vendor", "sentinelone", "--base-url", "https://a.sentinelone.net"))
     line = refused(vyrox("tenant", "edr", "check", "acme"))
     assert line == "acme has crowdstrike, sentinelone: choose one with --vendor"
+
+
+@pytest.mark.usefixtures("anyio_backend")
+def test_set_keeps_the_child_that_a_parents_client_acts_for_contract_73(vyrox: Vyrox) -> None:
+    cid = "0123456789abcdef0123456789abcdef"
+    succeeded(set_(vyrox, *CROWDSTRIKE, "--member-cid", f"{cid.upper()}-A1"))
+    [shown] = json.loads(succeeded(vyrox("tenant", "edr", "list", "--json")))
+    assert (shown["member_cid"], shown["azure_tenant"]) == (cid, None)
+    seen: list[Credentials] = []
+    settings = Settings.from_env(vyrox.env)
+    vault = open_vault(settings.encryption_keys, settings.data_dir)
+    ClientsOf(vault, seen.append).client(stored(vyrox)[0])
+    assert (seen[0].member_cid, seen[0].azure_tenant) == (cid, None)
+    for options in (
+        (*CROWDSTRIKE, "--member-cid", "0123"),
+        ("--vendor", "sentinelone", "--base-url", "https://a.sentinelone.net", "--member-cid", cid),
+    ):
+        assert set_(vyrox, *options).exit_code == 2

@@ -124,6 +124,45 @@ async def test_find_device_by_name(fake: FakeVendor) -> None:
     }
 
 
+def none() -> httpx.Response:
+    """Return the documented response if no machine matches."""
+    return answer(404, {"error": {"code": "ResourceNotFound"}})
+
+
+@pytest.mark.parametrize("first", [none(), answer(200, {"value": []})])
+@pytest.mark.parametrize("name", ["workstation-01", "WORKSTATION-01"])
+async def test_find_device_by_the_first_part_of_its_name_contract_73(
+    fake: FakeVendor, name: str, first: httpx.Response
+) -> None:
+    fake.on("GET", MACHINES, first, answer(200, {"value": [machine()]}))
+    assert (await found(fake, name)).id == MACHINE
+    assert [dict(each.url.params) for each in fake.requests] == [
+        {"$filter": f"computerDnsName eq '{name}'"},
+        {"$filter": f"startswith(computerDnsName,'{name}.')"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        none(),
+        answer(200, {"value": [machine(), machine(id=OTHER)]}),
+        answer(200, {"value": [machine()], "@odata.nextLink": "https://x"}),
+        answer(200, {"value": [machine(computerDnsName="workstation-011.acme.local")]}),
+        answer(200, {"value": [machine(computerDnsName="workstation-01")]}),
+    ],
+)
+async def test_find_device_by_the_first_part_wants_exactly_one_contract_73(
+    fake: FakeVendor, reply: httpx.Response
+) -> None:
+    fake.on("GET", MACHINES, none(), reply)
+    if b'"workstation-01"' in reply.content:  # it was enrolled just now
+        assert (await found(fake, "workstation-01")).id == MACHINE
+        return
+    with pytest.raises(VendorError):
+        await found(fake, "workstation-01")
+
+
 async def test_find_device_escapes_the_name(fake: FakeVendor) -> None:
     with pytest.raises(VendorError):
         await found(fake, "x' or '1' eq '1")

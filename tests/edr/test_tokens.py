@@ -11,6 +11,7 @@ from vyrox.edr.crowdstrike import client
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.transport.rate_limits import RetryingSender, backoff
 from vyrox.edr.transport.tokens import RENEW_S, ApiToken, BearerToken
+from vyrox.edr.urls import microsoft_cloud
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 
 TOKEN_PATH = "/oauth2/token"
@@ -198,13 +199,23 @@ async def test_value_that_cannot_be_had(
 
 def test_token_call_of_defender_asks_for_machine_actions() -> None:
     call = defender.token_request(
-        "https://login.microsoftonline.com", "acme.com", "app", "s&=+ \u00e9"
+        "https://login.microsoftonline.com",
+        "acme.com",
+        "app",
+        "s&=+ \u00e9",
+        microsoft_cloud("https://api.security.microsoft.com", None).scope,
     )
     assert call.url == "https://login.microsoftonline.com/acme.com/oauth2/v2.0/token"
     assert call.body == (
         b"grant_type=client_credentials&client_id=app&client_secret=s%26%3D%2B+%C3%A9"
         b"&scope=https%3A%2F%2Fapi.securitycenter.microsoft.com%2F.default"
     )
+
+
+def test_token_of_a_parents_client_is_for_the_child_contract_73() -> None:
+    child = "0123456789abcdef0123456789abcdef"
+    call = client.token_request("https://api.crowdstrike.com", "id", "secret", child)
+    assert call.body == b"client_id=id&client_secret=secret&member_cid=" + child.encode()
 
 
 async def test_api_token_is_sentinelones_scheme_and_has_no_successor() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vyrox.edr.urls import check_base_url, default_base_url, login_url
+from vyrox.edr.urls import check_base_url, default_base_url, microsoft_cloud
 from vyrox.models import Vendor
 
 ROOT = "http://127.0.0.1:8099"
@@ -34,6 +34,7 @@ ROOT = "http://127.0.0.1:8099"
             "https://eu.api.security.microsoft.com",
             "https://eu.api.security.microsoft.com",
         ),
+        ("sentinelone", "https://a.s1gov.net", "https://a.s1gov.net"),
         ("defender", f"{ROOT}/defender", f"{ROOT}/defender"),
         ("crowdstrike", f"{ROOT}/crowdstrike/", f"{ROOT}/crowdstrike"),
     ],
@@ -121,11 +122,40 @@ def test_default_base_url_is_an_allowed_one() -> None:
 
 
 @pytest.mark.parametrize("root", [None, ROOT])
-def test_login_url_is_microsofts_for_its_own_addresses(root: str | None) -> None:
-    login = "https://login.microsoftonline.com"
-    assert login_url("https://api.security.microsoft.com", root) == login
+@pytest.mark.parametrize(
+    ("api", "login", "graph", "scope"),
+    [
+        (
+            "api.security.microsoft.com",
+            "login.microsoftonline.com",
+            "graph.microsoft.com",
+            "api.securitycenter.microsoft.com",
+        ),
+        (
+            "api-gcc.securitycenter.microsoft.us",
+            "login.microsoftonline.com",
+            "graph.microsoft.com",
+            "api-gcc.securitycenter.microsoft.us",
+        ),
+        (
+            "api-gov.securitycenter.microsoft.us",
+            "login.microsoftonline.us",
+            "graph.microsoft.us",
+            "api-gov.securitycenter.microsoft.us",
+        ),
+    ],
+)
+def test_each_cloud_of_microsoft_has_its_own_login_contract_73(
+    root: str | None, api: str, login: str, graph: str, scope: str
+) -> None:
+    url = check_base_url("defender", f"https://{api.upper()}/".replace("HTTPS", "https"), root)
+    cloud = microsoft_cloud(url, root)
+    assert cloud.login == f"https://{login}"
+    assert (cloud.graph, cloud.graph_scope) == (f"https://{graph}", f"https://{graph}/.default")
+    assert cloud.scope == f"https://{scope}/.default"
 
 
-def test_login_url_is_below_the_test_root_there() -> None:
-    assert login_url(f"{ROOT}/defender", ROOT) == f"{ROOT}/defender/login"
-    assert login_url(f"{ROOT}/defender", None) == "https://login.microsoftonline.com"
+def test_login_is_below_the_test_root_there() -> None:
+    assert microsoft_cloud(f"{ROOT}/defender", ROOT).login == f"{ROOT}/defender/login"
+    worldwide = "https://login.microsoftonline.com"
+    assert microsoft_cloud(f"{ROOT}/defender", None).login == worldwide

@@ -45,6 +45,8 @@ async def test_make_client_of_each_vendor(
         ("crowdstrike", {"base_url": "https://api.crowdstrike.com.evil.example"}),
         ("crowdstrike", {"client_id": None}),
         ("crowdstrike", {"client_id": ""}),
+        ("crowdstrike", {"member_cid": "0123"}),
+        ("crowdstrike", {"member_cid": "A" * 32}),
         ("crowdstrike", {"secret": ""}),
         ("sentinelone", {"base_url": None}),
         ("sentinelone", {"base_url": "https://evil.example"}),

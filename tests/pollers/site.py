@@ -69,11 +69,12 @@ class Site:
     async def set_up(self) -> None:
         """Store the tenant's credentials, and switch polling on."""
         registered = client_of(self.mock, self.vendor)
+        is_defender = self.vendor == "defender"
         stored = EdrCredentials(
             tenant_id=TENANT,
             vendor=self.vendor,
             client_id=registered.client_id,
-            azure_tenant=self.mock.defender.tenant_id,
+            azure_tenant=self.mock.defender.tenant_id if is_defender else None,
             base_url=f"{self.url}/{self.vendor}",
             secret=encrypt_secret(
                 self.vault, registered.client_secret.encode(), TENANT, self.vendor, "vendor"

@@ -1,6 +1,7 @@
 """`vyrox tenant edr`: the credentials with which Vyrox acts at a tenant's vendor."""
 
 import asyncio
+import re
 from typing import Final
 
 import click
@@ -18,6 +19,7 @@ from vyrox.edr.transport.calls import open_http
 from vyrox.edr.urls import check_base_url, default_base_url
 from vyrox.edr.vendors import make_client
 from vyrox.errors import OperatorError, VendorError
+from vyrox.ids import normal_customer_id
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret
@@ -35,6 +37,8 @@ _NEEDS: Final[dict[EdrVendor, frozenset[str]]] = {
     "defender": frozenset({"--client-id", "--azure-tenant"}),
 }
 
+_CID: Final = re.compile(r"[0-9a-f]{32}")
+
 _vendors = click.Choice(EDR_VENDORS)
 
 
@@ -45,6 +49,9 @@ _vendors = click.Choice(EDR_VENDORS)
 @click.option("--client-id", help="Of the API client (CrowdStrike) or the app (Defender).")
 @click.option("--azure-tenant", help="Directory (tenant) id of the app. For Defender.")
 @click.option(
+    "--member-cid", help="Customer id of the child, with a Flight Control parent's API client."
+)
+@click.option(
     "--base-url",
     help="Of the vendor's API. Needed for SentinelOne: https://NAME.sentinelone.net.  "
     "[default: CrowdStrike us-1, Defender's worldwide address]",
@@ -54,12 +61,19 @@ def set_(
     vendor: EdrVendor,
     client_id: str | None,
     azure_tenant: str | None,
+    member_cid: str | None,
     base_url: str | None,
     is_new: bool,
 ) -> None:
     """Store credentials in place of earlier ones. The secret is read from standard input."""
-    given = {"--client-id": client_id, "--azure-tenant": azure_tenant, "--base-url": base_url}
+    given = {
+        "--client-id": client_id,
+        "--azure-tenant": azure_tenant,
+        "--member-cid": member_cid,
+        "--base-url": base_url,
+    }
     _check_options(vendor, {name for name, value in given.items() if value is not None})
+    member = None if member_cid is None else _checked_member(member_cid)
     settings = Settings.from_process()
     try:
         url = check_base_url(
@@ -76,7 +90,7 @@ def set_(
                 tenant_id=tenant_id,
                 vendor=vendor,
                 client_id=client_id,
-                azure_tenant=azure_tenant,
+                azure_tenant=azure_tenant or member,
                 base_url=url,
                 secret=encrypt_secret(
                     await open_vault(opened), secret, tenant_id, vendor, "vendor"
@@ -96,8 +110,17 @@ def _check_options(vendor: EdrVendor, given: set[str]) -> None:
     if missing := sorted(_NEEDS[vendor] - given):
         raise click.UsageError(f"--vendor {vendor} needs {' and '.join(missing)}.")
     allowed = _NEEDS[vendor] | {"--base-url"}
+    if vendor == "crowdstrike":
+        allowed |= {"--member-cid"}
     if foreign := sorted(given - allowed):
         raise click.UsageError(f"{foreign[0]} is not for --vendor {vendor}.")
+
+
+def _checked_member(text: str) -> str:
+    member = normal_customer_id("crowdstrike", text)
+    if not _CID.fullmatch(member):
+        raise click.UsageError("--member-cid must be a Falcon customer id: 32 hexadecimal digits.")
+    return member
 
 
 def _read_vendor_secret() -> bytes:

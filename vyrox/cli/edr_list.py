@@ -25,6 +25,9 @@ def list_(as_json: bool) -> None:
 
 def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
     hidden = {"secret", "version"}
-    return {
+    shown = {
         name: value for name, value in msgspec.structs.asdict(row).items() if name not in hidden
     }
+    if row.vendor == "crowdstrike":
+        shown |= {"azure_tenant": None, "member_cid": row.azure_tenant}
+    return shown

@@ -33,6 +33,7 @@ from vyrox.edr.defender_records import (
     MACHINES,
     PATHS,
     Kind,
+    Machine,
     MachineAction,
     decisive_action,
     finished_result,
@@ -47,13 +48,10 @@ from vyrox.models import Device, Isolation, NormalizedAlert
 
 REFUSALS: Final = frozenset({400, 401, 403, 404, 429})
 
-SCOPE: Final = "https://api.securitycenter.microsoft.com/.default"
-"""The scope of a token for machine actions."""
-
-GRAPH_SCOPE: Final = "https://graph.microsoft.com/.default"
-"""The scope of a token for alerts. Each API refuses the other's tokens."""
-
 _NOT_FOUND: Final = 404
+
+_EQUALS: Final = "computerDnsName eq {}"
+_BEGINS: Final = "startswith(computerDnsName,{})"
 
 MAX_ACTIONS: Final = 100
 """Machine actions of one page, the latest first."""
@@ -71,7 +69,7 @@ _CLAIMS = msgspec.json.Decoder(_Claims)
 
 
 def token_request(
-    login_url: str, azure_tenant: str, client_id: str, secret: str, scope: str = SCOPE
+    login_url: str, azure_tenant: str, client_id: str, secret: str, scope: str
 ) -> VendorRequest:
     """Return the request for a token for `scope`. It is valid for about an hour."""
     form = {
@@ -100,7 +98,7 @@ class Defender:
     async def find_device(
         self, host: str, deadline: Deadline, known_id: str | None = None
     ) -> Device:
-        """See VendorClient. `host` is a machine's id or its full DNS name."""
+        """See VendorClient. `host` is a machine's id, its DNS name or the name's first part."""
         machine_id = _machine_id(host)
         if machine_id is not None:
             if _machine_id(known_id or "") != machine_id:
@@ -110,12 +108,7 @@ class Defender:
             if _machine_id(machine.id) != machine_id:
                 raise VendorError("read machine: the response is of another machine")
         else:
-            found = read_body(await self._find(host, deadline), MACHINES)
-            if len(found.value) != 1 or found.next_link:
-                raise not_one(len(found.value), "machine", host)
-            machine = found.value[0]
-            if (machine.computer_dns_name or "").casefold() != host.casefold():
-                raise not_one(0, "machine", host)
+            machine = await self._named(host, deadline)
         tags = machine.machine_tags
         return Device(
             _checked_id(machine.id),
@@ -225,8 +218,26 @@ class Defender:
         if found.next_link or any(_machine_id(each.id) != machine_id for each in found.value):
             raise VendorError(f"{machine_id} is the id of one machine and the name of another")
 
-    async def _find(self, name: str, deadline: Deadline) -> VendorResponse:
-        query = {"$filter": f"computerDnsName eq {_quoted(name)}"}
+    async def _named(self, host: str, deadline: Deadline) -> Machine:
+        """Return the only machine with this name, or else the only one whose name begins so."""
+        name, is_short = host.casefold(), "." not in host
+        response = await self._find(host, deadline)
+        is_empty = response.status == _NOT_FOUND or not read_body(response, MACHINES).value
+        if is_empty and is_short:
+            response = await self._find(f"{host}.", deadline, _BEGINS)
+        found = read_body(response, MACHINES)
+        if len(found.value) != 1 or found.next_link:
+            raise not_one(len(found.value), "machine", host)
+        machine = found.value[0]
+        full = (machine.computer_dns_name or "").casefold()
+        if full != name and not (is_short and full.startswith(f"{name}.")):
+            raise not_one(0, "machine", host)
+        return machine
+
+    async def _find(
+        self, name: str, deadline: Deadline, condition: str = _EQUALS
+    ) -> VendorResponse:
+        query = {"$filter": condition.format(_quoted(name))}
         request = self._api.request("find machine", "/api/machines", query=query)
         return await self._api.send(request, deadline)
 

@@ -5,7 +5,7 @@ Source: CrowdStrike, gofalcon `falcon/cloud.go`; SentinelOne, the console's addr
 """
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from vyrox.models import Vendor
 
@@ -17,7 +17,7 @@ _CROWDSTRIKE: Final = (
     "https://api.laggar.gcw.crowdstrike.com",
     "https://api.us-gov-2.crowdstrike.mil",
 )
-_DEFENDER: Final = (
+_DEFENDER_WORLDWIDE: Final = (
     "https://api.security.microsoft.com",
     "https://us.api.security.microsoft.com",
     "https://eu.api.security.microsoft.com",
@@ -26,15 +26,57 @@ _DEFENDER: Final = (
     "https://swa.api.security.microsoft.com",
     "https://api.securitycenter.microsoft.com",
 )
+
+
+class MicrosoftCloud(NamedTuple):
+    """The addresses of one of Microsoft's clouds.
+
+    Attributes:
+        login: Where tokens are issued.
+        graph: Where alerts are read.
+        scope: Of a token for machine actions.
+        graph_scope: Of a token for alerts. Each API refuses the other's tokens.
+    """
+
+    login: str
+    graph: str
+    scope: str
+    graph_scope: str
+
+
+_WORLDWIDE: Final = MicrosoftCloud(
+    "https://login.microsoftonline.com",
+    "https://graph.microsoft.com",
+    "https://api.securitycenter.microsoft.com/.default",
+    "https://graph.microsoft.com/.default",
+)
+_GCC: Final = "https://api-gcc.securitycenter.microsoft.us"
+_GCC_HIGH: Final = "https://api-gov.securitycenter.microsoft.us"
+_GOVERNMENT: Final = {
+    _GCC: _WORLDWIDE._replace(scope=f"{_GCC}/.default"),
+    _GCC_HIGH: MicrosoftCloud(
+        "https://login.microsoftonline.us",
+        "https://graph.microsoft.us",
+        f"{_GCC_HIGH}/.default",
+        "https://graph.microsoft.us/.default",
+    ),
+}
+"""Microsoft's clouds for the US government. GCC uses the worldwide login.
+
+Source: Microsoft Learn, "Microsoft Defender for Endpoint for US Government customers", API;
+"National cloud deployments", Microsoft Graph.
+"""
+
+_DEFENDER: Final = (*_DEFENDER_WORLDWIDE, *_GOVERNMENT)
 _KNOWN: Final[dict[Vendor, tuple[str, ...]]] = {
     "crowdstrike": _CROWDSTRIKE,
     "defender": _DEFENDER,
 }
-_SENTINELONE: Final = re.compile(r"https://[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.sentinelone\.net")
-"""Each customer has its own console, one label below the vendor's domain."""
-
-_MICROSOFT_GRAPH: Final = "https://graph.microsoft.com"
-_MICROSOFT_LOGIN: Final = "https://login.microsoftonline.com"
+_SENTINELONE: Final = re.compile(
+    r"https://[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.(?:sentinelone|s1gov)\.net"
+)
+"""Each customer has its own console, one label below the vendor's domain, or below the one of its
+cloud for the US government."""
 
 
 def default_base_url(vendor: Vendor) -> str | None:
@@ -68,18 +110,11 @@ def check_base_url(vendor: Vendor, url: str, test_root: str | None) -> str:
     raise ValueError(f"is not one of the addresses of {vendor}: {addresses}")
 
 
-def login_url(base_url: str, test_root: str | None) -> str:
-    """Return the address of Microsoft's token endpoint, for a checked `base_url` of Defender."""
+def microsoft_cloud(base_url: str, test_root: str | None) -> MicrosoftCloud:
+    """Return the cloud of a checked `base_url` of Defender."""
     if test_root and base_url == _below(test_root, "defender"):
-        return f"{base_url}/login"
-    return _MICROSOFT_LOGIN
-
-
-def graph_url(base_url: str, test_root: str | None) -> str:
-    """Return the address of Microsoft Graph, for a checked `base_url` of Defender."""
-    if test_root and base_url == _below(test_root, "defender"):
-        return f"{base_url}/graph"
-    return _MICROSOFT_GRAPH
+        return _WORLDWIDE._replace(login=f"{base_url}/login", graph=f"{base_url}/graph")
+    return _GOVERNMENT.get(base_url, _WORLDWIDE)
 
 
 def _below(test_root: str, vendor: Vendor) -> str:

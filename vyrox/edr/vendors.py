@@ -23,7 +23,7 @@ from vyrox.edr.transport.rate_limits import (
     retry_after_epoch,
 )
 from vyrox.edr.transport.tokens import ApiToken, BearerToken
-from vyrox.edr.urls import check_base_url, default_base_url, graph_url, login_url
+from vyrox.edr.urls import check_base_url, default_base_url, microsoft_cloud
 from vyrox.errors import VendorError
 from vyrox.models import Vendor
 
@@ -32,6 +32,10 @@ _SECRET: Final = re.compile(r"[\x21-\x7e]{1,4096}")
 
 _AZURE_TENANT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|\.(?=[A-Za-z0-9])){0,252}")
 """A directory's GUID, or one of its domains. It becomes a part of the token URL."""
+
+
+_MEMBER_CID: Final = re.compile(r"[0-9a-f]{32}")
+"""Without the checksum, which the token endpoint does not take."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -43,6 +47,7 @@ class Credentials:
         client_id: The id of CrowdStrike's API client, or of Microsoft's application.
         azure_tenant: The directory of Microsoft's application.
         base_url: The address of the API. None: the vendor's default.
+        member_cid: In Falcon Flight Control, the child that the parent's API client acts for.
     """
 
     vendor: Vendor
@@ -50,6 +55,7 @@ class Credentials:
     client_id: str | None = None
     azure_tenant: str | None = None
     base_url: str | None = None
+    member_cid: str | None = None
 
 
 def make_client(
@@ -114,19 +120,23 @@ def _open_api(
     client_id = _printable("client id", credentials.client_id)
     if credentials.vendor == "crowdstrike":
         sender = RetryingSender(http, retry_after_epoch(clock), sleep)
-        request = client.token_request(base_url, client_id, secret)
+        member_cid = credentials.member_cid
+        if member_cid is not None and not _MEMBER_CID.fullmatch(member_cid):
+            raise VendorError("credentials unusable: invalid member customer id")
+        request = client.token_request(base_url, client_id, secret, member_cid)
         return VendorApi(base_url, sender, BearerToken(sender, request), client.REFUSALS)
     if not _AZURE_TENANT.fullmatch(credentials.azure_tenant or ""):
         raise VendorError("credentials unusable: invalid Azure tenant")
     sender = RetryingSender(http, retry_after, sleep)
+    cloud = microsoft_cloud(base_url, test_root)
     request = defender.token_request(
-        login_url(base_url, test_root),
+        cloud.login,
         credentials.azure_tenant or "",
         client_id,
         secret,
-        defender.GRAPH_SCOPE if is_for_alerts else defender.SCOPE,
+        cloud.graph_scope if is_for_alerts else cloud.scope,
     )
-    address = graph_url(base_url, test_root) if is_for_alerts else base_url
+    address = cloud.graph if is_for_alerts else base_url
     return VendorApi(address, sender, BearerToken(sender, request), defender.REFUSALS)
 
 

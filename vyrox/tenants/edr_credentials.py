@@ -23,6 +23,7 @@ class EdrCredentials(msgspec.Struct, frozen=True):
     """A tenant's credentials at one vendor, as stored: `secret` is encrypted.
 
     Attributes:
+        azure_tenant: Whose token it is: Microsoft's directory, or Falcon's child (`member_cid`).
         version: A random text that is new after each change.
     """
 

@@ -382,6 +382,15 @@ async def test_machines_are_found_by_name(defender: Caller, name: str, ids: list
     assert [each["id"] for each in answer.json()["value"]] == ids
 
 
+@pytest.mark.parametrize("text", ["startswith(computerDnsName,'DC-01.')", "startswith(id, '')"])
+async def test_machines_are_found_by_the_beginning_of_a_name(defender: Caller, text: str) -> None:
+    answer = await filtered(defender, "/api/machines", text)
+
+    found = [each["id"] for each in answer.json()["value"]]
+    assert (found == [MDE_DC_01]) == ("DC-01" in text)
+    assert MDE_DC_01 in found
+
+
 async def test_machines_of_no_such_name_are_404(defender: Caller) -> None:
     answer = await filtered(defender, "/api/machines", "computerDnsName eq 'nowhere'")
 

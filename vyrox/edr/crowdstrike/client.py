@@ -78,9 +78,16 @@ _ACTED = msgspec.json.Decoder(Page[_Acted])
 _ALERTS = msgspec.json.Decoder(Page[_Alert])
 
 
-def token_request(base_url: str, client_id: str, secret: str) -> VendorRequest:
-    """Return the request for a token. The response is a 201, and the token is valid for 30 min."""
-    form = urlencode({"client_id": client_id, "client_secret": secret})
+def token_request(
+    base_url: str, client_id: str, secret: str, member_cid: str | None = None
+) -> VendorRequest:
+    """Return the request for a token. The response is a 201, and the token is valid for 30 min.
+
+    Args:
+        member_cid: The child that the token is for, if the client is a Flight Control parent's.
+    """
+    member = {} if member_cid is None else {"member_cid": member_cid}
+    form = urlencode({"client_id": client_id, "client_secret": secret, **member})
     return VendorRequest(
         name="token",
         method="POST",

@@ -1,14 +1,16 @@
-"""The part of OData that the mock needs: `$filter` by equality, order and paging."""
+"""The part of OData that the mock needs: `$filter` by `eq` and `startswith`, order and paging."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from vyrox.trial.mock_edr.exchange import Call
 
 Item = dict[str, object]
+_Matches = Callable[[str, str], bool]
 
-_CLAUSE: Final = re.compile(r"\s*(\w+) eq '((?:[^']|'')*)'\s*(and\b|$)")
+_TEXT: Final = r"'((?:[^']|'')*)'"
+_CLAUSE: Final = re.compile(rf"\s*(?:(\w+) eq {_TEXT}|startswith\((\w+), ?{_TEXT}\))\s*(and\b|$)")
 _OPTIONS: Final = ("$filter", "$orderby", "$top", "$skip")
 
 
@@ -32,7 +34,7 @@ def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[It
     chosen = [
         item
         for item in items
-        if all(str(item[field]).casefold() == value for field, value in wanted)
+        if all(matches(str(item[field]).casefold(), value) for field, matches, value in wanted)
     ]
     field, _, direction = (call.one_of("$orderby") or "").partition(" ")
     if field and (field not in fields or direction not in {"", "asc", "desc"}):
@@ -42,16 +44,18 @@ def select(items: Iterable[Item], call: Call, fields: frozenset[str]) -> list[It
     return chosen[_number(call, "$skip", 0) :][: _number(call, "$top", 10_000)]
 
 
-def _clauses(text: str | None, fields: frozenset[str]) -> list[tuple[str, str]]:
-    """Return the pairs of field and value, in lower case, which must all match."""
-    clauses = []
+def _clauses(text: str | None, fields: frozenset[str]) -> list[tuple[str, _Matches, str]]:
+    """Return the fields, comparisons and values, in lower case, which must all match."""
+    clauses: list[tuple[str, _Matches, str]] = []
     rest = text
     while rest is not None:
         clause = _CLAUSE.match(rest)
-        if clause is None or clause[1] not in fields:
+        field = None if clause is None else clause[1] or clause[3]
+        if clause is None or field not in fields:
             raise ODataError(f"$filter {text!r} is not supported")
-        clauses.append((clause[1], clause[2].replace("''", "'").casefold()))
-        rest = rest[clause.end() :] if clause[3] else None
+        value = (clause[2] if clause[1] else clause[4]).replace("''", "'").casefold()
+        clauses.append((str(field), str.__eq__ if clause[1] else str.startswith, value))
+        rest = rest[clause.end() :] if clause[5] else None
     return clauses
 
 
