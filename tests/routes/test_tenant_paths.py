@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +14,14 @@ from tests.adapters.forms import payloads
 from tests.adapters.forms.table import SAMPLES, Refused
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP, normalize, without_id
 from tests.http.test_protocol import exchange, serving
-from tests.ingestion import OTHER_SECRET, SECRET, TENANTS, Application, Webhook, credential
+from tests.ingestion import OTHER_SECRET, SECRET, TENANTS, Application, Webhook, credential, running
 from tests.routes.test_schemes import falcon, iso
 from vyrox import log
 from vyrox.alerts import batches
 from vyrox.alerts.queue import QueueEntry
 from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError
 from vyrox.models import EdrVendor, Vendor
+from vyrox.settings import Settings
 from vyrox.tenants.webhook_options import WebhookOptions
 
 DATA: Final = Path(__file__).parents[1] / "data"
@@ -26,6 +29,16 @@ EPP: Final = json.dumps(payloads.EPP).encode()
 AUDIT: Final = json.dumps(payloads.event("UserActivityAuditEvent", {"UserId": "x"})).encode()
 UNKNOWN: Final = json.dumps(payloads.event("BrandNewEvent", {"x": 1})).encode()
 PARENT: Final = "parent"
+
+
+@pytest.fixture
+async def application_on_each(
+    settings: Settings, database_url: str | None, redis_url: str
+) -> AsyncIterator[Application]:
+    """The application on each of the two databases."""
+    async with running(replace(settings, database_url=database_url), redis_url) as opened:
+        await opened.onboard_documented()
+        yield opened
 
 
 def on_path(
@@ -154,8 +167,9 @@ async def test_the_documented_paths_read_no_other_form_contract_71(
 
 @pytest.mark.parametrize("separator", ["list", "lines", "wrapper"])
 async def test_many_elements_are_answered_in_order_contract_71(
-    application: Application, separator: str
+    application_on_each: Application, separator: str
 ) -> None:
+    application = application_on_each
     elements = [numbered(number) for number in range(3)]
     mixed = [elements[0], AUDIT, elements[1], UNKNOWN, elements[2]]
     body = {
@@ -360,9 +374,10 @@ async def test_an_id_is_found_in_another_spelling_contract_71(
 
 
 async def test_a_delivery_is_stored_as_a_whole_or_not_at_all_contract_71(
-    application: Application, monkeypatch: pytest.MonkeyPatch
+    application_on_each: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows of the alerts and the quarantined elements are one transaction."""
+    application = application_on_each
     sent = on_path("crowdstrike", joined(numbered(1), UNKNOWN, numbered(2)))
     with monkeypatch.context() as patch:
         patch.setattr(batches, "keep", unavailable)
