@@ -1,5 +1,6 @@
 """`vyrox map`: how a payload becomes an alert, without a service (contract 73)."""
 
+import gzip
 from pathlib import Path
 
 import msgspec
@@ -142,6 +143,16 @@ def test_suggest_prints_a_map_that_test_takes_contract_73(vyrox: Vyrox, tmp_path
     lacking = vyrox("map", "suggest", written(tmp_path, b'{"id":1}'))
     assert lacking.exit_code == 1
     assert "hostname is required" in lacking.stderr
+
+
+def test_lines_and_compressed_payloads_are_read_as_on_the_path_contract_73(
+    vyrox: Vyrox, tmp_path: Path
+) -> None:
+    file = written(tmp_path, gzip.compress(GOOD + b"\n" + GOOD, 0))
+    printed = succeeded(vyrox("map", "suggest", file))
+    field_map = written(tmp_path, printed.encode(), "map.json")
+    found = mapped(vyrox, file, "--vendor", "generic", "--field-map", field_map)
+    assert [each.status for each in found] == ["alert", "alert"]
 
 
 def test_odd_arguments_are_refused(vyrox: Vyrox, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import msgspec
 from vyrox.adapters import ADAPTERS, generic, own_forms
 from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.probing import FIELDS, loaded, sources_of
+from vyrox.adapters.received import elements_of, text_of
 from vyrox.adapters.suggesting import suggest
-from vyrox.adapters.tolerant_json import JsonText, tolerant
+from vyrox.adapters.tolerant_json import JsonText
 from vyrox.alerts.quarantine_review import find_quarantined
 from vyrox.cli.field_map import read_field_map
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
@@ -25,6 +26,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_SHOWN_MEMBERS: Final = 20
+
+_GZIP: Final = b"\x1f\x8b"
 
 _file_argument = click.argument(
     "file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -117,9 +120,8 @@ def suggest_(file: Path | None, quarantined: str | None) -> None:
     Exits with 1 if the payload has nothing that fits a required field.
     """
     given = _given(file, quarantined, "generic", None, needs_map=False)
-    body = tolerant(given.body)
     try:
-        suggested = suggest(body.content)
+        suggested = suggest(_parts(given)[0].content)
     except NormalizationError as exc:
         raise OperatorError(f"the payload cannot be read: {exc}") from exc
     print_json(suggested.field_map)
@@ -168,14 +170,9 @@ def _read_file(file: Path) -> bytes:
 
 
 def _parts(given: _Given) -> list[JsonText]:
-    body = tolerant(given.body)
-    if given.vendor != "generic":
-        return own_forms.split(given.vendor, body)
-    value = loaded(body.content)
-    is_numbered = any(str(path)[:1].isdigit() for path in (given.tenant.field_map or {}).values())
-    if isinstance(value, list) and not is_numbered:
-        return [JsonText(msgspec.json.encode(each), body.notes) for each in value]
-    return [body]
+    """Return the elements of the payload, as the path with the tenant in it reads them."""
+    text = text_of(given.body, b"", is_gzip=given.body.startswith(_GZIP))
+    return [each.text for each in elements_of(given.vendor, text, given.tenant.field_map)]
 
 
 def _mapped(part: JsonText, given: _Given) -> Mapped:
