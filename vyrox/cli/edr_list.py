@@ -28,6 +28,6 @@ def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
     shown = {
         name: value for name, value in msgspec.structs.asdict(row).items() if name not in hidden
     }
-    if row.vendor == "crowdstrike":
-        shown |= {"azure_tenant": None, "member_cid": row.azure_tenant}
+    if row.member_cid is not None:
+        shown |= {"azure_tenant": None, "member_cid": row.member_cid}
     return shown

@@ -144,9 +144,9 @@ class ClientsOf(Generic[T]):
                 vendor=stored.vendor,
                 client_id=stored.client_id,
                 secret=secret,
-                azure_tenant=stored.azure_tenant if stored.vendor == "defender" else None,
+                azure_tenant=stored.azure_tenant,
                 base_url=stored.base_url,
-                member_cid=stored.azure_tenant if stored.vendor == "crowdstrike" else None,
+                member_cid=stored.member_cid,
             )
         )
 

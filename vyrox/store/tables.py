@@ -126,7 +126,7 @@ edr_credentials = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("vendor", Text, primary_key=True),
     Column("client_id", Text),
-    Column("azure_tenant", Text),  # or the child's customer id at CrowdStrike
+    Column("azure_tenant", Text),  # at CrowdStrike `cid:` and the child's customer id
     Column("base_url", Text, nullable=False),
     Column("secret", Text, nullable=False),  # encrypted
     Column("version", Text, nullable=False),  # random, new after each change
