@@ -268,7 +268,7 @@ async def ask(app: Starlette, method: str, path: str) -> Answer:
         "/webhook/crowdstrike//",
         "/webhook/generic//",
         "/webhook/generic/acme-corp//",
-        "/webhook/crowdstrike/x",
+        "/webhook/crowdstrike/x/y",
         "//webhook/crowdstrike",
         "/webhook//crowdstrike",
         "/webhook/./crowdstrike",
