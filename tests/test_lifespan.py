@@ -93,5 +93,26 @@ async def test_every_waits_before_the_first_time_contract_40() -> None:
     await asyncio.wait([task])
 
 
+async def test_every_is_woken_and_many_wakes_share_one_run_contract_67() -> None:
+    """Its interval is an hour, so without the event a second run would not come."""
+    runs: asyncio.Queue[None] = asyncio.Queue()
+    wake = asyncio.Event()
+
+    async def work() -> None:
+        runs.put_nowait(None)
+
+    task = asyncio.create_task(every(3600.0, "test", work, wake=wake, least_s=0.02))
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await runs.get()
+            wake.set()
+            wake.set()
+        while wake.is_set():
+            await asyncio.sleep(0)
+    assert runs.qsize() <= 1
+    task.cancel()
+    await asyncio.wait([task])
+
+
 def test_a_change_of_a_tenant_is_read_within_a_second_contract_8() -> None:
     assert TENANTS_INTERVAL_S <= 0.5

@@ -54,6 +54,9 @@ CLOCKS_INTERVAL_S: Final = 1.0
 CONFIRMATION_INTERVAL_S: Final = 0.5
 APPROVALS_INTERVAL_S: Final = 0.5
 LEASES_INTERVAL_S: Final = 1.0
+DISCORD_LEAST_S: Final = 0.25
+"""Each run compares all open messages with what they should show; many decisions share one."""
+
 REFILL_INTERVAL_S: Final = 2.0
 DEAD_LETTERS_INTERVAL_S: Final = 5.0
 RETENTION_INTERVAL_S: Final = 3600.0
@@ -138,7 +141,13 @@ def background(
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
         every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
-        every(DISCORD_INTERVAL_S, "discord", parts.discord.run, wake=parts.discord.noticed),
+        every(
+            DISCORD_INTERVAL_S,
+            "discord",
+            parts.discord.run,
+            wake=parts.discord.noticed,
+            least_s=DISCORD_LEAST_S,
+        ),
         every(LEASES_INTERVAL_S, "leases", parts.leases.run),
         every(APPROVALS_INTERVAL_S, "proposals", parts.proposer.run),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
@@ -161,10 +170,11 @@ async def every(
     work: Work,
     first_s: float = 0.0,
     wake: asyncio.Event | None = None,
+    least_s: float = 0.0,
 ) -> None:
     """Wait `first_s`, then do `work` again and again, with `interval_s` between, until cancelled.
 
-    If `wake` is set, the work is done at once.
+    If `wake` is set, the work is done after `least_s`.
 
     An unavailable store is logged. So is a bug: it must not stop the work for ever.
     """
@@ -176,14 +186,15 @@ async def every(
             log.event("background.unavailable", logging.WARNING, work=name, reason=str(exc))
         except Exception:  # noqa: BLE001  (logged with its traceback, see above)
             log.event("background.failed", logging.ERROR, work=name)
-        await _pause(interval_s, wake)
+        await _pause(interval_s, wake, least_s)
 
 
-async def _pause(interval_s: float, wake: asyncio.Event | None) -> None:
+async def _pause(interval_s: float, wake: asyncio.Event | None, least_s: float) -> None:
     if wake is None:
         await asyncio.sleep(interval_s)
         return
+    await asyncio.sleep(least_s)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(interval_s):
+        async with asyncio.timeout(interval_s - least_s):
             await wake.wait()
     wake.clear()
