@@ -49,7 +49,7 @@ class Service:
     async def ended(self) -> int:
         """Return the exit code, once the process has ended and its last line was read."""
         async with asyncio.timeout(40):
-            await asyncio.shield(self._reader)  # a caller that gives up must not end it
+            await asyncio.shield(self._reader)  # a caller that waits no longer must not end it
             return await self.process.wait()
 
     def signal(self, number: signal.Signals) -> None:
