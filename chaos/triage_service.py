@@ -48,11 +48,10 @@ async def _every_later(
     work: background.Work,
     first_s: float = 0.0,
     wake: asyncio.Event | None = None,
-    least_s: float = 0.0,
 ) -> None:
     while name in _TRIAGE and not _is_serving:  # noqa: ASYNC110  (a signal handler sets it)
         await asyncio.sleep(0.02)
-    await _every(interval_s, name, work, first_s, wake, least_s)
+    await _every(interval_s, name, work, first_s, wake)
 
 
 _every: Final = background.every

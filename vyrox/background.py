@@ -54,9 +54,6 @@ CLOCKS_INTERVAL_S: Final = 1.0
 CONFIRMATION_INTERVAL_S: Final = 0.5
 APPROVALS_INTERVAL_S: Final = 0.5
 LEASES_INTERVAL_S: Final = 1.0
-DISCORD_LEAST_S: Final = 0.25
-"""Each run compares all open messages with what they should show; many decisions share one."""
-
 REFILL_INTERVAL_S: Final = 2.0
 DEAD_LETTERS_INTERVAL_S: Final = 5.0
 RETENTION_INTERVAL_S: Final = 3600.0
@@ -141,13 +138,7 @@ def background(
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
         every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
-        every(
-            DISCORD_INTERVAL_S,
-            "discord",
-            parts.discord.run,
-            wake=parts.discord.noticed,
-            least_s=DISCORD_LEAST_S,
-        ),
+        every(DISCORD_INTERVAL_S, "discord", parts.discord.run, wake=parts.discord.noticed),
         every(LEASES_INTERVAL_S, "leases", parts.leases.run),
         every(APPROVALS_INTERVAL_S, "proposals", parts.proposer.run),
         every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
@@ -170,11 +161,10 @@ async def every(
     work: Work,
     first_s: float = 0.0,
     wake: asyncio.Event | None = None,
-    least_s: float = 0.0,
 ) -> None:
     """Wait `first_s`, then do `work` again and again, with `interval_s` between, until cancelled.
 
-    If `wake` is set, the work is done after `least_s`.
+    If `wake` is set, the work is done at once.
 
     An unavailable store is logged. So is a bug: it must not stop the work for ever.
     """
@@ -186,15 +176,14 @@ async def every(
             log.event("background.unavailable", logging.WARNING, work=name, reason=str(exc))
         except Exception:  # noqa: BLE001  (logged with its traceback, see above)
             log.event("background.failed", logging.ERROR, work=name)
-        await _pause(interval_s, wake, least_s)
+        await _pause(interval_s, wake)
 
 
-async def _pause(interval_s: float, wake: asyncio.Event | None, least_s: float) -> None:
+async def _pause(interval_s: float, wake: asyncio.Event | None) -> None:
     if wake is None:
         await asyncio.sleep(interval_s)
         return
-    await asyncio.sleep(least_s)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(interval_s - least_s):
+        async with asyncio.timeout(interval_s):
             await wake.wait()
     wake.clear()
