@@ -16,6 +16,7 @@ from vyrox.approvals.keys import Key
 from vyrox.approvals.proposal import Proposal
 from vyrox.approvals.proposing import Proposed, Wanted, propose
 from vyrox.approvals.rows import Decision, ProofKind, StoredProposal
+from vyrox.approvals.states import DECIDE_S
 from vyrox.chain.entry import Scalar
 from vyrox.store.database import Database
 from vyrox.store.tables import passkeys, proposals
@@ -131,7 +132,7 @@ def change_text(connection: Connection, text: bytes) -> None:
 
 
 async def proposed(database: Database, wanted: Wanted = WANTED, now: float = NOW) -> Proposed:
-    return await database.write(propose, wanted, now)
+    return await database.write(propose, wanted, now, DECIDE_S)
 
 
 async def say(

@@ -17,6 +17,7 @@ from vyrox.approvals.discord import configured
 from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.approvals.proposing import Proposed, Wanted, propose
+from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.store.database import Database
 from vyrox.trial.fake_discord.app import FakeDiscord
@@ -101,7 +102,7 @@ class Person:
             reason="live intrusion",
             lease_s=14_400,
         )
-        return await database.write(propose, wanted, wall_clock())
+        return await database.write(propose, wanted, wall_clock(), DECIDE_S)
 
 
 def message_about(fake: FakeDiscord, proposal: Proposed) -> dict[str, object] | None:

@@ -20,6 +20,7 @@ from vyrox.approvals.deciding import decide
 from vyrox.approvals.proposer import Proposer
 from vyrox.approvals.proposing import Wanted, propose
 from vyrox.approvals.rows import Decision, StoredProposal
+from vyrox.approvals.states import DECIDE_S
 from vyrox.errors import NotPossibleError, UnavailableError
 from vyrox.notify import targets
 from vyrox.store.database import Database
@@ -161,6 +162,7 @@ async def test_two_incidents_of_one_device_are_one_proposal_contract_69_a13(site
             reason="why",
         ),
         site.now,
+        DECIDE_S,
     )
     await judged(site.database, new(1, SHADOWS))
     [stored] = await site.run()

@@ -44,6 +44,7 @@ from vyrox.approvals.leases import LeaseEnd, Leases, request_of
 from vyrox.approvals.proposing import Proposed
 from vyrox.approvals.rows import StoredProposal
 from vyrox.approvals.shown import ShownProposal, show
+from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.containment import execution
 from vyrox.containment.attempt import Sent
@@ -709,9 +710,10 @@ async def test_what_the_commands_propose_can_be_carried_out_contract_68(site: Si
     database, now = site.proxy.database, wall_clock()
     site.proxy.clock.now = now
     await site.contain(host="WS-1", hostname="ws-1")
-    await approve(site, await database.write(extend, TENANT, "ws-1.corp", HOUR, "ann", "why", now))
+    by = ("ann", "why", now, DECIDE_S)
+    await approve(site, await database.write(extend, TENANT, "ws-1.corp", HOUR, *by))
     assert (await site.lease()).ends_at == now + HOUR
-    await approve(site, await database.write(end, TENANT, "ID-1", "ann", "why", now))
+    await approve(site, await database.write(end, TENANT, "ID-1", *by))
     assert site.vendor.sent == [("contained", "id-1"), ("lifted", "id-1")]
     await site.at(now + 1)
     assert await site.events() == ["lease.ended"]

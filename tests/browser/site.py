@@ -14,6 +14,7 @@ from tests.service import HMAC_SECRET, Service, running_service
 from tests.trial.mock_edr import client_of
 from tests.vendor import AID, add_alert
 from vyrox.approvals.proposing import Proposed, Wanted, propose
+from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.store.database import Database, open_database
 from vyrox.trial.mock_edr.app import MockEdr
@@ -175,7 +176,7 @@ class Site:
         await self.vyrox(*words)
 
     async def propose(self, wanted: Wanted = ISOLATION) -> Proposed:
-        return await self.database.write(propose, wanted, wall_clock())
+        return await self.database.write(propose, wanted, wall_clock(), DECIDE_S)
 
     @property
     def is_isolated(self) -> bool:

@@ -59,6 +59,17 @@ def test_leases_are_listed_extended_and_ended_contract_68(vyrox: Vyrox) -> None:
     assert vyrox(*extend, "--lease", "0h").exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["extend", "end"])
+def test_a_change_of_a_lease_may_be_decided_on_as_long_as_is_set_contract_62(
+    vyrox: Vyrox, command: str
+) -> None:
+    vyrox.env["APPROVAL_TTL_SECONDS"] = "3600"
+    made = vyrox("lease", command, TENANT, "workstation-01", "--reason", "why", "--json")
+    shown = vyrox("approval", "show", json.loads(succeeded(made))["proposal_id"], "--json")
+    proposal = json.loads(json.loads(succeeded(shown))["proposal"])
+    assert proposal["expires_at"] - proposal["created_at"] == 3600
+
+
 @pytest.mark.parametrize(
     ("options", "ends"),
     [

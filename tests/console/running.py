@@ -16,6 +16,7 @@ from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
 from vyrox.approvals import approvers, enrolment
 from vyrox.approvals.proposing import Proposed, Wanted, propose
+from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.console.parts import Console
 from vyrox.settings import Settings
@@ -146,7 +147,7 @@ class Running:
         return browser
 
     async def propose(self, wanted: Wanted = KILL) -> Proposed:
-        return await self.database.write(propose, wanted, wall_clock())
+        return await self.database.write(propose, wanted, wall_clock(), DECIDE_S)
 
 
 @asynccontextmanager

@@ -4,10 +4,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.approvals import lease_rows
-from vyrox.approvals.asking import Asked, ask
+from vyrox.approvals.asking import Asked
+from vyrox.approvals.by_command import propose_wanted
 from vyrox.approvals.lease_rows import Lease, utc
 from vyrox.approvals.leases import LIFTS
-from vyrox.approvals.proposing import Wanted, propose
+from vyrox.approvals.proposing import Wanted
 from vyrox.store.database import database_time
 from vyrox.tenants.freezes import frozen_since
 
@@ -67,8 +68,12 @@ def extend(
     by: str,
     reason: str,
     wall: float,
+    ttl_s: int,
 ) -> Asked:
     """Propose the same containment again, with a new end.
+
+    Args:
+        ttl_s: How long the proposal may be decided on.
 
     Raises:
         NotFoundError: No lease is of such a device.
@@ -88,12 +93,17 @@ def extend(
         requested_by=by,
         reason=reason,
     )
-    now = database_time(connection, wall)
-    return ask(connection, propose(connection, wanted, now), wanted.tenant_id)
+    return propose_wanted(connection, wanted, wall, ttl_s)
 
 
 def end(
-    connection: Connection, tenant_id: str, host: str, by: str, reason: str, wall: float
+    connection: Connection,
+    tenant_id: str,
+    host: str,
+    by: str,
+    reason: str,
+    wall: float,
+    ttl_s: int,
 ) -> Asked:
     """Propose to lift a device before its end, which was not approved. Raises as `extend`."""
     lease = lease_rows.require_one(connection, tenant_id, host)
@@ -108,8 +118,7 @@ def end(
         requested_by=by,
         reason=reason,
     )
-    now = database_time(connection, wall)
-    return ask(connection, propose(connection, wanted, now), wanted.tenant_id)
+    return propose_wanted(connection, wanted, wall, ttl_s)
 
 
 def _contained_until(lease: Lease) -> str:

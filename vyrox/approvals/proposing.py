@@ -21,7 +21,7 @@ from vyrox.approvals.proposal import (
 )
 from vyrox.approvals.rows import StoredProposal
 from vyrox.approvals.rules import list_rules, needs_two
-from vyrox.approvals.states import DECIDE_S, DISPATCH_S, OPEN
+from vyrox.approvals.states import DISPATCH_S, OPEN
 from vyrox.chain.writer import append
 from vyrox.containment.responder import Responder, find_responders
 from vyrox.edr.actions import why_unsupported
@@ -85,15 +85,15 @@ def propose(
     connection: Connection,
     wanted: Wanted,
     now: float,
+    ttl_s: int,
     request_id: str | None = None,
-    ttl_s: int = DECIDE_S,
 ) -> Proposed:
     """Store a proposal with its event, or count a repeat of one that is open (A13).
 
     Args:
         now: Unix seconds.
-        request_id: Of the HTTP request, for the event.
         ttl_s: How long it may be decided on.
+        request_id: Of the HTTP request, for the event.
 
     Raises:
         NotFoundError: The tenant is not known.

@@ -28,7 +28,7 @@ State = Literal[
 OPEN: Final[frozenset[State]] = frozenset({"pending", "approved"})
 
 DECIDE_S: Final = 900
-"""How long a proposal may be decided on, unless APPROVAL_TTL_SECONDS says otherwise."""
+"""How long a drill may be answered. Other proposals have APPROVAL_TTL_SECONDS."""
 
 DISPATCH_S: Final = 60
 """After the quorum, no changing call leaves later than this."""

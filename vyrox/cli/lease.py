@@ -10,6 +10,7 @@ from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
+from vyrox.settings import Settings
 
 _COLUMNS = ("TENANT", "HOST", "DEVICE", "ACTION", "SINCE", "ENDS", "STATE")
 
@@ -73,7 +74,8 @@ def extend(
     The new time begins when the proposal is approved. More than 24 h in all need two persons.
     """
     length_s = lease_of(lease_s, has_no_end=has_no_end)
-    asked = write(lease_commands.extend, tenant_id, host, length_s, by, reason, wall_clock())
+    ttl_s = Settings.from_process().approval_ttl_s
+    asked = write(lease_commands.extend, tenant_id, host, length_s, by, reason, wall_clock(), ttl_s)
     print_asked(asked, as_json=as_json)
 
 
@@ -85,5 +87,6 @@ def extend(
 @json_option
 def end(tenant_id: str, host: str, reason: str, by: str, as_json: bool) -> None:
     """Propose to lift HOST, a device id or a name, before its containment ends."""
-    asked = write(lease_commands.end, tenant_id, host, by, reason, wall_clock())
+    ttl_s = Settings.from_process().approval_ttl_s
+    asked = write(lease_commands.end, tenant_id, host, by, reason, wall_clock(), ttl_s)
     print_asked(asked, as_json=as_json)

@@ -177,4 +177,4 @@ def _propose(
     ttl_s: int,
 ) -> Proposed:
     wanted = wanted_of(connection, key, person.approver)
-    return propose(connection, wanted, now, request_id, ttl_s)
+    return propose(connection, wanted, now, ttl_s, request_id)

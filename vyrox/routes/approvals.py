@@ -99,7 +99,7 @@ def _decode(body: bytes) -> _Body:
 
 
 def _made(connection: Connection, *, wanted: _Body, now: float, trace_id: str, ttl_s: int) -> bytes:
-    return msgspec.json.encode(propose(connection, wanted, now, trace_id, ttl_s))
+    return msgspec.json.encode(propose(connection, wanted, now, ttl_s, trace_id))
 
 
 def _fingerprint(wanted: _Body) -> bytes:
