@@ -15,6 +15,7 @@ from vyrox.approvals import drills
 from vyrox.approvals.shown import list_proposals
 from vyrox.clock import wall_clock
 from vyrox.console.pages import outcome_words
+from vyrox.store.tables import proposals
 from vyrox.tenants.policy import set_frozen
 
 
@@ -60,6 +61,16 @@ async def test_who_opens_a_proposal_learns_of_the_freeze_contract_66(opened: Run
     now = wall_clock()
     await opened.database.write(lambda c: set_frozen(c, TENANT, now, frozen=True))
     assert f"{TENANT} is frozen" in (await ann.get(path)).text
+
+
+async def test_a_changed_proposal_is_shown_as_changed_contract_66(opened: Running) -> None:
+    ann = await opened.person("ann")
+    proposal = await opened.propose()
+    changed = proposals.update().values(text=b"{}")
+    await opened.database.write(lambda c: c.execute(changed).rowcount)
+    page = await ann.get(f"/approvals/{proposal.proposal_id}")
+    assert page.status_code == 409
+    assert "the proposal was changed in the database" in page.text
 
 
 @pytest.mark.parametrize(

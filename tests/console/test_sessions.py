@@ -103,6 +103,15 @@ async def test_a_session_can_be_ended_contract_66(
     assert not await is_in(browser)
 
 
+async def test_signing_out_after_the_session_has_ended_shows_the_sign_in_page_contract_66(
+    opened: Running,
+) -> None:
+    browser = await opened.person("ann")
+    await opened.database.write(later(3601))
+    answer = await browser.post("/sign-out", {})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
 async def test_a_person_has_a_bounded_number_of_sessions_contract_66(opened: Running) -> None:
     first = await opened.person("ann")
     other = opened.browser()

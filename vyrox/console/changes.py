@@ -1,11 +1,14 @@
 """Changes of who may decide, which another approver endorses with a passkey (contract 65, A17)."""
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals import changes, endorsing
+from vyrox.approvals.changes import PendingChange
 from vyrox.console.pages import page
 from vyrox.console.parts import Signed, console_of, read_json, signed_in
+from vyrox.console.sessions import Person
 from vyrox.http.responses import JsonResponse
 
 
@@ -13,10 +16,11 @@ async def change_page(request: Request) -> Response:
     """Show a change that waits. Raises NotFoundError, if it does not wait any more."""
     person = await signed_in(request)
     console = console_of(request)
-    pending = await console.database.read(
-        changes.require_open, person.tenant_id, request.path_params["change_id"], console.now()
+    now = console.now()
+    pending, is_able = await console.database.read(
+        _read, person, request.path_params["change_id"], now
     )
-    return page("change", person, console.now(), pending=pending, change=pending.change)
+    return page("change", person, now, pending=pending, change=pending.change, can_agree=is_able)
 
 
 async def statement(request: Request) -> Response:
@@ -45,3 +49,16 @@ async def endorse(request: Request) -> Response:
         console.now(),
     )
     return JsonResponse({"remaining": remaining})
+
+
+def can_agree(connection: Connection, person: Person, pending: PendingChange, now: float) -> bool:
+    """Return whether the person may endorse a change, and has not."""
+    able = changes.endorsers(connection, pending.change, now)
+    return person.approver in able.difference(pending.endorsed_by)
+
+
+def _read(
+    connection: Connection, person: Person, change_id: str, now: float
+) -> tuple[PendingChange, bool]:
+    pending = changes.require_open(connection, person.tenant_id, change_id, now)
+    return pending, can_agree(connection, person, pending, now)

@@ -6,12 +6,17 @@ from starlette.responses import Response
 from vyrox.approvals import break_glass
 from vyrox.console.pages import page
 from vyrox.console.parts import Signed, console_of, read_json, signed_in
-from vyrox.errors import NotFoundError
+from vyrox.errors import NotPossibleError
 from vyrox.http.responses import JsonResponse
 
 
 async def glass_page(request: Request) -> Response:
-    """Show what was done. Raises NotFoundError, also if the record was changed."""
+    """Show what was done.
+
+    Raises:
+        NotFoundError: The tenant of the person has no such record.
+        NotPossibleError: The record was changed in the database.
+    """
     person = await signed_in(request)
     console = console_of(request)
     used = await console.database.read(
@@ -20,7 +25,7 @@ async def glass_page(request: Request) -> Response:
     try:
         asked = used.asked
     except ValueError as exc:
-        raise NotFoundError(str(exc)) from exc
+        raise NotPossibleError(f"the record was changed in the database: {exc}") from exc
     return page("glass", person, console.now(), used=used, asked=asked)
 
 

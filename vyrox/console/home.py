@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals.break_glass import Used, open_ones
-from vyrox.approvals.changes import PendingChange, endorsers, list_open
+from vyrox.approvals.changes import PendingChange, list_open
 from vyrox.approvals.lease_rows import list_leases
 from vyrox.approvals.proposal import DRILL
 from vyrox.approvals.rows import decisions_on
 from vyrox.approvals.shown import ListedProposal, list_proposals
+from vyrox.console.changes import can_agree
 from vyrox.console.pages import is_current, not_modified, page, version_of
 from vyrox.console.parts import console_of, signed_in
 from vyrox.console.sessions import Person
@@ -88,7 +89,7 @@ def _read(connection: Connection, person: Person, now: float) -> Overview:
         changes=[
             each
             for each in list_open(connection, tenant_id, now)
-            if person.approver in endorsers(connection, each.change, now) - {*each.endorsed_by}
+            if can_agree(connection, person, each, now)
         ],
     )
 

@@ -35,7 +35,7 @@ _ACTIONS: Final = {
 
 _STATES: Final = {
     "pending": "waits for a decision",
-    "approved": "approved, is being carried out",
+    "approved": "approved, not begun yet",
     "dispatched": "approved and begun",
     "rejected": "rejected",
     "expired": "expired",
@@ -43,7 +43,6 @@ _STATES: Final = {
     "superseded": "superseded",
     "lapsed": "was approved, but not carried out",
 }
-
 
 _OUTCOMES: Final = {
     "confirmed": "confirmed: the vendor shows that it is done",
@@ -170,15 +169,16 @@ def error_page(scope: Scope, error: VyroxError) -> Response:
 
     A person who is not signed in is asked to, and then comes back.
     """
+    # Only this error's text is for the person who asked.
+    message = str(error) if isinstance(error, NotPossibleError) else None
     if scope["method"] not in {"GET", "HEAD"}:
-        # Only this error's text is for the person who asked.
-        message = {"message": str(error)} if isinstance(error, NotPossibleError) else {}
-        return JsonResponse({"detail": error.detail, **message}, error.status, error.headers)
+        known = {} if message is None else {"message": message}
+        return JsonResponse({"detail": error.detail, **known}, error.status, error.headers)
     if isinstance(error, UnauthorizedError):
         if "if-none-match" in Headers(scope=scope):
             return JsonResponse({"detail": error.detail}, error.status)
         return RedirectResponse(f"/sign-in{_back(scope['path'])}", 303)
-    response = page("error", status=error.status, detail=error.detail)
+    response = page("error", status=error.status, text=message or error.detail)
     response.status_code = error.status
     for name, value in error.headers.items():
         response.headers[name] = value

@@ -1,5 +1,6 @@
 """Signing in with a passkey, and out (contract 66)."""
 
+import contextlib
 from typing import Final
 
 import msgspec
@@ -62,9 +63,10 @@ async def sign_in(request: Request) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    """End the session."""
-    person = await signed_in(request)
-    await console_of(request).database.write(sessions.end, person.session)
+    """End the session, and show the sign-in page, also if the session has ended by itself."""
+    with contextlib.suppress(UnauthorizedError):
+        person = await signed_in(request)
+        await console_of(request).database.write(sessions.end, person.session)
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(sessions.COOKIE, path="/", secure=True, httponly=True, samesite="lax")
     return response

@@ -127,6 +127,7 @@
 
   // Signs a statement that the page has fetched before the click, and posts it.
   const onSigned = async (button, from, to, then) => {
+    if (!button) return;
     try {
       const { statement, options } = await post(from, {});
       button.disabled = !hasPasskeys;
@@ -213,7 +214,7 @@
             sayAfter(isDrill ? "Recorded. This was a drill: nothing will be done." : {
               pending: "Recorded: you approved. One more person must approve.",
               rejected: "Recorded: you rejected it. Nothing will be done.",
-            }[state] || "Recorded: you approved. Vyrox carries it out now.");
+            }[state] || "Recorded: you approved. This page shows what comes of it.");
           } catch (error) {
             comment.value = "";
             await prepare(); // a statement is used once, also by a refusal
@@ -247,9 +248,8 @@
 
     glass() {
       const path = location.pathname;
-      const button = find("acknowledge");
-      if (button)
-        onSigned(button, `${path}/statement`, path, () => sayAfter("Recorded: you have acknowledged it.", "/"));
+      onSigned(find("acknowledge"), `${path}/statement`, path, ({ acknowledged_by: by }) =>
+        sayAfter(`Recorded: ${by} has acknowledged it.`, "/"));
     },
 
     change() {
@@ -270,8 +270,7 @@
     askedAt = Date.now();
     const headers = { "if-none-match": `"${body.dataset.version}"` };
     const response = await fetch(location.pathname, { headers }).catch(() => null);
-    if (!response || response.status === 304 || busy) return;
-    if (response.status === 503) return;
+    if (!response || [304, 503].includes(response.status) || busy) return;
     const comment = find("comment");
     if (comment && comment.value) say("This has changed: reload the page before you decide.", "bad");
     else location.reload();
