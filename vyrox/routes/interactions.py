@@ -37,7 +37,7 @@ async def interact(request: Request) -> Response:
     if interactions is None:
         raise NotFoundError("Discord is not configured")
     body = await read_body(request, MAX_BODY_BYTES, _incomplete)
-    # 1 and 2. The signature, and its time. Nothing of the body is read before.
+    # 1 and 2. The signature, and its time. Nothing in the body is decoded before.
     signed = _authenticate(ingestion, interactions, request, body)
     # 3 to 10. What it asks for.
     answer = await interactions.answer(signed, parse(body), request_id_of(request))

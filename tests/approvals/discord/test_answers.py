@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.approvals.decided import KILL, WANTED, approved, proposed
@@ -24,7 +24,14 @@ from tests.approvals.test_dispatch import dispatching
 from tests.audit import NOW, TENANT
 from vyrox.approvals import approvers, changes, enrolment
 from vyrox.approvals.discord import configured
-from vyrox.approvals.discord.answers import MAX_CONTENT, NO_RIGHT, block, to_caller
+from vyrox.approvals.discord import slash as slash_commands
+from vyrox.approvals.discord.answers import (
+    MAX_CONTENT,
+    NO_RIGHT,
+    RefusedError,
+    block,
+    to_caller,
+)
 from vyrox.approvals.discord.commands import COMMANDS
 from vyrox.approvals.discord.posted import find_message
 from vyrox.store.database import Database
@@ -98,11 +105,12 @@ async def test_no_signed_body_is_an_error_of_ours_contract_67(
 async def test_no_changed_click_is_an_error_or_a_decision_contract_67(
     at_discord: Discord, name: str, value: object
 ) -> None:
-    """One member of a right click has another value: it decides only as the whole click would."""
+    """One member of a right click has another value."""
     proposal = await proposed(at_discord.database, KILL)
     if await at_discord.database.read(find_message, proposal.proposal_id) is None:
         await at_discord.post(proposal)
     body = await at_discord.body(proposal)
+    assume(value != body[name])
     response = await at_discord.send(encoded({**body, name: value}))
     assert response.status_code in {200, 400}
     assert (await at_discord.shown(proposal)).decisions == []
@@ -155,6 +163,20 @@ async def test_status_says_what_waits_contract_67(at_discord: Discord) -> None:
     assert "FROZEN since" in refusal(await at_discord.say(slash("status", ACCOUNTS["ann"])))
 
 
+async def test_status_does_not_count_what_it_has_not_read_contract_67(
+    at_discord: Discord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slash_commands, "MAX_SEARCHED", 2)
+    monkeypatch.setattr(slash_commands, "MAX_SHOWN", 1)
+    for number in range(3):
+        wanted = msgspec.structs.replace(WANTED, host=f"host-{number}")
+        await proposed(at_discord.database, wanted)
+    text = refusal(await at_discord.say(slash("status", ACCOUNTS["ann"])))
+    assert "At least 2 proposals are open\n" in text
+    assert text.count("HOST_ISOLATION") == 1
+    assert "  and more\n" in text
+
+
 async def test_contained_names_each_device_and_its_end_contract_67(at_discord: Discord) -> None:
     async with dispatching(at_discord.database) as each:
         await approved(at_discord.database, msgspec.structs.replace(WANTED, lease_s=14_400))
@@ -186,6 +208,9 @@ async def test_register_binds_the_account_to_the_approver_of_the_code_contract_6
     bound = refusal(await at_discord.say(slash("register", STRANGER, code=code)))
     assert bound == "This account can now decide here, as the approver `dan`."
     assert refusal(await at_discord.say(slash("register", STRANGER, code=code))) == NO_RIGHT
+    used = slash_commands.Typed("register", code, TENANT, STRANGER)
+    with pytest.raises(RefusedError):  # used by another person since it was checked
+        await database.write(slash_commands.register, used, NOW)
     assert refusal(await at_discord.say(slash("status", STRANGER))).startswith("```")
     proposal = await proposed(database, KILL)
     await at_discord.post(proposal)

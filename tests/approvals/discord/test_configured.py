@@ -69,7 +69,8 @@ async def test_a_notice_waits_to_be_posted_in_the_channel_contract_67(opened: Da
     assert not await opened.write(posted.add_notice, TENANT, "hello", NOW)
     await opened.write(configured.configure, CHANNEL, "operator", NOW)
     assert await opened.write(posted.add_notice, TENANT, "hello", NOW)
-    assert await opened.read(posted.find_message, "hello") is None
+    [work] = await opened.write(due.claim, NOW, (), None)
+    assert (work.message.content, work.row.channel_id) == ("hello", CHANNEL.channel_id)
 
 
 async def test_what_waits_is_not_posted_in_a_former_channel_contract_67(opened: Database) -> None:

@@ -4,16 +4,15 @@ No answer mentions anybody. Texts that an attacker may have written are escaped,
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from vyrox.approvals.discord.interaction import MAX_REASON, REASON_FIELD
+from vyrox.approvals.discord.message import MAX_CONTENT
 from vyrox.approvals.display import in_block
 
 Answer = dict[str, object]
 """The JSON of a response to Discord."""
-
-MAX_CONTENT: Final = 2_000
-"""Characters of a message. Source: Discord, Message."""
 
 MAX_LINE: Final = 160
 """Characters of a line in a code block."""
@@ -105,3 +104,13 @@ def cut(line: str) -> str:
     inner = line.lstrip(" ")
     shown = " " * (len(line) - len(inner)) + in_block(inner)
     return shown if len(shown) <= MAX_LINE else shown[: MAX_LINE - len(CUT)] + CUT
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number and the word for it."""
+    return f"1 {one}" if count == 1 else f"{count} {many}"
+
+
+def moment(seconds: float) -> str:
+    """Return a time as a person reads it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

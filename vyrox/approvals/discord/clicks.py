@@ -15,7 +15,12 @@ from vyrox.approvals import rows
 from vyrox.approvals.approvers import present
 from vyrox.approvals.deciding import Verified, may_decide
 from vyrox.approvals.discord.answers import NO_RIGHT, RefusedError
-from vyrox.approvals.discord.configured import Channel, channel_of, find_channel
+from vyrox.approvals.discord.configured import (
+    Channel,
+    channel_of,
+    find_channel,
+    is_snowflake,
+)
 from vyrox.approvals.discord.interaction import Interaction, Message, Signed
 from vyrox.approvals.discord.posted import Posted, find_message
 from vyrox.approvals.display import display
@@ -32,7 +37,6 @@ ButtonName = Literal["approve", "reject", "investigate"]
 
 _BUTTONS: Final[dict[str, ButtonName]] = {"a": "approve", "r": "reject", "i": "investigate"}
 _CUSTOM_ID: Final = re.compile(r"v1:([ari]):([A-Za-z0-9_-]{43})")
-_INTERACTION_ID: Final = re.compile(r"[0-9]{17,20}")
 _FORM: Final = 5
 
 _OLD: Final = "Nothing was recorded. Press a button under the newest message of this proposal."
@@ -147,7 +151,7 @@ def _pressed(interaction: Interaction, custom_id: str) -> tuple[ButtonName, str]
     button, digest = _BUTTONS[found[1]], _digest(found[2])
     if interaction.type == _FORM and button != "reject":
         raise RefusedError("custom_id", _OLD)
-    if _INTERACTION_ID.fullmatch(interaction.id) is None:
+    if not is_snowflake(interaction.id):
         raise RefusedError("interaction_id", _OLD)
     return button, digest
 

@@ -15,13 +15,8 @@ from vyrox.approvals import rows
 from vyrox.approvals.discord import configured
 from vyrox.approvals.discord.composing import message_for
 from vyrox.approvals.discord.configured import Channel
-from vyrox.approvals.discord.evidence import (
-    incident_of,
-    new_incidents,
-)
-from vyrox.approvals.discord.message import (
-    Message,
-)
+from vyrox.approvals.discord.evidence import incident_of, new_incidents
+from vyrox.approvals.discord.message import Message
 from vyrox.approvals.discord.posted import Kind, Posted, insert
 from vyrox.approvals.shown import outcome_of
 from vyrox.approvals.states import State, state_at
@@ -192,7 +187,7 @@ def _insert(connection: Connection, new: Sequence[tuple[str, Kind, Channel]], no
             continue
         incident = incident_of(connection, channel.tenant_id, alert_id)
         if incident is not None:
-            insert(connection, [(incident, "incident", channel)], now, is_over=True)
+            insert(connection, [(incident.id, "incident", channel)], now, is_over=True)
 
 
 def _alert_of(connection: Connection, channel: Channel, proposal_id: str) -> str | None:

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.alerts.queue import decode_alert
 from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.message import Evidence
 from vyrox.models import NormalizedAlert
@@ -33,11 +33,9 @@ def evidence_of(
     connection: Connection, tenant_id: str, alert_id: str, now: float
 ) -> Evidence | None:
     """Return what is known about an alert and its incident, or None."""
-    alert = _alert(connection, tenant_id, alert_id)
-    number = _incident(connection, tenant_id, alert_id)
-    told = None
-    if number is not None:
-        told = cleaned(incident_message(connection, IncidentKey(tenant_id, number), now))
+    alert = alert_of(connection, tenant_id, alert_id)
+    key = incident_of(connection, tenant_id, alert_id)
+    told = None if key is None else cleaned(incident_message(connection, key, now))
     if alert is None and told is None:
         return None
     return Evidence(
@@ -113,26 +111,23 @@ def _code_of(alert: NormalizedAlert) -> tuple[tuple[str, str], ...]:
     return (("Process", alert.process_name or ""), ("Command line", alert.process_cmdline or ""))
 
 
-def incident_of(connection: Connection, tenant_id: str, alert_id: str) -> str | None:
-    """Return the id of the alert's incident, or None. The message of a proposal shows it."""
-    number = _incident(connection, tenant_id, alert_id)
-    return None if number is None else f"{tenant_id}-{number}"
-
-
-def _alert(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedAlert | None:
-    if "\0" in alert_id:  # PostgreSQL takes no such text
+def alert_of(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedAlert | None:
+    """Return an alert of the tenant, or None."""
+    if "\0" in alert_id:  # PostgreSQL takes no such text, and no alert has such an id
         return None
     query = sa.select(alerts.c.alert).where(
         alerts.c.id == alert_id, alerts.c.tenant_id == tenant_id
     )
     encoded = connection.execute(query).scalar()
-    return None if encoded is None else msgspec.json.decode(encoded, type=NormalizedAlert)
+    return None if encoded is None else decode_alert(encoded)
 
 
-def _incident(connection: Connection, tenant_id: str, alert_id: str) -> int | None:
+def incident_of(connection: Connection, tenant_id: str, alert_id: str) -> IncidentKey | None:
+    """Return the incident of an alert of the tenant, or None."""
     if "\0" in alert_id:
         return None
     query = sa.select(verdicts.c.incident).where(
         verdicts.c.alert_id == alert_id, verdicts.c.tenant_id == tenant_id
     )
-    return connection.execute(query).scalar()
+    number = connection.execute(query).scalar()
+    return None if number is None else IncidentKey(tenant_id, number)

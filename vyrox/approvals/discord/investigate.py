@@ -4,20 +4,15 @@ It reads and changes nothing. The texts of alerts are an attacker's, so all of i
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.alerts.device_history import read_history
-from vyrox.alerts.queue import decode_alert
-from vyrox.approvals.discord.answers import block
+from vyrox.approvals.discord.answers import block, counted, moment
+from vyrox.approvals.discord.evidence import alert_of, incident_of
 from vyrox.approvals.rows import StoredProposal
-from vyrox.errors import NotFoundError
 from vyrox.models import NormalizedAlert
-from vyrox.store.tables import alerts, verdicts
-from vyrox.triage.incident_ids import IncidentKey
 from vyrox.triage.shown_incident import ShownIncident, show_incident
 from vyrox.triage.timeline import AlertLine, PersonLine
 
@@ -33,8 +28,9 @@ def investigate(connection: Connection, stored: StoredProposal) -> str:
         ValueError: The proposal's text was changed in the database.
     """
     alert_id = stored.proposal.alert_id
-    alert = _find_alert(connection, stored.tenant_id, alert_id)
-    incident = _find_incident(connection, stored.tenant_id, alert_id)
+    alert = alert_of(connection, stored.tenant_id, alert_id)
+    key = incident_of(connection, stored.tenant_id, alert_id)
+    incident = None if key is None else show_incident(connection, key)
     lines: list[str] = []
     if incident is not None:
         lines += _incident(incident)
@@ -50,29 +46,10 @@ def investigate(connection: Connection, stored: StoredProposal) -> str:
     return block(lines, f"All of it: `vyrox incident show {incident.id}`")
 
 
-def _find_alert(connection: Connection, tenant_id: str, alert_id: str) -> NormalizedAlert | None:
-    c = alerts.c
-    query = sa.select(c.alert).where(c.id == alert_id, c.tenant_id == tenant_id)
-    # PostgreSQL takes no text with a NUL, and no alert has such an id.
-    encoded = None if "\0" in alert_id else connection.execute(query).scalar()
-    return None if encoded is None else decode_alert(encoded)
-
-
-def _find_incident(connection: Connection, tenant_id: str, alert_id: str) -> ShownIncident | None:
-    c = verdicts.c
-    query = sa.select(c.incident).where(c.alert_id == alert_id, c.tenant_id == tenant_id)
-    number = None if "\0" in alert_id else connection.execute(query).scalar()
-    if number is None:
-        return None
-    try:
-        return show_incident(connection, IncidentKey(tenant_id, number))
-    except NotFoundError:
-        return None
-
-
 def _incident(incident: ShownIncident) -> Iterator[str]:
     yield f"{incident.id}: {incident.band}, {incident.score}, {incident.status}"
-    yield f"{incident.alerts} alerts, {_moment(incident.first_at)} to {_moment(incident.last_at)}"
+    count = counted(incident.alerts, "alert", "alerts")
+    yield f"{count}, {moment(incident.first_at)} to {moment(incident.last_at)}"
     yield f"Hosts: {', '.join(incident.hosts) or 'not known'}"
     yield f"Users: {', '.join(incident.users) or 'not known'}"
     yield "Why:"
@@ -98,7 +75,7 @@ def _actions(connection: Connection, alert: NormalizedAlert) -> Iterator[str]:
     for each in reversed(done[-MAX_ACTIONS:]):
         outcome = "dry run" if each.dry_run else each.outcome or "outcome not known"
         by = "" if each.approved_by is None else f", {each.approved_by.partition(' sha256:')[0]}"
-        yield f"  {_moment(each.at)} {each.action_type}: {outcome}{by}"
+        yield f"  {moment(each.at)} {each.action_type}: {outcome}{by}"
 
 
 def _alerts(incident: ShownIncident) -> Iterator[str]:
@@ -108,13 +85,11 @@ def _alerts(incident: ShownIncident) -> Iterator[str]:
     for line in strongest:
         times = f" x{line.count}" if line.count > 1 else ""
         name = line.process_name or "process not known"
-        yield f"  {_moment(line.at)}{times} {line.score} {line.hostname or ''} {name}"
+        yield f"  {moment(line.at)}{times} {line.score} {line.hostname or ''} {name}"
         if line.command_line:
             yield f"    {line.command_line}"
-    for person in incident.timeline.lines:
-        if isinstance(person, PersonLine):
-            yield f"  {_moment(person.at)} {person.by}: {person.step} {person.text or ''}"
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
+    persons = [line for line in incident.timeline.lines if isinstance(line, PersonLine)]
+    if persons:
+        yield "What persons have done:"
+    for person in persons:
+        yield f"  {moment(person.at)} {person.by}: {person.step} {person.text or ''}"

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from vyrox.approvals.display import in_block
+from vyrox.approvals.proposal import DRILL
 from vyrox.approvals.shown import ShownProposal
 
 MAX_CONTENT: Final = 2_000
@@ -28,9 +29,6 @@ MAX_NAME: Final = 100
 APPROVE: Final = "a"
 REJECT: Final = "r"
 INVESTIGATE: Final = "i"
-
-DRILL: Final = "DRILL"
-"""The action of a proposal without effect."""
 
 _SUCCESS, _DANGER, _SECONDARY, _LINK = 3, 4, 2, 5
 """Styles of buttons, as Discord numbers them."""

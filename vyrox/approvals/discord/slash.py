@@ -1,13 +1,19 @@
 """Slash commands: what they answer, to the person alone (contract 67). None of them acts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
 
-from vyrox.approvals.discord.answers import NO_RIGHT, RefusedError, block
+from vyrox.approvals.discord.answers import (
+    NO_RIGHT,
+    RefusedError,
+    block,
+    counted,
+    moment,
+)
 from vyrox.approvals.discord.clicks import Application, checked_channel, find_approver
 from vyrox.approvals.discord.interaction import Interaction
 from vyrox.approvals.drills import DrillAnswer, show_drill
@@ -30,7 +36,7 @@ MAX_SHOWN: Final = 10
 """Lines of one kind in an answer."""
 
 MAX_SEARCHED: Final = 200
-"""The newest proposals that are read to find the last drill."""
+"""The newest proposals that are read for an answer."""
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -113,29 +119,29 @@ def report(connection: Connection, command: Typed, now: float) -> str:
 
 
 def _status(connection: Connection, tenant_id: str, now: float) -> Iterator[str]:
-    yield f"Tenant {tenant_id}, {_moment(now)}"
+    yield f"Tenant {tenant_id}, {moment(now)}"
     since = frozen_since(connection, tenant_id)
     if since is not None:
-        yield f"FROZEN since {_moment(since)}: Vyrox changes nothing at the vendor."
+        yield f"FROZEN since {moment(since)}: Vyrox changes nothing at the vendor."
     waiting = list_proposals(connection, tenant_id, now, MAX_SEARCHED, only_open=True)
-    yield _counted(len(waiting), "proposal is open", "proposals are open")
+    yield _at_most(MAX_SEARCHED, waiting, "proposal is open", "proposals are open")
     yield from _first(_proposal(each) for each in waiting)
     found = _open_incidents(connection, tenant_id)
     urgent = sum(each.band == "urgent" for each in found)
-    yield _counted(len(found), "incident is open", "incidents are open") + f", {urgent} urgent"
+    yield f"{_open_count(found)}, {urgent} urgent"
     count = len(list_contained(connection, tenant_id))
-    yield _counted(count, "device is contained by Vyrox", "devices are contained by Vyrox")
+    yield counted(count, "device is contained by Vyrox", "devices are contained by Vyrox")
 
 
 def _incidents(connection: Connection, tenant_id: str, _now: float) -> Iterator[str]:
     found = _open_incidents(connection, tenant_id)
-    yield _counted(len(found), "incident is open", "incidents are open")
+    yield _open_count(found)
     yield from _first(_incident(each) for each in found)
 
 
 def _contained(connection: Connection, tenant_id: str, _now: float) -> Iterator[str]:
     found = list_contained(connection, tenant_id)
-    yield _counted(len(found), "device is contained by Vyrox", "devices are contained by Vyrox")
+    yield counted(len(found), "device is contained by Vyrox", "devices are contained by Vyrox")
     ends = find_ends(connection, tenant_id)
     yield from _first(
         f"  {name or device_id} ({vendor}), {_end(ends.get((vendor, device_id)))}"
@@ -144,7 +150,7 @@ def _contained(connection: Connection, tenant_id: str, _now: float) -> Iterator[
 
 
 def _end(at: float | None) -> str:
-    return "without an end" if at is None else f"until {_moment(at)}"
+    return "without an end" if at is None else f"until {moment(at)}"
 
 
 def _drill(connection: Connection, tenant_id: str, now: float) -> Iterator[str]:
@@ -154,7 +160,7 @@ def _drill(connection: Connection, tenant_id: str, now: float) -> Iterator[str]:
         yield "There was no drill lately. The operator begins one: vyrox approver drill"
         return
     shown = show_drill(connection, tenant_id, drill.proposal_id, now)
-    yield f"Drill of {_moment(drill.created_at)}: {shown.state}"
+    yield f"Drill of {moment(drill.created_at)}: {shown.state}"
     if shown.state == "pending":
         yield f"Answer it with a button or in the console, {_until(drill.expires_at)}"
     for each in shown.answers:
@@ -187,21 +193,23 @@ def _until(seconds: float) -> str:
 
 def _incident(each: ListedIncident) -> str:
     hosts = ", ".join(each.hosts) or "no host known"
-    count = _counted(each.alerts, "alert", "alerts")
+    count = counted(each.alerts, "alert", "alerts")
     return f"  {each.id}: {each.band} {each.score:.0f}, {count}, {hosts}"
 
 
 def _first(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the first lines, and how many there are beyond them."""
+    """Yield the first lines, and whether there are more."""
     every = list(lines)
     yield from every[:MAX_SHOWN]
     if len(every) > MAX_SHOWN:
-        yield f"  and {len(every) - MAX_SHOWN} more"
+        yield "  and more"
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count} {many}"
+def _open_count(found: Sequence[ListedIncident]) -> str:
+    return _at_most(MAX_INCIDENTS, found, "incident is open", "incidents are open")
 
 
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+def _at_most(limit: int, found: Sequence[object], one: str, many: str) -> str:
+    """Return how many were found, of which at most `limit` were read."""
+    count = counted(len(found), one, many)
+    return count if len(found) < limit else f"At least {count}"
