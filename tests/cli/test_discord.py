@@ -21,6 +21,7 @@ from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.store.tables import discord_messages
 from vyrox.trial.fake_discord.app import FakeDiscord
+from vyrox.trial.fake_discord.faults import Fault
 from vyrox.trial.mock_edr.serve import serving
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -79,7 +80,7 @@ async def test_setup_stores_the_channel_and_all_points_are_right_contract_67(sit
     names = [each["name"] for each in command["options"]]
     assert names == ["register", "status", "incidents", "contained", "drill"]
     [test_message] = site.fake.world.messages()
-    assert test_message["content"] == r"Vyrox asks here for approvals of acme\-corp."
+    assert test_message["content"].startswith("A test: Vyrox will ask here for approvals of acme")
     points = json.loads(succeeded(await site.run("discord", "check", TENANT, "--json")))
     assert [each["name"] for each in points if not each["is_right"]] == []
     assert len(site.fake.world.messages()) == 1, "the check deletes its message"
@@ -115,6 +116,18 @@ def _other_guild(site: Site) -> None:
 
 def _other_role(site: Site) -> None:
     site.options["--on-call-role"] = "123456789012345678"
+
+
+def _quiet_role(site: Site) -> None:
+    site.fake.world.is_mentionable = False
+
+
+def _other_text(site: Site) -> None:
+    site.fake.world.channels[site.fake.world.channel_id].mangles = True
+
+
+def _no_commands(site: Site) -> None:
+    site.fake.world.can_command = False
 
 
 def _no_number(site: Site) -> None:
@@ -159,9 +172,12 @@ def _away(site: Site) -> None:
         (_other_channel, "the bot cannot see the channel"),
         (_other_guild, "--guild is the number of the server"),
         (_other_role, "the server has no role"),
+        (_quiet_role, "allow anyone to mention it"),
         (_not_invited, "invite the bot with https://discord.com/oauth2/authorize"),
         (_not_allowed, "allow it View Channel, Send Messages"),
         (_no_embeds, "allow the bot Embed Links"),
+        (_other_text, "Discord has stored another text"),
+        (_no_commands, "the bot may not add commands"),
         (_takes_bad_signatures, "the service must be running"),
     ],
 )
@@ -174,6 +190,12 @@ async def test_setup_refuses_each_wrong_thing_and_says_what_to_do_contract_67(
     assert "CANARY" not in line
     assert site.fake.world.bot_token not in line
     assert await site.stored() is None
+
+
+async def test_setup_waits_for_a_limit_contract_67(site: Site) -> None:
+    site.fake.faults.append(Fault(kind="status", status=429))
+    succeeded(await site.setup())
+    assert [path for _, path in site.fake.requests[:2]] == ["/users/@me", "/users/@me"]
 
 
 async def test_check_names_every_wrong_point_contract_67(site: Site) -> None:
@@ -192,6 +214,9 @@ async def test_check_names_every_wrong_point_contract_67(site: Site) -> None:
     wrong = [line for line in result.stdout.splitlines() if line.startswith("WRONG")]
     assert [line.split()[1].rstrip(":") for line in wrong] == ["message", "endpoint", "messages"]
     assert "HTTP 403" in wrong[-1]
+    site.fake.world.bot_user_id = "123456789012345678"
+    lines = (await site.run("discord", "check", TENANT)).stdout.splitlines()
+    assert lines[0].startswith("WRONG  bot token: DISCORD_BOT_TOKEN is of another bot")
     site.vyrox.env["DISCORD_BOT_TOKEN"] = "another"
     lines = (await site.run("discord", "check", TENANT)).stdout.splitlines()
     assert lines[0].startswith("WRONG  bot token: Discord does not accept DISCORD_BOT_TOKEN")
@@ -202,6 +227,7 @@ async def test_remove_ends_it_contract_67(site: Site) -> None:
     succeeded(await site.run("discord", "remove", TENANT))
     assert "has no channel" in refused(await site.run("discord", "check", TENANT))
     assert "not onboarded" in refused(await site.run("discord", "check", "acme-crop"))
+    assert "has no channel" in refused(await site.run("discord", "remove", TENANT))
 
 
 def test_no_command_acts_contract_67() -> None:

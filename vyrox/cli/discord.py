@@ -129,7 +129,7 @@ async def _check(tenant_id: str) -> list[Point]:
 
 
 def _stored_point(stored: Channel, present: Channel) -> Point:
-    if stored.public_key == present.public_key:
+    if stored == present:
         return Point("settings", True, "they name the application that was set up")
     text = "they name another application than the one that was set up: run vyrox discord setup"
     return Point("settings", False, f"{text} again")

@@ -168,7 +168,7 @@ class Examination:
         path = f"/channels/{self._channel.channel_id}/messages"
         tenant = plain(self._channel.tenant_id, 300)
         sent: Json = {
-            "content": f"Vyrox asks here for approvals of {tenant}.",
+            "content": f"A test: Vyrox will ask here for approvals of {tenant}, once it is set up.",
             "embeds": [embed_of(Evidence("Evidence is shown like this", (("Why", ("a test",)),)))],
             "allowed_mentions": {"parse": []},
         }

@@ -132,7 +132,11 @@ class FakeDiscord:
         self._check_guild(groups[0])
         return [
             {"id": self.world.guild_id, "name": "@everyone", "mentionable": False},
-            {"id": self.world.role_id, "name": "on-call", "mentionable": True},
+            {
+                "id": self.world.role_id,
+                "name": "on-call",
+                "mentionable": self.world.is_mentionable,
+            },
         ]
 
     async def post(self, groups: tuple[str, ...], body: Json) -> Json:
@@ -158,7 +162,7 @@ class FakeDiscord:
 
     async def register(self, groups: tuple[str, ...], body: list[Json]) -> list[Json]:
         """`PUT /applications/ID/guilds/ID/commands`."""
-        if groups[0] != self.world.application_id:
+        if groups[0] != self.world.application_id or not self.world.can_command:
             raise RefusedError(403, 20012, "You are not authorized to perform this action")
         self._check_guild(groups[1])
         for command in body:

@@ -56,6 +56,8 @@ class World:
         endpoint: Where interactions are sent, once it was accepted.
         seen: What only one person was shown: the ephemeral responses, by user.
         pinged: The roles that were mentioned, in order.
+        is_mentionable: Whether anyone may mention the role.
+        can_command: Whether the bot may register slash commands.
     """
 
     def __init__(self, clock: Clock = monotonic_clock) -> None:
@@ -71,6 +73,8 @@ class World:
         self.commands: dict[str, list[Json]] = {}
         self.seen: list[tuple[str, Json]] = []
         self.pinged: list[str] = []
+        self.is_mentionable = True
+        self.can_command = True
         self.channels: dict[str, FakeChannel] = {}
         self.channel_id = self.add_channel().id
 
@@ -152,7 +156,7 @@ class World:
         """Apply a body to a message. What the body leaves out stays, also the buttons."""
         if "content" in body:
             text = str(body["content"] or "").strip()
-            message["content"] = text.replace("Host:", "Host :") if channel.mangles else text
+            message["content"] = text.replace(":", " :") if channel.mangles else text
         if "components" in body:
             message["components"] = body["components"] or []
         if "embeds" in body:
