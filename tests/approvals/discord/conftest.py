@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from tests.approvals.decided import WANTED, prepared, proposed
+from tests.approvals.discord.pressing import Discord, discord
 from tests.audit import NOW, TENANT, Clock
 from vyrox.approvals.discord import configured, posted
 from vyrox.approvals.discord.client import DiscordClient
@@ -91,3 +92,9 @@ async def site(database: Database) -> AsyncIterator[Site]:
         site = Site(database, fake, http)
         yield site
         await site.joiner.stop()
+
+
+@pytest.fixture
+async def at_discord(database: Database) -> AsyncIterator[Discord]:
+    async with discord(database) as running:
+        yield running

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Final
@@ -183,15 +183,13 @@ def bind(connection: Connection, name: str, account: str | None) -> None:
 
 
 @asynccontextmanager
-async def discord(
-    database: Database,
-    wrapped: Callable[[Database], Database] = lambda database: database,
-) -> AsyncIterator[Discord]:
+async def discord(database: Database, used: Database | None = None) -> AsyncIterator[Discord]:
     """Prepare a tenant whose approvers have accounts, and serve `/interactions`.
 
     Args:
-        wrapped: Returns the database that the service uses.
+        used: The database as the service sees it.
     """
+    used = used or database
     await prepared(database)
     for name, account in ACCOUNTS.items():
         await database.write(bind, name, account)
@@ -200,7 +198,6 @@ async def discord(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client:
         running = Discord(database, client, Clock())
-        used = wrapped(database)
         decisions = Decisions(used, lambda: None, running.clock, [running.notice])
         interactions = Interactions(APPLICATION, used, decisions, running.clock, CONSOLE)
         app.state.ingestion = SimpleNamespace(

@@ -1,7 +1,6 @@
 """Answers to the caller, and bodies of any content (contract 67; A29, A31)."""
 
 import json
-from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
@@ -14,7 +13,6 @@ from tests.approvals.discord.pressing import (
     ACCOUNTS,
     STRANGER,
     Discord,
-    discord,
     encoded,
     interaction,
     refusal,
@@ -25,23 +23,11 @@ from tests.audit import NOW, TENANT
 from vyrox.approvals import approvers, changes, enrolment
 from vyrox.approvals.discord import configured
 from vyrox.approvals.discord import slash as slash_commands
-from vyrox.approvals.discord.answers import (
-    MAX_CONTENT,
-    NO_RIGHT,
-    RefusedError,
-    block,
-    to_caller,
-)
+from vyrox.approvals.discord.answers import NO_RIGHT, RefusedError, block, to_caller
 from vyrox.approvals.discord.commands import COMMANDS
+from vyrox.approvals.discord.message import MAX_CONTENT
 from vyrox.approvals.discord.posted import find_message
-from vyrox.store.database import Database
 from vyrox.tenants.guard_rails import freeze
-
-
-@pytest.fixture
-async def at_discord(database: Database) -> AsyncIterator[Discord]:
-    async with discord(database) as running:
-        yield running
 
 
 @example(["```\n@everyone [x](https://evil) <@&1> \u202e\\`"])

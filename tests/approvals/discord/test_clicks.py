@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import reduce
 
 import msgspec
@@ -36,12 +36,6 @@ from vyrox.approvals.discord.message import button_id, message_of
 from vyrox.chain import verify
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
-
-
-@pytest.fixture
-async def at_discord(database: Database) -> AsyncIterator[Discord]:
-    async with discord(database) as running:
-        yield running
 
 
 async def test_two_clicks_decide_and_the_log_proves_them_contract_67(at_discord: Discord) -> None:
@@ -382,19 +376,14 @@ async def test_a_commit_not_known_in_time_is_not_recorded_yet_contract_67(
 ) -> None:
     """A29, 8: the decision is recorded all the same, once, and a second press says so."""
     monkeypatch.setattr(receiving, "ANSWER_S", 0.2)
-    faulty: list[FaultyDatabase] = []
-
-    def wrapped(real: Database) -> Database:
-        faulty.append(FaultyDatabase(real))
-        return faulty[0]
-
-    async with discord(database, wrapped) as at_discord:
+    faulty = FaultyDatabase(database)
+    async with discord(database, faulty) as at_discord:
         proposal = await proposed(database, KILL)
         await at_discord.post(proposal)
-        faulty[0].gate.clear()
+        faulty.gate.clear()
         assert "Not recorded yet" in refusal(await at_discord.press(proposal))
         assert at_discord.notices == 0
-        faulty[0].gate.set()
+        faulty.gate.set()
     assert at_discord.notices == 1
     assert (await at_discord.shown(proposal)).state == "approved"
     assert len(await audit.events(database, kind="approval.decided")) == 1
@@ -445,22 +434,17 @@ async def test_a_decision_whose_new_state_cannot_be_read_is_acknowledged_contrac
 async def test_a_database_that_is_away_is_no_error_contract_67(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    faulty: list[FaultyDatabase] = []
-
-    def wrapped(real: Database) -> Database:
-        faulty.append(FaultyDatabase(real))
-        return faulty[0]
-
-    async with discord(database, wrapped) as at_discord:
+    faulty = FaultyDatabase(database)
+    async with discord(database, faulty) as at_discord:
         proposal = await proposed(database, KILL)
         await at_discord.post(proposal)
-        faulty[0].faults[1] = "before"
+        faulty.faults[1] = "before"
         assert "Not recorded yet" in refusal(await at_discord.press(proposal))
         code = await database.write(enrolment.new_code, TENANT, "ann", "discord", NOW)
-        faulty[0].faults[faulty[0].writes + 1] = "after"
+        faulty.faults[faulty.writes + 1] = "after"
         asked = slash("register", ACCOUNTS["ann"], code=code)
         assert "Not known yet" in refusal(await at_discord.say(asked))
-        faulty[0].always = "before"
+        faulty.always = "before"
         assert "could not read" in refusal(await at_discord.press(proposal))
     names = [each.message for each in caplog.records]
     assert names.count("interaction.not_recorded") == 1
@@ -469,14 +453,9 @@ async def test_a_database_that_is_away_is_no_error_contract_67(
 
 async def test_a_guessed_code_takes_no_turn_of_the_writer_contract_67(database: Database) -> None:
     """Any member of the server may type one, as often as Discord lets them."""
-    faulty: list[FaultyDatabase] = []
-
-    def wrapped(real: Database) -> Database:
-        faulty.append(FaultyDatabase(real))
-        return faulty[0]
-
-    async with discord(database, wrapped) as at_discord:
-        before = faulty[0].writes
+    faulty = FaultyDatabase(database)
+    async with discord(database, faulty) as at_discord:
+        before = faulty.writes
         guess = slash("register", STRANGER, code="AAAA-AAAA-AAAA-AAAA")
         assert refusal(await at_discord.say(guess)) == NO_RIGHT
-        assert faulty[0].writes == before
+        assert faulty.writes == before

@@ -1,28 +1,18 @@
 """What Investigate shows, and that it changes nothing (contract 67)."""
 
-from collections.abc import AsyncIterator
-
 import msgspec
-import pytest
 
 from tests import audit
 from tests.approvals.decided import KILL, WANTED, proposed, say
-from tests.approvals.discord.pressing import ACCOUNTS, Discord, discord, refusal, slash
+from tests.approvals.discord.pressing import ACCOUNTS, Discord, refusal, slash
 from tests.audit import NOW, TENANT
 from tests.triage.stored import judged, new
 from vyrox.approvals.proposing import Proposed
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.writer import append
 from vyrox.containment.events import outcome_event
-from vyrox.store.database import Database
 
 ATTACK = "vssadmin delete shadows /all ```\n@everyone [reset](https://evil.example) \u202e"
-
-
-@pytest.fixture
-async def at_discord(database: Database) -> AsyncIterator[Discord]:
-    async with discord(database) as running:
-        yield running
 
 
 async def _about(at_discord: Discord, **members: object) -> Proposed:

@@ -33,6 +33,11 @@ from vyrox.chain import verify
 HOSTILE = "```\n@everyone <@&1> [x](http://evil) ‮ `a` **b** https://evil <t:1:R> ||s||"
 
 
+def _encodable(min_size: int, max_size: int) -> st.SearchStrategy[str]:
+    characters = st.characters(codec="utf-8")
+    return st.text(characters, min_size=min_size, max_size=max_size)
+
+
 def shown_of(proposal: Proposal = PROPOSAL, **changes: object) -> ShownProposal:
     text = canonical(proposal)
     shown = ShownProposal(
@@ -166,13 +171,10 @@ def test_embeds_stay_within_the_limits_of_discord_contract_67(texts: list[str], 
     assert len(embed["title"]) <= 256
 
 
-@given(st.text(min_size=1, max_size=1000), st.lists(st.text(max_size=300), max_size=2))
+@given(_encodable(1, 1000), st.lists(_encodable(0, 300), max_size=2))
 def test_content_fits_whatever_the_reason_is_contract_67(reason: str, names: list[str]) -> None:
-    try:
-        proposal = msgspec.structs.replace(PROPOSAL, reason=reason)
-        shown = shown_of(proposal, decisions=said(*names), end_reason=reason, state="withdrawn")
-    except UnicodeEncodeError:
-        return
+    proposal = msgspec.structs.replace(PROPOSAL, reason=reason)
+    shown = shown_of(proposal, decisions=said(*names), end_reason=reason, state="withdrawn")
     message = message_of(shown, role_id="100000000000000005")
     assert len(message.content) <= MAX_CONTENT
     assert len(headline(shown)) <= MAX_HEADLINE
