@@ -5,12 +5,12 @@ import asyncio
 import pytest
 import sqlalchemy as sa
 
-from tests.approvals.decided import say
+from tests.approvals.decided import change_text, say
 from tests.approvals.discord.conftest import Site, buttons_of, channel_of
-from tests.audit import NOW, TENANT
+from tests.audit import NOW, TENANT, FaultyDatabase
 from tests.vendor import give_credentials
 from vyrox.approvals.discord import client as discord_client
-from vyrox.approvals.discord import configured, due, posted
+from vyrox.approvals.discord import configured, due, joining, posted
 from vyrox.approvals.discord.due import CLAIM_S, CLICK_S, OLD_S
 from vyrox.approvals.discord.joining import MAX_AWAY_S, REFUSED_S, Joiner
 from vyrox.approvals.pings import PINGS_PER_HOUR
@@ -262,6 +262,65 @@ async def test_a_claim_of_a_killed_container_expires_contract_67(site: Site) -> 
     assert site.messages == []
     site.time.now += CLAIM_S
     await site.join()
+    assert len(site.messages) == 1
+
+
+async def test_a_result_that_cannot_be_stored_is_found_again_contract_67(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty = FaultyDatabase(site.database)
+    faulty.faults[2] = "before"  # the first write is the claim
+    await site.propose()
+    joiner = Joiner(faulty, site.client, site.time)
+    await site.join(joiner)
+    assert caplog.messages == ["discord.not_recorded"]
+    site.time.now += CLAIM_S
+    await site.join(joiner)
+    assert (site.did("POST"), len(site.messages)) == (2, 1)
+
+
+async def test_an_error_of_ours_ends_no_loop_contract_67(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    await site.propose()
+    with monkeypatch.context() as patch:
+        patch.setattr(joining, "nonce_of", fail)
+        await site.join()
+    assert caplog.messages == ["discord.failed"]
+    assert "a bug" in caplog.text
+    site.time.now += CLAIM_S
+    await site.join()
+    assert len(site.messages) == 1
+
+
+async def test_a_proposal_that_was_changed_is_not_posted_and_holds_up_no_other_contract_67(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await site.propose()
+    await site.database.write(change_text, b"{}")
+    other = await site.propose("other-host")
+    await site.join()
+    [message] = site.messages
+    assert other.proposal_sha256 in message["content"]
+    await site.join()
+    assert caplog.messages == ["discord.unreadable"]
+
+
+async def test_a_stop_does_not_wait_for_discord_contract_67(site: Site) -> None:
+    site.fake.faults.append(Fault(kind="slow", seconds=3600))
+    await site.propose()
+    await site.joiner.run()
+    while not site.fake.requests:  # noqa: ASYNC110  (no event says so)
+        await asyncio.sleep(0)
+    await site.joiner.stop()
+    assert site.joiner.sending == 0
+    await site.join()
+    assert site.did("POST") == 1
+    site.time.now += CLAIM_S
+    await site.join(site.new_joiner())
     assert len(site.messages) == 1
 
 

@@ -18,16 +18,15 @@ from vyrox.approvals.discord.client import (
     AwayError,
     DiscordClient,
     DiscordError,
-    ForbiddenError,
     Json,
     MissingError,
     RateLimitedError,
     RefusedError,
-    TokenRefusedError,
 )
 from vyrox.approvals.discord.configured import is_snowflake
 from vyrox.approvals.discord.due import Sent, Work
 from vyrox.approvals.discord.message import nonce_of
+from vyrox.approvals.discord.posted import Posted
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
 from vyrox.store.database import Database
@@ -118,7 +117,8 @@ class Joiner:
                 await self._database.write(due.settle, sent)
                 if not is_going_on:
                     for later in work[number + 1 :]:
-                        await self._database.write(due.settle, _unsent(later, sent))
+                        unsent = _unsent(later.row, sent.next_at, sent.error)
+                        await self._database.write(due.settle, unsent)
                     return
         except UnavailableError as exc:
             # The claims expire, and the messages are compared again.
@@ -132,21 +132,18 @@ class Joiner:
         try:
             return self._compared(work, await _request(client, work)), True
         except RateLimitedError as exc:
-            return self._later(work, exc.after_s, exc), False
+            return _unsent(row, self._now() + exc.after_s, str(exc)), False
         except AwayError as exc:
             pause_s = min(MAX_AWAY_S, 2.0 ** min(row.attempts, 10))
-            return self._later(work, pause_s, exc), False
-        except TokenRefusedError as exc:
-            return self._later(work, REFUSED_S, exc), False
-        except MissingError as exc:
-            if row.message_id is not None:  # a person has deleted it
-                _log(work, "discord.message_missing", exc)
-                return self._later(work, None, exc), True
-            _log(work, "discord.refused", exc)
-            return self._later(work, REFUSED_S, exc), False
+            return _unsent(row, self._now() + pause_s, str(exc)), False
         except DiscordError as exc:
+            if isinstance(exc, MissingError) and row.message_id is not None:
+                _log(work, "discord.message_missing", exc)  # a person has deleted it
+                return _unsent(row, None, str(exc)), True
             _log(work, "discord.refused", exc)
-            return self._later(work, REFUSED_S, exc), not isinstance(exc, ForbiddenError)
+            # Every other refusal holds for the whole channel.
+            is_for_message = isinstance(exc, RefusedError)
+            return _unsent(row, self._now() + REFUSED_S, str(exc)), is_for_message
 
     def _compared(self, work: Work, response: Json) -> Sent:
         """Compare the text that Discord has stored with the one that was sent (A31).
@@ -169,17 +166,6 @@ class Joiner:
             shown=work.mark if is_final else None,
             is_altered=is_altered,
             next_at=None if is_final and work.is_last else now,
-        )
-
-    def _later(self, work: Work, after_s: float | None, error: DiscordError) -> Sent:
-        row = work.row
-        return Sent(
-            row=row,
-            message_id=row.message_id,
-            shown=row.shown,
-            is_altered=row.is_altered,
-            next_at=None if after_s is None else self._now() + after_s,
-            error=str(error),
         )
 
 
@@ -206,15 +192,15 @@ def _id_of(response: Json) -> str:
     return message_id
 
 
-def _unsent(work: Work, because: Sent) -> Sent:
-    row = work.row
+def _unsent(row: Posted, next_at: float | None, error: str | None) -> Sent:
+    """Return that the message is as it was, to be tried again at `next_at`."""
     return Sent(
         row=row,
         message_id=row.message_id,
         shown=row.shown,
         is_altered=row.is_altered,
-        next_at=because.next_at,
-        error=because.error,
+        next_at=next_at,
+        error=error,
     )
 
 
