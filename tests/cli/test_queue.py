@@ -747,3 +747,14 @@ def test_quarantine_replay_routes_to_a_child_contract_71(vyrox: Vyrox) -> None:
     [accepted] = replay(vyrox)
     assert peeked(vyrox) == []
     assert [queued.id for queued in peeked(vyrox, "child")] == [accepted.alert_id]
+
+
+def test_quarantine_replay_finds_the_customer_of_a_wrapped_alert_contract_71(vyrox: Vyrox) -> None:
+    bound = ["--vendor", "defender", "--vendor-id", payloads.ENTRA]
+    succeeded(vyrox("tenant", "add", "owner", *bound))
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "defender"))
+    for wrapped in ({"value": [payloads.MDE]}, [payloads.MDE], {"alert": payloads.MDE}):
+        quarantine(vyrox, msgspec.json.encode(wrapped), source="defender")
+    reasons = {refused.reason for refused in replay(vyrox)}
+    assert reasons == {"the payload names a customer id of another tenant"}
+    assert peeked(vyrox) == []

@@ -135,14 +135,7 @@ def read(
         NormalizationError: It is not of a known form, is more than one alert, or needs too much
             work.
     """
-    payload = parse(element)
-    form = _form_of(vendor, payload)
-    if form is None:
-        parts = split(vendor, element)
-        if len(parts) != 1:
-            raise NormalizationError(f"{len(parts)} alerts where one is expected")
-        payload = Payload(parts[0])
-        form = _form_of(vendor, payload)
+    payload, form = _recognised(vendor, element)
     if form is None:
         raise NormalizationError(f"not a known form of {vendor}")
     return form.normalize(payload, tenant, now)
@@ -199,16 +192,33 @@ def join(elements: Sequence[bytes | JsonText], tenant: Tenant, now: float) -> No
 def customer_ids(vendor: EdrVendor, element: bytes | JsonText) -> list[str]:
     """Return the vendor's own customer ids that `element` names, at most one of each kind.
 
-    A payload that cannot be read names none.
+    The element is opened as `read` opens it. A payload that cannot be read names none.
     """
     try:
-        payload = parse(element)
+        payload, _ = _recognised(vendor, element)
         found = [payload.first(*paths) for paths in _CUSTOMERS[vendor]]
         if vendor == "crowdstrike" and found[0] is None:
             found[0] = customer_in(payload.first(*_COMPOSITES) or "")
     except NormalizationError:
         return []
     return list(dict.fromkeys(each for each in found if each is not None))
+
+
+def _recognised(vendor: EdrVendor, element: bytes | JsonText) -> tuple[Payload, _Form | None]:
+    """Return the one alert in `element`, taken out of its wrapper if there is one, and its form.
+
+    Raises:
+        NormalizationError: It is not JSON, is more than one alert, or needs too much work.
+    """
+    payload = parse(element)
+    form = _form_of(vendor, payload)
+    if form is not None:
+        return payload, form
+    parts = split(vendor, element)
+    if len(parts) != 1:
+        raise NormalizationError(f"{len(parts)} alerts where one is expected")
+    payload = Payload(parts[0])
+    return payload, _form_of(vendor, payload)
 
 
 def _form_of(vendor: EdrVendor, payload: Payload) -> _Form | None:

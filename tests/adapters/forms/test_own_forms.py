@@ -99,4 +99,6 @@ def test_the_customer_that_a_payload_names_contract_70(
     vendor: EdrVendor, name: str, expected: list[str]
 ) -> None:
     assert customer_ids(vendor, encoded(name)) == expected
+    wrapped = b'{"value":[' + encoded(name) + b"]}"
+    assert customer_ids(vendor, wrapped) == expected  # a single one is kept with its wrapper
     assert customer_ids(vendor, b"not JSON") == []
