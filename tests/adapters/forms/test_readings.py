@@ -248,9 +248,10 @@ def test_the_machine_of_several_devices_contract_70() -> None:
 
 
 def test_several_agents_are_none_contract_70() -> None:
-    some = event("XdrDetectionSummaryEvent", {"DetectId": "x", "SensorIds": "aa,bb"})
-    got = alert("crowdstrike", some)
-    assert (got.device_id, got.notes) == (None, ("several device ids, so none is used",))
+    for name in ("x", payloads.COMPOSITE):  # a composite id names one, which may be any of them
+        some = event("XdrDetectionSummaryEvent", {"CompositeId": name, "SensorIds": "aa,bb"})
+        got = alert("crowdstrike", some)
+        assert (got.device_id, got.notes) == (None, ("several device ids, so none is used",))
     assets = [{"agentUuid": "one", "name": "a"}, {"agentUuid": "two", "name": "b"}]
     unified = alert("sentinelone", {**payloads.UNIFIED, "assets": assets})
     assert (unified.device_id, unified.hostname) == (None, "a")

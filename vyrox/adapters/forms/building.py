@@ -39,10 +39,11 @@ class Reading(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+SEVERAL: Final = "several device ids, so none is used"
+
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _MITRE: Final = re.compile(r"\bT[0-9]{4}(?:\.[0-9]{3})?\b")
 _PID: Final = re.compile(r"0*[1-9][0-9]{0,9}")
-_SEVERAL: Final = "several device ids, so none is used"
 _SEPARATOR: Final = re.compile(r"[\\/]")
 _SUFFIX: Final = re.compile(r" \((?:CLI [0-9a-fA-F]+|interactive session)\)$")
 """What SentinelOne appends to the name of a process that has no file of its own."""
@@ -137,7 +138,7 @@ def _device(node: Node, paths: tuple[str, ...]) -> tuple[str | None, tuple[str, 
     """
     found = (set(node.listed(path)) for path in paths)
     ids = next((some for some in found if some), set())
-    return (None, (_SEVERAL,)) if len(ids) > 1 else (next(iter(ids), None), ())
+    return (None, (SEVERAL,)) if len(ids) > 1 else (next(iter(ids), None), ())
 
 
 def _start(texts: Iterable[str]) -> float | None:

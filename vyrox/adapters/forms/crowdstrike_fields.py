@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from vyrox.adapters.forms.building import Fields, Reading, build
+from vyrox.adapters.forms.building import SEVERAL, Fields, Reading, build
 from vyrox.adapters.forms.payload import Node
 from vyrox.adapters.forms.severities import falcon
 from vyrox.models import NormalizedAlert
@@ -107,7 +107,7 @@ def falcon_alert(
     graded = falcon(node.first(*_SEVERITY_NAMES), node.first(*_SEVERITIES), of_five=of_five)
     linked = _linked_id(node.first(*_LINKS) or link or "")
     alert = build(node, fields, graded, reading, raw_id=linked or raw_id, times=times)
-    if alert.device_id is not None:
+    if alert.device_id is not None or SEVERAL in alert.notes:
         return alert
     return msgspec.structs.replace(alert, device_id=_agent_in(alert.raw_id))
 
