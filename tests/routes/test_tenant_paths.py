@@ -260,7 +260,7 @@ async def test_a_compressed_body_is_inflated_after_its_credential_contract_71(
     [
         pytest.param(gzip.compress(EPP)[:-9], "gzip", 422, id="cut"),
         pytest.param(EPP, "gzip", 422, id="not_compressed"),
-        pytest.param(gzip.compress(EPP) + b"\0\0", "gzip", 422, id="more_after_it"),
+        pytest.param(gzip.compress(EPP) + b"more", "gzip", 422, id="more_after_it"),
         pytest.param(gzip.compress(b" " * 1_000_000 + EPP), "gzip", 422, id="bomb"),
         pytest.param(gzip.compress(EPP), "gzip, gzip", 415, id="twice"),
         pytest.param(gzip.compress(EPP), "br", 415, id="another"),

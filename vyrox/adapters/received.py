@@ -5,9 +5,11 @@ a list, or newline-delimited JSON.
 """
 
 import codecs
+import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -22,8 +24,6 @@ from vyrox.models import EdrVendor, FieldMap, Vendor
 MAX_RATIO: Final = 10
 MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
 """How large a compressed body may become: both limits hold."""
-
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 _CHARSET: Final = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 _CHARSETS: Final = frozenset(
@@ -164,20 +164,12 @@ def _charset(content: bytes, content_type: bytes) -> str | None:
 
 def _inflated(body: bytes) -> bytes:
     limit = min(MAX_RATIO * len(body), MAX_INFLATED_BYTES)
-    parts: list[bytes] = []
-    size = 0
-    rest = body
     try:
-        while rest:
-            member = zlib.decompressobj(_GZIP)
-            part = member.decompress(rest, limit - size + 1)
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise NormalizationError(f"inflated, the body is larger than {limit} bytes")
-            if not member.eof:
-                raise NormalizationError("the compressed body is not complete")
-            rest = member.unused_data
-    except zlib.error as exc:
+        content = gzip.GzipFile(fileobj=BytesIO(body)).read(limit + 1)
+    except EOFError as exc:
+        raise NormalizationError("the compressed body is not complete") from exc
+    except (OSError, zlib.error) as exc:
         raise NormalizationError(one_line(f"not gzip: {exc}")) from exc
-    return b"".join(parts)
+    if len(content) > limit:
+        raise NormalizationError(f"inflated, the body is larger than {limit} bytes")
+    return content
