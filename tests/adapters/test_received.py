@@ -12,8 +12,8 @@ from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.received import MAX_INFLATED_BYTES, elements_of, text_of
 from vyrox.errors import NormalizationError
 from vyrox.models import FieldMap, NormalizedAlert, Tenant, Vendor
+from vyrox.tenants.bindings import Bindings
 from vyrox.tenants.customers import read_element, tenant_of
-from vyrox.tenants.webhook_options import DEFAULT
 
 VENDORS: st.SearchStrategy[Vendor] = st.sampled_from(
     ["crowdstrike", "sentinelone", "defender", "generic"]
@@ -52,14 +52,7 @@ def test_any_body_is_read_or_refused_with_its_reason_contract_71(
     assert elements
     for element in elements:
         try:
-            tenant = tenant_of(
-                vendor,
-                element.text,
-                Tenant("t", field_map),
-                DEFAULT,
-                lambda *_: None,
-                lambda *_: True,
-            )
+            tenant = tenant_of(vendor, element.text, Tenant("t", field_map), Bindings({}, set()))
             found = read_element(vendor, element.text, tenant, RECEIVED_AT)
         except NormalizationError:
             continue  # it goes to quarantine

@@ -88,14 +88,7 @@ def _read(row: kept.Quarantined, raw: bytes, tenant: Tenant, bindings: Bindings)
         NormalizationError: It is not an alert, or not the tenant's.
     """
     text = tolerant(raw)
-    owner = tenant_of(
-        row.source,
-        text,
-        tenant,
-        bindings.options_of(tenant.tenant_id),
-        bindings.owner_of,
-        bindings.is_enabled,
-    )
+    owner = tenant_of(row.source, text, tenant, bindings)
     found = read_element(row.source, text, owner, row.first_received_at)
     if isinstance(found, Ignored):
         raise NormalizationError(f"{found.what} is not a detection")

@@ -1,7 +1,6 @@
 """A page of a vendor's alerts becomes rows, in one transaction with the cursor (contract 72)."""
 
 from collections.abc import Sequence
-from functools import partial
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -89,9 +88,8 @@ def _what(
     if len(raw) > max_bytes:
         reason = f"{len(raw)} bytes are more than MAX_BODY_BYTES"
         return Unreadable(tenant.tenant_id, poller.vendor, raw, reason, now)
-    check = partial(tenant_of, owner_of=bindings.owner_of, is_enabled=bindings.is_enabled)
     try:
-        tenant = check(poller.vendor, text, tenant, bindings.options_of(tenant.tenant_id))
+        tenant = tenant_of(poller.vendor, text, tenant, bindings)
         return read(poller.vendor, text, tenant, now)
     except NormalizationError as exc:
         return Unreadable(tenant.tenant_id, poller.vendor, raw, str(exc), now)

@@ -12,13 +12,12 @@ from vyrox.alerts.intake import Delivery, delivery
 from vyrox.alerts.quarantine import Unreadable
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
+from vyrox.tenants.bindings import Bindings
 from vyrox.tenants.customers import read_element, tenant_of
-from vyrox.tenants.directory import TenantDirectory
-from vyrox.tenants.webhook_options import WebhookOptions
 
 
 class Sender(NamedTuple):
-    """Who sent a delivery, and what applies to it.
+    """Who sent a delivery.
 
     Attributes:
         message_id: The sender's own name of the delivery, or None.
@@ -26,7 +25,6 @@ class Sender(NamedTuple):
 
     tenant: Tenant
     vendor: Vendor
-    options: WebhookOptions
     message_id: bytes | None
 
 
@@ -39,7 +37,7 @@ class Readings(NamedTuple):
 
 
 def read_delivery(
-    tenants: TenantDirectory,
+    bindings: Bindings,
     sender: Sender,
     body: bytes,
     content_type: bytes,
@@ -56,12 +54,12 @@ def read_delivery(
         _keep(readings, sender, sender.tenant, content, exc, now)
         return readings
     for number, element in enumerate(elements):
-        _read_element(tenants, sender, number, element, now, readings)
+        _read_element(bindings, sender, number, element, now, readings)
     return readings
 
 
 def _read_element(
-    tenants: TenantDirectory,
+    bindings: Bindings,
     sender: Sender,
     number: int,
     element: Element,
@@ -70,14 +68,7 @@ def _read_element(
 ) -> None:
     tenant = sender.tenant
     try:
-        tenant = tenant_of(
-            sender.vendor,
-            element.text,
-            tenant,
-            sender.options,
-            tenants.owner_of,
-            tenants.is_enabled,
-        )
+        tenant = tenant_of(sender.vendor, element.text, tenant, bindings)
         found = read_element(sender.vendor, element.text, tenant, now)
     except NormalizationError as exc:
         _keep(readings, sender, tenant, element.raw, exc, now)

@@ -87,7 +87,8 @@ async def receive_delivery(request: Request, vendor: Vendor) -> Response:
     sender = _authenticate(ingestion, request, body, vendor, now)
     # 3. The elements become alerts, known events, or are to be kept.
     content_type = next(iter(header_values(request, b"content-type")), b"")
-    read = partial(read_delivery, ingestion.tenants, sender, body, content_type, is_gzip, now)
+    bindings = ingestion.tenants.bindings(vendor)
+    read = partial(read_delivery, bindings, sender, body, content_type, is_gzip, now)
     readings = (
         read() if len(body) < READ_HERE_BYTES and not is_gzip else (await asyncio.to_thread(read))
     )
@@ -125,7 +126,7 @@ def _authenticate(
         raise
     if slot > 0:
         ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
-    return Sender(tenant, vendor, credentials.options, message_id)
+    return Sender(tenant, vendor, message_id)
 
 
 async def _store(

@@ -1,5 +1,6 @@
-"""Which vendor's customer id belongs to which tenant, in SQL (contract 71)."""
+"""Which vendor's customer id belongs to which tenant (contract 71)."""
 
+from collections.abc import Mapping, Set
 from typing import Final
 
 import sqlalchemy as sa
@@ -9,21 +10,21 @@ from vyrox.errors import OperatorError
 from vyrox.ids import normal_customer_id
 from vyrox.models import Vendor
 from vyrox.store.tables import tenant_credentials
-from vyrox.tenants.webhook_options import WebhookOptions, decode_options
+from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, decode_options
 
 _table: Final = tenant_credentials.c
 
 
 class Bindings:
-    """What quarantined payloads of one vendor are checked with when they are replayed."""
+    """The customer ids of one vendor: whose they are, and which tenant may route by them."""
 
-    def __init__(self, options: dict[str, WebhookOptions], enabled: set[str]) -> None:
+    def __init__(self, options: Mapping[str, WebhookOptions], enabled: Set[str]) -> None:
         """`options` are those of each tenant at the vendor; `enabled` names who is not removed."""
         self._options = options
         self._enabled = enabled
         self._owners = {
             vendor_id: tenant_id
-            for is_enabled in (False, True)
+            for is_enabled in (False, True)  # an id of a removed tenant can be bound again
             for tenant_id, each in options.items()
             for vendor_id in each.vendor_ids
             if (tenant_id in enabled) is is_enabled
@@ -31,13 +32,13 @@ class Bindings:
 
     def options_of(self, tenant_id: str) -> WebhookOptions:
         """Return the options of a tenant."""
-        return self._options.get(tenant_id, WebhookOptions())
+        return self._options.get(tenant_id, DEFAULT)
 
-    def owner_of(self, _vendor: Vendor, vendor_id: str) -> str | None:
+    def owner_of(self, vendor_id: str) -> str | None:
         """Return the tenant that `vendor_id`, in its normal spelling, is bound to."""
         return self._owners.get(vendor_id)
 
-    def is_enabled(self, tenant_id: str, _vendor: Vendor) -> bool:
+    def is_enabled(self, tenant_id: str) -> bool:
         """Return whether the tenant is onboarded at the vendor, and not removed."""
         return tenant_id in self._enabled
 
@@ -77,6 +78,6 @@ def check_unbound(
     """
     bindings = read_bindings(connection, vendor)
     for vendor_id in options.vendor_ids:
-        owner = bindings.owner_of(vendor, vendor_id)
-        if owner not in {None, tenant_id} and bindings.is_enabled(owner or "", vendor):
+        owner = bindings.owner_of(vendor_id)
+        if owner not in {None, tenant_id} and bindings.is_enabled(owner or ""):
             raise OperatorError(f"{vendor_id} is the {vendor} customer id of {owner}")

@@ -1,29 +1,14 @@
 """Whose alert an element is, by the vendor's own customer ids in it (contract 71)."""
 
-from collections.abc import Callable
-
 from vyrox.adapters import ADAPTERS, own_forms
 from vyrox.adapters.tolerant_json import JsonText
 from vyrox.errors import NormalizationError
 from vyrox.ids import normal_customer_id
 from vyrox.models import NormalizedAlert, Tenant, Vendor
-from vyrox.tenants.webhook_options import WebhookOptions
-
-OwnerOf = Callable[[Vendor, str], str | None]
-"""Returns the tenant that a customer id of a vendor, in its normal spelling, is bound to."""
-
-IsEnabled = Callable[[str, Vendor], bool]
-"""Returns whether a tenant is onboarded at a vendor."""
+from vyrox.tenants.bindings import Bindings
 
 
-def tenant_of(
-    vendor: Vendor,
-    text: JsonText,
-    tenant: Tenant,
-    options: WebhookOptions,
-    owner_of: OwnerOf,
-    is_enabled: IsEnabled,
-) -> Tenant:
+def tenant_of(vendor: Vendor, text: JsonText, tenant: Tenant, bindings: Bindings) -> Tenant:
     """Return the tenant of an element that was delivered on the path of `tenant`.
 
     Raises:
@@ -31,19 +16,20 @@ def tenant_of(
     """
     if vendor == "generic":
         return tenant
+    options = bindings.options_of(tenant.tenant_id)
     ids = own_forms.customer_ids(vendor, text)
     # In the documented forms the id is the name of the tenant itself.
     names = {normal_customer_id(vendor, each): each for each in options.routes_to}
     names[normal_customer_id(vendor, tenant.tenant_id)] = tenant.tenant_id
     found = (normal_customer_id(vendor, each) for each in ids)
-    owners = {owner for each in found if (owner := owner_of(vendor, each) or names.get(each))}
+    owners = {owner for each in found if (owner := bindings.owner_of(each) or names.get(each))}
     others = owners - {tenant.tenant_id}
     if not others:
         if options.routes_to and ids and not owners:
             raise NormalizationError("the payload names a customer id that is bound to no tenant")
         return tenant
     child = next(iter(others))
-    if len(others) > 1 or child not in options.routes_to or not is_enabled(child, vendor):
+    if len(others) > 1 or child not in options.routes_to or not bindings.is_enabled(child):
         raise NormalizationError("the payload names a customer id of another tenant")
     return Tenant(child)
 

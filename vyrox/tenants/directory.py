@@ -21,6 +21,7 @@ from vyrox.ids import normal_customer_id
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
+from vyrox.tenants.bindings import Bindings
 from vyrox.tenants.records import changed_since, decode_field_map, record_previous_used
 from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, decode_options
 
@@ -71,10 +72,10 @@ class TenantDirectory:
             vendor: _Row((secret,)) for vendor, secret in defaults.items()
         }
         self._rows: dict[str, dict[Vendor, _Row]] = defaultdict(dict)
-        self._owners: dict[tuple[Vendor, str], str] = {}
-        self._names: dict[str, str] = {}
+        self._bindings: dict[Vendor, Bindings] = {}
         self._spelled: dict[tuple[Vendor, str], str] = {}
         """The tenant with an identifier in its normal spelling, at each vendor."""
+        self._index()
         self._version = 0
         self._previous_used: dict[tuple[str, Vendor], float] = {}
 
@@ -89,21 +90,16 @@ class TenantDirectory:
         """
         # Always the same steps: the time must not show whether the tenant exists (contract 3).
         spelled = self._spelled.get((vendor, normal_customer_id(vendor, tenant_id)), tenant_id)
-        tenant_id = self._names.get(tenant_id, spelled)
+        tenant_id = tenant_id if tenant_id in self._rows else spelled
         rows = self._rows.get(tenant_id, self._not_onboarded)
         row = rows.get(vendor, _NO_ROW)
         secrets = row.overlapping if now < row.overlap_until else row.secrets
         is_onboarded = rows is not self._not_onboarded
         return Credentials(tenant_id, secrets, is_onboarded, row.field_map, row.options)
 
-    def is_enabled(self, tenant_id: str, vendor: Vendor) -> bool:
-        """Return whether the tenant is onboarded at the vendor, and not removed."""
-        rows = self._rows.get(tenant_id)
-        return bool(rows is not None and rows.get(vendor, _NO_ROW).secrets)
-
-    def owner_of(self, vendor: Vendor, vendor_id: str) -> str | None:
-        """Return the tenant that `vendor_id`, in its normal spelling, is bound to."""
-        return self._owners.get((vendor, vendor_id))
+    def bindings(self, vendor: Vendor) -> Bindings:
+        """Return whose the vendor's customer ids are."""
+        return self._bindings[vendor]
 
     def refuse_secret(self, secret: bytes, now: float) -> None:
         """Return if no onboarded tenant has `secret`, which is VYROX_HMAC_SECRET.
@@ -135,25 +131,32 @@ class TenantDirectory:
             self._rows[row.tenant_id][row.vendor] = self._decrypted(row)
             self._version = row.version
         if changed:
-            self._owners = {
-                (vendor, vendor_id): tenant_id
-                for is_enabled in (False, True)  # an id of a removed tenant can be bound again
-                for tenant_id, rows in self._rows.items()
-                for vendor, row in rows.items()
-                for vendor_id in row.options.vendor_ids
-                if bool(row.secrets) is is_enabled
-            }
-            self._names = {tenant_id: tenant_id for tenant_id in self._rows}
-            self._spelled = {
-                (vendor, normal_customer_id(vendor, tenant_id)): tenant_id
-                for vendor in get_args(Vendor)
-                for tenant_id in sorted(self._rows, key=lambda each: self.is_enabled(each, vendor))
-            }
+            self._index()
         if used := self._previous_used.copy():
             await self._database.write(record_previous_used, used)
             self._previous_used = {
                 key: at for key, at in self._previous_used.items() if at != used.get(key)
             }
+
+    def _index(self) -> None:
+        """Derive from the rows what look-ups by a vendor's own identifiers need."""
+        vendors: tuple[Vendor, ...] = get_args(Vendor)
+        at = {
+            vendor: {name: rows[vendor] for name, rows in self._rows.items() if vendor in rows}
+            for vendor in vendors
+        }
+        self._bindings = {
+            vendor: Bindings(
+                {name: row.options for name, row in rows.items()},
+                {name for name, row in rows.items() if row.secrets},
+            )
+            for vendor, rows in at.items()
+        }
+        self._spelled = {
+            (vendor, normal_customer_id(vendor, tenant_id)): tenant_id
+            for vendor, bindings in self._bindings.items()
+            for tenant_id in sorted(self._rows, key=bindings.is_enabled)  # the last one counts
+        }
 
     def _decrypted(self, row: sa.Row[tuple[object, ...]]) -> _Row:
         secret = self._decrypt(row, "secret", logging.ERROR)
