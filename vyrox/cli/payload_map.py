@@ -1,8 +1,8 @@
 """`vyrox map`: how a payload becomes an alert. It needs no service (contract 73)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, Literal, get_args
 
 import click
 import msgspec
@@ -21,8 +21,7 @@ from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.tenants import records
-
-F = TypeVar("F", bound=Callable[..., object])
+from vyrox.tenants.customers import read_element
 
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_SHOWN_MEMBERS: Final = 20
@@ -176,12 +175,10 @@ def _parts(given: _Given) -> list[JsonText]:
 
 
 def _mapped(part: JsonText, given: _Given) -> Mapped:
-    vendor, tenant, now = given.vendor, given.tenant, given.received_at
+    vendor = given.vendor
 
     def read_alert(body: JsonText) -> NormalizedAlert | Ignored:
-        if vendor == "generic":
-            return generic.normalize(body, tenant, now)
-        return own_forms.read(vendor, body, tenant, now)
+        return read_element(vendor, body, given.tenant, given.received_at)
 
     ids = [] if vendor == "generic" else own_forms.customer_ids(vendor, part)
     try:
