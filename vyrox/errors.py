@@ -233,7 +233,7 @@ class VendorError(VyroxError):
 
 
 class VendorBusyError(VendorError):
-    """The vendor asks for a pause that is longer than the caller may wait.
+    """The vendor asks for a pause that is too long, or for one after the last retry.
 
     Attributes:
         pause_s: The pause, in seconds.

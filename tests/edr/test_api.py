@@ -8,9 +8,9 @@ from tests.edr.vendor import FakeVendor, Refusing, Reply, answer, deadline, orde
 from vyrox.edr.crowdstrike import client
 from vyrox.edr.transport.api import VendorApi
 from vyrox.edr.transport.calls import VendorRequest, open_http
-from vyrox.edr.transport.rate_limits import RetryingSender, backoff
+from vyrox.edr.transport.rate_limits import MAX_RETRIES, RetryingSender, backoff
 from vyrox.edr.transport.tokens import ApiToken, BearerToken
-from vyrox.errors import VendorError, VendorOutcomeUnknownError
+from vyrox.errors import VendorBusyError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import Device
 
 BASE = "https://api.crowdstrike.com"
@@ -31,6 +31,16 @@ def act(api: VendorApi, *, changes: bool = True) -> VendorRequest:
     if changes:
         return api.change("contain", "/act", order_for(Device("a")), body=body)
     return api.request("contain", "/act", body=body)
+
+
+async def test_read_after_the_last_retry_names_the_pause_contract_72() -> None:
+    fake = FakeVendor()
+    api = opened(fake, answer(429), static=True)
+    with pytest.raises(VendorBusyError) as caught:
+        await api.read(act(api, changes=False), deadline())
+    assert len(fake.requests) == 1 + MAX_RETRIES
+    pause_s = caught.value.pause_s
+    assert str(caught.value) == f"contain: HTTP 429, retry after {pause_s:.0f} s"
 
 
 async def test_send_after_a_401_renews_the_token_and_sends_once_more() -> None:

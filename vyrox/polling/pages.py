@@ -60,7 +60,7 @@ class Source(Protocol):
             place: `next` of the page before; None: the first page.
 
         Raises:
-            VendorBusyError: The vendor asks for a longer pause than `deadline` allows.
+            VendorBusyError: The vendor asks for a pause, as `VendorApi.read` raises it.
             VendorError: The vendor refuses, is unavailable, or its response is invalid.
         """
         ...

@@ -109,7 +109,8 @@ class VendorApi:
         """Return the success that answers `request`, which changes nothing.
 
         Raises:
-            VendorBusyError: The vendor asks for a pause that the deadline does not allow.
+            VendorBusyError: The vendor asks for a pause that is too long for the deadline, or
+                asks for one after the last retry.
             VendorError: The vendor refuses, is unavailable, or its response is invalid.
         """
         response = await self.send(request, deadline)

@@ -92,13 +92,17 @@ class RetryingSender:
                 return response
             pause_s = self._pause(response.headers, earlier)
             if pause_s >= deadline.remaining_s():
-                raise _busy(request, pause_s)
+                raise VendorBusyError(
+                    f"{request.name}: HTTP 429, retry after {pause_s:.0f} s is too late", pause_s
+                )
             await self.sleep(pause_s)
         return await self._exchange(request, deadline, authorization)
 
     def busy(self, response: VendorResponse) -> VendorBusyError:
         """Return the error for a 429 that is not tried again."""
-        return _busy(response.request, self._pause(response.headers, MAX_RETRIES))
+        pause_s = self._pause(response.headers, MAX_RETRIES)
+        text = f"{response.request.name}: HTTP 429, retry after {pause_s:.0f} s"
+        return VendorBusyError(text, pause_s)
 
     async def _exchange(
         self, request: VendorRequest, deadline: Deadline, authorization: str | None
@@ -109,12 +113,6 @@ class RetryingSender:
             return await exchange(self._http, request, deadline, authorization)
         async with locked(self._turns, deadline, request.name):
             return await exchange(self._http, request, deadline, authorization)
-
-
-def _busy(request: VendorRequest, pause_s: float) -> VendorBusyError:
-    return VendorBusyError(
-        f"{request.name}: HTTP 429, retry after {pause_s:.0f} s is too late", pause_s
-    )
 
 
 def _number(value: str | None) -> float | None:
