@@ -4,12 +4,13 @@ No key is made of an empty value.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from vyrox.triage.hosts import Hosts, clean, short_name
 from vyrox.triage.judged import Judged
 from vyrox.triage.story import Story
+from vyrox.triage.users import person
 
 GAP_S: Final = 4 * 3600.0
 ACROSS_S: Final = 3600.0
@@ -48,6 +49,30 @@ def searches(judged: Judged, host: int | None, who: str | None, hosts: Hosts) ->
         yield Search(f"lateral:{who}", ACROSS_S, "same_user_lateral")
         if judged.is_lateral:
             yield Search(f"person:{who}", ACROSS_S, "same_user_lateral")
+
+
+def all_searched(batch: Iterable[Judged], hosts: Hosts) -> set[str]:
+    """Return every key that `Grouping.add` may search for.
+
+    The hosts of the batch are not known before `add` has run, so these are all that may be meant.
+    """
+    found: set[str] = set()
+    for each in batch:
+        name, device_id = clean(each.alert.hostname), clean(each.alert.device_id)
+        meant = set() if name is None else hosts.bearing(name)
+        if device_id is not None:
+            known = hosts.of_device(each.alert.source, device_id)
+            meant |= set() if known is None else {known}
+        who = person(each.alert.username)
+        for host in (None, *sorted(meant)):
+            found |= {search.key for search in searches(each, host, who, hosts)}
+        if name is not None:
+            found.add(f"names:{short_name(name)}")
+        if who is not None:
+            found |= {f"lateral:{who}", f"person:{who}"}
+        for named in named_hosts(each):
+            found |= {f"host:{other}" for other in hosts.bearing(named)}
+    return found
 
 
 def keys(judged: Judged, host: int | None, who: str | None, story: Story) -> Iterator[str]:

@@ -15,7 +15,7 @@ from vyrox.store.rows import insert_rows
 from vyrox.triage.hosts import DeviceRow, Hosts, NameRow, clean, short_name
 from vyrox.triage.incidents import Grouping, Incident
 from vyrox.triage.judged import Judged
-from vyrox.triage.linking import DAY_S, named_hosts, searches
+from vyrox.triage.linking import DAY_S, all_searched, named_hosts
 from vyrox.triage.story import Story
 from vyrox.triage.users import person
 
@@ -47,7 +47,7 @@ def load(
     hosts = _load_hosts(connection, tenant_id, batch, newest.host)
     grouping = Grouping(tenant_id, hosts, newest.incident)
     _load_persons(connection, grouping, batch)
-    _load_incidents(connection, grouping, _searched(batch, hosts), batch)
+    _load_incidents(connection, grouping, all_searched(batch, hosts), batch)
     return grouping
 
 
@@ -150,30 +150,6 @@ def _load_persons(connection: Connection, grouping: Grouping, batch: Sequence[Ju
         query = query.order_by(c.last_at.desc()).limit(MAX_PERSON_HOSTS)
         for host, last_at in connection.execute(query):
             grouping.put_person(who, host, last_at)
-
-
-def _searched(batch: Sequence[Judged], hosts: Hosts) -> set[str]:
-    """Return every key that `Grouping.add` may search for.
-
-    The hosts of the batch are not known before `add` has run, so these are all that may be meant.
-    """
-    keys: set[str] = set()
-    for each in batch:
-        name, device_id = clean(each.alert.hostname), clean(each.alert.device_id)
-        meant = set() if name is None else hosts.bearing(name)
-        if device_id is not None:
-            known = hosts.of_device(each.alert.source, device_id)
-            meant |= set() if known is None else {known}
-        who = person(each.alert.username)
-        for host in (None, *sorted(meant)):
-            keys |= {search.key for search in searches(each, host, who, hosts)}
-        if name is not None:
-            keys.add(f"names:{short_name(name)}")
-        if who is not None:
-            keys |= {f"lateral:{who}", f"person:{who}"}
-        for named in named_hosts(each):
-            keys |= {f"host:{other}" for other in hosts.bearing(named)}
-    return keys
 
 
 def _load_incidents(
