@@ -134,6 +134,8 @@ async def test_killed_between_two_pages_it_goes_on_contract_72(site: Site) -> No
         "tenant", "poll", TENANT, "--vendor", "crowdstrike"
     )
     await site.switch_on("crowdstrike")
+    again = await site.command("tenant", "poll", TENANT, "--vendor", "crowdstrike")
+    assert again == f"{TENANT} is polled at crowdstrike already; the next poll is due now\n"
     async with site.service() as service:
         line = await service.wait_for("poll.page")
         assert (line["alerts"], line["is_last"]) == (100, False)

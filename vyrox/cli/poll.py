@@ -37,7 +37,10 @@ def poll(tenant_id: str | None, vendor: EdrVendor | None, off: bool, as_json: bo
         click.echo(f"{tenant_id} is not polled at {vendor} any more")
         return
     is_new = write(rows.switch_on, tenant_id, vendor, wall_clock())
-    first = f", from {rows.FIRST_S / 3600:.0f} hour back on" if is_new else " already; trying now"
+    if is_new:
+        first = f", from {rows.FIRST_S / 3600:.0f} hour back on"
+    else:
+        first = " already; the next poll is due now"
     click.echo(f"{tenant_id} is polled at {vendor}{first}")
     click.echo(f"How it goes: vyrox tenant poll {tenant_id}", err=True)
 

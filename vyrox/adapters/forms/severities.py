@@ -78,8 +78,8 @@ _LEAST_SEVERE: Final = frozenset(
 def threat(confidence: str | None, classification: str | None) -> Graded:
     """Return the severity of a SentinelOne threat, which has none of its own.
 
-    It is derived from the confidence. Ransomware is one step more severe; software that is only
-    unwanted is low.
+    It is derived from the confidence. Ransomware is critical if it is malicious, otherwise high;
+    software that is only unwanted is low.
     """
     level = _BY_CONFIDENCE.get((confidence or "").strip().lower(), "unknown")
     kind = (classification or "").strip().lower()
