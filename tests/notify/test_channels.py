@@ -1,8 +1,9 @@
 """Channels beside webhooks: which URLs, which addresses, which texts (contract 69)."""
 
+import re
 import subprocess
 import sys
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from vyrox.notify.channel_process import Order, send
 from vyrox.notify.channel_url import PARAMETERS, parse_channel
 from vyrox.notify.channels import CHANNEL_TIMEOUT_S, MAX_AT_ONCE, Channels
 from vyrox.notify.delivery import CLAIM_S
+from vyrox.notify.messages import Notice, NoticeKind
 from vyrox.notify.short import Short, plain, short_of
 
 BODY: Final = msgspec.json.encode(Short("a title", "a text", "/approvals/p"))
@@ -248,6 +250,12 @@ def test_service_gets_text_that_it_does_not_interpret_contract_69(
     for markup in ("<!", "&lt;!", "](", "://evil", "@everyone", "<b>h", "\u202e"):
         assert markup not in data
     assert "evil.example" in data
+
+
+@pytest.mark.parametrize("kind", get_args(NoticeKind))
+def test_title_of_a_notice_is_in_plain_words_contract_69(kind: NoticeKind) -> None:
+    short = short_of(Notice(tenant_id="acme-corp", kind=kind, at=0.0, text="ws-01"))
+    assert re.fullmatch(r"Vyrox, acme-corp: (an?|the) [a-z ]+", short.title)
 
 
 @given(st.text(max_size=2000))

@@ -13,6 +13,7 @@ from vyrox.notify.messages import (
     IncidentMessage,
     Message,
     Notice,
+    NoticeKind,
     Probe,
     ProposedAction,
     clean,
@@ -62,19 +63,19 @@ def short_of(message: Message) -> Short:
             title = f"Vyrox, {plain(message.tenant_id)}: {message.more} more incidents this hour"
             return Short(title, "See them with: vyrox incident list", "/")
         case Notice():
-            title = f"Vyrox, {plain(message.tenant_id)}: {_TITLES.get(message.kind, message.kind)}"
+            title = f"Vyrox, {plain(message.tenant_id)}: {_TITLES[message.kind]}"
             return Short(title, plain(message.text), message.link)
         case Probe():
             return Short(f"Vyrox, {plain(message.tenant_id)}: a test", plain(message.text))
 
 
-_TITLES: Final[dict[str, str]] = {
+_TITLES: Final[dict[NoticeKind, str]] = {
     "approval.proposed": "an action waits for a decision",
     "approval.reminder": "an action still waits for a decision",
     "approvers.changed": "the approvers have changed",
     "break_glass.used": "an action without an approval",
     "lease.ending": "a containment ends soon",
-    "lease.put_off": "a containment runs on",
+    "lease.postponed": "a containment runs on",
     "lease.failed": "a containment could not be lifted",
     "lease.waiting": "a containment waits to be lifted",
 }
