@@ -118,6 +118,12 @@ def test_judge_never_closes_what_the_vendor_calls_high(severity: str) -> None:
     assert verdict.band != "close"
 
 
+def test_judge_puts_no_words_into_the_vendors_mouth_contract_53() -> None:
+    """A severity may be derived where the vendor says nothing."""
+    derived = alert("ipconfig", vendor_severity=None, severity="high")
+    assert judge(derived, signals=()).floor == "the severity is high, so a person decides"
+
+
 def test_judge_takes_the_vendors_word_at_its_weight() -> None:
     words = ("CRITICAL", "Malicious", "high", "MEDIUM", "suspicious", "low", "INFORMATIONAL", None)
     scores = [round(judge(alert("x", vendor_severity=word)).score) for word in words]

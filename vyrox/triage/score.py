@@ -26,8 +26,6 @@ REVIEW: Final = 50.0
 MORE: Final = 0.05
 """What further signals of one family may add to its strongest."""
 
-UNMITIGATED: Final[frozenset[Family]] = frozenset({"vendor", "technique"})
-
 ERROR_SIGNAL: Final = "triage.error"
 
 Band = Literal["urgent", "review", "close"]
@@ -279,7 +277,7 @@ def _floor(subject: Subject, errors: Sequence[str]) -> str | None:
         return "a rule failed, so a person decides"
     severity = severity_in(subject.alert)
     if severity in {"critical", "high"}:
-        return f"the vendor says {severity}, so a person decides"
+        return f"the severity is {severity}, so a person decides"
     if not subject.alert.process_cmdline and severity not in {"low", "info"}:
         return "there is neither a command line nor a low severity, so a person decides"
     if "truncated" in subject.views.marks or subject.work.is_exhausted:
