@@ -40,18 +40,16 @@ class Ping(msgspec.Struct, frozen=True):
 
     Attributes:
         is_pinged: False: the limit of the hour is reached.
-        remind_at: When they are reminded, until that is done.
-        reminded_at: When they were, if a channel that pings wants to do so too.
+        remind_at: When they are reminded. None: they were, or are not.
     """
 
     is_pinged: bool
     remind_at: float | None
-    reminded_at: float | None
 
 
 def find(connection: Connection, proposal_id: str) -> Ping | None:
     """Return whether people are pinged about a proposal; None: it is not decided yet."""
-    query = sa.select(_g.is_pinged, _g.remind_at, _g.reminded_at)
+    query = sa.select(_g.is_pinged, _g.remind_at)
     row = connection.execute(query.where(_g.proposal_id == proposal_id)).one_or_none()
     return None if row is None else Ping(*row)
 
@@ -66,9 +64,9 @@ def admit(connection: Connection, stored: StoredProposal, now: float) -> Ping:
     if found is not None:
         return found
     tenant_id, proposal = stored.tenant_id, _readable(stored)
-    ping = Ping(False, None, None)
+    ping = Ping(False, None)
     if proposal is not None and _may_ping(connection, tenant_id, now):
-        ping = Ping(True, (proposal.created_at + proposal.expires_at) / 2, None)
+        ping = Ping(True, (proposal.created_at + proposal.expires_at) / 2)
     connection.execute(
         approval_pings.insert().values(
             proposal_id=stored.id, tenant_id=tenant_id, at=now, **msgspec.structs.asdict(ping)
@@ -102,7 +100,7 @@ def ping(connection: Connection, tenant_id: str, proposal_id: str, now: float) -
     if found.remind_at is None or found.remind_at > now:
         return
     reminded = approval_pings.update().where(_g.proposal_id == proposal_id)
-    connection.execute(reminded.values(remind_at=None, reminded_at=now))
+    connection.execute(reminded.values(remind_at=None))
     _tell(connection, "approval.reminder", stored.proposal, now)
 
 

@@ -685,7 +685,6 @@ approval_pings = Table(
     Column("at", Float, nullable=False),
     Column("is_pinged", Boolean, nullable=False),  # false: beyond the limit of an hour
     Column("remind_at", Float),  # NULL once it was done, or if it is not
-    Column("reminded_at", Float),
 )
 Index("approval_pings_at", approval_pings.c.tenant_id, approval_pings.c.at)
 

@@ -203,6 +203,5 @@ def _notifications() -> None:
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("is_pinged", sa.Boolean(), nullable=False),
         sa.Column("remind_at", sa.Float(), nullable=True),
-        sa.Column("reminded_at", sa.Float(), nullable=True),
     )
     op.create_index("approval_pings_at", "approval_pings", ["tenant_id", "at"])
