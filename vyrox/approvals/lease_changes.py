@@ -59,12 +59,10 @@ def find_due(connection: Connection, now: float) -> Sequence[str]:
         _l.began_at > now + MAX_AHEAD_S,
         ~is_contained,
     )
-    query = sa.select(_l.proposal_id).where(is_due).order_by(_l.ends_at, _l.proposal_id)
-    found = [lease_rows.find(connection, each) for each in connection.execute(query).scalars()]
     return [
         each.proposal_id
-        for each in found
-        if each is not None and next_step(each, read_facts(connection, each, now), now) is not None
+        for each in lease_rows.select(connection, is_due)
+        if next_step(each, read_facts(connection, each, now), now) is not None
     ]
 
 
@@ -182,11 +180,12 @@ def settle_attempt(
 ) -> bool:
     """Store how an attempt at the lift has ended, and when the next one may begin.
 
-    The result is False if it has failed, and that needs no alarm: the lease was extended meanwhile,
-    is over, or waits.
-
     Args:
         error: None: the vendor has accepted the lift.
+
+    Returns:
+        Whether the approvers are alarmed: the lift has failed, and the lease was not extended
+        meanwhile, is not over and does not wait.
     """
     lock(connection, "containments")
     lease = lease_rows.find(connection, proposal_id)
@@ -201,8 +200,9 @@ def settle_attempt(
         return False
     next_at = now + retry_after_s(attempt)
     lease_rows.change(connection, proposal_id, next_at=next_at, last_error=error)
-    if error is not None:
-        _fail(connection, lease, error, now)
+    if error is None:
+        return False
+    _fail(connection, lease, error, now)
     return True
 
 

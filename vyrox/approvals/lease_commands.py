@@ -9,6 +9,7 @@ from vyrox.approvals.by_command import propose_wanted
 from vyrox.approvals.lease_rows import Lease, utc
 from vyrox.approvals.leases import LIFTS
 from vyrox.approvals.proposing import Wanted
+from vyrox.models import ActionType, LiftType
 from vyrox.store.database import database_time
 from vyrox.tenants.freezes import frozen_since
 
@@ -81,18 +82,7 @@ def extend(
         VyroxError: As `propose`.
     """
     lease = lease_rows.require_one(connection, tenant_id, host)
-    wanted = Wanted(
-        tenant_id=tenant_id,
-        alert_id=lease.alert_id.decode(),
-        action_type=lease.action_type,
-        host=lease.device_id,
-        hostname=lease.hostname,
-        vendor=lease.vendor,
-        device_state=_contained_until(lease),
-        lease_s=lease_s,
-        requested_by=by,
-        reason=reason,
-    )
+    wanted = _wanted(lease, lease.action_type, by, reason, lease_s)
     return propose_wanted(connection, wanted, wall, ttl_s)
 
 
@@ -107,20 +97,27 @@ def end(
 ) -> Asked:
     """Propose to lift a device before its end, which was not approved. Raises as `extend`."""
     lease = lease_rows.require_one(connection, tenant_id, host)
-    wanted = Wanted(
-        tenant_id=tenant_id,
-        alert_id=lease.alert_id.decode(),
-        action_type=LIFTS[lease.action_type],
-        host=lease.device_id,
-        hostname=lease.hostname,
-        vendor=lease.vendor,
-        device_state=_contained_until(lease),
-        requested_by=by,
-        reason=reason,
-    )
+    wanted = _wanted(lease, LIFTS[lease.action_type], by, reason)
     return propose_wanted(connection, wanted, wall, ttl_s)
 
 
-def _contained_until(lease: Lease) -> str:
-    """Return what the person who decides should know of the device."""
-    return f"contained until {utc(lease.ends_at)}"
+def _wanted(
+    lease: Lease,
+    action_type: ActionType | LiftType,
+    by: str,
+    reason: str,
+    lease_s: int | None = None,
+) -> Wanted:
+    return Wanted(
+        tenant_id=lease.tenant_id,
+        alert_id=lease.alert_id.decode(),
+        action_type=action_type,
+        host=lease.device_id,
+        hostname=lease.hostname,
+        vendor=lease.vendor,
+        # What the person who decides should know of the device.
+        device_state=f"contained until {utc(lease.ends_at)}",
+        lease_s=lease_s,
+        requested_by=by,
+        reason=reason,
+    )

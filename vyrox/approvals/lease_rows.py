@@ -107,9 +107,12 @@ def insert(
 
 def list_leases(connection: Connection, tenant_id: str | None) -> Sequence[Lease]:
     """Return the leases of a tenant, or of all, the first to end first."""
-    query = sa.select(*_COLUMNS).order_by(_l.ends_at, _l.proposal_id)
-    if tenant_id is not None:
-        query = query.where(_l.tenant_id == tenant_id)
+    return select(connection, *([] if tenant_id is None else [_l.tenant_id == tenant_id]))
+
+
+def select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Sequence[Lease]:
+    """Return the leases for which the conditions hold, the first to end first."""
+    query = sa.select(*_COLUMNS).where(*conditions).order_by(_l.ends_at, _l.proposal_id)
     return [Lease(*row) for row in connection.execute(query)]
 
 
@@ -172,7 +175,7 @@ def since_of_device(
     """Return since when Vyrox contains a device that has a lease, or None.
 
     Args:
-        but: Of this proposal, the lease does not count.
+        but: The proposal whose lease does not count.
     """
     query = sa.select(sa.func.min(_l.since)).where(
         _l.tenant_id == tenant_id, _l.vendor == vendor, _l.device_id == device_id

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 from vyrox import log
 from vyrox.approvals import lease_changes, lease_rows
 from vyrox.approvals.events import draft
-from vyrox.approvals.lease_changes import Taken
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.states import DISPATCH_S
 from vyrox.chain.entry import Draft
@@ -197,7 +196,7 @@ class Leases:
             self._running[proposal_id] = task
             task.add_done_callback(partial(self._forget, proposal_id))
         else:
-            _log(_LOGGED[taken.step], taken)
+            _log(_LOGGED[taken.step], taken.lease, taken.reason)
 
     def _forget(self, proposal_id: str, _task: asyncio.Task[None]) -> None:
         self._running.pop(proposal_id, None)
@@ -231,7 +230,7 @@ class Leases:
 
     async def _abandon(self, lease: Lease) -> None:
         await self._database.write(lease_changes.abandon, lease.proposal_id, BY_OTHERS, self._now())
-        _log("lease.failed", Taken("over", lease, BY_OTHERS))
+        _log("lease.failed", lease, BY_OTHERS)
 
     async def _settle(self, lease: Lease, error: str | None) -> None:
         is_alarmed = await self._database.write(
@@ -241,18 +240,18 @@ class Leases:
             error,
             self._now(),
         )
-        if error is not None and is_alarmed:
-            _log("lease.failed", Taken("lift", lease, error))
+        if is_alarmed:
+            _log("lease.failed", lease, error)
 
 
-def _log(kind: str, taken: Taken) -> None:
+def _log(kind: str, lease: Lease, reason: str | None) -> None:
     log.event(
         kind,
         _LEVELS.get(kind, logging.INFO),
-        tenant=taken.lease.tenant_id,
-        device=taken.lease.device_id,
-        proposal=taken.lease.proposal_id,
-        ends_at=taken.lease.ends_at,
-        attempts=taken.lease.attempts,
-        reason=taken.reason,
+        tenant=lease.tenant_id,
+        device=lease.device_id,
+        proposal=lease.proposal_id,
+        ends_at=lease.ends_at,
+        attempts=lease.attempts,
+        reason=reason,
     )
