@@ -208,10 +208,10 @@ async def test_process_that_takes_too_long_is_ended_contract_69(
     assert not channels._places.locked()
 
 
-async def test_the_wait_for_a_place_is_no_time_of_the_message_contract_69(
+async def test_message_without_a_free_place_says_so_contract_69(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So channels that hang do not use up the time of another."""
+    """Its wait and its own time are shorter than a claim together."""
     channels = Channels(frozenset())
     for _ in range(MAX_AT_ONCE):
         await channels._places.acquire()

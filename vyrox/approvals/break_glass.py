@@ -200,7 +200,7 @@ def acknowledge(
     relying_party: RelyingParty,
     now: float,
 ) -> Used:
-    """Record a signed acknowledgement, with an event. Only the first of each closes it.
+    """Record a signed acknowledgement, with an event. Later ones of it change nothing.
 
     Raises:
         NotFoundError: The tenant has none with this id.

@@ -27,8 +27,8 @@ MAX_AT_ONCE: Final = 100
 """Incidents that one run reads."""
 
 FRESH_S: Final = 86_400.0
-"""Nothing is proposed for an incident that has not changed for longer: not when a tenant gets its
-first approver."""
+"""Nothing is proposed for an incident that has not changed for longer. So the first approver of a
+tenant does not find proposals for all its old incidents."""
 
 _i: Final = incidents.c
 _p: Final = incident_proposals.c

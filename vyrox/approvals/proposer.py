@@ -37,7 +37,7 @@ class Proposer:
         self._notices = notices
 
     async def run(self) -> None:
-        """Propose what is new, end what nothing suggests any more, ping whom it concerns.
+        """Propose what is new, end what nothing suggests any more, ping the approvers.
 
         Raises:
             UnavailableError: The clocks cannot be trusted, or the database does not respond.
