@@ -35,6 +35,14 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 """An IPv4 address, as a network without IPv4 writes it."""
 
 
+def why_refused(address: str) -> str:
+    """Return, for a person, why nothing is sent to this address."""
+    return (
+        f"refused address: {address} is not on the public internet. To allow this host, name it "
+        "in NOTIFY_ALLOWED_HOSTS"
+    )
+
+
 def is_public(text: str) -> bool:
     """Return whether `text` is an address on the public internet. An IPv6 zone is not."""
     try:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from vyrox.notify.addresses import is_public
+from vyrox.notify.addresses import is_public, why_refused
 from vyrox.notify.channel_url import WITH_HOST
 
 MAX_MEMORY: Final = 384 * 1024 * 1024
@@ -199,10 +199,7 @@ def main() -> None:
         guard.check_target(order.url)
     result = Result("refused") if guard.refused else send(order)
     if result.reason is not None and guard.refused is not None:
-        result = Result(
-            f"refused address: {guard.refused} is not on the public internet. To allow this host, "
-            "name it in NOTIFY_ALLOWED_HOSTS"
-        )
+        result = Result(why_refused(guard.refused))
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 

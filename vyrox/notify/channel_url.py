@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from vyrox.notify.url import MAX_URL
+from vyrox.notify.url import require_printable
 
 _EMAIL: Final = frozenset(
     {"to", "cc", "bcc", "from", "name", "reply", "smtp", "mode", "user", "pass"}
@@ -73,8 +73,7 @@ def parse_channel(text: str, allowed_hosts: AbstractSet[str]) -> str:
 
 
 def _split(text: str) -> SplitResult:
-    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"must be printable ASCII without spaces, at most {MAX_URL} characters")
+    require_printable(text)
     if not _AMBIGUOUS.isdisjoint(text):
         raise ValueError("must not contain a semicolon or a backslash: write %3B or %5C")
     try:

@@ -16,7 +16,7 @@ from typing import Final
 import httpcore
 
 from vyrox.errors import NotDeliveredError
-from vyrox.notify.addresses import is_public
+from vyrox.notify.addresses import is_public, why_refused
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a name. Raises OSError or UnicodeError if it has none."""
@@ -129,7 +129,4 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         if host not in self._allowed_hosts:
             refused = [address for address in addresses if not is_public(address)]
             if refused:
-                raise NotDeliveredError(
-                    f"refused address: {refused[0]} is not on the public internet. To allow this "
-                    "host, name it in NOTIFY_ALLOWED_HOSTS"
-                )
+                raise NotDeliveredError(why_refused(refused[0]))

@@ -29,7 +29,7 @@ class Target(msgspec.Struct, frozen=True):
     """A target as it may be shown.
 
     Attributes:
-        host: Host and port of its URL.
+        host: Host and port of its URL. Of a channel: what `parse_channel` shows.
         waiting: Notifications that are not sent yet.
         dead: Notifications that were not delivered within a day.
         last_error: Why the latest failed attempt of a notification that is not sent failed.

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 MAX_URL: Final = 2048
 """Characters of a URL."""
 
-_PORTS: Final = {"https": 443, "http": 80}
+PORTS: Final = {"https": 443, "http": 80}
+"""The port of a URL that names none."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,13 @@ def parse_url(text: str, allowed_hosts: AbstractSet[str]) -> Endpoint:
     Raises:
         ValueError: It is not a URL that may be used. The text contains nothing of the URL.
     """
-    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"must be printable ASCII without spaces, at most {MAX_URL} characters")
+    require_printable(text)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("is not a valid URL") from None
-    if parts.scheme not in _PORTS or not host:
+    if parts.scheme not in PORTS or not host:
         raise ValueError("must begin with https:// and a host")
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("must not contain a user name, a password or a fragment")
@@ -56,7 +56,17 @@ def parse_url(text: str, allowed_hosts: AbstractSet[str]) -> Endpoint:
     return Endpoint(
         scheme=parts.scheme,
         host=host,
-        port=port or _PORTS[parts.scheme],
+        port=port or PORTS[parts.scheme],
         authority=parts.netloc.lower(),
         target=f"{path}?{parts.query}" if parts.query else path,
     )
+
+
+def require_printable(text: str) -> None:
+    """Check what holds for every URL of a target.
+
+    Raises:
+        ValueError: It is too long, or has a character that no URL has.
+    """
+    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"must be printable ASCII without spaces, at most {MAX_URL} characters")

@@ -20,7 +20,7 @@ from vyrox.http.outgoing import trusting, why_failed
 from vyrox.models import DIRECT, Outbound
 from vyrox.notify.connecting import CheckedBackend, Resolve, Resolver
 from vyrox.notify.signature import signed_headers
-from vyrox.notify.url import Endpoint, parse_url
+from vyrox.notify.url import PORTS, Endpoint, parse_url
 
 TIMEOUT_S: Final = 10.0
 """For one attempt: the name, the connection, TLS, the request and the status."""
@@ -34,8 +34,6 @@ MAX_IN_FLIGHT: Final = 64
 
 Check = Callable[[str, int], Awaitable[None]]
 """Takes a host and a port. Raises NotDeliveredError if nothing may be sent there."""
-
-_PORTS: Final = {"http": 80, "https": 443}
 
 _USER_AGENT: Final = f"vyrox/{version('vyrox')}"
 
@@ -161,7 +159,7 @@ def _through(proxy: str, tls: ssl.SSLContext) -> httpcore.AsyncHTTPProxy:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     return httpcore.AsyncHTTPProxy(
-        f"{parts.scheme}://{host}:{parts.port or _PORTS[parts.scheme]}",
+        f"{parts.scheme}://{host}:{parts.port or PORTS[parts.scheme]}",
         proxy_auth=(user.encode(), password.encode()) if user or password else None,
         ssl_context=tls,
         proxy_ssl_context=tls if parts.scheme == "https" else None,
