@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 import pytest
@@ -18,6 +18,7 @@ from tests.cli import subcommands
 from vyrox.cli import cli
 from vyrox.errors import SettingsError
 from vyrox.models import DIRECT
+from vyrox.notify.messages import NoticeKind
 from vyrox.routes import ingestion, interactions, proxy, tenant_paths
 from vyrox.settings import Settings
 
@@ -243,6 +244,11 @@ def test_log_events_are_on_the_operations_page() -> None:
     }
     assert len(logged) > 20
     assert [name for name in sorted(logged) if f"`{name}`" not in page] == []
+
+
+def test_kinds_of_notices_are_on_the_notifications_page_contract_69() -> None:
+    page = (DOCS / "notifications.md").read_text()
+    assert [kind for kind in get_args(NoticeKind) if f"`{kind}`" not in page] == []
 
 
 def test_documented_commands_cover_every_command() -> None:
