@@ -7,7 +7,7 @@ from starlette.responses import Response
 from vyrox.approvals import changes, endorsing
 from vyrox.approvals.changes import PendingChange
 from vyrox.console.pages import page
-from vyrox.console.parts import Signed, console_of, read_json, signed_in
+from vyrox.console.parts import console_of, recorded, signed_in, statement_of
 from vyrox.console.sessions import Person
 from vyrox.http.responses import JsonResponse
 
@@ -25,30 +25,12 @@ async def change_page(request: Request) -> Response:
 
 async def statement(request: Request) -> Response:
     """Return the statement that endorses the change."""
-    person = await signed_in(request)
-    console = console_of(request)
-    change_id = request.path_params["change_id"]
-    text, options = await console.database.write(
-        endorsing.issue, person.tenant_id, change_id, person.approver, console.now()
-    )
-    return JsonResponse({"statement": text, "options": options})
+    return await statement_of(request, endorsing.issue, request.path_params["change_id"])
 
 
 async def endorse(request: Request) -> Response:
-    """Record an endorsement. Raises as `endorsing.endorse`."""
-    person = await signed_in(request)
-    console = console_of(request)
-    signed = await read_json(request, Signed)
-    console.check_clocks()
-    remaining = await console.database.write(
-        endorsing.endorse,
-        person.tenant_id,
-        signed.statement,
-        signed.answer,
-        console.relying_party,
-        console.now(),
-    )
-    return JsonResponse({"remaining": remaining})
+    """Record an endorsement. The statement names the change. Raises as `endorsing.endorse`."""
+    return JsonResponse({"remaining": await recorded(request, endorsing.endorse)})
 
 
 def can_agree(connection: Connection, person: Person, pending: PendingChange, now: float) -> bool:

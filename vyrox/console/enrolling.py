@@ -10,7 +10,7 @@ from starlette.responses import Response
 from vyrox import log
 from vyrox.approvals import enrolment
 from vyrox.console.pages import page
-from vyrox.console.parts import console_of, read_json
+from vyrox.console.parts import Answered, console_of, read_json
 from vyrox.http.responses import JsonResponse
 
 
@@ -18,9 +18,8 @@ class _Secret(msgspec.Struct, frozen=True):
     secret: str
 
 
-class _Registration(msgspec.Struct, frozen=True):
+class _Registration(Answered, frozen=True):
     secret: str
-    response: msgspec.Raw
 
 
 async def enrol_page(_request: Request) -> Response:
@@ -32,7 +31,7 @@ async def open_link(request: Request) -> Response:
     """Return for whom a link is, and what the browser needs to make the passkey.
 
     Raises:
-        UnauthorizedError: The link is used, too old or none.
+        UnauthorizedError: The link is used, expired or unknown.
     """
     console = console_of(request)
     secret = (await read_json(request, _Secret)).secret
@@ -50,17 +49,16 @@ async def enrol(request: Request) -> Response:
     """Enrol the passkey that was made, use the link up, and return the key's thumbprint.
 
     Raises:
-        UnauthorizedError: The link is used, too old or none, or the passkey is refused.
+        UnauthorizedError: The link is used, expired or unknown, or the passkey is refused.
         NotPossibleError: It is enrolled already, or the approver has too many.
     """
     console = console_of(request)
     sent = await read_json(request, _Registration)
-    response = bytes(sent.response).decode()
     console.check_clocks()
     # Checked first in a read: an unauthenticated client takes no turn of the writer.
     await console.database.read(enrolment.open_link, sent.secret, console.now())
     key = await console.database.write(
-        enrolment.register, sent.secret, response, console.relying_party, console.now()
+        enrolment.register, sent.secret, sent.answer, console.relying_party, console.now()
     )
     log.event("console.enrolled", tenant=key.tenant_id, approver=key.approver)
     return JsonResponse(

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from vyrox.approvals import break_glass
 from vyrox.console.pages import page
-from vyrox.console.parts import Signed, console_of, read_json, signed_in
+from vyrox.console.parts import console_of, recorded, signed_in, statement_of
 from vyrox.errors import NotPossibleError
 from vyrox.http.responses import JsonResponse
 
@@ -31,28 +31,10 @@ async def glass_page(request: Request) -> Response:
 
 async def statement(request: Request) -> Response:
     """Return the statement that acknowledges it."""
-    person = await signed_in(request)
-    console = console_of(request)
-    glass_id = request.path_params["glass_id"]
-    text, options = await console.database.write(
-        break_glass.issue, person.tenant_id, glass_id, person.approver, console.now()
-    )
-    return JsonResponse({"statement": text, "options": options})
+    return await statement_of(request, break_glass.issue, request.path_params["glass_id"])
 
 
 async def acknowledge(request: Request) -> Response:
     """Record an acknowledgement. Raises as `break_glass.acknowledge`."""
-    person = await signed_in(request)
-    console = console_of(request)
-    signed = await read_json(request, Signed)
-    console.check_clocks()
-    used = await console.database.write(
-        break_glass.acknowledge,
-        person.tenant_id,
-        request.path_params["glass_id"],
-        signed.statement,
-        signed.answer,
-        console.relying_party,
-        console.now(),
-    )
+    used = await recorded(request, break_glass.acknowledge, request.path_params["glass_id"])
     return JsonResponse({"acknowledged_by": used.acknowledged_by})

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,17 +11,16 @@ from vyrox.approvals.ceremonies import request_options
 from vyrox.approvals.keys import Key
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.console.pages import page
-from vyrox.console.parts import Signed, console_of, read_json, signed_in
+from vyrox.console.parts import Answered, console_of, read_json, recorded, signed_in, statement_of
 from vyrox.console.sessions import Person
 from vyrox.console.sign_in import used_by
 from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
 from vyrox.http.responses import JsonResponse
 
 
-class _Removal(msgspec.Struct, frozen=True):
+class _Removal(Answered, frozen=True):
     credential_id: str
     challenge: str
-    response: msgspec.Raw
 
 
 async def keys_page(request: Request) -> Response:
@@ -44,12 +42,7 @@ async def keys_page(request: Request) -> Response:
 
 async def further_key(request: Request) -> Response:
     """Return the statement by which the person asks for a further passkey."""
-    person = await signed_in(request)
-    console = console_of(request)
-    statement, options = await console.database.write(
-        endorsing.issue_own_key, person.tenant_id, person.approver, console.now()
-    )
-    return JsonResponse({"statement": statement, "options": options})
+    return await statement_of(request, endorsing.issue_own_key)
 
 
 async def add_key(request: Request) -> Response:
@@ -58,19 +51,7 @@ async def add_key(request: Request) -> Response:
     Raises:
         UnauthorizedError: The statement was not signed by a passkey of the person.
     """
-    person = await signed_in(request)
-    console = console_of(request)
-    signed = await read_json(request, Signed)
-    console.check_clocks()
-    secret = await console.database.write(
-        endorsing.link_by_key,
-        person.tenant_id,
-        signed.statement,
-        signed.answer,
-        console.relying_party,
-        console.now(),
-    )
-    return JsonResponse({"secret": secret})
+    return JsonResponse({"secret": await recorded(request, endorsing.link_by_key)})
 
 
 async def remove_key(request: Request) -> Response:
@@ -93,7 +74,7 @@ async def remove_key(request: Request) -> Response:
         removal.credential_id,
         console.relying_party,
         challenge,
-        bytes(removal.response).decode(),
+        removal.answer,
         now,
     )
     return JsonResponse({})

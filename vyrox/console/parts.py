@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 import msgspec
+from sqlalchemy import Connection
 from starlette.requests import Request
+from starlette.responses import Response
 
+from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.clock import Clock
@@ -15,25 +18,36 @@ from vyrox.console.challenges import Challenges
 from vyrox.console.sessions import Person
 from vyrox.errors import InvalidRequestError, UnauthorizedError
 from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.responses import JsonResponse
 from vyrox.store.database import Database
 
 MAX_BODY_BYTES: Final = 65_536
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _incomplete: Final = IncompleteBodies()
 
 
-class Signed(msgspec.Struct, frozen=True):
-    """A statement, and what `navigator.credentials.get()` returned for it."""
+class Answered(msgspec.Struct, frozen=True):
+    """What the script posts after the browser has made or used a passkey.
 
-    statement: str
+    Attributes:
+        response: What `navigator.credentials` returned.
+    """
+
     response: msgspec.Raw
 
     @property
     def answer(self) -> str:
         """The response as JSON."""
         return bytes(self.response).decode()
+
+
+class Signed(Answered, frozen=True):
+    """A statement, and the response that signs it."""
+
+    statement: str
 
 
 @dataclass(frozen=True)
@@ -93,3 +107,52 @@ async def read_json(request: Request, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError) as exc:
         raise InvalidRequestError(type(exc).__name__) from exc
+
+
+async def statement_of(
+    request: Request,
+    issue: Callable[[Connection, str, *Ts, str, float], tuple[str, Options]],
+    *subject: *Ts,
+) -> Response:
+    """Return a statement for the person to sign, and what signs it. Raises as `issue`.
+
+    Args:
+        issue: Called with the tenant, `subject`, the approver and the time.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    text, options = await console.database.write(
+        issue, person.tenant_id, *subject, person.approver, console.now()
+    )
+    return JsonResponse({"statement": text, "options": options})
+
+
+async def recorded(
+    request: Request,
+    record: Callable[[Connection, str, *Ts, str, str, RelyingParty, float], T],
+    *subject: *Ts,
+) -> T:
+    """Record a statement that a passkey has signed, and return what `record` returns.
+
+    Args:
+        record: Called with the tenant, `subject`, the statement, its signature, the origin of the
+            console and the time. It checks the signature.
+
+    Raises:
+        UnauthorizedError: No person has signed in.
+        InvalidRequestError: The body is not a signed statement.
+        UnavailableError: The clocks cannot be trusted.
+    """
+    person = await signed_in(request)
+    console = console_of(request)
+    signed = await read_json(request, Signed)
+    console.check_clocks()
+    return await console.database.write(
+        record,
+        person.tenant_id,
+        *subject,
+        signed.statement,
+        signed.answer,
+        console.relying_party,
+        console.now(),
+    )

@@ -3,7 +3,6 @@
 import contextlib
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,16 +18,15 @@ from vyrox.chain.verify import RefusedProofError
 from vyrox.console import sessions
 from vyrox.console.challenges import use
 from vyrox.console.pages import page
-from vyrox.console.parts import console_of, read_json, signed_in
+from vyrox.console.parts import Answered, console_of, read_json, signed_in
 from vyrox.errors import UnauthorizedError
 from vyrox.http.responses import JsonResponse
 
 _SIGN_IN: Final = "sign in"
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _SignIn(Answered, frozen=True):
     challenge: str
-    response: msgspec.Raw
 
 
 async def sign_in_page(request: Request) -> Response:
@@ -46,14 +44,13 @@ async def sign_in(request: Request) -> Response:
         UnauthorizedError: The answer is not valid. The response does not say why.
     """
     console = console_of(request)
-    answer = await read_json(request, _Answer)
+    sent = await read_json(request, _SignIn)
     now = console.now()
-    challenge = console.challenges.open(_SIGN_IN, answer.challenge, now)
-    response = bytes(answer.response).decode()
+    challenge = console.challenges.open(_SIGN_IN, sent.challenge, now)
     # Checked first in a read: an unauthenticated client takes no turn of the writer.
     party = console.relying_party
-    await console.database.read(answered_by, party, challenge, response)
-    key, session_id = await console.database.write(_begin, party, challenge, response, now)
+    await console.database.read(answered_by, party, challenge, sent.answer)
+    key, session_id = await console.database.write(_begin, party, challenge, sent.answer, now)
     log.event("console.signed_in", tenant=key.tenant_id, approver=key.approver)
     signed = JsonResponse({})
     signed.set_cookie(
