@@ -1,21 +1,14 @@
 """The application at Discord that posts proposals and signs clicks (contract 67)."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from vyrox.errors import SettingsError
 from vyrox.settings import values
 
-T = TypeVar("T")
-
 _SNOWFLAKE: Final = re.compile(r"[0-9]{17,20}")
 _PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class _Read(Protocol):
-    def __call__(self, name: str, default: None, parse: Callable[[str], T]) -> T | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +26,7 @@ class DiscordApplication:
     test_url: str | None = None
 
 
-def read_application(read: _Read) -> DiscordApplication | None:
+def read_application(read: values.Read) -> DiscordApplication | None:
     """Return the application, or None if none of its settings is set.
 
     Raises:

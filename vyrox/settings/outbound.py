@@ -2,14 +2,13 @@
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 from vyrox.models import Outbound
-
-T = TypeVar("T")
+from vyrox.settings import values
 
 MAX_CA_BYTES: Final = 4 << 20
 """The certificates of all public authorities need 300 KB."""
@@ -18,11 +17,7 @@ _IGNORED: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,2048}")
 
 
-class _Read(Protocol):
-    def __call__(self, name: str, default: None, parse: Callable[[str], T]) -> T | None: ...
-
-
-def read_outbound(read: _Read, env: Mapping[str, str]) -> Outbound:
+def read_outbound(read: values.Read, env: Mapping[str, str]) -> Outbound:
     """Return the way out that `env` names.
 
     Raises:

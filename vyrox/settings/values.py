@@ -7,10 +7,12 @@ repeat the value, which may be a secret.
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from vyrox.models import BEARER_VENDORS, Vendor
+
+T = TypeVar("T")
 
 MIN_SECRET_BYTES: Final = 32
 """Shorter keys are guessable or weaken HMAC-SHA256 (RFC 2104: at least the digest's length)."""
@@ -40,6 +42,13 @@ _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "v
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
+
+
+class Read(Protocol):
+    """How the settings of one part are read."""
+
+    def __call__(self, name: str, default: None, parse: Callable[[str], T]) -> T | None:
+        """Return the parsed value of a variable, or None if it is not set."""
 
 
 def check_webhook_secret(vendor: Vendor, secret: bytes, hmac_secret: str | None) -> None:
