@@ -1,5 +1,6 @@
 """The console in process, and a person in front of it with a passkey in software."""
 
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
@@ -42,8 +43,6 @@ KILL: Final = Wanted(
 
 
 def unb64(text: str) -> bytes:
-    import base64
-
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
@@ -148,6 +147,13 @@ class Running:
 
     async def propose(self, wanted: Wanted = KILL) -> Proposed:
         return await self.database.write(propose, wanted, wall_clock(), DECIDE_S)
+
+
+async def ask(app: Starlette, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    """Send one request as it is, without a cookie."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return await client.request(method, path, headers=headers)
 
 
 @asynccontextmanager

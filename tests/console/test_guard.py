@@ -2,21 +2,13 @@
 
 from typing import Final
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
-from tests.console.running import ORIGIN, OWN, Running
+from tests.console.running import ORIGIN, OWN, Running, ask
 from vyrox.console.application import create_console, create_routes
 from vyrox.console.guard import HEADERS
 
 HOST = {"host": "localhost:8002"}
-
-
-async def ask(app: Starlette, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        return await client.request(method, path, headers=headers)
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/nothing", "/", "/static/console.js", "/enrol"])

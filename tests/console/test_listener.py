@@ -9,9 +9,8 @@ from typing import Final
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from tests.console.running import OWN, Running, running
+from tests.console.running import OWN, Running, ask, running
 from tests.polling import PATIENCE_S
 from tests.service import running_service
 from tests.test_app import INGESTION, PROXY
@@ -131,9 +130,3 @@ def is_refused_by_the_console(answer: httpx.Response) -> bool:
     return is_console and (
         answer.status_code == 404 or answer.headers.get("location", "").startswith("/sign-in")
     )
-
-
-async def ask(app: Starlette, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        return await client.request(method, path, headers=headers)
