@@ -35,7 +35,7 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
     console_app = create_console(origin)
 
     def by_host(others: ASGIApp) -> ASGIApp:
-        # No request for the console's name reaches the other routes, and no other its own.
+        # Only a request for the console's name reaches the console, and it reaches nothing else.
         if not settings.console_on_public:
             return others
         return ByHost(console_app, hosts_of(origin), others)

@@ -59,6 +59,7 @@ async def proposal_page(request: Request) -> Response:
         proposal=proposal,
         evidence=evidence,
         frozen_since=frozen,
+        max_comment=statements.MAX_COMMENT,
         can_decide=shown.state == "pending" and not has_decided,
     )
 

@@ -49,7 +49,7 @@ def begin(
     connection: Connection, tenant_id: str, approver: str, credential_id: str, now: float
 ) -> str:
     """Store a new session, and return its id, 256 random bits, for the cookie."""
-    delete_expired(connection, now)
+    _delete_expired(connection, now)
     own = sa.and_(_s.tenant_id == tenant_id, _s.approver == approver)
     newest = sa.select(_s.hash).where(own).order_by(_s.created_at.desc()).limit(MAX_SESSIONS - 1)
     kept = list(connection.execute(newest).scalars())
@@ -100,12 +100,6 @@ def end_all(connection: Connection, tenant_id: str, approver: str) -> int:
     return connection.execute(console_sessions.delete().where(own)).rowcount
 
 
-def delete_expired(connection: Connection, now: float) -> None:
-    """Delete the sessions that have ended."""
-    is_over = sa.or_(_s.created_at <= now - LIFE_S, _s.seen_at <= now - IDLE_S)
-    connection.execute(console_sessions.delete().where(is_over))
-
-
 def is_possible_id(text: str) -> bool:
     """Return whether a cookie may be the id of a session, before the database is asked."""
     return _ID.fullmatch(text) is not None
@@ -113,3 +107,8 @@ def is_possible_id(text: str) -> bool:
 
 def _hash(session_id: str) -> str:
     return sha256(session_id.encode()).hexdigest()
+
+
+def _delete_expired(connection: Connection, now: float) -> None:
+    is_over = sa.or_(_s.created_at <= now - LIFE_S, _s.seen_at <= now - IDLE_S)
+    connection.execute(console_sessions.delete().where(is_over))

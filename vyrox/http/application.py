@@ -38,7 +38,7 @@ def respond_as_json(_scope: Scope, error: VyroxError) -> Response:
 
 
 class JsonApplication(Starlette):
-    """Starlette with `RequestContext` as its outermost layer."""
+    """Starlette with `RequestContext` around its routes."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ def post_endpoints(routes: Iterable[BaseRoute]) -> dict[str, Endpoint]:
 
 
 class RequestContext:
-    """The outermost layer of an application.
+    """The layer around the routes of an application.
 
     It gives each request an id, adds the id to the response, and turns errors into responses. An
     unexpected error becomes a 500 that says nothing about it.
@@ -98,6 +98,7 @@ class RequestContext:
             shutdown_error: Becomes the response to a request that the shutdown cancels.
             endpoints: Endpoints of POST by path, called directly. The way through Starlette's
                 layers costs as much as authenticating an alert.
+            respond: Makes the response to an error.
         """
         self._app = app
         self._shutdown_error = shutdown_error

@@ -15,8 +15,8 @@ BODY_TIMEOUT_S: Final = 30.0
 """How long the whole body may take to arrive."""
 
 MAX_INCOMPLETE_BYTES: Final = 128 * 1024 * 1024
-"""Total size of partly received bodies on one listener. The senders are not authenticated yet, so
-this memory must be bounded."""
+"""Total size of the partly received bodies of one group of routes. The senders are not
+authenticated yet, so this memory must be bounded."""
 
 _PLAIN: Final = frozenset({b"identity"})
 
@@ -29,7 +29,7 @@ _body_timeout: Final = SharedTimeout(
 
 
 class IncompleteBodies:
-    """The partly received bodies of one listener, bounded by MAX_INCOMPLETE_BYTES.
+    """The partly received bodies of one group of routes, bounded by MAX_INCOMPLETE_BYTES.
 
     Beyond the limit, the body that has been arriving longest is dropped. An unauthenticated client
     that keeps its bodies unfinished loses them; a body that arrives at a normal pace is accepted.

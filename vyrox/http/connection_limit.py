@@ -29,7 +29,8 @@ MAX_CONSOLE_CONNECTIONS: Final = 128
 
 SEND_BUFFER_BYTES: Final = 64 * 1024
 """The kernel's send buffer of one public connection. By default it grows to megabytes for a client
-that does not read. No response to an unauthenticated client is longer than some hundred bytes."""
+that does not read. The longest response to an unauthenticated client is the
+console's script, which fits."""
 
 ENOUGH_FILES: Final = 2 * MAX_CONNECTIONS
 
