@@ -6,11 +6,12 @@ from typing import Final
 
 import pytest
 
-from tests.approvals.decided import Said, add_able
+from tests.approvals.decided import Said, account_of, add_able
 from tests.audit import NOW, TENANT
 from tests.cli import Vyrox, refused, succeeded
 from tests.cli.test_incident import SHADOWS, judge_all
 from tests.triage.stored import new
+from vyrox.approvals import approvers
 from vyrox.approvals.break_glass import BrokenGlass
 from vyrox.approvals.deciding import decide
 from vyrox.chain.events import event
@@ -85,6 +86,17 @@ def test_who_proposes_what_is_open_already_learns_that_contract_62(vyrox: Vyrox)
     succeeded(vyrox("approval", "withdraw", second.stdout.split()[1].rstrip(",")))
     third = vyrox(*propose, "--no-end", "--by", "ann")
     assert "2 persons must approve it, of: bob, who are too few" in third.stderr
+
+
+def test_who_asks_and_has_no_passkey_is_not_named_as_able_contract_62(vyrox: Vyrox) -> None:
+    """The person who asked may approve with a passkey only, so an account at Discord is no use."""
+    vyrox.write(add_able, "ann")
+    vyrox.write(approvers.add, TENANT, "omar", "operator", NOW, account_of("omar"))
+    propose = ("approval", "propose", "--incident", "acme-corp-1")
+    by_ann = vyrox(*propose, "--by", "ann")
+    assert "1 person must approve it, of: ann, omar\n" in by_ann.stderr
+    succeeded(vyrox("approval", "withdraw", succeeded(by_ann).split()[1].rstrip(",")))
+    assert "1 person must approve it, of: ann\n" in vyrox(*propose, "--by", "omar").stderr
 
 
 def test_decisions_are_shown_contract_62(vyrox: Vyrox) -> None:

@@ -6,11 +6,12 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.approvals import rows
-from vyrox.approvals.approvers import standing
+from vyrox.approvals.approvers import standing, with_passkeys
 from vyrox.approvals.deciding import may_decide
 from vyrox.approvals.display import length
 from vyrox.approvals.proposal import CONTAINMENTS, Proposal
 from vyrox.approvals.proposing import Proposed
+from vyrox.approvals.rows import ProofKind
 from vyrox.approvals.rules import FOUR_EYES, list_rules
 from vyrox.approvals.states import State
 
@@ -63,9 +64,17 @@ def _ends(proposal: Proposal) -> str | None:
 
 
 def _who(connection: Connection, proposal: Proposal) -> Sequence[str]:
-    has_four_eyes = FOUR_EYES in list_rules(connection, proposal.tenant_id)
+    """Return who may approve. A person with a passkey and an account is taken to use the first."""
+    tenant_id = proposal.tenant_id
+    has_four_eyes = FOUR_EYES in list_rules(connection, tenant_id)
+    signers = with_passkeys(connection, tenant_id)
+    kinds: dict[str, ProofKind] = {
+        name: "webauthn" if name in signers else "discord"
+        for name, means in sorted(standing(connection, tenant_id).items())
+        if means
+    }
     return [
         name
-        for name, means in sorted(standing(connection, proposal.tenant_id).items())
-        if means and may_decide(proposal, name, "webauthn", has_four_eyes=has_four_eyes)
+        for name, kind in kinds.items()
+        if may_decide(proposal, name, kind, has_four_eyes=has_four_eyes)
     ]
