@@ -17,10 +17,12 @@ from vyrox.trial.simulate.scenarios import SCENARIOS
 
 
 @asynccontextmanager
-async def running(*options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    *options: str, command: str = "mock-edr"
+) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "vyrox", "mock-edr"),
+        *("-m", "vyrox", command),
         *options,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
