@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import httpx
+import msgspec
 
 from tests.approvals.authenticator import Authenticator
 from tests.console.running import Browser
@@ -20,6 +21,7 @@ from vyrox.approvals.proposing import Proposed, Wanted, propose
 from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.store.database import Database
+from vyrox.trial.fake_discord import control
 from vyrox.trial.fake_discord.app import FakeDiscord
 
 ORIGIN: Final = "http://localhost:8002"
@@ -30,27 +32,26 @@ TIMEOUT_S: Final = 10.0
 
 def settings(fake: FakeDiscord, url: str) -> dict[str, str]:
     """Return the environment of a service that these people can use."""
-    world = fake.world
-    return {
-        "CONSOLE_ORIGIN": ORIGIN,
-        "DISCORD_APPLICATION_ID": world.application_id,
-        "DISCORD_PUBLIC_KEY": world.public_key,
-        "DISCORD_BOT_TOKEN": world.bot_token,
-        "DISCORD_TEST_URL": url,
-    }
+    return {"CONSOLE_ORIGIN": ORIGIN, **control.settings(fake.world, url)}
 
 
-async def open_channel(database: Database, tenant_id: str, fake: FakeDiscord) -> None:
-    """Show the tenant's proposals in the channel of the fake Discord."""
+def channel_of(fake: FakeDiscord, tenant: str, **changes: object) -> Channel:
+    """Return the channel of the fake Discord, as a tenant's."""
     world = fake.world
     channel = Channel(
-        tenant_id=tenant_id,
+        tenant_id=tenant,
         application_id=world.application_id,
         public_key=world.public_key,
         guild_id=world.guild_id,
         channel_id=world.channel_id,
         bot_user_id=world.bot_user_id,
     )
+    return msgspec.structs.replace(channel, **changes)
+
+
+async def open_channel(database: Database, tenant_id: str, fake: FakeDiscord) -> None:
+    """Show the tenant's proposals in the channel of the fake Discord."""
+    channel = channel_of(fake, tenant_id)
     await database.write(configured.configure, channel, "operator", wall_clock())
 
 

@@ -20,6 +20,7 @@ from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.store.tables import discord_messages
+from vyrox.trial.fake_discord import control
 from vyrox.trial.fake_discord.app import FakeDiscord
 from vyrox.trial.fake_discord.faults import Fault
 from vyrox.trial.mock_edr.serve import serving
@@ -58,13 +59,7 @@ async def site(data_dir: Path) -> AsyncIterator[Site]:
     fake.buckets.limit = 100
     service = Endpoint(fake.world.public_key)
     async with serving(fake) as url, serving(service) as public:
-        vyrox.env |= {
-            "DISCORD_APPLICATION_ID": fake.world.application_id,
-            "DISCORD_PUBLIC_KEY": fake.world.public_key,
-            "DISCORD_BOT_TOKEN": fake.world.bot_token,
-            "DISCORD_TEST_URL": url,
-            "PUBLIC_URL": public,
-        }
+        vyrox.env |= {**control.settings(fake.world, url), "PUBLIC_URL": public}
         yield Site(vyrox, fake, service)
 
 

@@ -1,6 +1,7 @@
 """`vyrox fake-discord`: a Discord, made up, on a socket of this machine."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from vyrox.cli.mocks import address_options, serve_until_stopped
 from vyrox.cli.output import json_option
 
 if TYPE_CHECKING:
-    from vyrox.trial.fake_discord.world import Json
+    from vyrox.trial.fake_discord.world import World
 
 
 @click.command("fake-discord")
@@ -23,28 +24,24 @@ def fake_discord(host: str, port: int, as_json: bool) -> None:
     """
     # Imported here: the other commands start faster without it.
     from vyrox.trial.fake_discord.app import FakeDiscord
-    from vyrox.trial.fake_discord.control import inventory
+    from vyrox.trial.fake_discord.control import inventory, settings
 
     fake = FakeDiscord()
 
     def announce(url: str) -> None:
         click.echo("vyrox: this is a fake Discord: no person ever sees a message", err=True)
-        found = inventory(fake.world, url)
         if as_json:
-            click.echo(msgspec.json.encode(found))
+            click.echo(msgspec.json.encode(inventory(fake.world, url)))
         else:
-            _print(found)
+            _print(fake.world, settings(fake.world, url))
 
     asyncio.run(serve_until_stopped(fake, host, port, announce))
 
 
-def _print(found: "Json") -> None:
+def _print(world: "World", settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        click.echo(f"{name}={value}")
     click.echo(
-        f"DISCORD_TEST_URL={found['url']}\n"
-        f"DISCORD_APPLICATION_ID={found['application_id']}\n"
-        f"DISCORD_PUBLIC_KEY={found['public_key']}\n"
-        f"DISCORD_BOT_TOKEN={found['bot_token']}\n\n"
-        f"vyrox discord setup TENANT --guild {found['guild_id']} "
-        f"--channel {found['channel_id']} --on-call-role {found['on_call_role_id']} "
-        "--endpoint http://127.0.0.1:8001/interactions"
+        f"\nvyrox discord setup TENANT --guild {world.guild_id} --channel {world.channel_id} "
+        f"--on-call-role {world.role_id} --endpoint http://127.0.0.1:8001/interactions"
     )

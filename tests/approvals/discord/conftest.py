@@ -6,6 +6,7 @@ import httpx
 import msgspec
 import pytest
 
+from tests.approvals import people
 from tests.approvals.decided import WANTED, prepared, proposed
 from tests.approvals.discord.pressing import Discord, discord
 from tests.audit import NOW, TENANT, Clock
@@ -69,17 +70,7 @@ def buttons_of(message: Json) -> list[str]:
 
 
 def channel_of(fake: FakeDiscord, **changes: object) -> Channel:
-    world = fake.world
-    channel = Channel(
-        tenant_id=TENANT,
-        application_id=world.application_id,
-        public_key=world.public_key,
-        guild_id=world.guild_id,
-        channel_id=world.channel_id,
-        bot_user_id=world.bot_user_id,
-        on_call_role_id=world.role_id,
-    )
-    return msgspec.structs.replace(channel, **changes)
+    return people.channel_of(fake, TENANT, **{"on_call_role_id": fake.world.role_id, **changes})
 
 
 @pytest.fixture

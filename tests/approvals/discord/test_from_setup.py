@@ -15,6 +15,7 @@ from tests.service import running_service
 from vyrox.approvals.discord.posted import find_message
 from vyrox.clock import wall_clock
 from vyrox.store.database import open_database
+from vyrox.trial.fake_discord import control
 from vyrox.trial.fake_discord.app import FakeDiscord
 from vyrox.trial.mock_edr.serve import serving
 
@@ -28,10 +29,7 @@ async def test_from_setup_to_the_edited_message_contract_67(data_dir: Path) -> N
     vyrox = await asyncio.to_thread(Vyrox(data_dir).migrated)
     async with serving(fake) as url, open_database(None, data_dir) as database:
         settings = {
-            "DISCORD_APPLICATION_ID": world.application_id,
-            "DISCORD_PUBLIC_KEY": world.public_key,
-            "DISCORD_BOT_TOKEN": world.bot_token,
-            "DISCORD_TEST_URL": url,
+            **control.settings(world, url),
             "VYROX_ENCRYPTION_KEY": "c2VjcmV0LWtleS1vZi10aGUtdGVzdHMtMDEyMzQ1Njc=",
         }
         vyrox.env |= settings

@@ -22,6 +22,7 @@ from vyrox.approvals.proposing import Proposed
 from vyrox.chain import verify
 from vyrox.clock import wall_clock
 from vyrox.store.database import Database, open_database
+from vyrox.trial.fake_discord import control
 from vyrox.trial.fake_discord.app import FakeDiscord
 from vyrox.trial.mock_edr.serve import serving
 
@@ -61,12 +62,7 @@ async def guild(data_dir: Path) -> AsyncIterator[Guild]:
         for name, account in ACCOUNTS.items():
             await database.write(bind, name, account)
         await database.write(configured.configure, channel_of(fake), "operator", wall_clock())
-        settings = {
-            "DISCORD_APPLICATION_ID": fake.world.application_id,
-            "DISCORD_PUBLIC_KEY": fake.world.public_key,
-            "DISCORD_BOT_TOKEN": fake.world.bot_token,
-            "DISCORD_TEST_URL": url,
-        }
+        settings = control.settings(fake.world, url)
         async with site.service("", data_dir, **settings) as service:
             fake.world.endpoint = f"{service.ingestion_url}/interactions"
             yield Guild(fake, site, database)

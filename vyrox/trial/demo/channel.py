@@ -69,13 +69,12 @@ class Channel:
         Raises:
             OperatorError: There was none within SHOWN_WITHIN_S.
         """
-        # Discord reports no message to other programs, so the demo asks until it is there.
         deadline = time.monotonic() + SHOWN_WITHIN_S
         while time.monotonic() < deadline:
             for shown in self._messages():
                 if is_wanted(shown):
                     return shown
-            time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S)  # the fake reports no message to other programs
         raise OperatorError(f"Discord does not show it: {list(self._messages())}")
 
     def _messages(self) -> Iterator[Shown]:

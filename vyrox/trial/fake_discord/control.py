@@ -93,8 +93,18 @@ def _route(path: str, method: str, answer: Callable[[bytes], Awaitable[object]])
     return Route(path, respond, methods=[method])
 
 
+def settings(world: World, url: str) -> dict[str, str]:
+    """Return the environment of a service that uses the fake."""
+    return {
+        "DISCORD_TEST_URL": url,
+        "DISCORD_APPLICATION_ID": world.application_id,
+        "DISCORD_PUBLIC_KEY": world.public_key,
+        "DISCORD_BOT_TOKEN": world.bot_token,
+    }
+
+
 def inventory(world: World, url: str) -> Json:
-    """Return what a service needs to use the fake."""
+    """Return what the demo needs to know of the fake."""
     return {
         "url": url,
         "application_id": world.application_id,
