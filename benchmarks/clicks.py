@@ -1,17 +1,19 @@
 """Measures from a click to the vendor: `python -m benchmarks.clicks [--seconds N]`.
 
-One approver decides at the fake Discord, or with a passkey in the console, at 1 and at 20 decisions
-a second. Each decision approves the isolation of a host of its own at the mock of CrowdStrike. Both
-run in this process; its time is in the figures. A click begins when its request is sent; the
-vendor's call is when the mock isolates the host. The proposals, the messages and the texts to be
-signed are there before. The fake Discord does not limit the bot: Discord itself allows 5 edits in
-5 s of one channel.
+Approvers decide at the fake Discord, or with a passkey in the console, at 1 and at 20 decisions a
+second; PAGES each, because the service keeps so many open pages of a person. Each decision approves
+the isolation of a host of its own at the mock of CrowdStrike. Both run in this process; its time is
+in the figures. A click begins when its request is sent; the vendor's call is when the mock isolates
+the host. The proposals, the messages and the texts to be signed are there before. The fake Discord
+does not limit the bot: Discord itself allows 5 edits in 5 s of one channel.
 """
 
 import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from math import ceil
 from typing import Final
 
 import httpx
@@ -19,9 +21,10 @@ import httpx
 from benchmarks.servers import Server
 from chaos.part import quantile
 from chaos.site import Site, site
-from tests.approvals.people import Person, message_about, open_channel, settings
+from tests.approvals.people import Person, is_open, message_about, open_channel, settings
 from tests.console.running import Browser
 from vyrox.approvals.proposing import Proposed
+from vyrox.approvals.statements import MAX_OPEN
 from vyrox.clock import wall_clock
 from vyrox.trial.fake_discord.app import FakeDiscord
 from vyrox.trial.fake_discord.clicks import UPDATE
@@ -32,6 +35,9 @@ RATES: Final = (1, 20)
 UNLIMITED: Final = 10**9
 WAIT_S: Final = 30.0
 PAUSE_S: Final = 0.05
+
+PAGES: Final = MAX_OPEN // 2
+"""Pages that a person can have open: each has a text to approve and one to reject."""
 
 MESSAGES_S: Final = 300.0
 """How long the service may take to post all messages before the clicks begin."""
@@ -57,26 +63,36 @@ def measure(seconds: int) -> None:
 async def _measure(channel: str, rate: int, seconds: int) -> None:
     fake = FakeDiscord()
     fake.buckets.limit = fake.buckets.global_per_s = UNLIMITED
-    person = Person(TENANT, "ann")
+    people = [Person(TENANT, f"person-{n}") for n in range(ceil(rate * seconds / PAGES))]
     async with site() as here, serving(fake) as url, here.database() as database:
         await here.give_credentials(database, TENANT)
         await open_channel(database, TENANT, fake)
-        await person.enrol(database)
+        for person in people:
+            await person.enrol(database)
         async with here.service(**settings(fake, url)) as service:
             fake.world.endpoint = f"{service.ingestion_url}/interactions"
             hosts = [here.vendor.add_host() for _ in range(rate * seconds)]
-            proposals = [await person.propose(database, host) for host in hosts]
-            await _wait_until(lambda: len(fake.world.messages()) >= len(hosts), MESSAGES_S)
-            async with person.browser(service.console_url) as browser:
-                if channel == "Discord":
-                    clicks = [_press(fake, person, each) for each in proposals]
-                else:
-                    clicks = [await _sign(browser, each) for each in proposals]
+            proposals = [await people[0].propose(database, host) for host in hosts]
+            await _wait_until(lambda: _open_messages(fake) >= len(hosts), MESSAGES_S)
+            async with AsyncExitStack() as stack:
+                clicks: list[Click] = []
+                for number, person in enumerate(people):
+                    own = proposals[number * PAGES : (number + 1) * PAGES]
+                    if channel == "Discord":
+                        clicks += [_press(fake, person, each) for each in own]
+                    else:
+                        opened = person.browser(service.console_url)
+                        browser = await stack.enter_async_context(opened)
+                        clicks += [await _sign(browser, each) for each in own]
                 server = Server(service.process.pid, {})
                 used = server.cpu_s()
                 figures = await _decide(channel, rate, here, hosts, clicks)
                 used = 1000 * (server.cpu_s() - used) / len(hosts)
                 print(f"{figures}; {used:.0f} ms of processor each", flush=True)
+
+
+def _open_messages(fake: FakeDiscord) -> int:
+    return sum(map(is_open, fake.world.messages()))
 
 
 async def _decide(
