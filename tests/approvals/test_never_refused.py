@@ -56,6 +56,7 @@ from vyrox.approvals.proposal import Proposal, canonical
 from vyrox.approvals.proposing import Wanted, propose, withdraw
 from vyrox.approvals.rows import Decision, StoredProposal
 from vyrox.approvals.shown import show
+from vyrox.approvals.states import DECIDE_S
 from vyrox.chain import verify
 from vyrox.chain.writer import append
 from vyrox.containment.attempt import Attempt, Sent
@@ -238,7 +239,7 @@ class Team(RuleBasedStateMachine):
                 reason="live \u202e```intrusion",
                 required=required,
             )
-            made = self.do(propose, wanted, self.now)
+            made = self.do(propose, wanted, self.now, DECIDE_S)
             assert made is not None
             proposal_id = made.proposal_id
         self.proposals.append(proposal_id)
