@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -222,21 +222,24 @@ class Story:
 
     def verify(self, pins: verify.Pins | None = None) -> verify.Approvals:
         """Return what the verifier finds, without files."""
-        actions: dict[str, verify.Action] = {}
+        return judged(self.lines["actions"], self.lines["events"], pins)
 
-        def keep(number: int, entry: verify.Entry, entry_hash: str) -> None:
-            names = ("timestamp", "tenant_id", "action_type", "host", "approved_by", "dry_run")
-            members: list[Any] = [entry[name] for name in names]
-            actions[entry_hash] = verify.Action(number, *members)
 
-        chain = verify.Chain(keep)
-        for line in self.lines["actions"]:
+def judged(
+    of_actions: Sequence[bytes], of_events: Sequence[bytes], pins: verify.Pins | None = None
+) -> verify.Approvals:
+    """Return what the verifier finds in the lines of both chains."""
+    actions: dict[str, verify.Action] = {}
+
+    def keep(number: int, entry: verify.Entry, entry_hash: str) -> None:
+        actions[entry_hash] = verify.Action.of(number, entry)
+
+    approvals = verify.Approvals(actions, pins)
+    for lines, each in ((of_actions, keep), (of_events, approvals.add)):
+        chain = verify.Chain(each)
+        for line in lines:
             chain.add(line)
-        approvals = verify.Approvals(actions, pins)
-        chain = verify.Chain(approvals.add)
-        for line in self.lines["events"]:
-            chain.add(line)
-        return approvals
+    return approvals
 
 
 def sign(

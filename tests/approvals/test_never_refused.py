@@ -29,6 +29,7 @@ from tests.approvals.discord.pressing import (
     post_message,
 )
 from tests.approvals.enrolled import PARTY
+from tests.approvals.story import judged
 from tests.audit import NOW, TENANT
 from tests.vendor import COMPOSITE_ID, insert_alert, insert_credentials
 from vyrox.approvals import (
@@ -57,7 +58,7 @@ from vyrox.approvals.proposing import Wanted, propose, withdraw
 from vyrox.approvals.rows import Decision, StoredProposal
 from vyrox.approvals.shown import show
 from vyrox.approvals.states import DECIDE_S
-from vyrox.chain import verify
+from vyrox.chain.verify import RefusedProofError
 from vyrox.chain.writer import append
 from vyrox.containment.attempt import Attempt, Sent
 from vyrox.containment.events import action_entry
@@ -105,24 +106,6 @@ def chain(connection: Connection, stream: str) -> list[bytes]:
     return list(connection.execute(query.order_by(log.sequence)).scalars())
 
 
-def judged(connection: Connection) -> verify.Approvals:
-    """Return what the verifier finds in both chains."""
-    actions: dict[str, verify.Action] = {}
-
-    def keep(number: int, entry: verify.Entry, entry_hash: str) -> None:
-        members: Any = {
-            name: entry[name] for name in verify.Action.__annotations__ if name != "number"
-        }
-        actions[entry_hash] = verify.Action(number, **members)
-
-    approvals = verify.Approvals(actions, None)
-    for stream, each in (("actions", keep), ("events", approvals.add)):
-        added = verify.Chain(each)
-        for entry in chain(connection, stream):
-            added.add(entry)
-    return approvals
-
-
 class Team(RuleBasedStateMachine):
     """A tenant with up to three approvers, by the functions that the channels call."""
 
@@ -144,7 +127,7 @@ class Team(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         with self.engine.begin() as connection:
-            found = judged(connection)
+            found = judged(chain(connection, "actions"), chain(connection, "events"))
         self.engine.dispose()
         assert found.failures == []
         assert len(found.proven) == self.acted
@@ -154,7 +137,7 @@ class Team(RuleBasedStateMachine):
         try:
             with self.engine.begin() as connection:
                 return function(connection, *arguments)
-        except (VyroxError, RefusedError, verify.RefusedProofError):
+        except (VyroxError, RefusedError, RefusedProofError):
             return None
 
     @rule(seconds=st.sampled_from([-3, 1, 20, 59, 61, 899, 86_400]))

@@ -1272,6 +1272,12 @@ class Action:
     approved_by: str
     dry_run: bool
 
+    @classmethod
+    def of(cls, number: int, entry: Entry) -> Action:
+        """Return the action of an entry whose members were checked."""
+        names = ("timestamp", "tenant_id", "action_type", "host", "approved_by", "dry_run")
+        return cls(number, *[cast(Any, entry[name]) for name in names])
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -1843,8 +1849,7 @@ def verify_approvals(
     actions: dict[str, Action] = {}
 
     def keep(number: int, entry: Entry, entry_hash: str) -> None:
-        names = ("timestamp", "tenant_id", "action_type", "host", "approved_by", "dry_run")
-        actions[entry_hash] = Action(number, *[cast(Any, entry[name]) for name in names])
+        actions[entry_hash] = Action.of(number, entry)
 
     actions_report = _verify_of_two(actions_path, "actions", keep)
     approvals = Approvals(actions, pins)
