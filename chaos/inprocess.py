@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
-from chaos.mutation import SCHEMES, STANDARD_SECRET
+from chaos.well_formed import SCHEMES, STANDARD_SECRET
 from tests.adapters.payloads import FIELD_MAP
 from tests.approvals.discord.pressing import ACCOUNTS, CHANNEL, bind
 from tests.ingestion import SECRET, Application
