@@ -1,4 +1,4 @@
-"""Requests of every route as a client sends them: valid, but for the secret that signs them."""
+"""Requests of every route as a client sends them, signed with the right secret or another one."""
 
 import base64
 import gzip
