@@ -13,6 +13,7 @@ from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.queue import AlertQueue
+from vyrox.alerts.records import RecordJoiner, delete_joined
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
@@ -32,6 +33,7 @@ from vyrox.containment.execution import Containment
 from vyrox.errors import UnavailableError
 from vyrox.notify.delivery import delete_old
 from vyrox.notify.sender import Sender
+from vyrox.polling.fetcher import Fetcher
 from vyrox.polling.poller import Pollers
 from vyrox.polling.rows import delete_seen
 from vyrox.store import signed_changes
@@ -99,6 +101,8 @@ class Parts:
     notes: NoteWriter
     triage: TriageWorker
     pollers: Pollers
+    fetcher: Fetcher
+    joiner: RecordJoiner
 
 
 def background(
@@ -126,6 +130,7 @@ def background(
         await delete_old(database, clocks.lease_time() - kept_s)
         await database.write(posted.delete_old, clocks.lease_time() - kept_s)
         await database.write(signed_changes.delete_earlier, clocks.lease_time())
+        await database.write(delete_joined, clocks.lease_time() - kept_s)
         await database.write(delete_seen, clocks.lease_time() - kept_s)
 
     return [
@@ -151,6 +156,8 @@ def background(
         every(ANNOUNCEMENTS_INTERVAL_S, "announcements", parts.announcer.run),
         every(NOTES_INTERVAL_S, "notes", parts.notes.run),
         every(POLLING_INTERVAL_S, "polling", parts.pollers.run),
+        every(POLLING_INTERVAL_S, "fetching", parts.fetcher.run, wake=parts.fetcher.noticed),
+        every(POLLING_INTERVAL_S, "joining", parts.joiner.run),
         every(0.0, "triage", parts.triage.run),
     ]
 

@@ -44,6 +44,8 @@ def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened:
         events=parts.events,
         health=parts.health,
         notice=parts.triage.notice,
+        announce=parts.fetcher.accept,
+        records=parts.joiner,
         interactions=_make_interactions(settings, stores, parts),
     )
     proxy = Proxy(

@@ -10,6 +10,7 @@ from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.queue import AlertQueue
+from vyrox.alerts.records import RecordJoiner
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.approvals.decisions import Decisions
@@ -37,6 +38,8 @@ from vyrox.notify.channels import Channels
 from vyrox.notify.sender import Sender
 from vyrox.notify.timers import Intervals
 from vyrox.notify.webhook import open_webhooks
+from vyrox.polling.defender import GraphAlerts
+from vyrox.polling.fetcher import Fetcher
 from vyrox.polling.pages import Source
 from vyrox.polling.poller import Pollers
 from vyrox.polling.sources import make_source
@@ -115,6 +118,11 @@ async def make_parts(
         stores.vault,
         lambda stored: make_source(stored.vendor, open_alerts(stored, http, settings.edr_test_url)),
     )
+    graph = ClientsOf[GraphAlerts](
+        stores.vault,
+        lambda stored: GraphAlerts(open_alerts(stored, http, settings.edr_test_url)),
+    )
+    limits = Limits(settings.max_body_bytes, settings.quarantine_max_bytes)
     containment = Containment(
         writer,
         database,
@@ -176,13 +184,10 @@ async def make_parts(
         announcer=announcer,
         notes=await stack.enter_async_context(notes),
         triage=triage,
-        pollers=Pollers(
-            database,
-            sources,
-            queue,
-            triage.notice,
-            Limits(settings.max_body_bytes, settings.quarantine_max_bytes),
-            clocks.lease_time,
+        pollers=Pollers(database, sources, queue, triage.notice, limits, clocks.lease_time),
+        fetcher=Fetcher(database, graph, queue, triage.notice, limits, clocks.lease_time),
+        joiner=RecordJoiner(
+            database, queue, triage.notice, settings.quarantine_max_bytes, clocks.lease_time
         ),
     )
 

@@ -51,6 +51,7 @@ async def _start_tasks(
     stack.push_async_callback(parts.containment.drain)
     stack.push_async_callback(parts.approvals.stop)
     stack.push_async_callback(parts.pollers.stop)
+    stack.push_async_callback(parts.fetcher.stop)
     stack.push_async_callback(parts.discord.stop)
     stack.push_async_callback(parts.leases.stop)
     stack.push_async_callback(parts.notifications.drain)

@@ -34,6 +34,7 @@ class _Alert(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _LIST: Final = msgspec.json.Decoder(_List)
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
 _ALERT: Final = msgspec.json.Decoder(_Alert)
 
 
@@ -57,6 +58,16 @@ class GraphAlerts:
         # A page may be longer than asked for, and its link leads to what is behind it.
         elements = tuple(Element(bytes(raw), _updated(raw)) for raw in found.value)
         return Page(elements, _place(found.next_link, self._api.base_url))
+
+    async def read_one(self, alert_id: str, deadline: Deadline) -> Element:
+        """Return one alert. Raises as `read`.
+
+        Args:
+            alert_id: As a path may contain it.
+        """
+        request = self._api.request("read alert", f"{_PATH}/{alert_id}", max_bytes=MAX_PAGE_BYTES)
+        raw = (await self._api.read(request, deadline)).decode(_RAW)
+        return Element(bytes(raw), _updated(raw))
 
 
 def _updated(raw: msgspec.Raw) -> str | None:

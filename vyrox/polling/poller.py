@@ -175,7 +175,9 @@ class Pollers:
     async def _store(self, lease: Lease, page: Page, cursor: dict[str, object]) -> None:
         poller, now = lease.poller, self._clock()
         bindings = await self._database.read(read_bindings, poller.vendor)
-        all_read = await asyncio.to_thread(read_elements, poller, bindings, page, self._limits, now)
+        all_read = await asyncio.to_thread(
+            read_elements, poller.account, bindings, page, self._limits, now
+        )
         stored = await self._database.write(
             store_page, lease, all_read, cursor, self._limits, self._clock()
         )

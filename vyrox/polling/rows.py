@@ -5,7 +5,7 @@ check the lease first, so a container that was suspended stores nothing any more
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -34,6 +34,13 @@ _ON_CONFLICT: Final = """
 ON CONFLICT (tenant_id, vendor, key) DO UPDATE SET
     updated = excluded.updated, digest = excluded.digest, seen_at = excluded.seen_at
 """
+
+
+class Account(NamedTuple):
+    """A tenant at one vendor."""
+
+    tenant_id: str
+    vendor: EdrVendor
 
 
 class Poller(msgspec.Struct, frozen=True):
@@ -65,6 +72,11 @@ class Poller(msgspec.Struct, frozen=True):
     holder: str | None
     lease_until: float | None
     warned_at: float | None
+
+    @property
+    def account(self) -> Account:
+        """Whose alerts it reads."""
+        return Account(self.tenant_id, self.vendor)
 
     def lag_s(self, now: float) -> float:
         """Return for how long the poller has not seen everything that the vendor had."""
@@ -152,8 +164,8 @@ def claim(connection: Connection, most: int, now: float) -> list[Lease]:
         taken = pollers.update().where(_is(poller.tenant_id, poller.vendor), free)
         taken = taken.values(holder=holder, lease_until=now + LEASE_S)
         if connection.execute(taken).rowcount:
-            stored = _credentials(connection, poller)
-            removed = _is_removed(connection, poller.tenant_id)
+            stored = credentials_of(connection, poller.account)
+            removed = is_removed(connection, poller.tenant_id)
             leases.append(Lease(poller, holder, stored, removed))
     return leases
 
@@ -256,16 +268,17 @@ def _is(tenant_id: str, vendor: EdrVendor) -> sa.ColumnElement[bool]:
     return sa.and_(_t.tenant_id == tenant_id, _t.vendor == vendor)
 
 
-def _credentials(connection: Connection, poller: Poller) -> EdrCredentials | None:
+def credentials_of(connection: Connection, account: Account) -> EdrCredentials | None:
+    """Return the credentials of a tenant at a vendor, or None."""
     c = edr_credentials.c
     query = sa.select(edr_credentials).where(
-        c.tenant_id == poller.tenant_id, c.vendor == poller.vendor
+        c.tenant_id == account.tenant_id, c.vendor == account.vendor
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else EdrCredentials(*row)
 
 
-def _is_removed(connection: Connection, tenant_id: str) -> bool:
+def is_removed(connection: Connection, tenant_id: str) -> bool:
     """Return whether the tenant was onboarded, and is not any more at any vendor."""
     c = tenant_credentials.c
     query = sa.select(sa.func.count(), sa.func.count(c.disabled_at)).where(c.tenant_id == tenant_id)

@@ -20,7 +20,7 @@ from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 from vyrox.polling import rows
 from vyrox.polling.pages import Element, Page
-from vyrox.polling.rows import LEASE_S, Lease, Poller, Seen
+from vyrox.polling.rows import LEASE_S, Account, Lease, Seen
 from vyrox.tenants.bindings import Bindings
 from vyrox.tenants.customers import tenant_of
 
@@ -68,7 +68,7 @@ class Stored(NamedTuple):
 
 
 def read_elements(
-    poller: Poller, bindings: Bindings, page: Page, limits: Limits, now: float
+    account: Account, bindings: Bindings, page: Page, limits: Limits, now: float
 ) -> list[Read]:
     """Return what each element of `page` is.
 
@@ -76,23 +76,23 @@ def read_elements(
         bindings: Whose the vendor's customer ids are: they are checked as for webhooks.
     """
     return [
-        Read.of(each, _what(poller, bindings, each.raw, limits.max_body_bytes, now))
+        Read.of(each, _what(account, bindings, each.raw, limits.max_body_bytes, now))
         for each in page.elements
     ]
 
 
 def _what(
-    poller: Poller, bindings: Bindings, raw: bytes, max_bytes: int, now: float
+    account: Account, bindings: Bindings, raw: bytes, max_bytes: int, now: float
 ) -> NormalizedAlert | Ignored | Unreadable:
-    text, tenant = JsonText(raw), Tenant(poller.tenant_id)
+    text, tenant = JsonText(raw), Tenant(account.tenant_id)
     if len(raw) > max_bytes:
         reason = f"{len(raw)} bytes are more than MAX_BODY_BYTES"
-        return Unreadable(tenant.tenant_id, poller.vendor, raw, reason, now)
+        return Unreadable(tenant.tenant_id, account.vendor, raw, reason, now)
     try:
-        tenant = tenant_of(poller.vendor, text, tenant, bindings)
-        return read(poller.vendor, text, tenant, now)
+        tenant = tenant_of(account.vendor, text, tenant, bindings)
+        return read(account.vendor, text, tenant, now)
     except NormalizationError as exc:
-        return Unreadable(tenant.tenant_id, poller.vendor, raw, str(exc), now)
+        return Unreadable(tenant.tenant_id, account.vendor, raw, str(exc), now)
 
 
 def store_page(
@@ -112,7 +112,14 @@ def store_page(
         LostLeaseError: Another container polls now, or none does.
     """
     rows.change(connection, lease, now, {**cursor, "lease_until": now + LEASE_S})
-    new, ignored = _new_ones(connection, lease, all_read, now)
+    return store_elements(connection, lease.poller.account, all_read, limits, now)
+
+
+def store_elements(
+    connection: Connection, account: Account, all_read: Sequence[Read], limits: Limits, now: float
+) -> Stored:
+    """Store what was not read before, with its events."""
+    new, ignored = _new_ones(connection, account, all_read, now)
     deliveries = [
         intake.delivery(each.what, each.element.raw, now)
         for each in new
@@ -126,7 +133,7 @@ def store_page(
         if not result.redelivery
     ]
     unreadable = [each.what for each in new if isinstance(each.what, Unreadable)]
-    drafts += _keep(connection, unreadable, limits.quarantine_max_bytes)
+    drafts += keep(connection, unreadable, limits.quarantine_max_bytes)
     append(connection, drafts, now)
     entries = tuple(
         QueueEntry(delivered.tenant_id, each.alert_id, each.alert, delivered.raw)
@@ -138,10 +145,10 @@ def store_page(
 
 
 def _new_ones(
-    connection: Connection, lease: Lease, all_read: Sequence[Read], now: float
+    connection: Connection, account: Account, all_read: Sequence[Read], now: float
 ) -> tuple[list[Read], int]:
     """Return what was not read before, the same alert once, and the number of ignored events."""
-    tenant_id, vendor = lease.poller.tenant_id, lease.poller.vendor
+    tenant_id, vendor = account
     wanted = {each.seen.key: each for each in all_read if not isinstance(each.what, Ignored)}
     before = rows.find_seen(connection, tenant_id, vendor, sorted(wanted))
     changed = [each for key, each in wanted.items() if not _is_same(before.get(key), each.seen)]
@@ -163,7 +170,8 @@ def _is_same(before: Seen | None, now: Seen) -> bool:
     return before.updated == now.updated
 
 
-def _keep(connection: Connection, unreadable: Sequence[Unreadable], max_bytes: int) -> list[Draft]:
+def keep(connection: Connection, unreadable: Sequence[Unreadable], max_bytes: int) -> list[Draft]:
+    """Put `unreadable` into quarantine; return their events."""
     if not unreadable:
         return []
     kept = quarantine.keep(connection, unreadable, max_bytes)

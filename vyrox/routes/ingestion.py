@@ -5,7 +5,7 @@ body -> named tenant -> its secrets -> tenant -> alert -> row -> stream entry ->
 These are the paths whose body names the tenant. `routes.tenant_paths` has the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -22,6 +22,7 @@ from vyrox.alerts.health import Health
 from vyrox.alerts.intake import Intake
 from vyrox.alerts.quarantine import Quarantine, Unreadable
 from vyrox.alerts.queue import AlertQueue, QueueEntry
+from vyrox.alerts.records import RecordJoiner
 from vyrox.approvals.discord.receiving import Interactions
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
@@ -31,6 +32,7 @@ from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.responses import JsonResponse
 from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
+from vyrox.polling.notices import Batch
 from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
 from vyrox.tenants.directory import Credentials, TenantDirectory
 from vyrox.tenants.schemes import authenticate_secret
@@ -53,6 +55,8 @@ class Ingestion:
 
     Attributes:
         notice: Called with the tenant whose alert was queued.
+        announce: Stores what Microsoft Graph has announced.
+        records: Holds the parts of alerts that arrive in parts.
         interactions: What answers Discord; None: it is not configured.
     """
 
@@ -66,6 +70,8 @@ class Ingestion:
     events: AuditEvents
     health: Health
     notice: Callable[[str], None]
+    announce: Callable[[Batch], Awaitable[None]]
+    records: RecordJoiner
     interactions: Interactions | None = None
 
 

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from vyrox.adapters import own_forms
 from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.received import Element, elements_of, text_of
 from vyrox.alerts.batches import key_of_message
-from vyrox.alerts.intake import Delivery, delivery
+from vyrox.alerts.intake import Delivery, delivery, storable
 from vyrox.alerts.quarantine import Unreadable
+from vyrox.alerts.records import Record
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant, Vendor
 from vyrox.tenants.bindings import Bindings
@@ -29,11 +31,12 @@ class Sender(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """What the elements of a delivery are."""
+    """What the elements of a delivery are. `records` are parts of alerts that have others."""
 
     deliveries: list[Delivery]
     unreadable: list[Unreadable]
     ignored: Counter[str]
+    records: list[Record]
 
 
 def read_delivery(
@@ -45,7 +48,7 @@ def read_delivery(
     now: float,
 ) -> Readings:
     """Return what the elements are. A body without elements is one that cannot be read."""
-    readings = Readings([], [], Counter())
+    readings = Readings([], [], Counter(), [])
     content = body
     try:
         content = text_of(body, content_type, is_gzip=is_gzip)
@@ -75,6 +78,8 @@ def _read_element(
         return
     if isinstance(found, Ignored):
         readings.ignored[found.what] += 1
+    elif sender.vendor == "defender" and (raw_id := own_forms.part_of("defender", element.text)):
+        readings.records.append(Record(tenant.tenant_id, storable(raw_id), element.raw, now))
     else:
         readings.deliveries.append(_delivery(sender, number, found, element.raw, now))
 

@@ -8,6 +8,7 @@ stored is one transaction.
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, get_args
 
@@ -31,6 +32,11 @@ from vyrox.http.responses import JsonResponse
 from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Vendor
+from vyrox.routes.graph import (
+    answer_handshake,
+    read_notifications,
+    receive_notifications,
+)
 from vyrox.routes.ingestion import (
     Ingestion,
     incomplete_bodies,
@@ -79,10 +85,16 @@ async def receive_delivery(request: Request, vendor: Vendor) -> Response:
         VyroxError: Nothing in it is accepted: a status below 500, or UnavailableError.
     """
     ingestion: Ingestion = request.app.state.ingestion
+    # 0. Microsoft's handshake, which has no body that counts and no credential.
+    if vendor == "defender" and (handshake := answer_handshake(request)) is not None:
+        return handshake
     # 1. The body, within its limit.
     body = await read_body(request, ingestion.max_body_bytes, incomplete_bodies, _ENCODINGS)
     is_gzip = _is_gzip(request)
     now = ingestion.clock()
+    if vendor == "defender" and (items := read_notifications(request, body)) is not None:
+        credentials = _credentials_of(ingestion, request, vendor, now)
+        return await receive_notifications(request, items, credentials, now)
     # 2. The credential. Nothing else is read before it is verified.
     sender = _authenticate(ingestion, request, body, vendor, now)
     # 3. The elements become alerts, known events, or are to be kept.
@@ -92,10 +104,12 @@ async def receive_delivery(request: Request, vendor: Vendor) -> Response:
     readings = (
         read() if len(body) < READ_HERE_BYTES and not is_gzip else (await asyncio.to_thread(read))
     )
-    # 4. The rows are committed, then the entries are confirmed. Now no alert can be lost.
+    # 4. Parts of alerts are rows, which wait for the other parts. They have no entry yet.
+    waiting = await _hold(ingestion, request, sender, readings)
+    # The rows are committed, then the entries are confirmed. Now no alert can be lost.
     stored = await _store(ingestion, request, sender, readings)
     # 5. The response, which promises that.
-    return _respond(request, sender, readings, stored)
+    return _respond(request, sender, readings, stored, waiting)
 
 
 def _is_gzip(request: Request) -> bool:
@@ -106,14 +120,19 @@ def _is_gzip(request: Request) -> bool:
     return bool(compressed)
 
 
+def _credentials_of(
+    ingestion: Ingestion, request: Request, vendor: Vendor, now: float
+) -> Credentials:
+    claimed: str = request.path_params["tenant_id"]
+    if is_tenant_id(claimed):
+        return ingestion.tenants.look_up(claimed, vendor, now)
+    return Credentials("", (), onboarded=False)  # a path can name anything
+
+
 def _authenticate(
     ingestion: Ingestion, request: Request, body: bytes, vendor: Vendor, now: float
 ) -> Sender:
-    claimed: str = request.path_params["tenant_id"]
-    if is_tenant_id(claimed):
-        credentials = ingestion.tenants.look_up(claimed, vendor, now)
-    else:
-        credentials = Credentials("", (), onboarded=False)  # a path can name anything
+    credentials = _credentials_of(ingestion, request, vendor, now)
     headers = request.scope["headers"]
     message_id = None
     try:
@@ -127,6 +146,25 @@ def _authenticate(
     if slot > 0:
         ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
     return Sender(tenant, vendor, message_id)
+
+
+async def _hold(
+    ingestion: Ingestion, request: Request, sender: Sender, readings: Readings
+) -> list[str]:
+    """Store the parts of alerts; return the ids of these alerts, in order."""
+    if not readings.records:
+        return []
+    with store_timeout if len(readings.records) <= MANY else _many_timeout:
+        waiting = list(dict.fromkeys(await ingestion.records.hold(readings.records)))
+    log.event(
+        "alert.waiting",
+        request_id=request_id_of(request),
+        tenant=sender.tenant.tenant_id,
+        source=sender.vendor,
+        records=len(readings.records),
+        alerts=len(waiting),
+    )
+    return waiting
 
 
 async def _store(
@@ -150,7 +188,13 @@ async def _store(
     return stored
 
 
-def _respond(request: Request, sender: Sender, readings: Readings, stored: StoredBatch) -> Response:
+def _respond(
+    request: Request,
+    sender: Sender,
+    readings: Readings,
+    stored: StoredBatch,
+    waiting: Sequence[str],
+) -> Response:
     """Log and note what was done, and return the response.
 
     Raises:
@@ -185,7 +229,7 @@ def _respond(request: Request, sender: Sender, readings: Readings, stored: Store
         )
     if readings.ignored:
         _log_ignored(request_id, sender, readings.ignored)
-    ids = [row.alert_id for row in stored.alerts]
+    ids = [*[row.alert_id for row in stored.alerts], *waiting]
     if len(ids) == 1:
         return JsonResponse({"status": "queued", "alert_id": ids[0]}, 202)
     if ids:

@@ -9,13 +9,14 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection
 
-Name = Literal["schema", "containments", "tenants", "quarantine"]
+Name = Literal["schema", "containments", "tenants", "quarantine", "records"]
 """What a transaction may change while it holds the lock:
 
 - `schema`: the tables themselves.
 - `containments`: claims, devices, confirmations and guard rails.
 - `tenants`: credentials, so that versions become visible in order.
 - `quarantine`: quarantined payloads and their totals.
+- `records`: parts of alerts that wait for the others.
 """
 
 _NUMBERS: Final[dict[Name, int]] = {
@@ -23,6 +24,7 @@ _NUMBERS: Final[dict[Name, int]] = {
     "containments": 7261947,
     "tenants": 7261948,
     "quarantine": 7261949,
+    "records": 7261950,
 }
 """PostgreSQL's advisory locks have numbers. These are arbitrary; all versions must use the same."""
 

@@ -663,6 +663,37 @@ polled_alerts = Table(
 )
 Index("polled_alerts_seen", polled_alerts.c.seen_at)
 
+# Alerts that Microsoft Graph has announced, until they are fetched.
+graph_notices = Table(
+    "graph_notices",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("alert_id", Text, primary_key=True),  # the vendor's; empty: some were missed
+    Column("raw", LargeBinary, nullable=False),  # the notification
+    Column("number", Integer, nullable=False),  # how often it was announced
+    Column("received_at", Float, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("holder", Text),  # of the lease
+    Column("lease_until", Float),
+)
+Index("graph_notices_next", graph_notices.c.next_at)
+
+# Parts of alerts. They wait for the others, then stay to recognise redeliveries.
+alert_records = Table(
+    "alert_records",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),  # of tenant, source and bytes
+    Column("tenant_id", Text, nullable=False),
+    Column("raw_id", Text, nullable=False),  # the vendor's id of the alert
+    Column("alert_id", Text, nullable=False),  # of the alert that it becomes a part of
+    Column("raw", LargeBinary, nullable=False),  # empty once it is joined
+    Column("received_at", Float, nullable=False),
+    Column("joined_at", Float),
+)
+Index("alert_records_waiting", alert_records.c.joined_at, alert_records.c.received_at)
+Index("alert_records_alert", alert_records.c.tenant_id, alert_records.c.raw_id)
+
 # What Vyrox has proposed by itself for an incident, and the state of the incident that it has read.
 incident_proposals = Table(
     "incident_proposals",

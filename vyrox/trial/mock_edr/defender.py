@@ -23,7 +23,7 @@ from vyrox.trial.mock_edr.exchange import (
     as_json,
     as_ticks,
 )
-from vyrox.trial.mock_edr.graph import list_alerts
+from vyrox.trial.mock_edr.graph import list_alerts, read_alert
 from vyrox.trial.mock_edr.odata import Item, ODataError, select
 from vyrox.trial.mock_edr.state import Defender, DefenderMachine, MachineAction
 from vyrox.trial.mock_edr.tokens import ApiClient
@@ -279,6 +279,7 @@ API: Final = Api(
         Endpoint("action_list", "GET", "/api/machineactions", list_actions),
         Endpoint("action_read", "GET", "/api/machineactions/{id}", read_action),
         Endpoint("alert_list", "GET", "/graph/v1.0/security/alerts_v2", list_alerts),
+        Endpoint("alert_one", "GET", "/graph/v1.0/security/alerts_v2/{id}", read_alert),
     ),
     refuse=refuse,
     with_errors=_with_errors,

@@ -41,6 +41,15 @@ def list_alerts(state: Defender, call: Call) -> Answer:
     return as_json(200, body)
 
 
+def read_alert(state: Defender, call: Call) -> Answer:
+    """Return one alert."""
+    authorize(state, call, "SecurityAlert.Read.All", audience=GRAPH)
+    alert = state.alerts.get(call.params["id"])
+    if alert is None:
+        return failed(call, 404, "ResourceNotFound", "Resource not found.")
+    return as_json(200, _as_alert(state, alert))
+
+
 def _as_alert(state: Defender, alert: GraphAlert) -> dict[str, object]:
     machine = state.machines.get(alert.machine_id)
     created, updated = as_ticks(alert.created_at), as_ticks(alert.updated_at)
