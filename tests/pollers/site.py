@@ -18,6 +18,8 @@ from vyrox.containment.responder import ClientsOf
 from vyrox.edr.vendors import open_alerts
 from vyrox.models import EdrVendor
 from vyrox.polling import rows
+from vyrox.polling.defender import GraphAlerts
+from vyrox.polling.fetcher import Fetcher
 from vyrox.polling.pages import Source
 from vyrox.polling.poller import Pollers
 from vyrox.polling.rows import LEASE_S, Poller
@@ -101,6 +103,30 @@ class Site:
             ),
         )
         return Pollers(
+            database or self.database,
+            sources,
+            queue or self.queue,
+            self.noticed.append,
+            LIMITS,
+            self.clock,
+        )
+
+    def fetcher(
+        self,
+        database: Database | None = None,
+        queue: AlertQueue | None = None,
+        wrap: Callable[[GraphAlerts], GraphAlerts] = lambda source: source,
+    ) -> Fetcher:
+        """Return the fetcher of one container."""
+        sources = ClientsOf[GraphAlerts](
+            self.vault,
+            lambda found: wrap(
+                GraphAlerts(
+                    open_alerts(found, self.http, self.url, clock=self.clock, sleep=self._sleep)
+                )
+            ),
+        )
+        return Fetcher(
             database or self.database,
             sources,
             queue or self.queue,

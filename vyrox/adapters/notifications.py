@@ -49,7 +49,7 @@ class Notification(msgspec.Struct, frozen=True):
 
     Attributes:
         raw: Its JSON.
-        client_state: What the subscriber chose as the secret; None: there is none.
+        client_state: What the subscriber chose as the secret; None: it is missing.
         lifecycle: What happened to the subscription; None: an alert was changed.
     """
 

@@ -158,7 +158,7 @@ def _is_any_due(connection: Connection, now: float) -> bool:
 
 
 def _join_due(connection: Connection, quarantine_max_bytes: int, now: float) -> list[QueueEntry]:
-    lock(connection, "records")  # first: whoever waits for it holds nothing else
+    lock(connection, "records")  # first: a transaction that waits for it holds nothing else
     query = sa.select(_t.alert_id).where(_t.joined_at.is_(None)).group_by(_t.alert_id)
     due = query.having(sa.func.min(_t.received_at) <= now - WAIT_S).limit(MAX_JOINED)
     deliveries, unreadable = [], []

@@ -186,7 +186,7 @@ class Fetcher:
         if now - notice.received_at >= GIVE_UP_S:
             text = f"Graph did not give the alert: {reason}"
             await self._database.write(notices.give_up, notice, text, self._limits, now)
-            _log("notification.given_up", notice.tenant_id, logging.ERROR, **members)
+            _log("notification.dead", notice.tenant_id, logging.ERROR, **members)
             return
         pause_s = min(MAX_RETRY_S, RETRY_S * 2 ** min(notice.failures, 10))
         pause_s *= random.uniform(0.9, 1.1)  # noqa: S311  (it spreads load, protects nothing)

@@ -188,7 +188,7 @@ def give_up(
     lost = Unreadable(notice.tenant_id, VENDOR, notice.raw, reason, now)
     drafts = keep(connection, [lost], limits.quarantine_max_bytes)
     told = event(
-        "notification.given_up",
+        "notification.dead",
         notice.tenant_id,
         None,
         source=VENDOR,

@@ -16,7 +16,7 @@ Name = Literal["schema", "containments", "tenants", "quarantine", "records"]
 - `containments`: claims, devices, confirmations and guard rails.
 - `tenants`: credentials, so that versions become visible in order.
 - `quarantine`: quarantined payloads and their totals.
-- `records`: parts of alerts that wait for the others.
+- `records`: parts of alerts that wait for other parts.
 """
 
 _NUMBERS: Final[dict[Name, int]] = {

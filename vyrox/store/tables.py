@@ -679,7 +679,7 @@ graph_notices = Table(
 )
 Index("graph_notices_next", graph_notices.c.next_at)
 
-# Parts of alerts. They wait for the others, then stay to recognise redeliveries.
+# Parts of alerts. They wait for other parts, then stay to recognise redeliveries.
 alert_records = Table(
     "alert_records",
     metadata,
