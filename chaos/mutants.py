@@ -42,6 +42,8 @@ LEASES: Final = "tests/approvals/test_leases.py"
 SCHEMES: Final = "tests/routes/test_schemes.py"
 TENANT_PATHS: Final = "tests/routes/test_tenant_paths.py"
 POLLERS: Final = "tests/pollers/test_polling.py"
+FETCHING: Final = "tests/pollers/test_fetching.py"
+GRAPH: Final = "tests/routes/test_graph.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -534,6 +536,20 @@ MUTANTS: Final = (
         'if where != f"{base_url}{_PATH}".lower() or',
         "if",
         (POLLERS,),
+    ),
+    Mutant(
+        "an alert that is announced again while it is fetched is not fetched again",
+        "vyrox/polling/notices.py",
+        ", _t.number == notice.number)",
+        ")",
+        (FETCHING,),
+    ),
+    Mutant(
+        "a forged notification is fetched",
+        "vyrox/routes/graph.py",
+        "hmac.compare_digest(digest, sha256(secret).digest()) and ",
+        "",
+        (GRAPH,),
     ),
 )
 

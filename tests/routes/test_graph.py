@@ -8,10 +8,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tests.adapters.forms.payloads import INFO, MACHINE, PROCESS
 from tests.adapters.payloads import DOCUMENTED
 from tests.audit import events
 from tests.ingestion import OTHER_SECRET, SECRET, TENANTS, Application, Webhook, credential
+from tests.polling import until
 from vyrox import log
+from vyrox.alerts import records
 from vyrox.chain.entry import SERVICE
 from vyrox.store.tables import graph_notices
 from vyrox.trial.mock_edr.graph_push import RefusedHandshakeError, Subscription
@@ -156,3 +159,31 @@ async def test_other_paths_know_no_notifications_contract_74(application: Applic
         with pytest.raises(RefusedHandshakeError):
             await graph.validate()
     assert await announced(application) == []
+
+
+async def test_records_of_an_event_hub_are_one_alert_contract_74(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, *others = ({**each, "tenantId": TENANT} for each in (MACHINE, INFO, PROCESS))
+    first = msgspec.json.encode(record)
+    answer = await application.post(Webhook(PATH, credential("defender", first), first))
+    alert_id = answer.json()["alert_id"]
+    batch = msgspec.json.encode({"records": others})
+    sent = Webhook(PATH, credential("defender", batch), batch)
+    expected = {"status": "queued", "alert_id": alert_id}
+    assert (await application.post(sent)).json() == expected
+    assert await application.stored() == []
+    # Beside an alert, its id comes last.
+    both = b"[" + DOCUMENTED["defender"] + b"," + first + b"]"
+    ids = (await application.post(Webhook(PATH, credential("defender", both), both))).json()
+    assert len(ids["alert_ids"]) == 2
+    assert ids["alert_ids"][1] == alert_id
+    monkeypatch.setattr(records, "WAIT_S", 0.0)
+
+    async def is_joined() -> bool:
+        return len(await application.queued(TENANT)) == 2
+
+    await until(is_joined)
+    [joined] = [each for each in await application.queued(TENANT) if each.id == alert_id]
+    assert (joined.hostname, joined.process_name) == ("ws-7.corp.example", "rundll32.exe")
+    assert (await application.post(sent)).json() == expected

@@ -39,8 +39,8 @@ MAX_PARTS: Final = 200
 MAX_BYTES: Final = 1 << 20
 """Parts of one alert, and their size. What comes beyond is a part of another one."""
 
-MAX_JOINED: Final = 50
-"""Alerts that one transaction makes."""
+MAX_JOINED: Final = 5
+"""Alerts that one transaction makes. Other alerts wait for it."""
 
 _t: Final = alert_records.c
 
@@ -112,14 +112,14 @@ def _hold(connection: Connection, records: Sequence[Record]) -> list[str]:
     by_key = {each.key: each for each in records}
     query = sa.select(_t.key, _t.alert_id).where(_t.key.in_(sorted(by_key)))
     known = {bytes(row.key): str(row.alert_id) for row in connection.execute(query)}
-    groups: dict[tuple[str, str], _Group] = {}
+    groups = _waiting(connection, [each for key, each in by_key.items() if key not in known])
     new: list[tuple[object, ...]] = []
     for key, each in by_key.items():
         if key in known:
             continue
         name = (each.tenant_id, each.raw_id)
-        group = groups.get(name) or _waiting(connection, *name)
-        groups[name] = group = group.with_part(len(each.raw))
+        group = groups.get(name, _Group(new_id())).with_part(len(each.raw))
+        groups[name] = group
         known[key] = group.alert_id
         new.append((key, *name, group.alert_id, each.raw, each.received_at, None))
     insert_rows(connection, alert_records, new)
@@ -141,15 +141,19 @@ class _Group(msgspec.Struct, frozen=True):
         return _Group(self.alert_id, parts, size)
 
 
-def _waiting(connection: Connection, tenant_id: str, raw_id: str) -> _Group:
-    """Return the newest group of an alert that waits, or a new one."""
+def _waiting(connection: Connection, records: Sequence[Record]) -> dict[tuple[str, str], _Group]:
+    """Return the newest group that waits, for each of the alerts that has one."""
     size = sa.func.sum(sa.func.length(_t.raw))
-    query = sa.select(_t.alert_id, sa.func.count(), size).where(
-        _t.tenant_id == tenant_id, _t.raw_id == raw_id, _t.joined_at.is_(None)
+    query = sa.select(_t.tenant_id, _t.raw_id, _t.alert_id, sa.func.count(), size).where(
+        _t.tenant_id.in_(sorted({each.tenant_id for each in records})),
+        _t.raw_id.in_(sorted({each.raw_id for each in records})),
+        _t.joined_at.is_(None),
     )
-    newest = query.group_by(_t.alert_id).order_by(sa.func.max(_t.received_at).desc()).limit(1)
-    row = connection.execute(newest).first()
-    return _Group(new_id()) if row is None else _Group(*row)
+    newest_last = query.group_by(_t.tenant_id, _t.raw_id, _t.alert_id).order_by(
+        sa.func.max(_t.received_at)
+    )
+    rows = connection.execute(newest_last)
+    return {(row[0], row[1]): _Group(*row[2:]) for row in rows}
 
 
 def _is_any_due(connection: Connection, now: float) -> bool:

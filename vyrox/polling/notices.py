@@ -19,7 +19,8 @@ from vyrox.errors import UnavailableError
 from vyrox.ids import new_id
 from vyrox.models import EdrVendor
 from vyrox.polling import rows
-from vyrox.polling.rows import LEASE_S, Account, LostLeaseError
+from vyrox.polling.pages import Account
+from vyrox.polling.rows import LEASE_S, LostLeaseError
 from vyrox.polling.storing import Limits, Read, Stored, keep, store_elements
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import graph_notices, pollers

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from vyrox.adapters.forms.times import seconds_of
 from vyrox.edr.client import Deadline
 from vyrox.errors import VendorError
+from vyrox.models import EdrVendor
 
 PAGE_ALERTS: Final = 100
 """Alerts of one page."""
@@ -19,6 +20,13 @@ _TIME: Final = re.compile(r"[0-9][0-9T:.+Z-]{9,39}")
 """A time that a vendor has sent, as the next request may contain it."""
 
 _PLACE: Final = re.compile(r"([0-9]{1,9}) (.+)")
+
+
+class Account(NamedTuple):
+    """A tenant at one vendor."""
+
+    tenant_id: str
+    vendor: EdrVendor
 
 
 class Element(NamedTuple):

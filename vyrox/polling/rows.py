@@ -5,7 +5,7 @@ check the lease first, so a container that was suspended stores nothing any more
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
 from vyrox.ids import new_id
 from vyrox.models import EdrVendor
+from vyrox.polling.pages import Account
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import edr_credentials, polled_alerts, pollers, tenant_credentials
 from vyrox.tenants.edr_credentials import EdrCredentials
@@ -34,13 +35,6 @@ _ON_CONFLICT: Final = """
 ON CONFLICT (tenant_id, vendor, key) DO UPDATE SET
     updated = excluded.updated, digest = excluded.digest, seen_at = excluded.seen_at
 """
-
-
-class Account(NamedTuple):
-    """A tenant at one vendor."""
-
-    tenant_id: str
-    vendor: EdrVendor
 
 
 class Poller(msgspec.Struct, frozen=True):

@@ -19,8 +19,8 @@ from vyrox.chain.writer import append
 from vyrox.errors import NormalizationError
 from vyrox.models import NormalizedAlert, Tenant
 from vyrox.polling import rows
-from vyrox.polling.pages import Element, Page
-from vyrox.polling.rows import LEASE_S, Account, Lease, Seen
+from vyrox.polling.pages import Account, Element, Page
+from vyrox.polling.rows import LEASE_S, Lease, Seen
 from vyrox.tenants.bindings import Bindings
 from vyrox.tenants.customers import tenant_of
 
