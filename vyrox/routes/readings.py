@@ -9,7 +9,7 @@ from vyrox.adapters import own_forms
 from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.received import Element, elements_of, text_of
 from vyrox.alerts.batches import key_of_message
-from vyrox.alerts.intake import Delivery, delivery, storable
+from vyrox.alerts.intake import MAX_NAME, Delivery, delivery, storable
 from vyrox.alerts.quarantine import Unreadable
 from vyrox.alerts.records import Record
 from vyrox.errors import NormalizationError
@@ -79,7 +79,8 @@ def _read_element(
     if isinstance(found, Ignored):
         readings.ignored[found.what] += 1
     elif sender.vendor == "defender" and (raw_id := own_forms.part_of("defender", element.text)):
-        readings.records.append(Record(tenant.tenant_id, storable(raw_id), element.raw, now))
+        name = storable(raw_id)[:MAX_NAME]
+        readings.records.append(Record(tenant.tenant_id, name, element.raw, now))
     else:
         readings.deliveries.append(_delivery(sender, number, found, element.raw, now))
 
