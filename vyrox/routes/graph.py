@@ -82,7 +82,7 @@ async def receive_notifications(
     if previous:
         ingestion.tenants.note_previous_used(tenant.tenant_id, VENDOR, now)
     if authentic:
-        batch = _batch(ingestion, request, tenant, credentials, authentic, now)
+        batch = _batch(ingestion, request, tenant, authentic, now)
         with store_timeout:
             await ingestion.announce(batch)
         _log_batch(request, tenant, batch)
@@ -130,24 +130,17 @@ def _batch(
     ingestion: Ingestion,
     request: Request,
     tenant: Tenant,
-    credentials: Credentials,
     items: Sequence[Notification],
     now: float,
 ) -> Batch:
     announced: list[Announced] = []
     unreadable: list[Unreadable] = []
     lifecycle: list[Draft] = []
+    bindings = ingestion.tenants.bindings(VENDOR)
     for each in items:
         owner = tenant
         try:
-            owner = tenant_of(
-                VENDOR,
-                JsonText(each.raw),
-                tenant,
-                credentials.options,
-                ingestion.tenants.owner_of,
-                ingestion.tenants.is_enabled,
-            )
+            owner = tenant_of(VENDOR, JsonText(each.raw), tenant, bindings)
             if each.lifecycle is None:
                 announced.append(Announced(owner.tenant_id, each.alert_id(), each.raw))
                 continue
