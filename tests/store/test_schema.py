@@ -37,7 +37,7 @@ from vyrox.store.database import Database, open_database, probe
 from vyrox.store.indexes import SCHEMA
 from vyrox.store.schema import HEAD
 from vyrox.store.tables import confirmations
-from vyrox.tenants import guard_rails
+from vyrox.tenants import edr_credentials, guard_rails
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -266,3 +266,28 @@ async def test_open_database_file_that_is_no_database_is_unavailable(tmp_path: P
     with pytest.raises(DatabaseUnavailableError, match="not a database"):
         async with open_database(None, tmp_path):
             pass
+
+
+async def test_open_database_of_an_earlier_version_keeps_the_child_contract_73(
+    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flight Control's child was in the column of Microsoft's tenant."""
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "0018"))
+        async with open_database(database_url, data_dir) as database:
+            await database.write(
+                run,
+                "INSERT INTO edr_credentials"
+                " (tenant_id, vendor, azure_tenant, base_url, secret, version) VALUES"
+                " ('child', 'crowdstrike', 'cid:0123abcd', 'u', 's', '1'),"
+                " ('plain', 'crowdstrike', NULL, 'u', 's', '1'),"
+                " ('plain', 'defender', 'acme.com', 'u', 's', '1')",
+            )
+    async with open_database(database_url, data_dir) as database:
+        stored = await database.read(edr_credentials.list_credentials)
+    assert [(each.azure_tenant, each.member_cid) for each in stored] == [
+        (None, "0123abcd"),
+        (None, None),
+        ("acme.com", None),
+    ]

@@ -25,7 +25,7 @@ from vyrox.tenants.records import (
     add_tenant,
     field_map_of,
     list_tenants,
-    record_previous_used,
+    record_used,
     remove_tenant,
     rotate_tenant,
     set_field_map,
@@ -301,7 +301,7 @@ async def test_add_tenant_again_begins_anew(database: Database) -> None:
     await add(database, "acme", "generic", b"first", FIELD_MAP)
     await rotate(database, "acme", "generic", b"second")
     tenants = await refreshed(database)
-    tenants.note_previous_used("acme", "generic", NOW + 1)
+    tenants.note_used("acme", "generic", 1, NOW + 1)
     await tenants.refresh()
     await remove(database, "acme", "generic")
 
@@ -376,20 +376,56 @@ async def test_refresh_writes_down_when_the_previous_secret_was_last_used(
     tenants = await refreshed(database)
     assert (await listed(database, "acme")).previous_used_at is None
 
-    tenants.note_previous_used("acme", "crowdstrike", NOW + 1)
-    tenants.note_previous_used("acme", "crowdstrike", NOW + 2)
+    tenants.note_used("acme", "crowdstrike", 1, NOW + 1)
+    tenants.note_used("acme", "crowdstrike", 1, NOW + 2)
     assert (await listed(database, "acme")).previous_used_at is None
     await tenants.refresh()
-    assert (await listed(database, "acme")).previous_used_at == NOW + 2
+    assert (await listed(database, "acme")).previous_used_at == NOW + 1
 
-    tenants.note_previous_used("acme", "crowdstrike", NOW + 3)
+    # Once a minute.
+    tenants.note_used("acme", "crowdstrike", 1, NOW + 60)
     await tenants.refresh()
-    assert (await listed(database, "acme")).previous_used_at == NOW + 3
+    assert (await listed(database, "acme")).previous_used_at == NOW + 1
+    tenants.note_used("acme", "crowdstrike", 1, NOW + 61)
+    await tenants.refresh()
+    assert (await listed(database, "acme")).previous_used_at == NOW + 61
 
     # The next rotation has a new previous secret, which was not used yet.
+    tenants.note_used("acme", "crowdstrike", 1, NOW + 130)
     await rotate(database, "acme", "crowdstrike", b"third", NOW + OVERLAP_S)
     await tenants.refresh()
     assert (await listed(database, "acme")).previous_used_at is None
+
+
+async def used_at(database: Database, tenant_id: str) -> float | None:
+    def read(connection: Connection) -> float | None:
+        c = tenant_credentials.c
+        return connection.execute(sa.select(c.used_at).where(c.tenant_id == tenant_id)).scalar()
+
+    return await database.read(read)
+
+
+async def test_refresh_stores_when_the_present_secret_was_last_used_contract_75(
+    database: Database,
+) -> None:
+    await add(database, "acme", "crowdstrike", b"first")
+    tenants = await refreshed(database)
+    tenants.note_used("acme", "crowdstrike", 0, NOW)
+    # A sender with the default secret can invent names: they cost no memory and no transaction.
+    for number in range(1000):
+        tenants.note_used(f"invented-{number}", "crowdstrike", 0, NOW)
+    assert len(tenants._to_store) == 1
+    await tenants.refresh()
+    assert await used_at(database, "acme") == NOW
+    assert not tenants._to_store
+
+    # What another container noted later stays; what is noted of an earlier secret is not stored.
+    await database.write(record_used, {("acme", "crowdstrike", False): NOW + 50}, 1)
+    await database.write(record_used, {("acme", "crowdstrike", False): NOW + 40}, 1)
+    assert await used_at(database, "acme") == NOW + 50
+    await rotate(database, "acme", "crowdstrike", b"second")
+    await database.write(record_used, {("acme", "crowdstrike", False): NOW + 99}, 1)
+    assert await used_at(database, "acme") is None
 
 
 async def test_list_tenants_gives_every_row_in_order_of_name(database: Database) -> None:
@@ -543,7 +579,7 @@ async def test_refresh_without_a_database_keeps_what_is_in_memory_contract_17(
         await add(database, "acme", "crowdstrike", b"old")
         await rotate(database, "acme", "crowdstrike", b"new")
         tenants = await refreshed(database)
-        tenants.note_previous_used("acme", "crowdstrike", NOW + 1)
+        tenants.note_used("acme", "crowdstrike", 1, NOW + 1)
         admin = await asyncpg.connect(postgres.url("postgres"))
         await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await admin.fetch(
@@ -572,10 +608,10 @@ async def test_previous_secrets_are_noted_in_one_order_in_every_container(
             locked.append(str(call[3]))
 
         sa.event.listen(connection, "before_cursor_execute", note)
-        used: dict[tuple[str, Vendor], float] = {
-            (name, "crowdstrike"): NOW for name in ("initech", "acme", "globex")
+        used: dict[tuple[str, Vendor, bool], float] = {
+            (name, "crowdstrike", True): NOW for name in ("initech", "acme", "globex")
         }
-        record_previous_used(connection, used)
+        record_used(connection, used, 1)
 
     await database.write(record)
     assert [next(n for n in ("acme", "globex", "initech") if n in one) for one in locked] == [

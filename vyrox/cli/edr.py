@@ -24,7 +24,7 @@ from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret
 from vyrox.tenants import edr_credentials
-from vyrox.tenants.edr_credentials import EDR_VENDORS, MEMBER, EdrCredentials
+from vyrox.tenants.edr_credentials import EDR_VENDORS, EdrCredentials
 
 MAX_SECRET_BYTES: Final = 4096
 """Of a vendor's secret; a SentinelOne token is a JWT of some hundred bytes."""
@@ -90,12 +90,13 @@ def set_(
                 tenant_id=tenant_id,
                 vendor=vendor,
                 client_id=client_id,
-                azure_tenant=member or azure_tenant,
+                azure_tenant=azure_tenant,
                 base_url=url,
                 secret=encrypt_secret(
                     await open_vault(opened), secret, tenant_id, vendor, "vendor"
                 ),
                 version=edr_credentials.new_version(),
+                member_cid=member,
             )
             await opened.database.write(
                 edr_credentials.set_credentials, stored, wall_clock(), is_new
@@ -120,7 +121,7 @@ def _checked_member(text: str) -> str:
     member = normal_customer_id("crowdstrike", text)
     if not _CID.fullmatch(member):
         raise click.UsageError("--member-cid must be a Falcon customer id: 32 hexadecimal digits.")
-    return MEMBER + member
+    return member
 
 
 def _read_vendor_secret() -> bytes:

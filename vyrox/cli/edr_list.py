@@ -25,9 +25,6 @@ def list_(as_json: bool) -> None:
 
 def _without_secret(row: EdrCredentials) -> dict[str, str | None]:
     hidden = {"secret", "version"}
-    shown = {
+    return {
         name: value for name, value in msgspec.structs.asdict(row).items() if name not in hidden
     }
-    if row.member_cid is not None:
-        shown |= {"azure_tenant": None, "member_cid": row.member_cid}
-    return shown

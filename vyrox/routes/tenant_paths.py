@@ -143,8 +143,7 @@ def _authenticate(
     except UnauthorizedError as exc:
         note_unauthenticated(ingestion, request, credentials, vendor, exc)
         raise
-    if slot > 0:
-        ingestion.tenants.note_previous_used(tenant.tenant_id, vendor, now)
+    ingestion.tenants.note_used(tenant.tenant_id, vendor, slot, now)
     return Sender(tenant, vendor, message_id)
 
 

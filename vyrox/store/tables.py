@@ -33,6 +33,7 @@ tenant_credentials = Table(
     # Higher after every change in the table, in commit order. Readers ask for newer rows.
     Column("version", Integer, nullable=False, index=True, unique=True),
     Column("webhook_options", Text),  # JSON; NULL: the defaults
+    Column("used_at", Float),  # the present secret, to the minute; NULL: not since it was set
 )
 
 alerts = Table(
@@ -126,10 +127,11 @@ edr_credentials = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("vendor", Text, primary_key=True),
     Column("client_id", Text),
-    Column("azure_tenant", Text),  # at CrowdStrike `cid:` and the child's customer id
+    Column("azure_tenant", Text),
     Column("base_url", Text, nullable=False),
     Column("secret", Text, nullable=False),  # encrypted
     Column("version", Text, nullable=False),  # random, new after each change
+    Column("member_cid", Text),  # of the child in Falcon Flight Control
 )
 
 guard_rails = Table(

@@ -8,6 +8,7 @@ unauthenticated client has invented.
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final, get_args
 
 import msgspec
@@ -22,8 +23,14 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.tenants.bindings import Bindings
-from vyrox.tenants.records import changed_since, decode_field_map, record_previous_used
+from vyrox.tenants.records import changed_since, decode_field_map, record_used
 from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, decode_options
+
+USED_INTERVAL_S: Final = 60.0
+"""How often it is stored that a secret is in use."""
+
+MAX_USED_TOGETHER: Final = 100
+"""Secrets in one transaction of `refresh`: alerts wait for it."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -77,7 +84,10 @@ class TenantDirectory:
         """The tenant with an identifier in its normal spelling, at each vendor."""
         self._index()
         self._version = 0
-        self._previous_used: dict[tuple[str, Vendor], float] = {}
+        self._noted: dict[tuple[str, Vendor, bool], float] = {}
+        """When each secret was last noted as used: a tenant, a vendor, and whether it is the
+        previous one."""
+        self._to_store: dict[tuple[str, Vendor, bool], float] = {}
 
     def look_up(self, tenant_id: str, vendor: Vendor, now: float) -> Credentials:
         """Return the credentials of `tenant_id`, which may have no secrets.
@@ -116,9 +126,16 @@ class TenantDirectory:
                         "--overlap 0"
                     )
 
-    def note_previous_used(self, tenant_id: str, vendor: Vendor, now: float) -> None:
-        """Note that a sender still uses the previous secret; `refresh` stores it."""
-        self._previous_used[tenant_id, vendor] = now
+    def note_used(self, tenant_id: str, vendor: Vendor, slot: int, now: float) -> None:
+        """Note that a sender has used a secret; `refresh` stores it, at most once a minute.
+
+        Args:
+            slot: 0 is the present secret, 1 the previous one.
+        """
+        used = (tenant_id, vendor, slot > 0)
+        # Only of onboarded tenants: with a default secret, a sender can invent any name.
+        if tenant_id in self._rows and now >= self._noted.get(used, 0.0) + USED_INTERVAL_S:
+            self._noted[used] = self._to_store[used] = now
 
     async def refresh(self) -> None:
         """Load the rows that have changed since the last call.
@@ -129,14 +146,15 @@ class TenantDirectory:
         changed = await self._database.read(changed_since, self._version)
         for row in changed:
             self._rows[row.tenant_id][row.vendor] = self._decrypted(row)
+            for is_previous in (False, True):  # what was noted may be of another secret
+                self._noted.pop((row.tenant_id, row.vendor, is_previous), None)
+                self._to_store.pop((row.tenant_id, row.vendor, is_previous), None)
             self._version = row.version
         if changed:
             self._index()
-        if used := self._previous_used.copy():
-            await self._database.write(record_previous_used, used)
-            self._previous_used = {
-                key: at for key, at in self._previous_used.items() if at != used.get(key)
-            }
+        if used := dict(islice(self._to_store.items(), MAX_USED_TOGETHER)):
+            await self._database.write(record_used, used, self._version)
+            self._to_store = {key: at for key, at in self._to_store.items() if at != used.get(key)}
 
     def _index(self) -> None:
         """Derive from the rows what look-ups by a vendor's own identifiers need."""

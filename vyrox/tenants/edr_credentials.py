@@ -16,9 +16,6 @@ from vyrox.tenants.known import NEW_HINT, require_known
 
 EDR_VENDORS: Final[tuple[EdrVendor, ...]] = get_args(EdrVendor)
 
-MEMBER: Final = "cid:"
-"""No directory of Microsoft has a colon in its name."""
-
 _t: Final = edr_credentials.c
 
 
@@ -26,8 +23,9 @@ class EdrCredentials(msgspec.Struct, frozen=True):
     """A tenant's credentials at one vendor, as stored: `secret` is encrypted.
 
     Attributes:
-        azure_tenant: Whose token it is: Microsoft's directory, or MEMBER and Falcon's child.
+        azure_tenant: The directory of Microsoft's application.
         version: A random text that is new after each change.
+        member_cid: In Falcon Flight Control, the child that the token is for.
     """
 
     tenant_id: str
@@ -37,12 +35,7 @@ class EdrCredentials(msgspec.Struct, frozen=True):
     base_url: str
     secret: str
     version: str
-
-    @property
-    def member_cid(self) -> str | None:
-        """The customer id of the child of Falcon Flight Control that the token is for."""
-        member = self.azure_tenant or ""
-        return member.removeprefix(MEMBER) if member.startswith(MEMBER) else None
+    member_cid: str | None = None
 
 
 def set_credentials(

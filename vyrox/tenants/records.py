@@ -69,6 +69,7 @@ def add_tenant(
         "previous_secret": None,
         "previous_expires_at": None,
         "previous_used_at": None,
+        "used_at": None,
         "field_map": _encode_field_map(field_map),
         "webhook_options": encode_options(options),
         "created_at": now,
@@ -125,6 +126,7 @@ def rotate_tenant(
             previous_secret=bind(row.secret),
             previous_expires_at=now + overlap_s,
             previous_used_at=None,
+            used_at=None,
             version=_next_version(connection),
         )
     )
@@ -280,12 +282,23 @@ def changed_since(connection: Connection, version: int) -> list[sa.Row[tuple[obj
     return list(connection.execute(query))
 
 
-def record_previous_used(connection: Connection, used: Mapping[tuple[str, Vendor], float]) -> None:
-    """Store when the previous secret of each (tenant, vendor) was last used (Unix seconds)."""
+def record_used(
+    connection: Connection, used: Mapping[tuple[str, Vendor, bool], float], version: int
+) -> None:
+    """Store when secrets were last used (Unix seconds), except of rows newer than `version`.
+
+    Args:
+        used: By tenant, vendor and whether it is the previous secret.
+    """
     # Sorted: two containers that lock the same rows in different orders deadlock.
-    for (tenant_id, vendor), at in sorted(used.items()):
+    for (tenant_id, vendor, is_previous), at in sorted(used.items()):
+        column = _table.previous_used_at if is_previous else _table.used_at
+        # A newer row may have another secret. Another container may have noted a later use.
+        is_later = sa.or_(column.is_(None), column < at)
         connection.execute(
-            tenant_credentials.update().where(_is(tenant_id, vendor)).values(previous_used_at=at)
+            tenant_credentials.update()
+            .where(_is(tenant_id, vendor), _table.version <= version, is_later)
+            .values({column: at})
         )
 
 
