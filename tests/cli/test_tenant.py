@@ -59,6 +59,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     previous_used_at: float | None
     field_map: FieldMap | None
     webhook: WebhookOptions
+    used_at: float | None
     frozen_at: float | None
     all_frozen_at: float | None
     per_hour: int
@@ -108,11 +109,10 @@ def test_add_prints_the_webhook_and_a_generated_secret_once(
 ) -> None:
     result = on_sqlite.migrated()("tenant", "add", "acme", "--vendor", vendor)
 
-    path = "generic/acme" if vendor == "generic" else vendor
     lines = succeeded(result).splitlines()
     assert lines[:3] == [
         f"tenant   acme ({vendor})",
-        f"webhook  http://localhost:8001/webhook/{path}",
+        f"webhook  http://localhost:8001/webhook/{vendor}/acme",
         f"header   {HEADERS[vendor]}",
     ]
     match = re.fullmatch(r"secret   ([0-9a-f]{64})", lines[3])
@@ -127,10 +127,13 @@ def test_add_prints_the_webhook_and_a_generated_secret_once(
 def test_add_json_has_the_webhook_and_the_secret(on_sqlite: Vyrox, vendor: Vendor) -> None:
     webhook = add(on_sqlite, "acme", vendor)
 
-    path = "generic/acme" if vendor == "generic" else vendor
     assert webhook.secret is not None
     assert webhook == Webhook(
-        "acme", vendor, f"http://localhost:8001/webhook/{path}", HEADERS[vendor], webhook.secret
+        "acme",
+        vendor,
+        f"http://localhost:8001/webhook/{vendor}/acme",
+        HEADERS[vendor],
+        webhook.secret,
     )
     assert secrets(on_sqlite, "acme", vendor, time.time()) == (webhook.secret.encode(),)
 
@@ -154,7 +157,7 @@ def test_add_prints_the_address_that_vendors_reach(
 ) -> None:
     printed = succeeded(on_sqlite("tenant", "add", "acme", "--vendor", "defender", env=env))
 
-    assert f"webhook  {base}/webhook/defender\n" in printed
+    assert f"webhook  {base}/webhook/defender/acme\n" in printed
 
 
 @pytest.mark.parametrize("vendor", ["crowdstrike", "defender"])

@@ -25,11 +25,11 @@ from vyrox.tenants.records import (
     add_tenant,
     field_map_of,
     list_tenants,
-    record_used,
     remove_tenant,
     rotate_tenant,
     set_field_map,
 )
+from vyrox.tenants.used import record_used
 
 OLD_KEY = Fernet(Fernet.generate_key())
 NEW_KEY = Fernet(Fernet.generate_key())

@@ -164,6 +164,7 @@ _TENANT: Final = LazyGroup(
     "Tenants, their secrets and guard rails.",
     {
         "add": Lazy("tenant:add", "Onboard TENANT for a vendor, and print its secret once."),
+        "check": Lazy("tenant_check:check", "Show whether TENANT's alerts arrive; say what to do."),
         "edr": _EDR,
         "field-map": Lazy(
             "field_map:field_map", "Replace TENANT's field map with the one in FILE."

@@ -18,6 +18,7 @@ from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.vault import open_vault
+from vyrox.cli.vendor_steps import steps
 from vyrox.cli.webhook_options import (
     changed_options,
     check_standard_secret,
@@ -110,6 +111,9 @@ def add(
 
     webhook, is_new = asyncio.run(run())
     _print_webhook(webhook, as_json)
+    if not as_json:
+        for line in ("", *steps(vendor, tenant_id, webhook.webhook_url, options), ""):
+            click.echo(line, err=True)
     if is_new:
         click.echo(
             "Guard rail: only the host that an alert names can be contained. To change that: "
@@ -273,11 +277,10 @@ def _webhook(
     secret: bytes | None,
 ) -> _Webhook:
     base = settings.public_url or f"http://localhost:{settings.ingestion_port}"
-    is_own = vendor == "generic" or options != DEFAULT
     return _Webhook(
         tenant_id=tenant_id,
         vendor=vendor,
-        webhook_url=f"{base}/webhook/{vendor}{f'/{tenant_id}' if is_own else ''}",
+        webhook_url=f"{base}/webhook/{vendor}/{tenant_id}",
         header=header_of(vendor, options),
         secret=None if secret is None else secret.decode(),
     )

@@ -23,7 +23,8 @@ from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
 from vyrox.tenants.bindings import Bindings
-from vyrox.tenants.records import changed_since, decode_field_map, record_used
+from vyrox.tenants.records import changed_since, decode_field_map
+from vyrox.tenants.used import Used, record_used
 from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, decode_options
 
 USED_INTERVAL_S: Final = 60.0
@@ -84,10 +85,8 @@ class TenantDirectory:
         """The tenant with an identifier in its normal spelling, at each vendor."""
         self._index()
         self._version = 0
-        self._noted: dict[tuple[str, Vendor, bool], float] = {}
-        """When each secret was last noted as used: a tenant, a vendor, and whether it is the
-        previous one."""
-        self._to_store: dict[tuple[str, Vendor, bool], float] = {}
+        self._noted: dict[Used, float] = {}
+        self._to_store: dict[Used, float] = {}
 
     def look_up(self, tenant_id: str, vendor: Vendor, now: float) -> Credentials:
         """Return the credentials of `tenant_id`, which may have no secrets.

@@ -23,6 +23,7 @@ class Listed(msgspec.Struct, frozen=True):
     previous_used_at: float | None = None
     field_map: FieldMap | None = None
     webhook: WebhookOptions = DEFAULT
+    used_at: float | None = None
     frozen_at: float | None = None
     all_frozen_at: float | None = None
     per_hour: int = 0

@@ -1,6 +1,6 @@
 """The tenants' webhook credentials in SQL: add, rotate, remove, list (contract 8)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -36,6 +36,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     previous_used_at: float | None
     field_map: FieldMap | None
     webhook: WebhookOptions = DEFAULT
+    used_at: float | None = None
 
 
 def add_tenant(
@@ -221,6 +222,7 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
             previous_used_at=row.previous_used_at,
             field_map=decode_field_map(row.field_map),
             webhook=decode_options(row.webhook_options),
+            used_at=row.used_at,
         )
         for row in connection.execute(query)
     ]
@@ -280,26 +282,6 @@ def changed_since(connection: Connection, version: int) -> list[sa.Row[tuple[obj
     """Return the rows that were changed after `version`, in order of change."""
     query = sa.select(tenant_credentials).where(_table.version > version).order_by(_table.version)
     return list(connection.execute(query))
-
-
-def record_used(
-    connection: Connection, used: Mapping[tuple[str, Vendor, bool], float], version: int
-) -> None:
-    """Store when secrets were last used (Unix seconds), except of rows newer than `version`.
-
-    Args:
-        used: By tenant, vendor and whether it is the previous secret.
-    """
-    # Sorted: two containers that lock the same rows in different orders deadlock.
-    for (tenant_id, vendor, is_previous), at in sorted(used.items()):
-        column = _table.previous_used_at if is_previous else _table.used_at
-        # A newer row may have another secret. Another container may have noted a later use.
-        is_later = sa.or_(column.is_(None), column < at)
-        connection.execute(
-            tenant_credentials.update()
-            .where(_is(tenant_id, vendor), _table.version <= version, is_later)
-            .values({column: at})
-        )
 
 
 def _encode_field_map(field_map: FieldMap | None) -> str | None:

@@ -1,0 +1,162 @@
+"""What `vyrox tenant check` says of a tenant at a vendor, and what to do about it (contract 75)."""
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import msgspec
+
+from vyrox.cli.output import as_time, counted
+from vyrox.cli.webhook_options import header_of
+from vyrox.models import Vendor
+from vyrox.polling.arrivals import Arrivals
+from vyrox.polling.rows import STALL_S
+from vyrox.tenants.records import TenantRow
+from vyrox.tenants.webhook_options import scheme_of
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line: what was found. Only `wrong` makes the command fail.
+
+    Attributes:
+        do: What to do, a line for each way.
+    """
+
+    name: str
+    state: Literal["ok", "wrong", "info"]
+    text: str
+    do: tuple[str, ...] = ()
+
+
+class Fingerprints(msgspec.Struct, frozen=True):
+    """The first 8 hexadecimal digits of each secret's SHA-256; None: missing, or not readable."""
+
+    present: str | None = None
+    previous: str | None = None
+
+
+_SCENARIOS: Final[dict[Vendor, str]] = {
+    "crowdstrike": "mimikatz",
+    "sentinelone": "psexec",
+    "defender": "lsass-dump",
+    "generic": "backup",
+}
+
+
+def findings(found: Arrivals, prints: Fingerprints, now: float) -> list[Finding]:
+    """Return what was found, the most basic first."""
+    lines = [_webhook(found)]
+    if found.onboarded is not None and found.onboarded.enabled:
+        lines += _secrets(found.onboarded, found, prints, now)
+    lines.append(_alert(found))
+    if found.refusal is not None:
+        lines.append(_refusal(found, prints))
+    if found.kept is not None:
+        lines.append(_kept(found))
+    return [*lines, *_poller(found, now)]
+
+
+def _webhook(found: Arrivals) -> Finding:
+    row = found.onboarded
+    if row is not None and row.enabled:
+        path = f"/webhook/{found.vendor}/{found.tenant_id}"
+        return Finding("webhook", "ok", f"{scheme_of(found.vendor, row.webhook)}, at {path}")
+    state = "not onboarded" if row is None else "removed"
+    if found.poller is not None:
+        return Finding("webhook", "info", f"{state}: alerts are only pulled")
+    add = f"vyrox tenant add {found.tenant_id} --vendor {found.vendor}"
+    is_default = row is None and found.alert_at is not None
+    text = f"{state}; deliveries used the vendor's default secret" if is_default else state
+    return Finding("webhook", "wrong", text, (add,))
+
+
+def _secrets(
+    row: TenantRow, found: Arrivals, prints: Fingerprints, now: float
+) -> Iterator[Finding]:
+    rotate = f"vyrox tenant rotate {found.tenant_id} --vendor {found.vendor}"
+    if prints.present is None:
+        yield Finding("secret", "wrong", "no key of this machine decrypts it", (rotate,))
+    else:
+        used = "not used yet" if row.used_at is None else f"last used {as_time(row.used_at)}"
+        yield Finding("secret", "ok", f"{prints.present}, {used}")
+    if row.previous_expires_at is None or row.previous_expires_at <= now:
+        return
+    text = f"{prints.previous or 'not readable'}, valid until {as_time(row.previous_expires_at)}"
+    if row.previous_used_at is not None and row.previous_used_at > (row.used_at or 0.0):
+        do = f"set the new secret at the sender before {as_time(row.previous_expires_at)} UTC"
+        text += f", used {as_time(row.previous_used_at)}"
+        yield Finding("previous", "wrong", text, (do,))
+    else:
+        yield Finding("previous", "info", text)
+
+
+def _alert(found: Arrivals) -> Finding:
+    if found.alert_at is not None:
+        return Finding("last alert", "ok", as_time(found.alert_at) or "-")
+    if found.poller is not None:
+        return Finding("last alert", "info", "none yet")
+    what = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
+    return Finding("last alert", "wrong", "none yet", (f"send a test alert: {what}",))
+
+
+def _refusal(found: Arrivals, prints: Fingerprints) -> Finding:
+    refusal = found.refusal
+    assert refusal is not None  # noqa: S101
+    text = f"{as_time(refusal.at)} 401 {refusal.failure}"
+    if refusal.at <= _last_good(found):
+        return Finding("last 401", "info", f"{text}, before the last delivery")
+    return Finding("last 401", "wrong", text, _what_to_do(found, refusal.failure, prints))
+
+
+def _last_good(found: Arrivals) -> float:
+    """Return the latest time at which a delivery is known to have had a valid credential."""
+    row = found.onboarded
+    used = [] if row is None else [row.used_at, row.previous_used_at]
+    if found.poller is None:  # else the last alert may be a polled one
+        used.append(found.alert_at)
+    return max((each for each in used if each is not None), default=0.0)
+
+
+def _what_to_do(found: Arrivals, failure: str, prints: Fingerprints) -> tuple[str, ...]:
+    row = found.onboarded
+    if row is None or not row.enabled:
+        return (f"vyrox tenant add {found.tenant_id} --vendor {found.vendor}",)
+    if failure == "missing_credential":
+        return (f"let the sender set {header_of(found.vendor, row.webhook).partition(':')[0]}",)
+    if failure == "stale":
+        return ("set the clocks of the sender and of this machine: they differ by 5 minutes",)
+    do = [f"compare: SHA-256 of the sender's secret must begin with {prints.present or '-'}"]
+    other = {"vyrox": "falcon", "falcon": "falcon-hex", "falcon-hex": "falcon"}
+    if found.vendor == "crowdstrike":
+        scheme = other[row.webhook.signature]
+        do.append(
+            f"or: vyrox tenant set {found.tenant_id} --vendor crowdstrike --signature {scheme}"
+        )
+    return tuple(do)
+
+
+def _kept(found: Arrivals) -> Finding:
+    kept = found.kept
+    assert kept is not None  # noqa: S101
+    return Finding(
+        "last 422",
+        "wrong",
+        f"{as_time(kept.last_at)} {counted(kept.number, 'payload')} waiting: {kept.reason}",
+        (f"vyrox queue quarantine list {found.tenant_id}",),
+    )
+
+
+def _poller(found: Arrivals, now: float) -> Iterator[Finding]:
+    poller = found.poller
+    if poller is None:
+        return
+    lag = poller.lag_s(now)
+    text = f"last success {as_time(poller.succeeded_at) or 'never'}, lag {lag:.0f} s"
+    check = f"vyrox tenant edr check {found.tenant_id} --vendor {found.vendor}"
+    if poller.failures:
+        error = poller.last_error or "unknown"
+        yield Finding("poller", "wrong", f"{text}, {counted(poller.failures, 'failure')}")
+        yield Finding("poll error", "wrong", error, (check,))
+    elif lag > STALL_S:
+        yield Finding("poller", "wrong", text, ("is the service running? See its log", check))
+    else:
+        yield Finding("poller", "ok", text)
