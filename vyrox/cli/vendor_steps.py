@@ -102,8 +102,11 @@ def _sentinelone(_tenant_id: str, url: str, options: WebhookOptions) -> list[str
 def _defender(_tenant_id: str, url: str, options: WebhookOptions) -> list[str]:
     return [
         "Microsoft does not document a push of Defender for Endpoint's alerts: rather pull them.",
-        "A relay of your own may send alerts, as Graph returns them in security/alerts_v2:",
-        f"  POST {url}",
+        "A subscription of Microsoft Graph can announce them besides, if your tenant gets one:",
+        f"  notificationUrl and lifecycleNotificationUrl  {url}",
+        "  clientState                                   the secret",
+        "Each alert is then fetched with the credentials below. A relay of your own may also send",
+        "alerts as Graph returns them, to the same address:",
         f"  {header_of('defender', options)}",
     ]
 

@@ -46,7 +46,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class StoredSecrets(msgspec.Struct, frozen=True):
-    """A tenant's secrets at a vendor, encrypted; None: there is none."""
+    """A tenant's secrets at a vendor, encrypted; None: there is no such secret."""
 
     present: str | None
     previous: str | None
