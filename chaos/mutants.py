@@ -44,6 +44,8 @@ TENANT_PATHS: Final = "tests/routes/test_tenant_paths.py"
 POLLERS: Final = "tests/pollers/test_polling.py"
 FETCHING: Final = "tests/pollers/test_fetching.py"
 GRAPH: Final = "tests/routes/test_graph.py"
+DIRECTORY: Final = "tests/tenants/test_directory.py"
+CHECK: Final = "tests/cli/test_check.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -550,6 +552,27 @@ MUTANTS: Final = (
         "hmac.compare_digest(digest, sha256(secret).digest()) and ",
         "",
         (GRAPH,),
+    ),
+    Mutant(
+        "a sender with a default secret fills the memory with names that it invents",
+        "vyrox/tenants/directory.py",
+        "if tenant_id in self._rows and now >=",
+        "if now >=",
+        (DIRECTORY,),
+    ),
+    Mutant(
+        "a secret that was rotated counts as used because the one before it was",
+        "vyrox/tenants/used.py",
+        ".where(_table.version <= version, ",
+        ".where(",
+        (DIRECTORY,),
+    ),
+    Mutant(
+        "a polled alert hides that every delivery is refused",
+        "vyrox/cli/check_findings.py",
+        "if found.poller is None:  # else the last",
+        "if True:  # else the last",
+        (CHECK,),
     ),
 )
 
