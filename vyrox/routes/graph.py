@@ -67,7 +67,7 @@ async def receive_notifications(
     ingestion: Ingestion = request.app.state.ingestion
     authentic: list[Notification] = []
     failures: list[UnauthorizedError] = []
-    previous = False
+    slots: set[int] = set()
     tenant = Tenant(credentials.tenant_id)
     for each in items:
         try:
@@ -76,11 +76,11 @@ async def receive_notifications(
             failures.append(exc)
         else:
             authentic.append(each)
-            previous = previous or slot > 0
+            slots.add(slot)
     if failures:
         _note_forged(ingestion, request, credentials, failures)
-    if previous:
-        ingestion.tenants.note_previous_used(tenant.tenant_id, VENDOR, now)
+    for slot in slots:
+        ingestion.tenants.note_used(tenant.tenant_id, VENDOR, slot, now)
     if authentic:
         batch = _batch(ingestion, request, tenant, authentic, now)
         with store_timeout:
