@@ -1,9 +1,11 @@
 """Makes the pages: templates in which every text is escaped, one style sheet and one script."""
 
+import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,7 +16,13 @@ from starlette.types import Scope
 
 from vyrox.approvals.changes import Change
 from vyrox.console.sessions import Person
-from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError, VyroxError
+from vyrox.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    NotPossibleError,
+    UnauthorizedError,
+    VyroxError,
+)
 from vyrox.http.responses import JsonResponse
 
 _HERE: Final = Path(__file__).parent
@@ -43,6 +51,11 @@ _STATES: Final = {
     "superseded": "superseded",
     "lapsed": "was approved, but not carried out",
 }
+
+DONE: Final = {
+    "signed_out": "Every session of yours has ended, except for this one.",
+}
+"""What `parts.done` may say, by the word in the address."""
 
 _OUTCOMES: Final = {
     "confirmed": "confirmed: the vendor shows that it is done",
@@ -136,7 +149,10 @@ def page(
         now: By it the script says how long ago something was; None: the page has no times.
         version: Of what the page shows; a page with one reloads itself when it changes.
     """
-    text = _PAGES[name].render(page=name, person=person, now=now, version=version, **values)
+    said = None if person is None else DONE.get(person.done)
+    text = _PAGES[name].render(
+        page=name, person=person, now=now, version=version, said=said, **values
+    )
     return Response(text, media_type="text/html; charset=utf-8")
 
 
@@ -169,21 +185,41 @@ def error_page(scope: Scope, error: VyroxError) -> Response:
 
     A person who is not signed in is asked to, and then comes back.
     """
-    # Only this error's text is for the person who asked.
+    headers = Headers(scope=scope)
+    # Only the texts of these errors are for the person who asked.
     message = str(error) if isinstance(error, NotPossibleError) else None
-    if scope["method"] not in {"GET", "HEAD"}:
+    if _is_by_script(scope["method"], headers):
         known = {} if message is None else {"message": message}
         return JsonResponse({"detail": error.detail, **known}, error.status, error.headers)
     if isinstance(error, UnauthorizedError):
-        if "if-none-match" in Headers(scope=scope):
-            return JsonResponse({"detail": error.detail}, error.status)
-        return RedirectResponse(f"/sign-in{_back(scope['path'])}", 303)
-    response = page("error", status=error.status, text=message or error.detail)
+        return RedirectResponse(f"/sign-in{_back(scope)}", 303)
+    told = isinstance(error, (InvalidRequestError, NotPossibleError)) and str(error)
+    response = page(
+        "error", status=error.status, told=told, detail=error.detail, back=_form_of(scope, headers)
+    )
     response.status_code = error.status
     for name, value in error.headers.items():
         response.headers[name] = value
     return response
 
 
-def _back(path: str) -> str:
-    return "" if path == "/" else f"#{path}"
+def _is_by_script(method: str, headers: Headers) -> bool:
+    """Return whether the script has sent the request: a browser itself posts only forms."""
+    if method in {"GET", "HEAD"}:
+        return "if-none-match" in headers
+    return not headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+
+
+def _form_of(scope: Scope, headers: Headers) -> str | None:
+    """Return the path of the page with the form that was sent, or None."""
+    found = urlsplit(headers.get("referer", ""))
+    if scope["method"] in {"GET", "HEAD"} or not re.match(r"/(?!/)", found.path):
+        return None
+    return f"{found.path}{'?' if found.query else ''}{found.query}"
+
+
+def _back(scope: Scope) -> str:
+    if scope["method"] not in {"GET", "HEAD"} or scope["path"] == "/":
+        return ""
+    query = scope["query_string"].decode("latin-1")
+    return f"#{quote(scope['path'])}{'?' if query else ''}{query}"

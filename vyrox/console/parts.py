@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.decisions import Decisions
@@ -15,13 +16,17 @@ from vyrox.approvals.passkeys import RelyingParty
 from vyrox.clock import Clock
 from vyrox.console import sessions
 from vyrox.console.challenges import Challenges
+from vyrox.console.pages import DONE
 from vyrox.console.sessions import Person
-from vyrox.errors import InvalidRequestError, UnauthorizedError
+from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError, UnauthorizedError
 from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.responses import JsonResponse
 from vyrox.store.database import Database
 
 MAX_BODY_BYTES: Final = 65_536
+
+MAX_FIELDS: Final = 100
+"""Of one form."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -92,7 +97,71 @@ async def signed_in(request: Request) -> Person:
     # A page that refreshes itself does not keep a person signed in.
     if person.is_due and "if-none-match" not in request.headers:
         await console.database.write(sessions.touch, person, now)
-    return person
+    return msgspec.structs.replace(person, done=request.query_params.get("done", ""))
+
+
+def tenants_of(request: Request, person: Person) -> tuple[str, ...]:
+    """Return the tenants that a page is about: the one that its address names, or all.
+
+    Raises:
+        NotFoundError: The person may not see the tenant, or it does not exist.
+    """
+    tenant_id = request.query_params.get("tenant", "")
+    if not tenant_id:
+        return person.tenants
+    sees(person, tenant_id)
+    return (tenant_id,)
+
+
+def sees(person: Person, tenant_id: str) -> None:
+    """Raise NotFoundError if the person may not see the tenant, as if it did not exist."""
+    if tenant_id not in person.tenants:
+        raise NotFoundError("of a tenant that this person may not see")
+
+
+def acts(person: Person, tenant_id: str) -> None:
+    """Raise NotPossibleError if the person may see the tenant, but do nothing in it.
+
+    Raises:
+        NotFoundError: The person may not see the tenant.
+        NotPossibleError: The person only looks. The text says who may.
+    """
+    sees(person, tenant_id)
+    if tenant_id not in person.acts_for:
+        raise NotPossibleError(
+            f"You may look, but not do this: it takes an approver of {tenant_id} "
+            "who has signed in with a passkey"
+        )
+
+
+def done(path: str, word: str) -> Response:
+    """Return the response to a form: the page at `path`, which says `DONE[word]`."""
+    assert word in DONE, word  # noqa: S101  (a fixed table)
+    return RedirectResponse(f"{path}{'&' if '?' in path else '?'}done={word}", 303)
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form.
+
+    Raises:
+        InvalidRequestError: The body is not a form, or has a field twice.
+        VyroxError: It is too large, compressed or late.
+    """
+    body = await read_body(request, MAX_BODY_BYTES, _incomplete)
+    try:
+        pairs = parse_qsl(
+            body.decode(),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )
+    except ValueError as exc:
+        raise InvalidRequestError("not a form") from exc
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise InvalidRequestError("a field twice")
+    return fields
 
 
 async def read_json(request: Request, kind: type[T]) -> T:

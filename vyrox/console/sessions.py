@@ -30,12 +30,19 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _s: Final = console_sessions.c
 
 
-class Person(msgspec.Struct, frozen=True):
-    """The approver who has signed in.
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has signed in, and what this session may see and do.
 
     Attributes:
+        tenant_id: The tenant by whose list the person has signed in.
+        approver: The person's name there.
+        credential_id: The passkey that has begun the session.
         session: The hash of the session's id, which itself is stored nowhere.
         is_due: Whether the idle time should be moved.
+        tenants: Those that the person may see, `tenant_id` first.
+        acts_for: Those in which the person may do something, because an approver's passkey has
+            begun the session.
+        done: A word of `pages.DONE`: what the person has just done.
     """
 
     tenant_id: str
@@ -43,6 +50,9 @@ class Person(msgspec.Struct, frozen=True):
     credential_id: str
     session: str
     is_due: bool
+    tenants: tuple[str, ...]
+    acts_for: tuple[str, ...]
+    done: str = ""
 
 
 def begin(
@@ -79,7 +89,13 @@ def find(connection: Connection, session_id: str, now: float) -> Person | None:
     if not is_own or row.approver not in present(connection, row.tenant_id):
         return None
     return Person(
-        row.tenant_id, row.approver, row.credential_id, row.hash, now >= row.seen_at + TOUCH_S
+        tenant_id=row.tenant_id,
+        approver=row.approver,
+        credential_id=row.credential_id,
+        session=row.hash,
+        is_due=now >= row.seen_at + TOUCH_S,
+        tenants=(row.tenant_id,),
+        acts_for=(row.tenant_id,),
     )
 
 

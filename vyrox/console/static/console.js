@@ -21,6 +21,11 @@
   const said = sessionStorage.getItem("said");
   sessionStorage.removeItem("said");
   if (said) say(said, "good");
+  const address = new URL(location.href);
+  if (address.searchParams.has("done")) {
+    address.searchParams.delete("done"); // said once: not again after a reload
+    history.replaceState(null, "", address.pathname + address.search + address.hash);
+  }
 
   const duration = (seconds) => {
     const minutes = Math.floor(seconds / 60);
@@ -148,7 +153,7 @@
       onClick(button, async () => {
         await post("/sign-in", { challenge, response: await sign(options) });
         const back = location.hash.slice(1);
-        location.replace(/^\/[a-z-]+(\/[\w.-]+)?$/.test(back) ? back : "/");
+        location.replace(/^\/(?!\/)[\w.~%/?=&+:@-]*$/.test(back) ? back : "/");
       });
     },
 
@@ -269,7 +274,7 @@
     if (busy || document.hidden || Date.now() - askedAt < pause) return;
     askedAt = Date.now();
     const headers = { "if-none-match": `"${body.dataset.version}"` };
-    const response = await fetch(location.pathname, { headers }).catch(() => null);
+    const response = await fetch(location.pathname + location.search, { headers }).catch(() => null);
     if (!response || [304, 503].includes(response.status) || busy) return;
     const comment = find("comment");
     if (comment && comment.value) say("This has changed: reload the page before you decide.", "bad");
