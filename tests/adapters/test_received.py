@@ -81,3 +81,23 @@ def test_a_bomb_is_refused_before_it_is_inflated_contract_71() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 3 * MAX_INFLATED_BYTES  # the bomb is four times as large as is allowed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{}\n" * 1_500_000, b"{}\r" * 1_500_000, b"[" + b"1," * 1_500_000 + b"1]",
+     b'{"records":[' + b"[]," * 1_500_000 + b"1]}"],
+    ids=["lines", "old_lines", "list", "wrapped"],
+)  # fmt: skip
+@pytest.mark.parametrize("vendor", ["defender", "generic"])
+def test_many_small_elements_do_not_fill_the_memory_contract_71(
+    vendor: Vendor, body: bytes
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(NormalizationError, match="more than"):
+            elements_of(vendor, body, None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * len(body)  # each element alone takes more than thirty times its size

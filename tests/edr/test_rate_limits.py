@@ -59,7 +59,9 @@ def test_retry_after_epoch_is_an_absolute_time(value: str, expected_s: float) ->
     assert pause_s == pytest.approx(expected_s)
 
 
-@pytest.mark.parametrize(("value", "expected_s"), [("7", 7.0), ("0", 1.0), (" 120 ", 120.0)])
+@pytest.mark.parametrize(
+    ("value", "expected_s"), [("7", 7.0), ("0", 1.0), (" 120 ", 120.0), ("9" * 15, 3600.0)]
+)
 def test_retry_after_is_seconds(value: str, expected_s: float) -> None:
     assert retry_after(httpx.Headers({"Retry-After": value}), 0) == expected_s
 

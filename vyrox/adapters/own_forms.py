@@ -186,7 +186,9 @@ def join(elements: Sequence[bytes | JsonText], tenant: Tenant, now: float) -> No
     Raises:
         NormalizationError: They are not parts of one alert.
     """
-    return defender_hunting.join([parse(each) for each in elements], tenant, now)
+    # The only part in a wrapper is stored with it.
+    records = [_recognised("defender", each)[0] for each in elements]
+    return defender_hunting.join(records, tenant, now)
 
 
 def customer_ids(vendor: EdrVendor, element: bytes | JsonText) -> list[str]:

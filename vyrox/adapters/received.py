@@ -25,6 +25,11 @@ MAX_RATIO: Final = 10
 MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
 """How large a compressed body may become: both limits hold."""
 
+MAX_VALUES: Final = 1_000_000
+"""Commas of one body: each value takes seventy bytes of memory, however few it has in the body.
+Alerts have thirty bytes and more for each value."""
+
+_LINE: Final = re.compile(rb"[^\r\n]+")
 _CHARSET: Final = re.compile(rb";\s*charset\s*=\s*\"?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 _CHARSETS: Final = frozenset(
     {
@@ -83,8 +88,10 @@ def elements_of(vendor: Vendor, text: bytes, field_map: FieldMap | None) -> list
         field_map: The tenant's. If a path of it begins with a number, a list is one alert.
 
     Raises:
-        NormalizationError: They are more than MAX_ELEMENTS.
+        NormalizationError: They are more than MAX_ELEMENTS, or of more than MAX_VALUES.
     """
+    if text.count(b",") > MAX_VALUES:
+        raise NormalizationError(f"more than {MAX_VALUES} values in one body")
     elements = list(islice(_elements(vendor, text, field_map), own_forms.MAX_ELEMENTS + 1))
     if len(elements) > own_forms.MAX_ELEMENTS:
         raise NormalizationError(f"more than {own_forms.MAX_ELEMENTS} elements in one body")
@@ -121,7 +128,8 @@ def _items(line: JsonText) -> list[JsonText]:
         items = _ITEMS.decode(line.content)
     except (ValueError, RecursionError):
         return [line]
-    return [JsonText(bytes(item), line.notes) for item in items] or [line]
+    some = items[: own_forms.MAX_ELEMENTS + 1]
+    return [JsonText(bytes(item), line.notes) for item in some] or [line]
 
 
 def _lines(text: bytes) -> list[Element]:
@@ -129,11 +137,10 @@ def _lines(text: bytes) -> list[Element]:
     whole = Element(text, tolerant(text))
     if _is_json(_RAW, whole.text):
         return [whole]
-    lines = [
-        Element(line, tolerant(line))
-        for line in text.removeprefix(codecs.BOM_UTF8).splitlines()
-        if line.strip()
-    ]
+    found = (line[0] for line in _LINE.finditer(text.removeprefix(codecs.BOM_UTF8)))
+    # Not all lines of a large body: one too many is enough to refuse it.
+    some = islice((line for line in found if line.strip()), own_forms.MAX_ELEMENTS + 1)
+    lines = [Element(line, tolerant(line)) for line in some]
     # Otherwise it is one broken document, of which no line is an object.
     some_are_objects = len(lines) > 1 and any(_is_json(_OBJECT, line.text) for line in lines)
     return lines if some_are_objects else [whole]

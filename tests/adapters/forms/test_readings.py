@@ -16,6 +16,7 @@ from vyrox.adapters import own_forms
 from vyrox.adapters.forms.severities import Graded, falcon, threat
 from vyrox.adapters.forms.times import seconds_of
 from vyrox.adapters.own_forms import Ignored, read, split
+from vyrox.adapters.received import elements_of
 from vyrox.edr.actions import why_unsupported
 from vyrox.errors import NormalizationError
 from vyrox.models import EdrVendor, NormalizedAlert
@@ -49,7 +50,13 @@ def test_an_event_that_is_no_detection_is_ignored_contract_70(kind: str) -> None
         assert got == Ignored(kind)
 
 
-@pytest.mark.parametrize("kind", ["IncidentSummaryEvent", "FirewallMatchEvent", "Ne\nw", "", 7])
+LONG = "a" * 109 + "DetectionUpdateEvent"
+"""One character longer than a type may be: matching it takes the cube of its length."""
+
+
+@pytest.mark.parametrize(
+    "kind", ["IncidentSummaryEvent", "FirewallMatchEvent", "Ne\nw", "", 7, LONG]
+)
 def test_an_event_of_an_unknown_type_is_never_ignored_contract_70(kind: object) -> None:
     payload = event("x", {"DetectId": COMPOSITE})
     payload["metadata"] = {"eventType": kind}
@@ -209,6 +216,18 @@ def test_records_of_one_alert_are_joined_contract_70(order: tuple[int, ...]) -> 
         **DEFENDER["INFO"],  # type: ignore[dict-item]
         "hostname": "ws-7.corp.example",
     }
+
+
+@pytest.mark.parametrize("wrapped", ['{"records":[%s]}', '{"value":{"body":%s}}', "[%s]"])
+def test_the_only_record_in_a_wrapper_is_an_alert_contract_70(wrapped: str) -> None:
+    record = json.dumps(payloads.INFO)
+    whole = (wrapped % record).encode()
+    expected = without_id(own_forms.join([record.encode()], TENANT, RECEIVED_AT))
+    [element] = elements_of("defender", whole, None)
+    assert own_forms.part_of("defender", element.text) == "da1_-7"
+    assert without_id(own_forms.join([element.raw], TENANT, RECEIVED_AT)) == expected
+    other = json.dumps(payloads.MACHINE).encode()
+    assert own_forms.join([other, element.raw], TENANT, RECEIVED_AT).raw_id == "da1_-7"
 
 
 def test_records_of_different_alerts_are_not_joined_contract_70() -> None:

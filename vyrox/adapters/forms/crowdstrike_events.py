@@ -15,6 +15,9 @@ _TYPES: Final = (
 )  # fmt: skip
 _EVENT: Final = path_of("event")
 
+_MAX_TYPE: Final = 128
+"""Characters of a type. Matching a longer one with `_IGNORED` would take the cube of its length."""
+
 _DETECTION: Final = re.compile(r"[a-z]*detectionsummaryevent|automatedlead[a-z]*")
 """DetectionSummaryEvent, and those of Epp, Xdr, Idp, Mobile, Cnapp, DataProtection and others."""
 
@@ -47,9 +50,9 @@ def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert |
     given = payload.first(*_TYPES) or ""
     name = given.removeprefix("Event_")
     folded = name.lower()
-    if _IGNORED.fullmatch(folded):
+    if len(folded) <= _MAX_TYPE and _IGNORED.fullmatch(folded):
         return Ignored(one_line(name))
-    if not _DETECTION.fullmatch(folded):
+    if len(folded) > _MAX_TYPE or not _DETECTION.fullmatch(folded):
         raise NormalizationError(one_line(f"not a known type of event: {name}"))
     offset = payload.first("metadata.offset")
     return falcon_alert(

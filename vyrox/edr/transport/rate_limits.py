@@ -26,6 +26,9 @@ MIN_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 60.0
 """Limits of the pause. CrowdStrike sends an absolute time, and its clock may differ from ours."""
 
+MAX_ASKED_S: Final = 3600.0
+"""The longest pause that Microsoft may ask for: a wrong number must not stop a poller for ever."""
+
 MILLISECONDS_FROM: Final = 10**11
 """An epoch time from this value on is in milliseconds: in seconds it is the year 5138."""
 
@@ -44,9 +47,11 @@ def backoff(_headers: httpx.Headers, earlier: int) -> float:
 
 
 def retry_after(headers: httpx.Headers, earlier: int) -> float:
-    """Return the seconds in Microsoft's `Retry-After`, at least one."""
+    """Return the seconds in Microsoft's `Retry-After`, at least one and at most an hour."""
     seconds = _number(headers.get("retry-after"))
-    return backoff(headers, earlier) if seconds is None else max(MIN_PAUSE_S, seconds)
+    if seconds is None:
+        return backoff(headers, earlier)
+    return min(MAX_ASKED_S, max(MIN_PAUSE_S, seconds))
 
 
 def retry_after_epoch(clock: Clock) -> Pause:
