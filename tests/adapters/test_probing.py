@@ -86,6 +86,22 @@ def test_a_suggested_field_map_makes_an_alert_contract_73() -> None:
     assert alert.device_id is None
 
 
+@pytest.mark.parametrize(
+    ("payload", "field", "path"),
+    [
+        ({"CompositeId": "c:ind:a:1", "PatternId": 7}, "raw_id", "CompositeId"),
+        ({"SHA256String": "ab" * 32, "SHA1String": "0" * 40}, "sha256", "SHA256String"),
+        ({"users": [{"name": "alice"}]}, "username", "users.0.name"),
+        ({"mitreTechniques": ["T1059"]}, "technique", "mitreTechniques.0"),
+        ({"alert": {"at": "2026-11-23T08:15:00Z"}}, "timestamp", "alert.at"),
+    ],
+)
+def test_names_of_real_products_are_known_contract_73(
+    payload: dict[str, object], field: str, path: str
+) -> None:
+    assert suggest(msgspec.json.encode(payload)).field_map.get(field) == path
+
+
 def test_a_list_is_suggested_for_by_its_first_payload_contract_73() -> None:
     assert suggest(b'[{"id":"1","host":"ws-1"}]').field_map == {"raw_id": "id", "hostname": "host"}
     assert suggest(b"[]").missing == ("raw_id", "hostname", "vendor_severity")

@@ -91,6 +91,16 @@ async def test_parts_of_several_deliveries_are_one_alert_contract_74(site: Site)
     assert len(await queued(site.client, TENANT)) == 2
 
 
+async def test_a_part_in_a_wrapper_of_its_own_is_joined_too_contract_74(site: Site) -> None:
+    """An Event Hub's batch of one record is stored as it was sent."""
+    await site.hold(*(b'{"records":[' + each + b"]}" for each in PARTS))
+    site.clock.now += WAIT_S
+    await site.joiner().run()
+    [alert] = await site.alerts()
+    assert (alert.raw_id, alert.severity) == ("da1_-7", "medium")
+    assert (alert.hostname, alert.process_name) == ("ws-7.corp.example", "rundll32.exe")
+
+
 async def test_the_same_parts_again_are_the_same_alert_contract_74(site: Site) -> None:
     ids = await site.hold(*PARTS, PARTS[0])
     assert len(set(ids)) == 1

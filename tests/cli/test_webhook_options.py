@@ -130,3 +130,11 @@ def test_set_and_show_of_who_is_not_onboarded_are_refused_contract_71(on_sqlite:
     result = on_sqlite("tenant", "set", "acme", "--vendor", "sentinelone", "--also-signature")
     assert "not onboarded" in refused(result)
     assert on_sqlite("tenant", "set", "acme", "--vendor", "defender").exit_code == 2
+
+
+@pytest.mark.parametrize("scheme", ["falcon", "falcon-hex"])
+def test_falcon_sets_its_headers_by_itself_contract_75(vyrox: Vyrox, scheme: str) -> None:
+    added = succeeded(
+        vyrox("tenant", "add", "acme", "--vendor", "crowdstrike", "--signature", scheme)
+    )
+    assert "x-cs-primary-signature, x-cs-delivery-timestamp: as Falcon sets them" in added

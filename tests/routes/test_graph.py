@@ -152,6 +152,14 @@ async def test_what_is_no_batch_needs_the_credential_contract_74(
     assert (await application.post(sent)).status_code == 422
 
 
+async def test_an_odd_item_does_not_lose_the_others_contract_74(application: Application) -> None:
+    graph = subscription(application)
+    odd = [None, 7, {}, {"subscriptionId": ["x"]}]
+    batch = msgspec.json.encode({"value": [*odd, graph.notification("da1_1")]})
+    assert (await application.client.post(PATH, content=batch)).status_code == 202
+    assert await announced(application) == [(TENANT, "da1_1")]
+
+
 async def test_other_paths_know_no_notifications_contract_74(application: Application) -> None:
     for path, status in (("/webhook/defender", 400), ("/webhook/crowdstrike/acme-corp", 401)):
         graph = subscription(application, path=path)

@@ -80,18 +80,25 @@ _ITEM: Final = msgspec.json.Decoder(_Notification)
 
 
 def read_batch(body: bytes) -> list[Notification] | None:
-    """Return the notifications of a batch; None if `body` is not one."""
+    """Return the notifications of a batch; None if `body` is not one.
+
+    An odd item is one that nobody has signed: it must not lose the others.
+    """
     try:
         raws = _ENVELOPE.decode(body).value
-        if not 0 < len(raws) <= MAX_ITEMS:
-            return None
-        return [_notification(bytes(raw)) for raw in raws]
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
+    if len(raws) > MAX_ITEMS:
+        return None
+    items = [_notification(bytes(raw)) for raw in raws]
+    return items if any(each.subscription_id for each in items) else None
 
 
 def _notification(raw: bytes) -> Notification:
-    item = _ITEM.decode(raw)
+    try:
+        item = _ITEM.decode(raw)
+    except (ValueError, RecursionError):
+        item = _Notification("")
     data_id = None if item.resource_data is None else item.resource_data.id
     return Notification(
         raw, item.subscription_id, item.client_state, item.lifecycle_event, item.resource, data_id

@@ -21,9 +21,9 @@ _HOST: Final = re.compile(r"(?![0-9.]+$)[\w.-]+")
 _OTHER: Final = re.compile(r"[^a-z0-9]")
 
 _NAMES: Final[Mapping[str, str]] = {
-    "raw_id": """alert.id alert_id alert.uuid detection.id detection_id finding.id finding_id
-        finding.uid event.id event_id =id =_id =uuid =guid =uid incident_id threat_id signature_id
-        id uuid guid uid number""",
+    "raw_id": """composite_id alert.id alert_id alert.uuid detection.id detection_id detect_id
+        finding.id finding_id finding.uid event.id event_id =id =_id =uuid =guid =uid
+        incident_id threat_id signature_id id uuid guid uid number""",
     "hostname": """hostname host.name host_name computer_name device.hostname device.name
         device_name device_dns_name computer_dns_name endpoint.name endpoint_name agent.name
         agent_name agent_computer_name machine_name machine.name asset.name server_name dns_name
@@ -34,23 +34,26 @@ _NAMES: Final[Mapping[str, str]] = {
     "device_id": """device.id device_id deviceid agent.id agent_id agentid sensor_id sensor.id
         endpoint.id endpoint_id host.id host_id machine_id machine.id asset_id asset.id aid
         device.uid""",
-    "username": """user.name user_name username account_name account.name target_user_name
-        logged_on_user process.user process_user user.email user.id user account login
-        principal""",
+    "username": """user.name user_name username users.name account_name account.name
+        target_user_name logged_on_user process.user process_user user.email user.id user
+        account login principal""",
     "process_name": """process.name process_name processname process.executable image_name
         image_file_name file_name file.name process.image process.path image executable exe
         process""",
     "process_cmdline": """command_line commandline process.command_line process.commandline cmdline
         cmd_line process.cmd_line process.args cmd command""",
     "sha256": """sha256 process.hash.sha256 file.hash.sha256 file_sha256 hash.sha256 file_hash
-        hash hashes sha256_hash""",
+        hash hashes sha256_hash
+        sha256_string""",
     "tactic": """threat.tactic.name tactic tactic_name mitre.tactic mitre_tactic attack.tactic
         tactics kill_chain_phase category""",
     "technique": """threat.technique.id technique_id technique technique_name mitre.technique
-        mitre_technique attack.technique techniques mitre_id""",
+        mitre_technique attack.technique techniques
+        mitre_techniques attack_techniques mitre_id""",
     "timestamp": """@timestamp timestamp event_time event.created created_date_time created_at
         created detected_at detection_time occurred_at event_timestamp time first_seen start_time
-        date datetime""",
+        date datetime
+        at""",
 }
 """Alert field -> the ends of its names, the best one first. After `=` it is the whole name."""
 

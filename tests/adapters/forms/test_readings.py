@@ -510,3 +510,41 @@ def test_a_kill_is_possible_from_a_real_detection_contract_70(
     assert (why_unsupported(vendor, "PROCESS_KILL", got) is None) is can_kill
     assert why_unsupported(vendor, "HOST_ISOLATION", got) is None
     assert got.device_id is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        *(("host_name", "hostname"), ("user", "username"), ("cmd_line", "process_cmdline")),
+        *(("process_command_line", "process_cmdline"), ("tactic_name", "tactic")),
+        *(("mitre_tactic", "tactic"), ("mitre_technique", "technique")),
+        *(("technique_name", "technique"), ("file_hash", "sha256")),
+    ],
+)
+def test_fusion_in_the_words_of_the_customer_contract_70(name: str, field: str) -> None:
+    value = payloads.SHA256 if field == "sha256" else "T1059"
+    data = {"detections.composite_id": COMPOSITE, f"detections.{name}": value}
+    assert getattr(alert("crowdstrike", {"meta": {}, "data": data}), field) == value
+
+
+@pytest.mark.parametrize(("number", "severity"), [(1, "info"), (4, "high"), (6, "critical")])
+def test_a_severity_in_numbers_of_ocsf_contract_70(number: int, severity: str) -> None:
+    finding: Json = {"finding_info": {"uid": "f1"}, "severity_id": number}
+    assert alert("sentinelone", finding).severity == severity
+    assert alert("sentinelone", {**finding, "severity": "Low"}).severity == "low"
+    assert alert("sentinelone", {**finding, "severity_id": 99}).severity == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("account", "username"),
+    [
+        ({"Name": "b", "NTDomain": "c", "UserPrincipalName": "b@a.example"}, "b@a.example"),
+        ({"Name": "bob", "NTDomain": "corp"}, "corp\\bob"),
+    ],
+)
+def test_an_account_among_a_records_further_fields_contract_70(
+    account: Json, username: str
+) -> None:
+    further = json.dumps({"ProcessId": "7", "Account": account})
+    record = payloads.evidence(EntityType="Process", AccountUpn="", AdditionalFields=further)
+    assert alert("defender", record).username == username

@@ -27,7 +27,7 @@ FIELDS: Final[Fields] = {
         "process_start_time", "crawled_timestamp", "updated_timestamp",
     ),
     "hostname": (
-        "device.hostname", "hostname", "computer_name", "sensor.hostname",
+        "device.hostname", "hostname", "computer_name", "sensor.hostname", "host_name",
         "source_endpoint_host_name", "endpoint_name", "target_endpoint_host_name",
     ),
     "hostnames": ("host_names", "entities.hostnames", "entities.host_names"),
@@ -38,24 +38,28 @@ FIELDS: Final[Fields] = {
     ),
     "username": (
         "user_name", "behaviors.user_name", "user_principal", "source_account_name",
-        "source_account_upn", "account_name", "target_account_name",
+        "source_account_upn", "account_name", "target_account_name", "user",
     ),
     "usernames": ("user_names", "users", "entities.user_names", "entities.users"),
     "process_name": (
         "filename", "behaviors.filename", "image_filename", "process_name", "filepath",
         "behaviors.filepath", "entities.file_name", "entities.process",
     ),
-    "process_cmdline": ("cmdline", "command_line", "behaviors.cmdline"),
+    "process_cmdline": (
+        "cmdline", "command_line", "behaviors.cmdline", "cmd_line", "process_command_line",
+    ),
     "sha256": (
         "sha256", "sha256_string", "sha256_hash", "behaviors.sha256", "sha256_hashes",
-        "entities.sha256",
+        "entities.sha256", "file_hash",
     ),
     "tactic": (
-        "tactic", "behaviors.tactic", "mitre_attack.tactic", "tactics", "tactic_id", "tactic_ids",
+        "tactic", "behaviors.tactic", "mitre_attack.tactic", "tactics", "tactic_name",
+        "mitre_tactic", "tactic_id", "tactic_ids",
     ),
     "technique": (
         "technique", "technique_id", "behaviors.technique", "behaviors.technique_id",
         "mitre_attack.technique", "mitre_attack.technique_id", "techniques", "technique_ids",
+        "technique_name", "mitre_technique", "mitre_technique_id",
     ),
     "vendor_group": (
         "aggregate_id", "incident.id", "incident_id", "xdr_detection_id",

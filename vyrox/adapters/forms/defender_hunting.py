@@ -24,7 +24,7 @@ from vyrox.models import NormalizedAlert, Tenant
 FIELDS: Final[Fields] = {
     "raw_id": ("alert_id",),
     "timestamp": ("timestamp",),
-    "username": ("account_upn",),
+    "username": ("account_upn", "additional_fields.account.user_principal_name"),
     "process_cmdline": (
         "process_command_line", "additional_fields.command_line",
     ),
@@ -145,8 +145,8 @@ def _devices(joined: Payload) -> Iterator[Device]:
 
 def _accounts(joined: Payload) -> Iterator[str]:
     for row in joined.elements:
-        if name := row.first("account_name"):
-            domain = row.first("account_domain")
+        if name := row.first("account_name", "additional_fields.account.name"):
+            domain = row.first("account_domain", "additional_fields.account.nt_domain")
             yield f"{domain}\\{name}" if domain else name
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from vyrox.adapters.forms.building import Fields, Reading, build
 from vyrox.adapters.forms.payload import Payload
-from vyrox.adapters.forms.severities import in_words, threat
+from vyrox.adapters.forms.severities import in_words, ocsf, threat
 from vyrox.models import NormalizedAlert, Tenant
 
 FIELDS: Final[Fields] = {
@@ -88,6 +88,8 @@ def normalize(payload: Payload, tenant: Tenant, now: float) -> NormalizedAlert:
         NormalizationError: It has no identifier.
     """
     graded = in_words(payload.first("severity"))
+    if graded.severity == "unknown":
+        graded = ocsf(payload.first("severity_id")) or graded
     if graded.severity == "unknown":
         confidence, kind = payload.first("confidence_level"), payload.first("classification")
         graded = threat(confidence, kind)

@@ -40,6 +40,18 @@ def in_words(text: str | None) -> Graded:
     return Graded(word.upper() or None, severity_of(bare))
 
 
+_OCSF: Final[tuple[Severity, ...]] = (
+    "unknown", "info", "low", "medium", "high", "critical", "critical",
+)  # fmt: skip
+"""The severities of OCSF by their id; 6 is "fatal"."""
+
+
+def ocsf(severity_id: str | None) -> Graded | None:
+    """Return the severity with this id in OCSF; None if it says nothing."""
+    number = int(severity_id) if severity_id in {"1", "2", "3", "4", "5", "6"} else 0
+    return Graded(severity_id, _OCSF[number]) if number else None
+
+
 def falcon(name: str | None, number: str | None, *, of_five: bool) -> Graded:
     """Return the severity of a Falcon detection.
 
