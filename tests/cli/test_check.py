@@ -263,3 +263,11 @@ def test_check_says_what_is_wrong_and_what_to_do_contract_75(name: str) -> None:
 def test_check_says_that_no_key_decrypts_the_secret_contract_75() -> None:
     [line] = [line for line in findings(GOOD, Fingerprints(), NOW) if line.state == "wrong"]
     assert line.name == "secret"
+
+
+def test_check_sends_no_test_alert_that_would_be_refused_contract_75() -> None:
+    options = msgspec.structs.replace(DEFAULT, signature="standard")
+    found = case(row={"webhook": options}, alert_at=None)
+    [line] = [line for line in findings(found, Fingerprints("3f2a91c0"), NOW) if line.do]
+    assert "Standard Webhooks" in line.do[0]
+    assert "--tenant" not in line.do[0]

@@ -82,7 +82,7 @@ _ITEM: Final = msgspec.json.Decoder(_Notification)
 def read_batch(body: bytes) -> list[Notification] | None:
     """Return the notifications of a batch; None if `body` is not one.
 
-    An odd item is one that nobody has signed: it must not lose the others.
+    An item of another form has no `clientState`: the other items are read.
     """
     try:
         raws = _ENVELOPE.decode(body).value

@@ -94,8 +94,10 @@ def _alert(found: Arrivals) -> Finding:
         return Finding("last alert", "ok", as_time(found.alert_at) or "-")
     if found.poller is not None:
         return Finding("last alert", "info", "none yet")
-    what = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
-    return Finding("last alert", "wrong", "none yet", (f"send a test alert: {what}",))
+    test = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
+    if found.onboarded is not None and found.onboarded.webhook.signature == "standard":
+        test = "at the sender: `vyrox simulate` does not sign as Standard Webhooks do"
+    return Finding("last alert", "wrong", "none yet", (f"send a test alert: {test}",))
 
 
 def _refusal(found: Arrivals, prints: Fingerprints) -> Finding:

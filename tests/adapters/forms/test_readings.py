@@ -548,3 +548,32 @@ def test_an_account_among_a_records_further_fields_contract_70(
     further = json.dumps({"ProcessId": "7", "Account": account})
     record = payloads.evidence(EntityType="Process", AccountUpn="", AdditionalFields=further)
     assert alert("defender", record).username == username
+
+
+@pytest.mark.parametrize(
+    "parent", ["parent", "Parent_Process", "grandparent.x", "GreatGrandparent"]
+)
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_what_a_parent_process_did_is_not_the_alerts_contract_70(
+    parent: str, is_flat: bool
+) -> None:
+    own: Json = {"composite_id": COMPOSITE, "filename": "evil.exe", "cmdline": "evil"}
+    other: Json = {"filename": "p.exe", "command_line": "p", "sha256": payloads.SHA256}
+    inside: Json = {parent: other, **own}
+    flat = {f"a.{parent}.{name}": value for name, value in other.items()}
+    flat |= {f"a.{name}": value for name, value in own.items()}
+    data: Json = flat if is_flat else {"detections": inside}
+    found = alert("crowdstrike", {"meta": {}, "data": data})
+    assert (found.process_name, found.process_cmdline) == ("evil.exe", "evil")
+    assert (found.raw_id, found.sha256) == (COMPOSITE, None)
+
+
+def test_a_severity_by_its_name_for_people_contract_70() -> None:
+    data = {"x.CompositeID": COMPOSITE, "x.SeverityDisplayName": "High", "x.Severity": 4}
+    assert alert("crowdstrike", {"meta": {}, "data": data}).severity == "high"
+
+
+def test_a_unified_alert_in_few_words_contract_70() -> None:
+    few = {"alertId": "a1", "severity": "HIGH", "assetName": "WS-7", "storylineId": "s"}
+    found = alert("sentinelone", {**few, "asset": {"lastLoggedInUser": "alice"}})
+    assert (found.raw_id, found.hostname, found.username) == ("a1", "WS-7", "alice")

@@ -72,6 +72,7 @@ FIELDS: Final[Fields] = {
 
 _SEVERITY_NAMES: Final = (
     "severity_name", "max_severity_displayname", "behaviors.severity_name",
+    "severity_display_name",
 )  # fmt: skip
 _SEVERITIES: Final = ("severity", "max_severity", "behaviors.severity")
 _LINKS: Final = ("falcon_host_link", "url", "link", "detection_url")

@@ -5,6 +5,7 @@ send a list of one where an object was. A path finds a value through all of thes
 another type than expected is the same as a missing one: one odd field must not lose an alert.
 """
 
+import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Final
@@ -195,8 +196,15 @@ class Payload(Node):
         return self.body.notes
 
 
+_PARENT: Final = re.compile(r"(?:great|grand)*parent")
+"""How the name begins that leads to what another process did."""
+
+
 class Endings(Node):
-    """An object whose members are found by each end of their dotted names."""
+    """An object whose members are found by each end of their dotted names.
+
+    What is of a parent process is not found by an end without it.
+    """
 
     @cached_property
     def members(self) -> dict[str, list[Node]]:
@@ -208,7 +216,8 @@ class Endings(Node):
             for name, nodes in level:
                 parts = name.split(".", 8)
                 self.work.spend(len(parts))
-                for start in range(len(parts)):
+                parents = [at for at, part in enumerate(parts[:-1]) if _PARENT.match(part)]
+                for start in range(1 + (parents[-1] if parents else len(parts) - 1)):
                     found.setdefault(".".join(parts[start:]), []).extend(nodes)
                 for node in nodes:
                     inside += [(f"{name}.{key}", value) for key, value in node.members.items()]

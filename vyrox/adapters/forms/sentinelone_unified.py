@@ -15,7 +15,7 @@ FIELDS: Final[Fields] = {
     ),
     "hostname": (
         "assets.name", "detection_time.asset.name", "detection_time.assets.asset.name",
-        "asset.name", "device.hostname", "device.name", "resources.name",
+        "asset.name", "device.hostname", "device.name", "resources.name", "asset_name",
         "detection_time.attacker.host", "real_time.asset.name", "endpoint_name",
     ),
     "device_id": (
@@ -27,6 +27,7 @@ FIELDS: Final[Fields] = {
     "username": (
         "process.username", "process.user.name", "detection_time.target_user.name",
         "detection_time.asset.last_logged_in_user", "assets.last_logged_in_user",
+        "asset.last_logged_in_user",
         "detection_time.assets.asset.last_logged_in_user", "actor.user.name",
         "evidences.actor.user.name", "evidences.process.user.name", "username",
     ),
@@ -77,7 +78,7 @@ _MARKS: Final = (
 def recognises(payload: Payload) -> bool:
     """Return whether `payload` is a unified alert."""
     return payload.has("finding_info") or (
-        payload.has("id") and any(payload.has(mark) for mark in _MARKS)
+        (payload.has("id") or payload.has("alert_id")) and any(payload.has(mark) for mark in _MARKS)
     )
 
 
