@@ -528,7 +528,7 @@ MUTANTS: Final = (
     Mutant(
         "an alert that changes while a page is read hides others",
         "vyrox/polling/crowdstrike.py",
-        "if next_place is not None and await self._list(cut, deadline) != ids:",
+        "if next_place is not None and await self._list(cut, size, deadline) != ids:",
         "if next_place == cut.place:",
         (POLLERS,),
     ),

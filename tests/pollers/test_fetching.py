@@ -100,6 +100,21 @@ async def test_what_cannot_be_fetched_is_tried_again_then_given_up_contract_74(s
     assert (await kinds(site))[-2:] == ["notification.dead", "alert.quarantined"]
 
 
+async def test_after_a_429_nothing_more_of_the_tenant_is_asked_for_contract_74(site: Site) -> None:
+    names = sorted(site.add(number, NOW) for number in range(3))
+    running = site.fetcher()
+    await running.accept(batch(*names))
+    fault = Fault("status", effect=False, status=429, retry_after_s=300.0)
+    site.mock.faults.plan("defender", "alert_one", fault, 1)
+    await fetch(running)
+    await fetch(running)
+    assert sorted(failures for _, _, failures in await waiting(site)) == [0, 0, 1]
+    assert await site.stored() == {}
+    site.clock.now += 400.0
+    await fetch(running)
+    assert await site.stored() == dict.fromkeys(names, 1)
+
+
 async def test_without_credentials_it_waits_for_them_contract_74(site: Site) -> None:
     name = site.add(1, NOW)
     running = site.fetcher()
@@ -137,7 +152,7 @@ async def test_announced_again_while_it_is_fetched_it_is_fetched_again_contract_
 async def test_after_missed_the_list_is_read_contract_74(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.polling.defender.PAGE_ALERTS", 2)
+    monkeypatch.setattr("vyrox.polling.defender.SIZES", (2,))
     names = [site.add(number, NOW - 60) for number in range(5)]
     running = site.fetcher()
     before = await site.poller()

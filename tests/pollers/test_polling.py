@@ -272,8 +272,7 @@ async def test_without_credentials_or_tenant_nothing_is_pulled_contract_72(site:
 async def test_a_full_queue_ends_a_poll_and_nothing_is_lost_contract_72(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vyrox.polling.sentinelone.PAGE_ALERTS", 5)
-    monkeypatch.setattr("vyrox.polling.pages.PAGE_ALERTS", 5)
+    monkeypatch.setattr("vyrox.polling.sentinelone.SIZES", (5,))
     names = [site.add(number, NOW + number) for number in range(12)]
     poller = await site.poll(site.pollers(queue=AlertQueue(site.client, 3)))
     assert poller.last_error == f"the queue of {TENANT} is full"
@@ -353,6 +352,20 @@ async def test_what_is_larger_than_a_body_may_be_is_quarantined_contract_72(site
     assert await site.stored() == {name: 1}
     [(reason, _)] = await site.quarantined()
     assert reason.endswith("are more than MAX_BODY_BYTES")
+
+
+@pytest.mark.parametrize("limit", [40_000, 6_000], ids=["ten_fit", "one_fits"])
+async def test_a_page_of_long_command_lines_is_read_in_smaller_ones_contract_72(
+    site: Site, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    for module in ("crowdstrike", "sentinelone", "defender"):
+        monkeypatch.setattr(f"vyrox.polling.{module}.MAX_PAGE_BYTES", limit)
+    # The long ones come last, so also a page that is not the first is too large.
+    names = [site.add(number, NOW + number) for number in range(25)]
+    for name in names[12:] if site.vendor != "defender" else names[:12]:
+        site.change(name, site.clock(), note="x" * 2_500)
+    assert (await site.poll()).failures == 0
+    assert await site.stored() == dict.fromkeys(names, 1)
 
 
 async def test_switched_off_while_it_polls_nothing_is_stored_contract_72(site: Site) -> None:
@@ -437,8 +450,8 @@ class Steps:
 async def test_killed_at_any_step_nothing_is_lost_and_nothing_is_there_twice_contract_72(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pages", "crowdstrike", "sentinelone", "defender"):
-        monkeypatch.setattr(f"vyrox.polling.{module}.PAGE_ALERTS", 5)
+    for module in ("crowdstrike", "sentinelone", "defender"):
+        monkeypatch.setattr(f"vyrox.polling.{module}.SIZES", (5,))
     names: list[str] = []
     kills = 0
     while True:

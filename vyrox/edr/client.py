@@ -36,6 +36,10 @@ Target = Literal[Change, "killed"]
 Progress = Literal["pending", "reached", "failed"]
 
 
+class ResponseTooLargeError(VendorError):
+    """The response to a request that changes nothing is longer than it may be."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """Whether the credentials have one permission that an action needs.
 

@@ -13,7 +13,16 @@ from vyrox.edr.client import Deadline
 from vyrox.edr.crowdstrike.envelope import Page as Envelope
 from vyrox.edr.crowdstrike.envelope import resources
 from vyrox.edr.transport.api import VendorApi
-from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Cut, Element, Page, text_in, time_in
+from vyrox.polling.pages import (
+    MAX_PAGE_BYTES,
+    SIZES,
+    Cut,
+    Element,
+    Page,
+    in_parts,
+    text_in,
+    time_in,
+)
 
 
 class _Alert(msgspec.Struct, frozen=True):
@@ -35,7 +44,10 @@ class FalconAlerts:
     async def read(self, since: str, place: str | None, deadline: Deadline) -> Page:
         """See Source."""
         cut = Cut.at(since, place)
-        ids = await self._list(cut, deadline)
+        return await in_parts(lambda size: self._page(cut, size, deadline), SIZES)
+
+    async def _page(self, cut: Cut, size: int, deadline: Deadline) -> Page:
+        ids = await self._list(cut, size, deadline)
         if not ids:
             return Page((), None)
         request = self._api.request(
@@ -45,25 +57,25 @@ class FalconAlerts:
             max_bytes=MAX_PAGE_BYTES,
         )
         raws = resources(await self._api.read(request, deadline), _ENTITIES)
-        elements = [Element(bytes(raw), _updated(raw)) for raw in raws[:PAGE_ALERTS]]
+        elements = [Element(bytes(raw), _updated(raw)) for raw in raws[:size]]
         place_of = {each: number for number, each in enumerate(ids)}
         elements.sort(key=lambda each: _rank(each, place_of))
-        next_place = cut.after([each.updated for each in elements], len(ids))
-        if next_place is not None and await self._list(cut, deadline) != ids:
+        next_place = cut.after([each.updated for each in elements], len(ids), size)
+        if next_place is not None and await self._list(cut, size, deadline) != ids:
             # One of them was changed between the two calls. Its time may be later than that of
             # others which were not listed yet, and the next page would skip these.
             next_place = cut.place
         return Page(tuple(elements), next_place)
 
-    async def _list(self, cut: Cut, deadline: Deadline) -> list[str]:
+    async def _list(self, cut: Cut, size: int, deadline: Deadline) -> list[str]:
         query = {
             "filter": f"updated_timestamp:>='{cut.since}'",
             "sort": "updated_timestamp|asc",
-            "limit": str(PAGE_ALERTS),
+            "limit": str(size),
             "offset": str(cut.skip),
         }
         request = self._api.request("list alerts", "/alerts/queries/alerts/v2", query=query)
-        return resources(await self._api.read(request, deadline), _IDS)[:PAGE_ALERTS]
+        return resources(await self._api.read(request, deadline), _IDS)[:size]
 
 
 def _updated(raw: msgspec.Raw) -> str | None:

@@ -7,15 +7,16 @@ Source: Microsoft Graph, "List alerts_v2"; "Paging Microsoft Graph data". Permis
 SecurityAlert.Read.All.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from vyrox.edr.client import Deadline
+from vyrox.edr.client import Deadline, ResponseTooLargeError
 from vyrox.edr.transport.api import VendorApi
 from vyrox.errors import VendorError
-from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Element, Page, time_in
+from vyrox.polling.pages import MAX_PAGE_BYTES, SIZES, Element, Page, in_parts, time_in
 
 _PATH: Final = "/v1.0/security/alerts_v2"
 _SOURCE: Final = "microsoftDefenderForEndpoint"
@@ -46,13 +47,20 @@ class GraphAlerts:
 
     async def read(self, since: str, place: str | None, deadline: Deadline) -> Page:
         """See Source."""
-        if place is None:
-            query = {
-                "$filter": f"lastUpdateDateTime ge {since} and serviceSource eq '{_SOURCE}'",
-                "$top": str(PAGE_ALERTS),
-            }
-        else:
+        sizes: Sequence[int] = SIZES
+        if place is not None:
             query = dict(parse_qsl(place))
+            try:
+                return await self._page(query, deadline)
+            except ResponseTooLargeError:
+                # How many are asked for is part of the link, so the list begins again.
+                sizes = _below(query.get("$top", ""))
+                if not sizes:
+                    raise
+        some = {"$filter": f"lastUpdateDateTime ge {since} and serviceSource eq '{_SOURCE}'"}
+        return await in_parts(lambda top: self._page({**some, "$top": str(top)}, deadline), sizes)
+
+    async def _page(self, query: Mapping[str, str], deadline: Deadline) -> Page:
         request = self._api.request("list alerts", _PATH, query=query, max_bytes=MAX_PAGE_BYTES)
         found = (await self._api.read(request, deadline)).decode(_LIST)
         # A page may be longer than asked for, and its link leads to what is behind it.
@@ -74,6 +82,10 @@ def _updated(raw: msgspec.Raw) -> str | None:
     return time_in(bytes(raw), lambda text: _ALERT.decode(text).last_update_date_time)
 
 
+def _below(top: str) -> Sequence[int]:
+    return [size for size in SIZES if top in map(str, SIZES) and size < int(top)]
+
+
 def _place(link: str | None, base_url: str) -> str | None:
     """Return the query of the link to the next page. The token goes to Graph only.
 
@@ -82,7 +94,10 @@ def _place(link: str | None, base_url: str) -> str | None:
     """
     if link is None:
         return None
-    parts = urlsplit(link)
+    try:
+        parts = urlsplit(link)
+    except ValueError as exc:
+        raise VendorError("list alerts: the link to the next page is no URL") from exc
     where = f"{parts.scheme}://{parts.netloc}{parts.path}".lower()
     is_usable = parts.query.isascii() and parts.query.isprintable()
     if where != f"{base_url}{_PATH}".lower() or len(parts.query) > MAX_PLACE or not is_usable:

@@ -66,6 +66,8 @@ class Fetcher:
         self._limits = limits
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._paused: dict[str, float] = {}
+        """Until when Graph wants no request of a tenant."""
         self.noticed = asyncio.Event()
 
     async def run(self) -> None:
@@ -78,8 +80,9 @@ class Fetcher:
         now = self._clock()
         if free <= 0 or not await self._database.read(notices.is_any_due, now):
             return
-        claim = notices.claim
-        for claimed in await self._database.write(claim, list(self._running), free, now):
+        self._paused = {each: until for each, until in self._paused.items() if until > now}
+        busy, claim = [*self._running, *self._paused], notices.claim
+        for claimed in await self._database.write(claim, busy, free, now):
             tenant_id = claimed.account.tenant_id
             task = asyncio.create_task(self._fetch_all(claimed))
             self._running[tenant_id] = task
@@ -115,7 +118,7 @@ class Fetcher:
         deadline = Deadline(POLL_S)
         try:
             for notice in claimed.notices:
-                if deadline.remaining_s() < POLL_S / 2:
+                if deadline.remaining_s() < POLL_S / 2 or notice.tenant_id in self._paused:
                     break
                 await self._fetch(claimed, notice, deadline)
             await self._database.write(notices.release, claimed)
@@ -192,6 +195,7 @@ class Fetcher:
         pause_s *= random.uniform(0.9, 1.1)  # noqa: S311  (it spreads load, protects nothing)
         if isinstance(error, VendorBusyError):
             pause_s = max(pause_s, error.pause_s)
+            self._paused[notice.tenant_id] = now + pause_s
         await self._database.write(notices.fail, notice, now + pause_s, now)
         _log("fetch.failed", notice.tenant_id, logging.WARNING, retry_s=round(pause_s), **members)
 

@@ -1,17 +1,21 @@
 """One page of a vendor's alerts, and where the next one begins (contract 72)."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
 from vyrox.adapters.forms.times import seconds_of
-from vyrox.edr.client import Deadline
+from vyrox.edr.client import Deadline, ResponseTooLargeError
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
 
 PAGE_ALERTS: Final = 100
 """Alerts of one page."""
+
+SIZES: Final = (PAGE_ALERTS, 10, 1)
+"""What is asked for if a page was too large. Who controls a host chooses how long its command
+lines are, so a page that is too large must not end the reading."""
 
 MAX_PAGE_BYTES: Final = 16 << 20
 """Bytes of one page. An alert with much evidence has some ten thousand."""
@@ -74,6 +78,20 @@ class Source(Protocol):
         ...
 
 
+async def in_parts(read: Callable[[int], Awaitable["Page"]], sizes: Sequence[int]) -> "Page":
+    """Return what `read` returns for the first of `sizes` that is not too large.
+
+    Raises:
+        ResponseTooLargeError: Not even the last one fits.
+    """
+    for size in sizes[:-1]:
+        try:
+            return await read(size)
+        except ResponseTooLargeError:
+            continue
+    return await read(sizes[-1])
+
+
 def as_text(seconds: float) -> str:
     """Return Unix seconds as all three vendors read them, to the millisecond, not rounded up."""
     at = datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
@@ -109,14 +127,15 @@ class Cut(NamedTuple):
             raise VendorError("the stored place is unusable; reading begins again")
         return cls(match[2], int(match[1]))
 
-    def after(self, updates: Sequence[str | None], count: int) -> str | None:
+    def after(self, updates: Sequence[str | None], count: int, size: int) -> str | None:
         """Return the place of the next page; None if this was the last one.
 
         Args:
             updates: Of this page, in its order, as `time_in` returns them.
-            count: How many the vendor has listed: fewer than asked for on the last page.
+            count: How many the vendor has listed.
+            size: How many were asked for; the last page has fewer.
         """
-        if count < PAGE_ALERTS:
+        if count < size:
             return None
         last = next((each for each in reversed(updates) if each is not None), None)
         if last is not None and _is_later(last, self.since):

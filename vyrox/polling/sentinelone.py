@@ -10,7 +10,7 @@ import msgspec
 
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.api import VendorApi
-from vyrox.polling.pages import MAX_PAGE_BYTES, PAGE_ALERTS, Cut, Element, Page, time_in
+from vyrox.polling.pages import MAX_PAGE_BYTES, SIZES, Cut, Element, Page, in_parts, time_in
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -38,19 +38,22 @@ class Threats:
     async def read(self, since: str, place: str | None, deadline: Deadline) -> Page:
         """See Source."""
         cut = Cut.at(since, place)
+        return await in_parts(lambda size: self._page(cut, size, deadline), SIZES)
+
+    async def _page(self, cut: Cut, size: int, deadline: Deadline) -> Page:
         query = {
             "updatedAt__gte": cut.since,
             "sortBy": "updatedAt",
             "sortOrder": "asc",
-            "limit": str(PAGE_ALERTS),
+            "limit": str(size),
             "skip": str(cut.skip),
         }
         request = self._api.request(
             "list threats", "/web/api/v2.1/threats", query=query, max_bytes=MAX_PAGE_BYTES
         )
-        found = (await self._api.read(request, deadline)).decode(_LIST).data[:PAGE_ALERTS]
+        found = (await self._api.read(request, deadline)).decode(_LIST).data[:size]
         elements = tuple(Element(bytes(raw), _updated(raw)) for raw in found)
-        return Page(elements, cut.after([each.updated for each in elements], len(found)))
+        return Page(elements, cut.after([each.updated for each in elements], len(found), size))
 
 
 def _updated(raw: msgspec.Raw) -> str | None:

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from vyrox.adapters.tolerant_json import tolerant
-from vyrox.edr.client import Deadline, Order
+from vyrox.edr.client import Deadline, Order, ResponseTooLargeError
 from vyrox.edr.transport.reasons import reason
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 from vyrox.http.outgoing import open_transport, tls_context, why_failed
@@ -292,11 +292,13 @@ async def _read(http_response: httpx.Response, request: VendorRequest) -> bytes:
     async for chunk in http_response.aiter_raw():
         body += chunk
         if len(body) > request.max_bytes:
-            raise _unusable(request, "the response is too large")
+            raise _unusable(request, "the response is too large", ResponseTooLargeError)
     return bytes(body)
 
 
-def _unusable(request: VendorRequest, problem: str) -> VendorError:
+def _unusable(
+    request: VendorRequest, problem: str, kind: type[VendorError] = VendorError
+) -> VendorError:
     if request.changes:
         return VendorOutcomeUnknownError(f"{request.name}: sent, outcome unknown: {problem}")
-    return VendorError(f"{request.name}: {problem}")
+    return kind(f"{request.name}: {problem}")
