@@ -84,6 +84,7 @@ _FORMS: Final[Mapping[EdrVendor, tuple[_Form, ...]]] = {
 _WRAPPERS: Final = tuple(
     fold(name)
     for name in (
+        "crowdstrike", "vendor",
         "resources", "records", "value", "data", "alerts", "alert", "threats", "threat",
         "detections", "detection", "events", "event", "edges", "node", "items", "results",
         "payload", "body", "message", "original", "raw", "log",

@@ -577,3 +577,23 @@ def test_a_unified_alert_in_few_words_contract_70() -> None:
     few = {"alertId": "a1", "severity": "HIGH", "assetName": "WS-7", "storylineId": "s"}
     found = alert("sentinelone", {**few, "asset": {"lastLoggedInUser": "alice"}})
     assert (found.raw_id, found.hostname, found.username) == ("a1", "WS-7", "alice")
+
+
+def test_names_as_falcons_console_shows_them_contract_70() -> None:
+    data = {"Composite ID": COMPOSITE, "Host name": "WS-7", "File name": "a.exe", "Severity": "Low"}
+    found = alert("crowdstrike", {"meta": {}, "data": data})
+    assert (found.raw_id, found.hostname, found.process_name) == (COMPOSITE, "WS-7", "a.exe")
+
+
+@pytest.mark.parametrize("wrapper", ["crowdstrike", "Vendor"])
+def test_a_logs_wrapper_around_an_event_contract_70(wrapper: str) -> None:
+    log = {"event": {"kind": "alert"}, wrapper: payloads.EPP}
+    assert without_id(alert("crowdstrike", log)) == without_id(alert("crowdstrike", payloads.EPP))
+
+
+def test_a_machines_name_among_a_records_further_fields_contract_70() -> None:
+    further = json.dumps({"HostName": "ws-7", "DnsDomain": "corp.example"})
+    members = {"DeviceId": MDE_ID, "DeviceName": "", "AdditionalFields": further}
+    assert alert("defender", payloads.evidence(EntityType="Machine", **members)).hostname == "ws-7"
+    # Another entity's may be of another host.
+    assert alert("defender", payloads.evidence(EntityType="Ip", **members)).hostname is None

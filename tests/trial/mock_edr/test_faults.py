@@ -280,6 +280,10 @@ def test_of_two_faults_for_one_call_the_older_strikes_and_both_are_used_up() -> 
     assert faults.planned == ()
 
 
+def test_a_fault_has_no_effect_unless_it_says_so() -> None:
+    assert Fault("reset") == Fault("reset", effect=False)
+
+
 def test_clear_leaves_no_fault() -> None:
     faults = MockEdr().faults
     faults.plan("defender", "isolate", Fault("reset", effect=False))

@@ -135,8 +135,13 @@ def _devices(joined: Payload) -> Iterator[Device]:
     for row in joined.elements:
         kind = (row.first("entity_type") or "").lower()
         is_impacted = (row.first("evidence_role") or "").lower() == "impacted"
+        name = row.first("device_name")
+        if kind == "machine":
+            name = name or row.first(
+                "additional_fields.host_name", "additional_fields.net_bios_name"
+            )
         yield Device(
-            row.first("device_name"),
+            name,
             row.first("device_id"),
             is_named=kind == "machine" and is_impacted,
             is_main=kind == "machine",

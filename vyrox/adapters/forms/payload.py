@@ -34,8 +34,8 @@ Path = tuple[str, ...]
 
 
 def fold(name: str) -> str:
-    """Return the name of a member in one spelling: `agent_id`, `agentId` and `AgentId` are one."""
-    return name.replace("_", "").lower()
+    """Return the name of a member in one spelling: `agent_id`, `AgentId`, `Agent ID` are one."""
+    return name.replace("_", "").replace(" ", "").lower()
 
 
 @lru_cache(maxsize=4096)

@@ -46,7 +46,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: FaultKind
-    effect: bool
+    effect: bool = False
     status: Annotated[int, Meta(ge=400, le=599)] = 500
     retry_after_s: float = 1.0
     retry_after_unit: Literal["s", "ms"] = "s"
