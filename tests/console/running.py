@@ -3,11 +3,12 @@
 import base64
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from vyrox.approvals import approvers, enrolment
 from vyrox.approvals.proposing import Proposed, Wanted, propose
 from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
+from vyrox.console import links, viewers
 from vyrox.console.parts import Console
 from vyrox.settings import Settings
 from vyrox.store.database import Database
@@ -63,7 +65,8 @@ class Browser:
 
     async def send(self, path: str, **fields: str) -> httpx.Response:
         """Send a form, as a page without the script does."""
-        return await self.client.post(path, data=fields, headers=OWN)
+        headers = {**OWN, "content-type": "application/x-www-form-urlencoded"}
+        return await self.client.post(path, content=urlencode(fields), headers=headers)
 
     async def enrol(self, secret: str) -> dict[str, Any]:
         opened = await self.post("/enrol/open", {"secret": secret})
@@ -130,22 +133,39 @@ class Running:
         )
         return Browser(client)
 
-    async def link_for(self, name: str) -> str:
+    async def link_for(self, name: str, tenant_id: str = TENANT) -> str:
         """Put a person on the list, and return the secret of the link."""
         now = wall_clock()
-        await self.database.write(approvers.add, TENANT, name, "operator", now)
-        return await self.database.write(enrolment.new_code, TENANT, name, "passkey", now)
+        await self.database.write(approvers.add, tenant_id, name, "operator", now)
+        return await self.database.write(enrolment.new_code, tenant_id, name, "passkey", now)
 
-    async def confirm(self, name: str, thumbprint: str) -> None:
+    async def viewer(
+        self, name: str, *tenants: str, add_to: Sequence[str] = (TENANT,), home: str | None = None
+    ) -> Browser:
+        """Return the browser of a viewer of `add_to` who has signed in with a link.
+
+        Args:
+            tenants: Those that the link is for; none: all of the person.
+        """
         now = wall_clock()
-        await self.database.write(enrolment.confirm, TENANT, name, thumbprint, "operator", now)
+        for tenant_id in add_to:
+            await self.database.write(viewers.add, tenant_id, name, home, "operator", now)
+        secret, _ = await self.database.write(links.make, name, tenants, now)
+        browser = self.browser()
+        assert (await browser.send("/link", secret=secret)).status_code == 303
+        return browser
 
-    async def person(self, name: str) -> Browser:
+    async def confirm(self, name: str, thumbprint: str, tenant_id: str = TENANT) -> None:
+        now = wall_clock()
+        await self.database.write(enrolment.confirm, tenant_id, name, thumbprint, "operator", now)
+
+    async def person(self, name: str, tenant_id: str = TENANT) -> Browser:
         """Return the browser of a new approver who has signed in."""
         browser = self.browser()
-        browser.passkey.credential_id = f"key-of-{name}".encode()
-        key = await browser.enrol(await self.link_for(name))
-        await self.confirm(name, key["thumbprint"])
+        of = "" if tenant_id == TENANT else f"-of-{tenant_id}"
+        browser.passkey.credential_id = f"key-of-{name}{of}".encode()
+        key = await browser.enrol(await self.link_for(name, tenant_id))
+        await self.confirm(name, key["thumbprint"], tenant_id)
         assert (await browser.sign_in()).status_code == 200
         return browser
 

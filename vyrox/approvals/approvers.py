@@ -197,6 +197,14 @@ def _forget_means(connection: Connection, tenant_id: str, name: str, by: str, no
     connection.execute(decisions.update().where(by_it).values(means=None))
 
 
+def check_name(name: str) -> None:
+    """Raise InvalidRequestError if no person can have this name."""
+    if _NAME.fullmatch(name) is None or name == SERVICE_NAME:
+        raise InvalidRequestError(
+            "a name has 1 to 40 characters of a-z, 0-9, '.', '_' and '-', and is not 'vyrox'"
+        )
+
+
 def add(
     connection: Connection,
     tenant_id: str,
@@ -212,10 +220,7 @@ def add(
         NotPossibleError: The name was used before, the account is another approver's, or the list
             is full.
     """
-    if _NAME.fullmatch(name) is None or name == SERVICE_NAME:
-        raise InvalidRequestError(
-            "a name has 1 to 40 characters of a-z, 0-9, '.', '_' and '-', and is not 'vyrox'"
-        )
+    check_name(name)
     lock(connection, "containments")
     found = list_approvers(connection, tenant_id)
     if any(each.name == name for each in found):

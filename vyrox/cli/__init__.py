@@ -71,6 +71,11 @@ _AUDIT: Final = LazyGroup(
         "verify": Lazy("audit:verify", "Verify an export or, with --live, the database."),
     },
 )
+_CONSOLE: Final = LazyGroup(
+    "console",
+    "The pages that people open in a browser.",
+    {"link": Lazy("console:link", "Print a link with which NAME signs in once to look.")},
+)
 _DEAD: Final = LazyGroup(
     "dead",
     "Dead letters: alerts delivered five times, never acknowledged.",
@@ -208,6 +213,15 @@ _TRIAGE: Final = LazyGroup(
         "unsuppress": Lazy("suppress:unsuppress", "End a suppression."),
     },
 )
+_VIEWER: Final = LazyGroup(
+    "viewer",
+    "Who may see a tenant's pages and decide nothing.",
+    {
+        "add": Lazy("viewer:add", "Let NAME see TENANT in the console."),
+        "list": Lazy("viewer:list_", "List who may see TENANT."),
+        "remove": Lazy("viewer:remove", "Let NAME see TENANT no longer."),
+    },
+)
 
 cli: Final = _Commands(
     "vyrox",
@@ -217,6 +231,7 @@ cli: Final = _Commands(
         "approval": _APPROVAL,
         "approver": _APPROVER,
         "audit": _AUDIT,
+        "console": _CONSOLE,
         "demo": Lazy("demo:demo", "Show the main job end to end."),
         "discord": _DISCORD,
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
@@ -237,6 +252,7 @@ cli: Final = _Commands(
         ),
         "tenant": _TENANT,
         "triage": _TRIAGE,
+        "viewer": _VIEWER,
     },
 )
 click.version_option(package_name="vyrox")(cli)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from vyrox.console import changes, enrolling, glasses, home, own_keys, proposals, sign_in
+from vyrox.console import by_link, changes, enrolling, glasses, home, own_keys, proposals, sign_in
 from vyrox.console.guard import Guard, SecureHeaders
 from vyrox.console.pages import error_page, static_file
 from vyrox.errors import NotFoundError
@@ -44,6 +44,9 @@ def create_routes() -> list[BaseRoute]:
         Route("/sign-in", sign_in.sign_in_page, methods=["GET"]),
         Route("/sign-in", sign_in.sign_in, methods=["POST"]),
         Route("/sign-out", sign_in.sign_out, methods=["POST"]),
+        Route("/sign-out/everywhere", sign_in.sign_out_everywhere, methods=["POST"]),
+        Route("/link", by_link.link_page, methods=["GET"]),
+        Route("/link", by_link.sign_in, methods=["POST"]),
         Route("/enrol", enrolling.enrol_page, methods=["GET"]),
         Route("/enrol/open", enrolling.open_link, methods=["POST"]),
         Route("/enrol", enrolling.enrol, methods=["POST"]),

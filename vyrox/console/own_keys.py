@@ -11,8 +11,16 @@ from vyrox.approvals.ceremonies import request_options
 from vyrox.approvals.keys import Key
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.console.pages import page
-from vyrox.console.parts import Answered, console_of, read_json, recorded, signed_in, statement_of
-from vyrox.console.sessions import Person
+from vyrox.console.parts import (
+    Answered,
+    acts,
+    console_of,
+    read_json,
+    recorded,
+    signed_in,
+    statement_of,
+)
+from vyrox.console.sessions import Person, Session, list_sessions
 from vyrox.console.sign_in import used_by
 from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
 from vyrox.http.responses import JsonResponse
@@ -24,11 +32,14 @@ class _Removal(Answered, frozen=True):
 
 
 async def keys_page(request: Request) -> Response:
-    """Show the person's passkeys. Each has a challenge by which another one can remove it."""
+    """Show the person's sessions and passkeys.
+
+    Each passkey has a challenge by which another one can remove it.
+    """
     person = await signed_in(request)
     console = console_of(request)
     now = console.now()
-    own = await console.database.read(keys.keys_of, person.tenant_id, person.approver)
+    own, open_sessions = await console.database.read(_read, person, now)
     ceremonies = {}
     for key in own:
         purpose = _removal(person, key.credential_id)
@@ -37,7 +48,25 @@ async def keys_page(request: Request) -> Response:
         options = request_options(console.relying_party.rp_id, challenge, allowed)
         ceremonies[key.credential_id] = {"options": options, "challenge": sealed}
     able = len(_able(own))
-    return page("keys", person, now, keys=own, ceremonies=ceremonies, able=able)
+    return page(
+        "keys",
+        person,
+        now,
+        keys=own,
+        ceremonies=ceremonies,
+        able=able,
+        sessions=open_sessions,
+        places={tenant_id: tenant_id in person.acts_for for tenant_id in person.tenants},
+    )
+
+
+def _read(
+    connection: Connection, person: Person, now: float
+) -> tuple[Sequence[Key], Sequence[Session]]:
+    open_sessions = list_sessions(connection, person.tenants, person.approver, now)
+    if not person.acts_for:  # a link may be in other hands than the keys are
+        return (), open_sessions
+    return keys.keys_of(connection, person.tenant_id, person.approver), open_sessions
 
 
 async def further_key(request: Request) -> Response:
@@ -62,6 +91,7 @@ async def remove_key(request: Request) -> Response:
         NotPossibleError: The person would have none that decides.
     """
     person = await signed_in(request)
+    acts(person, person.tenant_id)
     console = console_of(request)
     removal = await read_json(request, _Removal)
     now = console.now()

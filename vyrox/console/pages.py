@@ -52,9 +52,7 @@ _STATES: Final = {
     "lapsed": "was approved, but not carried out",
 }
 
-DONE: Final = {
-    "signed_out": "Every session of yours has ended, except for this one.",
-}
+DONE: Final[dict[str, str]] = {}
 """What `parts.done` may say, by the word in the address."""
 
 _OUTCOMES: Final = {

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 from urllib.parse import parse_qsl
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -72,6 +73,13 @@ class Console:
     relying_party: RelyingParty
     challenges: Challenges
     approval_ttl_s: int
+
+
+class Owned(NamedTuple):
+    """A table with `id` and `tenant_id`, and the part of the address that has the id."""
+
+    table: sa.Table
+    parameter: str
 
 
 def console_of(request: Request) -> Console:
@@ -144,7 +152,7 @@ async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of a form.
 
     Raises:
-        InvalidRequestError: The body is not a form, or has a field twice.
+        InvalidRequestError: The body is not a form, has a field twice, or a zero byte.
         VyroxError: It is too large, compressed or late.
     """
     body = await read_body(request, MAX_BODY_BYTES, _incomplete)
@@ -161,6 +169,8 @@ async def read_form(request: Request) -> dict[str, str]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise InvalidRequestError("a field twice")
+    if any("\0" in name or "\0" in value for name, value in pairs):
+        raise InvalidRequestError("a zero byte")
     return fields
 
 
@@ -178,20 +188,58 @@ async def read_json(request: Request, kind: type[T]) -> T:
         raise InvalidRequestError(type(exc).__name__) from exc
 
 
+async def owner_of(request: Request, person: Person, about: Owned) -> str:
+    """Return the tenant of what the address names.
+
+    Raises:
+        NotFoundError: There is no such thing, or the person may not see its tenant.
+    """
+    row_id = request.path_params[about.parameter]
+    if "\0" in row_id:
+        raise NotFoundError("not an id")
+    query = sa.select(about.table.c.tenant_id).where(about.table.c.id == row_id)
+    tenant_id = await console_of(request).database.read(
+        lambda connection: connection.execute(query).scalar()
+    )
+    if tenant_id is None:
+        raise NotFoundError("not of any tenant")
+    sees(person, tenant_id)
+    return str(tenant_id)
+
+
+async def acting(request: Request, about: Owned | None = None) -> tuple[Person, str]:
+    """Return who wants to do something, and in which tenant.
+
+    Args:
+        about: What the address names; None: the person's own keys.
+
+    Raises:
+        UnauthorizedError: No person has signed in.
+        NotFoundError: There is no such thing, or the person may not see its tenant.
+        NotPossibleError: The person sees this tenant, and may do nothing in it.
+    """
+    person = await signed_in(request)
+    tenant_id = person.tenant_id if about is None else await owner_of(request, person, about)
+    acts(person, tenant_id)
+    return person, tenant_id
+
+
 async def statement_of(
     request: Request,
     issue: Callable[[Connection, str, *Ts, str, float], tuple[str, Options]],
     *subject: *Ts,
+    about: Owned | None = None,
 ) -> Response:
     """Return a statement for the person to sign, and what signs it. Raises as `issue`.
 
     Args:
         issue: Called with the tenant, `subject`, the approver and the time.
+        about: What the statement is about; None: the person's own keys.
     """
-    person = await signed_in(request)
+    person, tenant_id = await acting(request, about)
     console = console_of(request)
     text, options = await console.database.write(
-        issue, person.tenant_id, *subject, person.approver, console.now()
+        issue, tenant_id, *subject, person.approver, console.now()
     )
     return JsonResponse({"statement": text, "options": options})
 
@@ -200,25 +248,27 @@ async def recorded(
     request: Request,
     record: Callable[[Connection, str, *Ts, str, str, RelyingParty, float], T],
     *subject: *Ts,
+    about: Owned | None = None,
 ) -> T:
     """Record a statement that a passkey has signed, and return what `record` returns.
 
     Args:
         record: Called with the tenant, `subject`, the statement, its signature, the origin of the
             console and the time. It checks the signature.
+        about: As in `statement_of`.
 
     Raises:
         UnauthorizedError: No person has signed in.
         InvalidRequestError: The body is not a signed statement.
         UnavailableError: The clocks cannot be trusted.
     """
-    person = await signed_in(request)
+    _, tenant_id = await acting(request, about)
     console = console_of(request)
     signed = await read_json(request, Signed)
     console.check_clocks()
     return await console.database.write(
         record,
-        person.tenant_id,
+        tenant_id,
         *subject,
         signed.statement,
         signed.answer,

@@ -16,14 +16,26 @@ from vyrox.approvals.rows import Decision
 from vyrox.approvals.shown import ShownProposal, show
 from vyrox.console.evidence import Evidence, evidence_of, incident_evidence
 from vyrox.console.pages import is_current, not_modified, page, version_of
-from vyrox.console.parts import Signed, console_of, read_json, signed_in
+from vyrox.console.parts import (
+    Owned,
+    Signed,
+    acting,
+    acts,
+    console_of,
+    owner_of,
+    read_json,
+    sees,
+    signed_in,
+)
 from vyrox.console.sessions import Person
-from vyrox.errors import NotFoundError, NotPossibleError
+from vyrox.errors import NotPossibleError
 from vyrox.http.application import request_id_of
 from vyrox.http.responses import JsonResponse
+from vyrox.store.tables import proposals
 from vyrox.tenants.freezes import frozen_since
 from vyrox.triage.incident_ids import IncidentKey, parse_id
 
+_PROPOSAL: Final = Owned(proposals, "proposal_id")
 _DECISIONS: Final[tuple[Decision, ...]] = ("approve", "reject")
 
 
@@ -42,13 +54,14 @@ async def proposal_page(request: Request) -> Response:
     console = console_of(request)
     proposal_id = request.path_params["proposal_id"]
     now = console.now()
-    shown = await console.database.read(_read, person.tenant_id, proposal_id, now)
-    frozen = await console.database.read(frozen_since, person.tenant_id)
+    tenant_id = await owner_of(request, person, _PROPOSAL)
+    shown = await console.database.read(_read, tenant_id, proposal_id, now)
+    frozen = await console.database.read(frozen_since, tenant_id)
     version = version_of(person, (shown, frozen))
     if is_current(request, version):
         return not_modified()
     proposal = parse(shown.proposal.encode())
-    evidence = await console.database.read(evidence_of, person.tenant_id, proposal.alert_id)
+    evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id)
     has_decided = person.approver in {each.approver for each in shown.decisions}
     return page(
         "proposal",
@@ -60,7 +73,8 @@ async def proposal_page(request: Request) -> Response:
         evidence=evidence,
         frozen_since=frozen,
         max_comment=statements.MAX_COMMENT,
-        can_decide=shown.state == "pending" and not has_decided,
+        can_decide=shown.state == "pending" and not has_decided and tenant_id in person.acts_for,
+        tenant_id=tenant_id,
     )
 
 
@@ -70,11 +84,16 @@ async def statements_to_sign(request: Request) -> Response:
     The script asks for them before the click: a browser may refuse a passkey that is not asked for
     at once (A27).
     """
-    person = await signed_in(request)
+    person, tenant_id = await acting(request, _PROPOSAL)
     console = console_of(request)
     comment = (await read_json(request, _Comment)).comment
     issued = await console.database.write(
-        _issue, person, request.path_params["proposal_id"], comment, console.now()
+        _issue,
+        tenant_id,
+        person.approver,
+        request.path_params["proposal_id"],
+        comment,
+        console.now(),
     )
     return JsonResponse(issued)
 
@@ -86,13 +105,11 @@ async def decide(request: Request) -> Response:
         UnauthorizedError: The signature is not valid, or the person may not decide on this.
         NotPossibleError: It is decided already.
     """
-    person = await signed_in(request)
+    _, tenant_id = await acting(request, _PROPOSAL)
     console = console_of(request)
     signed = await read_json(request, Signed)
     proof = SignedByPasskey(signed.statement, signed.answer, console.relying_party)
-    stored = await console.decisions.decide(
-        person.tenant_id, request.path_params["proposal_id"], proof
-    )
+    stored = await console.decisions.decide(tenant_id, request.path_params["proposal_id"], proof)
     return JsonResponse(
         {"state": stored.state_at(console.now()), "is_drill": stored.proposal.is_drill}
     )
@@ -112,6 +129,7 @@ async def suggested_page(request: Request) -> Response:
         wanted=wanted,
         reason=reason,
         key=key.id,
+        can_propose=key.tenant_id in person.acts_for,
     )
 
 
@@ -125,6 +143,7 @@ async def propose_suggested(request: Request) -> Response:
     person = await signed_in(request)
     console = console_of(request)
     key = _own_incident(request, person)
+    acts(person, key.tenant_id)
     console.check_clocks()
     proposed = await console.database.write(
         _propose, person, key, console.now(), request_id_of(request), console.approval_ttl_s
@@ -140,12 +159,17 @@ def _read(connection: Connection, tenant_id: str, proposal_id: str, now: float) 
 
 
 def _issue(
-    connection: Connection, person: Person, proposal_id: str, comment: str, now: float
+    connection: Connection,
+    tenant_id: str,
+    approver: str,
+    proposal_id: str,
+    comment: str,
+    now: float,
 ) -> dict[str, object]:
     issued: dict[str, object] = {}
     for decision in _DECISIONS:
         text, options = statements.issue(
-            connection, person.tenant_id, proposal_id, person.approver, decision, comment, now
+            connection, tenant_id, proposal_id, approver, decision, comment, now
         )
         issued[decision] = {"statement": text, "options": options}
     return issued
@@ -153,8 +177,7 @@ def _issue(
 
 def _own_incident(request: Request, person: Person) -> IncidentKey:
     key = parse_id(request.path_params["incident_id"])
-    if key.tenant_id != person.tenant_id:
-        raise NotFoundError("an incident of another tenant")
+    sees(person, key.tenant_id)
     return key
 
 

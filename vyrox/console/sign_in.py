@@ -52,11 +52,15 @@ async def sign_in(request: Request) -> Response:
     await console.database.read(answered_by, party, challenge, sent.answer)
     key, session_id = await console.database.write(_begin, party, challenge, sent.answer, now)
     log.event("console.signed_in", tenant=key.tenant_id, approver=key.approver)
-    signed = JsonResponse({})
-    signed.set_cookie(
+    return with_session(JsonResponse({}), session_id)
+
+
+def with_session(response: Response, session_id: str) -> Response:
+    """Return the response, which makes the browser keep the session."""
+    response.set_cookie(
         sessions.COOKIE, session_id, path="/", secure=True, httponly=True, samesite="lax"
     )
-    return signed
+    return response
 
 
 async def sign_out(request: Request) -> Response:
@@ -64,6 +68,20 @@ async def sign_out(request: Request) -> Response:
     with contextlib.suppress(UnauthorizedError):
         person = await signed_in(request)
         await console_of(request).database.write(sessions.end, person.session)
+    return _signed_out()
+
+
+async def sign_out_everywhere(request: Request) -> Response:
+    """End every session of the person, this one too. Raises as `signed_in`."""
+    person = await signed_in(request)
+    ended = await console_of(request).database.write(
+        sessions.end_all, person.tenants, person.approver
+    )
+    log.event("console.signed_out_everywhere", approver=person.approver, sessions=ended)
+    return _signed_out()
+
+
+def _signed_out() -> Response:
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(sessions.COOKIE, path="/", secure=True, httponly=True, samesite="lax")
     return response

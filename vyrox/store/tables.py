@@ -477,6 +477,21 @@ approvers = Table(
     Column("reset_at", Float),  # when all means to decide were last taken away
 )
 
+Index("approvers_name", approvers.c.name)
+
+# Who may see a tenant's pages, and not decide (contract 76).
+viewers = Table(
+    "viewers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("home", Text),  # the tenant whose approver of this name the viewer is
+    Column("added_at", Float, nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("removed_at", Float),
+)
+Index("viewers_name", viewers.c.name, viewers.c.home)
+
 approval_rules = Table(
     "approval_rules",
     metadata,
@@ -592,11 +607,25 @@ console_sessions = Table(
     Column("hash", Text, primary_key=True),  # of the id
     Column("tenant_id", Text, nullable=False),
     Column("approver", Text, nullable=False),
-    Column("credential_id", Text, nullable=False),  # the passkey: without it the session ends
+    # The passkey, without which the session ends; NULL: a link has begun it.
+    Column("credential_id", Text),
+    Column("tenants", Text),  # of a session by link: JSON
     Column("created_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),
 )
-Index("console_sessions_approver", console_sessions.c.tenant_id, console_sessions.c.approver)
+Index("console_sessions_approver", console_sessions.c.approver)
+
+# One-time links that begin a session, without their secrets (contract 76).
+console_links = Table(
+    "console_links",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("tenants", Text, nullable=False),  # JSON: what the session sees, the first first
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
 
 # Challenges that were answered, so that each is answered once.
 console_challenges = Table(

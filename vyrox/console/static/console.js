@@ -157,6 +157,12 @@
       });
     },
 
+    link() {
+      const field = find("secret");
+      field.value = location.hash.slice(1); // a person presses the button: programs open links too
+      if (field.value) history.replaceState(null, "", location.pathname);
+    },
+
     async enrol() {
       const secret = location.hash.slice(1);
       const button = find("enrol");

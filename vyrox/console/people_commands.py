@@ -1,0 +1,30 @@
+"""What the commands do about people who look, each in one transaction (contract 76)."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from vyrox.console import links, viewers
+from vyrox.console.viewers import Viewer
+from vyrox.store.database import database_time
+from vyrox.tenants.known import require_known
+
+
+def add(
+    connection: Connection, tenant_id: str, name: str, home: str | None, by: str, wall: float
+) -> Viewer:
+    """Let a person look. Raises as `viewers.add`, and OperatorError."""
+    require_known(connection, tenant_id)
+    return viewers.add(connection, tenant_id, name, home, by, database_time(connection, wall))
+
+
+def remove(connection: Connection, tenant_id: str, name: str, by: str, wall: float) -> None:
+    """End a person's right to look. Raises NotFoundError."""
+    viewers.remove(connection, tenant_id, name, by, database_time(connection, wall))
+
+
+def link(
+    connection: Connection, name: str, tenants: Sequence[str], wall: float
+) -> tuple[str, list[str]]:
+    """Return the secret of a new link, and the tenants that it opens. Raises as `links.make`."""
+    return links.make(connection, name, tenants, database_time(connection, wall))
