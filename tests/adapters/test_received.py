@@ -1,5 +1,6 @@
 """Any bytes become elements, or one of our errors, and none of them is lost (contract 71)."""
 
+import encodings
 import gzip
 import tracemalloc
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.adapters.payloads import RECEIVED_AT
+from vyrox.adapters.notifications import read_batch
 from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.received import MAX_INFLATED_BYTES, elements_of, text_of
 from vyrox.errors import NormalizationError
@@ -101,3 +103,35 @@ def test_many_small_elements_do_not_fill_the_memory_contract_71(
     finally:
         tracemalloc.stop()
     assert peak < 5 * len(body)  # each element alone takes more than thirty times its size
+
+
+def test_an_unknown_charset_is_not_remembered_contract_71() -> None:
+    before = len(encodings._cache)
+    for number in range(50):
+        charset = b"application/json; charset=nobody-has-%d" % number
+        assert text_of(b"{}", charset, is_gzip=False) == b"{}"
+    assert len(encodings._cache) == before
+
+
+@pytest.mark.parametrize(
+    ("charset", "python"),
+    [("windows-1252", "cp1252"), ("ISO-8859-1", "latin-1"), ("Latin9", "iso8859-15"),
+     ("Shift_JIS", "shift_jis"), ("koi8-r", None), ("UTF-16LE", "utf-16-le"), ("utf16", "utf-16"),
+     ("GBK", "gbk"), ("utf-8", None), ("utf-7", None), ("us-ascii", None)],
+)  # fmt: skip
+def test_a_charset_by_any_of_its_names_contract_71(charset: str, python: str | None) -> None:
+    body = '{"id":"x"}'.encode(python or "utf-8") if python else b'{"id":"\xc3\xa9"}'
+    expected = body if python is None else b'{"id":"x"}'
+    header = b"application/json;charset=" + charset.encode()
+    assert text_of(body, header, is_gzip=False) == expected
+
+
+def test_what_is_no_batch_takes_no_memory_before_the_credential_contract_74() -> None:
+    body = b'{"value":[' + b"1," * 500_000 + b"1]}"
+    tracemalloc.start()
+    try:
+        assert read_batch(body) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(body)

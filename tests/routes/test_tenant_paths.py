@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from vyrox.alerts import batches
 from vyrox.alerts.queue import QueueEntry
 from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError
 from vyrox.models import EdrVendor, Vendor
+from vyrox.routes.readings import read_delivery
+from vyrox.routes.tenant_paths import READ_HERE_BYTES
 from vyrox.settings import Settings
 from vyrox.tenants.webhook_options import WebhookOptions
 
@@ -446,3 +449,23 @@ async def test_a_tenant_named_by_its_customer_id_is_found_in_another_spelling_co
     # The vendor's default secret is not that of the tenant, however its name is spelled.
     sent = Webhook(f"/webhook/{vendor}", credential(vendor, body), body)
     assert (await answered(application, sent))[0] == 401
+
+
+async def test_a_large_body_is_read_in_a_thread_of_its_own_kind_contract_71(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def noting(*args: object) -> object:
+        names.append(threading.current_thread().name.partition("_")[0])
+        return read_delivery(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("vyrox.routes.tenant_paths.read_delivery", noting)
+    large = EPP + b" " * READ_HERE_BYTES
+    for body, headers in (
+        (EPP, {}),
+        (large, {}),
+        (gzip.compress(EPP), {"content_encoding": "gzip"}),
+    ):
+        await answered(application, on_path("crowdstrike", body), **headers)
+    assert names == ["MainThread", "deliveries", "deliveries"]

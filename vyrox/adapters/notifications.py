@@ -15,6 +15,10 @@ from vyrox.errors import NormalizationError
 MAX_ITEMS: Final = 1000
 """Notifications of one batch. More is no batch: nothing of it was authenticated."""
 
+MAX_VALUES: Final = 100 * MAX_ITEMS
+"""Commas of one batch. Its sender is not authenticated yet, and each value takes seventy bytes.
+An item of Graph's has some fifteen."""
+
 MAX_TOKEN_BYTES: Final = 1024
 """Of a validation token."""
 
@@ -84,6 +88,8 @@ def read_batch(body: bytes) -> list[Notification] | None:
 
     An item of another form has no `clientState`: the other items are read.
     """
+    if body.count(b",") > MAX_VALUES:
+        return None
     try:
         raws = _ENVELOPE.decode(body).value
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors

@@ -9,6 +9,8 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from io import BytesIO
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -160,13 +162,16 @@ def _charset(content: bytes, content_type: bytes) -> str | None:
     if marked is not None:
         return marked
     found = _CHARSET.search(content_type)
-    if found is None:
-        return None
-    try:
-        name = codecs.lookup(found[1].decode()).name
-    except LookupError:
-        return None
-    return name if name in _CHARSETS else None
+    return None if found is None else _KNOWN.get(_module_of(found[1].decode()))
+
+
+def _module_of(charset: str) -> str:
+    """Return the name of Python's module. `codecs.lookup` keeps every name that it was asked."""
+    name = normalize_encoding(charset).lower()
+    return aliases.get(name, name)
+
+
+_KNOWN: Final = {_module_of(each): each for each in _CHARSETS}
 
 
 def _inflated(body: bytes) -> bytes:
