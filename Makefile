@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-browser coverage check bench chaos install lock clean help
+.PHONY: demo test test-long test-browser screenshots coverage check bench chaos install lock clean help
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
@@ -12,7 +12,7 @@ CHROMIUM ?= /usr/bin/chromium
 help:            ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: .venv/runtime-installed            ## Run the main job end to end, on free ports, and clean up (ARGS=--keep leaves it running)
+demo: .venv/runtime-installed            ## Run the main job end to end, on free ports; at a terminal, the console stays open until Ctrl-C
 	@$(BIN)/vyrox demo $(ARGS)
 
 test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
@@ -24,10 +24,16 @@ test-long: .venv/dev-installed            ## Run what takes longer: kills, fault
 coverage: .venv/dev-installed            ## Run every test and print the coverage
 	@$(PYTEST) -m "not browser" --cov $(ARGS)
 
-test-browser: .venv/browser-installed            ## Run the tests in a real browser, Debian's Chromium
-	@command -v $(CHROMIUM) >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq chromium >/dev/null; } \
-		|| { echo 'make test-browser needs Chromium: apt-get install chromium, as root, or CHROMIUM=PATH' >&2; exit 1; }
+test-browser: .venv/browser-installed browser            ## Run the tests in a real browser, Debian's Chromium
 	@CHROMIUM=$(CHROMIUM) $(PYTEST) -m browser tests/browser $(ARGS)
+
+screenshots: .venv/browser-installed browser            ## Make the pictures in docs/images, from the demo's data
+	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.screenshots
+
+.PHONY: browser
+browser:
+	@command -v $(CHROMIUM) >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq chromium >/dev/null; } \
+		|| { echo 'This needs Chromium: apt-get install chromium, as root, or CHROMIUM=PATH' >&2; exit 1; }
 
 check: .venv/dev-installed            ## Lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

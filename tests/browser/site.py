@@ -133,20 +133,8 @@ class Site:
         self, name: str, scheme: Scheme = "light", viewport: Mapping[str, int] = PHONE
     ) -> Person:
         """Return a browser with an empty virtual passkey, in front of no page."""
-        context = await self.browser.new_context(
-            viewport=dict(viewport), color_scheme=scheme, reduced_motion="reduce"
-        )
-        self.stack.push_async_callback(context.close)
-        page = await context.new_page()
-        page.set_default_timeout(15_000)
-        cdp = await context.new_cdp_session(page)
-        await cdp.send("WebAuthn.enable")
-        person = Person(name, context, page, cdp)
-        await person.add_authenticator()
-        page.on(
-            "console", lambda m: person.complaints.append(m.text) if m.type == "error" else None
-        )
-        page.on("pageerror", lambda error: person.complaints.append(str(error)))
+        person = await new_person(self.browser, name, scheme, viewport)
+        self.stack.push_async_callback(person.context.close)
         return person
 
     async def link_for(self, name: str) -> str:
@@ -181,6 +169,24 @@ class Site:
     @property
     def is_isolated(self) -> bool:
         return self.mock.crowdstrike.devices[AID].status != "normal"
+
+
+async def new_person(
+    browser: "Browser", name: str, scheme: Scheme, viewport: Mapping[str, int]
+) -> Person:
+    """Return a browser window of its own with an empty virtual passkey."""
+    context = await browser.new_context(
+        viewport=dict(viewport), color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = await context.new_page()
+    page.set_default_timeout(15_000)
+    cdp = await context.new_cdp_session(page)
+    await cdp.send("WebAuthn.enable")
+    person = Person(name, context, page, cdp)
+    await person.add_authenticator()
+    page.on("console", lambda m: person.complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: person.complaints.append(str(error)))
+    return person
 
 
 @asynccontextmanager

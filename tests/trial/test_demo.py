@@ -12,13 +12,17 @@ import httpx
 import pytest
 
 from tests.service import ROOT
+from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.settings import Settings, only_environment
+from vyrox.trial.demo.clock import SharedClock
 from vyrox.trial.demo.servers import Log, stop
 from vyrox.trial.demo.terminal import Printed, Terminal, echo, lines_with
 
 MAX_LINES: Final = 60
 MAX_COLUMNS: Final = 100
+MAX_KEPT_LINES: Final = 40
+"""What a demo that is kept may print beside the story."""
 
 
 async def start(*options: str) -> asyncio.subprocess.Process:
@@ -78,26 +82,60 @@ def test_demo_reads_nothing_of_the_users_environment(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.long
-async def test_demo_kept_runs_until_ctrl_c() -> None:
+async def test_demo_kept_ends_with_the_console_open() -> None:
+    """A week of history, a proposal that waits, and a link that signs in; until Ctrl-C."""
     process = await start("--keep")
     assert process.stdout is not None
-    directory, link = "", ""
+    lines: list[str] = []
     async with asyncio.timeout(120):
         async for raw in process.stdout:
-            line = raw.decode()
-            directory = line.split()[-1] if line.startswith("$ cd ") else directory
-            link = line.strip() if "/enrol#" in line else link
-            if "Ctrl-C here" in line:
+            lines.append(raw.decode().strip())
+            if "Ctrl-C here" in lines[-1]:
                 break
-        async with httpx.AsyncClient(trust_env=False) as http:
-            page = await http.get(link.partition("#")[0])
-        assert page.status_code == 200
-        assert "passkey" in page.text
+        assert lines[-1].startswith("# Ctrl-C here"), lines
+        [directory] = {line.split()[-1] for line in lines if line.startswith("$ cd ")}
         assert (Path(directory) / ".vyrox").exists()
+        await looked_at(lines)
         process.send_signal(signal.SIGINT)
         await process.stdout.read()
         assert await process.wait() == 0
+    assert len(lines) <= MAX_LINES + MAX_KEPT_LINES
     assert not Path(directory).exists()  # noqa: ASYNC240  (a local disk, once)
+
+
+async def looked_at(lines: list[str]) -> None:
+    """Sign in with the link, and find what the demo has made."""
+    link, enrol = (
+        next(line for line in lines if f"/{page}#" in line) for page in ("link", "enrol")
+    )
+    address, _, secret = link.partition("#")
+    async with httpx.AsyncClient(
+        base_url=address.removesuffix("/link"), trust_env=False, follow_redirects=True
+    ) as http:
+        assert "passkey" in (await http.get(enrol.partition("#")[0])).text
+        here = {"Origin": str(http.base_url).rstrip("/")}
+        now = await http.post("/link", data={"secret": secret}, headers=here)
+        assert now.status_code == 200
+        assert "waits for a decision" in now.text  # a proposal
+        assert "workstation-01" in now.text  # contained, with a lease
+        incidents = (await http.get("/incidents?status=closed")).text
+        assert incidents.count("/incidents/acme-corp-") >= 40
+
+
+def test_the_clock_of_the_demo_moves_both_clocks_and_only_forward(tmp_path: Path) -> None:
+    """A lease of a day that is made up ends at its time, and no clock seems to have jumped."""
+    shared = SharedClock(tmp_path / "clock")
+    apart = wall_clock() - monotonic_clock()
+    shared.begin(1_000_000.0)
+    with SharedClock(tmp_path / "clock").used():
+        first = monotonic_clock()
+        assert 1_000_000.0 <= wall_clock() < 1_000_100.0
+        shared.set_to(1_086_400.0)
+        assert 1_086_400.0 <= wall_clock() < 1_086_500.0
+        assert 86_300.0 < monotonic_clock() - first < 86_500.0
+        shared.set_to(1_000_000.0)
+        assert wall_clock() >= 1_086_400.0
+    assert abs(wall_clock() - monotonic_clock() - apart) < 1
 
 
 def test_a_wait_for_the_service_ends_with_what_it_has_logged() -> None:

@@ -1,6 +1,7 @@
 """`vyrox demo`: the story runs the other commands in this process, each in an environment apart."""
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from vyrox.trial.demo.terminal import WIDTH, Printed
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave it running until Ctrl-C, and say what to try.")
+@click.option(
+    "--keep/--no-keep",
+    default=None,
+    help="Make a week of history up first, and leave the console open until Ctrl-C.  "
+    "[default: if this is a terminal]",
+)
 @click.pass_context
-def demo(context: click.Context, keep: bool) -> None:
+def demo(context: click.Context, keep: bool | None) -> None:
     """Show the main job end to end: alerts, an incident, a host isolated, and the proof.
 
     Everything is in a temporary directory, with a mock of the vendors' clouds. Nothing is left.
@@ -32,4 +38,4 @@ def demo(context: click.Context, keep: bool) -> None:
             raise result.exception
         return Printed(result.exit_code, result.stdout, result.stderr)
 
-    play(run, keep=keep)
+    play(run, keep=sys.stdout.isatty() if keep is None else keep)

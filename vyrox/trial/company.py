@@ -77,4 +77,27 @@ DC_01: Final = Computer(
     generic="asset-00401",
 )
 
-COMPUTERS: Final = (WORKSTATION_01, WORKSTATION_07, FILE_SRV_02, ERP_SRV_03, DC_01)
+WORKSTATION_12: Final = Computer(
+    "workstation-12",
+    crowdstrike="2b94e6d0-17c3-4f58-a0b9-65e1d83c7f20",
+    sentinelone="1742961873004416295",
+    defender="5e07ac91d3b8264f0c19e7a5d42b683f90ce1d75",
+    generic="asset-00112",
+)
+SQL_SRV_05: Final = Computer(
+    "sql-srv-05",
+    crowdstrike="d05f38b7-c2a1-4e96-8b74-1f9e60a3c5d8",
+    sentinelone="1742961640285507731",
+    defender="c81d40f7e6295ab3071fd9c468e2b5a09d37f614",
+    generic="asset-00422",
+)
+
+COMPUTERS: Final = (
+    WORKSTATION_01,
+    WORKSTATION_07,
+    WORKSTATION_12,
+    FILE_SRV_02,
+    ERP_SRV_03,
+    SQL_SRV_05,
+    DC_01,
+)

@@ -301,7 +301,7 @@ async def test_an_agent_has_an_id_and_another_uuid(sentinelone: Caller) -> None:
 
 async def test_agents_come_in_pages(mock: MockEdr, sentinelone: Caller) -> None:
     pages: list[dict[str, object]] = []
-    params = {"limit": "3"}
+    params = {"limit": "4"}
     for _ in range(3):
         answer = (await sentinelone.get("/agents", params)).json()
         pages.append(answer["pagination"] | {"ids": [each["id"] for each in answer["data"]]})
@@ -310,7 +310,7 @@ async def test_agents_come_in_pages(mock: MockEdr, sentinelone: Caller) -> None:
     assert [page["totalItems"] for page in pages] == [len(mock.sentinelone.agents)] * 3
     assert [page["nextCursor"] is None for page in pages] == [False, False, True]
     ids = list(mock.sentinelone.agents)
-    assert [page["ids"] for page in pages] == [ids[:3], ids[3:6], ids[6:]]
+    assert [page["ids"] for page in pages] == [ids[:4], ids[4:8], ids[8:]]
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,30 @@
-"""The demo: one story from an alert to the proof, with every command as one would type it."""
+"""The demo: one story from an alert to the proof, with every command as one would type it.
+
+For a person at a terminal, a week of made-up history comes before it, and the console stays open.
+"""
 
 import secrets
-import signal
 import socket
 import tempfile
-import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import click
 
+from vyrox.clock import wall_clock
+from vyrox.models import Vendor
 from vyrox.trial.demo.channel import Channel
+from vyrox.trial.demo.clock import SharedClock
+from vyrox.trial.demo.ending import Ending
+from vyrox.trial.demo.onboarding import TENANT, add_vendor, name_approver, say_serving, set_up
 from vyrox.trial.demo.servers import Discord, Mock, announced, serving
-from vyrox.trial.demo.story import APPROVER, INCIDENT, TENANT, Story
-from vyrox.trial.demo.terminal import Run, Terminal, lines_with, say, say_next, show_command
+from vyrox.trial.demo.story import Story
+from vyrox.trial.demo.terminal import Run, Terminal, say, say_next
+from vyrox.trial.demo.week import DAYS, Sender, Week, first_day
+
+PROPOSALS_WAIT_S: Final = 86_400
+"""Of a demo that is kept: its proposal is to wait for as long as the person looks."""
 
 
 def play(run: Run, *, keep: bool) -> None:
@@ -21,7 +32,7 @@ def play(run: Run, *, keep: bool) -> None:
 
     Args:
         run: Runs one `vyrox` command.
-        keep: Leave the service running until Ctrl-C, and say what to try.
+        keep: Make a week of history up first, and leave the console open until Ctrl-C.
 
     Raises:
         OperatorError: A step did not end as it must.
@@ -30,17 +41,27 @@ def play(run: Run, *, keep: bool) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vyrox-demo-")))
         env = _environment()
         terminal = Terminal(run, directory, env)
-        mock = stack.enter_context(announced("mock-edr", Mock, env, directory))
-        discord = stack.enter_context(announced("fake-discord", Discord, env, directory))
-        env |= {"EDR_TEST_URL": mock.url, **discord.settings}
-        _set_up(terminal, mock)
-        addresses, log = stack.enter_context(serving(env, directory))
-        show_command("vyrox serve &")
-        public, private = addresses.ingestion, addresses.proxy
-        click.echo(f"alerts in on http://{public} (put TLS before it), containment on {private}")
-        Story(terminal, log, Channel(discord)).play()
+        clock, now = SharedClock(directory / "clock"), wall_clock()
         if keep:
-            _keep(terminal, discord)
+            clock.begin(first_day(now).timestamp())
+        mock = stack.enter_context(announced("mock-edr", Mock, env, directory, clock))
+        discord = stack.enter_context(announced("fake-discord", Discord, env, directory, clock))
+        env |= {"EDR_TEST_URL": mock.url, **discord.settings}
+        channel = Channel(discord)
+        with clock.used():
+            set_up(terminal, mock)
+            sender = _past(terminal, mock, channel, clock, now) if keep else None
+        clock.end()
+        if keep:
+            env["APPROVAL_TTL_SECONDS"] = str(PROPOSALS_WAIT_S)
+        addresses, log = stack.enter_context(serving(env, directory))
+        if sender is None:
+            say_serving(addresses)
+            name_approver(terminal, channel)
+        story = Story(terminal, log, channel)
+        story.play()
+        if sender is not None:
+            Ending(terminal, sender, channel).play(discord.url, story.incident)
     say_next("The service is stopped, its directory deleted. Next: README.md, “Onboard a vendor”.")
 
 
@@ -66,42 +87,19 @@ def _free_port() -> int:
         return port
 
 
-def _set_up(terminal: Terminal, mock: Mock) -> None:
-    say_next("A tenant, and the credentials with which Vyrox acts at its vendor, here a mock")
-    click.echo(f"$ cd {terminal.directory}")
-    add = ["tenant", "add", TENANT, "--vendor", "crowdstrike"]
-    printed = terminal.show(add, lines_with())
-    secret = next(line.split()[1] for line in printed.splitlines() if line.startswith("secret"))
-    account = next(each for each in mock.credentials if each.vendor == "crowdstrike")
-    (terminal.directory / "client.secret").write_text(account.client_secret)
-    options = ["--client-id", account.client_id, "--base-url", account.base_url]
-    command = ["tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *options]
-    terminal.show(command, lines_with(), "client.secret")
-    terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"] = secret
-
-
-def _keep(terminal: Terminal, discord: Discord) -> None:
-    # Handled first: a signal between the last line and the wait would end the demo as a failure.
-    stop = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: stop.set())
-    say("It is still running. Try in another terminal:")
-    terminal.show_exports()
-    for command in (
-        "incident list",
-        f"incident show {INCIDENT}",
-        "simulate ransomware-precursor --all-stages",
-        f"approval list {TENANT}",
-        f"lease list {TENANT}",
-        f"tenant freeze {TENANT}",
-        "audit events --follow",
-    ):
-        click.echo(f"$ vyrox {command}")
-    origin = f"http://localhost:{terminal.env['CONSOLE_PORT']}"
-    say_next(f"Decide with a passkey: the console is on {origin}. Open this link for {APPROVER}:")
-    link = terminal.run(["approver", "link", TENANT, APPROVER])
-    click.echo(next(line.strip() for line in link.splitlines() if "/enrol#" in line))
-    click.echo(f"$ vyrox approver confirm {TENANT} {APPROVER}")
-    say_next(f"What the fake Discord shows: curl {discord.url}/_fake/messages")
-    say("Ctrl-C here stops it and deletes its directory.")
-    stop.wait()
+def _past(
+    terminal: Terminal, mock: Mock, channel: Channel, clock: SharedClock, now: float
+) -> Sender:
+    """Make the days before `now`. Return what sends to the tenant's webhooks."""
+    others: tuple[Vendor, ...] = ("sentinelone", "defender")
+    secrets = {each: add_vendor(terminal, mock, each) for each in others}
+    sender = Sender(
+        terminal, TENANT, {**secrets, "crowdstrike": terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"]}
+    )
+    with serving(terminal.env, terminal.directory, clock) as (addresses, log):
+        say_serving(addresses)
+        name_approver(terminal, channel)
+        say(f"{DAYS} days are made up: real payloads, judged by this service, its clock set back")
+        count = Week(terminal, sender, clock, log, channel).play(now)
+        click.echo(f"{count} alerts of {DAYS} days. From here on its clock is right")
+    return sender

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -15,6 +15,8 @@ ACCOUNT: Final = "80351110224678912"
 
 SHOWN_WITHIN_S: Final = 30.0
 PAUSE_S: Final = 0.1
+
+T = TypeVar("T")
 
 
 class _Button(msgspec.Struct, frozen=True):
@@ -63,17 +65,28 @@ class Channel:
         """Let Jane press Approve. Raises OperatorError."""
         self._act("press", {"message": shown.id, "button": "a", "user": ACCOUNT})
 
+    def reject(self, shown: Shown, comment: str) -> None:
+        """Let Jane press Reject, and say why. Raises OperatorError."""
+        body = {"message": shown.id, "button": "r", "user": ACCOUNT, "comment": comment}
+        self._act("press", body)
+
     def wait_for(self, is_wanted: Callable[[Shown], bool]) -> Shown:
         """Return the first message that is wanted, as soon as it is shown.
 
         Raises:
             OperatorError: There was none within SHOWN_WITHIN_S.
         """
+        return self._wait_until(lambda shown: next(filter(is_wanted, shown), None))
+
+    def wait_for_none(self) -> None:
+        """Return when no message has buttons any more. Raises OperatorError, as `wait_for`."""
+        self._wait_until(lambda shown: all(not each.buttons for each in shown))
+
+    def _wait_until(self, found: Callable[[list[Shown]], T | None]) -> T:
         deadline = time.monotonic() + SHOWN_WITHIN_S
         while time.monotonic() < deadline:
-            for shown in self._messages():
-                if is_wanted(shown):
-                    return shown
+            if result := found(list(self._messages())):
+                return result
             time.sleep(PAUSE_S)  # the fake reports no message to other programs
         raise OperatorError(f"Discord does not show it: {list(self._messages())}")
 

@@ -12,10 +12,15 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+import vyrox
 from vyrox.errors import OperatorError
+from vyrox.trial.demo.clock import SharedClock
 
 EVENT_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 30.0
+
+_CODE: Final = str(Path(vyrox.__file__).parents[1])
+"""Where this program's own code is: the programs beside it run the same."""
 
 T = TypeVar("T")
 
@@ -27,6 +32,7 @@ class VendorAccount(msgspec.Struct, frozen=True):
     base_url: str
     client_id: str
     client_secret: str
+    azure_tenant: str | None
 
 
 class Mock(msgspec.Struct, frozen=True):
@@ -34,6 +40,10 @@ class Mock(msgspec.Struct, frozen=True):
 
     url: str
     credentials: list[VendorAccount]
+
+    def account(self, vendor: str) -> VendorAccount:
+        """Return the credentials for a vendor."""
+        return next(each for each in self.credentials if each.vendor == vendor)
 
 
 class Discord(msgspec.Struct, frozen=True):
@@ -108,24 +118,37 @@ class Log:
 
 
 @contextmanager
-def serving(env: Mapping[str, str], directory: Path) -> Iterator[tuple[LogLine, Log]]:
+def serving(
+    env: Mapping[str, str], directory: Path, clock: SharedClock | None = None
+) -> Iterator[tuple[LogLine, Log]]:
     """Run the service; give the line that names its addresses, and the log.
+
+    Args:
+        env: Its whole environment.
+        directory: Its working directory.
+        clock: It goes by this clock. Default: by the machine's.
 
     Raises:
         OperatorError: It did not start, or did not stop cleanly.
     """
-    with _running(["serve"], env, directory) as (_, log):
+    with _running(["serve"], env, directory, clock) as (_, log):
         yield log.wait_for("serving"), log
 
 
 @contextmanager
-def announced(command: str, found: type[T], env: Mapping[str, str], directory: Path) -> Iterator[T]:
-    """Run `vyrox COMMAND --json`; give the line that it prints when it is ready.
+def announced(
+    command: str,
+    found: type[T],
+    env: Mapping[str, str],
+    directory: Path,
+    clock: SharedClock | None = None,
+) -> Iterator[T]:
+    """Run `vyrox COMMAND --json`; give the line that it prints when it is ready. As `serving`.
 
     Raises:
         OperatorError: It did not start, or did not stop cleanly.
     """
-    with _running([command, "--json"], env, directory) as (process, log):
+    with _running([command, "--json"], env, directory, clock) as (process, log):
         assert process.stdout is not None  # noqa: S101  (a pipe)
         line = process.stdout.readline()
         if not line:
@@ -136,13 +159,14 @@ def announced(command: str, found: type[T], env: Mapping[str, str], directory: P
 
 @contextmanager
 def _running(
-    words: list[str], env: Mapping[str, str], directory: Path
+    words: list[str], env: Mapping[str, str], directory: Path, clock: SharedClock | None
 ) -> Iterator[tuple[subprocess.Popen[bytes], Log]]:
     """End the program after the block."""
+    module = ["vyrox"] if clock is None else ["vyrox.trial.demo.clock", str(clock.file)]
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "vyrox", *words],
+        [sys.executable, "-m", *module, *words],
         cwd=directory,
-        env=dict(env),
+        env={**env, "PYTHONPATH": _CODE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -10,13 +10,9 @@ import msgspec
 
 from vyrox.errors import OperatorError
 from vyrox.trial.demo.channel import Channel, Shown
+from vyrox.trial.demo.onboarding import TENANT
 from vyrox.trial.demo.servers import Log
 from vyrox.trial.demo.terminal import Terminal, echo, lines_with, say, say_next, show_command
-
-TENANT: Final = "acme-corp"
-APPROVER: Final = "jane"
-INCIDENT: Final = f"{TENANT}-1"
-BACKUP: Final = f"{TENANT}-2"
 
 ATTACK_STAGES: Final = 8
 BACKUP_STAGES: Final = 3
@@ -29,12 +25,15 @@ DECISIVE: Final = lines_with("Action:", "Name:", "Decide by:", "SHA-256:", "[App
 VERDICT: Final = lines_with("LINKS HOLD", "TAMPERED", "PROVEN", "FAILED", "signature", "NOT SHOWN")
 """What the demo shows of the verifier's report."""
 
+_DECIDED: Final = b'"approval.decided"'
+
 REASONS: Final = 2
 """Families of which the demo prints the reason."""
 
 
 class _Incident(msgspec.Struct, frozen=True):
     id: str
+    number: int
     alerts: int
 
 
@@ -46,33 +45,24 @@ class Story:
     """Alerts, an incident, an approval, a containment and its proof, against a running service."""
 
     def __init__(self, terminal: Terminal, log: Log, channel: Channel) -> None:
-        """`log` is the service's."""
+        """`log` is the service's. Its incidents are the tenant's next ones."""
         self._terminal = terminal
         self._log = log
         self._channel = channel
+        before = max((each.number for each in self._incidents()), default=0)
+        self.incident = f"{TENANT}-{before + 1}"
+        self._backup = f"{TENANT}-{before + 2}"
 
     def play(self) -> None:
-        """Play it.
+        """Play it, when the approver has a name.
 
         Raises:
             OperatorError: A step did not end as it must.
         """
-        self._name_approver()
         self._receive()
         self._judge()
         self._approve()
         self._prove()
-
-    def _name_approver(self) -> None:
-        say_next(
-            "Who decides: Jane, at Discord (here a fake one), once she has typed her code there"
-        )
-        place = ["--guild", self._channel.guild_id, "--channel", self._channel.id]
-        self._terminal.show(["discord", "setup", TENANT, *place], lines_with())
-        add = ["approver", "add", TENANT, APPROVER, "--discord"]
-        printed = self._terminal.show(add, lines_with("/vyrox register"))
-        [typed] = [line for line in printed.splitlines() if "/vyrox register" in line]
-        self._channel.register(typed.split()[-1])
 
     def _receive(self) -> None:
         say("Alerts come in, signed as CrowdStrike signs: each stored, queued, and only then 202")
@@ -80,15 +70,15 @@ class Story:
         show_command(f"export CROWDSTRIKE_WEBHOOK_SECRET={secret}")
         attack = ["simulate", "lateral-movement", "--all-stages"]
         self._terminal.show(attack, lines_with("stage 1:", f"stage {ATTACK_STAGES}:"))
-        self._wait_until_judged({INCIDENT: ATTACK_STAGES})
+        self._wait_until_judged({self.incident: ATTACK_STAGES})
         backup = ["simulate", "backup", "--all-stages", "--vendor", "crowdstrike"]
         self._terminal.show(backup, lines_with("stage 1:"))
-        self._wait_until_judged({INCIDENT: ATTACK_STAGES, BACKUP: BACKUP_STAGES})
+        self._wait_until_judged({self.incident: ATTACK_STAGES, self._backup: BACKUP_STAGES})
 
     def _judge(self) -> None:
         say("Triage has judged them. The eight are one urgent incident; the backup is closed")
-        self._terminal.show(["incident", "show", INCIDENT], _essence)
-        self._terminal.show(["incident", "show", BACKUP], lines_with("band ", "status "))
+        self._terminal.show(["incident", "show", self.incident], _essence)
+        self._terminal.show(["incident", "show", self._backup], lines_with("band ", "status "))
 
     def _approve(self) -> None:
         say("Vyrox proposes that by itself, for 4 hours. Discord shows what Jane decides on")
@@ -109,7 +99,10 @@ class Story:
             self._terminal.show(export, lines_with())
         self._verify(expected=3)
         say_next("Somebody changes one character of the proof")
-        [file, *_] = sorted((self._terminal.directory / "events").glob("audit-*.jsonl"))
+        # The export has a file for each day. The decision is of the newest, if not of a moment
+        # before midnight.
+        files = sorted((self._terminal.directory / "events").glob("audit-*.jsonl"))
+        *_, file = (each for each in files if _DECIDED in each.read_bytes())
         file.write_bytes(_forged(file.read_bytes()))
         self._verify(expected=1)
 
@@ -117,11 +110,15 @@ class Story:
         # The service reports no verdict to other processes, so the demo asks until it is there.
         deadline, found = time.monotonic() + JUDGED_WITHIN_S, list[_Incident]()
         while time.monotonic() < deadline:
-            printed = self._terminal.run(["incident", "list", "--json"])
-            found = msgspec.json.decode(printed, type=_Incidents).incidents
-            if {each.id: each.alerts for each in found} == expected:
+            found = self._incidents()
+            if expected.items() <= {each.id: each.alerts for each in found}.items():
                 return
         raise OperatorError(f"not judged within {JUDGED_WITHIN_S} s: {found}")
+
+    def _incidents(self) -> list[_Incident]:
+        """Return the tenant's newest incidents."""
+        printed = self._terminal.run(["incident", "list", "--limit", "200", "--json"])
+        return msgspec.json.decode(printed, type=_Incidents).incidents
 
     def _verify(self, expected: int) -> None:
         command = ["-I", "actions/verify_audit.py", "--approvals", "actions", "events"]
@@ -148,7 +145,7 @@ def _forged(events: bytes) -> bytes:
     lines = events.splitlines(keepends=True)
     for place, line in enumerate(lines):
         before, name, after = line.partition(b'"signature":"')
-        if b'"approval.decided"' in line and name:
+        if _DECIDED in line and name:
             signature, quote, rest = after.partition(b'"')
             digit = b"0" if signature[-1:] != b"0" else b"1"
             lines[place] = before + name + signature[:-1] + digit + quote + rest

