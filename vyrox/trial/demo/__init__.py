@@ -17,7 +17,15 @@ from vyrox.models import Vendor
 from vyrox.trial.demo.channel import Channel
 from vyrox.trial.demo.clock import SharedClock
 from vyrox.trial.demo.ending import Ending
-from vyrox.trial.demo.onboarding import TENANT, add_vendor, name_approver, say_serving, set_up
+from vyrox.trial.demo.onboarding import (
+    OTHER_TENANT,
+    TENANT,
+    add_tenant,
+    add_vendor,
+    name_approver,
+    say_serving,
+    set_up,
+)
 from vyrox.trial.demo.servers import Discord, Mock, announced, serving
 from vyrox.trial.demo.story import Story
 from vyrox.trial.demo.terminal import Run, Terminal, say, say_next
@@ -50,18 +58,18 @@ def play(run: Run, *, keep: bool) -> None:
         channel = Channel(discord)
         with clock.used():
             set_up(terminal, mock)
-            sender = _past(terminal, mock, channel, clock, now) if keep else None
+            senders = _past(terminal, mock, channel, clock, now) if keep else None
         clock.end()
         if keep:
             env["APPROVAL_TTL_SECONDS"] = str(PROPOSALS_WAIT_S)
         addresses, log = stack.enter_context(serving(env, directory))
-        if sender is None:
+        if senders is None:
             say_serving(addresses)
             name_approver(terminal, channel)
         story = Story(terminal, log, channel)
         story.play()
-        if sender is not None:
-            Ending(terminal, sender, channel).play(discord.url, story.incident)
+        if senders is not None:
+            Ending(terminal, channel, *senders).play(discord.url, story.incident)
     say_next("The service is stopped, its directory deleted. Next: README.md, “Onboard a vendor”.")
 
 
@@ -89,17 +97,19 @@ def _free_port() -> int:
 
 def _past(
     terminal: Terminal, mock: Mock, channel: Channel, clock: SharedClock, now: float
-) -> Sender:
-    """Make the days before `now`. Return what sends to the tenant's webhooks."""
+) -> tuple[Sender, Sender]:
+    """Make the days before `now`. Return what sends to the webhooks of the two tenants."""
     others: tuple[Vendor, ...] = ("sentinelone", "defender")
     secrets = {each: add_vendor(terminal, mock, each) for each in others}
     sender = Sender(
         terminal, TENANT, {**secrets, "crowdstrike": terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"]}
     )
+    secret = add_tenant(terminal, OTHER_TENANT, "sentinelone")
+    other = Sender(terminal, OTHER_TENANT, {"sentinelone": secret})
     with serving(terminal.env, terminal.directory, clock) as (addresses, log):
         say_serving(addresses)
         name_approver(terminal, channel)
         say(f"{DAYS} days are made up: real payloads, judged by this service, its clock set back")
         count = Week(terminal, sender, clock, log, channel).play(now)
         click.echo(f"{count} alerts of {DAYS} days. From here on its clock is right")
-    return sender
+    return sender, other

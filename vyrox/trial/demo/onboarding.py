@@ -10,6 +10,7 @@ from vyrox.trial.demo.servers import LogLine, Mock, VendorAccount
 from vyrox.trial.demo.terminal import Terminal, lines_with, say_next, show_command
 
 TENANT: Final = "acme-corp"
+OTHER_TENANT: Final = "globex"
 APPROVER: Final = "jane"
 
 
