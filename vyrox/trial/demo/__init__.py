@@ -4,7 +4,9 @@ For a person at a terminal, a week of made-up history comes before it, and the c
 """
 
 import secrets
+import signal
 import socket
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,6 +47,8 @@ def play(run: Run, *, keep: bool) -> None:
     Raises:
         OperatorError: A step did not end as it must.
     """
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vyrox-demo-")))
         env = _environment()

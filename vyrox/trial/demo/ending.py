@@ -41,7 +41,7 @@ class Ending:
         """
         # Handled first: a signal between the last line and the wait would end the demo as failed.
         stop = threading.Event()
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, lambda *_: stop.set())
         self._attack()
         self._add_other_tenant()

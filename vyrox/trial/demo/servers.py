@@ -169,6 +169,8 @@ def _running(
         env={**env, "PYTHONPATH": _CODE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Ctrl-C is for the demo alone, which then ends the programs one after the other.
+        start_new_session=True,
     )
     with process:
         assert process.stderr is not None  # noqa: S101  (a pipe)
