@@ -469,3 +469,17 @@ async def test_a_large_body_is_read_in_a_thread_of_its_own_kind_contract_71(
     ):
         await answered(application, on_path("crowdstrike", body), **headers)
     assert names == ["MainThread", "deliveries", "deliveries"]
+
+
+async def test_what_takes_too_long_together_is_kept_contract_71(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vyrox.adapters.forms.payload.MAX_TOGETHER", 1000)
+    body = joined(*map(numbered, range(30)))
+    status, answer = await answered(application, on_path("crowdstrike", body))
+    assert status == 202
+    stored, kept = len(answer["alert_ids"]), await application.kept()  # type: ignore[index]
+    assert 0 < stored < 30
+    assert stored + len(kept) == 30
+    # The next delivery has a limit of its own.
+    assert (await answered(application, on_path("crowdstrike", EPP)))[0] == 202

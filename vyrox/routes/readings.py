@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from vyrox.adapters import own_forms
+from vyrox.adapters.forms.payload import one_delivery
 from vyrox.adapters.own_forms import Ignored
 from vyrox.adapters.received import Element, elements_of, text_of
 from vyrox.alerts.batches import key_of_message
@@ -50,14 +51,15 @@ def read_delivery(
     """Return what the elements are. A body without elements is one that cannot be read."""
     readings = Readings([], [], Counter(), [])
     content = body
-    try:
-        content = text_of(body, content_type, is_gzip=is_gzip)
-        elements = elements_of(sender.vendor, content, sender.tenant.field_map)
-    except NormalizationError as exc:
-        _keep(readings, sender, sender.tenant, content, exc, now)
-        return readings
-    for number, element in enumerate(elements):
-        _read_element(bindings, sender, number, element, now, readings)
+    with one_delivery():
+        try:
+            content = text_of(body, content_type, is_gzip=is_gzip)
+            elements = elements_of(sender.vendor, content, sender.tenant.field_map)
+        except NormalizationError as exc:
+            _keep(readings, sender, sender.tenant, content, exc, now)
+            return readings
+        for number, element in enumerate(elements):
+            _read_element(bindings, sender, number, element, now, readings)
     return readings
 
 

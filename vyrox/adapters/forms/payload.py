@@ -7,6 +7,8 @@ another type than expected is the same as a missing one: one odd field must not 
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property, lru_cache
 from typing import Final
 
@@ -20,6 +22,12 @@ MAX_VALUES: Final = 100_000
 """Values of one payload that are visited, each as often as a path leads to it. An alert with 100
 pieces of evidence needs 8,000. The largest body can hold 500,000 values, and reading them again
 for each path would delay all other requests."""
+
+MAX_TOGETHER: Final = 3_000_000
+"""Values that are visited for all payloads of one delivery. The largest one of real alerts needs
+two million; one that is made for it would need a hundred million, which takes minutes."""
+
+_together: Final[ContextVar[list[int] | None]] = ContextVar("together", default=None)
 
 _Level = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | int | float | bool | None
 _LEVEL: msgspec.json.Decoder[_Level] = msgspec.json.Decoder(_Level)
@@ -57,8 +65,21 @@ class Work:
             NormalizationError: They are too many.
         """
         self._left -= values
+        if (together := _together.get()) is not None:
+            together[0] -= values
+            self._left = min(self._left, together[0])
         if self._left < 0:
             raise NormalizationError("too many values to read")
+
+
+@contextmanager
+def one_delivery() -> Iterator[None]:
+    """Let all payloads that are read in the block visit MAX_TOGETHER values."""
+    token = _together.set([MAX_TOGETHER])
+    try:
+        yield
+    finally:
+        _together.reset(token)
 
 
 class Node:
