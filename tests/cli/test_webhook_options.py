@@ -45,6 +45,11 @@ def test_add_and_set_store_what_a_service_then_takes_contract_71(vyrox: Vyrox) -
     assert options(vyrox, "acme", "crowdstrike") == WebhookOptions("falcon", vendor_ids=(cid,))
 
     change = ["--timestamp-header", "X-Time", "--routes-to", "child", "--signature", "falcon-hex"]
+    for command in (["set", "acme"], ["add", "other"]):
+        unknown = vyrox("tenant", *command, "--vendor", "crowdstrike", "--routes-to", "acmee")
+        assert unknown.exit_code == 1
+        assert "did you mean acme?" in unknown.stderr
+    add(vyrox, "child", "crowdstrike")
     shown = succeeded(vyrox("tenant", "set", "acme", "--vendor", "crowdstrike", *change))
     assert options(vyrox, "acme", "crowdstrike") == WebhookOptions(
         "falcon-hex", timestamp_header="x-time", vendor_ids=(cid,), routes_to=("child",)

@@ -21,6 +21,7 @@ from vyrox.cli.vault import open_vault
 from vyrox.cli.vendor_steps import steps
 from vyrox.cli.webhook_options import (
     changed_options,
+    check_children,
     check_standard_secret,
     header_of,
     options_of,
@@ -96,6 +97,7 @@ def add(
 
     async def run() -> tuple[_Webhook, bool]:
         async with opened_database(create=True) as opened:
+            await check_children(opened, options.routes_to)
             made = secret or _make_secret(options)
             is_new = await opened.database.write(
                 records.add_tenant,

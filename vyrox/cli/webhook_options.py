@@ -1,7 +1,7 @@
 """The options of a tenant's webhook, for `vyrox tenant add`, `set` and `show` (contract 71)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 import click
@@ -19,6 +19,7 @@ from vyrox.ids import is_tenant_id, normal_customer_id
 from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.store.encryption import decrypt_secret
 from vyrox.tenants import records
+from vyrox.tenants.known import require_known
 from vyrox.tenants.webhook_options import (
     DEFAULT,
     SIGNATURES,
@@ -41,7 +42,7 @@ _OPTIONS: Final = (
         type=click.Choice(SIGNATURES),
         help="How deliveries on the tenant's own path are signed. falcon, falcon-hex: by "
         "CrowdStrike Falcon. standard: Standard Webhooks, at the generic vendor. "
-        "Default: vyrox.",
+        "A new tenant has vyrox.",
     ),
     click.option("--signature-header", metavar="NAME", help="Falcon's header for the signature."),
     click.option("--timestamp-header", metavar="NAME", help="Falcon's header for the time."),
@@ -114,6 +115,12 @@ def _cleaned(vendor: Vendor, given: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
+async def check_children(opened: Opened, children: Sequence[str]) -> None:
+    """Return if each tenant of `--routes-to` is known. Raises OperatorError."""
+    for child in filter(is_tenant_id, children):  # any other text is refused later
+        await opened.database.read(require_known, child, "; onboard it first, then --routes-to")
+
+
 def check_standard_secret(options: WebhookOptions, secret: bytes) -> None:
     """Return if `secret` can sign as the options say. Raises OperatorError."""
     if options.signature == "standard" and standard_key(secret) is None:
@@ -129,18 +136,20 @@ _vendor_option = click.option(
 @tenant_argument
 @_vendor_option
 @webhook_options
-def set_(tenant_id: str, vendor: Vendor, **given: object) -> None:
+def set_(tenant_id: str, vendor: Vendor, routes_to: tuple[str, ...], **given: object) -> None:
     """Change how TENANT's deliveries of a vendor are authenticated, and whose alerts they hold.
 
     What is not given stays as it is. The ids and tenants that are given replace the present ones;
     an empty text removes all, or ends a header.
     """
+    given["routes_to"] = routes_to
     if all(value in (None, ()) for value in given.values()):
         raise click.UsageError("nothing to change; see: vyrox tenant set --help")
 
     async def run() -> WebhookOptions:
         async with opened_database() as opened:
             vault = await open_vault(opened)
+            await check_children(opened, routes_to)
 
             def change(present: WebhookOptions, encrypted: str) -> WebhookOptions:
                 changed = changed_options(tenant_id, vendor, present, given)
