@@ -50,6 +50,16 @@ Index(
     sqlite_where=_OUTCOMES,
     postgresql_where=_OUTCOMES,
 )
+# What happened, without the alerts that came in: those are nearly all of the log.
+_DEEDS: Final = text("kind <> 'alert.accepted'")
+Index(
+    "audit_log_deeds",
+    audit_log.c.tenant_id,
+    audit_log.c.stream,
+    audit_log.c.sequence,
+    sqlite_where=_DEEDS,
+    postgresql_where=_DEEDS,
+)
 Index(
     "confirmations_pending",
     confirmations.c.next_at,

@@ -286,6 +286,7 @@ verdicts = Table(
     Column("suppression", Text),  # the id of the one that lowered the band
     # Set if this `close` is one of the sample that a person should see.
     Column("sampled_at", Float),
+    Column("is_counted", Boolean),  # in `daily_totals`; NULL: judged by an earlier version
 )
 Index(
     "verdicts_incident",
@@ -763,3 +764,38 @@ break_glass = Table(
     Column("acknowledged_by", Text),
 )
 Index("break_glass_tenant", break_glass.c.tenant_id, break_glass.c.at)
+
+# What reports read (contract 81): how often something happened on a day of a tenant.
+daily_totals = Table(
+    "daily_totals",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
+    Column("name", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    # Of alerts: how many of them a person has judged, and found benign.
+    Column("judged", BigInteger, nullable=False),
+    Column("benign", BigInteger, nullable=False),
+)
+
+# Up to which entry of each chain `daily_totals` has what the chain says.
+totals_places = Table(
+    "totals_places",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+# Each action's last outcome, and the proposal that it carried out, as the chains say.
+action_results = Table(
+    "action_results",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("entry_hash", Text, primary_key=True),
+    Column("day", Integer, nullable=False),
+    Column("action_type", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # '': not known yet
+    Column("proposal_id", Text),
+)
