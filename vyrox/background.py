@@ -43,6 +43,9 @@ from vyrox.tenants.directory import TenantDirectory
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.notes.writer import INTERVAL_S as NOTES_INTERVAL_S
 from vyrox.triage.notes.writer import NoteWriter
+from vyrox.triage.totals import KEPT_DAYS, day_of, delete_before
+from vyrox.triage.totals_log import INTERVAL_S as TOTALS_INTERVAL_S
+from vyrox.triage.totals_log import LogTotals
 from vyrox.triage.worker import TriageWorker
 
 Work = Callable[[], Awaitable[object]]
@@ -132,6 +135,7 @@ def background(
         await database.write(signed_changes.delete_earlier, clocks.lease_time())
         await database.write(delete_joined, clocks.lease_time() - kept_s)
         await database.write(delete_seen, clocks.lease_time() - kept_s)
+        await database.write(delete_before, day_of(clocks.lease_time()) - KEPT_DAYS)
 
     return [
         parts.writer.run(),
@@ -159,6 +163,7 @@ def background(
         every(POLLING_INTERVAL_S, "fetching", parts.fetcher.run, wake=parts.fetcher.noticed),
         every(POLLING_INTERVAL_S, "joining", parts.joiner.run),
         every(0.0, "triage", parts.triage.run),
+        every(TOTALS_INTERVAL_S, "totals", LogTotals(database).run),
     ]
 
 

@@ -779,6 +779,8 @@ daily_totals = Table(
     Column("benign", BigInteger, nullable=False),
 )
 
+Index("daily_totals_day", daily_totals.c.day)
+
 # Up to which entry of each chain `daily_totals` has what the chain says.
 totals_places = Table(
     "totals_places",

@@ -19,11 +19,16 @@ LATERAL: Final[frozenset[str]] = frozenset(
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """An alert with its verdict and the time at which it was delivered (Unix seconds)."""
+    """An alert with its verdict and the time at which it was delivered (Unix seconds).
+
+    Attributes:
+        person: What a person has decided about it already, or None.
+    """
 
     alert: NormalizedAlert
     verdict: Verdict
     arrived_at: float
+    person: str | None = None
 
     @property
     def at(self) -> float:

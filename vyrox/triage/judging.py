@@ -26,6 +26,7 @@ from vyrox.triage.incidents import Grouping
 from vyrox.triage.judged import Judged
 from vyrox.triage.memory import count_hits, still_hidden
 from vyrox.triage.score import Verdict
+from vyrox.triage.totals import count_alerts
 
 SAMPLE: Final = 50
 """Of so many closes and suppressions, one is put before a person."""
@@ -72,6 +73,7 @@ def store_verdicts(
         verdicts,
         [_row(judged, grouping.find(number), host, now) for judged, number, host in placed],
     )
+    count_alerts(connection, tenant_id, new)
     _finish(connection, new, now)
     count_hits(connection, [judged.verdict for judged in new], now)
     due_at = _plan(grouping, now)
@@ -96,15 +98,15 @@ def _without_verdict(
 ) -> list[Judged]:
     """Return the alerts that have a row and no verdict, in order of arrival."""
     query = (
-        sa.select(alerts.c.id, alerts.c.received_at)
+        sa.select(alerts.c.id, alerts.c.received_at, alerts.c.verdict)
         .outerjoin(verdicts, verdicts.c.alert_id == alerts.c.id)
         .where(alerts.c.id.in_([alert.id for alert, _ in batch]), verdicts.c.alert_id.is_(None))
     )
-    arrived = {row.id: row.received_at for row in connection.execute(query)}
+    stored = {row.id: row for row in connection.execute(query)}
     found = {
-        alert.id: Judged(alert, verdict, arrived[alert.id])
+        alert.id: Judged(alert, verdict, stored[alert.id].received_at, stored[alert.id].verdict)
         for alert, verdict in batch
-        if alert.id in arrived
+        if alert.id in stored
     }
     return sorted(found.values(), key=lambda each: each.arrived_at)
 
@@ -132,6 +134,7 @@ def _row(judged: Judged, number: int, host: int | None, now: float) -> tuple[obj
         _encoder.encode(verdict),
         verdict.suppression,
         now if verdict.band == "close" and is_sampled(alert.id) else None,
+        True,
     )
 
 

@@ -19,7 +19,7 @@ from vyrox.triage.linking import DAY_S, all_searched, named_hosts
 from vyrox.triage.story import Story
 from vyrox.triage.users import person
 
-V = TypeVar("V", int, str)
+V = TypeVar("V", int, str, tuple[int, str, str])
 
 MAX_PERSON_HOSTS: Final = 16
 """Hosts of a person that are read: more than MAX_HOSTS_OF_A_PERSON, which is all that counts."""

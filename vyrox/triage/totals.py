@@ -32,6 +32,9 @@ A sender chooses some of the keys, and must not decide how many rows there are.
 
 OTHER: Final = "(other)"
 
+KEPT_DAYS: Final = 400
+"""How long totals are kept: a year, and a month to compare with."""
+
 MAX_PART: Final = 64
 """Characters of each part of a rule's key."""
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("judged", sa.BigInteger(), nullable=False),
         sa.Column("benign", sa.BigInteger(), nullable=False),
     )
+    op.create_index("daily_totals_day", "daily_totals", ["day"])
     op.create_table(
         "totals_places",
         sa.Column("tenant_id", sa.Text(), primary_key=True),
