@@ -78,7 +78,7 @@ async def serve(settings: Settings) -> None:
                 few = console_backlog(files)
                 servers["console"] = (_server(app.state.console_app, for_people, few), console)
             _settle_interpreter()
-            await _serve_all(servers)
+            await _serve_all(servers, app.state.console_app)
     log.event("stopped")
 
 
@@ -133,28 +133,31 @@ def _settle_interpreter() -> None:
     gc.freeze()
 
 
-async def _serve_all(servers: dict[str, tuple[Server, socket.socket]]) -> None:
+async def _serve_all(servers: dict[str, tuple[Server, socket.socket]], console: Starlette) -> None:
     running = [server for server, _ in servers.values()]
-    _on_signal(partial(_stop, running))
+    _on_signal(partial(_stop, running, console))
     async with asyncio.TaskGroup() as group:
         for server, listener in servers.values():
             # uvloop's `create_server` does not report that it cannot listen, so listen here.
             listener.listen(server.config.backlog)
-            group.create_task(_serve_one(server, listener, running))
+            group.create_task(_serve_one(server, listener, running, console))
         addresses: dict[str, object] = {
             name: address_of(listener) for name, (_, listener) in servers.items()
         }
         log.event("serving", logging.INFO, **addresses)
 
 
-async def _serve_one(server: Server, listener: socket.socket, running: list[Server]) -> None:
+async def _serve_one(
+    server: Server, listener: socket.socket, running: list[Server], console: Starlette
+) -> None:
     try:
         await server.serve([listener])
     finally:
-        _stop(running)  # no listener may run alone
+        _stop(running, console)  # no listener may run alone
 
 
-def _stop(running: list[Server]) -> None:
+def _stop(running: list[Server], console: Starlette) -> None:
+    console.state.is_stopping = True  # its long responses end themselves
     for server in running:
         server.should_exit = True
 

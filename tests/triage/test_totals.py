@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
+from tests.audit import change_entry
 from tests.triage.stored import NOW, TENANT, judged, new, stored_rows
 from vyrox.alerts.verdict import Decision
 from vyrox.chain.entry import Draft, Scalar
@@ -21,7 +22,7 @@ from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database, open_database
-from vyrox.store.tables import audit_log, daily_totals, verdicts
+from vyrox.store.tables import daily_totals, verdicts
 from vyrox.triage import totals_log
 from vyrox.triage.decisions import decide_alerts
 from vyrox.triage.judging import store_verdicts
@@ -241,17 +242,7 @@ async def test_an_entry_that_somebody_changed_stops_nothing_contract_81(sqlite: 
     drafts = [event("incident.reopened", TENANT, None)] * 2
     await sqlite.write(append, drafts, NOW)
 
-    def change(connection: Connection) -> None:
-        connection.execute(sa.text("DROP TRIGGER IF EXISTS audit_log_no_update"))
-        for name in (
-            connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'"))
-            .scalars()
-            .all()
-        ):
-            connection.execute(sa.text(f'DROP TRIGGER "{name}"'))
-        connection.execute(audit_log.update().where(audit_log.c.sequence == 1).values(entry=b"{"))
-
-    await sqlite.write(change)
+    await sqlite.write(change_entry, "events", 1, b"{")
     await LogTotals(sqlite).run()
     totals = await sqlite.read(read_totals)
     assert totals[TODAY, "incident", "reopened"] == (2, 0, 0)

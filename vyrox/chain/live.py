@@ -5,7 +5,8 @@ with the entry too: the service reads a chain's head from them, so a wrong hash 
 the next link.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -56,19 +57,34 @@ async def verify_tenant(database: Database, tenant_id: str) -> dict[Stream, Resu
 
 async def _verify(database: Database, tenant_id: str, stream: Stream) -> Report:
     chain = Chain()
-    async with aclosing(_rows(database, tenant_id, stream)) as rows:
-        async for row in rows:
-            chain.add(row.entry)
-            _check_row(row, chain.entries, tenant_id, stream)
+    async with aclosing(verifying(database, tenant_id, stream, chain)) as pages:
+        async for _ in pages:
+            pass
     return chain.report()
 
 
-async def _rows(database: Database, tenant_id: str, stream: Stream) -> AsyncGenerator[_Row]:
+async def verifying(
+    database: Database, tenant_id: str, stream: Stream, chain: Chain
+) -> AsyncGenerator[int]:
+    """Add a tenant's chain to `chain`, page by page; yield after each how many entries it has.
+
+    The work is done in another thread, so that the event loop goes on.
+
+    Raises:
+        TamperedError: This is the first problem of the chain.
+        DatabaseUnavailableError: The database could not be read to the end.
+    """
     after = -(2**63)  # the writer never uses a number below 1, so one is found as a gap is
     while page := await database.read(_rows_after, tenant_id, stream, after):
-        for row in page:
-            yield row
+        await asyncio.to_thread(_add, chain, page, tenant_id, stream)
         after = page[-1].sequence
+        yield chain.entries
+
+
+def _add(chain: Chain, page: Sequence[_Row], tenant_id: str, stream: Stream) -> None:
+    for row in page:
+        chain.add(row.entry)
+        _check_row(row, chain.entries, tenant_id, stream)
 
 
 def _rows_after(connection: Connection, tenant_id: str, stream: Stream, after: int) -> list[_Row]:

@@ -8,7 +8,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from vyrox.console import by_link, changes, enrolling, glasses, home, own_keys, proposals, sign_in
+from vyrox.console import (
+    audit,
+    audit_checks,
+    by_link,
+    changes,
+    enrolling,
+    glasses,
+    home,
+    own_keys,
+    proposals,
+    reports,
+    sign_in,
+)
 from vyrox.console.guard import Guard, SecureHeaders
 from vyrox.console.pages import error_page, static_file
 from vyrox.errors import NotFoundError
@@ -67,5 +79,11 @@ def create_routes() -> list[BaseRoute]:
         Route("/break-glass/{glass_id}", glasses.glass_page, methods=["GET"]),
         Route("/break-glass/{glass_id}", glasses.acknowledge, methods=["POST"]),
         Route("/break-glass/{glass_id}/statement", glasses.statement, methods=["POST"]),
+        Route("/audit", audit.audit_page, methods=["GET"]),
+        Route("/audit/verify", audit_checks.verify, methods=["POST"]),
+        Route("/audit/export", audit_checks.export, methods=["POST"]),
+        Route("/audit/{tenant_id}/{stream}/{sequence:int}", audit.entry_page, methods=["GET"]),
+        Route("/reports", reports.report_page, methods=["GET"]),
+        Route("/reports.csv", reports.report_csv, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),
     ]

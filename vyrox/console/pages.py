@@ -29,6 +29,8 @@ _HERE: Final = Path(__file__).parent
 _TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
 _FILES: Final = {name: (_HERE / "static" / name).read_bytes() for name in _TYPES}
 
+HTML: Final = "text/html; charset=utf-8"
+
 MAX_TEXT: Final = 2000
 """Characters of one text of an alert."""
 
@@ -86,6 +88,11 @@ def moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def raw_text(data: bytes) -> str:
+    """Return bytes as text; what is not text becomes an escape."""
+    return data.decode("utf-8", "backslashreplace")
+
+
 def action_words(action_type: str) -> str:
     """Return what an action does, in words."""
     return _ACTIONS.get(action_type, action_type)
@@ -126,7 +133,7 @@ _templates: Final = Environment(
 _templates.filters.update(
     {
         each.__name__: each
-        for each in (cut, moment, action_words, state_words, outcome_words, change_words)
+        for each in (cut, moment, raw_text, action_words, state_words, outcome_words, change_words)
     }
 )
 
@@ -147,11 +154,22 @@ def page(
         now: By it the script says how long ago something was; None: the page has no times.
         version: Of what the page shows; a page with one reloads itself when it changes.
     """
+    text = rendered(name, person, now, version, **values)
+    return Response(text, media_type=HTML)
+
+
+def rendered(
+    name: str,
+    person: Person | None = None,
+    now: float | None = None,
+    version: str | None = None,
+    **values: object,
+) -> str:
+    """Return the text of a page, as `page`, or a part of one."""
     said = None if person is None else DONE.get(person.done)
-    text = _PAGES[name].render(
+    return _PAGES[name].render(
         page=name, person=person, now=now, version=version, said=said, **values
     )
-    return Response(text, media_type="text/html; charset=utf-8")
 
 
 def version_of(person: Person, seen: object) -> str:

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.passkeys import RelyingParty
+from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.console import sessions
 from vyrox.console.challenges import Challenges
@@ -64,6 +65,7 @@ class Console:
         now: The clock of leases, by which proposals expire.
         check_clocks: Raises UnavailableError if the clocks cannot be trusted.
         approval_ttl_s: How long a proposal may be decided on.
+        events: Takes the events of what people read, such as an export.
     """
 
     database: Database
@@ -73,6 +75,7 @@ class Console:
     relying_party: RelyingParty
     challenges: Challenges
     approval_ttl_s: int
+    events: AuditEvents
 
 
 class Owned(NamedTuple):

@@ -85,4 +85,5 @@ def _for_console(settings: Settings, stores: Stores, parts: Parts) -> Console:
         relying_party=RelyingParty.of(origin),
         challenges=Challenges(settings.require_hmac_secret()),
         approval_ttl_s=settings.approval_ttl_s,
+        events=parts.events,
     )

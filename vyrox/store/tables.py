@@ -790,7 +790,7 @@ totals_places = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 
-# Each action's last outcome, and the proposal that it carried out, as the chains say.
+# Each action's last outcome, and by what authority it was done, as the chains say.
 action_results = Table(
     "action_results",
     metadata,
@@ -799,5 +799,5 @@ action_results = Table(
     Column("day", Integer, nullable=False),
     Column("action_type", Text, nullable=False),
     Column("outcome", Text, nullable=False),  # '': not known yet
-    Column("proposal_id", Text),
+    Column("authority", Text),  # proposal:ID, break_glass:ID, lease:ID of the proposal
 )

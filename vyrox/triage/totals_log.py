@@ -81,7 +81,7 @@ class _Action(msgspec.Struct):
     day: int
     action_type: str
     outcome: str
-    proposal_id: str | None
+    authority: str | None
 
 
 class LogTotals:
@@ -141,6 +141,7 @@ class _Counting:
             "approval.ended": self._ended,
             "approval.dispatched": self._dispatched,
             "break_glass.used": self._glass,
+            "lease.lifting": self._lifting,
             "execute.outcome": self._outcome,
             "execute.refused": self._refused,
         }
@@ -166,7 +167,7 @@ class _Counting:
             action_results,
             [msgspec.structs.astuple(each) for each in self._actions.values()],
             "ON CONFLICT (tenant_id, entry_hash) DO UPDATE SET "
-            "outcome = excluded.outcome, proposal_id = excluded.proposal_id",
+            "outcome = excluded.outcome, authority = excluded.authority",
         )
 
     def _count(self, entry: _Entry, name: str, key: str) -> None:
@@ -195,9 +196,15 @@ class _Counting:
     def _dispatched(self, entry: _Entry, members: Members) -> None:
         proposal_id = _text(members, "proposal_id")
         self._decided(entry, proposal_id, "dispatched")
+        self._authorize(members, "proposal", proposal_id)
+
+    def _lifting(self, _entry: _Entry, members: Members) -> None:
+        self._authorize(members, "lease", _text(members, "proposal_id"))
+
+    def _authorize(self, members: Members, kind: str, name: str) -> None:
         action = self._action(_text(members, "action_hash"))
         if action is not None:
-            action.proposal_id = proposal_id
+            action.authority = f"{kind}:{name}"
 
     def _decided(self, entry: _Entry, proposal_id: str, state: str) -> None:
         """Count how a proposal ended, and how long people took if they have decided."""
@@ -213,8 +220,9 @@ class _Counting:
             at = entry.timestamp if row.approved_at is None else row.approved_at
             self._count(entry, "decide_s", time_step(at - row.created_at))
 
-    def _glass(self, entry: _Entry, _members: Members) -> None:
+    def _glass(self, entry: _Entry, members: Members) -> None:
         self._count(entry, "break_glass", "used")
+        self._authorize(members, "break_glass", _text(members, "break_glass_id"))
 
     def _outcome(self, _entry: _Entry, members: Members) -> None:
         action = self._action(_text(members, "entry"))

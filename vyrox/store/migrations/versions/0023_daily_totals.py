@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("day", sa.Integer(), nullable=False),
         sa.Column("action_type", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
-        sa.Column("proposal_id", sa.Text(), nullable=True),
+        sa.Column("authority", sa.Text(), nullable=True),
     )
     op.add_column("verdicts", sa.Column("is_counted", sa.Boolean(), nullable=True))
     is_deed = sa.text("kind <> 'alert.accepted'")

@@ -1,0 +1,193 @@
+"""Lists of a tenant's entries and events, the newest first, for people (contract 80).
+
+Within a chain, the times never decrease, so a time is found by halving the range of sequence
+numbers. Entries of the two chains are put in order by their times.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.chain.entry import Scalar, Stream
+from vyrox.store.containing import contains
+from vyrox.store.tables import audit_log
+
+ACCEPTED: Final = "alert.accepted"
+"""The kind of nearly all events: they are listed only if they are asked for."""
+
+MAX_LOOKED_AT: Final = 10_000
+"""Entries of one chain that one list reads at most."""
+
+STREAMS: Final[tuple[Stream, ...]] = ("actions", "events")
+
+IS_DEED: Final = sa.text("kind <> 'alert.accepted'")
+"""Literally the condition of the index `audit_log_deeds`, so that both databases use it."""
+
+END: Final = 2**62
+"""Above every sequence number."""
+
+_c: Final = audit_log.c
+_decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
+
+Place = Mapping[Stream, int]
+"""Of each chain, the sequence number below which a list goes on."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """One entry or event.
+
+    Attributes:
+        members: Empty if somebody has changed the entry, so that it cannot be read.
+    """
+
+    tenant_id: str
+    stream: Stream
+    sequence: int
+    kind: str
+    timestamp: int
+    hash: str
+    entry: bytes
+
+    @property
+    def members(self) -> dict[str, Scalar]:
+        """What the entry says."""
+        try:
+            return _decoder.decode(self.entry)
+        except ValueError:
+            return {}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Which entries are wanted. Times are Unix seconds; `until` is not included.
+
+    Attributes:
+        text: The exact value of any member, such as a host, a person or an id.
+    """
+
+    tenant_id: str
+    stream: Stream | None = None
+    kind: str | None = None
+    since: float | None = None
+    until: float | None = None
+    text: str | None = None
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """Some entries, the newest first.
+
+    Attributes:
+        older: Where the list goes on, or None at its end.
+        is_cut: Older entries were not looked at, and may match.
+    """
+
+    entries: list[Found]
+    older: Place | None
+    is_cut: bool
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """What was found in one chain. If it was cut, below `cut` nothing was looked at."""
+
+    entries: list[Found]
+    cut: Found | None
+
+
+def list_entries(connection: Connection, asked: Asked, place: Place | None, limit: int) -> Listed:
+    """Return at most `limit` entries from `place` on."""
+    streams = STREAMS if asked.stream is None else (asked.stream,)
+    tops = {
+        each: min(
+            END if place is None else place.get(each, END), _first_at(connection, asked, each)
+        )
+        for each in streams
+    }
+    found = {each: _read(connection, asked, each, tops[each], limit + 1) for each in streams}
+    cuts = [part.cut for part in found.values() if part.cut is not None]
+    # Older than this, entries of a chain that was cut may be missing in between.
+    horizon = max((_order(each) for each in cuts), default=None)
+    merged = sorted((e for part in found.values() for e in part.entries), key=_order, reverse=True)
+    shown = [e for e in merged if horizon is None or _order(e) >= horizon][:limit]
+    if len(shown) == len(merged) and not cuts:
+        return Listed(shown, None, is_cut=False)
+    is_cut = len(shown) < limit
+    older = {each: _lowest(each, shown, tops[each]) for each in streams}
+    for each in cuts:
+        if is_cut and _order(each) == horizon:
+            older[each.stream] = each.sequence
+    return Listed(shown, older, is_cut=is_cut)
+
+
+def find_entry(
+    connection: Connection, tenant_id: str, stream: Stream, sequence: int
+) -> Found | None:
+    """Return one entry."""
+    query = _select().where(_c.tenant_id == tenant_id, _c.stream == stream, _c.sequence == sequence)
+    row = connection.execute(query).first()
+    return None if row is None else Found(*row)
+
+
+def _lowest(stream: Stream, shown: list[Found], top: int) -> int:
+    return min((each.sequence for each in shown if each.stream == stream), default=top)
+
+
+def _order(found: Found) -> tuple[int, str, int]:
+    return (found.timestamp, found.stream, found.sequence)
+
+
+def _read(connection: Connection, asked: Asked, stream: Stream, top: int, limit: int) -> _Part:
+    looked_at = _looked_at(asked, stream, top)
+    if asked.kind is None and asked.text is None:
+        query = looked_at.limit(limit)
+        return _Part(_within(asked, connection.execute(query)), None)
+    some = looked_at.limit(MAX_LOOKED_AT).subquery()
+    query = sa.select(some).order_by(some.c.sequence.desc()).limit(limit)
+    if asked.kind is not None:
+        query = query.where(some.c.kind == asked.kind)
+    if asked.text is not None:
+        needle = msgspec.json.encode(asked.text)
+        query = query.where(contains(connection, some.c.entry, b":" + needle))
+    found = _within(asked, connection.execute(query))
+    if len(found) == limit:
+        return _Part(found, None)
+    last = connection.execute(looked_at.offset(MAX_LOOKED_AT - 1).limit(1)).first()
+    cut = None if last is None else Found(*last)
+    is_over = cut is not None and asked.since is not None and cut.timestamp < asked.since
+    return _Part(found, None if is_over else cut)
+
+
+def _looked_at(asked: Asked, stream: Stream, top: int) -> sa.Select[Any]:
+    query = _select().where(_c.tenant_id == asked.tenant_id, _c.stream == stream, _c.sequence < top)
+    if asked.kind != ACCEPTED:
+        query = query.where(IS_DEED)
+    return query.order_by(_c.sequence.desc())
+
+
+def _within(asked: Asked, rows: Iterable[Sequence[Any]]) -> list[Found]:
+    found = [Found(*row) for row in rows]
+    return [each for each in found if asked.since is None or each.timestamp >= asked.since]
+
+
+def _select() -> sa.Select[Any]:
+    return sa.select(_c.tenant_id, _c.stream, _c.sequence, _c.kind, _c.timestamp, _c.hash, _c.entry)
+
+
+def _first_at(connection: Connection, asked: Asked, stream: Stream) -> int:
+    """Return the lowest sequence number of the chain at which `until` is reached."""
+    if asked.until is None:
+        return END
+    own = sa.and_(_c.tenant_id == asked.tenant_id, _c.stream == stream)
+    low = 0
+    high = (connection.execute(sa.select(sa.func.max(_c.sequence)).where(own)).scalar() or 0) + 1
+    while low + 1 < high:  # `low` is before `until`, `high` is not, or is the end
+        middle = (low + high) // 2
+        query = sa.select(_c.timestamp).where(own, _c.sequence == middle)
+        timestamp = connection.execute(query).scalar()
+        # A row that somebody has deleted is passed over, towards the newer ones.
+        if timestamp is None or timestamp < asked.until:
+            low = middle
+        else:
+            high = middle
+    return high

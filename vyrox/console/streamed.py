@@ -1,0 +1,53 @@
+"""Responses that are made while they are sent, in constant memory (contract 80)."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from vyrox.console.sessions import Person
+from vyrox.errors import NotPossibleError
+
+MAX_AT_ONCE: Final = 4
+"""Of all persons."""
+
+_working: Final[set[tuple[str, str]]] = set()
+"""Who waits for one: tenant and name of each person."""
+
+
+class Streamed(StreamingResponse):
+    """A response of one person, who gets one at a time."""
+
+    def __init__(
+        self,
+        person: Person,
+        body: AsyncIterator[bytes | str],
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the place of the person.
+
+        Raises:
+            NotPossibleError: The person waits for another one, or too many persons do.
+        """
+        super().__init__(body, media_type=media_type, headers=headers)
+        self._person = (person.tenant_id, person.approver)
+        if self._person in _working:
+            raise NotPossibleError("one of yours is still in progress: wait until it has ended")
+        if len(_working) >= MAX_AT_ONCE:
+            raise NotPossibleError("too many persons do this at once: try again in a minute")
+        _working.add(self._person)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, also to a browser that leaves before its end."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _working.discard(self._person)
+
+
+def is_stopping(request: Request) -> bool:
+    """Return whether the service shuts down, and long work should end."""
+    return bool(getattr(request.app.state, "is_stopping", False))
