@@ -85,9 +85,9 @@ def wanted(written: Sequence[tuple[str, str, int]], asked: Asked) -> list[tuple[
 @settings(max_examples=60, deadline=None)
 @given(WRITTEN, ASKED, st.integers(1, 5), st.integers(1, 6))
 def test_pages_joined_are_the_whole_list_contract_80(
-    written: Sequence[tuple[str, str, int]], asked: Asked, size: int, looked_at: int
+    written: Sequence[tuple[str, str, int]], asked: Asked, size: int, searched: int
 ) -> None:
-    """At equal times too, and if few entries are looked at for a page."""
+    """At equal times too, and if few entries are searched for a page."""
 
     async def run() -> list[Found]:
         with tempfile.TemporaryDirectory() as directory:
@@ -99,7 +99,7 @@ def test_pages_joined_are_the_whole_list_contract_80(
                 return await read_all(database, asked, size)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "MAX_LOOKED_AT", looked_at)
+        patch.setattr(reading, "MAX_SEARCHED", searched)
         found = asyncio.run(run())
     order = [(each.timestamp, each.stream, each.sequence) for each in found]
     assert order == sorted(order, reverse=True)

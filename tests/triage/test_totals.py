@@ -43,7 +43,7 @@ class KilledError(Exception):
 def read_totals(connection: Connection, tenant_id: str = TENANT) -> Totals:
     query = sa.select(daily_totals).where(daily_totals.c.tenant_id == tenant_id)
     rows = connection.execute(query)
-    found = {(r.day, r.name, r.key): (r.count, r.judged, r.benign) for r in rows}
+    found = {tuple(row)[1:4]: tuple(row)[4:] for row in rows}
     return {total: numbers for total, numbers in found.items() if any(numbers)}
 
 
@@ -125,7 +125,7 @@ class History:
                 await self.write(store_verdicts, TENANT, batch, NOW, killed=killed)
             case "decide" if self.alerts:
                 each = self.alerts[a % len(self.alerts)]
-                decision = Decision(TENANT, [each.id], VERDICTS[b], "ann")  # type: ignore[arg-type]
+                decision = Decision(TENANT, [each.id], VERDICTS[b], "ann")
                 await self.write(decide_alerts, decision, NOW, killed=killed)
                 self.persons[each.id] = VERDICTS[b]
             case "happen":

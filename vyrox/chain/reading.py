@@ -18,7 +18,7 @@ from vyrox.store.tables import audit_log
 ACCEPTED: Final = "alert.accepted"
 """The kind of nearly all events: they are listed only if they are asked for."""
 
-MAX_LOOKED_AT: Final = 10_000
+MAX_SEARCHED: Final = 10_000
 """Entries of one chain that one list reads at most."""
 
 STREAMS: Final[tuple[Stream, ...]] = ("actions", "events")
@@ -80,7 +80,7 @@ class Listed(msgspec.Struct, frozen=True):
 
     Attributes:
         older: Where the list goes on, or None at its end.
-        is_cut: Older entries were not looked at, and may match.
+        is_cut: Older entries were not searched, and may match.
     """
 
     entries: list[Found]
@@ -89,7 +89,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """What was found in one chain. If it was cut, below `cut` nothing was looked at."""
+    """What was found in one chain. If it was cut, below `cut` nothing was searched."""
 
     entries: list[Found]
     cut: Found | None
@@ -138,11 +138,11 @@ def _order(found: Found) -> tuple[int, str, int]:
 
 
 def _read(connection: Connection, asked: Asked, stream: Stream, top: int, limit: int) -> _Part:
-    looked_at = _looked_at(asked, stream, top)
+    searched = _searched(asked, stream, top)
     if asked.kind is None and asked.text is None:
-        query = looked_at.limit(limit)
+        query = searched.limit(limit)
         return _Part(_within(asked, connection.execute(query)), None)
-    some = looked_at.limit(MAX_LOOKED_AT).subquery()
+    some = searched.limit(MAX_SEARCHED).subquery()
     query = sa.select(some).order_by(some.c.sequence.desc()).limit(limit)
     if asked.kind is not None:
         query = query.where(some.c.kind == asked.kind)
@@ -152,13 +152,13 @@ def _read(connection: Connection, asked: Asked, stream: Stream, top: int, limit:
     found = _within(asked, connection.execute(query))
     if len(found) == limit:
         return _Part(found, None)
-    last = connection.execute(looked_at.offset(MAX_LOOKED_AT - 1).limit(1)).first()
+    last = connection.execute(searched.offset(MAX_SEARCHED - 1).limit(1)).first()
     cut = None if last is None else Found(*last)
     is_over = cut is not None and asked.since is not None and cut.timestamp < asked.since
     return _Part(found, None if is_over else cut)
 
 
-def _looked_at(asked: Asked, stream: Stream, top: int) -> sa.Select[Any]:
+def _searched(asked: Asked, stream: Stream, top: int) -> sa.Select[Any]:
     query = _select().where(_c.tenant_id == asked.tenant_id, _c.stream == stream, _c.sequence < top)
     if asked.kind != ACCEPTED:
         query = query.where(IS_DEED)

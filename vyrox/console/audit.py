@@ -22,7 +22,7 @@ from vyrox.errors import InvalidRequestError, NotFoundError
 from vyrox.store.tables import action_results
 
 MAX_FILTER: Final = 256
-"""Characters of a value that a person looks for."""
+"""Characters of a value that a person searches."""
 
 ACTION_KINDS: Final = (
     "HOST_ISOLATION",
