@@ -111,7 +111,7 @@ async def test_another_tenants_log_is_not_there_contract_80(opened: Running, pat
     missing = await ann.get(path.replace("other", "nobody"))
     assert (answer.status_code, missing.status_code) == (404, 404)
     assert answer.text == missing.text
-    for work in ("verify", "export"):
+    for work in ("verify", "download"):
         assert (await ann.send(f"/audit/{work}", tenant="other")).status_code == 404
         assert (await opened.browser().send(f"/audit/{work}", tenant="other")).status_code == 303
 
@@ -183,7 +183,7 @@ async def test_one_person_verifies_once_at_a_time_contract_80(
     await began.wait()
     second = await ann.send("/audit/verify", tenant=TENANT)
     assert (second.status_code, "still in progress" in second.text) == (409, True)
-    others = asyncio.create_task(bob.send("/audit/export", tenant=TENANT))
+    others = asyncio.create_task(bob.send("/audit/download", tenant=TENANT))
     assert (await others).status_code == 200
     goes_on.set()
     assert (await first).status_code == 200
@@ -216,7 +216,7 @@ async def test_the_download_verifies_without_vyrox_contract_80(
         Draft(TENANT, "actions", "PROCESS_KILL", {**ACTION, "host": "ws-1"}),
         *[event(f"kind.{n}", TENANT, None) for n in range(20)],
     )
-    answer = await ann.send("/audit/export", tenant=TENANT)
+    answer = await ann.send("/audit/download", tenant=TENANT)
     assert answer.headers["content-disposition"] == (
         f'attachment; filename="vyrox-audit-{TENANT}.zip"'
     )
@@ -240,8 +240,8 @@ async def test_the_download_verifies_without_vyrox_contract_80(
 
 async def test_a_change_needs_a_post_of_the_own_page_contract_80(opened: Running) -> None:
     ann = await opened.person("ann")
-    assert (await ann.get("/audit/export")).status_code == 405
+    assert (await ann.get("/audit/download")).status_code == 405
     other: httpx.Response = await ann.client.post(
-        "/audit/export", data={"tenant": TENANT}, headers={"sec-fetch-site": "cross-site"}
+        "/audit/download", data={"tenant": TENANT}, headers={"sec-fetch-site": "cross-site"}
     )
     assert other.status_code == 403

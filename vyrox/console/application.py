@@ -81,7 +81,7 @@ def create_routes() -> list[BaseRoute]:
         Route("/break-glass/{glass_id}/statement", glasses.statement, methods=["POST"]),
         Route("/audit", audit.audit_page, methods=["GET"]),
         Route("/audit/verify", audit_checks.verify, methods=["POST"]),
-        Route("/audit/export", audit_checks.export, methods=["POST"]),
+        Route("/audit/download", audit_checks.download, methods=["POST"]),
         Route("/audit/{tenant_id}/{stream}/{sequence:int}", audit.entry_page, methods=["GET"]),
         Route("/reports", reports.report_page, methods=["GET"]),
         Route("/reports.csv", reports.report_csv, methods=["GET"]),

@@ -100,7 +100,7 @@ async def verify(request: Request) -> Response:
     return Streamed(person, body(), HTML)
 
 
-async def export(request: Request) -> Response:
+async def download(request: Request) -> Response:
     """Send both chains, the verifier and how to use it, as one archive. Raises as `verify`."""
     person = await signed_in(request)
     console = console_of(request)
