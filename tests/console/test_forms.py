@@ -98,3 +98,9 @@ def test_the_next_page_keeps_the_filters_contract_76() -> None:
     }
     assert here_with(Request(scope), after="new") == "/alerts?host=%22%3E%3Cb&after=new"
     assert here_with(Request(scope), after=None, host=None) == "/alerts"
+
+
+async def test_the_style_sheet_and_the_script_are_small_contract_76(opened: Running) -> None:
+    browser = opened.browser()
+    files = [await browser.get(f"/static/console.{each}") for each in ("css", "js")]
+    assert sum(len(each.content) for each in files) <= 60 * 1024

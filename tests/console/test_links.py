@@ -32,7 +32,7 @@ async def test_a_link_signs_in_once_contract_76(opened: Running) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert answer.headers["set-cookie"].startswith("__Host-vyrox-session=")
     home = await browser.get("/")
-    assert "to look only" in home.text
+    assert "to see only" in home.text
     again = await opened.browser().send("/link", secret=secret)
     assert again.status_code == 409
     assert "this link is used" in again.text

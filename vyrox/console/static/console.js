@@ -4,8 +4,9 @@
   const body = document.body;
   const find = (id) => document.getElementById(id);
   const all = (selector) => [...document.querySelectorAll(selector)];
-  const ahead = Number(body.dataset.now) * 1000 - Date.now(); // of this clock, the service's
+  let ahead = Number(body.dataset.now) * 1000 - Date.now(); // of this clock, the service's
   let busy = false;
+  let preparing = 0;
 
   // What people read
   const say = (text, kind = "") => {
@@ -34,7 +35,7 @@
     if (minutes >= 10) return `${minutes} min`;
     return minutes ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(seconds)} s`;
   };
-  const written = new Map();
+  const written = new WeakMap();
   const showTimes = () => {
     const now = (Date.now() + ahead) / 1000;
     for (const each of all("[data-at], [data-until]")) {
@@ -142,7 +143,7 @@
     }
   };
 
-  if (!hasPasskeys && all("button.main").length)
+  if (!hasPasskeys && all("button.main[type=button]").length)
     say("This browser, or the app that shows this page, cannot use passkeys. Open this address in your browser: Safari, Chrome, Edge or Firefox.", "bad");
 
   const pages = {
@@ -232,7 +233,8 @@
             throw error;
           }
         });
-      setInterval(() => busy || prepare(), 240000); // a statement lives for ten minutes
+      clearInterval(preparing); // of the page before it was refreshed
+      preparing = setInterval(() => busy || prepare(), 240000); // a statement lives for ten minutes
       prepare();
     },
 
@@ -269,27 +271,117 @@
         sayAfter(remaining ? "Recorded. Others must agree too." : "Recorded: the change is made.", "/"));
     },
   };
-  (pages[body.dataset.page] || (() => {}))();
+  const begin = pages[body.dataset.page] || (() => {});
+  begin();
 
-  // A page with a version reloads itself when what it shows has changed, but not under a comment.
-  // Every 4 s while the person is there, else once a minute.
+  // A page with a version shows by itself that something has changed: within 5 s while the person
+  // is there, else within a minute. What has the focus keeps it, and stays where it is on the screen.
   let usedAt = Date.now();
   let askedAt = 0;
-  const refresh = async () => {
+  let told = "";
+  const focusable = "a[href], button, input, select, textarea, summary";
+  const nameOf = (each) =>
+    [each.tagName, each.id, each.getAttribute("href"), each.name, each.value,
+      each.form && each.form.getAttribute("action"), each.tagName === "SUMMARY" && each.textContent].join(" ");
+  const sameIn = (page, each) => {
+    const alike = (root) => [...root.querySelectorAll(focusable)].filter((other) => nameOf(other) === nameOf(each));
+    return alike(page)[alike(find("main")).indexOf(each)];
+  };
+  const isFilledIn = () =>
+    all("main input:not([type=hidden]), main textarea, main select").some((each) =>
+      each === document.activeElement ||
+      (each.type === "checkbox" || each.type === "radio" ? each.checked !== each.defaultChecked
+        : each.options ? [...each.options].some((one) => one.selected !== one.defaultSelected) && each.selectedIndex > 0
+          : each.value !== each.defaultValue));
+  const show = (page) => {
+    const old = find("main");
+    const made = page.getElementById("main");
+    const focused = old.contains(document.activeElement) && document.activeElement !== old
+      ? document.activeElement : null;
+    const isUnsafe = focused && (focused.type === "button" || !sameIn(made, focused));
+    if (isUnsafe || isFilledIn() || !getSelection().isCollapsed) {
+      if (told !== page.body.dataset.version) say("This page has changed: reload it to see how.");
+      told = page.body.dataset.version;
+      return;
+    }
+    const seen = focused || [...old.querySelectorAll(focusable)].find((each) => each.getBoundingClientRect().top >= 0);
+    const same = seen && sameIn(made, seen);
+    const top = seen && seen.getBoundingClientRect().top;
+    const opened = [...old.querySelectorAll("details[open] > summary")].map((each) => sameIn(made, each));
+    opened.filter(Boolean).forEach((each) => { each.parentElement.open = true; });
+    made.querySelector("#status").replaceWith(find("status"));
+    old.replaceChildren(...made.childNodes);
+    document.title = page.title;
+    body.dataset.version = page.body.dataset.version;
+    ahead = Number(page.body.dataset.now) * 1000 - Date.now();
+    showTimes();
+    old.style.marginTop = old.style.minHeight = "";
+    const moved = () => same.getBoundingClientRect().top - top;
+    if (same) scrollBy({ top: moved(), behavior: "instant" });
+    if (focused) {
+      same.focus({ preventScroll: true });
+      if (moved() < 0) old.style.marginTop = `${-moved()}px`; // a short page does not scroll
+      if (moved() > 0) old.style.minHeight = `${old.offsetHeight + moved()}px`;
+      scrollBy({ top: moved(), behavior: "instant" });
+    }
+    begin();
+  };
+  const refresh = () => {
     const pause = Date.now() - usedAt < 300000 ? 0 : 60000;
     if (busy || document.hidden || Date.now() - askedAt < pause) return;
     askedAt = Date.now();
-    const headers = { "if-none-match": `"${body.dataset.version}"` };
-    const response = await fetch(location.pathname + location.search, { headers }).catch(() => null);
-    if (!response || [304, 503].includes(response.status) || busy) return;
-    const comment = find("comment");
-    if (comment && comment.value) say("This has changed: reload the page before you decide.", "bad");
-    else location.reload();
+    const asked = new XMLHttpRequest(); // it parses a page without a sink for markup
+    asked.open("GET", location.pathname + location.search);
+    asked.responseType = "document";
+    asked.setRequestHeader("if-none-match", `"${body.dataset.version}"`);
+    asked.onload = () => {
+      if ([304, 429, 503].includes(asked.status) || busy) return;
+      if (asked.status === 200 && asked.response) show(asked.response);
+      else location.reload(); // the session has ended, or this is not here any more
+    };
+    asked.send();
   };
   if (body.dataset.version) {
     setInterval(refresh, 4000);
     document.addEventListener("visibilitychange", refresh);
     for (const kind of ["pointerdown", "keydown", "scroll", "visibilitychange"])
       document.addEventListener(kind, () => { usedAt = Date.now(); }, { passive: true });
+  }
+
+  // Keys, which a person can turn off
+  const help = find("shortcuts");
+  if (help) {
+    const isOn = find("shortcuts-on");
+    isOn.checked = localStorage.getItem("shortcuts") !== "off";
+    isOn.addEventListener("change", () => localStorage.setItem("shortcuts", isOn.checked ? "on" : "off"));
+    find("show-shortcuts").hidden = false;
+    find("show-shortcuts").addEventListener("click", () => help.showModal());
+    const rows = () => all("main a.row, main .table tbody tr")
+      .map((each) => (each.matches("a") ? each : each.querySelector("a[href]"))).filter(Boolean);
+    const move = (by) => {
+      const found = rows();
+      const row = document.activeElement.closest("main a.row, main .table tbody tr");
+      const at = found.findIndex((each) => row && row.contains(each));
+      const next = found[at < 0 ? (by > 0 ? 0 : found.length - 1) : at + by];
+      if (next) next.focus();
+    };
+    const focus = (selector) => {
+      const [button] = all(selector);
+      if (button) button.focus();
+    };
+    const keys = {
+      j: () => move(1),
+      k: () => move(-1),
+      a: () => focus("[data-decision=approve]"),
+      r: () => focus("[data-decision=reject]"),
+      "?": () => help.showModal(),
+    };
+    document.addEventListener("keydown", (event) => {
+      const isTyping = event.target.matches("input, textarea, select");
+      if (event.ctrlKey || event.altKey || event.metaKey || isTyping || help.open || !isOn.checked) return;
+      if (!Object.hasOwn(keys, event.key)) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
   }
 })();
