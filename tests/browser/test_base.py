@@ -44,7 +44,7 @@ async def test_a_page_that_refreshes_leaves_the_focus_where_it_is_contract_76(si
     await site.vyrox("approval", "withdraw", first.proposal_id)
 
     async def is_refreshed() -> bool:
-        return await ann.page.get_attribute("body", "data-version") != version
+        return bool(await ann.page.get_attribute("body", "data-version") != version)
 
     await until(is_refreshed)
     assert await focused(ann) == f"/approvals/{third.proposal_id}"
@@ -125,7 +125,7 @@ async def test_without_the_script_contract_76(site: Site) -> None:
         assert (await page.content()).count("needs JavaScript") == number, path
 
     async def is_signed_out() -> bool:
-        return page.url == f"{site.origin}/sign-in"
+        return bool(page.url == f"{site.origin}/sign-in")
 
     await page.goto(f"{site.origin}/keys")
     await page.get_by_role("button", name="Sign out everywhere").click()
