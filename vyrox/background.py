@@ -17,6 +17,7 @@ from vyrox.alerts.records import RecordJoiner, delete_joined
 from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
+from vyrox.alerts.search_fill import SearchFill
 from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord import posted
 from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
@@ -69,6 +70,9 @@ ANNOUNCEMENTS_INTERVAL_S: Final = 1.0
 
 NOTIFICATIONS_INTERVAL_S: Final = 0.25
 """So that an urgent incident is with its receiver within a second."""
+
+SEARCH_FILL_INTERVAL_S: Final = 0.25
+"""Between two parts of the alerts of an earlier version: 1,000 alerts a second."""
 
 POLLING_INTERVAL_S: Final = 1.0
 """For the polls that are due, of which each has an interval of its own."""
@@ -159,6 +163,7 @@ def background(
         every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
         every(ANNOUNCEMENTS_INTERVAL_S, "announcements", parts.announcer.run),
         every(NOTES_INTERVAL_S, "notes", parts.notes.run),
+        every(SEARCH_FILL_INTERVAL_S, "search", SearchFill(database).run),
         every(POLLING_INTERVAL_S, "polling", parts.pollers.run),
         every(POLLING_INTERVAL_S, "fetching", parts.fetcher.run, wake=parts.fetcher.noticed),
         every(POLLING_INTERVAL_S, "joining", parts.joiner.run),

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from tests.sample_alerts import new_alert
 from vyrox.alerts.device_history import read_history
 from vyrox.alerts.finding import AlertFilter, find_alerts, is_possible_id, parse_place, place_text
+from vyrox.alerts.intake import delivery, store
 from vyrox.errors import InvalidRequestError
 from vyrox.store.database import open_database
 
@@ -37,8 +38,8 @@ def plans(connection: Connection) -> Iterator[list[str]]:
         (AlertFilter(), "alerts_received"),
         (AlertFilter("acme"), "alerts_tenant"),
         (AlertFilter(severities=("critical",)), "alerts_severe_received"),
-        (AlertFilter(hostname="dc-01"), "alerts_hostname"),
-        (AlertFilter(username="jane"), "alerts_username"),
+        (AlertFilter("acme", hostname="dc-01"), "alerts_hostname"),
+        (AlertFilter("acme", username="jane"), "alerts_username"),
         (AlertFilter(delivery="queued"), "alerts_unfinished"),
         (AlertFilter(delivery="dead"), "alerts_dead_received"),
         (AlertFilter(verdict="benign"), "alerts_verdict"),
@@ -60,6 +61,25 @@ async def test_lists_use_the_index_of_their_filter_contract_50(
     used = [step for step in steps if "INDEX" in step]
     assert len(used) == 2
     assert all(f"INDEX {index} " in f"{step} " for step in used), steps
+
+
+async def test_a_name_in_any_tenant_is_read_from_the_index_of_each_contract_50(
+    data_dir: Path,
+) -> None:
+    def plan(connection: Connection) -> list[str]:
+        store(connection, [delivery(new_alert(each), each.encode(), 1.0) for each in "ab"], 9.0)
+        with plans(connection) as found:
+            assert (
+                len(find_alerts(connection, AlertFilter(hostname="workstation-01"), None, 9)) == 2
+            )
+        return found
+
+    async with open_database(None, data_dir) as database:
+        steps = await database.write(plan)
+    assert (
+        len([step for step in steps if "INDEX alerts_hostname (tenant_id=? AND hos" in step]) == 2
+    )
+    assert not [step for step in steps if step.startswith("SCAN")], steps
 
 
 async def test_what_was_done_on_a_device_is_read_from_an_index_contract_50(data_dir: Path) -> None:

@@ -109,7 +109,7 @@ async def test_store_row_holds_the_alert_and_the_body_as_received_contract_15(
 ) -> None:
     raw = bytes(range(256))
     stored = new_delivery(raw)
-    columns = (stored.severity, stored.hostname, stored.username)
+    columns = (stored.severity, stored.hostname, stored.username, None, None, "evt:1")
     await deliver(database, stored)
 
     def read(connection: Connection) -> tuple[object, ...]:

@@ -10,8 +10,8 @@ from tests.adapters.payloads import CROWDSTRIKE
 from tests.cli import Vyrox, refused, succeeded
 from tests.cli.test_queue import FIELD_MAP, GOOD, onboard, quarantine
 from vyrox.alerts.quarantine_review import list_quarantined
-from vyrox.cli.payload_map import Mapped
 from vyrox.models import Vendor
+from vyrox.tenants.mapping import Mapped
 
 DATA = Path(__file__).parent.parent / "data"
 

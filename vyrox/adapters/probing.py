@@ -54,12 +54,13 @@ _LAST: Final = (
 _REMOVED: Final = object()
 
 
-def sources_of(read: Read, content: bytes) -> dict[str, list[str]]:
+def sources_of(read: Read, content: bytes, most: int = MAX_PROBED) -> dict[str, list[str]]:
     """Return the places in a payload that each field of its alert comes from, the best one first.
 
     Args:
         read: Makes the alert of the payload. It is called up to three times for each value.
         content: Valid JSON.
+        most: Values of it that are tried.
 
     Returns:
         Nothing if the payload is no alert.
@@ -74,7 +75,7 @@ def sources_of(read: Read, content: bytes) -> dict[str, list[str]]:
     before = _fields(read, whole)
     akin: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
-    for place, value in islice(leaves(whole), MAX_PROBED if before else 0):
+    for place, value in islice(leaves(whole), most if before else 0):
         for field in _differing(read, whole, place, value, before):
             is_akin = str(value) in str(before[field]) or str(before[field]) in str(value)
             (akin if is_akin else others).setdefault(field, []).append(spelled(place))

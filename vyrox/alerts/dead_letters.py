@@ -84,9 +84,12 @@ def _not_dead(tenant_id: str, alert_ids: str) -> OperatorError:
 
 
 def revive(
-    connection: Connection, tenant_id: str, alert_id: str, now: float
+    connection: Connection, tenant_id: str, alert_id: str, now: float, by: str | None = None
 ) -> tuple[bytes, bytes]:
     """Make a dead letter unfinished again, with an event; return the alert as JSON and its body.
+
+    Args:
+        by: The person who asked for it at the console.
 
     Raises:
         OperatorError: The tenant has no dead letter with this id.
@@ -100,5 +103,6 @@ def revive(
     ).one_or_none()
     if row is None:
         raise _not_dead(tenant_id, alert_id)
-    append(connection, [event("alert.revived", tenant_id, None, alert_id=alert_id)], now)
+    who = {} if by is None else {"by": by}
+    append(connection, [event("alert.revived", tenant_id, None, alert_id=alert_id, **who)], now)
     return row.alert, row.raw

@@ -57,6 +57,8 @@ def find_alerts(
     connection: Connection, wanted: AlertFilter, before: Place | None, limit: int
 ) -> list[FoundAlert]:
     """Return the newest rows that `wanted` accepts. `queued` and `taken` are the same here."""
+    if wanted.tenant_id is None and (wanted.hostname or wanted.username):
+        return _find_in_each_tenant(connection, wanted, before, limit)
     query = found_alerts(wanted).order_by(_a.received_at.desc(), _a.id.desc()).limit(limit)
     if before is not None:
         # The first condition is for the index; the second one is exact.
@@ -64,6 +66,22 @@ def find_alerts(
             _a.received_at <= before[0], sa.tuple_(_a.received_at, _a.id) < sa.tuple_(*before)
         )
     return [FoundAlert(*row) for row in connection.execute(query)]
+
+
+def _find_in_each_tenant(
+    connection: Connection, wanted: AlertFilter, before: Place | None, limit: int
+) -> list[FoundAlert]:
+    """Do the same for a name in any tenant: an index has the names of one tenant together."""
+    found: list[FoundAlert] = []
+    next_tenant = sa.select(sa.func.min(_a.tenant_id))
+    tenant_id = connection.execute(next_tenant).scalar()
+    while tenant_id is not None:
+        own = msgspec.structs.replace(wanted, tenant_id=tenant_id)
+        found += find_alerts(connection, own, before, limit)
+        after = next_tenant.where(_a.tenant_id > tenant_id)
+        tenant_id = connection.execute(after).scalar()
+    found.sort(key=lambda each: (each.received_at, each.id), reverse=True)
+    return found[:limit]
 
 
 def found_alerts(wanted: AlertFilter) -> sa.Select[Any]:

@@ -20,11 +20,11 @@ from vyrox.store.rows import insert_rows
 from vyrox.store.tables import alerts
 
 MAX_NAME: Final = 256
-"""Characters of a host's or a user's name that lists filter by."""
+"""Characters of a name, a hash or an id that lists filter by."""
 
 _encoder: Final = msgspec.json.Encoder()
 
-_STORED_FIELDS: Final = 10
+_STORED_FIELDS: Final = 13
 """The first fields of a Delivery, which are the first columns of its row."""
 
 _ON_CONFLICT: Final = "ON CONFLICT (dedup_key) DO NOTHING"
@@ -37,7 +37,7 @@ class Delivery(msgspec.Struct, frozen=True):
         alert: The normalised alert as JSON.
         raw: The body as received.
         received_at: Unix seconds.
-        hostname: As `folded` returns it. So is `username`.
+        hostname: As `folded` returns it. So are the four fields after it.
         request_id: Of the request that delivered it; not stored in the row. Nor is what follows.
         host: As the alert has it. So are `process` and `technique`.
     """
@@ -52,6 +52,9 @@ class Delivery(msgspec.Struct, frozen=True):
     severity: Severity
     hostname: str | None
     username: str | None
+    sha256: str | None
+    technique_key: str | None
+    raw_id: str | None
     request_id: str | None = None
     host: str | None = None
     process: str | None = None
@@ -131,6 +134,9 @@ def delivery(
         severity=alert.severity,
         hostname=folded(alert.hostname),
         username=folded(alert.username),
+        sha256=folded(alert.sha256),
+        technique_key=folded(alert.technique),
+        raw_id=folded(alert.raw_id),
         request_id=request_id,
         host=alert.hostname,
         process=alert.process_name,
@@ -139,7 +145,7 @@ def delivery(
 
 
 def folded(text: str | None) -> str | None:
-    """Return a name as lists filter by it: `storable`, in lower case, at most MAX_NAME characters.
+    """Return a text as lists filter by it: `storable`, in lower case, at most MAX_NAME characters.
 
     None if nothing is left.
     """

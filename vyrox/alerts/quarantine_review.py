@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from vyrox.alerts.intake import StoredAlert, delivery, store
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.errors import OperatorError
+from vyrox.errors import NotFoundError, OperatorError
 from vyrox.models import NormalizedAlert, Vendor
 from vyrox.store.locks import lock
 from vyrox.store.tables import quarantine
@@ -44,9 +44,16 @@ class Quarantined(msgspec.Struct, frozen=True):
 
 
 def dismiss(
-    connection: Connection, tenant_id: str, quarantine_ids: Sequence[str], now: float
+    connection: Connection,
+    tenant_id: str,
+    quarantine_ids: Sequence[str],
+    now: float,
+    by: str | None = None,
 ) -> int:
     """Mark payloads that need no replay; they are deleted when space is needed.
+
+    Args:
+        by: The person who asked for it at the console.
 
     Returns:
         How many were not marked yet.
@@ -62,7 +69,7 @@ def dismiss(
     new = _table.id.in_(quarantine_ids), _table.dismissed_at.is_(None)
     count = connection.execute(quarantine.update().where(*new).values(dismissed_at=now)).rowcount
     if count:
-        change = f"quarantine: {count} dismissed"
+        change = f"quarantine: {count} dismissed{'' if by is None else f' by {by}'}"
         changed = event("tenant.changed", tenant_id, None, source=None, change=change)
         append(connection, [changed], now)
     return count
@@ -84,6 +91,27 @@ def list_quarantined(connection: Connection, tenant_id: str) -> list[Quarantined
         .order_by(_table.first_received_at, _table.id)
     )
     return [_shown(row) for row in connection.execute(query).mappings()]
+
+
+def tenant_of_payload(connection: Connection, quarantine_id: str) -> str:
+    """Return whose payload it is.
+
+    Raises:
+        NotFoundError: There is no payload with this id.
+    """
+    query = sa.select(_table.tenant_id).where(_table.id == quarantine_id)
+    is_possible = quarantine_id.isascii() and quarantine_id.isprintable()
+    tenant_id = connection.execute(query).scalar() if is_possible else None
+    if tenant_id is None:
+        raise NotFoundError("no such payload")
+    return str(tenant_id)
+
+
+def list_payloads(connection: Connection, quarantine_ids: Sequence[str]) -> list[Quarantined]:
+    """Return the payloads with these ids that still exist, in the order of the ids."""
+    query = sa.select(*_SHOWN).where(_table.id.in_(quarantine_ids))
+    rows = {row["id"]: _shown(row) for row in connection.execute(query).mappings()}
+    return [rows[each] for each in quarantine_ids if each in rows]
 
 
 def read_quarantined(
@@ -123,12 +151,27 @@ def find_quarantined(connection: Connection, quarantine_id: str) -> tuple[Quaran
     return read_quarantined(connection, tenant_id, quarantine_id)
 
 
+def replay_all(
+    connection: Connection,
+    quarantined: Quarantined,
+    alerts: Sequence[tuple[NormalizedAlert, bytes]],
+    now: float,
+    by: str | None = None,
+) -> list[StoredAlert]:
+    """Do as `replay` for each of the alerts, the first one last: the payload names that one."""
+    stored = [
+        replay(connection, quarantined, raw, alert, now, by) for alert, raw in reversed(alerts)
+    ]
+    return stored[::-1]
+
+
 def replay(
     connection: Connection,
     quarantined: Quarantined,
     raw: bytes,
     alert: NormalizedAlert,
     now: float,
+    by: str | None = None,
 ) -> StoredAlert:
     """Store `alert`, which was made of `raw`, and mark the payload as replayed.
 
@@ -145,6 +188,7 @@ def replay(
             alert_id=stored.alert_id,
             source=alert.source,
             replayed=quarantined.id,
+            **({} if by is None else {"by": by}),
         )
         append(connection, [accepted], now)
     connection.execute(

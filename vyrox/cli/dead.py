@@ -2,27 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 import click
-import msgspec
 
 from vyrox.alerts import dead_letters
 from vyrox.alerts import queue as queues
+from vyrox.alerts.reviving import Revived, revive_alert
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import Opened, opened_database, require_known_if_empty
 from vyrox.clock import wall_clock
-
-_IN_STREAM: Final = frozenset({b"added", b"present"})
-
-
-class _Revived(msgspec.Struct, frozen=True):
-    """`queued`; or `stored`, yet to be queued by the service, once the full queue has room."""
-
-    alert_id: str
-    status: str
 
 
 @click.command("list")
@@ -57,7 +47,7 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
 def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Queue all of TENANT's dead letters again, or the given ones, as if never delivered."""
 
-    async def run() -> list[_Revived]:
+    async def run() -> list[Revived]:
         async with opened_database() as opened, opened_queue(opened) as alert_queue:
             chosen = ids or [row.alert_id for row in await _list(opened, tenant_id)]
             return await _revive(opened, alert_queue, tenant_id, chosen)
@@ -79,16 +69,10 @@ async def _list(opened: Opened, tenant_id: str) -> list[dead_letters.DeadLetter]
 
 async def _revive(
     opened: Opened, alert_queue: queues.AlertQueue, tenant_id: str, alert_ids: Sequence[str]
-) -> list[_Revived]:
+) -> list[Revived]:
     # One at a time: a body may be large. Those named are checked before the first is revived.
     await opened.database.read(dead_letters.check_dead, tenant_id, alert_ids)
-    done = []
-    for alert_id in alert_ids:
-        alert, raw = await opened.database.write(
-            dead_letters.revive, tenant_id, alert_id, wall_clock()
-        )
-        [result] = await alert_queue.put_patiently(
-            [queues.QueueEntry(tenant_id, alert_id, alert, raw)]
-        )
-        done.append(_Revived(alert_id, "queued" if result in _IN_STREAM else "stored"))
-    return done
+    return [
+        await revive_alert(opened.database, alert_queue, tenant_id, alert_id, wall_clock())
+        for alert_id in alert_ids
+    ]

@@ -1,32 +1,26 @@
 """`vyrox map`: how a payload becomes an alert. It needs no service (contract 73)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import click
 import msgspec
 
-from vyrox.adapters import ADAPTERS, generic, own_forms
-from vyrox.adapters.own_forms import Ignored
-from vyrox.adapters.probing import FIELDS, loaded, sources_of
-from vyrox.adapters.received import elements_of, text_of
 from vyrox.adapters.suggesting import suggest
-from vyrox.adapters.tolerant_json import JsonText
 from vyrox.alerts.quarantine_review import find_quarantined
 from vyrox.cli.field_map import read_field_map
 from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
 from vyrox.cli.stores import read
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
-from vyrox.models import NormalizedAlert, Tenant, Vendor
+from vyrox.models import Tenant, Vendor
 from vyrox.tenants import records
-from vyrox.tenants.customers import read_element
+from vyrox.tenants.mapping import Given, Mapped, MappedField, mapped, parts_of
 
 MAX_FILE_BYTES: Final = 64 << 20
-MAX_SHOWN_MEMBERS: Final = 20
 
-_GZIP: Final = b"\x1f\x8b"
+_TIMES: Final = frozenset({"timestamp", "process_start"})
 
 _file_argument = click.argument(
     "file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -34,41 +28,6 @@ _file_argument = click.argument(
 _quarantined_option = click.option(
     "--quarantined", metavar="ID", help="The payload with this id in quarantine, instead of FILE."
 )
-
-
-class _Field(msgspec.Struct, frozen=True):
-    """One field of the alert. `sources` are the places of its value, the best one first."""
-
-    field: str
-    value: str | None
-    sources: Sequence[str] = ()
-    error: str | None = None
-
-
-class Mapped(msgspec.Struct, frozen=True):
-    """What one payload becomes.
-
-    Attributes:
-        reason: Why it is refused, or which event is ignored.
-        customer_ids: The vendor's own ids of the customer in it.
-        documented: Whether the path without the tenant takes it too.
-    """
-
-    status: Literal["alert", "ignored", "refused"]
-    fields: Sequence[_Field] = ()
-    missing: Sequence[str] = ()
-    reason: str | None = None
-    customer_ids: Sequence[str] = ()
-    documented: bool = True
-    notes: Sequence[str] = ()
-    alert: NormalizedAlert | None = None
-
-
-class _Given(msgspec.Struct, frozen=True):
-    body: bytes
-    vendor: Vendor
-    tenant: Tenant
-    received_at: float
 
 
 @click.command("test")
@@ -96,7 +55,7 @@ def test(
     """
     given = _given(file, quarantined, vendor, field_map_file)
     try:
-        results = [_mapped(part, given) for part in _parts(given)]
+        results = [_as_shown(mapped(part, given)) for part in parts_of(given)]
     except NormalizationError as exc:
         results = [Mapped("refused", reason=str(exc), documented=False)]
     if as_json:
@@ -120,7 +79,7 @@ def suggest_(file: Path | None, quarantined: str | None) -> None:
     """
     given = _given(file, quarantined, "generic", None, needs_map=False)
     try:
-        suggested = suggest(_parts(given)[0].content)
+        suggested = suggest(parts_of(given)[0].content)
     except NormalizationError as exc:
         raise OperatorError(f"the payload cannot be read: {exc}") from exc
     print_json(suggested.field_map)
@@ -140,7 +99,7 @@ def _given(
     field_map_file: Path | None,
     *,
     needs_map: bool = True,
-) -> _Given:
+) -> Given:
     if (file is None) == (quarantined is None):
         raise click.UsageError("Name a FILE, or a payload with --quarantined ID.")
     field_map = None if field_map_file is None else read_field_map(field_map_file)
@@ -149,12 +108,12 @@ def _given(
         chosen = vendor or row.source
         if field_map is None and chosen == "generic":
             field_map = read(records.field_map_of, row.tenant_id, chosen)
-        return _Given(raw, chosen, Tenant(row.tenant_id, field_map), row.first_received_at)
+        return Given(raw, chosen, Tenant(row.tenant_id, field_map), row.first_received_at)
     if vendor is None:
         raise click.UsageError("Say who sends it with --vendor.")
     if (vendor == "generic") != (field_map is not None) and needs_map:
         raise click.UsageError("--field-map is needed with --vendor generic, and only with it.")
-    return _Given(_read_file(file), vendor, Tenant("TENANT", field_map), wall_clock())
+    return Given(_read_file(file), vendor, Tenant("TENANT", field_map), wall_clock())
 
 
 def _read_file(file: Path) -> bytes:
@@ -168,89 +127,27 @@ def _read_file(file: Path) -> bytes:
     return body
 
 
-def _parts(given: _Given) -> list[JsonText]:
-    """Return the elements of the payload, as the path with the tenant in it reads them."""
-    text = text_of(given.body, b"", is_gzip=given.body.startswith(_GZIP))
-    return [each.text for each in elements_of(given.vendor, text, given.tenant.field_map)]
-
-
-def _mapped(part: JsonText, given: _Given) -> Mapped:
-    vendor = given.vendor
-
-    def read_alert(body: JsonText) -> NormalizedAlert | Ignored:
-        return read_element(vendor, body, given.tenant, given.received_at)
-
-    ids = [] if vendor == "generic" else own_forms.customer_ids(vendor, part)
-    try:
-        alert = read_alert(part)
-    except NormalizationError as exc:
-        return Mapped(
-            "refused",
-            _found_by_map(part, given),
-            reason=f"{exc}{_members(part)}",
-            customer_ids=ids,
-            documented=False,
-        )
-    if isinstance(alert, Ignored):
-        return Mapped("ignored", reason=alert.what, customer_ids=ids, documented=False)
-    sources = sources_of(read_alert, part.content)
+def _as_shown(result: Mapped) -> Mapped:
+    """Return the result with times as people read them."""
+    if result.alert is None:
+        return result
     fields = [
-        _Field(name, _shown(name, getattr(alert, name)), sources.get(name, ()))
-        for name in FIELDS
-        if getattr(alert, name) is not None
+        msgspec.structs.replace(each, value=_time(getattr(result.alert, each.field)))
+        if each.field in _TIMES
+        else each
+        for each in result.fields
     ]
-    return Mapped(
-        "alert",
-        fields,
-        [name for name in FIELDS if getattr(alert, name) is None],
-        customer_ids=ids,
-        documented=_is_documented(part, given),
-        notes=alert.notes,
-        alert=alert,
-    )
+    return msgspec.structs.replace(result, fields=fields)
 
 
-def _found_by_map(part: JsonText, given: _Given) -> list[_Field]:
-    if given.vendor != "generic" or given.tenant.field_map is None:
-        return []
+def _time(seconds: float) -> str:
     try:
-        looked = generic.explain(part, given.tenant.field_map)
-    except NormalizationError:
-        return []
-    return [_Field(each.field, each.text, (each.path,), each.error) for each in looked]
+        return f"{as_time(seconds)} UTC"
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
 
 
-def _members(part: JsonText) -> str:
-    """Return which members the payload has, to compare them with what is expected."""
-    try:
-        value = loaded(part.content)
-    except NormalizationError:
-        return ""
-    names = list(value)[:MAX_SHOWN_MEMBERS] if isinstance(value, dict) else []
-    return f" (its members: {', '.join(names)})" if names else ""
-
-
-def _is_documented(part: JsonText, given: _Given) -> bool:
-    if given.vendor == "generic":
-        return True
-    adapter = ADAPTERS[given.vendor]
-    try:
-        adapter.normalize(part, given.tenant, given.received_at)
-    except NormalizationError:
-        return False
-    return True
-
-
-def _shown(name: str, value: object) -> str:
-    if name in {"timestamp", "process_start"} and isinstance(value, float | int):
-        try:
-            return f"{as_time(value)} UTC"
-        except (ValueError, OverflowError, OSError):
-            return str(value)
-    return str(value)
-
-
-def _print(result: Mapped, given: _Given) -> None:
+def _print(result: Mapped, given: Given) -> None:
     if result.status != "alert":
         click.echo(f"{result.status}: {printable(result.reason or '')}")
     if result.fields:
@@ -262,7 +159,7 @@ def _print(result: Mapped, given: _Given) -> None:
         click.echo(printable(line))
 
 
-def _cell(row: _Field) -> str:
+def _cell(row: MappedField) -> str:
     if row.error is not None:
         return f"FAILED: {row.error}"
     return "nothing there" if row.value is None else row.value

@@ -9,15 +9,18 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from vyrox.console import (
+    alerts,
     audit,
     audit_checks,
     by_link,
     changes,
+    dead,
     enrolling,
     glasses,
     home,
     own_keys,
     proposals,
+    quarantine,
     reports,
     sign_in,
 )
@@ -85,5 +88,16 @@ def create_routes() -> list[BaseRoute]:
         Route("/audit/{tenant_id}/{stream}/{sequence:int}", audit.entry_page, methods=["GET"]),
         Route("/reports", reports.report_page, methods=["GET"]),
         Route("/reports.csv", reports.report_csv, methods=["GET"]),
+        Route("/alerts", alerts.alerts_page, methods=["GET"]),
+        Route("/alerts/{alert_id}", alerts.alert_page, methods=["GET"]),
+        Route("/alerts/{alert_id}/raw", alerts.alert_raw, methods=["GET"]),
+        Route("/alerts/{alert_id}/verdict", alerts.give_verdict, methods=["POST"]),
+        Route("/quarantine", quarantine.quarantine_page, methods=["GET"]),
+        Route("/quarantine/{quarantine_id}", quarantine.payload_page, methods=["GET"]),
+        Route("/quarantine/{quarantine_id}/raw", quarantine.payload_raw, methods=["GET"]),
+        Route("/quarantine/{quarantine_id}/replay", quarantine.replay, methods=["POST"]),
+        Route("/quarantine/{quarantine_id}/dismiss", quarantine.dismiss_payload, methods=["POST"]),
+        Route("/dead", dead.dead_page, methods=["GET"]),
+        Route("/dead/{alert_id}/revive", dead.revive, methods=["POST"]),
         Route("/static/{name}", static_file, methods=["GET"]),
     ]

@@ -54,7 +54,15 @@ _STATES: Final = {
     "lapsed": "was approved, but not carried out",
 }
 
-DONE: Final[dict[str, str]] = {}
+DONE: Final[dict[str, str]] = {
+    "verdict": "Your verdict is recorded, and the alert is finished.",
+    "replayed": "It is an alert now, and was queued.",
+    "replay_stored": "It is an alert now. The queue is full, so it is queued later.",
+    "replay_refused": "It still cannot be read. The reason below is the new one.",
+    "dismissed": "Dismissed. If room is needed, it is deleted first.",
+    "revived": "The alert is queued again, as if it had never been delivered.",
+    "revive_stored": "The alert is open again. The queue is full, so it is queued later.",
+}
 """What `parts.done` may say, by the word in the address."""
 
 _OUTCOMES: Final = {
@@ -63,6 +71,14 @@ _OUTCOMES: Final = {
     "dry_run": "dry run: nothing was sent to the vendor",
     "failed": "failed",
     "refused": "refused",
+}
+
+
+_BANDS: Final = {
+    "urgent": "urgent",
+    "review": "review: a person should look",
+    "close": "close: of no interest",
+    "none": "not judged yet",
 }
 
 
@@ -110,6 +126,11 @@ def outcome_words(outcome: str | None) -> str:
     return _OUTCOMES.get(outcome, f"{outcome}: look at the vendor's console")
 
 
+def band_words(band: str) -> str:
+    """Return a band, and what it means."""
+    return _BANDS.get(band, band)
+
+
 def change_words(change: Change) -> str:
     """Return what a change of who may decide does, in words."""
     match change.kind:
@@ -133,7 +154,16 @@ _templates: Final = Environment(
 _templates.filters.update(
     {
         each.__name__: each
-        for each in (cut, moment, raw_text, action_words, state_words, outcome_words, change_words)
+        for each in (
+            cut,
+            moment,
+            raw_text,
+            action_words,
+            state_words,
+            outcome_words,
+            change_words,
+            band_words,
+        )
     }
 )
 

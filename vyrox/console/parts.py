@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from vyrox.alerts.entries import QueueEntries
+from vyrox.alerts.queue import AlertQueue
 from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.passkeys import RelyingParty
@@ -66,6 +68,7 @@ class Console:
         check_clocks: Raises UnavailableError if the clocks cannot be trusted.
         approval_ttl_s: How long a proposal may be decided on.
         events: Takes the events of what people read, such as an export.
+        queue: Of alerts that are replayed or revived. `entries` are those of single alerts.
     """
 
     database: Database
@@ -76,6 +79,8 @@ class Console:
     challenges: Challenges
     approval_ttl_s: int
     events: AuditEvents
+    queue: AlertQueue
+    entries: QueueEntries
 
 
 class Owned(NamedTuple):

@@ -86,4 +86,6 @@ def _for_console(settings: Settings, stores: Stores, parts: Parts) -> Console:
         challenges=Challenges(settings.require_hmac_secret()),
         approval_ttl_s=settings.approval_ttl_s,
         events=parts.events,
+        queue=parts.queue,
+        entries=QueueEntries(stores.redis),
     )

@@ -60,26 +60,38 @@ Index(
     sqlite_where=_DEEDS,
     postgresql_where=_DEEDS,
 )
+# For what was done with one alert.
+_OF_ALERTS: Final = text("kind IN ('alert.verdict', 'alert.dead', 'alert.revived')")
+Index(
+    "audit_log_alerts",
+    audit_log.c.tenant_id,
+    audit_log.c.sequence,
+    sqlite_where=_OF_ALERTS,
+    postgresql_where=_OF_ALERTS,
+)
 Index(
     "confirmations_pending",
     confirmations.c.next_at,
     sqlite_where=not_(confirmations.c.is_settled),
     postgresql_where=not_(confirmations.c.is_settled),
 )
-Index(
-    "alerts_hostname",
+# By them a search finds the alerts of a tenant, newest first.
+for _column in (
     alerts.c.hostname,
-    alerts.c.received_at,
-    sqlite_where=alerts.c.hostname.is_not(None),
-    postgresql_where=alerts.c.hostname.is_not(None),
-)
-Index(
-    "alerts_username",
     alerts.c.username,
-    alerts.c.received_at,
-    sqlite_where=alerts.c.username.is_not(None),
-    postgresql_where=alerts.c.username.is_not(None),
-)
+    alerts.c.sha256,
+    alerts.c.technique,
+    alerts.c.raw_id,
+):
+    Index(
+        f"alerts_{_column.name}",
+        alerts.c.tenant_id,
+        _column,
+        alerts.c.received_at,
+        alerts.c.id,
+        sqlite_where=_column.is_not(None),
+        postgresql_where=_column.is_not(None),
+    )
 Index(
     "alerts_severe",
     alerts.c.received_at,
@@ -104,6 +116,14 @@ Index(
 )
 Index(
     "alerts_dead_received",
+    alerts.c.received_at,
+    alerts.c.id,
+    sqlite_where=alerts.c.dead_reason.is_not(None),
+    postgresql_where=alerts.c.dead_reason.is_not(None),
+)
+Index(
+    "alerts_dead_tenant",
+    alerts.c.tenant_id,
     alerts.c.received_at,
     alerts.c.id,
     sqlite_where=alerts.c.dead_reason.is_not(None),

@@ -165,7 +165,8 @@ def _insert(table: sa.Table, columns: int, on_conflict: str) -> str:
     """Return a statement that takes one array for each column."""
     first = list(table.columns)[:columns]
     names = ", ".join(column.name for column in first)
-    types = [column.type.compile(dialect=_DIALECT) for column in first]
+    compiled = [column.type.compile(dialect=_DIALECT) for column in first]
+    types = [each.partition(" COLLATE ")[0] for each in compiled]
     arrays = ", ".join(f"${number}::{name}[]" for number, name in enumerate(types, start=1))
     return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) {on_conflict}"  # noqa: S608  (our own text)
 

@@ -16,6 +16,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+SearchText = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is found by how it begins: in order of its bytes, as SQLite has all text."""
+
 tenant_credentials = Table(
     "tenant_credentials",
     metadata,
@@ -49,8 +52,13 @@ alerts = Table(
     Column("raw", LargeBinary, nullable=False),  # the body as received
     # For lists. Host and user in lower case, at most 256 characters.
     Column("severity", Text, nullable=False, server_default="unknown"),
-    Column("hostname", Text),
-    Column("username", Text),
+    Column("hostname", SearchText),
+    Column("username", SearchText),
+    # For the console's search, in lower case too. NULL in rows that `alerts.search_fill` has not
+    # reached yet.
+    Column("sha256", SearchText),
+    Column("technique", SearchText),
+    Column("raw_id", SearchText),
     Column("finished_at", Float),
     Column("dead_reason", Text),  # set if it was delivered too often
     # A person's verdict, not that of triage.
@@ -61,6 +69,14 @@ alerts = Table(
 )
 Index("alerts_received", alerts.c.received_at, alerts.c.id)
 Index("alerts_tenant", alerts.c.tenant_id, alerts.c.received_at, alerts.c.id)
+
+# How far the search columns of the alerts of an earlier version are filled. No row: all are.
+search_fill = Table(
+    "search_fill",
+    metadata,
+    Column("received_at", Float, nullable=False),  # only rows before this place are not filled
+    Column("id", Text, primary_key=True),
+)
 
 quarantine = Table(
     "quarantine",
@@ -86,7 +102,7 @@ quarantine_totals = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),  # of the bodies, and ROW_BYTES for each row
 )
-Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at)
+Index("quarantine_tenant", quarantine.c.tenant_id, quarantine.c.first_received_at, quarantine.c.id)
 
 audit_log = Table(
     "audit_log",

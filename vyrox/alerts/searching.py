@@ -1,0 +1,204 @@
+"""Finds alerts by what a person knows of them: for the console's search (contract 79)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.alerts.intake import folded
+from vyrox.errors import NotPossibleError
+from vyrox.models import Vendor
+from vyrox.store.newest import Place, Sought, read_newest
+from vyrox.store.tables import alerts, verdicts
+
+MAX_ROWS_READ: Final = 10_000
+"""Rows that one search reads, about, at most."""
+
+MAX_RANGES: Final = 100
+"""Tenants, or different values that begin as asked for, of which one search reads the alerts."""
+
+MIN_ID: Final = 8
+"""Characters of an alert's id that a search by its beginning needs."""
+
+_LAST: Final = "\U0010ffff"
+"""Of all characters the last one, so what begins with a text is before the text and this."""
+
+_UUID: Final = "00000000-0000-0000-0000-000000000000"
+
+_a: Final = alerts.c
+_v: Final = verdicts.c
+
+
+class Text(NamedTuple):
+    """A text that a field must have, or begin with."""
+
+    text: str
+    is_beginning: bool = False
+
+
+class AlertSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which alerts are sought. None accepts all.
+
+    Attributes:
+        since: Received then or later, in Unix seconds; `until`: then or earlier.
+        band: `none` accepts the alerts that triage has not judged.
+    """
+
+    tenant_ids: tuple[str, ...]
+    alert_id: Text | None = None
+    raw_id: Text | None = None
+    sha256: Text | None = None
+    username: Text | None = None
+    hostname: Text | None = None
+    technique: Text | None = None
+    source: Vendor | None = None
+    band: Literal["urgent", "review", "close", "none"] | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+class FoundAlerts(NamedTuple):
+    """The ids of the alerts that were found, newest first.
+
+    Attributes:
+        older: The place from which the search goes on; None: there is nothing older.
+        rows_read: How many rows were read.
+        has_too_many: There are more than MAX_RANGES tenants or values, and only those were read.
+    """
+
+    ids: list[str]
+    older: Place | None
+    rows_read: int
+    has_too_many: bool
+
+
+_FIELDS: Final = ("raw_id", "sha256", "username", "hostname", "technique")
+"""The first one that is asked for is read from its index; the further ones only narrow."""
+
+
+def text_of(written: str) -> Text | None:
+    """Return the text that a person has written; a star at its end makes it a beginning."""
+    name = folded(written.strip().removesuffix("*"))
+    return None if name is None else Text(name, written.rstrip().endswith("*"))
+
+
+def search_alerts(
+    connection: Connection, search: AlertSearch, before: Place | None, limit: int
+) -> FoundAlerts:
+    """Return the newest alerts that are sought, from before a place on.
+
+    Raises:
+        NotPossibleError: The beginning of an id is too short.
+    """
+    ranges, narrowing, has_too_many = _ranges(connection, search)
+    source: sa.FromClause = alerts
+    if search.band is not None:
+        narrowing.append(_v.band.is_(None) if search.band == "none" else _v.band == search.band)
+        source = alerts.outerjoin(verdicts, _v.alert_id == _a.id)
+    if search.source is not None:
+        narrowing.append(_a.source == search.source)
+    times = []
+    if search.since is not None:
+        times.append(_a.received_at >= search.since)
+    if search.until is not None:
+        times.append(_a.received_at <= search.until)
+    sought = Sought(
+        [(*each, *times) for each in ranges],
+        _a.received_at,
+        _a.id,
+        source,
+        sa.and_(*narrowing) if narrowing else None,
+    )
+    found = read_newest(connection, sought, before, limit, MAX_ROWS_READ)
+    return FoundAlerts(*found, has_too_many)
+
+
+_Ranges = list[tuple[sa.ColumnElement[bool], ...]]
+
+
+def _ranges(
+    connection: Connection, search: AlertSearch
+) -> tuple[_Ranges, list[sa.ColumnElement[bool]], bool]:
+    """Return the ranges of an index, what narrows them, and whether there are too many."""
+    asked = [(_a[name], text) for name in _FIELDS if (text := getattr(search, name)) is not None]
+    if search.alert_id is not None:
+        ids = _ids(connection, search.tenant_ids, search.alert_id)
+        return [(_a.id.in_(ids),)], [_has(*each) for each in asked], False
+    if not asked:
+        pairs: list[tuple[sa.ColumnElement[bool], ...]] = [
+            (_a.tenant_id == tenant_id,) for tenant_id in search.tenant_ids
+        ]
+    else:
+        (column, text), *others = asked
+        values = (
+            list(_beginning_with(connection, search.tenant_ids, column, text.text))
+            if text.is_beginning
+            else [(tenant_id, text.text) for tenant_id in search.tenant_ids]
+        )
+        pairs = [(_a.tenant_id == tenant_id, column == value) for tenant_id, value in values]
+        asked = others
+    return pairs[:MAX_RANGES], [_has(*each) for each in asked], len(pairs) > MAX_RANGES
+
+
+def _has(column: sa.ColumnElement[str], text: Text) -> sa.ColumnElement[bool]:
+    if not text.is_beginning:
+        return column == text.text
+    return sa.and_(column >= text.text, column < text.text + _LAST)
+
+
+def _ids(connection: Connection, tenant_ids: Sequence[str], text: Text) -> list[str]:
+    """Return the ids of the tenants' alerts that are, or begin with, the text."""
+    own = sa.select(_a.id).where(_a.tenant_id.in_(tenant_ids))
+    if not text.is_beginning:
+        return list(connection.execute(own.where(_a.id == text.text)).scalars())
+    if len(text.text) < MIN_ID:
+        raise NotPossibleError(f"write at least the first {MIN_ID} characters of an alert's id")
+    # As a whole id each: then every collation has them in the same order.
+    first, last = (
+        text.text + filler[len(text.text) :] for filler in (_UUID, _UUID.replace("0", "f"))
+    )
+    query = own.where(_a.id.between(first, last)).order_by(_a.id).limit(MAX_RANGES)
+    return [each for each in connection.execute(query).scalars() if each.startswith(text.text)]
+
+
+def _beginning_with(
+    connection: Connection, tenant_ids: Sequence[str], column: sa.ColumnElement[str], text: str
+) -> Iterator[tuple[str, str]]:
+    """Yield each tenant's values that begin with the text, one more than MAX_RANGES at most.
+
+    Each value is read from the index by itself: the rows of one value may be very many.
+    """
+    tenants = sa.union_all(
+        *(sa.select(sa.literal(each).label("tenant_id")) for each in tenant_ids)
+    ).subquery()
+
+    def next_after(
+        tenant_id: sa.ColumnElement[str], condition: sa.ColumnElement[bool]
+    ) -> sa.ScalarSelect[str]:
+        return (
+            sa.select(sa.func.min(column))
+            .where(_a.tenant_id == tenant_id, condition, column < text + _LAST)
+            .scalar_subquery()
+        )
+
+    values = sa.select(
+        tenants.c.tenant_id,
+        next_after(tenants.c.tenant_id, column >= text).label("value"),
+        sa.literal(1).label("number"),
+    ).cte("found", recursive=True)
+    values = values.union_all(
+        sa.select(
+            values.c.tenant_id,
+            next_after(values.c.tenant_id, column > values.c.value),
+            values.c.number + 1,
+        ).where(values.c.value.is_not(None), values.c.number <= MAX_RANGES)
+    )
+    query = (
+        sa.select(values.c.tenant_id, values.c.value)
+        .where(values.c.value.is_not(None))
+        .limit(MAX_RANGES + 1)
+    )
+    for row in connection.execute(query):
+        yield row.tenant_id, row.value

@@ -1,0 +1,60 @@
+"""What waits for a person, newest first, a page at a time: quarantine and dead letters."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from vyrox.models import Vendor
+from vyrox.store.newest import Found, Place, Sought, read_newest
+from vyrox.store.tables import alerts, quarantine
+
+MAX_ROWS_READ: Final = 10_000
+"""Rows that one page reads, about, at most."""
+
+_a: Final = alerts.c
+_q: Final = quarantine.c
+
+
+def find_quarantined(
+    connection: Connection,
+    tenant_ids: Sequence[str],
+    source: Vendor | None,
+    before: Place | None,
+    limit: int,
+    *,
+    everything: bool,
+) -> Found:
+    """Return the ids of the tenants' quarantined payloads, by when they were first received.
+
+    Args:
+        source: Only of this one; None: of any.
+        everything: Also those that were replayed or dismissed.
+    """
+    narrowing: list[sa.ColumnElement[bool]] = []
+    if not everything:
+        narrowing += [_q.replayed_at.is_(None), _q.dismissed_at.is_(None)]
+    if source is not None:
+        narrowing.append(_q.source == source)
+    sought = Sought(
+        [(_q.tenant_id == each,) for each in tenant_ids],
+        _q.first_received_at,
+        _q.id,
+        quarantine,
+        sa.and_(*narrowing) if narrowing else None,
+    )
+    return read_newest(connection, sought, before, limit, MAX_ROWS_READ)
+
+
+def find_dead(
+    connection: Connection, tenant_ids: Sequence[str], before: Place | None, limit: int
+) -> Found:
+    """Return the ids of the tenants' dead letters, by when they were received."""
+    sought = Sought(
+        [(_a.tenant_id == each, _a.dead_reason.is_not(None)) for each in tenant_ids],
+        _a.received_at,
+        _a.id,
+        alerts,
+    )
+    return read_newest(connection, sought, before, limit, MAX_ROWS_READ)
