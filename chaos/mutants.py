@@ -36,6 +36,8 @@ ENROLMENT: Final = "tests/approvals/test_enrolment.py"
 ENDORSING: Final = "tests/approvals/test_endorsing.py"
 CONSOLE: Final = "tests/console/test_guard.py"
 SESSIONS: Final = "tests/console/test_sessions.py"
+LINKS: Final = "tests/console/test_links.py"
+TENANTS_OF_PERSON: Final = "tests/console/test_tenants_of_person.py"
 CLICKS: Final = "tests/approvals/discord/test_clicks.py"
 MESSAGES: Final = "tests/approvals/discord/test_joining.py"
 LEASES: Final = "tests/approvals/test_leases.py"
@@ -461,6 +463,34 @@ MUTANTS: Final = (
         "    use(connection, challenge, now)\n",
         "",
         (SESSIONS,),
+    ),
+    Mutant(
+        "a link to the console may be used again",
+        "vyrox/console/links.py",
+        "_l.expires_at > now, _l.used_at.is_(None))",
+        "_l.expires_at > now)",
+        (LINKS,),
+    ),
+    Mutant(
+        "a session by link acts",
+        "vyrox/console/sessions.py",
+        "        return tuple(each for each in linked if each in found), ()\n",
+        "        return tuple(each for each in linked if each in found), tuple(linked)\n",
+        (LINKS,),
+    ),
+    Mutant(
+        "a person sees every tenant",
+        "vyrox/console/parts.py",
+        "    if tenant_id not in person.tenants:\n",
+        "    if False:\n",
+        (TENANTS_OF_PERSON,),
+    ),
+    Mutant(
+        "two people of one name are one",
+        "vyrox/console/sessions.py",
+        "        if row.tenant_id in (each.tenant_id, each.home)\n",
+        "",
+        (TENANTS_OF_PERSON,),
     ),
     Mutant(
         "the time of a signed delivery may be any",

@@ -1,5 +1,6 @@
 """Signing in with a one-time link: to look, and to change nothing (contract 76)."""
 
+import asyncio
 import re
 
 import pytest
@@ -37,6 +38,15 @@ async def test_a_link_signs_in_once_contract_76(opened: Running) -> None:
     assert again.status_code == 409
     assert "this link is used" in again.text
     assert "set-cookie" not in again.headers
+
+
+async def test_of_two_clicks_at_once_one_signs_in_contract_76(opened: Running) -> None:
+    await opened.viewer("vic")
+    secret = await made(opened, "vic")
+    answers = await asyncio.gather(
+        *(opened.browser().send("/link", secret=secret) for _ in range(4))
+    )
+    assert sorted(each.status_code for each in answers) == [303, 409, 409, 409]
 
 
 async def test_a_whole_link_may_be_pasted_contract_76(opened: Running) -> None:

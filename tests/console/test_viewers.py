@@ -1,15 +1,20 @@
 """Who may see a tenant (contract 76)."""
 
 import json
+from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
+from tests.alerts.test_finding import plans
 from tests.console.running import TENANT, Running
 from vyrox.approvals import approvers
 from vyrox.clock import wall_clock
 from vyrox.console import viewers
+from vyrox.console.sessions import begin_by_link, find, list_sessions
 from vyrox.console.viewers import MAX_VIEWERS, list_viewers, places_of
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
+from vyrox.store.database import open_database
 from vyrox.store.tables import audit_log
 
 
@@ -42,6 +47,23 @@ async def test_a_viewer_may_be_added_again_contract_76(opened: Running) -> None:
     await write(viewers.add, TENANT, "vic", None, "operator", now)
     [viewer] = await opened.database.read(list_viewers, TENANT)
     assert viewer.removed_at is None
+
+
+async def test_each_request_reads_by_index_contract_76(data_dir: Path) -> None:
+    """Also with very many people and sessions."""
+    async with open_database(None, data_dir) as database:
+        session_id = await database.write(begin_by_link, "vic", [TENANT], 1.0)
+
+        def read(connection: Connection) -> list[str]:
+            with plans(connection) as found:
+                places_of(connection, "vic")
+                find(connection, session_id, 1.0)
+                list_sessions(connection, [TENANT], "vic", 1.0)
+            return found
+
+        steps = await database.read(read)
+    assert [each for each in steps if not each.startswith("SEARCH")] == []
+    assert len(steps) == 6
 
 
 async def test_who_cannot_be_a_viewer_contract_76(opened: Running) -> None:

@@ -75,7 +75,7 @@ def keep(
     """
     allowed = keys.confirmed_of(connection, tenant_id, approver)
     if not allowed:
-        raise NotPossibleError(f"{approver} has no confirmed passkey")
+        raise NotPossibleError(f"{approver} has no confirmed passkey of {tenant_id}")
     own = sa.and_(_s.tenant_id == tenant_id, _s.approver == approver)
     newest = sa.select(_s.hash).where(own).order_by(_s.expires_at.desc()).limit(MAX_OPEN - 1)
     kept = list(connection.execute(newest).scalars())

@@ -148,7 +148,10 @@ def remove(tenant_id: str, name: str, by: str) -> None:
 @tenant_argument
 @_name_argument
 def sign_out(tenant_id: str, name: str) -> None:
-    """End NAME's sessions in the console. With a passkey NAME can sign in again."""
+    """End NAME's sessions in the console, also a viewer's.
+
+    With a passkey, or a new link, NAME can sign in again.
+    """
     ended = write(sessions.end_all, [tenant_id], name)
     click.echo(f"{counted(ended, 'session')} of {name} ended")
 
