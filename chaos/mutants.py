@@ -599,7 +599,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a polled alert hides that every delivery is refused",
-        "vyrox/cli/check_findings.py",
+        "vyrox/polling/findings.py",
         "if found.poller is None:  # else the last",
         "if True:  # else the last",
         (CHECK,),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 Clock = Callable[[], float]
 """Returns seconds: Unix seconds in UTC, except for the monotonic clock."""
@@ -15,3 +16,8 @@ def wall_clock() -> float:
 def monotonic_clock() -> float:
     """Return seconds since an unknown start. This clock is never set; a suspend may stop it."""
     return time.monotonic()
+
+
+def utc_text(seconds: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Return Unix seconds as a date and a time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime(form)

@@ -16,13 +16,14 @@ from tests.cli import Vyrox, refused, succeeded
 from tests.polling import until
 from tests.service import running_service
 from vyrox.adapters import own_forms
-from vyrox.cli.check_findings import Fingerprints, findings
 from vyrox.cli.vendor_steps import FUSION_BODY, SENTINELONE_BODY, steps
 from vyrox.crypto import sign
 from vyrox.models import NormalizedAlert, Tenant, Vendor
-from vyrox.polling.arrivals import Arrivals, Kept, Refusal, StoredSecrets
+from vyrox.polling.arrivals import MAX_COUNTED, Arrivals, Kept, Refusal, StoredSecrets
+from vyrox.polling.findings import Fingerprints, findings
+from vyrox.polling.notices import Waiting
 from vyrox.polling.rows import STALL_S, Poller
-from vyrox.store.tables import edr_credentials, pollers
+from vyrox.store.tables import edr_credentials, graph_notices, pollers
 from vyrox.tenants.records import TenantRow
 from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions
 
@@ -186,6 +187,35 @@ def switch_on(connection: Connection) -> None:
     )
 
 
+def announce(connection: Connection) -> None:
+    row = {"tenant_id": "acme", "raw": b"", "number": 1, "next_at": 0.0}
+    for number, failures in enumerate((0, 4, 4, 1)):
+        connection.execute(
+            graph_notices.insert().values(
+                **row,
+                alert_id=f"a{number}",
+                received_at=NOW + 60 - number,
+                failures=failures,
+                last_error=f"refused {number}\x1b[2J" if failures else None,
+            )
+        )
+
+
+def test_check_shows_what_graph_announced_and_was_not_fetched_contract_75(vyrox: Vyrox) -> None:
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "defender"))
+    succeeded(vyrox("tenant", "add", "acme", "--vendor", "generic"))
+    vyrox.write(announce)
+    result = vyrox("tenant", "check", "acme", "--vendor", "defender")
+    assert "WRONG announced  4 alerts waiting, since 2023-11-14 22:14:18, 3 failed" in result.stdout
+    assert "WRONG graph says refused 2\\x1b[2J" in result.stdout
+    assert "do: vyrox tenant edr check acme --vendor defender" in result.stdout
+    assert result.exit_code == 1
+    rows = json.loads(vyrox("tenant", "check", "acme", "--json").stdout)
+    by_vendor = {row["vendor"]: row["announced"] for row in rows}
+    assert by_vendor["defender"]["failing"] == 3
+    assert by_vendor["generic"] is None
+
+
 def test_check_of_a_poller_and_of_unknown_names_contract_75(vyrox: Vyrox) -> None:
     succeeded(vyrox("tenant", "add", "beta", "--vendor", "generic"))
     vyrox.write(switch_on)
@@ -245,6 +275,15 @@ CASES: dict[str, tuple[Arrivals, set[str]]] = {
     "removed": (case(row={"enabled": False}), {"webhook"}),
     "the default secret": (case(onboarded=None), {"webhook"}),
     "only a poller": (case(onboarded=None, alert_at=None, poller=POLLER), set()),
+    "announced, and fetched soon": (case(notices=Waiting(3, 0, NOW - 5, None)), set()),
+    "announced, and Graph refuses": (
+        case(notices=Waiting(3, 2, NOW - 50, "401")),
+        {"announced", "graph says"},
+    ),
+    "announced, and no service fetches": (
+        case(notices=Waiting(MAX_COUNTED, 0, NOW - STALL_S - 1, None)),
+        {"announced"},
+    ),
     "a poller that no service runs": (
         case(poller=msgspec.structs.replace(POLLER, caught_up_at=NOW - STALL_S - 1)),
         {"poller"},

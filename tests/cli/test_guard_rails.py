@@ -24,7 +24,6 @@ from tests.service import running_service
 from vyrox.alerts.intake import Intake
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
-from vyrox.cli import guard_rails as cli_guard_rails
 from vyrox.cli import stores as cli_opened
 from vyrox.clock import wall_clock
 from vyrox.store import data_dir as data_dirs
@@ -289,7 +288,7 @@ def test_freeze_waits_for_every_container_contract_39(
     now = wall_clock()
     vyrox.write(containers.report, "reads", now)
     vyrox.write(containers.report, "does-not", now)
-    monkeypatch.setattr(cli_guard_rails, "CONFIRM_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(containers, "CONFIRM_TIMEOUT_S", 0.0)
     line = refused(vyrox("tenant", "freeze", "acme"))
     assert line.startswith("the freeze of acme is stored, but 2 of 2 containers have not confirmed")
     vyrox.write(containers.report, "reads", now)

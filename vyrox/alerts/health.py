@@ -6,7 +6,7 @@ The service probes at a fixed rate, so requests to `/health` add no load.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from vyrox import log
@@ -40,6 +40,10 @@ class Health:
         """
         if self._failing:
             raise UnavailableError("; ".join(self._failing.values()))
+
+    def failing(self) -> Mapping[str, str]:
+        """Return why the last probe of a store failed, by `database` and `queue`."""
+        return self._failing.copy()
 
     async def probe(self) -> None:
         """Probe both stores, and log a store that has become available or unavailable.

@@ -5,7 +5,7 @@ approver acknowledges it with a passkey. Guard rails and freezes hold.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -144,14 +144,21 @@ def digest(text: bytes) -> str:
 
 def open_ones(connection: Connection, tenant_id: str | None) -> Sequence[Used]:
     """Return those that no approver has acknowledged, newest first; of one tenant or of all."""
+    return _open(connection, *([] if tenant_id is None else [_b.tenant_id == tenant_id]))
+
+
+def open_of(connection: Connection, tenant_ids: Collection[str]) -> Sequence[Used]:
+    """Return those of some tenants that no approver has acknowledged, newest first."""
+    return _open(connection, _b.tenant_id.in_(tenant_ids))
+
+
+def _open(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Sequence[Used]:
     query = (
         sa.select(break_glass)
-        .where(_b.acknowledged_at.is_(None))
+        .where(_b.acknowledged_at.is_(None), *conditions)
         .order_by(_b.at.desc(), _b.id)
         .limit(MAX_LISTED)
     )
-    if tenant_id is not None:
-        query = query.where(_b.tenant_id == tenant_id)
     return [Used(*row) for row in connection.execute(query)]
 
 

@@ -6,7 +6,7 @@ Without anybody who could endorse it, it is made at once: else a tenant whose ke
 could never decide again. Ending a rule that asks for two persons always needs two.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -130,6 +130,14 @@ def shown(change: Change) -> str:
         "bind_discord": f"{change.approver}'s account {change.subject} at Discord",
         "end_rule": f"the end of the rule {change.subject}",
     }[change.kind]
+
+
+def tenants_with_open(connection: Connection, tenant_ids: Collection[str], now: float) -> list[str]:
+    """Return those of the tenants for which a change may wait."""
+    query = sa.select(_c.tenant_id).where(
+        _c.tenant_id.in_(tenant_ids), _c.expires_at > now, _c.done_at.is_(None)
+    )
+    return list(connection.execute(query.distinct().order_by(_c.tenant_id)).scalars())
 
 
 def list_open(connection: Connection, tenant_id: str, now: float) -> list[PendingChange]:

@@ -36,6 +36,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         sign_count: As the authenticator last said; a synced passkey does not count.
         vouched_by: The credential id of the person's earlier key that asked for this one.
         confirmed_at: Until then it decides nothing.
+        used_at: When it last signed something; None: not since that is noted.
     """
 
     credential_id: str
@@ -48,6 +49,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     added_at: float
     confirmed_at: float | None
     removed_at: float | None
+    used_at: float | None = None
 
 
 def list_keys(connection: Connection, tenant_id: str | None) -> list[Key]:
@@ -125,14 +127,12 @@ def remove(connection: Connection, keys: Sequence[Key], by: str, now: float) -> 
 
 
 def note_sign_count(connection: Connection, key: Key, count: int, now: float) -> None:
-    """Keep what the authenticator counts. A count that falls is an event, not a refusal (A26).
+    """Note that a key was used, and its count. One that falls is an event, not a refusal (A26).
 
     The key may have been copied. Or the authenticator does not count.
     """
-    if count == key.sign_count:
-        return
     is_it = _p.credential_id == key.credential_id
-    connection.execute(passkeys.update().where(is_it).values(sign_count=count))
+    connection.execute(passkeys.update().where(is_it).values(sign_count=count, used_at=now))
     if count < key.sign_count:
         fell = draft(
             "approver.sign_count_fell",

@@ -15,6 +15,7 @@ class ListedKey(msgspec.Struct, frozen=True):
     added_at: float
     confirmed_at: float | None
     removed_at: float | None
+    used_at: float | None = None
 
 
 class ListedApprover(msgspec.Struct, frozen=True):
@@ -81,7 +82,9 @@ def list_all(connection: Connection, tenant_id: str | None, now: float) -> Liste
 
 def _listed(key: Key) -> ListedKey:
     origin = str(key.members["origin"])
-    return ListedKey(key.thumbprint, origin, key.added_at, key.confirmed_at, key.removed_at)
+    return ListedKey(
+        key.thumbprint, origin, key.added_at, key.confirmed_at, key.removed_at, key.used_at
+    )
 
 
 def _waiting(connection: Connection, tenants: list[str], now: float) -> list[ListedChange]:

@@ -183,6 +183,36 @@ def newest(
     return [StoredProposal(*row) for row in connection.execute(query)]
 
 
+def oldest_open(
+    connection: Connection, tenant_ids: Sequence[str], limit: int
+) -> Sequence[StoredProposal]:
+    """Return the oldest proposals of some tenants that are stored as open."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(_IS_OPEN, _p.tenant_id.in_(tenant_ids))
+        .order_by(_p.created_at, _p.id)
+        .limit(limit)
+    )
+    return [StoredProposal(*row) for row in connection.execute(query)]
+
+
+def newest_ended(
+    connection: Connection, tenant_ids: Sequence[str], since: float, limit: int
+) -> Sequence[StoredProposal]:
+    """Return the newest proposals of some tenants that were made after `since` and are over."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(
+            _p.tenant_id.in_(tenant_ids),
+            _p.created_at > since,
+            _p.state.not_in(("pending", "approved")),
+        )
+        .order_by(_p.created_at.desc(), _p.id)
+        .limit(limit)
+    )
+    return [StoredProposal(*row) for row in connection.execute(query)]
+
+
 def note_repeat(connection: Connection, proposal_id: str) -> None:
     """Count that the same action was proposed again."""
     repeat = proposals.update().where(_p.id == proposal_id)

@@ -12,17 +12,16 @@ from vyrox.cli.stores import opened_database, write_urgently
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.store.data_dir import is_owned
-from vyrox.store.database import Database
-from vyrox.tenants.containers import SILENT_S, Reported, last_report_age, running
+from vyrox.tenants.containers import (
+    CONFIRM_TIMEOUT_S,
+    SILENT_S,
+    Reported,
+    last_report_age,
+    until_read,
+)
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen
 from vyrox.tenants.policy import end_freeze, set_frozen
-
-CONFIRM_TIMEOUT_S: Final = 5.0
-"""How long `freeze` waits until the containers have read it."""
-
-POLL_S: Final = 0.05
-
 
 _all_option: Final = click.option(
     "--all", "every_tenant", is_flag=True, help="Every tenant, also tenants that are added later."
@@ -101,7 +100,7 @@ def _freeze(tenant_id: str) -> None:
             lambda connection: set_frozen(connection, tenant_id, now, frozen=True)
         )
         async with opened_database() as opened:
-            found = await _until_read(opened.database, frozen.version)
+            found = await until_read(opened.database, frozen.version, wall_clock)
             directory = None if opened.settings.database_url else opened.settings.data_dir
             return _Confirmed(
                 frozen,
@@ -151,14 +150,3 @@ def _in_force(confirmed: _Confirmed) -> str:
     if frozen.changed:
         return f"in force in {count} since {as_time(max(each.seen_at for each in containers))} UTC"
     return f"frozen since {as_time(frozen.rails.frozen_at)} UTC; in force in {count} now"
-
-
-async def _until_read(database: Database, version: int) -> Sequence[Reported]:
-    """Return the containers that run, once all have read `version`, or after CONFIRM_TIMEOUT_S."""
-    deadline = asyncio.get_running_loop().time() + CONFIRM_TIMEOUT_S
-    while True:
-        found = await database.read(running, wall_clock())
-        late = any(each.version < version for each in found)
-        if not late or asyncio.get_running_loop().time() > deadline:
-            return found
-        await asyncio.sleep(POLL_S)

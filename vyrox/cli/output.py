@@ -5,12 +5,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import click
 import msgspec
 from rich.cells import cell_len
+
+from vyrox.clock import utc_text
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -122,13 +123,9 @@ def in_groups(text: str) -> str:
 
 def as_time(seconds: float | None) -> str | None:
     """Return Unix seconds as a date and a time in UTC, to the second."""
-    return _formatted(seconds, "%Y-%m-%d %H:%M:%S")
+    return None if seconds is None else utc_text(seconds)
 
 
 def as_minute(seconds: float | None) -> str | None:
     """Return Unix seconds as a date and a time in UTC, to the minute."""
-    return _formatted(seconds, "%Y-%m-%d %H:%M")
-
-
-def _formatted(seconds: float | None, form: str) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime(form)
+    return None if seconds is None else utc_text(seconds, "%Y-%m-%d %H:%M")

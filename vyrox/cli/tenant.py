@@ -23,7 +23,6 @@ from vyrox.cli.webhook_options import (
     changed_options,
     check_children,
     check_standard_secret,
-    header_of,
     options_of,
     webhook_options,
 )
@@ -36,7 +35,7 @@ from vyrox.settings import Settings
 from vyrox.settings.values import MAX_SECRET_BYTES, MIN_SECRET_BYTES, check_webhook_secret
 from vyrox.store.encryption import bind_secret, encrypt_secret
 from vyrox.tenants import records
-from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions
+from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, header_of
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final, get_args
 
 import click
 import msgspec
-from cryptography.fernet import InvalidToken, MultiFernet
+from cryptography.fernet import MultiFernet
 
-from vyrox.cli.check_findings import Finding, Fingerprints, findings
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import DEFAULT_COLUMNS, json_option, print_json, printable, shortened
 from vyrox.cli.stores import opened_database
@@ -18,11 +16,10 @@ from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.models import Vendor
 from vyrox.polling.arrivals import Arrivals, Kept, Refusal, read_arrivals, vendors_of
-from vyrox.store.encryption import decrypt_secret
+from vyrox.polling.findings import Finding, Fingerprints, findings
+from vyrox.polling.notices import Waiting
+from vyrox.tenants.fingerprints import fingerprint
 from vyrox.tenants.known import require_known
-
-FINGERPRINT: Final = 8
-"""Hexadecimal digits of a secret's SHA-256 that are printed."""
 
 _MARKS: Final = {"ok": "ok", "wrong": "WRONG", "info": "-"}
 
@@ -42,6 +39,7 @@ class _Checked(msgspec.Struct, frozen=True):
     quarantined: Kept | None
     poller_lag_s: float | None
     poller_error: str | None
+    announced: Waiting | None
 
 
 @click.command()
@@ -79,8 +77,8 @@ async def _check(tenant_id: str, vendor: Vendor | None) -> list[_Checked]:
 
 def _checked(found: Arrivals, vault: MultiFernet, now: float) -> _Checked:
     prints = Fingerprints(
-        _fingerprint(vault, found, found.secrets.present),
-        _fingerprint(vault, found, found.secrets.previous),
+        fingerprint(vault, found.tenant_id, found.vendor, found.secrets.present),
+        fingerprint(vault, found.tenant_id, found.vendor, found.secrets.previous),
     )
     lines = findings(found, prints, now)
     row, poller = found.onboarded, found.poller
@@ -97,17 +95,8 @@ def _checked(found: Arrivals, vault: MultiFernet, now: float) -> _Checked:
         quarantined=found.kept,
         poller_lag_s=poller.lag_s(now) if poller else None,
         poller_error=poller.last_error if poller else None,
+        announced=found.notices,
     )
-
-
-def _fingerprint(vault: MultiFernet, found: Arrivals, encrypted: str | None) -> str | None:
-    if encrypted is None:
-        return None
-    try:
-        secret = decrypt_secret(vault, encrypted, found.tenant_id, found.vendor, "webhook")
-    except InvalidToken:
-        return None
-    return sha256(secret).hexdigest()[:FINGERPRINT]
 
 
 def _print(checked: Sequence[_Checked]) -> None:

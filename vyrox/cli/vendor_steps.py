@@ -6,9 +6,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from vyrox.cli.webhook_options import header_of
 from vyrox.models import Vendor
-from vyrox.tenants.webhook_options import FALCON_SIGNATURE, WebhookOptions
+from vyrox.tenants.webhook_options import FALCON_SIGNATURE, WebhookOptions, header_of
 
 FUSION_BODY: Final = """\
 {

@@ -16,7 +16,7 @@ from vyrox.clock import wall_clock
 from vyrox.crypto import standard_key
 from vyrox.errors import OperatorError
 from vyrox.ids import is_tenant_id, normal_customer_id
-from vyrox.models import BEARER_VENDORS, Vendor
+from vyrox.models import Vendor
 from vyrox.store.encryption import decrypt_secret
 from vyrox.tenants import records
 from vyrox.tenants.known import require_known
@@ -199,21 +199,6 @@ def _print_options(tenant_id: str, vendor: Vendor, options: WebhookOptions) -> N
     for name, listed in (("vendor ids", options.vendor_ids), ("routes to", options.routes_to)):
         if listed:
             click.echo(f"  {name:<10} {', '.join(listed)}")
-
-
-def header_of(vendor: Vendor, options: WebhookOptions) -> str:
-    """Return what a sender puts into the header, for a person who configures it."""
-    own = options.secret_header
-    falcon = f"{options.signature_header}, {options.timestamp_header}: as Falcon sets them"
-    bearer = f"{own}: <secret>" if own else "Authorization: Bearer <secret>"
-    return {
-        "vyrox": bearer
-        if vendor in BEARER_VENDORS
-        else "X-Vyrox-Signature: sha256=<hex HMAC-SHA256 of the raw body with the secret>",
-        "falcon": falcon,
-        "falcon-hex": falcon,
-        "standard": "webhook-id, webhook-timestamp, webhook-signature: Standard Webhooks",
-    }[options.signature]
 
 
 async def options_of(opened: Opened, tenant_id: str, vendor: Vendor) -> WebhookOptions:

@@ -23,6 +23,7 @@ from vyrox.console import (
     quarantine,
     reports,
     sign_in,
+    tenants,
 )
 from vyrox.console.guard import Guard, SecureHeaders
 from vyrox.console.pages import error_page, static_file
@@ -99,5 +100,11 @@ def create_routes() -> list[BaseRoute]:
         Route("/quarantine/{quarantine_id}/dismiss", quarantine.dismiss_payload, methods=["POST"]),
         Route("/dead", dead.dead_page, methods=["GET"]),
         Route("/dead/{alert_id}/revive", dead.revive, methods=["POST"]),
+        Route("/tenants", tenants.tenants_page, methods=["GET"]),
+        Route("/tenants/{tenant_id}", tenants.tenant_page, methods=["GET"]),
+        Route("/tenants/{tenant_id}/freeze", tenants.freeze_page, methods=["GET"]),
+        Route("/tenants/{tenant_id}/freeze", tenants.freeze, methods=["POST"]),
+        Route("/tenants/{tenant_id}/unfreeze", tenants.freeze_page, methods=["GET"]),
+        Route("/tenants/{tenant_id}/unfreeze", tenants.unfreeze, methods=["POST"]),
         Route("/static/{name}", static_file, methods=["GET"]),
     ]

@@ -1,6 +1,6 @@
-"""The first page: what waits for a decision, what is contained, and what was decided before."""
+"""The first page: what waits for a person, the most pressing first (contract 77)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -8,22 +8,32 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vyrox.approvals.break_glass import Used, open_ones
-from vyrox.approvals.changes import PendingChange, list_open
-from vyrox.approvals.lease_rows import list_leases
-from vyrox.approvals.proposal import DRILL
-from vyrox.approvals.rows import decisions_on
-from vyrox.approvals.shown import ListedProposal, list_proposals
+from vyrox.approvals import changes, lease_rows
+from vyrox.approvals.break_glass import Used, open_of
+from vyrox.approvals.changes import PendingChange
+from vyrox.approvals.lease_rows import Lease
+from vyrox.approvals.waiting import Ended, WaitingProposal, list_ended, list_waiting
+from vyrox.console import sources
 from vyrox.console.changes import can_agree
 from vyrox.console.pages import is_current, not_modified, page, version_of
-from vyrox.console.parts import console_of, signed_in
+from vyrox.console.parts import Console, console_of, signed_in, tenants_of
 from vyrox.console.sessions import Person
-from vyrox.containment.contained import list_contained
-from vyrox.tenants.freezes import frozen_since
+from vyrox.console.sources import Source, Trouble
+from vyrox.containment.contained import find_contained
+from vyrox.tenants import guard_rails
+from vyrox.triage.incident_list import ListedIncident
+from vyrox.triage.score import Band
+from vyrox.triage.urgency import count_open, most_urgent
 
-MAX_OPEN: Final = 100
-MAX_ENDED: Final = 10
-MAX_CONTAINED: Final = 100
+MAX_WAITING: Final = 50
+MAX_INCIDENTS: Final = 20
+MAX_CONTAINED: Final = 50
+MAX_GLASSES: Final = 20
+MAX_TROUBLES: Final = 30
+MAX_ENDED: Final = 5
+
+VERSION_S: Final = 60.0
+"""Times of arrivals are compared to the minute: else each alert would reload the page."""
 
 
 class Contained(msgspec.Struct, frozen=True):
@@ -31,74 +41,139 @@ class Contained(msgspec.Struct, frozen=True):
 
     Attributes:
         ends_at: The end of its lease; None: it has no end.
+        trouble: Why the end did not work, or waits.
     """
 
+    tenant_id: str
     vendor: str
+    device_id: str
     name: str
     ends_at: float | None
+    trouble: str | None
 
 
-class Overview(msgspec.Struct, frozen=True):
-    """What the first page shows.
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first page shows. Each list may be cut; one row more than is shown says so.
 
     Attributes:
-        changes: Those that the person may endorse.
-        decided: The ids of open proposals that the person has decided on.
         glasses: What was done without an approval and is not acknowledged.
+        frozen: Since when each frozen tenant is frozen.
+        all_frozen_at: Since when all tenants are frozen.
+        changes: Those that the person may endorse.
+        counts: Of the open incidents, by band.
     """
 
-    open: Sequence[ListedProposal]
-    ended: Sequence[ListedProposal]
-    contained: Sequence[Contained]
-    frozen_since: float | None
-    changes: Sequence[PendingChange]
-    decided: Sequence[str]
     glasses: Sequence[Used]
+    frozen: Mapping[str, float]
+    all_frozen_at: float | None
+    waiting: Sequence[WaitingProposal]
+    changes: Sequence[PendingChange]
+    incidents: Sequence[ListedIncident]
+    counts: Mapping[Band, int]
+    contained: Sequence[Contained]
+    troubles: Sequence[Trouble]
+    sources: Sequence[Source]
+    fine: Sequence[str]
+    ended: Sequence[Ended]
 
 
 async def home(request: Request) -> Response:
-    """Show the tenant of the approver. Raises as `signed_in`, and UnavailableError."""
+    """Show what waits for the person. Raises as `signed_in`, `tenants_of`, and UnavailableError."""
     person = await signed_in(request)
+    tenant_ids = tenants_of(request, person)
     console = console_of(request)
     now = console.now()
-    overview = await console.database.read(_read, person, now)
-    version = version_of(person, overview)
+    overview = await console.database.read(_read, console, person, tenant_ids, now)
+    version = version_of(person, _seen(overview, tenant_ids))
     if is_current(request, version):
         return not_modified()
-    return page("home", person, now, version, overview=overview)
+    return page("home", person, now, version, overview=overview, tenant_ids=tenant_ids)
 
 
-def _read(connection: Connection, person: Person, now: float) -> Overview:
-    tenant_id = person.tenant_id
-    newest = list_proposals(connection, tenant_id, now, MAX_OPEN + MAX_ENDED, only_open=False)
-    waiting = list_proposals(connection, tenant_id, now, MAX_OPEN, only_open=True)
-    shown = {each.proposal_id for each in waiting}
+def _read(
+    connection: Connection,
+    console: Console,
+    person: Person,
+    tenant_ids: Sequence[str],
+    now: float,
+) -> Overview:
+    rails = guard_rails.find(connection, tenant_ids)
+    found = sources.read_sources(connection, console, tenant_ids, now)
+    ways = sources.read_ways(connection, tenant_ids, now)
+    troubles = sources.troubles(console, found, ways)
     return Overview(
-        open=sorted(waiting, key=lambda each: (each.action_type == DRILL, each.expires_at)),
-        ended=[each for each in newest if each.proposal_id not in shown][:MAX_ENDED],
-        contained=_contained(connection, tenant_id),
-        frozen_since=frozen_since(connection, tenant_id),
-        decided=[
-            each.proposal_id
-            for each in waiting
-            if any(
-                by.approver == person.approver for by in decisions_on(connection, each.proposal_id)
-            )
-        ],
-        glasses=open_ones(connection, tenant_id)[:MAX_OPEN],
-        changes=[
-            each
-            for each in list_open(connection, tenant_id, now)
-            if can_agree(connection, person, each, now)
-        ],
+        glasses=open_of(connection, tenant_ids)[: MAX_GLASSES + 1],
+        frozen={name: each.frozen_at for name, each in sorted(rails.items()) if each.frozen_at},
+        all_frozen_at=next((each.all_frozen_at for each in rails.values()), None),
+        waiting=list_waiting(connection, tenant_ids, now, MAX_WAITING + 1),
+        changes=_changes(connection, person, tenant_ids, now),
+        incidents=most_urgent(connection, tenant_ids, MAX_INCIDENTS + 1),
+        counts=count_open(connection, tenant_ids),
+        contained=_contained(connection, tenant_ids),
+        troubles=troubles[: MAX_TROUBLES + 1],
+        sources=found,
+        fine=sources.fine(found, ways, troubles),
+        ended=list_ended(connection, tenant_ids, now, MAX_ENDED),
     )
 
 
-def _contained(connection: Connection, tenant_id: str) -> list[Contained]:
-    leases = list_leases(connection, tenant_id)
-    ends = {(str(each.vendor), each.device_id): each.ends_at for each in leases}
-    found = list_contained(connection, tenant_id)[:MAX_CONTAINED]
+def _changes(
+    connection: Connection, person: Person, tenant_ids: Sequence[str], now: float
+) -> list[PendingChange]:
+    acts_for = [each for each in tenant_ids if each in person.acts_for]
     return [
-        Contained(vendor, hostname or device_id, ends.get((vendor, device_id)))
-        for vendor, device_id, hostname in found
+        each
+        for tenant_id in changes.tenants_with_open(connection, acts_for, now)
+        for each in changes.list_open(connection, tenant_id, now)
+        if can_agree(connection, person, each, now)
     ]
+
+
+def _contained(connection: Connection, tenant_ids: Sequence[str]) -> list[Contained]:
+    """Return what is contained, the first to end first."""
+    found = find_contained(connection, tenant_ids, MAX_CONTAINED + 1)
+    by_device = {
+        (each.tenant_id, str(each.vendor), each.device_id): each
+        for each in sorted(
+            lease_rows.list_of(connection, tenant_ids), key=lambda lease: lease.token
+        )
+    }
+    listed = []
+    for tenant_id, vendor, device_id, hostname in found:
+        lease = by_device.get((tenant_id, vendor, device_id))
+        listed.append(
+            Contained(
+                tenant_id=tenant_id,
+                vendor=vendor,
+                device_id=device_id,
+                name=hostname or device_id,
+                ends_at=None if lease is None else lease.ends_at,
+                trouble=None if lease is None else _trouble(lease),
+            )
+        )
+    return sorted(listed, key=lambda each: (each.ends_at is None, each.ends_at or 0.0))
+
+
+def _trouble(lease: Lease) -> str | None:
+    if lease.waits_since is not None:
+        return "its time is over, but the tenant is frozen: it stays contained"
+    if lease.last_error is not None:
+        return f"lifting it has failed, and is tried again: {lease.last_error}"
+    return None
+
+
+def _seen(overview: Overview, tenant_ids: Sequence[str]) -> object:
+    """Return what makes the page another one: times of arrivals only to the minute."""
+    places = [
+        (each.tenant_id, each.vendor, int((each.alert_at or 0.0) / VERSION_S))
+        for each in overview.sources
+    ]
+    incidents = [
+        msgspec.structs.replace(
+            each, last_at=each.last_at // VERSION_S, updated_at=0.0, alerts=min(each.alerts, 2)
+        )
+        for each in overview.incidents
+    ]
+    troubles = [(each.tenant_id, each.what, each.where) for each in overview.troubles]
+    rest = msgspec.structs.replace(overview, sources=(), incidents=incidents, troubles=())
+    return tenant_ids, places, troubles, rest

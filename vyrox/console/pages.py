@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from vyrox.approvals.changes import Change
 from vyrox.console.sessions import Person
+from vyrox.console.wording import incident_title
 from vyrox.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -24,6 +25,7 @@ from vyrox.errors import (
     VyroxError,
 )
 from vyrox.http.responses import JsonResponse
+from vyrox.triage.incident_list import ListedIncident
 
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
@@ -62,6 +64,11 @@ DONE: Final[dict[str, str]] = {
     "dismissed": "Dismissed. If room is needed, it is deleted first.",
     "revived": "The alert is queued again, as if it had never been delivered.",
     "revive_stored": "The alert is open again. The queue is full, so it is queued later.",
+    "frozen": "Frozen: every running container has read it. No action is carried out any more.",
+    "frozen_late": "Frozen, but not every container has read it yet: one may still act. Look here "
+    "again, or ask the operator to run vyrox tenant freeze.",
+    "unfrozen": "Not frozen any more: approved actions are carried out again.",
+    "still_frozen": "Still frozen, with every tenant: only the operator can end that.",
 }
 """What `parts.done` may say, by the word in the address."""
 
@@ -142,6 +149,11 @@ def change_words(change: Change) -> str:
             return f"End the rule that two persons must approve: {change.subject}"
 
 
+def incident_words(incident: ListedIncident) -> str:
+    """Return what happened in an incident, and where, as a title."""
+    return incident_title(incident.families, incident.hosts)
+
+
 _templates: Final = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
@@ -163,6 +175,7 @@ _templates.filters.update(
             outcome_words,
             change_words,
             band_words,
+            incident_words,
         )
     }
 )

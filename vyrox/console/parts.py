@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from vyrox.alerts.entries import QueueEntries
+from vyrox.alerts.health import Health
 from vyrox.alerts.queue import AlertQueue
 from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.decisions import Decisions
+from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.passkeys import RelyingParty
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
@@ -69,6 +71,9 @@ class Console:
         approval_ttl_s: How long a proposal may be decided on.
         events: Takes the events of what people read, such as an export.
         queue: Of alerts that are replayed or revived. `entries` are those of single alerts.
+        health: Of the database and of Redis.
+        discord: What posts at Discord.
+        fingerprint: Of a webhook's secret, by tenant, vendor and the encrypted secret.
     """
 
     database: Database
@@ -81,6 +86,9 @@ class Console:
     events: AuditEvents
     queue: AlertQueue
     entries: QueueEntries
+    health: Health
+    discord: Joiner
+    fingerprint: Callable[[str, str, str | None], str | None]
 
 
 class Owned(NamedTuple):

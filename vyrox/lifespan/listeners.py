@@ -1,6 +1,7 @@
 """What the routes of each listener use."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from vyrox.alerts.batches import BatchIntake
 from vyrox.alerts.entries import QueueEntries
@@ -18,6 +19,7 @@ from vyrox.lifespan.stores import Stores
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
+from vyrox.tenants.fingerprints import fingerprint
 
 
 @dataclass(frozen=True)
@@ -88,4 +90,7 @@ def _for_console(settings: Settings, stores: Stores, parts: Parts) -> Console:
         events=parts.events,
         queue=parts.queue,
         entries=QueueEntries(stores.redis),
+        health=parts.health,
+        discord=parts.discord,
+        fingerprint=partial(fingerprint, stores.vault),
     )

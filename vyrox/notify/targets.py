@@ -1,6 +1,7 @@
 """Where a tenant's notifications go: rows whose URL and secret are encrypted (contract 58)."""
 
 import secrets
+from collections.abc import Collection
 from typing import Final, Literal
 
 import msgspec
@@ -20,6 +21,12 @@ Format = Literal["vyrox", "ocsf", "apprise"]
 
 MAX_TARGETS: Final = 20
 """Targets of one tenant: each announcement is a row for each of them."""
+
+FAILING_S: Final = 172_800.0
+"""How old a notification may be that shows whether its target works."""
+
+# Literally the condition of the index `notifications_failed`, so that both databases use it.
+_HAS_FAILED: Final = sa.text("last_error IS NOT NULL AND sent_at IS NULL")
 
 _t: Final = notify_targets.c
 _n: Final = notifications.c
@@ -44,6 +51,23 @@ class Target(msgspec.Struct, frozen=True):
     waiting: int = 0
     dead: int = 0
     last_error: str | None = None
+
+
+class FailingTarget(msgspec.Struct, frozen=True):
+    """A target that does not take what is sent.
+
+    Attributes:
+        waiting: Notifications that have failed and are tried again.
+        dead: Notifications of the last two days that were never delivered.
+        error: Why one of them failed.
+    """
+
+    tenant_id: str
+    target_id: str
+    host: str
+    waiting: int
+    dead: int
+    error: str
 
 
 class SealedTarget(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -149,16 +173,21 @@ def remove_target(connection: Connection, tenant_id: str, target_id: str, now: f
 
 
 def list_targets(connection: Connection, tenant_id: str) -> list[Target]:
-    """Return the tenant's targets, the oldest first."""
+    """Return the tenant's targets with what waits and what is dead, the oldest first."""
+    states = _states(connection, tenant_id)
+    targets = own_targets(connection, tenant_id)
+    return [msgspec.structs.replace(each, **states.get(each.id, {})) for each in targets]
+
+
+def own_targets(connection: Connection, tenant_id: str) -> list[Target]:
+    """Return the tenant's targets, the oldest first, without reading any notification."""
     shown = [_t[name] for name in ("id", "tenant_id", "host", "format", "min_band", "created_at")]
     query = (
         sa.select(*shown)
         .where(_t.tenant_id == tenant_id, _t.removed_at.is_(None))
         .order_by(_t.created_at, _t.id)
     )
-    states = _states(connection, tenant_id)
-    targets = [Target(*tuple(row)) for row in connection.execute(query)]
-    return [msgspec.structs.replace(each, **states.get(each.id, {})) for each in targets]
+    return [Target(*tuple(row)) for row in connection.execute(query)]
 
 
 def find_target(connection: Connection, tenant_id: str, target_id: str) -> SealedTarget:
@@ -181,6 +210,34 @@ def no_target(tenant_id: str) -> OperatorError:
     return OperatorError(
         f"{tenant_id} has no target with this id; see: vyrox tenant notify list {tenant_id}"
     )
+
+
+def find_failing(
+    connection: Connection, tenant_ids: Collection[str], now: float
+) -> list[FailingTarget]:
+    """Return the targets of some tenants that do not take what is sent."""
+    own = sa.and_(_t.id == _n.target_id, _t.tenant_id == _n.tenant_id, _t.removed_at.is_(None))
+    query = (
+        sa.select(
+            _n.tenant_id,
+            _n.target_id,
+            sa.func.min(_t.host),
+            sa.func.count(_n.next_at),
+            sa.func.count(_n.dead_at),
+            sa.func.max(_n.last_error),
+        )
+        .join(notify_targets, own)
+        .where(_n.tenant_id.in_(tenant_ids), _HAS_FAILED, _n.created_at > now - FAILING_S)
+        .group_by(_n.tenant_id, _n.target_id)
+        .order_by(_n.tenant_id, _n.target_id)
+    )
+    return [FailingTarget(*tuple(row)) for row in connection.execute(query)]
+
+
+def has_targets(connection: Connection, tenant_ids: Collection[str]) -> bool:
+    """Return whether one of the tenants has a target."""
+    query = sa.select(_t.id).where(_t.tenant_id.in_(tenant_ids), _t.removed_at.is_(None)).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def _states(connection: Connection, tenant_id: str) -> dict[str, dict[str, object]]:

@@ -1,9 +1,12 @@
-"""What has arrived of a tenant at a vendor, by push and by pull, and what not (contract 75).
+"""What has arrived of tenants at their vendors, by push and by pull, and what not (contract 75).
 
-All of it is read from the database, in one transaction.
+All of it is read from the database. The number of queries does not depend on the number of tenants,
+and no query reads all alerts of a tenant.
 """
 
-from typing import Final
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any, Final, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -11,12 +14,43 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import SERVICE
 from vyrox.models import Vendor
-from vyrox.polling.rows import Poller, list_pollers
-from vyrox.store.tables import alerts, audit_log, quarantine, tenant_credentials
+from vyrox.polling.notices import Waiting, waiting_of
+from vyrox.polling.rows import Poller, pollers_of
+from vyrox.store.tables import audit_log, tenant_credentials
 from vyrox.tenants.records import TenantRow, list_tenants
 
 MAX_READ: Final = 2000
 """Refused requests of all tenants, the newest, among which the tenant's last one is searched."""
+
+MAX_COUNTED: Final = 1000
+"""A longer quarantine is not counted to its end."""
+
+MAX_TENANTS: Final = 200
+"""Tenants in one statement."""
+
+VENDORS: Final[tuple[Vendor, ...]] = get_args(Vendor)
+
+# Literally the condition of the index `audit_log_refused`, so that both databases use it.
+_IS_REFUSED: Final = sa.text("kind = 'auth.failed'")
+
+# Literally the condition of the index `quarantine_waiting`, likewise.
+_KEPT: Final = """
+    FROM quarantine WHERE quarantine.tenant_id = t.tenant_id AND quarantine.source = v.source
+    AND replayed_at IS NULL AND dismissed_at IS NULL
+"""
+
+_ARRIVED: Final = f"""
+SELECT t.tenant_id, v.source,
+    (SELECT received_at FROM alerts
+     WHERE alerts.tenant_id = t.tenant_id AND alerts.source = v.source
+     ORDER BY received_at DESC LIMIT 1),
+    (SELECT count(*) FROM (SELECT 1 {_KEPT} LIMIT {MAX_COUNTED}) AS kept),
+    (SELECT last_received_at {_KEPT} ORDER BY last_received_at DESC LIMIT 1),
+    (SELECT reason {_KEPT} ORDER BY last_received_at DESC LIMIT 1),
+    (SELECT 1 FROM graph_notices
+     WHERE graph_notices.tenant_id = t.tenant_id AND v.source = 'defender' LIMIT 1)
+FROM tenants t CROSS JOIN vendors v
+"""  # noqa: S608  (nothing in it comes from outside)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -35,7 +69,7 @@ class Kept(msgspec.Struct, frozen=True):
     """Authentic payloads that got 422, and wait in quarantine.
 
     Attributes:
-        number: How many.
+        number: How many; MAX_COUNTED: at least so many.
         last_at: When one last arrived, in Unix seconds.
         reason: Of that one.
     """
@@ -58,6 +92,7 @@ class Arrivals(msgspec.Struct, frozen=True):
     Attributes:
         onboarded: Its webhook, also a removed one.
         alert_at: When its last alert was accepted, in Unix seconds.
+        notices: What Microsoft Graph has announced and Vyrox has not fetched yet.
     """
 
     tenant_id: str
@@ -68,6 +103,14 @@ class Arrivals(msgspec.Struct, frozen=True):
     refusal: Refusal | None
     kept: Kept | None
     poller: Poller | None
+    notices: Waiting | None = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether alerts should arrive here: by a webhook, a poller or the vendor's default."""
+        if self.onboarded is None:
+            return self.poller is not None or self.alert_at is not None
+        return self.onboarded.enabled or self.poller is not None
 
 
 class _Refused(msgspec.Struct):
@@ -79,71 +122,107 @@ class _Refused(msgspec.Struct):
 
 _decoder: Final = msgspec.json.Decoder(_Refused)
 
+_Place = tuple[str, str]
+"""A tenant and a vendor."""
+
 
 def vendors_of(connection: Connection, tenant_id: str) -> list[Vendor]:
     """Return the vendors at which the tenant has a webhook or a poller."""
     t = tenant_credentials.c
     query = sa.select(t.vendor).where(t.tenant_id == tenant_id, t.disabled_at.is_(None))
     found: set[Vendor] = set(connection.execute(query).scalars())
-    found.update(each.vendor for each in list_pollers(connection, tenant_id))
+    found.update(each.vendor for each in pollers_of(connection, [tenant_id]))
     return sorted(found)
 
 
 def read_arrivals(connection: Connection, tenant_id: str, vendor: Vendor) -> Arrivals:
     """Return what has arrived of a tenant at a vendor."""
-    rows = (row for row in list_tenants(connection) if row.tenant_id == tenant_id)
-    pollers = list_pollers(connection, tenant_id)
-    return Arrivals(
-        tenant_id=tenant_id,
-        vendor=vendor,
-        onboarded=next((row for row in rows if row.vendor == vendor), None),
-        secrets=_secrets(connection, tenant_id, vendor),
-        alert_at=_last_alert(connection, tenant_id, vendor),
-        refusal=_last_refusal(connection, tenant_id, vendor),
-        kept=_kept(connection, tenant_id, vendor),
-        poller=next((each for each in pollers if each.vendor == vendor), None),
-    )
-
-
-def _secrets(connection: Connection, tenant_id: str, vendor: Vendor) -> StoredSecrets:
-    c = tenant_credentials.c
-    query = sa.select(c.secret, c.previous_secret)
-    row = connection.execute(query.where(c.tenant_id == tenant_id, c.vendor == vendor)).first()
-    return StoredSecrets(None, None) if row is None else StoredSecrets(*row)
-
-
-def _last_alert(connection: Connection, tenant_id: str, vendor: Vendor) -> float | None:
-    c = alerts.c
-    query = sa.select(c.received_at).where(c.tenant_id == tenant_id, c.source == vendor)
-    found: float | None = connection.execute(query.order_by(c.received_at.desc()).limit(1)).scalar()
+    [found] = read_all(connection, [tenant_id], [vendor])
     return found
 
 
-def _last_refusal(connection: Connection, tenant_id: str, vendor: Vendor) -> Refusal | None:
-    c = audit_log.c
-    query = sa.select(c.timestamp, c.entry).where(
-        c.tenant_id == SERVICE, c.stream == "events", c.kind == "auth.failed"
+def read_all(
+    connection: Connection, tenant_ids: Sequence[str], vendors: Sequence[Vendor] = VENDORS
+) -> list[Arrivals]:
+    """Return what has arrived of each tenant at each vendor, in order of name."""
+    found = []
+    refused = _refusals(connection, tenant_ids)
+    for first in range(0, len(tenant_ids), MAX_TENANTS):
+        some = tenant_ids[first : first + MAX_TENANTS]
+        found += _read_some(connection, some, vendors, refused)
+    return sorted(found, key=lambda each: (each.tenant_id, each.vendor))
+
+
+def _read_some(
+    connection: Connection,
+    tenant_ids: Sequence[str],
+    vendors: Sequence[Vendor],
+    refused: dict[_Place, Refusal],
+) -> list[Arrivals]:
+    rows = {(each.tenant_id, each.vendor): each for each in list_tenants(connection, tenant_ids)}
+    pollers = {(each.tenant_id, each.vendor): each for each in pollers_of(connection, tenant_ids)}
+    secrets = _secrets(connection, tenant_ids)
+    found = []
+    for row in _arrived(connection, tenant_ids, vendors):
+        tenant_id, vendor, alert_at, number, last_at, reason, is_announced = tuple(row)
+        place = (tenant_id, vendor)
+        found.append(
+            Arrivals(
+                tenant_id=tenant_id,
+                vendor=vendor,
+                onboarded=rows.get(place),
+                secrets=secrets.get(place, StoredSecrets(None, None)),
+                alert_at=alert_at,
+                refusal=refused.get(place),
+                kept=Kept(number, last_at, reason) if number else None,
+                poller=pollers.get(place),
+                notices=waiting_of(connection, tenant_id) if is_announced else None,
+            )
+        )
+    return found
+
+
+def _arrived(
+    connection: Connection, tenant_ids: Sequence[str], vendors: Sequence[Vendor]
+) -> Sequence[sa.Row[Any]]:
+    values = {f"t{number}": each for number, each in enumerate(tenant_ids)}
+    values |= {f"v{number}": each for number, each in enumerate(vendors)}
+    return connection.execute(_arrived_query(len(tenant_ids), len(vendors)), values).all()
+
+
+@cache
+def _arrived_query(tenants: int, vendors: int) -> sa.TextClause:
+    t = ", ".join(f"(:t{number})" for number in range(tenants))
+    v = ", ".join(f"(:v{number})" for number in range(vendors))
+    return sa.text(
+        f"WITH tenants(tenant_id) AS (VALUES {t}), vendors(source) AS (VALUES {v}) {_ARRIVED}"
     )
-    for at, entry in connection.execute(query.order_by(c.sequence.desc()).limit(MAX_READ)):
+
+
+def _secrets(connection: Connection, tenant_ids: Collection[str]) -> dict[_Place, StoredSecrets]:
+    c = tenant_credentials.c
+    query = sa.select(c.tenant_id, c.vendor, c.secret, c.previous_secret)
+    rows = connection.execute(query.where(c.tenant_id.in_(tenant_ids)))
+    return {(row[0], row[1]): StoredSecrets(row[2], row[3]) for row in rows}
+
+
+def _refusals(connection: Connection, tenant_ids: Collection[str]) -> dict[_Place, Refusal]:
+    """Return the last refusal of each place, as far as it is among the newest MAX_READ."""
+    wanted = frozenset(tenant_ids)
+    c = audit_log.c
+    query = (
+        sa.select(c.timestamp, c.entry)
+        .where(c.tenant_id == SERVICE, c.stream == "events", _IS_REFUSED)
+        .order_by(c.sequence.desc())
+        .limit(MAX_READ)
+    )
+    found: dict[_Place, Refusal] = {}
+    for at, entry in connection.execute(query):
         try:
             refused = _decoder.decode(entry)
         except ValueError:
             continue  # somebody changed it, which `vyrox audit verify` reports
-        named = {refused.claimed_tenant, refused.resolved_tenant}
-        if refused.source == vendor and tenant_id in named:
-            return Refusal(at, refused.failure or "unknown")
-    return None
-
-
-def _kept(connection: Connection, tenant_id: str, vendor: Vendor) -> Kept | None:
-    c = quarantine.c
-    waiting = (
-        c.tenant_id == tenant_id,
-        c.source == vendor,
-        c.replayed_at.is_(None),
-        c.dismissed_at.is_(None),
-    )
-    number = connection.execute(sa.select(sa.func.count()).where(*waiting)).scalar() or 0
-    query = sa.select(c.last_received_at, c.reason).where(*waiting)
-    row = connection.execute(query.order_by(c.last_received_at.desc()).limit(1)).first()
-    return None if row is None else Kept(number, row.last_received_at, row.reason)
+        for tenant_id in {refused.claimed_tenant, refused.resolved_tenant} & wanted:
+            place = (str(tenant_id), refused.source or "")
+            found.setdefault(place, Refusal(at, refused.failure or "unknown"))
+    return found

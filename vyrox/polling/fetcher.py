@@ -196,7 +196,7 @@ class Fetcher:
         if isinstance(error, VendorBusyError):
             pause_s = max(pause_s, error.pause_s)
             self._paused[notice.tenant_id] = now + pause_s
-        await self._database.write(notices.fail, notice, now + pause_s, now)
+        await self._database.write(notices.fail, notice, reason, now + pause_s, now)
         _log("fetch.failed", notice.tenant_id, logging.WARNING, retry_s=round(pause_s), **members)
 
 

@@ -18,6 +18,7 @@ from vyrox.chain.writer import append
 from vyrox.errors import UnavailableError
 from vyrox.ids import new_id
 from vyrox.models import EdrVendor
+from vyrox.notify.messages import clean
 from vyrox.polling import rows
 from vyrox.polling.pages import Account
 from vyrox.polling.rows import LEASE_S, LostLeaseError
@@ -33,6 +34,9 @@ MISSED: Final = ""
 
 MAX_WAITING: Final = 20_000
 """Rows of one tenant. Beyond that Graph gets 503, and sends its notification again."""
+
+MAX_COUNTED: Final = 1000
+"""Rows of one tenant that are counted for people."""
 
 MAX_CLAIMED: Final = 20
 """Rows that one container fetches for a tenant one after the other."""
@@ -66,11 +70,28 @@ class Notice(msgspec.Struct, frozen=True):
     next_at: float
     holder: str | None
     lease_until: float | None
+    last_error: str | None = None
 
     @property
     def account(self) -> Account:
         """Whose alert it is."""
         return Account(self.tenant_id, VENDOR)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What waits to be fetched for a tenant. Times are Unix seconds.
+
+    Attributes:
+        number: How many alerts; MAX_COUNTED: at least so many. `failing` is counted alike.
+        failing: How many of them could not be fetched, and are tried again.
+        since: When the oldest of those that have failed most was announced.
+        error: Why one could not be fetched.
+    """
+
+    number: int
+    failing: int
+    since: float
+    error: str | None
 
 
 class Announced(NamedTuple):
@@ -124,6 +145,19 @@ def accept(connection: Connection, batch: Batch, limits: Limits, now: float) -> 
     drafts = list(batch.lifecycle)
     drafts += keep(connection, batch.unreadable, limits.quarantine_max_bytes)
     append(connection, drafts, now)
+
+
+def waiting_of(connection: Connection, tenant_id: str) -> Waiting | None:
+    """Return what waits to be fetched for a tenant, or None."""
+    own = sa.select(_t.failures).where(_t.tenant_id == tenant_id).order_by(_t.failures.desc())
+    failures = list(connection.execute(own.limit(MAX_COUNTED)).scalars())
+    if not failures:
+        return None
+    query = sa.select(_t.received_at, _t.last_error).where(
+        _t.tenant_id == tenant_id, _t.failures == failures[0]
+    )
+    since, error = connection.execute(query.order_by(_t.received_at).limit(1)).one()
+    return Waiting(len(failures), sum(each > 0 for each in failures), since, error)
 
 
 def is_any_due(connection: Connection, now: float) -> bool:
@@ -200,9 +234,14 @@ def give_up(
     append(connection, [told, *drafts], now)
 
 
-def fail(connection: Connection, notice: Notice, next_at: float, now: float) -> None:
+def fail(connection: Connection, notice: Notice, reason: str, next_at: float, now: float) -> None:
     """Try a notice again later. Raises as `store`."""
-    values = {"failures": notice.failures + 1, "next_at": next_at, **_RELEASED}
+    values = {
+        "failures": notice.failures + 1,
+        "last_error": clean(reason),
+        "next_at": next_at,
+        **_RELEASED,
+    }
     _change(connection, notice, now, values)
 
 
@@ -219,7 +258,13 @@ def _end(connection: Connection, notice: Notice, now: float) -> None:
     if connection.execute(gone).rowcount:
         return
     # It was announced again: what was fetched may be older than that.
-    again = {"received_at": now, "failures": 0, "next_at": now, **_RELEASED}
+    again = {
+        "received_at": now,
+        "failures": 0,
+        "last_error": None,
+        "next_at": now,
+        **_RELEASED,
+    }
     _change(connection, notice, now, again)
 
 

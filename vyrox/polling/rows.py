@@ -4,7 +4,7 @@ One row for each tenant and vendor. A container that polls has a lease on the ro
 check the lease first, so a container that was suspended stores nothing any more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -112,6 +112,12 @@ def list_pollers(connection: Connection, tenant_id: str | None = None) -> list[P
     if tenant_id is not None:
         query = query.where(_t.tenant_id == tenant_id)
     return [Poller(*row) for row in connection.execute(query)]
+
+
+def pollers_of(connection: Connection, tenant_ids: Collection[str]) -> list[Poller]:
+    """Return the pollers of some tenants, in order of name."""
+    query = sa.select(pollers).where(_t.tenant_id.in_(tenant_ids))
+    return [Poller(*row) for row in connection.execute(query.order_by(_t.tenant_id, _t.vendor))]
 
 
 def switch_on(connection: Connection, tenant_id: str, vendor: EdrVendor, now: float) -> bool:

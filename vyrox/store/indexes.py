@@ -17,6 +17,7 @@ from vyrox.store.tables import (
     metadata,
     notifications,
     proposals,
+    quarantine,
     verdicts,
 )
 
@@ -68,6 +69,24 @@ Index(
     audit_log.c.sequence,
     sqlite_where=_OF_ALERTS,
     postgresql_where=_OF_ALERTS,
+)
+# For the last refused delivery of a tenant, among all events of the service.
+_REFUSED: Final = text("kind = 'auth.failed'")
+Index(
+    "audit_log_refused",
+    audit_log.c.tenant_id,
+    audit_log.c.sequence,
+    sqlite_where=_REFUSED,
+    postgresql_where=_REFUSED,
+)
+_KEPT: Final = text("replayed_at IS NULL AND dismissed_at IS NULL")
+Index(
+    "quarantine_waiting",
+    quarantine.c.tenant_id,
+    quarantine.c.source,
+    quarantine.c.last_received_at,
+    sqlite_where=_KEPT,
+    postgresql_where=_KEPT,
 )
 Index(
     "confirmations_pending",
@@ -149,6 +168,17 @@ Index(
     sqlite_where=incidents.c.status != "closed",
     postgresql_where=incidents.c.status != "closed",
 )
+# For the open incidents of a tenant by urgency: the bands in the order of the alphabet.
+_OPEN_INCIDENT: Final = text("status != 'closed' AND merged_into IS NULL")
+Index(
+    "incidents_urgency",
+    incidents.c.tenant_id,
+    incidents.c.band,
+    incidents.c.score,
+    incidents.c.number,
+    sqlite_where=_OPEN_INCIDENT,
+    postgresql_where=_OPEN_INCIDENT,
+)
 # For notes of a language model: the incidents that are neither clear nor of no interest.
 _UNCLEAR: Final = text("score >= 35 AND score <= 85 AND merged_into IS NULL")
 Index(
@@ -174,6 +204,15 @@ Index(
     notifications.c.next_at,
     sqlite_where=notifications.c.next_at.is_not(None),
     postgresql_where=notifications.c.next_at.is_not(None),
+)
+
+_FAILED: Final = text("last_error IS NOT NULL AND sent_at IS NULL")
+Index(
+    "notifications_failed",
+    notifications.c.tenant_id,
+    notifications.c.created_at,
+    sqlite_where=_FAILED,
+    postgresql_where=_FAILED,
 )
 
 _OPEN: Final = text("state IN ('pending', 'approved')")

@@ -37,6 +37,7 @@ tenant_credentials = Table(
     Column("version", Integer, nullable=False, index=True, unique=True),
     Column("webhook_options", Text),  # JSON; NULL: the defaults
     Column("used_at", Float),  # the present secret, to the minute; NULL: not since it was set
+    Column("secret_at", Float),  # when the present secret was set; NULL: not known
 )
 
 alerts = Table(
@@ -69,6 +70,7 @@ alerts = Table(
 )
 Index("alerts_received", alerts.c.received_at, alerts.c.id)
 Index("alerts_tenant", alerts.c.tenant_id, alerts.c.received_at, alerts.c.id)
+Index("alerts_source", alerts.c.tenant_id, alerts.c.source, alerts.c.received_at)
 
 # How far the search columns of the alerts of an earlier version are filled. No row: all are.
 search_fill = Table(
@@ -566,6 +568,7 @@ passkeys = Table(
     Column("added_at", Float, nullable=False),
     Column("confirmed_at", Float),  # NULL: it cannot decide yet
     Column("removed_at", Float),
+    Column("used_at", Float),  # when it last signed something; NULL: not known
 )
 Index("passkeys_approver", passkeys.c.tenant_id, passkeys.c.approver)
 
@@ -724,8 +727,15 @@ graph_notices = Table(
     Column("next_at", Float, nullable=False),
     Column("holder", Text),  # of the lease
     Column("lease_until", Float),
+    Column("last_error", Text),  # of the newest fetch; NULL: it has not failed
 )
 Index("graph_notices_next", graph_notices.c.next_at)
+Index(
+    "graph_notices_tenant",
+    graph_notices.c.tenant_id,
+    graph_notices.c.failures,
+    graph_notices.c.received_at,
+)
 
 # Parts of alerts. They wait for other parts, then stay to recognise redeliveries.
 alert_records = Table(

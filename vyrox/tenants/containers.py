@@ -4,6 +4,7 @@ Each container updates its row every REPORT_INTERVAL_S. The same statement reads
 of the guard rails. So `vyrox tenant freeze` can wait until every container has read the freeze.
 """
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,11 @@ REPORT_INTERVAL_S: Final = 0.5
 
 SILENT_S: Final = 10.0
 """Time without a report after which a container does not count as running."""
+
+CONFIRM_TIMEOUT_S: Final = 5.0
+"""How long a freeze waits until the containers have read it."""
+
+POLL_S: Final = 0.05
 
 FORGET_S: Final = 3600.0
 """Time without a report after which the start of another container deletes the row."""
@@ -96,6 +102,17 @@ def running(connection: Connection, now: float) -> Sequence[Reported]:
         Reported(row.id, row.seen_at, max(0.0, database_now - row.seen_at), row.version)
         for row in connection.execute(query)
     ]
+
+
+async def until_read(database: Database, version: int, clock: Clock) -> Sequence[Reported]:
+    """Return the containers that run, once all have read `version`, or after CONFIRM_TIMEOUT_S."""
+    deadline = asyncio.get_running_loop().time() + CONFIRM_TIMEOUT_S
+    while True:
+        found = await database.read(running, clock())
+        late = any(each.version < version for each in found)
+        if not late or asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(POLL_S)
 
 
 def last_report_age(connection: Connection, now: float) -> float | None:

@@ -213,11 +213,21 @@ def _in_force(rows: Iterable[sa.Row[tuple[object, ...]]], wanted: set[str]) -> d
     return in_force
 
 
-def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now: float) -> int:
+def store(
+    connection: Connection,
+    tenant_id: str,
+    rails: Rails,
+    change: str,
+    now: float,
+    by: str | None = None,
+) -> int:
     """Replace the tenant's guard rails, and record the `change`; return the new version.
 
     The caller has had the lock `containments` since it read the earlier guard rails. So no change
     is lost, and no claim that has read the earlier ones can commit after this.
+
+    Args:
+        by: The person, if that is known.
     """
     newest = connection.execute(_NEWEST).scalar() or 0
     values = {
@@ -231,7 +241,9 @@ def store(connection: Connection, tenant_id: str, rails: Rails, change: str, now
     }
     connection.execute(guard_rails.delete().where(_t.tenant_id == tenant_id))
     connection.execute(guard_rails.insert().values(tenant_id=tenant_id, **values))
-    append(connection, [event("tenant.changed", tenant_id, None, source=None, change=change)], now)
+    known = {} if by is None else {"by": by}
+    changed = event("tenant.changed", tenant_id, None, source=None, change=change, **known)
+    append(connection, [changed], now)
     return newest + 1
 
 
@@ -249,7 +261,9 @@ class Frozen(msgspec.Struct, frozen=True):
     version: int
 
 
-def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> Frozen:
+def freeze(
+    connection: Connection, tenant_id: str, now: float, *, frozen: bool, by: str | None = None
+) -> Frozen:
     """Stop all actions for the tenant, or for EVERY_TENANT; or allow them again."""
     lock(connection, "containments")
     before = find(connection, [tenant_id])[tenant_id]
@@ -261,7 +275,7 @@ def freeze(connection: Connection, tenant_id: str, now: float, *, frozen: bool) 
     change = "frozen" if frozen else "unfrozen"
     if tenant_id == EVERY_TENANT:
         change = f"every tenant {change}"
-    return Frozen(True, after, store(connection, tenant_id, after, change, now))
+    return Frozen(True, after, store(connection, tenant_id, after, change, now, by))
 
 
 def refuse_other_hosts(connection: Connection, tenant_id: str, now: float) -> None:

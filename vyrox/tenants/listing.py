@@ -24,6 +24,7 @@ class Listed(msgspec.Struct, frozen=True):
     field_map: FieldMap | None = None
     webhook: WebhookOptions = DEFAULT
     used_at: float | None = None
+    secret_at: float | None = None
     frozen_at: float | None = None
     all_frozen_at: float | None = None
     per_hour: int = 0

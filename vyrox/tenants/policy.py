@@ -83,15 +83,20 @@ def _changed(before: Rails, change: Change) -> Rails:
     )
 
 
-def set_frozen(connection: Connection, tenant_id: str, now: float, *, frozen: bool) -> Frozen:
+def set_frozen(
+    connection: Connection, tenant_id: str, now: float, *, frozen: bool, by: str | None = None
+) -> Frozen:
     """Freeze or unfreeze a known tenant, or EVERY_TENANT.
+
+    Args:
+        by: The person, for the event; None: an operator on the command line.
 
     Raises:
         OperatorError: The tenant is unknown.
     """
     if tenant_id != EVERY_TENANT:
         require_known(connection, tenant_id)
-    return guard_rails.freeze(connection, tenant_id, now, frozen=frozen)
+    return guard_rails.freeze(connection, tenant_id, now, frozen=frozen, by=by)
 
 
 def end_freeze(connection: Connection, tenant_id: str, now: float) -> tuple[Frozen, list[str]]:

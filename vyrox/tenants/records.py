@@ -1,6 +1,6 @@
 """The tenants' webhook credentials in SQL: add, rotate, remove, list (contract 8)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -26,7 +26,11 @@ _table: Final = tenant_credentials.c
 
 
 class TenantRow(msgspec.Struct, frozen=True):
-    """One pair of tenant and vendor, for `vyrox tenant list`. Times are Unix seconds."""
+    """One pair of tenant and vendor, for `vyrox tenant list`. Times are Unix seconds.
+
+    Attributes:
+        secret_at: When the present secret was set; None: by a version that did not note it.
+    """
 
     tenant_id: str
     vendor: Vendor
@@ -37,6 +41,7 @@ class TenantRow(msgspec.Struct, frozen=True):
     field_map: FieldMap | None
     webhook: WebhookOptions = DEFAULT
     used_at: float | None = None
+    secret_at: float | None = None
 
 
 def add_tenant(
@@ -74,6 +79,7 @@ def add_tenant(
         "field_map": _encode_field_map(field_map),
         "webhook_options": encode_options(options),
         "created_at": now,
+        "secret_at": now,
         "disabled_at": None,
         "version": _next_version(connection),
     }
@@ -128,6 +134,7 @@ def rotate_tenant(
             previous_expires_at=now + overlap_s,
             previous_used_at=None,
             used_at=None,
+            secret_at=now,
             version=_next_version(connection),
         )
     )
@@ -209,9 +216,13 @@ def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> Fiel
     return decode_field_map(connection.execute(query).scalar())
 
 
-def list_tenants(connection: Connection) -> list[TenantRow]:
-    """Return every (tenant, vendor), in order of name."""
+def list_tenants(
+    connection: Connection, tenant_ids: Collection[str] | None = None
+) -> list[TenantRow]:
+    """Return every (tenant, vendor), or those of some tenants, in order of name."""
     query = sa.select(tenant_credentials).order_by(_table.tenant_id, _table.vendor)
+    if tenant_ids is not None:
+        query = query.where(_table.tenant_id.in_(tenant_ids))
     return [
         TenantRow(
             tenant_id=row.tenant_id,
@@ -223,6 +234,7 @@ def list_tenants(connection: Connection) -> list[TenantRow]:
             field_map=decode_field_map(row.field_map),
             webhook=decode_options(row.webhook_options),
             used_at=row.used_at,
+            secret_at=row.secret_at,
         )
         for row in connection.execute(query)
     ]

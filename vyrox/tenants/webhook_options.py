@@ -81,6 +81,21 @@ def scheme_of(vendor: Vendor, options: WebhookOptions) -> str:
     return f"bearer{header}{' or signature' if options.also_signature else ''}"
 
 
+def header_of(vendor: Vendor, options: WebhookOptions) -> str:
+    """Return what a sender puts into the header, for a person who configures it."""
+    own = options.secret_header
+    falcon = f"{options.signature_header}, {options.timestamp_header}: as Falcon sets them"
+    bearer = f"{own}: <secret>" if own else "Authorization: Bearer <secret>"
+    return {
+        "vyrox": bearer
+        if vendor in BEARER_VENDORS
+        else "X-Vyrox-Signature: sha256=<hex HMAC-SHA256 of the raw body with the secret>",
+        "falcon": falcon,
+        "falcon-hex": falcon,
+        "standard": "webhook-id, webhook-timestamp, webhook-signature: Standard Webhooks",
+    }[options.signature]
+
+
 def check_options(tenant_id: str, vendor: Vendor, options: WebhookOptions) -> None:
     """Return if `tenant_id` can have `options` at `vendor`.
 

@@ -97,6 +97,16 @@ class Joiner:
             await asyncio.wait(running)
 
     @property
+    def is_on(self) -> bool:
+        """Whether the settings name an application of Discord."""
+        return self._client is not None
+
+    @property
+    def refused(self) -> str | None:
+        """Why Discord does not accept the token; None: it does, or was not asked."""
+        return None if self._client is None else self._client.refused
+
+    @property
     def sending(self) -> int:
         """How many channels are being sent to now."""
         return len(self._sending)

@@ -4,7 +4,7 @@ A row holds what its message shows. What it should show is computed from the pro
 change can be forgotten.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -22,6 +22,9 @@ MAX_NOTICE: Final = 1_500
 """Characters of a notice; the rest is left out."""
 
 _m: Final = discord_messages.c
+
+# Literally the condition of the index `discord_messages_open`, so that both databases use it.
+_IS_OPEN: Final = sa.text("next_at IS NOT NULL")
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,14 @@ def find_message(connection: Connection, proposal_id: str) -> Posted | None:
     )
     row = connection.execute(query).mappings().first()
     return None if row is None else Posted(**row)
+
+
+def find_failing(connection: Connection, tenant_ids: Collection[str]) -> dict[str, str]:
+    """Return by tenant why a message that waits could not be posted or changed."""
+    query = sa.select(_m.tenant_id, sa.func.max(_m.last_error)).where(
+        _IS_OPEN, _m.last_error.is_not(None), _m.tenant_id.in_(tenant_ids)
+    )
+    return {row[0]: row[1] for row in connection.execute(query.group_by(_m.tenant_id))}
 
 
 def delete_old(connection: Connection, before: float) -> None:

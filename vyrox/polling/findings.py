@@ -1,17 +1,19 @@
-"""What `vyrox tenant check` says of a tenant at a vendor, and what to do about it (contract 75)."""
+"""Whether a tenant's alerts arrive from a vendor, in words, and what to do (contract 75).
+
+`vyrox tenant check` and the console show the same.
+"""
 
 from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
 
-from vyrox.cli.output import as_time, counted
-from vyrox.cli.webhook_options import header_of
+from vyrox.clock import utc_text
 from vyrox.models import Vendor
-from vyrox.polling.arrivals import Arrivals
+from vyrox.polling.arrivals import MAX_COUNTED, Arrivals
 from vyrox.polling.rows import STALL_S
 from vyrox.tenants.records import TenantRow
-from vyrox.tenants.webhook_options import scheme_of
+from vyrox.tenants.webhook_options import header_of, scheme_of
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -34,6 +36,8 @@ class Fingerprints(msgspec.Struct, frozen=True):
     previous: str | None = None
 
 
+NOTHING_YET: Final = "none yet"
+
 _SCENARIOS: Final[dict[Vendor, str]] = {
     "crowdstrike": "mimikatz",
     "sentinelone": "psexec",
@@ -52,7 +56,7 @@ def findings(found: Arrivals, prints: Fingerprints, now: float) -> list[Finding]
         lines.append(_refusal(found, prints))
     if found.kept is not None:
         lines.append(_kept(found))
-    return [*lines, *_poller(found, now)]
+    return [*lines, *_poller(found, now), *_announced(found, now)]
 
 
 def _webhook(found: Arrivals) -> Finding:
@@ -76,14 +80,14 @@ def _secrets(
     if prints.present is None:
         yield Finding("secret", "wrong", "no key of this machine decrypts it", (rotate,))
     else:
-        used = "not used yet" if row.used_at is None else f"last used {as_time(row.used_at)}"
+        used = "not used yet" if row.used_at is None else f"last used {utc_text(row.used_at)}"
         yield Finding("secret", "ok", f"{prints.present}, {used}")
     if row.previous_expires_at is None or row.previous_expires_at <= now:
         return
-    text = f"{prints.previous or 'not readable'}, valid until {as_time(row.previous_expires_at)}"
+    text = f"{prints.previous or 'not readable'}, valid until {utc_text(row.previous_expires_at)}"
     if row.previous_used_at is not None and row.previous_used_at > (row.used_at or 0.0):
-        do = f"set the new secret at the sender before {as_time(row.previous_expires_at)} UTC"
-        text += f", used {as_time(row.previous_used_at)}"
+        do = f"set the new secret at the sender before {utc_text(row.previous_expires_at)} UTC"
+        text += f", used {utc_text(row.previous_used_at)}"
         yield Finding("previous", "wrong", text, (do,))
     else:
         yield Finding("previous", "info", text)
@@ -91,19 +95,19 @@ def _secrets(
 
 def _alert(found: Arrivals) -> Finding:
     if found.alert_at is not None:
-        return Finding("last alert", "ok", as_time(found.alert_at) or "-")
+        return Finding("last alert", "ok", utc_text(found.alert_at))
     if found.poller is not None:
-        return Finding("last alert", "info", "none yet")
+        return Finding("last alert", "info", NOTHING_YET)
     test = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
     if found.onboarded is not None and found.onboarded.webhook.signature == "standard":
         test = "at the sender: `vyrox simulate` does not sign as Standard Webhooks do"
-    return Finding("last alert", "wrong", "none yet", (f"send a test alert: {test}",))
+    return Finding("last alert", "wrong", NOTHING_YET, (f"send a test alert: {test}",))
 
 
 def _refusal(found: Arrivals, prints: Fingerprints) -> Finding:
     refusal = found.refusal
     assert refusal is not None  # noqa: S101
-    text = f"{as_time(refusal.at)} 401 {refusal.failure}"
+    text = f"{utc_text(refusal.at)} 401 {refusal.failure}"
     if refusal.at <= _last_good(found):
         return Finding("last 401", "info", f"{text}, before the last delivery")
     return Finding("last 401", "wrong", text, _what_to_do(found, refusal.failure, prints))
@@ -142,7 +146,7 @@ def _kept(found: Arrivals) -> Finding:
     return Finding(
         "last 422",
         "wrong",
-        f"{as_time(kept.last_at)} {counted(kept.number, 'payload')} waiting: {kept.reason}",
+        f"{utc_text(kept.last_at)} {_counted(kept.number, 'payload')} waiting: {kept.reason}",
         (f"vyrox queue quarantine list {found.tenant_id}",),
     )
 
@@ -152,13 +156,35 @@ def _poller(found: Arrivals, now: float) -> Iterator[Finding]:
     if poller is None:
         return
     lag = poller.lag_s(now)
-    text = f"last success {as_time(poller.succeeded_at) or 'never'}, lag {lag:.0f} s"
+    last = "never" if poller.succeeded_at is None else utc_text(poller.succeeded_at)
+    text = f"last success {last}, lag {lag:.0f} s"
     check = f"vyrox tenant edr check {found.tenant_id} --vendor {found.vendor}"
     if poller.failures:
         error = poller.last_error or "unknown"
-        yield Finding("poller", "wrong", f"{text}, {counted(poller.failures, 'failure')}")
+        yield Finding("poller", "wrong", f"{text}, {_counted(poller.failures, 'failure')}")
         yield Finding("poll error", "wrong", error, (check,))
     elif lag > STALL_S:
         yield Finding("poller", "wrong", text, ("is the service running? See its log", check))
     else:
         yield Finding("poller", "ok", text)
+
+
+def _announced(found: Arrivals, now: float) -> Iterator[Finding]:
+    """Yield what Graph has announced and Vyrox has not fetched. That it waits a moment is usual."""
+    waiting = found.notices
+    if waiting is None:
+        return
+    text = f"{_counted(waiting.number, 'alert')} waiting, since {utc_text(waiting.since)}"
+    check = f"vyrox tenant edr check {found.tenant_id} --vendor {found.vendor}"
+    if waiting.failing:
+        yield Finding("announced", "wrong", f"{text}, {waiting.failing} failed", (check,))
+        yield Finding("graph says", "wrong", waiting.error or "see the service's log", (check,))
+    elif waiting.since < now - STALL_S:
+        yield Finding("announced", "wrong", text, ("is the service running? See its log", check))
+    else:
+        yield Finding("announced", "info", text)
+
+
+def _counted(number: int, what: str) -> str:
+    more = " or more" if number == MAX_COUNTED else ""
+    return f"{number}{more} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,258 @@
+"""Whether alerts arrive, and whether the stores and the ways to people work (contract 77).
+
+What is wrong is a `Trouble`, with what to do. What is fine is a name.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from vyrox.approvals.discord import posted
+from vyrox.approvals.discord.configured import list_channels
+from vyrox.console.parts import Console
+from vyrox.errors import UnavailableError
+from vyrox.models import Vendor
+from vyrox.notify.targets import FailingTarget, find_failing, has_targets
+from vyrox.polling.arrivals import Arrivals, read_all
+from vyrox.polling.findings import NOTHING_YET, Finding, Fingerprints, findings
+from vyrox.tenants.webhook_options import scheme_of
+
+_TITLES: Final = {
+    "webhook": "No webhook is set up",
+    "secret": "The secret cannot be read",
+    "previous": "The sender still uses the old secret",
+    "last alert": "No alert has arrived yet",
+    "last 401": "Deliveries are refused",
+    "last 422": "Payloads could not be read",
+    "poller": "Alerts cannot be pulled",
+    "announced": "Announced alerts are not fetched",
+}
+"""The names of findings, as a person reads them who knows no command."""
+
+_REASONS: Final = {"poller": "poll error", "announced": "graph says"}
+"""Findings of which a second one says why."""
+
+VENDOR_NAMES: Final[Mapping[str, str]] = {
+    "crowdstrike": "CrowdStrike",
+    "sentinelone": "SentinelOne",
+    "defender": "Microsoft Defender",
+    "generic": "Generic webhook",
+}
+
+_STORES: Final = {
+    "database": (
+        "The database does not work",
+        "free its disk, or start it: until then no alert is accepted and nothing is recorded",
+    ),
+    "queue": (
+        "Redis does not work",
+        "start it, or look at its memory: until then no alert is accepted",
+    ),
+}
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """One thing that is wrong.
+
+    Attributes:
+        tenant_id: Whose it is; None: of the whole service.
+        where: The source, the target, or another place; may be empty.
+        do: What to do, a line for each way.
+        link: Of a page that shows more.
+    """
+
+    tenant_id: str | None
+    what: str
+    where: str
+    text: str
+    do: tuple[str, ...] = ()
+    link: str | None = None
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """The secrets of a webhook, as the first digits of their SHA-256. Times are Unix seconds.
+
+    Attributes:
+        set_at: When the present one was set; None: before that was noted.
+        previous_until: Until when the one before it is valid; None: it is not.
+    """
+
+    vendor: Vendor
+    scheme: str
+    present: str | None
+    set_at: float | None
+    used_at: float | None
+    previous: str | None
+    previous_until: float | None
+    previous_used_at: float | None
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One tenant at one vendor.
+
+    Attributes:
+        secrets: Of its webhook; None: it has none.
+        findings: As `vyrox tenant check` shows them.
+        failed_at: When something last went wrong, as far as it has a time.
+    """
+
+    tenant_id: str
+    vendor: Vendor
+    alert_at: float | None
+    failed_at: float | None
+    secrets: Secrets | None
+    findings: Sequence[Finding]
+
+    @property
+    def name(self) -> str:
+        """The vendor, as people write it."""
+        return VENDOR_NAMES[self.vendor]
+
+    @property
+    def wrong(self) -> list[Finding]:
+        """What is wrong with it."""
+        return [each for each in self.findings if each.state == "wrong"]
+
+
+class Ways(msgspec.Struct, frozen=True):
+    """What is known of the ways to people, of some tenants.
+
+    Attributes:
+        channels: The tenants that have a channel at Discord.
+        unposted: By tenant why a message could not be posted there.
+        targets: Notification targets that do not take what is sent.
+        has_targets: Whether there are any.
+    """
+
+    channels: tuple[str, ...]
+    unposted: dict[str, str]
+    targets: Sequence[FailingTarget]
+    has_targets: bool
+
+
+def read_sources(
+    connection: Connection, console: Console, tenant_ids: Sequence[str], now: float
+) -> list[Source]:
+    """Return the sources of the tenants, in order of name."""
+    found = (each for each in read_all(connection, tenant_ids) if each.is_expected)
+    return [_source(console, each, now) for each in found]
+
+
+def read_ways(connection: Connection, tenant_ids: Sequence[str], now: float) -> Ways:
+    """Return what is known of the ways to the people of the tenants."""
+    own = frozenset(tenant_ids)
+    channels = tuple(c.tenant_id for c in list_channels(connection) if c.tenant_id in own)
+    return Ways(
+        channels,
+        posted.find_failing(connection, channels),
+        find_failing(connection, tenant_ids, now),
+        has_targets(connection, tenant_ids),
+    )
+
+
+def troubles(console: Console, sources: Sequence[Source], ways: Ways) -> list[Trouble]:
+    """Return all that is wrong: the service first, then the sources, then the ways to people."""
+    return [*_of_service(console), *_of_sources(sources), *_of_ways(console, ways)]
+
+
+def fine(sources: Sequence[Source], ways: Ways, found: Iterable[Trouble]) -> list[str]:
+    """Return the names of what works."""
+    wrong = {each.what for each in found}
+    well = sum(not each.wrong for each in sources)
+    names = [f"{well} source{'' if well == 1 else 's'}"] if well else []
+    names += [
+        name
+        for name, store in (("Redis", "queue"), ("the database", "database"))
+        if _STORES[store][0] not in wrong
+    ]
+    if ways.channels and not any(each.startswith("Discord") for each in wrong):
+        names.append("Discord")
+    if ways.has_targets and not ways.targets:
+        names.append("the notifications")
+    return names
+
+
+def _source(console: Console, found: Arrivals, now: float) -> Source:
+    present, previous = found.secrets.present, found.secrets.previous
+    prints = Fingerprints(
+        console.fingerprint(found.tenant_id, found.vendor, present),
+        console.fingerprint(found.tenant_id, found.vendor, previous),
+    )
+    times = [
+        None if found.refusal is None else found.refusal.at,
+        None if found.kept is None else found.kept.last_at,
+    ]
+    return Source(
+        tenant_id=found.tenant_id,
+        vendor=found.vendor,
+        alert_at=found.alert_at,
+        failed_at=max((each for each in times if each is not None), default=None),
+        secrets=_secrets(found, prints, now),
+        findings=findings(found, prints, now),
+    )
+
+
+def _secrets(found: Arrivals, prints: Fingerprints, now: float) -> Secrets | None:
+    row = found.onboarded
+    if row is None or not row.enabled:
+        return None
+    until = row.previous_expires_at
+    is_valid = until is not None and until > now
+    return Secrets(
+        vendor=found.vendor,
+        scheme=scheme_of(found.vendor, row.webhook),
+        present=prints.present,
+        set_at=row.secret_at,
+        used_at=row.used_at,
+        previous=prints.previous if is_valid else None,
+        previous_until=until if is_valid else None,
+        previous_used_at=row.previous_used_at if is_valid else None,
+    )
+
+
+def _of_service(console: Console) -> Iterator[Trouble]:
+    for store, reason in console.health.failing().items():
+        what, do = _STORES[store]
+        yield Trouble(None, what, "", reason, (do,))
+    try:
+        console.check_clocks()
+    except UnavailableError as exc:
+        yield Trouble(
+            None, "The clocks cannot be trusted", "", str(exc), ("set this host's clock",)
+        )
+
+
+def _of_sources(sources: Iterable[Source]) -> Iterator[Trouble]:
+    for source in sources:
+        link = f"/tenants/{source.tenant_id}"
+        reasons = {each.name: each for each in source.wrong if each.name in _REASONS.values()}
+        for found in source.wrong:
+            if found.name in reasons:
+                continue
+            reason = reasons.get(_REASONS.get(found.name, ""))
+            text = found.text if reason is None else f"{found.text}: {reason.text}"
+            do = found.do if reason is None else reason.do
+            what = _TITLES.get(found.name, found.name)
+            shown = "" if found.text == NOTHING_YET else text
+            yield Trouble(source.tenant_id, what, source.name, shown, do, link)
+
+
+def _of_ways(console: Console, ways: Ways) -> Iterator[Trouble]:
+    if ways.channels and not console.discord.is_on:
+        do = ("set DISCORD_APPLICATION_ID, DISCORD_PUBLIC_KEY and DISCORD_BOT_TOKEN",)
+        text = "a channel is set up, but the service has no token"
+        yield Trouble(None, "Discord is switched off", "", text, do)
+    elif ways.channels and console.discord.refused is not None:
+        do = ("set DISCORD_BOT_TOKEN to a new token, and start the service again",)
+        yield Trouble(None, "Discord refuses the token", "", console.discord.refused, do)
+    for tenant_id, error in sorted(ways.unposted.items()):
+        do = (f"vyrox discord check {tenant_id}",)
+        yield Trouble(tenant_id, "Discord does not take a message", "", error, do)
+    for each in ways.targets:
+        text = f"{each.waiting} waiting, {each.dead} never delivered; {each.error}"
+        do = (f"vyrox tenant notify test {each.tenant_id} {each.target_id}",)
+        what = "A notification does not arrive"
+        link = f"/tenants/{each.tenant_id}"
+        yield Trouble(each.tenant_id, what, each.host, text, do, link)
