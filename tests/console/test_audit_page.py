@@ -78,6 +78,10 @@ async def test_the_entry_of_an_approved_action_says_who_approved_it_contract_80(
     entry = (await ann.get(f"/audit/{TENANT}/actions/1")).text
     assert "End a process: workstation-01" in entry
     assert "Approved by ann (passkey)" in entry
+    decided = (await ann.get("/audit?kind=approval.decided")).text
+    path = decided.partition(f'href="/audit/{TENANT}/events/')[2].partition('"')[0]
+    entry = (await ann.get(f"/audit/{TENANT}/events/{path}")).text
+    assert f'<a href="/approvals/{proposed.proposal_id}">' in entry
     checked = (await ann.send("/audit/verify", tenant=TENANT)).text
     assert "1 action is proven by the persons who approved, 0 are not" in checked
 

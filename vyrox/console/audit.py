@@ -32,6 +32,16 @@ ACTION_KINDS: Final = (
     "LIFT_NETWORK_QUARANTINE",
 )
 
+PATHS: Final = {
+    "proposal_id": "/approvals/",
+    "incident": "/incidents/",
+    "into": "/incidents/",
+    "alert_id": "/alerts/",
+    "break_glass_id": "/break-glass/",
+    "change_id": "/changes/",
+}
+"""Where the page is that shows what a member names."""
+
 _r: Final = action_results.c
 
 
@@ -101,7 +111,9 @@ async def entry_page(request: Request) -> Response:
     if stream not in STREAMS or not 0 < number < END:
         raise NotFoundError("no such entry")
     line = await console.database.read(_read_one, tenant_id, cast("Stream", stream), number)
-    return page("audit_entry", person, console.now(), line=line, shown=_members_of(line.found))
+    return page(
+        "audit_entry", person, console.now(), line=line, shown=_members_of(line.found), paths=PATHS
+    )
 
 
 def asked_of(request: Request, person: Person) -> Asked:

@@ -1,6 +1,7 @@
 """Verify a tenant's audit log here and now, and download all of it (contract 80)."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -30,6 +31,9 @@ MAX_ACTIONS: Final = 100_000
 MAX_SHOWN: Final = 50
 """Actions without a proof, and refused proofs, that the page lists."""
 
+SHOWN_EVERY_S: Final = 1.0
+"""How often the page gets a line while it grows."""
+
 MARK: Final = "<!-- verified -->"
 """Where the template of the page is cut into what comes before and after the progress."""
 
@@ -39,6 +43,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     stream: Stream
     entries: int
+    is_last: bool = False
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -138,26 +143,41 @@ async def _checked(database: Database, tenant_id: str, request: Request) -> Asyn
         ("actions", Chain(keep)),
         ("events", Chain(approvals.add)),
     )
+    shown_at = -math.inf
     for stream, chain in chains:
         try:
-            async with aclosing(live.verifying(database, tenant_id, stream, chain)) as pages:
-                began = time.monotonic()
-                async for entries in pages:
-                    yield Progress(stream, entries)
-                    if is_stopping(request):
-                        yield Ended("The service shuts down.")
+            async with aclosing(_paced(database, tenant_id, stream, chain)) as pages:
+                async for now in pages:
+                    if (ended := _ended(request, now, until)) is not None:
+                        yield ended
                         return
-                    if time.monotonic() > until:
-                        yield Ended("This log is too long for a page.")
-                        return
-                    # As long again for everything else that the service does.
-                    await asyncio.sleep(time.monotonic() - began)
-                    began = time.monotonic()
+                    if now > shown_at + SHOWN_EVERY_S:
+                        yield Progress(stream, chain.entries)
+                        shown_at = now
         except TamperedError as exc:
             yield Problem(stream, exc.number, exc.reason)
             return
-        yield Progress(stream, chain.entries)
-    yield _approved(actions, approvals, chains[0][1].entries)
+        yield Progress(stream, chain.entries, is_last=True)
+    yield await asyncio.to_thread(_approved, actions, approvals, chains[0][1].entries)
+
+
+def _ended(request: Request, now: float, until: float) -> Ended | None:
+    if is_stopping(request):
+        return Ended("The service shuts down.")
+    return Ended("This log is too long for a page.") if now > until else None
+
+
+async def _paced(
+    database: Database, tenant_id: str, stream: Stream, chain: Chain
+) -> AsyncGenerator[float]:
+    """Verify a chain as `live.verifying`, with pauses; yield the time after each page."""
+    async with aclosing(live.verifying(database, tenant_id, stream, chain)) as pages:
+        began = time.monotonic()
+        async for _ in pages:
+            now = time.monotonic()
+            yield now
+            await asyncio.sleep(now - began)  # as long again for all else that the service does
+            began = time.monotonic()
 
 
 def _approved(actions: dict[str, Action], approvals: Approvals, entries: int) -> Approved:

@@ -34,15 +34,27 @@ _r: Final = action_results.c
 # Literally the condition of the index `audit_log_deeds`, so that both databases use it.
 IS_DEED: Final = sa.text("kind <> 'alert.accepted'")
 
-# Jumps from tenant to tenant along the key, so the number of entries does not matter.
-_TENANTS: Final = sa.text("""
+# Jumps from tenant to tenant along the key, so the number of entries does not matter. The condition
+# on the kind is literally that of the index `audit_log_deeds`.
+_WITH_NEWS: Final = sa.text("""
 WITH RECURSIVE tenant (id) AS (
     SELECT min(tenant_id) FROM audit_log WHERE tenant_id > ''
     UNION ALL
     SELECT (SELECT min(tenant_id) FROM audit_log WHERE tenant_id > tenant.id)
     FROM tenant WHERE tenant.id IS NOT NULL
+), chain (id, stream) AS (
+    SELECT id, 'actions' FROM tenant WHERE id IS NOT NULL
+    UNION ALL
+    SELECT id, 'events' FROM tenant WHERE id IS NOT NULL
 )
-SELECT id FROM tenant WHERE id IS NOT NULL
+SELECT DISTINCT id FROM chain WHERE EXISTS (
+    SELECT 1 FROM audit_log AS entry
+    WHERE kind <> 'alert.accepted' AND entry.tenant_id = chain.id AND entry.stream = chain.stream
+    AND entry.sequence > coalesce((
+        SELECT sequence FROM totals_places AS place
+        WHERE place.tenant_id = chain.id AND place.stream = chain.stream
+    ), 0)
+)
 """)
 
 _decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
@@ -260,39 +272,25 @@ def _is_drill(text: bytes) -> bool:
         return False
 
 
-def _with_news(connection: Connection) -> list[str]:
+def _with_news(connection: Connection) -> Sequence[str]:
     """Return the tenants with entries that are not counted."""
-    read = {(row.tenant_id, row.stream): row.sequence for row in connection.execute(_all_places())}
-    streams: tuple[Stream, ...] = ("events", "actions")
-    return [
-        tenant_id
-        for tenant_id in connection.execute(_TENANTS).scalars().all()
-        if any(
-            _read(connection, tenant_id, stream, read.get((tenant_id, stream), 0), 1)
-            for stream in streams
-        )
-    ]
-
-
-def _all_places() -> sa.Select[tuple[str, str, int]]:
-    return sa.select(_p.tenant_id, _p.stream, _p.sequence)
+    return connection.execute(_WITH_NEWS).scalars().all()
 
 
 def _lock_places(connection: Connection, tenant_id: str) -> dict[str, int]:
     """Return up to where each chain was read. No other transaction counts it until this ends."""
     first = [(tenant_id, "actions", 0), (tenant_id, "events", 0)]
     insert_rows(connection, totals_places, first, "ON CONFLICT (tenant_id, stream) DO NOTHING")
-    query = _all_places().where(_p.tenant_id == tenant_id).order_by(_p.stream).with_for_update()
+    query = sa.select(_p.stream, _p.sequence).where(_p.tenant_id == tenant_id)
+    query = query.order_by(_p.stream).with_for_update()
     return {row.stream: row.sequence for row in connection.execute(query)}
 
 
-def _read(
-    connection: Connection, tenant_id: str, stream: Stream, after: int, limit: int = PAGE
-) -> list[_Entry]:
+def _read(connection: Connection, tenant_id: str, stream: Stream, after: int) -> list[_Entry]:
     query = (
         sa.select(_l.sequence, _l.kind, _l.timestamp, _l.hash, _l.entry)
         .where(IS_DEED, _l.tenant_id == tenant_id, _l.stream == stream, _l.sequence > after)
         .order_by(_l.sequence)
-        .limit(limit)
+        .limit(PAGE)
     )
     return [_Entry(*row) for row in connection.execute(query)]
