@@ -14,6 +14,8 @@ from typing import Final
 
 import httpx
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 from tests.http.test_protocol import connected, read_answers, send
 from tests.ingestion import SECRET, Webhook, webhook
@@ -22,7 +24,8 @@ from tests.service import ROOT, Service, environment, running_service
 from tests.test_app import INGESTION, PROXY
 from tests.test_log import full_pipe
 from vyrox.errors import VyroxError
-from vyrox.serve import serve
+from vyrox.http.listener import Server
+from vyrox.serve import _stop, serve
 from vyrox.settings import Settings
 from vyrox.store.data_dir import LOCK_FILE
 from vyrox.store.valkey import is_running
@@ -355,3 +358,11 @@ async def test_serve_goes_on_while_its_log_is_blocked(data_dir: Path) -> None:
 async def post(client: httpx.AsyncClient, sent: Webhook) -> int:
     answer = await client.post(sent.path, headers=sent.headers, content=sent.body)
     return answer.status_code
+
+
+def test_the_console_learns_that_the_service_stops_contract_80() -> None:
+    """Its long responses end themselves, and do not hold up the shutdown."""
+    console = Starlette()
+    server = Server(uvicorn.Config(console))
+    _stop([server], console)
+    assert (server.should_exit, console.state.is_stopping) == (True, True)
