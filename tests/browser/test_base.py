@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.site import TENANT, Person, Site
+from tests.browser.site import DESK, TENANT, Person, Site
 from tests.polling import until
 from vyrox.approvals.proposing import Proposed, Wanted
 
@@ -59,7 +59,7 @@ async def test_a_page_that_refreshes_leaves_the_focus_where_it_is_contract_76(si
 
 
 async def test_the_keyboard_contract_76(site: Site) -> None:
-    ann = await site.enrolled("ann")
+    ann = await site.enrolled("ann", viewport=DESK)
     proposals = {f"/approvals/{each.proposal_id}" for each in await three_proposals(site)}
     await ann.page.goto(f"{site.origin}/")
     keys = ann.page.keyboard
