@@ -249,3 +249,20 @@ async def test_a_change_needs_a_post_of_the_own_page_contract_80(opened: Running
         "/audit/download", data={"tenant": TENANT}, headers={"sec-fetch-site": "cross-site"}
     )
     assert other.status_code == 403
+
+
+async def test_a_tenant_sees_the_refused_requests_that_named_it_contract_80(
+    opened: Running,
+) -> None:
+    """They are in the service's chain, and those of other tenants beside them are not shown."""
+    ann = await opened.person("ann")
+    mention = f'"resolved_tenant":"{TENANT}"'
+    for name, source in ((TENANT, "own-source"), ("other", "their-source"), ("other", mention)):
+        refused = event("auth.failed", "", None, resolved_tenant=name, source=source, failure="x")
+        await write(opened.database, refused)
+    page = (await ann.get("/audit?stream=refused")).text
+    assert "own-source" in page
+    assert page.count("A request could not prove who sent it") == 1
+    assert "their-source" not in page
+    assert "own-source" not in (await ann.get("/audit")).text
+    assert (await ann.get("/audit?stream=refused&tenant=other")).status_code == 404

@@ -65,6 +65,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     Attributes:
         text: The exact value of any member, such as a host, a person or an id.
+        names: Only events that name this tenant as their `resolved_tenant` (contract 47).
     """
 
     tenant_id: str
@@ -73,6 +74,18 @@ class Asked(msgspec.Struct, frozen=True):
     since: float | None = None
     until: float | None = None
     text: str | None = None
+    names: str | None = None
+
+    @property
+    def parts(self) -> list[bytes]:
+        """What the bytes of an entry must have.
+
+        Within a text, a quotation mark has a backslash before it, so no text has these bytes.
+        """
+        found = [b":" + msgspec.json.encode(each) for each in (self.text,) if each is not None]
+        if self.names is not None:
+            found.append(b'"resolved_tenant":' + msgspec.json.encode(self.names))
+        return found
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -139,16 +152,14 @@ def _order(found: Found) -> tuple[int, str, int]:
 
 def _read(connection: Connection, asked: Asked, stream: Stream, top: int, limit: int) -> _Part:
     searched = _searched(asked, stream, top)
-    if asked.kind is None and asked.text is None:
+    if asked.kind is None and not asked.parts:
         query = searched.limit(limit)
         return _Part(_within(asked, connection.execute(query)), None)
     some = searched.limit(MAX_SEARCHED).subquery()
     query = sa.select(some).order_by(some.c.sequence.desc()).limit(limit)
     if asked.kind is not None:
         query = query.where(some.c.kind == asked.kind)
-    if asked.text is not None:
-        needle = msgspec.json.encode(asked.text)
-        query = query.where(contains(connection, some.c.entry, b":" + needle))
+    query = query.where(*(contains(connection, some.c.entry, part) for part in asked.parts))
     found = _within(asked, connection.execute(query))
     if len(found) == limit:
         return _Part(found, None)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals.rows import StoredDecision, decisions_on
-from vyrox.chain.entry import Scalar, Stream
+from vyrox.chain.entry import SERVICE, Scalar, Stream
 from vyrox.chain.reading import END, STREAMS, Asked, Found, Listed, Place, find_entry, list_entries
 from vyrox.console.audit_words import KIND_NAMES, sentence_of
 from vyrox.console.pages import page
@@ -20,6 +20,12 @@ from vyrox.console.parts import console_of, sees, signed_in
 from vyrox.console.sessions import Person
 from vyrox.errors import InvalidRequestError, NotFoundError
 from vyrox.store.tables import action_results
+
+REFUSED: Final = "refused"
+"""In place of a stream: requests without a valid credential, which named the tenant.
+
+They are in the service's own chain (contract 47), of which a person sees only these.
+"""
 
 MAX_FILTER: Final = 256
 """Characters of a value that a person searches."""
@@ -69,8 +75,10 @@ class Line(msgspec.Struct, frozen=True):
     proof: Proof | None
 
     @property
-    def path(self) -> str:
-        """Its own page."""
+    def path(self) -> str | None:
+        """Its own page; None for one of the service's own chain."""
+        if self.found.tenant_id == SERVICE:
+            return None
         return f"/audit/{self.found.tenant_id}/{self.found.stream}/{self.found.sequence}"
 
 
@@ -93,6 +101,7 @@ async def audit_page(request: Request) -> Response:
         console.now(),
         lines=lines,
         asked=asked,
+        tenant_id=asked.names or asked.tenant_id,
         filters=request.query_params,
         kinds=(*ACTION_KINDS, *KIND_NAMES),
         older=older,
@@ -127,18 +136,21 @@ def asked_of(request: Request, person: Person) -> Asked:
     tenant_id = query.get("tenant") or person.tenant_id
     sees(person, tenant_id)
     stream = query.get("stream") or None
-    if stream is not None and stream not in STREAMS:
-        raise InvalidRequestError("stream is actions or events")
+    if stream is not None and stream not in (*STREAMS, REFUSED):
+        raise InvalidRequestError("stream is actions, events or refused")
     until = _day(query.get("until"), "until")
     kind, text = (_text(query.get(name), name) for name in ("kind", "text"))
-    return Asked(
+    asked = Asked(
         tenant_id=tenant_id,
-        stream=stream,
+        stream=None if stream == REFUSED else cast("Stream | None", stream),
         kind=kind,
         since=_timestamp(_day(query.get("since"), "since")),
         until=_timestamp(None if until is None else until + timedelta(days=1)),
         text=text,
     )
+    if stream == REFUSED:
+        return msgspec.structs.replace(asked, tenant_id=SERVICE, stream="events", names=tenant_id)
+    return asked
 
 
 def _text(value: str | None, name: str) -> str | None:

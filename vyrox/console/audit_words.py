@@ -63,7 +63,7 @@ KINDS: Final[dict[str, str]] = {
     "poller.stalled": "Polling of {source} fails: {reason}",
     "poller.recovered": "Polling of {source} works again",
     "audit.exported": "The audit log was exported",
-    "auth.failed": "A request could not prove who sent it",
+    "auth.failed": "A request could not prove who sent it ({failure})",
 }
 """With the members of the event in braces. Other kinds are shown with their name."""
 
