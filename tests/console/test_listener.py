@@ -128,5 +128,6 @@ def is_refused_by_the_console(answer: httpx.Response) -> bool:
     """Return whether the console answered: it has no such page, or asks to sign in first."""
     is_console = "content-security-policy" in answer.headers
     return is_console and (
-        answer.status_code == 404 or answer.headers.get("location", "").startswith("/sign-in")
+        answer.status_code in {401, 404}
+        or answer.headers.get("location", "").startswith("/sign-in")
     )

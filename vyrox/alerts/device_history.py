@@ -1,6 +1,7 @@
 """What Vyrox was asked to do on the device of an alert, and what became of it (contract 50)."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -45,18 +46,36 @@ class DeviceAction(msgspec.Struct, frozen=True):
 
 def read_history(connection: Connection, alert: NormalizedAlert) -> list[DeviceAction]:
     """Return the actions on the alert's device and those that name the alert, oldest first."""
+    hosts = [name for name in (alert.device_id, alert.hostname) if name]
+    return history_of(connection, alert.tenant_id, hosts, [alert.id])
+
+
+def history_of(
+    connection: Connection,
+    tenant_id: str,
+    hosts: Iterable[str],
+    alert_ids: Iterable[str],
+    most: int = MAX_READ,
+) -> list[DeviceAction]:
+    """Return the actions on these devices and those that name one of the alerts, oldest first.
+
+    Args:
+        hosts: Ids or names of devices.
+        most: The newest actions, and the newest outcomes, of the tenant that are read.
+    """
     c = audit_log.c
-    outcomes = _newest(connection, alert.tenant_id, _IS_OUTCOME)
-    actions = _newest(connection, alert.tenant_id, c.stream == "actions")
-    hosts = {normal_host(name) for name in (alert.device_id, alert.hostname) if name}
+    named = {normal_host(each) for each in alert_ids}
+    outcomes = _newest(connection, tenant_id, _IS_OUTCOME, most)
+    actions = _newest(connection, tenant_id, c.stream == "actions", most)
+    own = {normal_host(name) for name in hosts}
     of_entry: dict[Scalar, list[_Entry]] = {}
     for event in outcomes:
         of_entry.setdefault(event.get("entry"), []).append(event)
-    found = [_refused(event) for event in of_entry.pop(None, []) if _names(event, alert)]
+    found = [_refused(event) for event in of_entry.pop(None, []) if _names(event, named)]
     for entry in actions:
         events = of_entry.get(entry["hash"], [])
-        is_for_it = any(_names(event, alert) for event in events)
-        if is_for_it or normal_host(str(entry["host"])) in hosts:
+        is_for_it = any(_names(event, named) for event in events)
+        if is_for_it or normal_host(str(entry["host"])) in own:
             found.append(_done(entry, events, is_for_it=is_for_it))
     return sorted(found, key=lambda action: action.at)
 
@@ -78,22 +97,25 @@ def is_contained(connection: Connection, alert: NormalizedAlert) -> bool:
 
 
 def _newest(
-    connection: Connection, tenant_id: str, condition: sa.ColumnElement[bool] | sa.TextClause
+    connection: Connection,
+    tenant_id: str,
+    condition: sa.ColumnElement[bool] | sa.TextClause,
+    most: int,
 ) -> list[_Entry]:
-    """Return the newest MAX_READ entries of a tenant that meet the condition, oldest first."""
+    """Return the newest entries of a tenant that meet the condition, oldest first."""
     c = audit_log.c
     query = (
         sa.select(c.entry)
         .where(c.tenant_id == tenant_id, condition)
         .order_by(c.sequence.desc())
-        .limit(MAX_READ)
+        .limit(most)
     )
     return [_decode(entry) for entry in reversed(connection.execute(query).scalars().all())]
 
 
-def _names(event: _Entry, alert: NormalizedAlert) -> bool:
-    """Return whether the event's request named the alert, in any spelling of its id."""
-    return normal_host(str(event.get("alert_id")).strip()) == normal_host(alert.id)
+def _names(event: _Entry, alert_ids: AbstractSet[str]) -> bool:
+    """Return whether the event's request named one of the alerts, in any spelling of its id."""
+    return normal_host(str(event.get("alert_id")).strip()) in alert_ids
 
 
 def _refused(event: _Entry) -> DeviceAction:

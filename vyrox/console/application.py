@@ -12,12 +12,17 @@ from vyrox.console import (
     alerts,
     audit,
     audit_checks,
+    benign,
     by_link,
     changes,
     dead,
+    device,
     enrolling,
     glasses,
     home,
+    incident,
+    incident_steps,
+    incidents,
     own_keys,
     proposals,
     quarantine,
@@ -26,6 +31,7 @@ from vyrox.console import (
     tenants,
 )
 from vyrox.console.guard import Guard, SecureHeaders
+from vyrox.console.incident_steps import step_route
 from vyrox.console.pages import error_page, static_file
 from vyrox.errors import NotFoundError
 from vyrox.http.application import JsonApplication, RequestContext, handle_http_exception
@@ -77,6 +83,16 @@ def create_routes() -> list[BaseRoute]:
         ),
         Route("/propose/{incident_id}", proposals.suggested_page, methods=["GET"]),
         Route("/propose/{incident_id}", proposals.propose_suggested, methods=["POST"]),
+        Route("/incidents", incidents.incident_list, methods=["GET"]),
+        Route("/incidents/{incident_id}", incident.incident_page, methods=["GET"]),
+        Route("/incidents/{incident_id}/alerts", incidents.incident_alerts, methods=["GET"]),
+        Route("/incidents/{incident_id}/benign", benign.benign_page, methods=["GET"]),
+        Route("/incidents/{incident_id}/propose", incident_steps.propose_action, methods=["POST"]),
+        *(
+            Route(f"/incidents/{{incident_id}}/{name}", step_route(name), methods=["POST"])
+            for name in incident_steps.STEPS
+        ),
+        Route("/devices/{tenant_id}/{host:path}", device.device_page, methods=["GET"]),
         Route("/changes/{change_id}", changes.change_page, methods=["GET"]),
         Route("/changes/{change_id}", changes.endorse, methods=["POST"]),
         Route("/changes/{change_id}/statement", changes.statement, methods=["POST"]),

@@ -15,8 +15,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
 from vyrox.approvals.changes import Change
+from vyrox.approvals.display import length
+from vyrox.console.drawing import Drawing
 from vyrox.console.sessions import Person
-from vyrox.console.wording import incident_title
+from vyrox.console.wording import family_means, incident_title, signal_words, status_words
 from vyrox.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -26,6 +28,7 @@ from vyrox.errors import (
 )
 from vyrox.http.responses import JsonResponse
 from vyrox.triage.incident_list import ListedIncident
+from vyrox.triage.techniques import technique_name
 
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
@@ -69,6 +72,15 @@ DONE: Final[dict[str, str]] = {
     "again, or ask the operator to run vyrox tenant freeze.",
     "unfrozen": "Not frozen any more: approved actions are carried out again.",
     "still_frozen": "Still frozen, with every tenant: only the operator can end that.",
+    "acknowledged": "You are on it now: others see your name.",
+    "incident_closed": "The incident is closed.",
+    "reopened": "The incident is open again.",
+    "commented": "Your comment is recorded.",
+    "suppressed": "Such alerts are hidden from now on. They are still stored and counted.",
+    "suppression_waits": "It hides dangerous behaviour: another approver must confirm it.",
+    "suppression_confirmed": "Confirmed: such alerts are hidden from now on.",
+    "suppression_ended": "Such alerts are not hidden any more.",
+    "proposed": "Proposed. Read the exact text, then approve it with your passkey.",
 }
 """What `parts.done` may say, by the word in the address."""
 
@@ -114,6 +126,16 @@ def moment(seconds: float) -> str:
 def raw_text(data: bytes) -> str:
     """Return bytes as text; what is not text becomes an escape."""
     return data.decode("utf-8", "backslashreplace")
+
+
+def clock(seconds: float, has_days: bool) -> str:
+    """Return a time of day (UTC), with its day if it is needed."""
+    return f"{datetime.fromtimestamp(seconds, UTC):{'%m-%d %H:%M' if has_days else '%H:%M'}}"
+
+
+def length_words(seconds: int) -> str:
+    """Return how long a containment lasts, in words."""
+    return length(seconds)
 
 
 def action_words(action_type: str) -> str:
@@ -167,21 +189,32 @@ _templates.filters.update(
     {
         each.__name__: each
         for each in (
-            cut,
-            moment,
-            raw_text,
-            action_words,
-            state_words,
-            outcome_words,
-            change_words,
-            band_words,
-            incident_words,
+            *(
+                clock,
+                cut,
+                length_words,
+                moment,
+                raw_text,
+                action_words,
+                state_words,
+                outcome_words,
+                change_words,
+                band_words,
+                incident_words,
+            ),
+            *(family_means, signal_words, status_words, technique_name),
         )
     }
 )
 
 _PAGES: Final = {name[:-5]: _templates.get_template(name) for name in _templates.list_templates()}
 """Read once: a request reads no file."""
+
+
+def drawing_markup(drawing: Drawing) -> str:
+    """Return the drawing of a timeline as SVG, as the page of an incident has it."""
+    module = _templates.get_template("drawing.html").module
+    return str(module.draw(drawing))  # type: ignore[attr-defined]
 
 
 def page(

@@ -1,5 +1,6 @@
 """What the pages use, and how they read a request (contract 66)."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
@@ -11,6 +12,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from vyrox import log
 from vyrox.alerts.entries import QueueEntries
 from vyrox.alerts.health import Health
 from vyrox.alerts.queue import AlertQueue
@@ -24,7 +26,13 @@ from vyrox.console import sessions
 from vyrox.console.challenges import Challenges
 from vyrox.console.pages import DONE
 from vyrox.console.sessions import Person
-from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError, UnauthorizedError
+from vyrox.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    NotPossibleError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.responses import JsonResponse
 from vyrox.store.database import Database
@@ -162,6 +170,15 @@ def done(path: str, word: str) -> Response:
     """Return the response to a form: the page at `path`, which says `DONE[word]`."""
     assert word in DONE, word  # noqa: S101  (a fixed table)
     return RedirectResponse(f"{path}{'&' if '?' in path else '?'}done={word}", 303)
+
+
+async def remove_entry(console: Console, tenant_id: str, alert_id: str) -> None:
+    """Remove the queue entry of an alert on which a person has decided, after the commit."""
+    try:
+        await console.entries.remove([(tenant_id, alert_id)])
+    except UnavailableError as exc:
+        # The next consumer skips the alert and removes the entry.
+        log.event("alert.entry_left", logging.WARNING, alert=alert_id, reason=str(exc))
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals import statements
+from vyrox.approvals.lease_rows import find as find_lease
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proofs import SignedByPasskey
 from vyrox.approvals.proposal import parse
@@ -61,7 +62,7 @@ async def proposal_page(request: Request) -> Response:
     if is_current(request, version):
         return not_modified()
     proposal = parse(shown.proposal.encode())
-    evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id)
+    evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id, now)
     has_decided = person.approver in {each.approver for each in shown.decisions}
     return page(
         "proposal",
@@ -71,6 +72,7 @@ async def proposal_page(request: Request) -> Response:
         shown=shown,
         proposal=proposal,
         evidence=evidence,
+        lease=await console.database.read(find_lease, proposal.id),
         frozen_since=frozen,
         max_comment=statements.MAX_COMMENT,
         can_decide=shown.state == "pending" and not has_decided and tenant_id in person.acts_for,
@@ -120,7 +122,7 @@ async def suggested_page(request: Request) -> Response:
     person = await signed_in(request)
     console = console_of(request)
     key = _own_incident(request, person)
-    evidence, wanted, reason = await console.database.read(_suggested, person, key)
+    evidence, wanted, reason = await console.database.read(_suggested, person, key, console.now())
     return page(
         "suggested",
         person,
@@ -182,9 +184,9 @@ def _own_incident(request: Request, person: Person) -> IncidentKey:
 
 
 def _suggested(
-    connection: Connection, person: Person, key: IncidentKey
+    connection: Connection, person: Person, key: IncidentKey, now: float
 ) -> tuple[Evidence, object, str]:
-    evidence = incident_evidence(connection, key)
+    evidence = incident_evidence(connection, key, now)
     try:
         wanted = wanted_of(connection, key, person.approver)
     except NotPossibleError as exc:

@@ -1,6 +1,6 @@
 """What alerts and incidents mean, in plain words (contract 78)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _MEANS: Final = {
@@ -80,6 +80,11 @@ def family_means(family: str) -> str:
     return _MEANS.get(family, f"it shows {family}")
 
 
+def telling(families: Iterable[str]) -> tuple[str, ...]:
+    """Return the families without those that only say what the vendor thinks."""
+    return tuple(each for each in families if each not in _QUIET)
+
+
 def signal_words(signal: str) -> str:
     """Return the name of a signal as words: `credentials.lsass_dump` is "lsass dump"."""
     return signal.rpartition(".")[2].replace("_", " ")
@@ -91,8 +96,8 @@ def incident_title(families: Sequence[str], hosts: Sequence[str]) -> str:
     Args:
         families: The strongest first.
     """
-    told = [each for each in families if each not in _QUIET] or list(families)
-    what = " and ".join(_TITLES.get(each, each) for each in told[:2]) or "nothing of note"
+    told = (telling(families) or families)[:2]
+    what = " and ".join(_TITLES.get(each, each) for each in told) or "nothing of note"
     where = f" on {hosts[0]}" if hosts else ""
     if len(hosts) > 1:
         where += f" and {len(hosts) - 1} more" if len(hosts) > 2 else f" and {hosts[1]}"

@@ -4,8 +4,8 @@ A row in `confirmations` with the target `contained` means: the action has conta
 may have, or is in progress. The row is deleted when the action fails or a lift is confirmed.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -76,6 +76,20 @@ def find_contained(
         .limit(limit)
     )
     return [ContainedDevice(*row) for row in connection.execute(query)]
+
+
+def contained_of(
+    connection: Connection, tenant_id: str, device_ids: Iterable[str]
+) -> set[tuple[str, str]]:
+    """Return (vendor, device id) of those of these devices that Vyrox may have contained."""
+    possible = sorted({form for each in device_ids for form in (each, normal_host(each))})
+    query = sa.select(_c.vendor, _c.device_id).where(
+        _c.tenant_id == tenant_id,
+        _c.vendor.in_(get_args(EdrVendor)),
+        _c.device_id.in_([each for each in possible if "\0" not in each]),
+        IS_CONTAINMENT,
+    )
+    return {(row.vendor, row.device_id) for row in connection.execute(query)}
 
 
 def is_contained_by_others(

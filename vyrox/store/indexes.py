@@ -163,6 +163,29 @@ Index(
     postgresql_where=verdicts.c.sampled_at.is_not(None),
 )
 Index(
+    "alerts_decided",
+    alerts.c.tenant_id,
+    alerts.c.verdict_at,
+    sqlite_where=alerts.c.verdict.is_not(None),
+    postgresql_where=alerts.c.verdict.is_not(None),
+)
+Index(
+    "verdicts_host",
+    verdicts.c.tenant_id,
+    verdicts.c.host,
+    verdicts.c.happened_at,
+    sqlite_where=verdicts.c.host.is_not(None),
+    postgresql_where=verdicts.c.host.is_not(None),
+)
+Index(
+    "incidents_open_tenant",
+    incidents.c.tenant_id,
+    incidents.c.updated_at,
+    incidents.c.number,
+    sqlite_where=incidents.c.status != "closed",
+    postgresql_where=incidents.c.status != "closed",
+)
+Index(
     "incidents_open",
     incidents.c.updated_at,
     sqlite_where=incidents.c.status != "closed",

@@ -28,8 +28,8 @@ _MAX_PLACE: Final = 256
 _i: Final = incidents.c
 
 # Literally the condition of the index `incidents_open`, so that both databases use it.
-_IS_OPEN: Final = sa.literal_column("status != 'closed'", sa.Boolean)
-_IS_CLOSED: Final = sa.literal_column("status = 'closed'", sa.Boolean)
+_IS_OPEN: Final = sa.text("status != 'closed'")
+_IS_CLOSED: Final = sa.text("status = 'closed'")
 
 
 class IncidentFilter(msgspec.Struct, frozen=True):
@@ -178,7 +178,10 @@ def parse_place(text: str) -> IncidentPlace:
 def _query(
     wanted: IncidentFilter, start: IncidentPlace | None, *, is_closed: bool
 ) -> sa.Select[tuple[object, ...]]:
-    conditions = [_IS_CLOSED if is_closed else _IS_OPEN, _i.merged_into.is_(None)]
+    conditions: list[sa.ColumnElement[bool] | sa.TextClause] = [
+        _IS_CLOSED if is_closed else _IS_OPEN,
+        _i.merged_into.is_(None),
+    ]
     if wanted.tenant_id is not None:
         conditions.append(_i.tenant_id == wanted.tenant_id)
     if wanted.statuses:

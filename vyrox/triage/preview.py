@@ -62,8 +62,13 @@ class Preview(msgspec.Struct, kw_only=True):
     is_complete: bool = True
 
 
-async def preview(database: Database, tenant_id: str, scope: Scope, now: float) -> Preview:
+async def preview(
+    database: Database, tenant_id: str, scope: Scope, now: float, most: int = MAX_SEARCHED
+) -> Preview:
     """Return what the scope would have hidden until `now` (Unix seconds).
+
+    Args:
+        most: Alerts that are read, the newest first.
 
     Raises:
         DatabaseUnavailableError: The database is unavailable.
@@ -73,7 +78,7 @@ async def preview(database: Database, tenant_id: str, scope: Scope, now: float) 
     before: Place | None = None
     while True:
         read, before, found = await database.read(
-            _read_page, tenant_id, scope, now - PREVIEWED_S, before
+            _read_page, tenant_id, scope, now - PREVIEWED_S, before, min(PAGE, most)
         )
         result.searched += read
         result.alerts += len(found)
@@ -81,9 +86,9 @@ async def preview(database: Database, tenant_id: str, scope: Scope, now: float) 
         hosts |= {each.host for each in found if each.host is not None}
         ordered = sorted([*result.examples, *found], key=lambda each: (-each.score, -each.at))
         result.examples = ordered[:MAX_EXAMPLES]
-        if read < PAGE:
+        if read < min(PAGE, most):
             break
-        if result.searched >= MAX_SEARCHED:
+        if result.searched >= most:
             result.is_complete = False
             break
     result.highest = result.examples[0].score if result.examples else None
@@ -92,7 +97,12 @@ async def preview(database: Database, tenant_id: str, scope: Scope, now: float) 
 
 
 def _read_page(
-    connection: Connection, tenant_id: str, scope: Scope, since: float, before: Place | None
+    connection: Connection,
+    tenant_id: str,
+    scope: Scope,
+    since: float,
+    before: Place | None,
+    page_size: int,
 ) -> tuple[int, Place | None, list[Example]]:
     a = alerts.c
     query = (
@@ -100,7 +110,7 @@ def _read_page(
         .outerjoin(verdicts, verdicts.c.alert_id == a.id)
         .where(a.tenant_id == tenant_id, a.received_at >= since)
         .order_by(a.received_at.desc(), a.id.desc())
-        .limit(PAGE)
+        .limit(page_size)
     )
     if before is not None:
         query = query.where(

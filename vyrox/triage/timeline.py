@@ -125,11 +125,18 @@ class _Details(msgspec.Struct, frozen=True):
     by_person: str | None
 
 
-def read_timeline(connection: Connection, incident: Incident) -> Timeline:
-    """Return the timeline of an incident that was not merged."""
-    found, read = _repeats(connection, incident)
+def read_timeline(
+    connection: Connection, incident: Incident, most: int = MAX_READ, lines_most: int = MAX_LINES
+) -> Timeline:
+    """Return the timeline of an incident that was not merged.
+
+    Args:
+        most: Alerts that are read, the newest.
+        lines_most: Lines of alerts.
+    """
+    found, read = _repeats(connection, incident, most)
     strongest = sorted(found, key=lambda each: each.best, reverse=True)
-    shown = strongest[:MAX_LINES]
+    shown = strongest[:lines_most]
     details = _details(connection, [each.best[3] for each in shown])
     lines: list[AlertLine | PersonLine] = [_line(each, details.get(each.best[3])) for each in shown]
     lines += _steps(connection, incident)
@@ -142,12 +149,12 @@ def read_timeline(connection: Connection, incident: Incident) -> Timeline:
     )
 
 
-def _repeats(connection: Connection, incident: Incident) -> tuple[list[_Repeats], int]:
+def _repeats(connection: Connection, incident: Incident, most: int) -> tuple[list[_Repeats], int]:
     """Return the incident's fingerprints, and how many alerts were read."""
     own = sa.select(_v.alert_id, _v.happened_at, _v.fingerprint, _v.score, _v.band).where(
         _v.tenant_id == incident.tenant_id, _v.incident == incident.number
     )
-    newest = own.order_by(_v.happened_at.desc(), _v.alert_id.desc()).limit(MAX_READ)
+    newest = own.order_by(_v.happened_at.desc(), _v.alert_id.desc()).limit(most)
     read = {row[0]: _Row(*row) for row in connection.execute(newest)}
     signs = {sign.alert_id for sign in incident.story.signs.values()} - read.keys()
     if signs:
