@@ -28,9 +28,10 @@ async def incident(opened: Running) -> Incident:
 
 
 async def last_event(opened: Running) -> dict[str, object]:
-    """Return the newest event of the tenant."""
+    """Return the newest event of the tenant about what people, or triage, did."""
     c = audit_log.c
-    query = sa.select(c.entry).where(c.tenant_id == TENANT, c.stream == "events")
+    kinds = [c.kind.startswith(each) for each in ("incident.", "suppression.", "alert.verdict")]
+    query = sa.select(c.entry).where(c.tenant_id == TENANT, sa.or_(*kinds))
 
     def read(connection: Connection) -> bytes:
         newest = query.order_by(c.sequence.desc()).limit(1)
