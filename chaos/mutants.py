@@ -48,6 +48,9 @@ FETCHING: Final = "tests/pollers/test_fetching.py"
 GRAPH: Final = "tests/routes/test_graph.py"
 DIRECTORY: Final = "tests/tenants/test_directory.py"
 CHECK: Final = "tests/cli/test_check.py"
+TOTALS: Final = "tests/triage/test_totals.py"
+AUDIT_PAGE: Final = "tests/console/test_audit_page.py"
+REPORTS: Final = "tests/console/test_reports.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -603,6 +606,48 @@ MUTANTS: Final = (
         "if found.poller is None:  # else the last",
         "if True:  # else the last",
         (CHECK,),
+    ),
+    Mutant(
+        "a verdict that a person changes counts twice",
+        "vyrox/triage/totals.py",
+        "(now is not None) - (before is not None)",
+        "(now is not None)",
+        (TOTALS,),
+    ),
+    Mutant(
+        "a verdict of a person who was faster than triage is not counted",
+        "vyrox/triage/totals.py",
+        "_change(counted, totals, None, each.person)",
+        "_change(counted, totals, None, None)",
+        (TOTALS,),
+    ),
+    Mutant(
+        "a sender decides how many rows the totals have",
+        "vyrox/triage/totals.py",
+        "is_own = room[place] >= 0 or",
+        "is_own = True or",
+        (TOTALS,),
+    ),
+    Mutant(
+        "an action counts with each of its outcomes",
+        "vyrox/triage/totals_log.py",
+        "self._count_action(action, -1)",
+        "self._count_action(action, 0)",
+        (TOTALS,),
+    ),
+    Mutant(
+        "an entry of another tenant is shown",
+        "vyrox/console/audit.py",
+        "    sees(person, tenant_id)\n    number =",
+        "    number =",
+        (AUDIT_PAGE,),
+    ),
+    Mutant(
+        "a cell of a report is a formula",
+        "vyrox/console/reports.py",
+        'if value.lstrip(" ").startswith(_FORMULA) else',
+        'if value.startswith("=") else',
+        (REPORTS,),
     ),
 )
 
