@@ -17,11 +17,12 @@ from tests.plans import scanned
 from tests.triage.stored import NOW, judged, new
 from vyrox.alerts.health import Health
 from vyrox.approvals import break_glass
+from vyrox.approvals.contained import list_contained
 from vyrox.approvals.proposing import propose
 from vyrox.approvals.states import DECIDE_S
 from vyrox.approvals.waiting import list_ended, list_waiting
 from vyrox.clock import wall_clock
-from vyrox.console import home, sessions, sources
+from vyrox.console import sessions, sources
 from vyrox.console.sessions import Person
 from vyrox.models import BreakGlass
 from vyrox.store.tables import (
@@ -346,7 +347,7 @@ async def test_no_query_of_the_page_reads_a_whole_table_contract_77(
         list_ended(connection, own, now, 5)
         sources.read_sources(connection, opened.console, own, now)
         sources.read_ways(connection, own, now)
-        home._contained(connection, own)
+        list_contained(connection, own, 50)
 
     large = {
         "alerts", "incidents", "verdicts", "audit_log", "quarantine", "notifications",

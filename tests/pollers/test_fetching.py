@@ -85,8 +85,7 @@ async def test_what_cannot_be_fetched_is_tried_again_then_given_up_contract_74(s
     assert await waiting(site) == [(late, 1, 1), ("da9_nowhere", 1, 1)]
     await fetch(running)  # not due yet
     assert await waiting(site) == [(late, 1, 1), ("da9_nowhere", 1, 1)]
-    seen = await site.database.read(notices.waiting_of, TENANT)
-    assert seen is not None
+    seen = (await site.database.read(notices.waiting_of, [TENANT]))[TENANT]
     assert (seen.number, seen.failing, seen.since) == (2, 2, site.clock.now)
     assert "500" in (seen.error or "")
     site.mock.faults.clear()

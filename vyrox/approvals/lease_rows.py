@@ -6,7 +6,7 @@ if the containment fails, or if a later containment of the device replaces it. A
 Vyrox does not contain any more is deleted by `leases`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, cast
 
@@ -108,11 +108,6 @@ def insert(
 def list_leases(connection: Connection, tenant_id: str | None) -> Sequence[Lease]:
     """Return the leases of a tenant, or of all, the first to end first."""
     return select(connection, *([] if tenant_id is None else [_l.tenant_id == tenant_id]))
-
-
-def list_of(connection: Connection, tenant_ids: Collection[str]) -> Sequence[Lease]:
-    """Return the leases of some tenants, the first to end first."""
-    return select(connection, _l.tenant_id.in_(tenant_ids))
 
 
 def select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Sequence[Lease]:

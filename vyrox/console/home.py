@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vyrox.approvals import changes, lease_rows
+from vyrox.approvals import changes
 from vyrox.approvals.break_glass import Used, open_of
 from vyrox.approvals.changes import PendingChange
-from vyrox.approvals.lease_rows import Lease
+from vyrox.approvals.contained import Contained, list_contained
 from vyrox.approvals.waiting import Ended, WaitingProposal, list_ended, list_waiting
 from vyrox.console import sources
 from vyrox.console.changes import can_agree
@@ -19,7 +19,6 @@ from vyrox.console.pages import is_current, not_modified, page, version_of
 from vyrox.console.parts import Console, console_of, signed_in, tenants_of
 from vyrox.console.sessions import Person
 from vyrox.console.sources import Source, Trouble
-from vyrox.containment.contained import find_contained
 from vyrox.tenants import guard_rails
 from vyrox.triage.incident_list import ListedIncident
 from vyrox.triage.score import Band
@@ -34,22 +33,6 @@ MAX_ENDED: Final = 5
 
 VERSION_S: Final = 60.0
 """Times of arrivals are compared to the minute: else each alert would reload the page."""
-
-
-class Contained(msgspec.Struct, frozen=True):
-    """A device that Vyrox has contained, or may have.
-
-    Attributes:
-        ends_at: The end of its lease; None: it has no end.
-        trouble: Why the end did not work, or waits.
-    """
-
-    tenant_id: str
-    vendor: str
-    device_id: str
-    name: str
-    ends_at: float | None
-    trouble: str | None
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +92,7 @@ def _read(
         changes=_changes(connection, person, tenant_ids, now),
         incidents=most_urgent(connection, tenant_ids, MAX_INCIDENTS + 1),
         counts=count_open(connection, tenant_ids),
-        contained=_contained(connection, tenant_ids),
+        contained=list_contained(connection, tenant_ids, MAX_CONTAINED + 1),
         troubles=troubles[: MAX_TROUBLES + 1],
         sources=found,
         fine=sources.fine(found, ways, troubles),
@@ -127,39 +110,6 @@ def _changes(
         for each in changes.list_open(connection, tenant_id, now)
         if can_agree(connection, person, each, now)
     ]
-
-
-def _contained(connection: Connection, tenant_ids: Sequence[str]) -> list[Contained]:
-    """Return what is contained, the first to end first."""
-    found = find_contained(connection, tenant_ids, MAX_CONTAINED + 1)
-    by_device = {
-        (each.tenant_id, str(each.vendor), each.device_id): each
-        for each in sorted(
-            lease_rows.list_of(connection, tenant_ids), key=lambda lease: lease.token
-        )
-    }
-    listed = []
-    for tenant_id, vendor, device_id, hostname in found:
-        lease = by_device.get((tenant_id, vendor, device_id))
-        listed.append(
-            Contained(
-                tenant_id=tenant_id,
-                vendor=vendor,
-                device_id=device_id,
-                name=hostname or device_id,
-                ends_at=None if lease is None else lease.ends_at,
-                trouble=None if lease is None else _trouble(lease),
-            )
-        )
-    return sorted(listed, key=lambda each: (each.ends_at is None, each.ends_at or 0.0))
-
-
-def _trouble(lease: Lease) -> str | None:
-    if lease.waits_since is not None:
-        return "its time is over, but the tenant is frozen: it stays contained"
-    if lease.last_error is not None:
-        return f"lifting it has failed, and is tried again: {lease.last_error}"
-    return None
 
 
 def _seen(overview: Overview, tenant_ids: Sequence[str]) -> object:

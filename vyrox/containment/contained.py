@@ -4,8 +4,8 @@ A row in `confirmations` with the target `contained` means: the action has conta
 may have, or is in progress. The row is deleted when the action fails or a lift is confirmed.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, get_args
+from collections.abc import Iterable
+from typing import Final, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -46,36 +46,14 @@ def is_host_contained(
     return "\0" not in host and connection.execute(query).first() is not None
 
 
-class ContainedDevice(NamedTuple):
-    """A device that Vyrox has contained, or may have."""
-
-    tenant_id: str
-    vendor: EdrVendor
-    device_id: str
-    hostname: str | None
-
-
 def list_contained(connection: Connection, tenant_id: str) -> list[tuple[str, str, str | None]]:
     """Return (vendor, device id, host name) of each device that Vyrox may have contained."""
-    return [each[1:] for each in find_contained(connection, [tenant_id])]
-
-
-def find_contained(
-    connection: Connection, tenant_ids: Sequence[str], limit: int | None = None
-) -> list[ContainedDevice]:
-    """Return the devices of some tenants that Vyrox may have contained, in order of name."""
-    is_device = sa.and_(
-        _c.tenant_id == _d.tenant_id, _c.vendor == _d.vendor, _c.device_id == _d.device_id
-    )
     query = (
-        sa.select(_d.tenant_id, _d.vendor, _d.device_id, _d.hostname)
-        .join(confirmations, is_device)
-        .where(_c.tenant_id.in_(tenant_ids), IS_CONTAINMENT)
-        .distinct()
-        .order_by(_d.tenant_id, _d.vendor, _d.device_id)
-        .limit(limit)
+        sa.select(_d.vendor, _d.device_id, _d.hostname)
+        .where(_d.tenant_id == tenant_id, _has_containment())
+        .order_by(_d.vendor, _d.device_id)
     )
-    return [ContainedDevice(*row) for row in connection.execute(query)]
+    return [(row.vendor, row.device_id, row.hostname) for row in connection.execute(query)]
 
 
 def contained_of(

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from vyrox.chain.entry import SERVICE
 from vyrox.models import Vendor
+from vyrox.polling.notices import VENDOR as DEFENDER
 from vyrox.polling.notices import Waiting, waiting_of
 from vyrox.polling.rows import Poller, pollers_of
 from vyrox.store.tables import audit_log, tenant_credentials
@@ -46,9 +47,7 @@ SELECT t.tenant_id, v.source,
      ORDER BY received_at DESC LIMIT 1),
     (SELECT count(*) FROM (SELECT 1 {_KEPT} LIMIT {MAX_COUNTED}) AS kept),
     (SELECT last_received_at {_KEPT} ORDER BY last_received_at DESC LIMIT 1),
-    (SELECT reason {_KEPT} ORDER BY last_received_at DESC LIMIT 1),
-    (SELECT 1 FROM graph_notices
-     WHERE graph_notices.tenant_id = t.tenant_id AND v.source = 'defender' LIMIT 1)
+    (SELECT reason {_KEPT} ORDER BY last_received_at DESC LIMIT 1)
 FROM tenants t CROSS JOIN vendors v
 """  # noqa: S608  (nothing in it comes from outside)
 
@@ -162,9 +161,10 @@ def _read_some(
     rows = {(each.tenant_id, each.vendor): each for each in list_tenants(connection, tenant_ids)}
     pollers = {(each.tenant_id, each.vendor): each for each in pollers_of(connection, tenant_ids)}
     secrets = _secrets(connection, tenant_ids)
+    announced = waiting_of(connection, tenant_ids)
     found = []
     for row in _arrived(connection, tenant_ids, vendors):
-        tenant_id, vendor, alert_at, number, last_at, reason, is_announced = tuple(row)
+        tenant_id, vendor, alert_at, number, last_at, reason = tuple(row)
         place = (tenant_id, vendor)
         found.append(
             Arrivals(
@@ -176,7 +176,7 @@ def _read_some(
                 refusal=refused.get(place),
                 kept=Kept(number, last_at, reason) if number else None,
                 poller=pollers.get(place),
-                notices=waiting_of(connection, tenant_id) if is_announced else None,
+                notices=announced.get(tenant_id) if vendor == DEFENDER else None,
             )
         )
     return found
@@ -217,7 +217,7 @@ def _refusals(connection: Connection, tenant_ids: Collection[str]) -> dict[_Plac
         .limit(MAX_READ)
     )
     found: dict[_Place, Refusal] = {}
-    for at, entry in connection.execute(query):
+    for at, entry in connection.execute(query).all():
         try:
             refused = _decoder.decode(entry)
         except ValueError:

@@ -5,6 +5,7 @@ that stores the alert. A container that fetches has a lease on the row.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -147,17 +148,26 @@ def accept(connection: Connection, batch: Batch, limits: Limits, now: float) -> 
     append(connection, drafts, now)
 
 
-def waiting_of(connection: Connection, tenant_id: str) -> Waiting | None:
-    """Return what waits to be fetched for a tenant, or None."""
-    own = sa.select(_t.failures).where(_t.tenant_id == tenant_id).order_by(_t.failures.desc())
-    failures = list(connection.execute(own.limit(MAX_COUNTED)).scalars())
-    if not failures:
-        return None
-    query = sa.select(_t.received_at, _t.last_error).where(
-        _t.tenant_id == tenant_id, _t.failures == failures[0]
+def waiting_of(connection: Connection, tenant_ids: Sequence[str]) -> dict[str, Waiting]:
+    """Return what waits to be fetched, of each tenant for which something does."""
+    values = {f"t{number}": each for number, each in enumerate(tenant_ids)}
+    found = connection.execute(_waiting_query(len(tenant_ids)), values)
+    return {row[0]: Waiting(*row[1:]) for row in found if row[1]}
+
+
+@cache
+def _waiting_query(tenants: int) -> sa.TextClause:
+    values = ", ".join(f"(:t{number})" for number in range(tenants))
+    own = "FROM graph_notices AS g WHERE g.tenant_id = t.tenant_id"
+    worst = "(SELECT max(failures) FROM graph_notices AS h WHERE h.tenant_id = t.tenant_id)"
+    first = f"{own} AND g.failures = {worst} ORDER BY g.received_at LIMIT 1"
+    failing = f"{own} AND g.failures > 0"
+    return sa.text(
+        f"WITH tenants(tenant_id) AS (VALUES {values}) SELECT t.tenant_id,"  # noqa: S608
+        f" (SELECT count(*) FROM (SELECT 1 {own} LIMIT {MAX_COUNTED}) AS waiting),"
+        f" (SELECT count(*) FROM (SELECT 1 {failing} LIMIT {MAX_COUNTED}) AS failing),"
+        f" (SELECT g.received_at {first}), (SELECT g.last_error {first}) FROM tenants AS t"
     )
-    since, error = connection.execute(query.order_by(_t.received_at).limit(1)).one()
-    return Waiting(len(failures), sum(each > 0 for each in failures), since, error)
 
 
 def is_any_due(connection: Connection, now: float) -> bool:

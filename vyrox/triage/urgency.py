@@ -5,7 +5,7 @@ Each tenant's most urgent ones are read from an index, so the length of its list
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from vyrox.store.tables import incidents
 from vyrox.triage import rows
 from vyrox.triage.incident_list import ListedIncident, listed
+from vyrox.triage.incidents import Incident
 from vyrox.triage.score import Band
 from vyrox.triage.story import BANDS
 
@@ -34,19 +35,14 @@ def most_urgent(
     connection: Connection, tenant_ids: Sequence[str], limit: int
 ) -> list[ListedIncident]:
     """Return at most `limit` open incidents of the tenants, the most urgent first."""
-    found: list[sa.Row[Any]] = []
+    found: list[Incident] = []
     for some in _parts(tenant_ids):
         values = {f"t{number}": each for number, each in enumerate(some)}
         best = _most_urgent_query(len(some))
-        found += connection.execute(best, {**values, "most": limit}).all()
-    found.sort(key=lambda row: (row.band, row.score, row.number), reverse=True)
-    keys = [(row.tenant_id, row.number) for row in found[:limit]]
-    is_one = sa.tuple_(_i.tenant_id, _i.number).in_(keys)
-    read = (
-        rows.incident_of(row) for row in connection.execute(rows.select_incidents().where(is_one))
-    )
-    by_key = {(each.tenant_id, each.number): each for each in read}
-    return [listed(by_key[key]) for key in keys if key in by_key]
+        rows_found = connection.execute(best, {**values, "most": limit}).all()
+        found += [rows.incident_of(row) for row in rows_found]
+    found.sort(key=lambda each: (each.band, each.score, each.number), reverse=True)
+    return [listed(each) for each in found[:limit]]
 
 
 def count_open(connection: Connection, tenant_ids: Sequence[str]) -> dict[Band, int]:
@@ -68,11 +64,15 @@ def _count(connection: Connection, tenant_ids: Sequence[str], band: Band) -> int
 @cache
 def _most_urgent_query(tenants: int) -> sa.TextClause:
     own = (
-        f"SELECT * FROM (SELECT tenant_id, band, score, number FROM incidents "  # noqa: S608
+        "SELECT * FROM (SELECT tenant_id, band, score, number FROM incidents "  # noqa: S608
         f"WHERE tenant_id = :t{number} AND {_IS_OPEN} {_ORDER} LIMIT :most) AS own"
         for number in range(tenants)
     )
-    return sa.text(f"{' UNION ALL '.join(own)} {_ORDER} LIMIT :most")
+    columns = ", ".join(f"i.{name}" for name in Incident.__struct_fields__)
+    return sa.text(
+        f"SELECT {columns} FROM ({' UNION ALL '.join(own)} {_ORDER} LIMIT :most) AS best "  # noqa: S608
+        "JOIN incidents AS i ON i.tenant_id = best.tenant_id AND i.number = best.number"
+    )
 
 
 def _parts(tenant_ids: Sequence[str]) -> list[Sequence[str]]:
