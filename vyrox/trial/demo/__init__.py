@@ -108,6 +108,19 @@ def _past(
     sender = Sender(
         terminal, TENANT, {**secrets, "crowdstrike": terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"]}
     )
+    for words in (
+        (
+            "tenant",
+            "policy",
+            TENANT,
+            "--per-hour",
+            "20",
+            "--never-contain",
+            "tag:domain-controller",
+        ),
+        ("viewer", "add", TENANT, "vic", "--by", "operator"),
+    ):
+        terminal.run(list(words))
     secret = add_tenant(terminal, OTHER_TENANT, "sentinelone")
     other = Sender(terminal, OTHER_TENANT, {"sentinelone": secret})
     with serving(terminal.env, terminal.directory, clock) as (addresses, log):

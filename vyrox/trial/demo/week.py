@@ -13,6 +13,7 @@ from vyrox.models import Vendor
 from vyrox.trial.demo.channel import Channel
 from vyrox.trial.demo.clock import SharedClock
 from vyrox.trial.demo.happenings import Sent, happenings
+from vyrox.trial.demo.onboarding import APPROVER
 from vyrox.trial.demo.servers import Log
 from vyrox.trial.demo.terminal import Terminal
 from vyrox.trial.simulate.request import build_request
@@ -33,6 +34,10 @@ JUDGED_WITHIN_S: Final = 30.0
 PAUSE_S: Final = 0.02
 
 _NOT_AN_ALERT: Final = b'{"eventType":"AgentHeartbeat","accountId":"acme-corp","agents":412}'
+
+
+class _Queued(msgspec.Struct, frozen=True):
+    alert_id: str
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -61,13 +66,14 @@ class Sender:
         self._tenant_id = tenant_id
         self._secrets = secrets
 
-    def send(self, scenario: Scenario, stage: int, at: float) -> None:
-        """Send a stage that happened at a time. Raises OperatorError."""
+    def send(self, scenario: Scenario, stage: int, at: float) -> str:
+        """Send a stage that happened at a time; return the alert's id. Raises OperatorError."""
         secret = self._secrets[scenario.vendor]
         request = build_request(
             scenario, stage, self._tenant_id, secret, self._url, now=at, new_id=uuid4()
         )
-        self._post(request.url, request.headers, request.body, httpx.codes.ACCEPTED)
+        posted = self._post(request.url, request.headers, request.body, httpx.codes.ACCEPTED)
+        return msgspec.json.decode(posted, type=_Queued).alert_id
 
     def send_what_is_no_alert(self) -> None:
         """Send a payload that goes to quarantine. Raises OperatorError."""
@@ -76,10 +82,11 @@ class Sender:
         url = f"{self._url}/sentinelone"
         self._post(url, headers, _NOT_AN_ALERT, httpx.codes.UNPROCESSABLE_ENTITY)
 
-    def _post(self, url: str, headers: dict[str, str], body: bytes, wanted: int) -> None:
+    def _post(self, url: str, headers: dict[str, str], body: bytes, wanted: int) -> bytes:
         response = httpx.post(url, headers=headers, content=body, trust_env=False, timeout=10)
         if response.status_code != wanted:
             raise OperatorError(f"{url}: {response.status_code} {response.text}")
+        return response.content
 
 
 class Week:
@@ -105,21 +112,23 @@ class Week:
         count = 0
         for each in happenings(first_day(until), until - QUIET_S):
             self._advance(each.at)
-            self._send(each)
-            count += len(each.scenario.stages)
+            ids = self._send(each)
+            count += len(ids)
             self._decide(each)
-            self._close(each)
+            self._close(each, ids)
             self._channel.wait_for_none()
         self._sender.send_what_is_no_alert()
         self._advance(until - QUIET_S + LEASE_S)
         return count
 
-    def _send(self, sent: Sent) -> None:
+    def _send(self, sent: Sent) -> list[str]:
+        ids: list[str] = []
         for stage in range(1, len(sent.scenario.stages) + 1):
             at = sent.at + (stage - 1) * BETWEEN_S
             self._clock.set_to(at + ARRIVES_AFTER_S)
-            self._sender.send(sent.scenario, stage, at)
+            ids.append(self._sender.send(sent.scenario, stage, at))
         wait_until_judged(self._terminal)
+        return ids
 
     def _advance(self, to: float) -> None:
         """Set the clock; leases that end before are ended by the service at their time."""
@@ -142,15 +151,19 @@ class Week:
             self._channel.reject(shown, "known: our own script")
         self._channel.wait_for(lambda each: each.id == shown.id and each.buttons == [])
 
-    def _close(self, sent: Sent) -> None:
+    def _close(self, sent: Sent, ids: list[str]) -> None:
         """Let Jane close what triage has left open: an attack, or what is usual at the company."""
-        was = "malicious" if sent.decision in {"approve", "expire"} else "false_positive"
-        note = "cleaned up" if was == "malicious" else "asked the user: it was theirs"
+        is_attack = sent.decision in {"approve", "expire"}
+        was = "malicious" if is_attack else "false_positive"
+        note = "cleaned up" if is_attack else "asked the user: it was theirs"
+        said = ["--note", note, "--by", APPROVER]
         words = ["incident", "list", "--status", "open", "--json"]
         found = msgspec.json.decode(self._terminal.run(words), type=_Incidents).incidents
         for each in found:
-            close = ["incident", "close", each.id, "--resolution", was, "--note", note]
-            self._terminal.run([*close, "--by", "jane"])
+            self._terminal.run(["incident", "close", each.id, "--resolution", was, *said])
+        if found:
+            verdict = "malicious" if is_attack else "benign"
+            self._terminal.run(["alert", "finish", *ids, "--verdict", verdict, *said])
 
 
 def first_day(until: float) -> datetime:
