@@ -22,6 +22,7 @@ from vyrox.trial.demo.ending import Ending
 from vyrox.trial.demo.onboarding import (
     OTHER_TENANT,
     TENANT,
+    add_rules,
     add_tenant,
     add_vendor,
     name_approver,
@@ -108,19 +109,7 @@ def _past(
     sender = Sender(
         terminal, TENANT, {**secrets, "crowdstrike": terminal.env["CROWDSTRIKE_WEBHOOK_SECRET"]}
     )
-    for words in (
-        (
-            "tenant",
-            "policy",
-            TENANT,
-            "--per-hour",
-            "20",
-            "--never-contain",
-            "tag:domain-controller",
-        ),
-        ("viewer", "add", TENANT, "vic", "--by", "operator"),
-    ):
-        terminal.run(list(words))
+    add_rules(terminal)
     secret = add_tenant(terminal, OTHER_TENANT, "sentinelone")
     other = Sender(terminal, OTHER_TENANT, {"sentinelone": secret})
     with serving(terminal.env, terminal.directory, clock) as (addresses, log):

@@ -34,6 +34,13 @@ def add_vendor(terminal: Terminal, mock: Mock, vendor: Vendor) -> str:
     return secret
 
 
+def add_rules(terminal: Terminal) -> None:
+    """Set guard rails of the tenant, and let Vic look at it. Raises OperatorError."""
+    rails = ["--per-hour", "20", "--never-contain", "tag:domain-controller"]
+    terminal.run(["tenant", "policy", TENANT, *rails])
+    terminal.run(["viewer", "add", TENANT, "vic"])
+
+
 def add_tenant(terminal: Terminal, tenant_id: str, vendor: Vendor) -> str:
     """Onboard a tenant, and return the webhook's secret. Raises OperatorError."""
     return _secret_in(terminal.run(["tenant", "add", tenant_id, "--vendor", vendor]))
