@@ -35,7 +35,7 @@ def add_vendor(terminal: Terminal, mock: Mock, vendor: Vendor) -> str:
 
 
 def add_rules(terminal: Terminal) -> None:
-    """Set guard rails of the tenant, and let Vic look at it. Raises OperatorError."""
+    """Set guard rails of the tenant, and let Vic see it. Raises OperatorError."""
     rails = ["--per-hour", "20", "--never-contain", "tag:domain-controller"]
     terminal.run(["tenant", "policy", TENANT, *rails])
     terminal.run(["viewer", "add", TENANT, "vic"])
