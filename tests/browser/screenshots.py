@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from playwright.async_api import async_playwright
 
+from tests.browser.pictures import small
 from tests.browser.site import CHROMIUM, new_person
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ IMAGES: Final = ROOT / "docs" / "images"
 PHONE: Final = {"width": 375, "height": 740}
 DESK: Final = {"width": 1280, "height": 800}
 
-MAX_HEIGHT: Final = {375: 1700, 1280: 1300}
+MAX_HEIGHT: Final = {375: 1400, 1280: 1200}
 """Pixels of a picture, by the width of the window: a longer page is cut."""
 
 Scheme = Literal["light", "dark"]
@@ -39,7 +40,7 @@ class Shot(NamedTuple):
     """A picture.
 
     Attributes:
-        path: Of the page; or a link on the page before, by its text.
+        path: Of the page.
     """
 
     name: str
@@ -136,7 +137,10 @@ async def save(person: "Person", name: str, size: Mapping[str, int], scheme: Sch
     height = await page.evaluate("document.documentElement.scrollHeight")
     clip = {"x": 0, "y": 0, "width": size["width"]}
     clip["height"] = min(height, MAX_HEIGHT[size["width"]])
-    await page.screenshot(path=IMAGES / f"{name}.png", full_page=True, clip=clip)
+    taken = await page.screenshot(full_page=True, clip=clip)
+    blank = await person.context.new_page()
+    (IMAGES / f"{name}.png").write_bytes(await small(blank, taken))
+    await blank.close()
 
 
 async def shots(person: "Person", origin: str) -> list[Shot]:
