@@ -13,7 +13,8 @@ FEW_COLOURS: Final = """async (png) => {
     await image.decode();
     const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
     canvas.drawImage(image, 0, 0);
-    const pixels = new Uint32Array(canvas.getImageData(0, 0, image.width, image.height).data.buffer);
+    const { data } = canvas.getImageData(0, 0, image.width, image.height);
+    const pixels = new Uint32Array(data.buffer);
     const counts = new Map();
     for (const each of pixels) counts.set(each, (counts.get(each) || 0) + 1);
     const parts = (colour) => [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255];
@@ -21,7 +22,7 @@ FEW_COLOURS: Final = """async (png) => {
     const chosen = [];
     // The most frequent ones that differ: what is left out is near one of them.
     for (const [colour] of [...counts].sort((one, other) => other[1] - one[1]))
-        if (chosen.length < 64 && chosen.every((each) => apart(each, parts(colour)) > 20))
+        if (chosen.length < 64 && chosen.every((each) => apart(each, parts(colour)) > 9))
             chosen.push(parts(colour));
     const nearest = new Map();
     for (const colour of counts.keys()) {

@@ -30,7 +30,7 @@ IMAGES: Final = ROOT / "docs" / "images"
 PHONE: Final = {"width": 375, "height": 740}
 DESK: Final = {"width": 1280, "height": 800}
 
-MAX_HEIGHT: Final = {375: 1400, 1280: 1200}
+MAX_HEIGHT: Final = {375: 1550, 1280: 1200}
 """Pixels of a picture, by the width of the window: a longer page is cut."""
 
 Scheme = Literal["light", "dark"]
