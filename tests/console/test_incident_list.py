@@ -2,15 +2,14 @@
 
 import re
 from itertools import pairwise
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from tests.console.running import TENANT, Running
+from tests.console.test_incident_plans import plans_of
 from tests.triage.stored import judged, new
 from vyrox.store.database import Database
 from vyrox.store.tables import incidents
@@ -128,29 +127,15 @@ async def test_pages_of_several_tenants_joined_equal_the_whole_contract_78(
 async def test_the_list_reads_an_index_contract_78(database: Database) -> None:
     """Neither the open incidents of a tenant nor all of them are sorted or scanned."""
 
-    def plan(connection: Connection) -> list[str]:
-        asked: list[str] = []
-        values: list[Any] = []
+    def plans(connection: Connection) -> list[tuple[str, str]]:
+        place = Place(5.0, "a-one", 3)
+        found = plans_of(
+            connection, lambda c: find_incidents(c, ["a-one"], "open", "urgent", place, 50)
+        )
+        return found + plans_of(
+            connection, lambda c: find_incidents(c, ["a-one"], "all", None, place, 50)
+        )
 
-        def note(
-            _c: object, _cursor: object, statement: str, parameters: object, *_: object
-        ) -> None:
-            asked.append(statement)
-            values.append(parameters)
-
-        sa.event.listen(connection, "before_cursor_execute", note)
-        find_incidents(connection, ["a-one"], "open", "urgent", Place(5.0, "a-one", 3), 50)
-        find_incidents(connection, ["a-one"], "all", None, Place(5.0, "a-one", 3), 50)
-        sa.event.remove(connection, "before_cursor_execute", note)
-        is_sqlite = connection.dialect.name == "sqlite"
-        if not is_sqlite:
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
-        return [
-            "\n".join(str(row) for row in connection.exec_driver_sql(explain + each, value))
-            for each, value in zip(asked, values, strict=True)
-        ]
-
-    plans = await database.read(plan)
-    assert "incidents_open_tenant" in plans[0]
-    assert "incidents_updated" in plans[-1]
+    found = await database.read(plans)
+    assert "incidents_open_tenant" in found[0][1]
+    assert "incidents_updated" in found[-1][1]

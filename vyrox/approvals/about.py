@@ -91,7 +91,7 @@ def _alerts_of(
     connection: Connection, tenant_id: str, incident: int, alert_ids: Collection[str]
 ) -> set[str]:
     possible = [each for each in alert_ids if "\0" not in each]
-    query = sa.select(_v.alert_id).where(
-        _v.alert_id.in_(possible), _v.tenant_id == tenant_id, _v.incident == incident
-    )
-    return set(connection.execute(query).scalars()) if possible else set()
+    # By the ids alone: with the incident too, SQLite would read all alerts of the incident.
+    query = sa.select(_v.alert_id, _v.tenant_id, _v.incident).where(_v.alert_id.in_(possible))
+    found = connection.execute(query).all() if possible else ()
+    return {row[0] for row in found if row[1:] == (tenant_id, incident)}

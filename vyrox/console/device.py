@@ -17,6 +17,7 @@ from vyrox.console.incidents import AlertRow, page_of, place_of, read_rows
 from vyrox.console.pages import is_current, not_modified, page, version_of
 from vyrox.console.paging import here_with
 from vyrox.console.parts import console_of, sees, signed_in
+from vyrox.console.story import MAX_HISTORY
 from vyrox.console.wording import incident_title
 from vyrox.containment.contained import contained_of
 from vyrox.errors import NotFoundError
@@ -26,7 +27,6 @@ from vyrox.tenants.freezes import frozen_since
 from vyrox.triage.known_host import KnownHost, find_hosts, read_host
 
 MAX_ACTIONS: Final = 30
-_HISTORY: Final = 400
 
 _v: Final = verdicts.c
 
@@ -129,7 +129,7 @@ def _read(
         ),
         proposals=proposals,
         waiting=tuple(each for each in proposals if each.state in OPEN),
-        actions=tuple(history_of(connection, tenant_id, names, (), _HISTORY)[-MAX_ACTIONS:]),
+        actions=tuple(history_of(connection, tenant_id, names, (), MAX_HISTORY)[-MAX_ACTIONS:]),
         rows=rows,
         acting=tuple(_acting(rows)),
         frozen_since=frozen_since(connection, tenant_id),

@@ -20,6 +20,9 @@ MAX_LANES: Final = 8
 COLUMNS: Final = 24
 """Places across: on a phone each is about as wide as a mark."""
 
+FLAG_COLUMNS: Final = 2
+"""A flag is as wide as two marks: its number must be read."""
+
 MAX_NAME: Final = 32
 """Characters of a host's name beside its lane."""
 
@@ -165,7 +168,8 @@ def _mark(column: int, spots: Sequence[Spot], top: int) -> Mark:
 def _flags(events: Sequence[Event], column_of: dict[float, int]) -> tuple[Flag, ...]:
     by_column: dict[int, list[int]] = {}
     for number, each in enumerate(events, 1):
-        by_column.setdefault(column_of[each.at], []).append(number)
+        column = column_of[each.at]
+        by_column.setdefault(column - column % FLAG_COLUMNS, []).append(number)
     return tuple(
         Flag(
             _left(column),

@@ -9,10 +9,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.alerts.device_history import DeviceAction, read_history
+from vyrox.alerts.device_history import DeviceAction, history_of
 from vyrox.alerts.listing import ListedAlert, read_alerts
 from vyrox.alerts.queue import decode_alert
-from vyrox.console.story import Card, IncidentStory, card_of, read_story
+from vyrox.console.story import MAX_HISTORY, Card, IncidentStory, card_of, read_story
 from vyrox.console.wording import incident_title
 from vyrox.store.tables import alerts
 from vyrox.triage.incident_ids import IncidentKey
@@ -43,13 +43,15 @@ def evidence_of(connection: Connection, tenant_id: str, alert_id: str, now: floa
     row = None if "\0" in alert_id else connection.execute(query).first()
     if row is None:
         return Evidence()
-    actions = tuple(read_history(connection, decode_alert(row.alert))[-MAX_ACTIONS:])
+    known = decode_alert(row.alert)
+    hosts = [name for name in (known.device_id, known.hostname) if name]
+    actions = history_of(connection, tenant_id, hosts, [alert_id], MAX_HISTORY)[-MAX_ACTIONS:]
     [alert] = read_alerts(connection, {alert_id: "unfinished"})
     if alert.incident is None:
-        return Evidence(alert=alert, actions=actions)
+        return Evidence(alert=alert, actions=tuple(actions))
     found = incident_evidence(connection, IncidentKey(tenant_id, alert.incident), now)
     card = card_of(connection, alert_id)
-    return msgspec.structs.replace(found, alert=alert, card=card, actions=actions)
+    return msgspec.structs.replace(found, alert=alert, card=card, actions=tuple(actions))
 
 
 def incident_evidence(connection: Connection, key: IncidentKey, now: float) -> Evidence:

@@ -30,18 +30,20 @@ from vyrox.triage.story import BANDS, Seen
 from vyrox.triage.suppressions import Suppression
 from vyrox.triage.timeline import MAX_TEXT, AlertLine, PersonLine
 
-MAX_READ: Final = 2000
+MAX_READ: Final = 1000
 """Alerts of an incident that its page reads, the newest; those of the reasons are read too."""
 
 MAX_LINES: Final = 40
 """Kinds of alerts on the page, the strongest."""
 
-MAX_CARDS: Final = 10
+MAX_CARDS: Final = 8
 """Alerts that are explained with every signal."""
 
 MAX_PERSON_LINES: Final = 50
 MAX_ACTIONS: Final = 20
-_HISTORY: Final = 400
+MAX_HISTORY: Final = 300
+"""The newest actions of the tenant, and the newest outcomes, that are read."""
+
 _NOT_NAMED: Final = "host not named"
 _EDR: Final[Mapping[str, EdrVendor]] = {
     "crowdstrike": "crowdstrike",
@@ -167,7 +169,7 @@ def read_story(connection: Connection, key: IncidentKey, now: float) -> Incident
     found = proposals_about(connection, tenant_id, hosts, shown.number, now)
     shown_alerts = [each.alert for each in cards]
     own = [each.id for each in shown_alerts]
-    actions = history_of(connection, tenant_id, hosts, own, _HISTORY)[-MAX_ACTIONS:]
+    actions = history_of(connection, tenant_id, hosts, own, MAX_HISTORY)[-MAX_ACTIONS:]
     events = list(_events(people[-MAX_PERSON_LINES:], found))
     return IncidentStory(
         shown=shown,

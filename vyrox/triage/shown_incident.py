@@ -17,7 +17,7 @@ from vyrox.triage.incidents import Incident, Resolution, Status
 from vyrox.triage.notes.rows import Note, read_note
 from vyrox.triage.proposal import propose
 from vyrox.triage.score import Band
-from vyrox.triage.timeline import MAX_LINES, MAX_READ, Timeline, read_timeline
+from vyrox.triage.timeline import Timeline, read_timeline
 
 MAX_REFERENCES: Final = 10
 """Other incidents that are named."""
@@ -128,14 +128,13 @@ class ShownIncident(ListedIncident, frozen=True, kw_only=True):
 def show_incident(
     connection: Connection,
     key: IncidentKey,
-    most: int = MAX_READ,
-    lines_most: int = MAX_LINES,
+    most: int | None = None,
+    lines_most: int | None = None,
 ) -> ShownIncident:
     """Return an incident, or the one that it was merged into.
 
     Args:
-        most: Alerts that are read, the newest.
-        lines_most: Lines of alerts in the timeline.
+        most: As for `read_timeline`; so is `lines_most`.
 
     Raises:
         NotFoundError: There is no such incident.

@@ -126,17 +126,20 @@ class _Details(msgspec.Struct, frozen=True):
 
 
 def read_timeline(
-    connection: Connection, incident: Incident, most: int = MAX_READ, lines_most: int = MAX_LINES
+    connection: Connection,
+    incident: Incident,
+    most: int | None = None,
+    lines_most: int | None = None,
 ) -> Timeline:
     """Return the timeline of an incident that was not merged.
 
     Args:
-        most: Alerts that are read, the newest.
-        lines_most: Lines of alerts.
+        most: Alerts that are read, the newest; MAX_READ if it is not given.
+        lines_most: Lines of alerts; MAX_LINES if it is not given.
     """
-    found, read = _repeats(connection, incident, most)
+    found, read = _repeats(connection, incident, most or MAX_READ)
     strongest = sorted(found, key=lambda each: each.best, reverse=True)
-    shown = strongest[:lines_most]
+    shown = strongest[: lines_most or MAX_LINES]
     details = _details(connection, [each.best[3] for each in shown])
     lines: list[AlertLine | PersonLine] = [_line(each, details.get(each.best[3])) for each in shown]
     lines += _steps(connection, incident)
@@ -151,15 +154,23 @@ def read_timeline(
 
 def _repeats(connection: Connection, incident: Incident, most: int) -> tuple[list[_Repeats], int]:
     """Return the incident's fingerprints, and how many alerts were read."""
-    own = sa.select(_v.alert_id, _v.happened_at, _v.fingerprint, _v.score, _v.band).where(
-        _v.tenant_id == incident.tenant_id, _v.incident == incident.number
+    columns = (_v.alert_id, _v.happened_at, _v.fingerprint, _v.score, _v.band)
+    place = (incident.tenant_id, incident.number)
+    newest = (
+        sa.select(*columns)
+        .where(_v.tenant_id == place[0], _v.incident == place[1])
+        .order_by(_v.happened_at.desc(), _v.alert_id.desc())
+        .limit(most)
     )
-    newest = own.order_by(_v.happened_at.desc(), _v.alert_id.desc()).limit(most)
     read = {row[0]: _Row(*row) for row in connection.execute(newest)}
     signs = {sign.alert_id for sign in incident.story.signs.values()} - read.keys()
     if signs:
-        reasons = own.where(_v.alert_id.in_(sorted(signs)))
-        read |= {row[0]: _Row(*row) for row in connection.execute(reasons)}
+        # By the ids alone: with the incident too, SQLite would read all alerts of the incident.
+        reasons = sa.select(*columns, _v.tenant_id, _v.incident).where(
+            _v.alert_id.in_(sorted(signs))
+        )
+        found = connection.execute(reasons).all()
+        read |= {row[0]: _Row(*row[:5]) for row in found if row[5:] == place}
     return list(_grouped(read.values())), len(read)
 
 
