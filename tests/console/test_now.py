@@ -194,6 +194,15 @@ async def test_what_needs_nobody_is_one_line_contract_77(opened: Running) -> Non
     assert secret not in text
 
 
+async def test_a_tenant_without_a_source_is_not_fine_contract_77(opened: Running) -> None:
+    ann = await opened.person("ann")
+    await opened.database.write(lambda c: c.execute(alerts.delete()).rowcount)
+    text = await lines_of(ann)
+    assert f"No source is set up : tenant {TENANT} so no alert can arrive" in text
+    assert f"vyrox tenant add {TENANT} --vendor VENDOR" in text
+    assert "Everything is fine" not in text
+
+
 async def test_a_store_that_fails_is_said_with_what_to_do_contract_77(opened: Running) -> None:
     class Failing(Health):
         def failing(self) -> dict[str, str]:

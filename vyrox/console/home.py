@@ -83,7 +83,7 @@ def _read(
     rails = guard_rails.find(connection, tenant_ids)
     found = sources.read_sources(connection, console, tenant_ids, now)
     ways = sources.read_ways(connection, tenant_ids, now)
-    troubles = sources.troubles(console, found, ways)
+    troubles = [*sources.troubles(console, found, ways), *sources.missing(tenant_ids, found)]
     return Overview(
         glasses=open_of(connection, tenant_ids)[: MAX_GLASSES + 1],
         frozen={name: each.frozen_at for name, each in sorted(rails.items()) if each.frozen_at},

@@ -157,6 +157,23 @@ def troubles(console: Console, sources: Sequence[Source], ways: Ways) -> list[Tr
     return [*_of_service(console), *_of_sources(sources), *_of_ways(console, ways)]
 
 
+def missing(tenant_ids: Sequence[str], sources: Sequence[Source]) -> list[Trouble]:
+    """Return a trouble for each tenant that has no source at all: it would look quiet."""
+    found = {each.tenant_id for each in sources}
+    return [
+        Trouble(
+            tenant_id,
+            "No source is set up",
+            f"tenant {tenant_id}",
+            "so no alert can arrive",
+            (f"vyrox tenant add {tenant_id} --vendor VENDOR",),
+            f"/tenants/{tenant_id}",
+        )
+        for tenant_id in tenant_ids
+        if tenant_id not in found
+    ]
+
+
 def fine(sources: Sequence[Source], ways: Ways, found: Iterable[Trouble]) -> list[str]:
     """Return the names of what works."""
     wrong = {each.what for each in found}
