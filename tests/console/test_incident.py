@@ -153,6 +153,24 @@ async def test_the_decide_page_has_the_same_evidence_contract_78(opened: Running
     assert "Vyrox lifts it by itself" in text
 
 
+async def test_why_it_is_proposed_stands_before_the_buttons_contract_78(opened: Running) -> None:
+    """Also on Now; and what waits is the first that the incident's page says can be done."""
+    ann = await opened.person("ann")
+    await tell(opened)
+    path = (await ann.send(f"{PATH}/propose", action="suggested")).headers["location"]
+    decide, _, rest = (await ann.get(path)).text.partition("You decide on exactly this")
+    [title] = re.findall(rf'<a href="{PATH}">([^<]+)</a>', decide)
+    assert "Approve" in rest
+    assert (await ann.get("/")).text.partition("Open incidents")[0].count(title) == 1
+    todo = (await ann.get(PATH)).text.partition('<h2 id="do">')[2]
+    assert todo.index("Decide: ") < todo.index("I am on it")
+    proposal_id = path.partition("?")[0].rpartition("/")[2]
+    await ann.decide(proposal_id, "reject")
+    ended = (await ann.get(path)).text
+    assert "Vyrox lifts it" not in ended  # it has not begun, and never will
+    assert "Decide: " not in (await ann.get(PATH)).text
+
+
 @pytest.mark.parametrize("text", ["", "a", "\u0130\u0130 MiMiKaTz \u0130", "x" * 5000, "\0\ud800"])
 def test_pieces_joined_are_the_text_contract_78(text: str) -> None:
     pieces = marked(text, ["mimikatz", "x", ""])

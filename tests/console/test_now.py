@@ -255,6 +255,8 @@ async def test_each_way_that_does_not_work_is_a_line_contract_77(opened: Running
     assert "1 failed: Graph says <script>" in text
     assert f"vyrox tenant edr check {TENANT} --vendor defender" in text
     assert "Payloads could not be read" in text
+    assert f'href="/quarantine?tenant={TENANT}"' in html
+    assert "vyrox queue quarantine" not in html
     assert "A notification does not arrive : hooks.example" in text
     assert "<script>alert" not in html
     assert "\u202e" not in html

@@ -243,7 +243,7 @@ def _of_service(console: Console) -> Iterator[Trouble]:
 
 def _of_sources(sources: Iterable[Source]) -> Iterator[Trouble]:
     for source in sources:
-        link = f"/tenants/{source.tenant_id}"
+        own = f"/tenants/{source.tenant_id}"
         reasons = {each.name: each for each in source.wrong if each.name in _REASONS.values()}
         for found in source.wrong:
             if found.name in reasons:
@@ -253,6 +253,10 @@ def _of_sources(sources: Iterable[Source]) -> Iterator[Trouble]:
             do = found.do if reason is None else reason.do
             what = _TITLES.get(found.name, found.name)
             shown = "" if found.text == NOTHING_YET else text
+            is_kept = found.name == "last 422"
+            if is_kept:
+                do = ("open it there: try it again, or dismiss it",)
+            link = f"/quarantine?tenant={source.tenant_id}" if is_kept else own
             yield Trouble(source.tenant_id, what, source.name, shown, do, link)
 
 

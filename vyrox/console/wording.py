@@ -109,12 +109,14 @@ def step_words(step: str) -> str:
     return _STEPS.get(step, step)
 
 
-def status_words(status: str, resolution: str | None) -> str:
-    """Return the status of an incident in words."""
+def status_words(status: str, resolution: str | None, assignee: str | None = None) -> str:
+    """Return the status of an incident in words, with who is on it if that is known."""
     if resolution == "below_review":
         return "closed by triage: nothing that needs a person"
     if resolution == "merged":
         return "joined with another"
     if resolution is not None:
         return f"closed: {RESOLUTIONS.get(resolution, resolution)}"
-    return {"open": "open", "acknowledged": "somebody is on it"}.get(status, status)
+    if status == "acknowledged":
+        return f"{assignee or 'somebody'} is on it"
+    return status if assignee is None else f"{status}, given to {assignee}"

@@ -89,7 +89,7 @@ def close(
         InvalidRequestError: A benign one has no note.
     """
     if resolution in BENIGN and not (note or "").strip():
-        raise InvalidRequestError(f"{resolution} needs a note: why it is harmless")
+        raise InvalidRequestError("a harmless incident needs a note: say why it is harmless")
     incident = lock_incident(connection, key)
     if incident.is_decided:
         raise NotPossibleError(f"{key.id} is already closed{_as(incident)}: reopen it first")

@@ -38,13 +38,16 @@
   const written = new WeakMap();
   const showTimes = () => {
     const now = (Date.now() + ahead) / 1000;
+    const today = `${new Date(now * 1000).toISOString().slice(0, 10)} `;
     for (const each of all("[data-at], [data-until]")) {
       if (!written.has(each)) written.set(each, each.textContent);
       const at = Number(each.dataset.at || each.dataset.until);
-      const text = each.dataset.until
-        ? at > now ? `${duration(at - now)} left, ` : "time is over, "
-        : at > now ? `in ${duration(at - now)}, ` : `${duration(now - at)} ago, `;
-      if (each.textContent !== text + written.get(each)) each.textContent = text + written.get(each);
+      const moment = written.get(each).replace(today, "");
+      const away = at > now ? `in ${duration(at - now)}` : `${duration(now - at)} ago`;
+      const left = at > now ? `${duration(at - now)} left` : "time is over";
+      const text = each.dataset.until ? `${left}, ${moment}`
+        : "exact" in each.dataset ? `${moment} (${away})` : `${away} (${moment})`;
+      if (each.textContent !== text) each.textContent = text;
     }
   };
   if (body.dataset.now) {
