@@ -123,13 +123,13 @@ def vyrox(
                 "webhook": f"127.0.0.1:{settings.ingestion_port}",
                 "execute": f"127.0.0.1:{settings.proxy_port}",
             }
-            _wait_until_listening(addresses.values())
+            wait_until_listening(addresses.values())
             yield Server(pid, addresses, Stores(settings, tenants), tenants)
 
 
 def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, str]:
     """Return the settings with which `vyrox serve` runs in `directory` on free ports."""
-    public, private = _free_ports(2)
+    public, private = free_ports(2)
     return {
         "VYROX_HMAC_SECRET": HMAC_SECRET,
         "TRIAGE_ENABLED": "false",
@@ -164,14 +164,14 @@ def started(arguments: list[str], environment: Mapping[str, str], directory: Pat
 
 @contextmanager
 def _uvicorn(app: str, environment: Mapping[str, str]) -> Iterator[Server]:
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
     address = f"127.0.0.1:{port}"
     with (
         fresh_directory() as directory,
         started(["-m", "uvicorn", app, *options], environment, directory) as pid,
     ):
-        _wait_until_listening([address])
+        wait_until_listening([address])
         yield Server(pid, {"webhook": address, "execute": address})
 
 
@@ -182,7 +182,8 @@ def fresh_directory() -> Iterator[Path]:
         yield Path(path)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [opened.getsockname()[1] for opened in sockets]
     for opened in sockets:
@@ -190,7 +191,8 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_until_listening(addresses: Iterable[str]) -> None:
+def wait_until_listening(addresses: Iterable[str]) -> None:
+    """Wait until something listens on each address."""
     deadline = time.monotonic() + START_TIMEOUT_S
     for address in addresses:
         host, port = address.split(":")

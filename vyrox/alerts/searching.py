@@ -150,17 +150,22 @@ def _has(column: sa.ColumnElement[str], text: Text) -> sa.ColumnElement[bool]:
 
 def _ids(connection: Connection, tenant_ids: Sequence[str], text: Text) -> list[str]:
     """Return the ids of the tenants' alerts that are, or begin with, the text."""
-    own = sa.select(_a.id).where(_a.tenant_id.in_(tenant_ids))
+    query = sa.select(_a.id, _a.tenant_id)
     if not text.is_beginning:
-        return list(connection.execute(own.where(_a.id == text.text)).scalars())
-    if len(text.text) < MIN_ID:
+        query = query.where(_a.id == text.text)
+    elif len(text.text) < MIN_ID:
         raise NotPossibleError(f"write at least the first {MIN_ID} characters of an alert's id")
-    # As a whole id each: then every collation has them in the same order.
-    first, last = (
-        text.text + filler[len(text.text) :] for filler in (_UUID, _UUID.replace("0", "f"))
-    )
-    query = own.where(_a.id.between(first, last)).order_by(_a.id).limit(MAX_RANGES)
-    return [each for each in connection.execute(query).scalars() if each.startswith(text.text)]
+    else:
+        # As a whole id each: then every collation has them in the same order.
+        first, last = (
+            text.text + filler[len(text.text) :] for filler in (_UUID, _UUID.replace("0", "f"))
+        )
+        query = query.where(_a.id.between(first, last)).order_by(_a.id).limit(MAX_RANGES)
+    return [
+        row.id
+        for row in connection.execute(query)
+        if row.tenant_id in tenant_ids and row.id.startswith(text.text)
+    ]
 
 
 def _beginning_with(

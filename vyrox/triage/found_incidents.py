@@ -4,10 +4,11 @@ Each tenant's rows are read in order of an index, at most as many as MAX_SEARCHE
 them match, the list says from where on it was not read; the next page begins there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from heapq import merge
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from sqlalchemy import Connection
 from vyrox.store.tables import incidents
 from vyrox.triage import rows
 from vyrox.triage.incident_list import ListedIncident, listed
+from vyrox.triage.incidents import Incident
 from vyrox.triage.score import Band
 
 MAX_SEARCHED: Final = 10_000
@@ -30,7 +32,15 @@ State = Literal["open", "acknowledged", "closed", "all"]
 _i: Final = incidents.c
 
 # Literally the condition of the index `incidents_open_tenant`, so that both databases use it.
-_IS_OPEN: Final = sa.text("status != 'closed'")
+_IS_OPEN: Final = "status != 'closed'"
+
+_ORDER: Final = "ORDER BY updated_at DESC, number DESC"
+
+_ABOVE: Final = 2**62
+"""Above the number of every incident."""
+
+MAX_TENANTS: Final = 100
+"""Tenants in one statement: SQLite takes 500 parts, and both databases plan short ones faster."""
 
 
 class Place(NamedTuple):
@@ -53,6 +63,36 @@ class Found(msgspec.Struct, frozen=True):
     is_cut: bool
 
 
+class _Wanted(msgspec.Struct, frozen=True):
+    """Which incidents are wanted, from which place on."""
+
+    state: State
+    band: Band | None
+    before: Place | None
+
+    def values(self, tenant_ids: Sequence[str]) -> dict[str, object]:
+        """Return the values of the parameters of the queries."""
+        found: dict[str, object] = {f"t{n}": each for n, each in enumerate(tenant_ids)}
+        if self.state in {"acknowledged", "closed"}:
+            found["status"] = self.state
+        if self.band is not None:
+            found["band"] = self.band
+        if self.before is not None:
+            found["at"] = self.before.updated_at
+            found |= {f"n{n}": self._below(each) for n, each in enumerate(tenant_ids)}
+        return found
+
+    def _below(self, tenant_id: str) -> int:
+        """Return below which number a tenant's rows are after the place, at its very time.
+
+        The tenants are compared here: databases may sort names differently.
+        """
+        assert self.before is not None  # noqa: S101  (the caller has checked it)
+        if tenant_id == self.before.tenant_id:
+            return self.before.number
+        return _ABOVE if tenant_id < self.before.tenant_id else 0
+
+
 def find_incidents(
     connection: Connection,
     tenant_ids: Sequence[str],
@@ -63,16 +103,14 @@ def find_incidents(
 ) -> Found:
     """Return at most `limit` incidents of these tenants from a place on. Merged ones are not."""
     room = max(MAX_SEARCHED // max(len(tenant_ids), 1), _LEAST)
-    lists: list[list[Place]] = []
-    ends: list[Place] = []
-    for tenant_id in tenant_ids:
-        places, end = _tenants(
-            connection, _searched(tenant_id, state, before), (state, band), limit, room
-        )
-        lists.append(places)
-        ends += [] if end is None else [end]
-    horizon = max(ends, default=None)
-    newest = list(islice(merge(*lists, reverse=True), limit + 1))
+    wanted = _Wanted(state, band, before)
+    first = min(4 * limit, room)
+    lists, ends = _search(connection, tenant_ids, wanted, limit + 1, first)
+    if ends and first < room:
+        more, ends = _search(connection, list(ends), wanted, limit + 1, room)
+        lists |= more
+    horizon = max(ends.values(), default=None)
+    newest = list(islice(merge(*lists.values(), reverse=True), limit + 1))
     if horizon is not None:
         newest = [each for each in newest if each >= horizon]
     shown = newest[:limit]
@@ -81,83 +119,81 @@ def find_incidents(
     return Found(_read(connection, shown), after, not has_more and horizon is not None)
 
 
-def _tenants(
-    connection: Connection,
-    searched: sa.Select[Any],
-    wanted: tuple[State, Band | None],
-    limit: int,
-    room: int,
-) -> tuple[list[Place], Place | None]:
-    """Return one more than `limit` of a tenant's places, and the last one that was searched.
+def _search(
+    connection: Connection, tenant_ids: Sequence[str], wanted: _Wanted, most: int, room: int
+) -> tuple[dict[str, list[Place]], dict[str, Place]]:
+    """Search the first `room` rows of each tenant.
 
-    The second is None if there are enough, or no row after it.
+    Return at most `most` places of each, and the last place that was searched of those that have
+    fewer, if there may be more.
     """
-    first = min(4 * limit, room)
-    places, end = _part(connection, searched, wanted, limit, first)
-    if end is not None and first < room:
-        return _part(connection, searched, wanted, limit, room)
-    return places, end
+    lists: dict[str, list[Place]] = {each: [] for each in tenant_ids}
+    ends: dict[str, Place] = {}
+    for at in range(0, len(tenant_ids), MAX_TENANTS):
+        some = tenant_ids[at : at + MAX_TENANTS]
+        query = _places(len(some), wanted.state, wanted.band is None, wanted.before is None)
+        values = {**wanted.values(some), "most": most, "room": room}
+        for row in connection.execute(query, values):
+            lists[row.tenant_id].append(Place(*row))
+        if lacking := [each for each in some if len(lists[each]) < most]:
+            query = _ends(len(lacking), wanted.state, wanted.before is None)
+            only_range = msgspec.structs.replace(wanted, band=None)
+            values = {**only_range.values(lacking), "skipped": room - 1}
+            values.pop("status", None)
+            ends |= {row.tenant_id: Place(*row) for row in connection.execute(query, values)}
+    return lists, ends
 
 
-def _part(
-    connection: Connection,
-    searched: sa.Select[Any],
-    wanted: tuple[State, Band | None],
-    limit: int,
-    room: int,
-) -> tuple[list[Place], Place | None]:
-    places = _places(connection, searched.limit(room).subquery(), *wanted, limit + 1)
-    if len(places) > limit:
-        return places, None
-    last = connection.execute(searched.offset(room - 1).limit(1)).first()
-    return places, None if last is None else Place(*last[:3])
+# Both queries are made once as text. For each request, SQLAlchemy would need a millisecond for
+# every tenant to build and to compare them.
 
 
-def _searched(tenant_id: str, state: State, before: Place | None) -> sa.Select[Any]:
-    conditions: list[sa.ColumnElement[bool] | sa.TextClause] = [_i.tenant_id == tenant_id]
-    if state in {"open", "acknowledged"}:
-        conditions.append(_IS_OPEN)
-    if before is not None:
-        conditions.append(_i.updated_at <= before.updated_at)  # for the index; the next is exact
-        conditions.append(_is_after(tenant_id, before))
-    return (
-        sa.select(_i.updated_at, _i.tenant_id, _i.number, _i.status, _i.band, _i.merged_into)
-        .where(*conditions)
-        .order_by(_i.updated_at.desc(), _i.number.desc())
+@cache
+def _places(tenants: int, state: State, is_any_band: bool, is_first: bool) -> sa.TextClause:
+    conditions = ["merged_into IS NULL"]
+    if state in {"acknowledged", "closed"}:
+        conditions.append("status = :status")
+    if not is_any_band:
+        conditions.append("band = :band")
+    return _union(
+        f"SELECT updated_at, tenant_id, number FROM ({_range(number, state, is_first)} "  # noqa: S608
+        f"LIMIT :room) AS searched WHERE {' AND '.join(conditions)} {_ORDER} LIMIT :most"
+        for number in range(tenants)
     )
 
 
-def _is_after(tenant_id: str, before: Place) -> sa.ColumnElement[bool]:
-    """Return the condition of a tenant's rows after a place.
-
-    The tenants are compared here: databases may sort names differently.
-    """
-    if tenant_id == before.tenant_id:
-        order = sa.tuple_(_i.updated_at, _i.number)
-        return order < sa.tuple_(before.updated_at, before.number)
-    if tenant_id < before.tenant_id:
-        return _i.updated_at <= before.updated_at
-    return _i.updated_at < before.updated_at
+@cache
+def _ends(tenants: int, state: State, is_first: bool) -> sa.TextClause:
+    return _union(
+        f"{_range(number, state, is_first)} LIMIT 1 OFFSET :skipped" for number in range(tenants)
+    )
 
 
-def _places(
-    connection: Connection, searched: sa.Subquery, state: State, band: Band | None, limit: int
-) -> list[Place]:
-    c = searched.c
-    query = sa.select(c.updated_at, c.tenant_id, c.number).where(c.merged_into.is_(None))
-    if state in {"acknowledged", "closed"}:
-        query = query.where(c.status == state)
-    if band is not None:
-        query = query.where(c.band == band)
-    query = query.order_by(c.updated_at.desc(), c.number.desc()).limit(limit)
-    return [Place(*row) for row in connection.execute(query)]
+def _range(number: int, state: State, is_first: bool) -> str:
+    conditions = [f"tenant_id = :t{number}"]
+    if state in {"open", "acknowledged"}:
+        conditions.append(_IS_OPEN)
+    if not is_first:  # the first condition is for the index; the second one is exact
+        conditions += ["updated_at <= :at", f"(updated_at < :at OR number < :n{number})"]
+    return (
+        "SELECT updated_at, tenant_id, number, status, band, merged_into FROM incidents "  # noqa: S608
+        f"WHERE {' AND '.join(conditions)} {_ORDER}"
+    )
+
+
+def _union(parts: Iterable[str]) -> sa.TextClause:
+    columns = "SELECT updated_at, tenant_id, number FROM"
+    return sa.text(" UNION ALL ".join(f"{columns} ({each}) AS own" for each in parts))
 
 
 def _read(connection: Connection, places: Sequence[Place]) -> list[ListedIncident]:
-    query = rows.select_incidents().where(
-        sa.tuple_(_i.tenant_id, _i.number).in_([each[1:] for each in places])
-    )
-    found: dict[tuple[str, int], Any] = {}
+    # Not pairs in one list: for these, SQLite reads the table from its beginning to its end.
+    numbers: dict[str, list[int]] = {}
+    for _, tenant_id, number in places:
+        numbers.setdefault(tenant_id, []).append(number)
+    is_one = (sa.and_(_i.tenant_id == each, _i.number.in_(own)) for each, own in numbers.items())
+    query = rows.select_incidents().where(sa.or_(sa.false(), *is_one))
+    found: dict[tuple[str, int], Incident] = {}
     for row in connection.execute(query) if places else ():
         incident = rows.incident_of(row)
         found[incident.tenant_id, incident.number] = incident

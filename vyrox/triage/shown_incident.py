@@ -1,5 +1,6 @@
 """Everything about one incident, for a person who has to decide (contract 54)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +22,12 @@ from vyrox.triage.timeline import Timeline, read_timeline
 
 MAX_REFERENCES: Final = 10
 """Other incidents that are named."""
+
+MAX_KEYS: Final = 32
+"""Keys of an incident by which others are sought."""
+
+MAX_SHARING: Final = 50
+"""Incidents of one key, the newest, among which those with the newest alerts are named."""
 
 LINKS: Final = {
     "vendor_group": "the vendor links these alerts",
@@ -208,28 +215,41 @@ def _references(connection: Connection, incident: Incident) -> tuple[Reference, 
         _k.number == incident.number,
         sa.or_(*(_k.key.startswith(f"{kind}:") for kind in _SHARED)),
     )
-    keys = connection.execute(own.order_by(_k.key).limit(100)).scalars().all()
+    keys = connection.execute(own.order_by(_k.key).limit(MAX_KEYS)).scalars().all()
+    why = _sharing(connection, incident, keys)
+    numbers = sorted(why, reverse=True)[:MAX_SHARING]
     query = (
-        sa.select(_i.number, _i.band, _i.status, _i.resolution, _i.last_at, sa.func.min(_k.key))
-        .join(incident_keys, sa.and_(_k.tenant_id == _i.tenant_id, _k.number == _i.number))
-        .where(
-            _k.tenant_id == incident.tenant_id,
-            _k.key.in_(keys),
-            _k.number != incident.number,
-            _i.merged_into.is_(None),
-        )
-        .group_by(_i.number, _i.band, _i.status, _i.resolution, _i.last_at)
+        sa.select(_i.number, _i.band, _i.status, _i.resolution, _i.last_at)
+        .where(_i.tenant_id == incident.tenant_id, _i.number.in_(numbers), _i.merged_into.is_(None))
         .order_by(_i.last_at.desc(), _i.number.desc())
         .limit(MAX_REFERENCES)
     )
     return tuple(
         Reference(
             id=IncidentKey(incident.tenant_id, row.number).id,
-            why=_SHARED[row[5].partition(":")[0]],
+            why=_SHARED[why[row.number].partition(":")[0]],
             band=row.band,
             status=row.status,
             resolution=row.resolution,
             last_at=row.last_at,
         )
-        for row in connection.execute(query)
+        for row in (connection.execute(query) if numbers else ())
     )
+
+
+def _sharing(connection: Connection, incident: Incident, keys: Sequence[str]) -> dict[int, str]:
+    """Return the newest incidents that have one of the keys, each with the first of its keys.
+
+    A host may have very many incidents: the newest of each key are read along the primary key.
+    """
+    found: dict[int, str] = {}
+    for key in keys:
+        query = (
+            sa.select(_k.number)
+            .where(_k.tenant_id == incident.tenant_id, _k.key == key, _k.number != incident.number)
+            .order_by(_k.number.desc())
+            .limit(MAX_SHARING)
+        )
+        for number in connection.execute(query).scalars():
+            found.setdefault(number, key)
+    return found
