@@ -60,6 +60,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     field_map: FieldMap | None
     webhook: WebhookOptions
     used_at: float | None
+    secret_at: float | None
     frozen_at: float | None
     all_frozen_at: float | None
     per_hour: int
@@ -403,6 +404,8 @@ def test_list_shows_who_is_removed_and_when_a_previous_secret_was_last_used(
     assert all(before <= row.created_at <= time.time() for row in shown)
     assert [row.previous_expires_at for row in shown] == [expires_at, None]
     assert [row.previous_used_at for row in shown] == [None, None]
+    rotated = shown[0]  # its secret is younger than the tenant (contract 77)
+    assert rotated.created_at < (rotated.secret_at or 0.0) <= time.time()
     lines = succeeded(vyrox("tenant", "list")).splitlines()
     assert [line.split()[:3] for line in lines if line.split()[:1] in (["acme"], ["beta"])] == [
         ["acme", "crowdstrike", "enabled"],
