@@ -44,11 +44,15 @@ async def test_what_happened_is_said_in_plain_words_contract_80(opened: Running)
         opened.database,
         event("tenant.changed", TENANT, None, source=None, change="frozen"),
         event("incident.closed", TENANT, None, incident=f"{TENANT}-1", by="ann", resolution="x"),
+        event("incident.reopened", TENANT, None, incident=f"{TENANT}-2", by="ann"),
+        event("incident.reopened", TENANT, None, incident=f"{TENANT}-3"),
         event("alert.accepted", TENANT, "r", alert_id="a-1", source="defender"),
     )
     page = (await ann.get("/audit")).text
     assert "A setting was changed: frozen" in page
     assert f"ann closed incident {TENANT}-1 as x" in page
+    assert f"Incident {TENANT}-2 was opened again by ann" in page
+    assert f"Incident {TENANT}-3 was opened again<" in page.replace("\n", "<")
     assert "An alert came in" not in page
     assert (
         "An alert came in from defender: a-1" in (await ann.get("/audit?kind=alert.accepted")).text
@@ -82,6 +86,14 @@ async def test_the_entry_of_an_approved_action_says_who_approved_it_contract_80(
     path = decided.partition(f'href="/audit/{TENANT}/events/')[2].partition('"')[0]
     entry = (await ann.get(f"/audit/{TENANT}/events/{path}")).text
     assert f'<a href="/approvals/{proposed.proposal_id}">' in entry
+    # Whatever names only the proposal says what it is about, with a link.
+    about = f'<a href="/approvals/{proposed.proposal_id}">End a process, workstation-01</a>'
+    assert about in decided
+    assert about in entry
+    page = (await ann.get("/audit?stream=events")).text
+    kinds = ("execute.outcome", "approval.dispatched", "approval.decided")
+    written = [each["kind"] for each in await events(opened.database, TENANT)]
+    assert page.count(about) == sum(written.count(each) for each in kinds)
     checked = (await ann.send("/audit/verify", tenant=TENANT)).text
     assert "1 action is proven by the persons who approved, 0 are not" in checked
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from vyrox.approvals.rows import StoredDecision, decisions_on
 from vyrox.chain.entry import SERVICE, Scalar, Stream
 from vyrox.chain.reading import END, STREAMS, Asked, Found, Listed, Place, find_entry, list_entries
+from vyrox.console.audit_subjects import Subject, read_subjects
 from vyrox.console.audit_words import KIND_NAMES, sentence_of
 from vyrox.console.pages import page
 from vyrox.console.paging import PAGE_ROWS, cursor, here_with, parse_cursor
@@ -73,6 +74,7 @@ class Line(msgspec.Struct, frozen=True):
     found: Found
     sentence: str
     proof: Proof | None
+    subject: Subject | None
 
     @property
     def path(self) -> str | None:
@@ -208,7 +210,11 @@ def _read_one(connection: Connection, tenant_id: str, stream: Stream, number: in
 
 def _lines(connection: Connection, tenant_id: str, entries: Sequence[Found]) -> list[Line]:
     proofs = _proofs(connection, tenant_id, entries)
-    return [Line(each, sentence_of(each), proofs.get(each.hash)) for each in entries]
+    subjects = read_subjects(connection, tenant_id, entries)
+    return [
+        Line(each, sentence_of(each), proofs.get(each.hash), subjects.get(each.hash))
+        for each in entries
+    ]
 
 
 def _proofs(connection: Connection, tenant_id: str, entries: Iterable[Found]) -> dict[str, Proof]:

@@ -150,11 +150,19 @@ def _ended(members: Members) -> str:
     )
 
 
+def _reopened(members: Members) -> str:
+    by = members.get("by")  # None: triage has, because of a new alert
+    return f"Incident {_short(members.get('incident'))} was opened again" + (
+        "" if by is None else f" by {_short(by)}"
+    )
+
+
 _SPECIAL: Final[dict[str, Callable[[Members], str]]] = {
     "execute.outcome": _outcome,
     "execute.refused": _refused,
     "approval.proposed": _proposal,
     "approval.decided": _decided,
     "approval.ended": _ended,
+    "incident.reopened": _reopened,
     "approval.dispatched": lambda _members: "An approved proposal was carried out",
 }
