@@ -129,7 +129,6 @@ async def test_faults_are_planned_shown_and_cleared(
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"fault": {"kind": "reset"}}, id="reject_no_effect"),
         pytest.param({"fault": {"kind": "explode", "effect": True}}, id="reject_kind"),
         pytest.param(
             {"fault": {"kind": "status", "effect": True, "status": 200}}, id="reject_status"
