@@ -13,6 +13,7 @@ from vyrox.console import device, incidents
 from vyrox.console.evidence import evidence_of
 from vyrox.console.story import read_story
 from vyrox.store.database import Database
+from vyrox.triage.found_incidents import find_incidents
 from vyrox.triage.incident_ids import IncidentKey
 from vyrox.triage.known_host import find_hosts
 
@@ -23,6 +24,7 @@ READS: dict[str, Callable[[Connection], object]] = {
     "incident": lambda c: read_story(c, KEY, 1.0),
     "alerts": lambda c: incidents._alerts_of(c, KEY, (5.0, "x")),
     "device": lambda c: device._read(c, TENANT, 1, (5.0, "x"), 1.0),
+    "list": lambda c: find_incidents(c, [TENANT, "b"], "all", None, None, 50),
     "name": lambda c: find_hosts(c, TENANT, "ws-1"),
     "decide": lambda c: evidence_of(c, TENANT, "first", 1.0),
 }

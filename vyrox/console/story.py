@@ -30,10 +30,10 @@ from vyrox.triage.story import BANDS, Seen
 from vyrox.triage.suppressions import Suppression
 from vyrox.triage.timeline import MAX_TEXT, AlertLine, PersonLine
 
-MAX_READ: Final = 1000
+MAX_READ: Final = 500
 """Alerts of an incident that its page reads, the newest; those of the reasons are read too."""
 
-MAX_LINES: Final = 40
+MAX_LINES: Final = 30
 """Kinds of alerts on the page, the strongest."""
 
 MAX_CARDS: Final = 8
