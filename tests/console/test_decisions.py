@@ -63,6 +63,32 @@ async def test_who_opens_a_proposal_learns_of_the_freeze_contract_66(opened: Run
     assert f"{TENANT} is frozen" in (await ann.get(path)).text
 
 
+async def test_who_cannot_decide_reads_why_and_who_can_contract_66(opened: Running) -> None:
+    """No button that would be refused: what two persons approve, the one who asked may not."""
+    ann = await opened.person("ann")
+    wanted = msgspec.structs.replace(
+        KILL, action_type="HOST_ISOLATION", requested_by="ann", lease_s=0
+    )
+    path = f"/approvals/{(await opened.propose(wanted)).proposal_id}"
+    page = (await ann.get(path)).text
+    assert "You have asked for this, so 2 other persons must decide." in page
+    assert "May decide: nobody." in page
+    assert f"vyrox approver add {TENANT} NAME" in page
+    assert 'data-decision="approve"' not in page
+    bob = await opened.person("bob")
+    page = (await bob.get(path)).text
+    assert "May decide: bob." in page
+    assert "That is too few: it takes 2." in page
+    assert 'data-decision="approve"' in page
+    theirs = msgspec.structs.replace(wanted, host="workstation-02", requested_by="vyrox")
+    page = (await ann.get(f"/approvals/{(await opened.propose(theirs)).proposal_id}")).text
+    assert "May decide: ann, bob." in page
+    assert "too few" not in page
+    own = msgspec.structs.replace(KILL, requested_by="ann")
+    page = (await ann.get(f"/approvals/{(await opened.propose(own)).proposal_id}")).text
+    assert 'data-decision="approve"' in page
+
+
 async def test_a_changed_proposal_is_shown_as_changed_contract_66(opened: Running) -> None:
     ann = await opened.person("ann")
     proposal = await opened.propose()

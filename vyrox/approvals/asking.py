@@ -51,7 +51,7 @@ def ask(connection: Connection, proposed: Proposed, tenant_id: str) -> Asked:
         action_type=proposal.action_type,
         ends=_ends(proposal),
         required=proposal.required,
-        approvers=_who(connection, proposal),
+        approvers=who_may_decide(connection, proposal),
         is_repeat=stored.repeats > 0,
         requested_by=proposal.requested_by,
     )
@@ -63,8 +63,11 @@ def _ends(proposal: Proposal) -> str | None:
     return f"after {length(proposal.lease_s)}" if proposal.lease_s else "never"
 
 
-def _who(connection: Connection, proposal: Proposal) -> Sequence[str]:
-    """Return who may approve. A person with a passkey and an account is taken to use the first."""
+def who_may_decide(connection: Connection, proposal: Proposal) -> Sequence[str]:
+    """Return who may approve or reject.
+
+    A person with a passkey and an account is taken to use the first.
+    """
     tenant_id = proposal.tenant_id
     has_four_eyes = FOUR_EYES in list_rules(connection, tenant_id)
     signers = with_passkeys(connection, tenant_id)

@@ -17,7 +17,7 @@ LEASES: Final = {
     3600: "1 hour",
     14_400: "4 hours",
     86_400: "24 hours",
-    0: "no end (two persons must approve)",
+    0: "no end (two others must approve)",
 }
 """How long a containment that is proposed here may last, in seconds."""
 

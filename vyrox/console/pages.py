@@ -80,7 +80,7 @@ DONE: Final[dict[str, str]] = {
     "suppression_waits": "It hides dangerous behaviour: another approver must confirm it.",
     "suppression_confirmed": "Confirmed: such alerts are hidden from now on.",
     "suppression_ended": "Such alerts are not hidden any more.",
-    "proposed": "Proposed. Read the exact text, then approve it with your passkey.",
+    "proposed": "Proposed. Nothing is done before it is approved: this page says by whom.",
 }
 """What `parts.done` may say, by the word in the address."""
 

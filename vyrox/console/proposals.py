@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals import statements
+from vyrox.approvals.asking import who_may_decide
+from vyrox.approvals.deciding import is_requester
 from vyrox.approvals.lease_rows import find as find_lease
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proofs import SignedByPasskey
@@ -58,12 +60,16 @@ async def proposal_page(request: Request) -> Response:
     tenant_id = await owner_of(request, person, _PROPOSAL)
     shown = await console.database.read(_read, tenant_id, proposal_id, now)
     frozen = await console.database.read(frozen_since, tenant_id)
-    version = version_of(person, (shown, frozen))
+    proposal = parse(shown.proposal.encode())
+    able = await console.database.read(who_may_decide, proposal)
+    version = version_of(person, (shown, frozen, able))
     if is_current(request, version):
         return not_modified()
-    proposal = parse(shown.proposal.encode())
     evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id, now)
-    has_decided = person.approver in {each.approver for each in shown.decisions}
+    decided = {each.approver for each in shown.decisions}
+    is_asked = (
+        shown.state == "pending" and person.approver not in decided and tenant_id in person.acts_for
+    )
     return page(
         "proposal",
         person,
@@ -75,7 +81,11 @@ async def proposal_page(request: Request) -> Response:
         lease=await console.database.read(find_lease, proposal.id),
         frozen_since=frozen,
         max_comment=statements.MAX_COMMENT,
-        can_decide=shown.state == "pending" and not has_decided and tenant_id in person.acts_for,
+        can_decide=is_asked and person.approver in able,
+        cannot=is_asked and person.approver not in able,
+        has_asked=is_requester(proposal, person.approver),
+        able=able,
+        can_be_approved=len(decided.union(able)) >= shown.required,
         tenant_id=tenant_id,
     )
 
