@@ -71,7 +71,7 @@ def read_found(connection: Connection, ids: Sequence[str]) -> list[FoundRow]:
         _a.finished_at,
         _a.dead_reason,
         _a.verdict.label("by_person"),
-        sa.case((sa.func.length(_a.alert) <= MAX_READ_BYTES, _a.alert)).label("alert"),
+        if_small(),
         _v.score,
         _v.band,
         _v.incident,
@@ -80,6 +80,14 @@ def read_found(connection: Connection, ids: Sequence[str]) -> list[FoundRow]:
     query = sa.select(*columns).select_from(joined).where(_a.id.in_(ids))
     rows = {row.id: _row(row) for row in connection.execute(query)} if ids else {}
     return [rows[each] for each in ids if each in rows]
+
+
+def if_small() -> sa.ColumnElement[bytes]:
+    """Return the column `alert` for a list: NULL where it is larger than MAX_READ_BYTES.
+
+    A sender decides how large an alert is, and a list reads many.
+    """
+    return sa.case((sa.func.length(_a.alert) <= MAX_READ_BYTES, _a.alert)).label("alert")
 
 
 def tenant_of_alert(connection: Connection, alert_id: str) -> str:

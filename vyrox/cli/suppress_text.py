@@ -91,7 +91,7 @@ def preview_lines(found: Preview, width: int) -> Iterator[str]:
         yield shortened(f"  {each.score:.0f} {each.band}  {what}", width - 1)
         yield f"    {printable(each.id)}"
     if not found.is_complete:
-        yield f"Only the newest {found.searched} alerts were read."
+        yield f"Only the newest {found.searched} alerts were read, and none of the very large ones."
 
 
 def _scope_fields(scope: Scope, command: str | None) -> dict[str, str]:

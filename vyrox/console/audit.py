@@ -186,9 +186,10 @@ def _place_of(request: Request) -> Place | None:
     if found is None:
         return None
     actions, events = found
-    if not isinstance(actions, float | int) or not events.isdecimal() or len(events) > 18:
+    is_place = isinstance(actions, float | int) and 0 <= actions <= END
+    if not is_place or not events.isdecimal() or len(events) > 18:
         raise NotFoundError("not a place in this list")
-    return {"actions": min(int(actions), END), "events": int(events)}
+    return {"actions": int(actions), "events": int(events)}
 
 
 def _cursor(place: Place) -> str:

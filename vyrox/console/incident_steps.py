@@ -65,7 +65,7 @@ def step_route(name: str) -> Callable[[Request], Awaitable[Response]]:
         console = console_of(request)
         actor = Actor(person.approver, console.now(), request_id_of(request))
         said = await console.database.write(step, key, fields, actor)
-        if "verdict" in fields:
+        if name == "verdict":
             await remove_entry(console, key.tenant_id, field(fields, "alert"))
         return done(f"/incidents/{key.id}", said or word)
 

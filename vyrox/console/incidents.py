@@ -1,7 +1,7 @@
 """The list of incidents, and that of an incident's alerts (contract 78)."""
 
 import math
-from typing import Final, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vyrox.alerts.found_rows import if_small
 from vyrox.alerts.queue import decode_alert
 from vyrox.console.incident import own_key
 from vyrox.console.pages import is_current, not_modified, page, version_of
@@ -16,6 +17,7 @@ from vyrox.console.paging import PAGE_ROWS, cursor, here_with, parse_cursor
 from vyrox.console.parts import console_of, signed_in, tenants_of
 from vyrox.console.wording import incident_title
 from vyrox.errors import NotFoundError
+from vyrox.models import NormalizedAlert
 from vyrox.store.tables import alerts, verdicts
 from vyrox.triage.found_incidents import Place, State, find_incidents
 from vyrox.triage.incident_ids import IncidentKey, find_survivor, parse_id
@@ -148,13 +150,13 @@ def read_rows(
         .subquery()
     )
     query = (
-        sa.select(chosen, _a.alert, _a.verdict)
+        sa.select(chosen, if_small(), _a.verdict, _a.source, _a.hostname, _a.username, _a.technique)
         .join(alerts, _a.id == chosen.c.alert_id)
         .order_by(chosen.c.happened_at.desc(), chosen.c.alert_id.desc())
     )
     found = []
     for row in connection.execute(query):
-        alert = decode_alert(row.alert)
+        alert = _alert_of(row)
         found.append(
             AlertRow(
                 alert_id=row.alert_id,
@@ -173,6 +175,22 @@ def read_rows(
             )
         )
     return found
+
+
+def _alert_of(row: sa.Row[Any]) -> NormalizedAlert:
+    """Return the alert of a row; of a large one only what has a column."""
+    if row.alert is not None:
+        return decode_alert(row.alert)
+    return NormalizedAlert(
+        id=row.alert_id,
+        tenant_id="",
+        source=row.source,
+        raw_id="",
+        timestamp=row.happened_at,
+        hostname=row.hostname,
+        username=row.username,
+        technique=row.technique,
+    )
 
 
 def _alerts_of(

@@ -80,6 +80,21 @@ def use(connection: Connection, secret: str, now: float) -> tuple[str, list[str]
     return name, tenants, sessions.begin_by_link(connection, name, tenants, now)
 
 
+def forget(connection: Connection, tenant_id: str, name: str) -> None:
+    """End the links of a name that open a tenant, and the sessions that they have begun.
+
+    Else a later person of the same name would give them their right to look back.
+    """
+    query = sa.select(_l.hash, _l.tenants).where(_l.name == name)
+    own = [
+        row.hash
+        for row in connection.execute(query)
+        if tenant_id in msgspec.json.decode(row.tenants, type=list[str])
+    ]
+    connection.execute(console_links.delete().where(_l.hash.in_(own)))
+    sessions.end_by_link(connection, tenant_id, name)
+
+
 def _tenants_of(connection: Connection, name: str, tenants: Sequence[str]) -> list[str]:
     places = places_of(connection, name, tenants or None)
     found = {each.tenant_id: each.home for each in places}

@@ -13,14 +13,20 @@ from vyrox.tenants.known import require_known
 def add(
     connection: Connection, tenant_id: str, name: str, home: str | None, by: str, wall: float
 ) -> Viewer:
-    """Let a person look. Raises as `viewers.add`, and OperatorError."""
+    """Let a person look. Raises as `viewers.add`, and OperatorError.
+
+    A link that an earlier person of this name has gives that person nothing back.
+    """
     require_known(connection, tenant_id)
-    return viewers.add(connection, tenant_id, name, home, by, database_time(connection, wall))
+    added = viewers.add(connection, tenant_id, name, home, by, database_time(connection, wall))
+    links.forget(connection, tenant_id, name)
+    return added
 
 
 def remove(connection: Connection, tenant_id: str, name: str, by: str, wall: float) -> None:
     """End a person's right to look. Raises NotFoundError."""
     viewers.remove(connection, tenant_id, name, by, database_time(connection, wall))
+    links.forget(connection, tenant_id, name)
 
 
 def link(

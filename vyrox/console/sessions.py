@@ -174,6 +174,12 @@ def end_all(connection: Connection, tenants: Collection[str], name: str) -> int:
     return connection.execute(console_sessions.delete().where(_s.hash.in_(hashes))).rowcount
 
 
+def end_by_link(connection: Connection, tenant_id: str, name: str) -> None:
+    """End the sessions of a name that a link has begun and that see a tenant."""
+    own = [row.hash for row in _of(connection, [tenant_id], name) if row.credential_id is None]
+    connection.execute(console_sessions.delete().where(_s.hash.in_(own)))
+
+
 def _of(connection: Connection, tenants: Collection[str], name: str) -> list[sa.Row[Any]]:
     """Return the sessions of a name that one of `tenants` has begun, or that see one of them."""
     rows = connection.execute(sa.select(console_sessions).where(_s.approver == name))

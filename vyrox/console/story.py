@@ -39,6 +39,9 @@ MAX_LINES: Final = 30
 MAX_CARDS: Final = 8
 """Alerts that are explained with every signal."""
 
+MAX_CARD_BYTES: Final = 262_144
+"""A larger alert is a line of the story, and is explained on its own page."""
+
 MAX_PERSON_LINES: Final = 50
 MAX_ACTIONS: Final = 20
 MAX_HISTORY: Final = 300
@@ -280,7 +283,7 @@ def _cards(connection: Connection, lines: Sequence[AlertLine]) -> list[Card]:
     query = (
         sa.select(_a.alert, _a.verdict, _a.verdict_by, _a.verdict_at, _v.verdict.label("triage"))
         .join(verdicts, _v.alert_id == _a.id)
-        .where(_a.id.in_(list(line_of)))
+        .where(_a.id.in_(list(line_of)), sa.func.length(_a.alert) <= MAX_CARD_BYTES)
     )
     found = []
     for row in connection.execute(query) if lines else ():

@@ -13,6 +13,9 @@ from vyrox.errors import NotPossibleError
 MAX_AT_ONCE: Final = 4
 """Of all persons."""
 
+MAX_OF_TENANT: Final = 2
+"""Of all persons of one tenant: who reads very slowly holds a place for long."""
+
 _working: Final[set[tuple[str, str]]] = set()
 """Who waits for one: tenant and name of each person."""
 
@@ -36,7 +39,8 @@ class Streamed(StreamingResponse):
         self._person = (person.tenant_id, person.approver)
         if self._person in _working:
             raise NotPossibleError("one of yours is still in progress: wait until it has ended")
-        if len(_working) >= MAX_AT_ONCE:
+        of_tenant = sum(tenant_id == person.tenant_id for tenant_id, _ in _working)
+        if len(_working) >= MAX_AT_ONCE or of_tenant >= MAX_OF_TENANT:
             raise NotPossibleError("too many persons do this at once: try again in a minute")
         _working.add(self._person)
 

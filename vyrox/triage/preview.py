@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.alerts.finding import Place
+from vyrox.alerts.found_rows import if_small
 from vyrox.alerts.queue import decode_alert
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
@@ -49,7 +50,7 @@ class Preview(msgspec.Struct, kw_only=True):
         host_names: Some of the hosts.
         examples: Those with the highest scores.
         searched: How many alerts were read.
-        is_complete: All alerts of the 30 days were read.
+        is_complete: All alerts of the 30 days were read, and none was too large.
     """
 
     alerts: int = 0
@@ -77,10 +78,11 @@ async def preview(
     hosts: set[str] = set()
     before: Place | None = None
     while True:
-        read, before, found = await database.read(
+        read, before, found, is_whole = await database.read(
             _read_page, tenant_id, scope, now - PREVIEWED_S, before, min(PAGE, most)
         )
         result.searched += read
+        result.is_complete = result.is_complete and is_whole
         result.alerts += len(found)
         result.raised += sum(each.band != "close" for each in found)
         hosts |= {each.host for each in found if each.host is not None}
@@ -103,10 +105,10 @@ def _read_page(
     since: float,
     before: Place | None,
     page_size: int,
-) -> tuple[int, Place | None, list[Example]]:
+) -> tuple[int, Place | None, list[Example], bool]:
     a = alerts.c
     query = (
-        sa.select(a.id, a.received_at, a.alert, verdicts.c.verdict)
+        sa.select(a.id, a.received_at, if_small(), verdicts.c.verdict)
         .outerjoin(verdicts, verdicts.c.alert_id == a.id)
         .where(a.tenant_id == tenant_id, a.received_at >= since)
         .order_by(a.received_at.desc(), a.id.desc())
@@ -119,13 +121,13 @@ def _read_page(
     page = connection.execute(query).all()
     found: list[Example] = []
     for row in page:
-        if row.verdict is None:
+        if row.verdict is None or row.alert is None:
             continue
         alert, verdict = decode_alert(row.alert), _verdict.decode(row.verdict)
         if scope.holds(traits_of(alert), verdict):
             found.append(_example(alert, verdict, row.received_at))
     last = (page[-1].received_at, page[-1].id) if page else None
-    return len(page), last, found
+    return len(page), last, found, all(row.alert is not None for row in page)
 
 
 def _example(alert: NormalizedAlert, verdict: Verdict, at: float) -> Example:

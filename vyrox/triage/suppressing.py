@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.alerts.finding import is_possible_id, unknown_alert
+from vyrox.alerts.intake import storable
 from vyrox.alerts.queue import decode_alert
 from vyrox.errors import InvalidRequestError, NotPossibleError
 from vyrox.models import NormalizedAlert
@@ -34,6 +35,9 @@ MAX_MALICIOUS: Final = 5000
 """The newest alerts that people found malicious, of one tenant, which a new suppression may hit."""
 
 MAX_OFFERS: Final = 3
+
+REPEAT_S: Final = 60.0
+"""The same person who asks for the same again so soon has pressed a button twice."""
 
 _verdict: Final = msgspec.json.Decoder(Verdict)
 
@@ -65,7 +69,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 def suppress(
     connection: Connection, asked: Asked, now: float, request_id: str | None = None
 ) -> Suppression:
-    """Make the suppression that is asked for.
+    """Make the suppression that is asked for, or return the one that the person has just made.
 
     Raises:
         InvalidRequestError: It has no scope, or a member is invalid.
@@ -80,7 +84,18 @@ def suppress(
             f"a person found alert {alert_id} malicious, and it is in this scope; see: "
             f"vyrox alert show {alert_id}"
         )
-    return suppression_life.create(connection, wanted, now, request_id)
+    earlier = _repeated(connection, wanted, now)
+    return earlier or suppression_life.create(connection, wanted, now, request_id)
+
+
+def _repeated(connection: Connection, wanted: Wanted, now: float) -> Suppression | None:
+    """Return the suppression that a person has just made in the same words, or None."""
+    asked = (wanted.scope, storable(wanted.author).strip(), storable(wanted.reason).strip())
+    for each in suppressions.read_living(connection, wanted.tenant_id, now):
+        is_new = now - REPEAT_S < each.created_at <= now
+        if is_new and (each.scope, each.author, each.reason) == asked:
+            return each
+    return None
 
 
 def wanted_by(connection: Connection, asked: Asked) -> Wanted:

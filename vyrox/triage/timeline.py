@@ -27,8 +27,8 @@ MAX_LINES: Final = 100
 MAX_STEPS: Final = 200
 """Steps of people that are read, the newest."""
 
-MAX_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of alerts that are read for their lines."""
+MAX_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of alerts that are read for their lines. One that is too large hides no smaller ones."""
 
 MAX_TEXT: Final = 256
 """Characters of a text in a line. `vyrox alert show` has the whole text."""
@@ -196,8 +196,9 @@ def _details(connection: Connection, alert_ids: Sequence[str]) -> dict[str, _Det
     wanted: list[str] = []
     size_bytes = 0
     for alert_id in alert_ids:
-        size_bytes += size_of.get(alert_id, 0)
-        if size_bytes <= MAX_BYTES:
+        size = size_of.get(alert_id, 0)
+        if size_bytes + size <= MAX_BYTES:
+            size_bytes += size
             wanted.append(alert_id)
     query = (
         sa.select(_a.id, _a.alert, _v.verdict, _a.severity, _a.verdict)
