@@ -1,29 +1,47 @@
 """The plans of a transaction's queries, on both databases."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.store.database import Database
 
+WAYS = ("seqscan", "bitmapscan", "sort")
 
-def plans_of(connection: Connection, transaction: Callable[[Connection], object]) -> list[str]:
-    """Run `transaction`, and return the database's plan of each of its queries."""
-    seen: list[tuple[str, object]] = []
 
-    def note(_1: object, _2: object, query: str, parameters: object, *_: object) -> None:
-        seen.append((query, parameters))
+def plans_of(
+    connection: Connection, transaction: Callable[[Connection], object], ways: Sequence[str] = WAYS
+) -> list[str]:
+    """Run `transaction`, and return the database's plan of each of its queries.
 
+    Args:
+        ways: What PostgreSQL may not do. Of a small table it would read and sort everything.
+    """
+    seen: list[tuple[str, Any]] = []
+
+    def note(
+        _1: object,
+        _2: object,
+        query: str,
+        parameters: Any,  # noqa: ANN401
+        _3: object,
+        executemany: bool,
+    ) -> None:
+        seen.append((query, parameters[0] if executemany else parameters))
+
+    if connection.dialect.name == "postgresql":
+        for way in ways:
+            connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
     sa.event.listen(connection, "before_cursor_execute", note)
     transaction(connection)
     sa.event.remove(connection, "before_cursor_execute", note)
     explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
     return [
         "\n".join(
-            str(row[-1])
-            for row in connection.exec_driver_sql(f"{explain} {query}", parameters)  # type: ignore[arg-type]
+            str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {query}", parameters)
         )
         for query, parameters in seen
     ]

@@ -178,11 +178,11 @@ async def test_the_pages_joined_are_the_whole_also_at_equal_times_contract_79(
     ]
     a = alerts.c
     sought = Sought(
-        [(a.tenant_id == each,) for each in sorted(tenants)],
-        a.received_at,
-        a.id,
         alerts,
-        a.source == "defender" if narrow else None,
+        "received_at",
+        ("tenant_id",),
+        [(each,) for each in sorted(tenants)],
+        matches=a.source == "defender" if narrow else None,
     )
 
     def pages(connection: Connection) -> list[str]:

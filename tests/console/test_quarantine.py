@@ -85,7 +85,7 @@ async def test_a_payload_has_its_reason_its_reading_and_its_body_contract_79(
     page = (await jane.get(f"/quarantine/{row.id}")).text
     assert "raw_id: missing" in page
     assert "It fits now: try it again." in page
-    assert '<td>hostname</td><td data-label="Value">workstation-01</td>' in page
+    assert '<td class="name">hostname</td><td data-label="Value">workstation-01</td>' in page
     assert "<code>sensor.hostname</code>" in page
     assert "&#34;detect_id&#34;: " in page
     saved = await jane.get(f"/quarantine/{row.id}/raw")

@@ -14,7 +14,7 @@ from vyrox.store.tables import alerts, verdicts
 MAX_READ_BYTES: Final = 65_536
 """A larger alert is not read for a list, which then shows the columns of its row only."""
 
-MAX_TEXT: Final = 300
+MAX_TEXT: Final = 160
 """Characters of one text."""
 
 _a: Final = alerts.c

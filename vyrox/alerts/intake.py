@@ -151,7 +151,8 @@ def folded(text: str | None) -> str | None:
     """
     if text is None:
         return None
-    return storable(text).strip().lower()[:MAX_NAME] or None
+    clean = text if text.isascii() and "\0" not in text else storable(text)
+    return clean.strip().lower()[:MAX_NAME] or None
 
 
 def storable(text: str) -> str:

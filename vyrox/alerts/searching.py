@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from vyrox.alerts.intake import folded
 from vyrox.errors import NotPossibleError
 from vyrox.models import Vendor
-from vyrox.store.newest import Place, Sought, read_newest
+from vyrox.store.newest import Columns, Place, Sought, read_newest
 from vyrox.store.tables import alerts, verdicts
 
-MAX_ROWS_READ: Final = 10_000
+MAX_ROWS_READ: Final = 2500
 """Rows that one search reads, about, at most."""
 
 MAX_RANGES: Final = 100
@@ -74,8 +74,13 @@ class FoundAlerts(NamedTuple):
     has_too_many: bool
 
 
-_FIELDS: Final = ("raw_id", "sha256", "username", "hostname", "technique")
-"""The first one that is asked for is read from its index; the further ones only narrow."""
+_INDEXED: Final = ("sha256", "username", "hostname")
+"""The first one that is asked for is read from its index; all further fields only narrow.
+
+An index of more fields would take too much of the processor time of every alert.
+"""
+
+_FIELDS: Final = (*_INDEXED, "raw_id", "technique")
 
 
 def text_of(written: str) -> Text | None:
@@ -92,57 +97,54 @@ def search_alerts(
     Raises:
         NotPossibleError: The beginning of an id is too short.
     """
-    ranges, narrowing, has_too_many = _ranges(connection, search)
-    source: sa.FromClause = alerts
+    keys, ranges, narrowing = _ranges(connection, search)
     if search.band is not None:
-        narrowing.append(_v.band.is_(None) if search.band == "none" else _v.band == search.band)
-        source = alerts.outerjoin(verdicts, _v.alert_id == _a.id)
+        # Not a join: PostgreSQL might read the whole table for it.
+        band = sa.select(_v.band).where(_v.alert_id == _a.id).scalar_subquery()
+        narrowing.append(band.is_(None) if search.band == "none" else band == search.band)
     if search.source is not None:
         narrowing.append(_a.source == search.source)
-    times = []
-    if search.since is not None:
-        times.append(_a.received_at >= search.since)
-    if search.until is not None:
-        times.append(_a.received_at <= search.until)
+
+    def in_time(columns: Columns) -> list[sa.ColumnElement[bool]]:
+        since, until = search.since, search.until
+        times = [] if since is None else [columns.received_at >= since]
+        return times if until is None else [*times, columns.received_at <= until]
+
     sought = Sought(
-        [(*each, *times) for each in ranges],
-        _a.received_at,
-        _a.id,
-        source,
-        sa.and_(*narrowing) if narrowing else None,
+        alerts,
+        "received_at",
+        keys,
+        ranges[:MAX_RANGES],
+        where=in_time,
+        matches=sa.and_(*narrowing) if narrowing else None,
     )
     found = read_newest(connection, sought, before, limit, MAX_ROWS_READ)
-    return FoundAlerts(*found, has_too_many)
-
-
-_Ranges = list[tuple[sa.ColumnElement[bool], ...]]
+    return FoundAlerts(*found, len(ranges) > MAX_RANGES)
 
 
 def _ranges(
     connection: Connection, search: AlertSearch
-) -> tuple[_Ranges, list[sa.ColumnElement[bool]], bool]:
-    """Return the ranges of an index, what narrows them, and whether there are too many."""
-    asked = [(_a[name], text) for name in _FIELDS if (text := getattr(search, name)) is not None]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[sa.ColumnElement[bool]]]:
+    """Return the columns of an index, the values in them to read, and what narrows what is read."""
+    asked = {name: text for name in _FIELDS if (text := getattr(search, name)) is not None}
     if search.alert_id is not None:
         ids = _ids(connection, search.tenant_ids, search.alert_id)
-        return [(_a.id.in_(ids),)], [_has(*each) for each in asked], False
-    if not asked:
-        pairs: list[tuple[sa.ColumnElement[bool], ...]] = [
-            (_a.tenant_id == tenant_id,) for tenant_id in search.tenant_ids
-        ]
-    else:
-        (column, text), *others = asked
-        values = (
-            list(_beginning_with(connection, search.tenant_ids, column, text.text))
-            if text.is_beginning
-            else [(tenant_id, text.text) for tenant_id in search.tenant_ids]
-        )
-        pairs = [(_a.tenant_id == tenant_id, column == value) for tenant_id, value in values]
-        asked = others
-    return pairs[:MAX_RANGES], [_has(*each) for each in asked], len(pairs) > MAX_RANGES
+        return ("id",), [(each,) for each in ids], [_has(*each) for each in asked.items()]
+    name = next((each for each in _INDEXED if each in asked), None)
+    if name is None:
+        tenants: list[tuple[str, ...]] = [(each,) for each in search.tenant_ids]
+        return ("tenant_id",), tenants, [_has(*each) for each in asked.items()]
+    text = asked.pop(name)
+    values = (
+        _beginning_with(connection, search.tenant_ids, _a[name], text.text)
+        if text.is_beginning
+        else [(tenant_id, text.text) for tenant_id in search.tenant_ids]
+    )
+    return ("tenant_id", name), list(values), [_has(*each) for each in asked.items()]
 
 
-def _has(column: sa.ColumnElement[str], text: Text) -> sa.ColumnElement[bool]:
+def _has(name: str, text: Text) -> sa.ColumnElement[bool]:
+    column = _a[name]
     if not text.is_beginning:
         return column == text.text
     return sa.and_(column >= text.text, column < text.text + _LAST)

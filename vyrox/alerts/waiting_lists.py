@@ -13,7 +13,6 @@ from vyrox.store.tables import alerts, quarantine
 MAX_ROWS_READ: Final = 10_000
 """Rows that one page reads, about, at most."""
 
-_a: Final = alerts.c
 _q: Final = quarantine.c
 
 
@@ -38,11 +37,11 @@ def find_quarantined(
     if source is not None:
         narrowing.append(_q.source == source)
     sought = Sought(
-        [(_q.tenant_id == each,) for each in tenant_ids],
-        _q.first_received_at,
-        _q.id,
         quarantine,
-        sa.and_(*narrowing) if narrowing else None,
+        "first_received_at",
+        ("tenant_id",),
+        [(each,) for each in tenant_ids],
+        matches=sa.and_(*narrowing) if narrowing else None,
     )
     return read_newest(connection, sought, before, limit, MAX_ROWS_READ)
 
@@ -52,9 +51,10 @@ def find_dead(
 ) -> Found:
     """Return the ids of the tenants' dead letters, by when they were received."""
     sought = Sought(
-        [(_a.tenant_id == each, _a.dead_reason.is_not(None)) for each in tenant_ids],
-        _a.received_at,
-        _a.id,
         alerts,
+        "received_at",
+        ("tenant_id",),
+        [(each,) for each in tenant_ids],
+        where=lambda columns: [columns.dead_reason.is_not(None)],
     )
     return read_newest(connection, sought, before, limit, MAX_ROWS_READ)

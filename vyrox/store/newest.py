@@ -5,17 +5,21 @@ no more than it is allowed to, and says where it has stopped.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 FIRST_ROWS: Final = 200
 """Rows of all ranges that are read first; then four times as many, and so on."""
 
 FEWEST_ROWS: Final = 4
 """Of one range, each time."""
+
+Columns = ReadOnlyColumnCollection[str, Any]
 
 Place = tuple[float, str]
 """The time and the id of a row: rows are in this order."""
@@ -25,17 +29,19 @@ class Sought(NamedTuple):
     """Which rows are sought.
 
     Attributes:
-        ranges: The conditions of each. No row may meet those of two ranges. With the order of the
-            list, each should be a range of an index.
-        at: The rows' time. `row_id` is their id, which decides between equal times.
-        matches: Narrows the ranges; None: all of their rows are wanted.
-        source: What the rows are selected from.
+        table: Has the rows.
+        at: The name of the column with their time. Their id is in the column `id`.
+        keys: The names of the columns by which an index has the rows, before `at` and `id`.
+        ranges: The values of `keys` of each range. No two are equal.
+        where: Returns further conditions, for the columns of the table or of an alias of it.
+        matches: Narrows what is read; None: all of it is wanted.
     """
 
-    ranges: Sequence[Sequence[sa.ColumnElement[bool]]]
-    at: sa.ColumnElement[float]
-    row_id: sa.ColumnElement[str]
-    source: sa.FromClause
+    table: sa.Table
+    at: str
+    keys: tuple[str, ...]
+    ranges: Sequence[tuple[str, ...]]
+    where: Callable[[Columns], Sequence[sa.ColumnElement[bool]]] = lambda _columns: ()
     matches: sa.ColumnElement[bool] | None = None
 
 
@@ -89,7 +95,7 @@ def _read_some(
 
     Of each range `each` rows are read. What is older than the last of them is not complete.
     """
-    rows = connection.execute(_query(sought, before, each)).all()
+    rows = connection.execute(_query(connection, sought, before, each)).all()
     seen = Counter[int]()
     matching: list[Place] = []
     for number, at, row_id, is_match in rows:
@@ -101,28 +107,83 @@ def _read_some(
     return matching, None, len(rows)
 
 
-def _query(sought: Sought, before: Place | None, each: int) -> sa.Select[Any]:
-    at, row_id = sought.at, sought.row_id
-    matches = sa.true() if sought.matches is None else sought.matches
-    columns: tuple[sa.ColumnElement[Any], ...] = (
-        at.label("at"),
-        row_id.label("row_id"),
-        matches.label("is_match"),
+def _query(
+    connection: Connection, sought: Sought, before: Place | None, each: int
+) -> sa.Select[Any]:
+    if len(sought.ranges) == 1:
+        conditions = _in_range(sought, sought.table.c, sought.ranges[0], before)
+        query = sa.select(sa.literal(0, sa.Integer).label("number"), *_shown(sought))
+        query = query.select_from(sought.table).where(*conditions)
+        return query.order_by(*_newest_first(sought, sought.table.c)).limit(each)
+    # One text for any number of ranges: to compile a query for each would take most of the time.
+    encoded = msgspec.json.encode(sought.ranges).decode()
+    if connection.dialect.name == "postgresql":
+        return _query_postgres(sought, before, each, encoded)
+    return _query_sqlite(sought, before, each, encoded)
+
+
+def _query_sqlite(sought: Sought, before: Place | None, each: int, encoded: str) -> sa.Select[Any]:
+    ranges = sa.func.json_each(encoded).table_valued("key", "value", name="ranges")
+    values = [
+        sa.func.json_extract(ranges.c.value, f"$[{number}]") for number in range(len(sought.keys))
+    ]
+    inner = sought.table.alias("newest")
+    ids = (
+        sa.select(inner.c.id)
+        .where(*_in_range(sought, inner.c, values, before))
+        .order_by(*_newest_first(sought, inner.c))
+        .limit(each)
+        .correlate(ranges)
     )
-    parts: list[sa.Select[Any]] = []
-    for number, conditions in enumerate(sought.ranges):
-        part = (
-            sa.select(sa.literal(number, sa.Integer).label("number"), *columns)
-            .select_from(sought.source)
-            .where(*conditions)
-            .order_by(at.desc(), row_id.desc())
-            .limit(each)
-        )
-        if before is not None:
-            # The first condition is for the index; the second one is exact.
-            part = part.where(at <= before[0], sa.tuple_(at, row_id) < sa.tuple_(*before))
-        parts.append(part)
-    if len(parts) == 1:
-        return parts[0]
-    whole = sa.union_all(*(sa.select(part.subquery()) for part in parts)).subquery()
-    return sa.select(whole).order_by(whole.c.at.desc(), whole.c.row_id.desc())
+    both = ranges.join(sought.table, sought.table.c.id.in_(ids))
+    query = sa.select(ranges.c.key.label("number"), *_shown(sought))
+    query = query.select_from(both)
+    return query.order_by(*_newest_first(sought, sought.table.c))
+
+
+def _query_postgres(
+    sought: Sought, before: Place | None, each: int, encoded: str
+) -> sa.Select[Any]:
+    elements = sa.func.json_array_elements(sa.cast(sa.cast(encoded, sa.Text), sa.JSON))
+    ranges = elements.table_valued(
+        sa.column("value", sa.JSON), with_ordinality="number"
+    ).render_derived(name="ranges")
+    values = [
+        ranges.c.value.op("->>", return_type=sa.Text())(sa.literal_column(str(number)))
+        for number in range(len(sought.keys))
+    ]
+    newest = (
+        sa.select(*_shown(sought))
+        .select_from(sought.table)
+        .where(*_in_range(sought, sought.table.c, values, before))
+        .order_by(*_newest_first(sought, sought.table.c))
+        .limit(each)
+        .lateral("newest")
+    )
+    query = sa.select(ranges.c.number, *newest.c).select_from(ranges.join(newest, sa.true()))
+    return query.order_by(newest.c.at.desc(), newest.c.row_id.desc())
+
+
+def _shown(sought: Sought) -> list[sa.ColumnElement[Any]]:
+    return [
+        sought.table.c[sought.at].label("at"),
+        sought.table.c.id.label("row_id"),
+        (sa.true() if sought.matches is None else sought.matches).label("is_match"),
+    ]
+
+
+def _newest_first(sought: Sought, columns: Columns) -> tuple[sa.ColumnElement[Any], ...]:
+    return columns[sought.at].desc(), columns.id.desc()
+
+
+def _in_range(
+    sought: Sought, columns: Columns, values: Sequence[Any], before: Place | None
+) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of the rows of one range that are before a place."""
+    at, row_id = columns[sought.at], columns.id
+    found = [columns[name] == value for name, value in zip(sought.keys, values, strict=True)]
+    found += sought.where(columns)
+    if before is not None:
+        # The first condition is for the index; the second one is exact.
+        found += [at <= before[0], sa.tuple_(at, row_id) < sa.tuple_(*before)]
+    return found

@@ -13,7 +13,7 @@ from alembic import op
 revision = "0024"
 down_revision = "0023"
 
-_SEARCHED = ("hostname", "username", "sha256", "technique", "raw_id")
+_SEARCHED = ("hostname", "username", "sha256")
 
 
 def upgrade() -> None:
@@ -26,6 +26,7 @@ def upgrade() -> None:
             op.alter_column("alerts", name, type_=by_bytes)
     for name in ("sha256", "technique", "raw_id"):
         op.add_column("alerts", sa.Column(name, by_bytes))
+    op.drop_index("alerts_severe", "alerts")
     for name in _SEARCHED:
         columns = ["tenant_id", name, "received_at", "id"]
         _index(f"alerts_{name}", "alerts", columns, f"{name} IS NOT NULL")
