@@ -30,12 +30,12 @@ from benchmarks.stores import Stores
 from benchmarks.triage import RATE, send, signed_requests
 from chaos.part import quantile
 from tests.console.every_page import pages
-from tests.console.filled import SECRET, Filled, Size
+from tests.console.filled_parts import SECRET, Filled, Size
 from vyrox.clock import wall_clock
 from vyrox.console import links, viewers
 from vyrox.console.sessions import COOKIE
 from vyrox.settings import Settings
-from vyrox.store.database import open_database
+from vyrox.store.database import SQLITE_FILE, open_database
 
 VIEWS: Final = 5
 """Pages a second."""
@@ -66,20 +66,21 @@ def main() -> None:
     parser.add_argument("--incidents", type=int, default=Size.incidents, help="20 alerts each")
     parser.add_argument("--keep", type=Path, help="the directory of `benchmarks.console`")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), help="only this one")
+    parser.add_argument("--views", type=int, default=VIEWS, help="pages a second")
     arguments = parser.parse_args()
     size = replace(Size(), incidents=arguments.incidents)
     for name in ("sqlite", "postgresql"):
         if arguments.database in {None, name}:
             with filled(name, size, arguments.keep) as place:
-                measure(place, arguments.seconds)
+                measure(place, arguments.seconds, arguments.views)
 
 
-def measure(place: Place, seconds: int) -> None:
+def measure(place: Place, seconds: int, views: int) -> None:
     """Print the figures of one database."""
     name = "PostgreSQL" if place.is_postgres else "SQLite"
-    print(f"\n{VIEWS} pages a second beside {RATE} alerts a second, {name}", flush=True)
+    print(f"\n{views} pages a second beside {RATE} alerts a second, {name}", flush=True)
     with _serving(place) as (settings, environment):
-        asyncio.run(_offer(settings, environment, place.found, seconds))
+        asyncio.run(_offer(settings, environment, place.found, seconds, views))
 
 
 @contextmanager
@@ -90,7 +91,9 @@ def _serving(place: Place) -> Iterator[tuple[Settings, Mapping[str, str]]]:
         if place.is_postgres:
             url = asyncio.run(_copied(str(place.settings.database_url)))
         else:
-            shutil.copytree(place.settings.data_dir, directory / "data")
+            (directory / "data").mkdir()
+            for each in place.settings.data_dir.glob(f"{SQLITE_FILE}*"):
+                shutil.copy(each, directory / "data")
         [port] = free_ports(1)
         environment = {
             **vyrox_environment(directory, url),
@@ -116,7 +119,7 @@ async def _copied(url: str) -> str:
 
 
 async def _offer(
-    settings: Settings, environment: Mapping[str, str], found: Filled, seconds: int
+    settings: Settings, environment: Mapping[str, str], found: Filled, seconds: int, views: int
 ) -> None:
     stores = Stores(settings, 1)
     requests = list(signed_requests(RATE * seconds, found.tenants[0], SECRET))
@@ -129,7 +132,9 @@ async def _offer(
         address = f"127.0.0.1:{settings.ingestion_port}"
         oldest: list[float] = []
         watching = asyncio.create_task(_watch(stores, oldest))
-        sent, _ = await asyncio.gather(send(address, requests), _view(client, found, seconds, took))
+        sent, _ = await asyncio.gather(
+            send(address, requests), _view(client, found, seconds, views, took)
+        )
         oldest.append(await asyncio.to_thread(stores.oldest_waiting_s))
         watching.cancel()
         await asyncio.sleep(DRAIN_S)
@@ -137,7 +142,8 @@ async def _offer(
     print(
         f"{len(requests)} alerts: {sent.refused} refused, oldest waiting {max(oldest):.1f} s "
         f"(target 5), {waiting} waiting {DRAIN_S:.0f} s later; {len(took)} pages: "
-        f"p50 {1000 * quantile(took, 0.5):.0f} ms, p99 {1000 * quantile(took, 0.99):.0f} ms",
+        f"p50 {1000 * quantile(took or [0], 0.5):.0f} ms, "
+        f"p99 {1000 * quantile(took or [0], 0.99):.0f} ms",
         flush=True,
     )
 
@@ -155,20 +161,22 @@ async def _sign_in(client: httpx.AsyncClient, settings: Settings, tenant_id: str
     client.cookies.clear()
 
 
-async def _view(client: httpx.AsyncClient, found: Filled, seconds: int, took: list[float]) -> None:
-    """Open VIEWS pages a second, whatever the responses."""
+async def _view(
+    client: httpx.AsyncClient, found: Filled, seconds: int, views: int, took: list[float]
+) -> None:
+    """Open so many pages a second, whatever the responses."""
     known = pages()
     began = time.monotonic()
 
     async def one(number: int) -> None:
-        await asyncio.sleep(max(0.0, began + number / VIEWS - time.monotonic()))
+        await asyncio.sleep(max(0.0, began + number / views - time.monotonic()))
         path, case = VIEWED[number % len(VIEWED)]
         at = time.monotonic()
         response = await client.get(known[path][case](found, number))
         response.raise_for_status()
         took.append(time.monotonic() - at)
 
-    await asyncio.gather(*(one(number) for number in range(VIEWS * seconds)))
+    await asyncio.gather(*(one(number) for number in range(views * seconds)))
 
 
 async def _watch(stores: Stores, oldest: list[float]) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from starlette.routing import Route
 
-from tests.console.filled import (
+from tests.console.filled_parts import (
     COMMON_HASH,
     COMMON_TECHNIQUE,
     COMMON_USER,

@@ -6,8 +6,6 @@ them match, the list says from where on it was not read; the next page begins th
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from heapq import merge
-from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -20,8 +18,8 @@ from vyrox.triage.incident_list import ListedIncident, listed
 from vyrox.triage.incidents import Incident
 from vyrox.triage.score import Band
 
-MAX_SEARCHED: Final = 10_000
-"""Rows that are searched for one page."""
+MAX_SEARCHED: Final = 5_000
+"""Rows that are searched for one page: more take longer than a page may."""
 
 _LEAST: Final = 100
 """Rows of each tenant that are searched, however many tenants there are."""
@@ -34,6 +32,7 @@ _i: Final = incidents.c
 # Literally the condition of the index `incidents_open_tenant`, so that both databases use it.
 _IS_OPEN: Final = "status != 'closed'"
 
+_COLUMNS: Final = "updated_at, tenant_id, number"
 _ORDER: Final = "ORDER BY updated_at DESC, number DESC"
 
 _ABOVE: Final = 2**62
@@ -104,15 +103,12 @@ def find_incidents(
     """Return at most `limit` incidents of these tenants from a place on. Merged ones are not."""
     room = max(MAX_SEARCHED // max(len(tenant_ids), 1), _LEAST)
     wanted = _Wanted(state, band, before)
-    first = min(4 * limit, room)
-    lists, ends = _search(connection, tenant_ids, wanted, limit + 1, first)
-    if ends and first < room:
-        more, ends = _search(connection, list(ends), wanted, limit + 1, room)
-        lists |= more
-    horizon = max(ends.values(), default=None)
-    newest = list(islice(merge(*lists.values(), reverse=True), limit + 1))
-    if horizon is not None:
-        newest = [each for each in newest if each >= horizon]
+    newest: list[Place] = []
+    horizon: Place | None = None
+    for searched in sorted({min(4 * limit, room), room}):
+        newest, horizon = _search(connection, sorted(tenant_ids), wanted, limit + 1, searched)
+        if horizon is None or len(newest) > limit:
+            break
     shown = newest[:limit]
     has_more = len(newest) > limit
     after = shown[-1] if has_more else horizon
@@ -121,27 +117,27 @@ def find_incidents(
 
 def _search(
     connection: Connection, tenant_ids: Sequence[str], wanted: _Wanted, most: int, room: int
-) -> tuple[dict[str, list[Place]], dict[str, Place]]:
-    """Search the first `room` rows of each tenant.
+) -> tuple[list[Place], Place | None]:
+    """Search the first `room` rows of each tenant, of which there is a list in order.
 
-    Return at most `most` places of each, and the last place that was searched of those that have
-    fewer, if there may be more.
+    Return at most `most` places, and the place down to which every tenant was searched; None: to
+    its end.
     """
-    lists: dict[str, list[Place]] = {each: [] for each in tenant_ids}
-    ends: dict[str, Place] = {}
+    found: list[Place] = []
+    ends: list[Place] = []
     for at in range(0, len(tenant_ids), MAX_TENANTS):
         some = tenant_ids[at : at + MAX_TENANTS]
+        values = wanted.values(some)
         query = _places(len(some), wanted.state, wanted.band is None, wanted.before is None)
-        values = {**wanted.values(some), "most": most, "room": room}
-        for row in connection.execute(query, values):
-            lists[row.tenant_id].append(Place(*row))
-        if lacking := [each for each in some if len(lists[each]) < most]:
-            query = _ends(len(lacking), wanted.state, wanted.before is None)
-            only_range = msgspec.structs.replace(wanted, band=None)
-            values = {**only_range.values(lacking), "skipped": room - 1}
-            values.pop("status", None)
-            ends |= {row.tenant_id: Place(*row) for row in connection.execute(query, values)}
-    return lists, ends
+        rows_found = connection.execute(query, {**values, "most": most, "room": room})
+        found += [Place(*row) for row in rows_found]
+        query = _ends(len(some), wanted.state, wanted.before is None)
+        known = {name: each for name, each in values.items() if name not in {"status", "band"}}
+        rows_found = connection.execute(query, {**known, "skipped": room - 1})
+        ends += [Place(*row) for row in rows_found]
+    horizon = max(ends, default=None)
+    newest = sorted(found, reverse=True)[:most]
+    return [each for each in newest if horizon is None or each >= horizon], horizon
 
 
 # Both queries are made once as text. For each request, SQLAlchemy would need a millisecond for
@@ -155,18 +151,22 @@ def _places(tenants: int, state: State, is_any_band: bool, is_first: bool) -> sa
         conditions.append("status = :status")
     if not is_any_band:
         conditions.append("band = :band")
-    return _union(
+    union = _union(
         f"SELECT updated_at, tenant_id, number FROM ({_range(number, state, is_first)} "  # noqa: S608
         f"LIMIT :room) AS searched WHERE {' AND '.join(conditions)} {_ORDER} LIMIT :most"
         for number in range(tenants)
     )
+    # The tenants by their places in the list: databases may sort names differently.
+    order = "updated_at DESC, place DESC, number DESC"
+    return sa.text(f"SELECT {_COLUMNS} FROM ({union}) AS every ORDER BY {order} LIMIT :most")  # noqa: S608
 
 
 @cache
 def _ends(tenants: int, state: State, is_first: bool) -> sa.TextClause:
-    return _union(
+    union = _union(
         f"{_range(number, state, is_first)} LIMIT 1 OFFSET :skipped" for number in range(tenants)
     )
+    return sa.text(f"SELECT {_COLUMNS} FROM ({union}) AS every")  # noqa: S608
 
 
 def _range(number: int, state: State, is_first: bool) -> str:
@@ -181,9 +181,11 @@ def _range(number: int, state: State, is_first: bool) -> str:
     )
 
 
-def _union(parts: Iterable[str]) -> sa.TextClause:
-    columns = "SELECT updated_at, tenant_id, number FROM"
-    return sa.text(" UNION ALL ".join(f"{columns} ({each}) AS own" for each in parts))
+def _union(parts: Iterable[str]) -> str:
+    return " UNION ALL ".join(
+        f"SELECT {place} AS place, {_COLUMNS} FROM ({part}) AS own"  # noqa: S608
+        for place, part in enumerate(parts)
+    )
 
 
 def _read(connection: Connection, places: Sequence[Place]) -> list[ListedIncident]:
