@@ -10,5 +10,5 @@ from tests.browser.site import Site, running_site
 
 @pytest.fixture
 async def site(data_dir: Path) -> AsyncIterator[Site]:
-    async with running_site(data_dir) as running:
+    async with running_site(data_dir, TRIAGE_ENABLED="true") as running:
         yield running

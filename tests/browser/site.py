@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Literal
 
+import httpx
+
 from tests.cli import Vyrox, succeeded
+from tests.ingestion import webhook
 from tests.service import HMAC_SECRET, Service, running_service
 from tests.trial.mock_edr import client_of
 from tests.vendor import AID, add_alert
@@ -27,7 +31,7 @@ CHROMIUM: Final = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 Scheme = Literal["light", "dark"]
 
-PHONE: Final = {"width": 360, "height": 740}
+PHONE: Final = {"width": 375, "height": 740}
 DESK: Final = {"width": 1280, "height": 900}
 
 TENANT: Final = "acme-corp"
@@ -52,6 +56,7 @@ class Person:
 
     Attributes:
         complaints: What the browser's console had: errors, and violations of the page's policy.
+            Also the requests to anywhere but the console.
     """
 
     name: str
@@ -105,10 +110,6 @@ class Person:
         status = self.page.locator("#status.good, #status.bad")
         return str(await status.inner_text())
 
-    async def scrolls_sideways(self) -> bool:
-        script = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-        return bool(await self.page.evaluate(script))
-
 
 @dataclass
 class Site:
@@ -122,6 +123,7 @@ class Site:
     data_dir: Path
     edr_url: str
     stack: AsyncExitStack
+    secret: str
     links: dict[str, str] = field(default_factory=dict)
 
     async def vyrox(self, *arguments: str, stdin: str = "") -> str:
@@ -137,30 +139,69 @@ class Site:
         self.stack.push_async_callback(person.context.close)
         return person
 
-    async def link_for(self, name: str) -> str:
+    async def signed_in_by_link(self, name: str) -> Person:
+        """Return the browser of a new viewer of the tenant, who has signed in with a link."""
+        await self.vyrox("viewer", "add", TENANT, name)
+        person = await self.person(name)
+        await person.page.goto(await self.console_link(name))
+        await person.page.get_by_role("button", name="Sign in").click()
+        await person.page.wait_for_url(f"{self.origin}/")
+        return person
+
+    async def console_link(self, name: str) -> str:
+        """Return a link with which a person signs in to look."""
+        [link] = re.findall(r"http://localhost:\S+", await self.vyrox("console", "link", name))
+        return str(link)
+
+    async def without_script(self, person: Person) -> "Page":
+        """Return a page of a browser without JavaScript, with the person's cookie."""
+        context = await self.browser.new_context(
+            java_script_enabled=False,
+            viewport=PHONE,
+            storage_state=await person.context.storage_state(),
+        )
+        self.stack.push_async_callback(context.close)
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        return page
+
+    async def deliver(self, body: bytes) -> int:
+        """Send a webhook of CrowdStrike, again while the service is busy, as vendors do."""
+        sent = webhook("crowdstrike", body, secret=self.secret)
+        async with httpx.AsyncClient(base_url=self.service.ingestion_url, timeout=15) as client:
+            while True:
+                response = await client.post(sent.path, headers=sent.headers, content=sent.body)
+                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return response.status_code
+
+    async def link_for(self, name: str, tenant_id: str = TENANT) -> str:
         """Put a person on the list, and return the link that the operator hands over."""
-        printed = await self.vyrox("approver", "add", TENANT, name)
+        printed = await self.vyrox("approver", "add", tenant_id, name)
         [link] = re.findall(r"http://localhost:\S+", printed)
         self.links[name] = link
         return str(link)
 
     async def enrolled(
-        self, name: str, scheme: Scheme = "light", viewport: Mapping[str, int] = PHONE
+        self,
+        name: str,
+        scheme: Scheme = "light",
+        viewport: Mapping[str, int] = PHONE,
+        tenant_id: str = TENANT,
     ) -> Person:
         """Return the browser of an approver whose passkey is confirmed, and who has signed in."""
         person = await self.person(name, scheme, viewport)
-        await person.page.goto(await self.link_for(name))
-        await self.make_key(person)
+        await person.page.goto(await self.link_for(name, tenant_id))
+        await self.make_key(person, tenant_id)
         await person.sign_in(self.origin)
         return person
 
-    async def make_key(self, person: Person) -> None:
+    async def make_key(self, person: Person, tenant_id: str = TENANT) -> None:
         """Make a passkey on the page of a link; the operator confirms what the person reads."""
         await person.page.get_by_role("button", name="Make a passkey").click()
         await person.page.wait_for_selector("#made:not([hidden])")
         shown = await person.page.inner_text("#thumbprint")
         thumbprint = "".join(shown.split())
-        words = ("approver", "confirm", TENANT, person.name, f"--thumbprint={thumbprint}")
+        words = ("approver", "confirm", tenant_id, person.name, f"--thumbprint={thumbprint}")
         await self.vyrox(*words)
 
     async def propose(self, wanted: Wanted = ISOLATION) -> Proposed:
@@ -186,19 +227,32 @@ async def new_person(
     await person.add_authenticator()
     page.on("console", lambda m: person.complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: person.complaints.append(str(error)))
+    context.on("request", lambda request: _complain(person, request.url))
     return person
 
 
+def _complain(person: Person, url: str) -> None:
+    is_own = re.match(r"http://localhost:\d+/|data:", url)
+    if not is_own:
+        person.complaints.append(f"a request to {url}")
+
+
 @asynccontextmanager
-async def running_site(data_dir: Path) -> AsyncIterator[Site]:
+async def running_site(data_dir: Path, **settings: str) -> AsyncIterator[Site]:
     """Run everything until the block ends."""
     from playwright.async_api import async_playwright
 
     mock = MockEdr(wall_clock)
+    secret = token_hex(32)
+    # Known before the service starts: it reads new tenants only now and then.
+    command = Vyrox(data_dir, VYROX_HMAC_SECRET=HMAC_SECRET)
+    await asyncio.to_thread(command.migrated)
+    added = ("tenant", "add", TENANT, "--vendor", "crowdstrike", "--secret-stdin")
+    succeeded(await asyncio.to_thread(command, *added, stdin=secret.encode()))
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(mock))
         service = await stack.enter_async_context(
-            running_service(data_dir, DRY_RUN="false", EDR_TEST_URL=url)
+            running_service(data_dir, DRY_RUN="false", EDR_TEST_URL=url, **settings)
         )
         database = await stack.enter_async_context(open_database(None, data_dir))
         playwright = await stack.enter_async_context(async_playwright())
@@ -209,9 +263,8 @@ async def running_site(data_dir: Path) -> AsyncIterator[Site]:
         stack.push_async_callback(chromium.close)
         port = service.console_url.rpartition(":")[2]
         origin = f"http://localhost:{port}"
-        site = Site(origin, service, mock, database, chromium, data_dir, url, stack)
+        site = Site(origin, service, mock, database, chromium, data_dir, url, stack, secret)
         client = client_of(mock, "crowdstrike")
-        await site.vyrox("tenant", "add", TENANT, "--vendor", "crowdstrike")
         at = ("--client-id", client.client_id, "--base-url", f"{url}/crowdstrike")
         words = ("tenant", "edr", "set", TENANT, "--vendor", "crowdstrike", *at)
         await site.vyrox(*words, stdin=client.client_secret)

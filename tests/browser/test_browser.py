@@ -4,10 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.browser.site import ALERT, DESK, PHONE, TENANT, Person, Site
+from tests.browser.site import ALERT, DESK, TENANT, Person, Site
 from tests.polling import until
-from tests.triage.stored import judged, new
-from tests.vendor import AID, COMPOSITE_ID
+from tests.vendor import AID
 from vyrox.approvals.break_glass import BrokenGlass
 from vyrox.approvals.changes import Change, ask
 from vyrox.clock import wall_clock
@@ -78,65 +77,6 @@ async def test_a_wrong_answer_of_a_passkey_is_refused_contract_66(site: Site, wr
     assert "One more person" in await click(ann, "Approve")
 
 
-async def test_pages_have_no_violation_and_do_not_scroll_sideways_contract_66(site: Site) -> None:
-    """On a phone and at a desk, in both schemes, with what an attacker may write."""
-    hostile = "</pre><script>alert(1)</script>" + "A" * 150
-    alert = new(
-        0.0,
-        f"rundll32.exe comsvcs.dll, MiniDump {hostile}",
-        tenant_id=TENANT,
-        hostname=hostile[:60],
-        username=hostile,
-        device_id=AID,
-        raw_id=COMPOSITE_ID,
-    )
-    await judged(site.database, alert)
-    proposal = await site.propose()
-    for name, scheme, viewport in (("ann", "light", PHONE), ("bob", "dark", DESK)):
-        person = await site.person(name, scheme, viewport)  # type: ignore[arg-type]
-        pages = [f"{site.origin}/sign-in", await site.link_for(name)]
-        for address in pages:
-            await person.page.goto(address)
-            assert not await person.scrolls_sideways(), address
-        await site.make_key(person)
-        assert not await person.scrolls_sideways()
-        await person.sign_in(site.origin)
-        paths = ("/", "/keys", f"/approvals/{proposal.proposal_id}", f"/propose/{TENANT}-1")
-        for path in paths:
-            await person.page.goto(f"{site.origin}{path}")
-            await person.page.locator("button.main:disabled").wait_for(state="detached")
-            assert not await person.scrolls_sideways(), path
-            small = await person.page.evaluate(SMALL_TARGETS)
-            assert small == [], path
-            assert await person.page.evaluate(LOW_CONTRAST) == [], path
-        assert person.complaints == []
-
-
-SMALL_TARGETS = """[...document.querySelectorAll("button, .button, a.row, header a")]
-    .filter((each) => each.offsetParent && each.getBoundingClientRect().height < 43.9)
-    .map((each) => each.outerHTML)"""
-
-LOW_CONTRAST = """(() => {
-    const light = (color) => {
-        const [r, g, b] = color.match(/[0-9.]+/g).slice(0, 3).map((each) => {
-            const part = each / 255;
-            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const back = (each) => {
-        const color = getComputedStyle(each).backgroundColor;
-        return /, 0\\)$/.test(color) && each.parentElement ? back(each.parentElement) : color;
-    };
-    const isText = (node) => node.nodeType === 3 && node.data.trim();
-    const ratio = (one, other) => (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    return [...document.querySelectorAll("body *")]
-        .filter((each) => each.offsetParent && !each.disabled && [...each.childNodes].some(isText))
-        .filter((each) => ratio(light(getComputedStyle(each).color), light(back(each))) < 4.5)
-        .map((each) => each.outerHTML.slice(0, 100));
-})()"""
-
-
 async def test_a_further_passkey_and_its_removal_contract_66(site: Site) -> None:
     """A passkey asks for another one; the other one can then remove it."""
     ann = await site.enrolled("ann")
@@ -184,9 +124,6 @@ async def test_an_approver_agrees_and_acknowledges_contract_65_contract_69(site:
         await ann.page.goto(site.origin)
         await ann.page.get_by_role("link", name=link).click()
         await ann.page.get_by_role("button", name=button, disabled=False).wait_for()
-        assert not await ann.scrolls_sideways()
-        assert await ann.page.evaluate(SMALL_TARGETS) == []
-        assert await ann.page.evaluate(LOW_CONTRAST) == []
         assert said in await click(ann, button)
     assert await ann.page.get_by_role("link", name="approval").count() == 0
     assert ann.complaints == []

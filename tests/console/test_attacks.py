@@ -1,24 +1,34 @@
 """What a person, or the sender of alerts, may try against the console (contracts 76 to 80)."""
 
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from starlette.routing import Route
 
-from tests.console.running import TENANT, Browser, Running
+from tests.console.running import KILL, TENANT, Browser, Running
 from tests.console.telling import tell
+from tests.console.test_quarantine import quarantined
+from tests.vendor import add_alert, give_credentials
 from vyrox.approvals import approvers
 from vyrox.clock import wall_clock
-from vyrox.console import incident_steps, links, people_commands, streamed
+from vyrox.console import audit_checks, incident_steps, links, people_commands, streamed
+from vyrox.console.application import create_routes
 from vyrox.console.paging import cursor
 from vyrox.console.sessions import Person
 from vyrox.errors import NotPossibleError
-from vyrox.store.tables import alerts, suppressions
+from vyrox.settings import Settings
+from vyrox.store.encryption import open_vault
+from vyrox.store.tables import alerts, audit_log, suppressions
 from vyrox.triage import timeline
 
 PATH = f"/incidents/{TENANT}-1"
+OTHER = "beta-org"
+Answer = tuple[int, str]
+
 LARGE = 300_000
 """Bytes of an alert that lists and cards do not read."""
 
@@ -146,6 +156,14 @@ def test_one_tenant_does_not_take_all_places_contract_80(monkeypatch: pytest.Mon
         begin("d", "one")
 
 
+def test_verifications_share_half_of_a_core_contract_80(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each works for one part of its time; four persons at once leave as much for alerts as one."""
+    for persons in (1, 2, 4):
+        monkeypatch.setattr(streamed, "_working", {("a", str(each)) for each in range(persons)})
+        share = 0.2 / (0.2 + audit_checks.pause_s(0.2))
+        assert share * persons == pytest.approx(0.5)
+
+
 def enlarged(connection: Connection, alert_id: str) -> None:
     query = sa.select(alerts.c.alert).where(alerts.c.id == alert_id)
     alert = msgspec.json.decode(connection.execute(query).scalar_one())
@@ -178,3 +196,50 @@ async def test_large_alerts_make_no_page_large_and_hide_no_others_contract_78(
     preview = (await ann.get(f"{PATH}/benign?alert={first.id}")).text
     assert "very large ones were not read" in preview
     assert (await ann.get(f"/alerts/{dump.id}")).status_code == 200
+
+
+async def test_another_tenants_ids_are_as_those_that_are_not_contract_76(
+    opened: Running, settings: Settings
+) -> None:
+    """Each route, also those to come, with ids that another tenant has, and with the like."""
+    vault = open_vault(settings.encryption_keys, settings.data_dir)
+    await give_credentials(opened.database, [OTHER], vault=vault)
+    await add_alert(opened.database, OTHER, "alt_of_beta", hostname="their-host")
+    ann = await opened.person("ann")
+    kept = await quarantined(opened, b"theirs", tenant_id=OTHER)
+    proposal = await opened.propose(
+        msgspec.structs.replace(KILL, tenant_id=OTHER, alert_id="alt_of_beta")
+    )
+    ids = {
+        "alert_id": "alt_of_beta",
+        "quarantine_id": kept.id,
+        "proposal_id": proposal.proposal_id,
+        "incident_id": f"{OTHER}-1",
+    }
+    before = await entries(opened)
+    for route in create_routes():
+        assert isinstance(route, Route)
+        if "{" not in route.path or route.path.startswith("/static/"):
+            continue
+        theirs = next((ids[each] for each in ids if each in route.path), "their-host")
+        own = await tried(ann, route, OTHER, theirs)
+        missing = await tried(ann, route, "no-such-org", f"x{theirs[1:]}")
+        assert own == missing, route.path
+        assert {status for status, _ in own} <= {400, 404}, route.path
+    assert await entries(opened) == before
+
+
+async def tried(browser: Browser, route: Route, tenant_id: str, row_id: str) -> list[Answer]:
+    path = re.sub("{tenant_id}", tenant_id, route.path)
+    path = re.sub("{sequence:int}", "1", path.replace("{stream}", "events"))
+    path = re.sub(r"{[^}]*}", row_id, path)
+    if "GET" in (route.methods or ()):
+        answers = [await browser.get(path), await browser.get(path, **{"if-none-match": '"x"'})]
+    else:
+        answers = [await browser.send(path, tenant=tenant_id), await browser.post(path, {})]
+    return [(each.status_code, each.text) for each in answers]
+
+
+async def entries(opened: Running) -> int:
+    own = sa.select(sa.func.count()).select_from(audit_log).where(audit_log.c.tenant_id == OTHER)
+    return await opened.database.read(lambda c: c.execute(own).scalar_one())

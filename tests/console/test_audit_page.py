@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import msgspec
 import pytest
 
 from tests.audit import change_entry, events
-from tests.console.running import TENANT, Running
+from tests.console.running import KILL, TENANT, Running
 from tests.polling import until
+from tests.triage.stored import judged, new
 from vyrox.chain import archive, live
 from vyrox.chain.entry import Draft, Scalar
 from vyrox.chain.events import event
@@ -96,6 +98,30 @@ async def test_the_entry_of_an_approved_action_says_who_approved_it_contract_80(
     assert page.count(about) == sum(written.count(each) for each in kinds)
     checked = (await ann.send("/audit/verify", tenant=TENANT)).text
     assert "1 action is proven by the persons who approved, 0 are not" in checked
+
+
+async def test_a_host_is_found_by_its_name_contract_80(opened: Running) -> None:
+    """An action's entry has only the id at the vendor, a proposal's event the name in its text."""
+    ann = await opened.person("ann")
+    await judged(opened.database, new(0.0, "whoami", hostname="srv-7", device_id="ab-12"))
+    proposed = await opened.propose(
+        msgspec.structs.replace(KILL, host="ab-12", hostname="srv-7", reason="x srv-8")
+    )
+    action = {**ACTION, "action_type": "HOST_ISOLATION"}
+    await write(
+        opened.database,
+        *(
+            Draft(TENANT, "actions", "HOST_ISOLATION", {**action, "host": each})
+            for each in ("ab-12", "ab12", "ab-13")
+        ),
+    )
+    found = (await ann.get("/audit?text=srv-7")).text
+    assert "Proposed: End a process, srv-7" in found
+    assert "Isolate a host from the network: ab-12" in found
+    assert "Isolate a host from the network: ab12" in found
+    assert "ab-13" not in found
+    assert "Nothing here" in (await ann.get("/audit?text=srv-8")).text  # only whole values
+    assert proposed.proposal_id in (await ann.get(f"/audit?text={proposed.proposal_id}")).text
 
 
 async def test_nothing_in_an_entry_is_markup_contract_80(opened: Running) -> None:

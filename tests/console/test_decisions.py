@@ -260,9 +260,9 @@ async def test_an_approver_proposes_and_decides_contract_66(opened: Running) -> 
     page = await ann.get(f"/propose/{TENANT}-1")
     assert "Propose this" in page.text
     assert await states(opened) == []
-    answer = await ann.post(f"/propose/{TENANT}-1", {})
-    path = f"/approvals/{answer.json()['proposal_id']}"
-    assert "Asked by: ann" in (await ann.get(path)).text
+    assert f'action="/incidents/{TENANT}-1/propose"' in page.text
+    answer = await ann.send(f"/incidents/{TENANT}-1/propose", action="suggested")
+    assert "Asked by: ann" in (await ann.get(answer.headers["location"])).text
     assert await states(opened) == ["pending"]
 
 
@@ -272,6 +272,6 @@ async def test_an_incident_that_suggests_nothing_says_so_contract_66(opened: Run
     page = await ann.get(f"/propose/{TENANT}-1")
     assert "suggests no action" in page.text
     assert "Propose this" not in page.text
-    answer = await ann.post(f"/propose/{TENANT}-1", {})
+    answer = await ann.send(f"/incidents/{TENANT}-1/propose", action="suggested")
     assert answer.status_code == 409
-    assert "suggests no action" in answer.json()["message"]
+    assert "suggests no action" in answer.text

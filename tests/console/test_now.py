@@ -257,6 +257,10 @@ async def test_each_way_that_does_not_work_is_a_line_contract_77(opened: Running
     assert "Payloads could not be read" in text
     assert f'href="/quarantine?tenant={TENANT}"' in html
     assert "vyrox queue quarantine" not in html
+    tenant = (await ann.get(f"/tenants/{TENANT}")).text
+    assert "Payloads could not be read" in tenant
+    assert f'href="/quarantine?tenant={TENANT}"' in tenant
+    assert "last 422" not in tenant
     assert "A notification does not arrive : hooks.example" in text
     assert "<script>alert" not in html
     assert "\u202e" not in html

@@ -64,7 +64,9 @@ class Asked(msgspec.Struct, frozen=True):
     """Which entries are wanted. Times are Unix seconds; `until` is not included.
 
     Attributes:
-        text: The exact value of any member, such as a host, a person or an id.
+        text: The exact value of any member, such as a host, a person or an id; also in the text of
+            a proposal, or of a statement about one.
+        also: Values that are as good as `text` in an action: the ids of a host of that name.
         names: Only events that name this tenant as their `resolved_tenant` (contract 47).
     """
 
@@ -75,16 +77,24 @@ class Asked(msgspec.Struct, frozen=True):
     until: float | None = None
     text: str | None = None
     names: str | None = None
+    also: tuple[str, ...] = ()
 
-    @property
-    def parts(self) -> list[bytes]:
-        """What the bytes of an entry must have.
+    def parts(self, stream: Stream) -> list[list[bytes]]:
+        """What the bytes of an entry of a stream must have: of each list one.
 
-        Within a text, a quotation mark has a backslash before it, so no text has these bytes.
+        Within a text, a quotation mark has a backslash before it, so no text has these bytes; but
+        a member that is JSON itself has them with that backslash.
         """
-        found = [b":" + msgspec.json.encode(each) for each in (self.text,) if each is not None]
+        found = []
+        if self.text is not None:
+            own = msgspec.json.encode(self.text)
+            # Only events hold a text, and only actions no name. Each value costs time.
+            nested = msgspec.json.encode(own.decode())[1:-1]
+            ids = [msgspec.json.encode(each) for each in self.also]
+            others = ids if stream == "actions" else [nested]
+            found.append([b":" + each for each in (own, *others)])
         if self.names is not None:
-            found.append(b'"resolved_tenant":' + msgspec.json.encode(self.names))
+            found.append([b'"resolved_tenant":' + msgspec.json.encode(self.names)])
         return found
 
 
@@ -152,14 +162,15 @@ def _order(found: Found) -> tuple[int, str, int]:
 
 def _read(connection: Connection, asked: Asked, stream: Stream, top: int, limit: int) -> _Part:
     searched = _searched(asked, stream, top)
-    if asked.kind is None and not asked.parts:
+    if asked.kind is None and not asked.parts(stream):
         query = searched.limit(limit)
         return _Part(_within(asked, connection.execute(query)), None)
     some = searched.limit(MAX_SEARCHED).subquery()
     query = sa.select(some).order_by(some.c.sequence.desc()).limit(limit)
     if asked.kind is not None:
         query = query.where(some.c.kind == asked.kind)
-    query = query.where(*(contains(connection, some.c.entry, part) for part in asked.parts))
+    for parts in asked.parts(stream):
+        query = query.where(sa.or_(*(contains(connection, some.c.entry, part) for part in parts)))
     found = _within(asked, connection.execute(query))
     if len(found) == limit:
         return _Part(found, None)

@@ -82,7 +82,6 @@ def create_routes() -> list[BaseRoute]:
             "/approvals/{proposal_id}/statements", proposals.statements_to_sign, methods=["POST"]
         ),
         Route("/propose/{incident_id}", proposals.suggested_page, methods=["GET"]),
-        Route("/propose/{incident_id}", proposals.propose_suggested, methods=["POST"]),
         Route("/incidents", incidents.incident_list, methods=["GET"]),
         Route("/incidents/{incident_id}", incident.incident_page, methods=["GET"]),
         Route("/incidents/{incident_id}/alerts", incidents.incident_alerts, methods=["GET"]),

@@ -21,12 +21,16 @@ from vyrox.console.parts import console_of, sees, signed_in
 from vyrox.console.sessions import Person
 from vyrox.errors import InvalidRequestError, NotFoundError
 from vyrox.store.tables import action_results
+from vyrox.triage.known_host import find_device_ids
 
 REFUSED: Final = "refused"
 """In place of a stream: requests without a valid credential, which named the tenant.
 
 They are in the service's own chain (contract 47), of which a person sees only these.
 """
+
+MAX_IDS: Final = 2
+"""Ids of a host that are searched as well as its name."""
 
 MAX_FILTER: Final = 256
 """Characters of a value that a person searches."""
@@ -197,6 +201,11 @@ def _cursor(place: Place) -> str:
 
 
 def _read(connection: Connection, asked: Asked, place: Place | None) -> tuple[Listed, list[Line]]:
+    if asked.text is not None and not asked.text.isdecimal():
+        ids = find_device_ids(connection, asked.tenant_id, asked.text, MAX_IDS)
+        # Vendors write an id with dashes, and without.
+        also = tuple(dict.fromkeys(form for each in ids for form in (each, each.replace("-", ""))))
+        asked = msgspec.structs.replace(asked, also=also)
     listed = list_entries(connection, asked, place, PAGE_ROWS)
     return listed, _lines(connection, asked.tenant_id, listed.entries)
 

@@ -14,7 +14,6 @@ from vyrox.approvals.lease_rows import find as find_lease
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proofs import SignedByPasskey
 from vyrox.approvals.proposal import parse
-from vyrox.approvals.proposing import Proposed, propose
 from vyrox.approvals.rows import Decision
 from vyrox.approvals.shown import ShownProposal, show
 from vyrox.console.evidence import Evidence, evidence_of, incident_evidence
@@ -23,7 +22,6 @@ from vyrox.console.parts import (
     Owned,
     Signed,
     acting,
-    acts,
     console_of,
     owner_of,
     read_json,
@@ -32,7 +30,6 @@ from vyrox.console.parts import (
 )
 from vyrox.console.sessions import Person
 from vyrox.errors import NotPossibleError
-from vyrox.http.application import request_id_of
 from vyrox.http.responses import JsonResponse
 from vyrox.store.tables import proposals
 from vyrox.tenants.freezes import frozen_since
@@ -128,7 +125,7 @@ async def decide(request: Request) -> Response:
 
 
 async def suggested_page(request: Request) -> Response:
-    """Show what an incident suggests. Proposing it is a POST."""
+    """Show what an incident suggests. Its form proposes that on the incident's page."""
     person = await signed_in(request)
     console = console_of(request)
     key = _own_incident(request, person)
@@ -143,24 +140,6 @@ async def suggested_page(request: Request) -> Response:
         key=key.id,
         can_propose=key.tenant_id in person.acts_for,
     )
-
-
-async def propose_suggested(request: Request) -> Response:
-    """Propose what an incident suggests, in the name of the person, who then decides on the text.
-
-    Raises:
-        NotFoundError: The tenant of the person has no such incident.
-        NotPossibleError: It suggests nothing; the text says why.
-    """
-    person = await signed_in(request)
-    console = console_of(request)
-    key = _own_incident(request, person)
-    acts(person, key.tenant_id)
-    console.check_clocks()
-    proposed = await console.database.write(
-        _propose, person, key, console.now(), request_id_of(request), console.approval_ttl_s
-    )
-    return JsonResponse({"proposal_id": proposed.proposal_id})
 
 
 def _read(connection: Connection, tenant_id: str, proposal_id: str, now: float) -> ShownProposal:
@@ -202,15 +181,3 @@ def _suggested(
     except NotPossibleError as exc:
         return evidence, None, str(exc)
     return evidence, wanted, wanted.reason
-
-
-def _propose(
-    connection: Connection,
-    person: Person,
-    key: IncidentKey,
-    now: float,
-    request_id: str,
-    ttl_s: int,
-) -> Proposed:
-    wanted = wanted_of(connection, key, person.approver)
-    return propose(connection, wanted, now, ttl_s, request_id)

@@ -19,7 +19,7 @@ from vyrox.polling.arrivals import Arrivals, read_all
 from vyrox.polling.findings import NOTHING_YET, Finding, Fingerprints, findings
 from vyrox.tenants.webhook_options import scheme_of
 
-_TITLES: Final = {
+TITLES: Final = {
     "webhook": "No webhook is set up",
     "secret": "The secret cannot be read",
     "previous": "The sender still uses the old secret",
@@ -251,7 +251,7 @@ def _of_sources(sources: Iterable[Source]) -> Iterator[Trouble]:
             reason = reasons.get(_REASONS.get(found.name, ""))
             text = found.text if reason is None else f"{found.text}: {reason.text}"
             do = found.do if reason is None else reason.do
-            what = _TITLES.get(found.name, found.name)
+            what = TITLES.get(found.name, found.name)
             shown = "" if found.text == NOTHING_YET else text
             is_kept = found.name == "last 422"
             if is_kept:

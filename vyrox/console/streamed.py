@@ -52,6 +52,11 @@ class Streamed(StreamingResponse):
             _working.discard(self._person)
 
 
+def at_work() -> int:
+    """Return how many persons wait for one."""
+    return len(_working)
+
+
 def is_stopping(request: Request) -> bool:
     """Return whether the service shuts down, and long work should end."""
     return bool(getattr(request.app.state, "is_stopping", False))

@@ -16,7 +16,7 @@ from vyrox.console.pages import page
 from vyrox.console.paging import PAGE_ROWS, cursor, here_with, parse_cursor
 from vyrox.console.parts import Console, acts, console_of, done, sees, signed_in
 from vyrox.console.sessions import Person
-from vyrox.console.sources import Secrets, Source, Trouble
+from vyrox.console.sources import TITLES, Secrets, Source, Trouble
 from vyrox.console.viewers import Viewer, list_viewers
 from vyrox.errors import NotPossibleError, OperatorError
 from vyrox.notify.targets import FailingTarget, Target, own_targets
@@ -94,7 +94,8 @@ async def tenant_page(request: Request) -> Response:
     console = console_of(request)
     now = console.now()
     shown = await console.database.read(_show, console, tenant_id, now)
-    return page("tenant", person, now, shown=shown, can_act=tenant_id in person.acts_for)
+    can_act = tenant_id in person.acts_for
+    return page("tenant", person, now, shown=shown, can_act=can_act, titles=TITLES)
 
 
 async def freeze_page(request: Request) -> Response:

@@ -86,6 +86,15 @@ def find_hosts(connection: Connection, tenant_id: str, text: str) -> list[int]:
     return sorted(found)[:_MAX_HOSTS]
 
 
+def find_device_ids(
+    connection: Connection, tenant_id: str, name: str, limit: int
+) -> tuple[str, ...]:
+    """Return at most `limit` ids at vendors of the hosts that have this name."""
+    hosts = find_hosts(connection, tenant_id, name)
+    query = sa.select(_d.device_id).where(_d.tenant_id == tenant_id, _d.host.in_(hosts))
+    return tuple(connection.execute(query.limit(limit)).scalars()) if hosts else ()
+
+
 def read_host(connection: Connection, tenant_id: str, number: int) -> KnownHost:
     """Return what is known of a host.
 

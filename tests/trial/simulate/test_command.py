@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -9,8 +11,11 @@ from click.testing import CliRunner, Result
 
 from tests.trial.simulate.conftest import ACCEPTED, Recorder
 from vyrox.crypto import verify
-from vyrox.trial.simulate.command import ATTEMPTS, simulate
+from vyrox.trial.demo.terminal import Terminal
+from vyrox.trial.demo.week import Sender
+from vyrox.trial.simulate.command import simulate
 from vyrox.trial.simulate.scenarios import SCENARIOS
+from vyrox.trial.simulate.sending import ATTEMPTS
 
 SECRET = "s3cret'\" $(x) \\ é" + "k" * 64
 TOKEN = "t0ken-of-32-characters-or-more-xyz"
@@ -315,6 +320,22 @@ def test_simulate_sends_the_same_bytes_again_when_asked_to(recorder: Recorder) -
     result = run("mimikatz", "--url", recorder.url, "--secret", SECRET)
 
     assert result.exit_code == 0
+    first, second = recorder.received
+    assert first.body == second.body
+
+
+def test_the_history_of_the_demo_is_sent_again_when_asked_to(recorder: Recorder) -> None:
+    """A busy machine must not end the demo."""
+    recorder.headers = {"Retry-After": "0"}
+    recorder.answers = [UNAVAILABLE, ACCEPTED]
+
+    def no_command(*_: object) -> NoReturn:
+        raise AssertionError
+
+    terminal = Terminal(no_command, Path(), {"VYROX_URL": recorder.url})
+    sender = Sender(terminal, "acme-corp", {"crowdstrike": SECRET})
+
+    assert sender.send(SCENARIOS["mimikatz"], 1, 1_700_000_000.0)
     first, second = recorder.received
     assert first.body == second.body
 

@@ -241,14 +241,6 @@
       prepare();
     },
 
-    suggested() {
-      onClick(find("propose"), async () => {
-        say("");
-        const { proposal_id: id } = await post(location.pathname, {});
-        sayAfter("Proposed. Read the exact text, then approve it with your passkey.", `/approvals/${id}`);
-      });
-    },
-
     keys() {
       onSigned(find("add-key"), "/keys/statement", "/keys/add", ({ secret }) =>
         location.assign(`/enrol#${secret}`));
@@ -330,7 +322,7 @@
     begin();
   };
   const refresh = () => {
-    const pause = Date.now() - usedAt < 300000 ? 0 : 60000;
+    const pause = Date.now() - usedAt < 300000 ? 0 : 55000;
     if (busy || document.hidden || Date.now() - askedAt < pause) return;
     askedAt = Date.now();
     const asked = new XMLHttpRequest(); // it parses a page without a sink for markup

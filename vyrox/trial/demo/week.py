@@ -16,7 +16,8 @@ from vyrox.trial.demo.happenings import Sent, happenings
 from vyrox.trial.demo.onboarding import APPROVER
 from vyrox.trial.demo.servers import Log
 from vyrox.trial.demo.terminal import Terminal
-from vyrox.trial.simulate.request import build_request
+from vyrox.trial.simulate.request import SignedRequest, build_request
+from vyrox.trial.simulate.sending import posted
 from vyrox.trial.simulate.stages import Scenario
 
 DAYS: Final = 7
@@ -72,20 +73,20 @@ class Sender:
         request = build_request(
             scenario, stage, self._tenant_id, secret, self._url, now=at, new_id=uuid4()
         )
-        posted = self._post(request.url, request.headers, request.body, httpx.codes.ACCEPTED)
-        return msgspec.json.decode(posted, type=_Queued).alert_id
+        return msgspec.json.decode(self._post(request, httpx.codes.ACCEPTED), type=_Queued).alert_id
 
     def send_what_is_no_alert(self) -> None:
         """Send a payload that goes to quarantine. Raises OperatorError."""
         headers = {"Authorization": f"Bearer {self._secrets['sentinelone']}"}
         headers["Content-Type"] = "application/json"
-        url = f"{self._url}/sentinelone"
-        self._post(url, headers, _NOT_AN_ALERT, httpx.codes.UNPROCESSABLE_ENTITY)
+        request = SignedRequest("POST", f"{self._url}/sentinelone", headers, _NOT_AN_ALERT)
+        self._post(request, httpx.codes.UNPROCESSABLE_ENTITY)
 
-    def _post(self, url: str, headers: dict[str, str], body: bytes, wanted: int) -> bytes:
-        response = httpx.post(url, headers=headers, content=body, trust_env=False, timeout=10)
+    def _post(self, request: SignedRequest, wanted: int) -> bytes:
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            response = posted(client, request)
         if response.status_code != wanted:
-            raise OperatorError(f"{url}: {response.status_code} {response.text}")
+            raise OperatorError(f"{request.url}: {response.status_code} {response.text}")
         return response.content
 
 

@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-import time
 from typing import Final, get_args
 from uuid import uuid4
 
@@ -15,20 +14,14 @@ from vyrox.ids import is_tenant_id
 from vyrox.models import BEARER_VENDORS, Vendor
 from vyrox.trial.simulate.request import SignedRequest, build_request
 from vyrox.trial.simulate.scenarios import SCENARIOS, scenario_of
+from vyrox.trial.simulate.sending import posted
 from vyrox.trial.simulate.stages import Scenario
 
 TIMEOUT_S: Final = 10
 """How long each step may take: to connect, to send, to wait for the response."""
 
-ATTEMPTS: Final = 4
-"""How often a detection is sent that the service asks to send again later."""
-
 _BEARER_SECRET = re.compile(r"[!-~]+", re.ASCII)
 """What a header can carry. A client's own complaint about it would print the secret."""
-
-
-_SECONDS = re.compile(r"[0-9]|[1-5][0-9]", re.ASCII)
-"""A `Retry-After` that is worth waiting for."""
 
 
 class _Queued(msgspec.Struct):
@@ -217,7 +210,7 @@ def _send(client: httpx.Client, request: SignedRequest, number: int) -> str:
             may still have taken the detection.
     """
     try:
-        response = _posted(client, request)
+        response = posted(client, request)
     except httpx.HTTPError as exc:
         reason = _shown(str(exc)) or type(exc).__name__
         if isinstance(exc, httpx.ConnectError):
@@ -230,21 +223,6 @@ def _send(client: httpx.Client, request: SignedRequest, number: int) -> str:
     except (ValueError, RecursionError):
         detail = "not a response of Vyrox: is --url the webhook base?"
     raise click.ClickException(f"stage {number}: {response.status_code} {_shown(detail)}")
-
-
-def _posted(client: httpx.Client, request: SignedRequest) -> httpx.Response:
-    """Send the same bytes again after a 503 that says when, as a vendor does."""
-    left = ATTEMPTS
-    while True:
-        response = client.request(
-            request.method, request.url, headers=request.headers, content=request.body
-        )
-        left -= 1
-        later = response.headers.get("retry-after", "")
-        is_refused = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-        if not (is_refused and left and _SECONDS.fullmatch(later)):
-            return response
-        time.sleep(int(later))  # the response has asked for this wait
 
 
 def _shown(text: str) -> str:
