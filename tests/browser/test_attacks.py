@@ -58,10 +58,8 @@ def _is_about_tenants(route: Route) -> bool:
     return route.path not in {*WITHOUT_SESSION, "/keys", "/tenants"}
 
 
-async def test_another_tenants_ids_are_as_those_of_nothing_contract_76(site: Site) -> None:
-    """Every route with an id, in each way that a page of the console sends a request."""
-    ann = await site.enrolled("ann")
-    filled = await fill(site, ann)
+async def has_nothing_of_another_tenant(site: Site, filled: Filled) -> None:
+    """Check every route with an id, in each way that a page of the console sends a request."""
     eve = await site.enrolled("eve", tenant_id=OTHER)
     nothing = Filled({name: ["0"] if "int" in name else ["nothing"] for name in filled.values})
     found = {}
@@ -79,10 +77,8 @@ async def test_another_tenants_ids_are_as_those_of_nothing_contract_76(site: Sit
 FORMS: Final = """forms => forms.map((form) => form.getAttribute("action"))"""
 
 
-async def test_a_viewer_has_no_button_contract_76(site: Site) -> None:
-    """What a viewer posts all the same is refused, and so are the pages that ask what to do."""
-    ann = await site.enrolled("ann")
-    filled = await fill(site, ann)
+async def has_no_button(site: Site, filled: Filled) -> None:
+    """Check a viewer's pages, and that what a viewer posts all the same is refused."""
     vic = await site.signed_in_by_link("vic")
     for path in [each for each in pages(filled) if each not in WITHOUT_SESSION]:
         response = await vic.page.goto(f"{site.origin}{path}")
@@ -96,6 +92,13 @@ async def test_a_viewer_has_no_button_contract_76(site: Site) -> None:
         assert status in {400, 409}, each
     # Only what fill has let ann decide.
     assert await site.database.read(count, t.decisions) == 1
+
+
+async def test_an_approver_elsewhere_and_a_viewer_may_do_nothing_contract_76(site: Site) -> None:
+    """One tenant with everything in it, for both: to fill one takes longer than to ask."""
+    filled = await fill(site, await site.enrolled("ann"))
+    await has_nothing_of_another_tenant(site, filled)
+    await has_no_button(site, filled)
 
 
 async def test_a_stolen_cookie_ends_with_the_session_contract_76(site: Site) -> None:
