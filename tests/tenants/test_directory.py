@@ -317,6 +317,7 @@ async def test_add_tenant_again_begins_anew(database: Database) -> None:
         previous_expires_at=None,
         previous_used_at=None,
         field_map=None,
+        secret_at=NOW + 2,
     )
     # No overlap of the earlier onboarding is left.
     await rotate(database, "acme", "generic", b"fourth")
@@ -436,9 +437,9 @@ async def test_list_tenants_gives_every_row_in_order_of_name(database: Database)
     await remove(database, "acme", "defender")
 
     assert await database.read(list_tenants) == [
-        TenantRow("acme", "crowdstrike", True, NOW, NOW + OVERLAP_S, None, None),
-        TenantRow("acme", "defender", False, NOW, None, None, None),
-        TenantRow("beta", "generic", True, NOW, None, None, FIELD_MAP),
+        TenantRow("acme", "crowdstrike", True, NOW, NOW + OVERLAP_S, None, None, secret_at=NOW),
+        TenantRow("acme", "defender", False, NOW, None, None, None, secret_at=NOW),
+        TenantRow("beta", "generic", True, NOW, None, None, FIELD_MAP, secret_at=NOW),
     ]
 
 

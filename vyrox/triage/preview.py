@@ -64,16 +64,17 @@ class Preview(msgspec.Struct, kw_only=True):
 
 
 async def preview(
-    database: Database, tenant_id: str, scope: Scope, now: float, most: int = MAX_SEARCHED
+    database: Database, tenant_id: str, scope: Scope, now: float, most: int | None = None
 ) -> Preview:
     """Return what the scope would have hidden until `now` (Unix seconds).
 
     Args:
-        most: Alerts that are read, the newest first.
+        most: Alerts that are read, the newest first; None: MAX_SEARCHED.
 
     Raises:
         DatabaseUnavailableError: The database is unavailable.
     """
+    most = MAX_SEARCHED if most is None else most
     result = Preview()
     hosts: set[str] = set()
     before: Place | None = None

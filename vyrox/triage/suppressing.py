@@ -28,7 +28,7 @@ from vyrox.triage.scope import (
     traits_of,
 )
 from vyrox.triage.score import Verdict
-from vyrox.triage.suppression_life import DEFAULT_DAYS, Wanted
+from vyrox.triage.suppression_life import DAY_S, DEFAULT_DAYS, Wanted
 from vyrox.triage.suppressions import Suppression
 
 MAX_MALICIOUS: Final = 5000
@@ -89,11 +89,12 @@ def suppress(
 
 
 def _repeated(connection: Connection, wanted: Wanted, now: float) -> Suppression | None:
-    """Return the suppression that a person has just made in the same words, or None."""
+    """Return the suppression that a person has just made in the same words."""
     asked = (wanted.scope, storable(wanted.author).strip(), storable(wanted.reason).strip())
     for each in suppressions.read_living(connection, wanted.tenant_id, now):
         is_new = now - REPEAT_S < each.created_at <= now
-        if is_new and (each.scope, each.author, each.reason) == asked:
+        is_as_long = each.expires_at == each.created_at + wanted.days * DAY_S
+        if is_new and is_as_long and (each.scope, each.author, each.reason) == asked:
             return each
     return None
 
