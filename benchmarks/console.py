@@ -204,9 +204,13 @@ async def _times(
         if number == 0:
             _settle_interpreter()
         url = address(found, abs(number))
-        began = _used_s(servers)
-        status = await ask(app, url, cookie)
-        used = _used_s(servers) - began
+        try:
+            began = _used_s(servers)
+            status = await ask(app, url, cookie)
+            used = _used_s(servers) - began
+        except OSError:  # a connection of the pool was closed, and its server's process has ended
+            servers = await _servers(running)
+            continue
         if status == BUSY:  # the machine did not let it end in time; it does not count
             print(f"  {url} was answered with {status}", flush=True)
             continue
@@ -261,6 +265,7 @@ async def _servers(running: Running) -> list[Path]:
 
 
 def _used_s(servers: Sequence[Path]) -> float:
+    """Return the processor time of this process and of the servers'; raise OSError if one ended."""
     return time.process_time() + sum(int(each.read_text().split()[0]) for each in servers) / 1e9
 
 

@@ -83,7 +83,7 @@ class Others:
                     "expires_at": found.now + 30 * DAY_S,
                     "hits": place,
                 }
-                for place in range(self._size.others // 5)
+                for place in range(self._size.others // 25)
             ],
         )
 

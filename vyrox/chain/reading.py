@@ -18,7 +18,7 @@ from vyrox.store.tables import audit_log
 ACCEPTED: Final = "alert.accepted"
 """The kind of nearly all events: they are listed only if they are asked for."""
 
-MAX_SEARCHED: Final = 10_000
+MAX_SEARCHED: Final = 5_000
 """Entries of one chain that one list reads at most."""
 
 STREAMS: Final[tuple[Stream, ...]] = ("actions", "events")

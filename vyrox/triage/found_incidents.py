@@ -21,7 +21,7 @@ from vyrox.triage.score import Band
 MAX_SEARCHED: Final = 5_000
 """Rows that are searched for one page: more take longer than a page may."""
 
-_LEAST: Final = 100
+_LEAST: Final = 60
 """Rows of each tenant that are searched, however many tenants there are."""
 
 State = Literal["open", "acknowledged", "closed", "all"]

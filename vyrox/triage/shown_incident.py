@@ -210,12 +210,13 @@ def _reasons(incident: Incident) -> tuple[FamilyReason, ...]:
 
 def _references(connection: Connection, incident: Incident) -> tuple[Reference, ...]:
     """Return the newest incidents that share a key with this one."""
+    # Not in order: SQLite would read all keys of the tenant for that.
     own = sa.select(_k.key).where(
         _k.tenant_id == incident.tenant_id,
         _k.number == incident.number,
         sa.or_(*(_k.key.startswith(f"{kind}:") for kind in _SHARED)),
     )
-    keys = connection.execute(own.order_by(_k.key).limit(MAX_KEYS)).scalars().all()
+    keys = sorted(connection.execute(own.limit(MAX_KEYS)).scalars())
     why = _sharing(connection, incident, keys)
     numbers = sorted(why, reverse=True)[:MAX_SHARING]
     query = (
