@@ -163,11 +163,17 @@ def _change(counted: Counted, totals: Iterable[Total], before: str | None, now: 
 def _places(connection: Connection, tenant_id: str, wanted: set[Total]) -> dict[Total, Total]:
     """Return under which total each wanted one is stored: itself, or OTHER if there is no room."""
     known: set[Total] = set()
-    for some in parts(wanted):
-        query = sa.select(_t.day, _t.name, _t.key).where(
-            _t.tenant_id == tenant_id, sa.tuple_(_t.day, _t.name, _t.key).in_(some)
+    # Not triples in one list: for these, SQLite reads all totals of the tenant.
+    keys: dict[tuple[int, str], set[str]] = {}
+    for total in wanted:
+        keys.setdefault((total.day, total.name), set()).add(total.key)
+    for (day, name), own in sorted(keys.items()):
+        of_day = sa.select(_t.day, _t.name, _t.key).where(
+            _t.tenant_id == tenant_id, _t.day == day, _t.name == name
         )
-        known |= {Total(*row) for row in connection.execute(query)}
+        for some in parts(own):
+            found = connection.execute(of_day.where(_t.key.in_(some)))
+            known |= {Total(*row) for row in found}
     places = {total: total for total in known}
     room: dict[tuple[int, str], int] = {}
     for total in sorted(wanted - known):
