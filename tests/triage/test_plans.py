@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.plans import plans_of
+from vyrox.notify.timers import Intervals
 from vyrox.store.database import open_database
 from vyrox.triage import announcement, totals, waiting
 from vyrox.triage.totals import Counted, Total
@@ -40,3 +41,11 @@ async def test_the_worker_reads_an_index_contract_82(
     async with open_database(None, data_dir) as database:
         first, *_ = await database.write(plans_of, ask)
     assert f"INDEX {index}" in first
+
+
+async def test_due_announcements_are_read_from_their_index_contract_82(data_dir: Path) -> None:
+    intervals = Intervals(group_wait_s=30, group_interval_s=300, repeat_s=9000)
+    ask = partial(announcement.announce, tenant_id="acme", now=1e9, intervals=intervals, per_hour=9)
+    async with open_database(None, data_dir) as database:
+        plans = await database.write(plans_of, ask)
+    assert any("INDEX incidents_due (due_at<?)" in each for each in plans)

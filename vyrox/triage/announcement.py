@@ -77,9 +77,10 @@ def announce(
     rows.lock(connection, tenant_id)
     rails = find(connection, [tenant_id])[tenant_id]
     c = incidents.c
+    # Joined with nothing, as in `_due_tenants`: else SQLite may read all incidents of the tenant.
     query = (
         rows.select_incidents()
-        .where(c.tenant_id == tenant_id, c.due_at <= now)
+        .where(c.tenant_id.concat("") == tenant_id, c.due_at <= now)
         .order_by(c.due_at)
         .limit(MAX_AT_ONCE)
     )
