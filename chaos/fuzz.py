@@ -41,11 +41,19 @@ NAMED: Final = {
     ),
 }
 """The statuses of the public and of the private listener while every store is up: a 500 would be
-an exception, a 503 a store that is away."""
+an exception, a 503 a store that is away, or too busy for a moment."""
+
+ATTEMPTS: Final = 5
+"""A request that gets 503 so often in a row is a failure. A sender repeats it, too: for a moment,
+other work on the machine may hold a write for longer than a request waits."""
 
 _HEAD: Final = re.compile(
     rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[!-~]+: [^\r\n]*\r\n)*)\r\n", re.ASCII
 )
+
+
+class _BusyError(ValueError):
+    """The response is 503."""
 
 
 class _Refusal(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,7 +86,7 @@ def check(public: bool, raw: bytes, answer: bytes) -> list[int]:
 def _check_one(public: bool, raw: bytes, status: int, fields: bytes, rest: bytes) -> bytes:
     """Check one response; return what follows it."""
     if status not in NAMED[public]:
-        raise ValueError(f"status {status}")
+        raise (_BusyError if status == 503 else ValueError)(f"status {status}")
     if fields.count(b"x-request-id: ") != 1 or b"content-type: application/" not in fields:
         raise ValueError(f"header: {fields!r}")
     found = re.search(rb"content-length: (\d+)", fields)
@@ -97,6 +105,7 @@ class Tally:
         self.statuses: Counter[int] = Counter()
         self.silent = 0
         self.failed = 0
+        self.repeated = 0
 
     def add(self, statuses: list[int]) -> None:
         """Count one connection's responses."""
@@ -117,10 +126,19 @@ class Tally:
     def figure(self) -> str:
         """Return the statuses, most frequent first."""
         found = [f"{status}: {count}" for status, count in self.statuses.most_common()]
-        return ", ".join([*found, f"no answer: {self.silent}"])
+        return ", ".join([*found, f"no answer: {self.silent}, 503 and repeated: {self.repeated}"])
 
 
 Answer = Callable[[bool, bytes], Awaitable[bytes]]
+
+
+async def _checked(answer: Answer, public: bool, raw: bytes, tally: Tally) -> list[int]:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return check(public, raw, await answer(public, raw))
+        except _BusyError:
+            tally.repeated += 1
+    return check(public, raw, await answer(public, raw))
 
 
 async def fuzz(answer: Answer, requests: int, tally: Tally) -> None:
@@ -132,7 +150,7 @@ async def fuzz(answer: Answer, requests: int, tally: Tally) -> None:
             now = int(wall_clock())
             public, raw = make(SEED, number, now)
             try:
-                tally.add(check(public, raw, await answer(public, raw)))
+                tally.add(await _checked(answer, public, raw, tally))
             except Exception as exc:  # noqa: BLE001  (each is a loss, and printed)
                 tally.fail(number, now, raw, exc)
 
