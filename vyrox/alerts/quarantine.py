@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.alerts.intake import dedup_key
+from vyrox.chain.entry import Draft, Scalar
+from vyrox.chain.events import event
 from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.ids import new_id
 from vyrox.models import Vendor
@@ -79,6 +81,26 @@ class Quarantine:
         self, connection: Connection, payloads: Sequence[Unreadable]
     ) -> list[WorkResult[bool]]:
         return [WorkResult(kept) for kept in keep(connection, payloads, self._max_bytes)]
+
+
+def keep_with_events(
+    connection: Connection, payloads: Sequence[Unreadable], max_bytes: int, *, polled: bool = False
+) -> list[Draft]:
+    """Keep `payloads` as `keep` does; return their events."""
+    more: dict[str, Scalar] = {"polled": True} if polled else {}
+    kept = keep(connection, payloads, max_bytes) if payloads else []
+    return [
+        event(
+            "alert.quarantined",
+            each.tenant_id,
+            None,
+            source=each.source,
+            reason=each.reason,
+            body_kept=is_kept,
+            **more,
+        )
+        for each, is_kept in zip(payloads, kept, strict=True)
+    ]
 
 
 def keep(connection: Connection, payloads: Sequence[Unreadable], max_bytes: int) -> list[bool]:

@@ -18,8 +18,6 @@ from vyrox.alerts import intake, quarantine
 from vyrox.alerts.intake import accepted_event, dedup_key, delivery
 from vyrox.alerts.quarantine import Unreadable
 from vyrox.alerts.queue import AlertQueue, QueueEntry
-from vyrox.chain.entry import Draft
-from vyrox.chain.events import event
 from vyrox.chain.writer import append
 from vyrox.clock import Clock
 from vyrox.errors import NormalizationError
@@ -185,25 +183,8 @@ def _join_due(connection: Connection, quarantine_max_bytes: int, now: float) -> 
         deliveries.append(msgspec.structs.replace(new, dedup_key=key))
     intake.store(connection, deliveries, float("inf"))
     drafts = [accepted_event(each) for each in deliveries]
-    drafts += _keep(connection, unreadable, quarantine_max_bytes)
+    drafts += quarantine.keep_with_events(connection, unreadable, quarantine_max_bytes)
     done = alert_records.update().where(_t.alert_id.in_(ids))
     connection.execute(done.values(joined_at=now, raw=b""))
     append(connection, drafts, now)
     return [QueueEntry(each.tenant_id, each.alert_id, each.alert, each.raw) for each in deliveries]
-
-
-def _keep(connection: Connection, unreadable: Sequence[Unreadable], max_bytes: int) -> list[Draft]:
-    if not unreadable:
-        return []
-    kept = quarantine.keep(connection, unreadable, max_bytes)
-    return [
-        event(
-            "alert.quarantined",
-            each.tenant_id,
-            None,
-            source=each.source,
-            reason=each.reason,
-            body_kept=is_kept,
-        )
-        for each, is_kept in zip(unreadable, kept, strict=True)
-    ]

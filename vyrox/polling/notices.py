@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.alerts.quarantine import Unreadable
+from vyrox.alerts.quarantine import Unreadable, keep_with_events
 from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
 from vyrox.chain.writer import append
@@ -23,7 +23,7 @@ from vyrox.notify.messages import clean
 from vyrox.polling import rows
 from vyrox.polling.pages import Account
 from vyrox.polling.rows import LEASE_S, LostLeaseError
-from vyrox.polling.storing import Limits, Read, Stored, keep, store_elements
+from vyrox.polling.storing import Limits, Read, Stored, store_elements
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import graph_notices, pollers
 from vyrox.tenants.edr_credentials import EdrCredentials
@@ -144,7 +144,9 @@ def accept(connection: Connection, batch: Batch, limits: Limits, now: float) -> 
         soon = pollers.update().where(c.tenant_id.in_(missed), c.vendor == VENDOR)
         connection.execute(soon.values(next_at=now))
     drafts = list(batch.lifecycle)
-    drafts += keep(connection, batch.unreadable, limits.quarantine_max_bytes)
+    drafts += keep_with_events(
+        connection, batch.unreadable, limits.quarantine_max_bytes, polled=True
+    )
     append(connection, drafts, now)
 
 
@@ -231,7 +233,7 @@ def give_up(
     """End a notice without its alert, and keep the notification. Raises as `store`."""
     _end(connection, notice, now)
     lost = Unreadable(notice.tenant_id, VENDOR, notice.raw, reason, now)
-    drafts = keep(connection, [lost], limits.quarantine_max_bytes)
+    drafts = keep_with_events(connection, [lost], limits.quarantine_max_bytes, polled=True)
     told = event(
         "notification.dead",
         notice.tenant_id,

@@ -133,7 +133,9 @@ def store_elements(
         if not result.redelivery
     ]
     unreadable = [each.what for each in new if isinstance(each.what, Unreadable)]
-    drafts += keep(connection, unreadable, limits.quarantine_max_bytes)
+    drafts += quarantine.keep_with_events(
+        connection, unreadable, limits.quarantine_max_bytes, polled=True
+    )
     append(connection, drafts, now)
     entries = tuple(
         QueueEntry(delivered.tenant_id, each.alert_id, each.alert, delivered.raw)
@@ -168,25 +170,6 @@ def _is_same(before: Seen | None, now: Seen) -> bool:
     if now.updated is None:
         return before.digest == now.digest
     return before.updated == now.updated
-
-
-def keep(connection: Connection, unreadable: Sequence[Unreadable], max_bytes: int) -> list[Draft]:
-    """Put `unreadable` into quarantine; return their events."""
-    if not unreadable:
-        return []
-    kept = quarantine.keep(connection, unreadable, max_bytes)
-    return [
-        event(
-            "alert.quarantined",
-            each.tenant_id,
-            None,
-            source=each.source,
-            reason=each.reason,
-            body_kept=is_kept,
-            polled=True,
-        )
-        for each, is_kept in zip(unreadable, kept, strict=True)
-    ]
 
 
 def _accepted(new: Delivery) -> Draft:
