@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.adapters.payloads import CROWDSTRIKE
@@ -122,6 +122,8 @@ json_values = st.recursive(
 
 
 @given(json_values)
+@example({"id": None, "a.b": {"id": 0, "host": 0, "severity": 0}})
+@example({"event.id": {"id": 1}, "event": {"id": {"id": 2}, "id.id": 3}, "host": 1, "severity": 1})
 def test_any_json_can_be_probed_and_suggested_for_contract_73(value: object) -> None:
     content = msgspec.json.encode(value)
     sources_of(crowdstrike, content)

@@ -10,7 +10,6 @@ from typing import Final
 
 import pytest
 
-from tests.edr.mocked import Site
 from tests.edr.operations import ACTIONS, LOOKS, VENDORS, Field, Operation, Spot
 from vyrox.edr.client import ActionResult
 from vyrox.edr.crowdstrike import rtr
@@ -20,8 +19,12 @@ from vyrox.trial.mock_edr.faults import Fault
 WAITING: Final = frozenset({"slow", "dribble"})
 """Faults that a client ends only at its deadline."""
 
-WAITED_S: Final = 2.0
-"""The deadline of an operation with such a fault: far longer than the calls before it take."""
+WAITED_S: Final = (2.0, 20.0)
+"""Deadlines of an operation with such a fault: far longer than the calls before it take.
+
+On a busy machine the first one can pass before the call that the fault is meant for. The trial
+is then made once more, with the second one.
+"""
 
 MAX_TRIALS: Final = 16
 """Trials at one time."""
@@ -83,13 +86,11 @@ async def spots_of(field: Field, operation: Operation) -> list[Spot]:
 class Trial:
     """One operation, with one fault at one of its calls."""
 
-    def __init__(self, site: Site, operation: Operation, spot: Spot, fault: Fault) -> None:
-        self.site = site
+    def __init__(self, field: Field, operation: Operation, spot: Spot, fault: Fault) -> None:
+        self.field = field
         self.operation = operation
         self.spot = spot
         self.fault = fault
-        self.problems: list[str] = []
-        site.mock.faults.plan(operation.vendor, spot[0], fault, spot[1])
 
     def check(self, is_as_it_should_be: bool, what: str) -> None:
         if not is_as_it_should_be:
@@ -97,7 +98,16 @@ class Trial:
 
     async def run(self) -> list[str]:
         """Return all that is wrong about what came of it."""
-        seconds = WAITED_S if self.fault.kind in WAITING else 30.0
+        for seconds in WAITED_S if self.fault.kind in WAITING else (30.0,):
+            await self._run_within(seconds)
+            if any(request.fault for request in self.site.mock.requests):
+                break
+        return self.problems
+
+    async def _run_within(self, seconds: float) -> None:
+        self.site = self.field.site(self.operation)
+        self.site.mock.faults.plan(self.operation.vendor, self.spot[0], self.fault, self.spot[1])
+        self.problems: list[str] = []
         try:
             await self.operation.perform(self.site, seconds)
         except VendorError as exc:
@@ -112,7 +122,6 @@ class Trial:
         self.check(len(struck) == 1, f"struck {len(struck)} times")
         if self.operation.acting and self.operation.name != "kill":
             await self._ask_again()
-        return self.problems
 
     @property
     def _is_settled(self) -> bool:
@@ -166,7 +175,7 @@ async def run_all(trials: list[Trial], monkeypatch: pytest.MonkeyPatch) -> list[
     the deadline would pass before the call that the fault is meant for.
     """
     if trials[0].fault.kind in WAITING:
-        monkeypatch.setattr(rtr, "CLEANUP_S", WAITED_S)
+        monkeypatch.setattr(rtr, "CLEANUP_S", WAITED_S[0])
     turns = asyncio.Semaphore(MAX_TRIALS)
 
     async def run(trial: Trial) -> list[str]:
@@ -183,7 +192,7 @@ async def test_fault_at_the_call_that_contains(
 ) -> None:
     """One representative of the matrix below for each fault and vendor."""
     trials = [
-        Trial(field.site(operation), operation, operation.acting[0], fault)
+        Trial(field, operation, operation.acting[0], fault)
         for operation in ACTIONS
         if operation.name == "contain"
     ]
@@ -197,7 +206,7 @@ async def test_fault_at_every_call_of_every_operation(
     field: Field, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [
-        Trial(field.site(operation), operation, spot, fault)
+        Trial(field, operation, spot, fault)
         for operation in (ACTIONS if fault.effect else (*ACTIONS, *LOOKS))
         for spot in await spots_of(field, operation)
     ]

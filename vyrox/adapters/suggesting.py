@@ -111,14 +111,30 @@ def suggest(content: bytes) -> Suggested:
 
 def _leaves(value: Json) -> Iterator[_Leaf]:
     for number, (place, leaf) in enumerate(leaves(value)):
-        is_usable = not isinstance(leaf, bool) and leaf != "" and len(spelled(place)) <= 256
         if number >= _MAX_LEAVES:
             return
-        if is_usable:
+        if not isinstance(leaf, bool) and leaf != "" and _is_read_there(place, value):
             folded = [_folded(part) for name in place for part in str(name).split(".")]
             named = [part for part in folded if not part.isdigit()]
             ends = tuple("".join(named[-length:]) for length in range(1, len(named) + 1))
             yield _Leaf(place, ends, str(leaf))
+
+
+def _is_read_there(place: Place, value: Json) -> bool:
+    """Whether the path to `place` leads the generic adapter there, and not elsewhere or nowhere.
+
+    It tries the rest of a path as one key first, and then the part before the first dot.
+    """
+    if len(spelled(place)) > 256:
+        return False
+    for depth, part in enumerate(place[:-1]):
+        if isinstance(value, dict):
+            if "." in str(part) or spelled(place[depth:]) in value:
+                return False
+            value = value[str(part)]
+        elif isinstance(value, list):
+            value = value[int(part)]
+    return True
 
 
 def _best(field: str, names: list[str], some: list[_Leaf]) -> _Leaf | None:
