@@ -73,6 +73,8 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "notify_group_interval_s": 300,
         "notify_repeat_s": 14_400,
         "notify_per_hour": 30,
+        "log_format": None,
+        "no_color": None,
     }
 
 
@@ -103,6 +105,10 @@ def test_from_env_ignores_what_it_does_not_know() -> None:
         ("TRIAGE_SIGMA_DIR", "/etc/sigma", "triage_sigma_dir", Path("/etc/sigma")),
         ("TRIAGE_NOTE_MODEL", "qwen3:8b", "triage_note_model", "qwen3:8b"),
         ("TRIAGE_NOTE_KEY", "sk-1", "triage_note_key", "sk-1"),
+        ("LOG_FORMAT", "text", "log_format", "text"),
+        ("LOG_FORMAT", "json", "log_format", "json"),
+        ("NO_COLOR", "1", "no_color", True),
+        ("NO_COLOR", "", "no_color", False),
         ("INGESTION_HOST", "::1", "ingestion_host", "::1"),
         ("INGESTION_PORT", "0", "ingestion_port", 0),
         ("INGESTION_PORT", "65535", "ingestion_port", 65535),

@@ -17,7 +17,8 @@ import pytest
 from tests.service import ROOT
 from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.errors import OperatorError, SettingsError
-from vyrox.settings import Settings, only_environment
+from vyrox.settings import Settings
+from vyrox.settings.reading import only_environment
 from vyrox.trial.demo.clock import SharedClock
 from vyrox.trial.demo.servers import Log, stop
 from vyrox.trial.demo.terminal import Printed, Terminal, echo, lines_with

@@ -231,6 +231,7 @@ cli: Final = _Commands(
         "approval": _APPROVAL,
         "approver": _APPROVER,
         "audit": _AUDIT,
+        "config": Lazy("config:config", "Show every setting, and where its value came from."),
         "console": _CONSOLE,
         "demo": Lazy("demo:demo", "Show the main job end to end."),
         "discord": _DISCORD,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from vyrox.settings import only_environment
+from vyrox.settings.reading import only_environment
 from vyrox.trial.demo import play
 from vyrox.trial.demo.terminal import WIDTH, Printed
 

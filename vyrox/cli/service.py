@@ -1,5 +1,7 @@
 """`vyrox serve`, `migrate` and `generate-key`."""
 
+import logging
+
 import click
 
 
@@ -10,11 +12,20 @@ def serve() -> None:
     import uvloop
 
     from vyrox import log
+    from vyrox.errors import SettingsError
     from vyrox.serve import serve as serve_until_stopped
     from vyrox.settings import Settings
+    from vyrox.settings.shown import look_alikes
 
-    settings = Settings.from_process()
+    try:
+        settings = Settings.from_process()
+    except SettingsError:
+        for each in look_alikes():
+            click.echo(f"vyrox: {each}", err=True)
+        raise
     with log.configured():
+        for each in look_alikes():
+            log.event("settings.look_alike", logging.WARNING, **each._asdict())
         uvloop.run(serve_until_stopped(settings))
 
 

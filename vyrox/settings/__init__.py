@@ -1,29 +1,18 @@
 """Settings, read from the environment once. No other module reads it."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal
 
 from vyrox.errors import SettingsError
 from vyrox.models import DIRECT, Outbound, Vendor
 from vyrox.settings import values
 from vyrox.settings.discord import DiscordApplication, read_application
 from vyrox.settings.outbound import read_outbound
-
-DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
-    "crowdstrike": "CROWDSTRIKE_WEBHOOK_SECRET",
-    "sentinelone": "SENTINELONE_WEBHOOK_SECRET",
-    "defender": "DEFENDER_WEBHOOK_SECRET",
-    "generic": "GENERIC_WEBHOOK_SECRET",
-}
+from vyrox.settings.reading import Reader, default_secrets, environment
 
 DEFAULT_CONSOLE_PORT: Final = 8002
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +44,8 @@ class Settings:
             which http may be used (contract 58).
         notify_group_wait_s: See `notify.timers.Intervals`, also for the next two.
         notify_per_hour: For one target; the announcements beyond it become one digest.
+        log_format: None: text if standard error is a terminal, else JSON (contract 90).
+        no_color: The text has no colours.
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -100,6 +91,8 @@ class Settings:
     notify_group_interval_s: int = 300
     notify_repeat_s: int = 14_400
     notify_per_hour: int = 30
+    log_format: Literal["text", "json"] | None = None
+    no_color: bool | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -108,7 +101,15 @@ class Settings:
         Raises:
             SettingsError: A value is bad; the text names the variable and what it takes.
         """
-        read = _Reader(env)
+        return cls.read(Reader(env))
+
+    @classmethod
+    def read(cls, read: Reader) -> "Settings":
+        """Return the settings, as `from_env`, with a reader that remembers what it has read.
+
+        Raises:
+            SettingsError: As `from_env`.
+        """
         database_url = read.value("DATABASE_URL", None, values.database_url)
         encryption_keys = read.value(
             "VYROX_ENCRYPTION_KEY", cls.encryption_keys, values.encryption_keys
@@ -123,17 +124,18 @@ class Settings:
         if note_url is not None and note_model is None:
             raise SettingsError("TRIAGE_NOTE_MODEL is required with TRIAGE_NOTE_URL")
         hmac_secret = read.value("VYROX_HMAC_SECRET", None, values.secret)
-        port = read.value("INGESTION_PORT", cls.ingestion_port, values.integer(0, 65535))
+        port = read.value("PORT", None, values.integer(0, 65535))
+        ingestion_port = read.value("INGESTION_PORT", cls.ingestion_port, values.integer(0, 65535))
         settings = cls(
             hmac_secret=hmac_secret,
-            default_secrets=_default_secrets(read, hmac_secret),
+            default_secrets=default_secrets(read.value, hmac_secret),
             redis_url=read.value("REDIS_URL", None, values.redis_url),
             database_url=database_url,
             encryption_keys=encryption_keys,
             public_url=read.value("PUBLIC_URL", None, values.public_url),
             data_dir=read.value("VYROX_DATA_DIR", cls.data_dir, values.directory),
             ingestion_host=read.value("INGESTION_HOST", cls.ingestion_host, values.host),
-            ingestion_port=read.value("PORT", port, values.integer(0, 65535)),
+            ingestion_port=ingestion_port if port is None else port,
             proxy_host=read.value("PROXY_HOST", cls.proxy_host, values.host),
             proxy_port=read.value("PROXY_PORT", cls.proxy_port, values.integer(0, 65535)),
             approval_ttl_s=read.value(
@@ -168,7 +170,7 @@ class Settings:
                 "EDR_DEADLINE_SECONDS", cls.edr_deadline_s, values.integer(1, 300)
             ),
             edr_test_url=read.value("EDR_TEST_URL", None, values.public_url),
-            outbound=read_outbound(read.value, env),
+            outbound=read_outbound(read.value, read.env),
             discord=read_application(read.value),
             retention_days=read.value(
                 "RETENTION_DAYS", cls.retention_days, values.integer(1, 36_500)
@@ -206,6 +208,8 @@ class Settings:
             notify_per_hour=read.value(
                 "NOTIFY_PER_HOUR", cls.notify_per_hour, values.integer(1, 10_000)
             ),
+            log_format=read.value("LOG_FORMAT", None, values.log_format),
+            no_color=read.value("NO_COLOR", None, bool),
         )
         settings._check_console()
         return settings
@@ -213,7 +217,7 @@ class Settings:
     @classmethod
     def from_process(cls) -> "Settings":
         """Return the settings in this process's environment. Raises as `from_env`."""
-        return cls.from_env(os.environ)  # noqa: TID251  (this is the one reader)
+        return cls.from_env(environment())
 
     def require_hmac_secret(self) -> str:
         """Return `hmac_secret`.
@@ -256,43 +260,3 @@ class Settings:
                 "CONSOLE_ORIGIN must have another name or port than PUBLIC_URL: with "
                 "CONSOLE_ON_PUBLIC no alert would arrive"
             )
-
-
-class _Reader:
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
-
-    def value(self, name: str, default: T, parse: Callable[[str], T]) -> T:
-        """Return the parsed value of `name`, or `default` where it is not set.
-
-        `parse` raises ValueError with what the variable takes; the value itself is not repeated.
-        """
-        text = self._env.get(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except ValueError as exc:
-            empty = "" if text else ": it is set, but empty"
-            raise SettingsError(f"{name} {exc}{empty}") from None
-
-
-def _default_secrets(read: _Reader, hmac_secret: str | None) -> dict[Vendor, bytes]:
-    found = {
-        vendor: read.value(name, None, partial(values.webhook_secret, vendor, hmac_secret))
-        for vendor, name in DEFAULT_SECRET_VARIABLES.items()
-    }
-    return {vendor: secret for vendor, secret in found.items() if secret is not None}
-
-
-@contextmanager
-def only_environment(env: Mapping[str, str]) -> Iterator[None]:
-    """Make `env` this process's whole environment until the block ends."""
-    before = dict(os.environ)  # noqa: TID251  (to restore it)
-    try:
-        os.environ.clear()  # noqa: TID251
-        os.environ.update(env)  # noqa: TID251
-        yield
-    finally:
-        os.environ.clear()  # noqa: TID251
-        os.environ.update(before)  # noqa: TID251

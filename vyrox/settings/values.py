@@ -7,7 +7,7 @@ repeat the value, which may be a secret.
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from vyrox.models import BEARER_VENDORS, Vendor
@@ -120,6 +120,14 @@ def boolean(text: str) -> bool:
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise ValueError("must be one of true, 1, yes, on, false, 0, no, off")
+
+
+def log_format(text: str) -> Literal["text", "json"]:
+    """Return the form of the log's lines."""
+    match text:
+        case "text" | "json" as form:
+            return form
+    raise ValueError("must be text or json")
 
 
 def directory(text: str) -> Path:
