@@ -181,4 +181,4 @@ def test_only_settings_reads_the_environment() -> None:
         and {"environ", "environb", "getenv", "getenvb"}
         & {getattr(node, field, None) for field in ("attr", "id", "name")}
     }
-    assert readers == {"settings"}
+    assert readers == {"settings.reading"}

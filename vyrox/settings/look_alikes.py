@@ -1,4 +1,4 @@
-"""Variables that look like settings and are none of them: `DRYRUN`, `REDIS_URI` (contract 89).
+"""Variables that look like settings and are not: `DRYRUN`, `REDIS_URI` (contract 89).
 
 Without a warning, the operator would believe that the service does what it does not do. The
 environment also holds names that others have chosen, so only very similar names count.
