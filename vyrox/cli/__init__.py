@@ -240,6 +240,7 @@ cli: Final = _Commands(
             "fake_discord:fake_discord", "Serve a fake Discord, for tests, until stopped."
         ),
         "generate-key": Lazy("service:generate_key", "Print a new key for VYROX_ENCRYPTION_KEY."),
+        "health": Lazy("health:health", "Ask whether an alert would be accepted now."),
         "incident": _INCIDENT,
         "lease": _LEASE,
         "lift": Lazy("execute:lift", "Undo a containment."),

@@ -8,6 +8,7 @@ import click
 import httpx
 import msgspec
 
+from vyrox.cli.addresses import base_url
 from vyrox.cli.output import printable
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError
@@ -17,9 +18,6 @@ from vyrox.settings import Settings
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 330.0
 """Longer than the proxy takes with the largest EDR_DEADLINE_SECONDS, its commits included."""
-
-_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared, not bound)
-"""What listens on all addresses is reached on this one."""
 
 _NOT_SENT: Final = (
     httpx.ConnectError,
@@ -78,12 +76,7 @@ def _proxy_url(settings: Settings) -> str:
     """
     if settings.proxy_port == 0:
         raise OperatorError("PROXY_PORT is 0, any free port: pass --url")
-    host = _LOOPBACK.get(settings.proxy_host, settings.proxy_host)
-    return (
-        f"http://[{host}]:{settings.proxy_port}"
-        if ":" in host
-        else (f"http://{host}:{settings.proxy_port}")
-    )
+    return base_url(settings.proxy_host, settings.proxy_port)
 
 
 def _post(request: ContainmentRequest | BreakGlass, url: str, route: str) -> httpx.Response:

@@ -1,6 +1,7 @@
 """How the environment is read. No module outside this package reads it."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,9 @@ DEFAULT_SECRET_VARIABLES: Final[dict[Vendor, str]] = {
     "defender": "DEFENDER_WEBHOOK_SECRET",
     "generic": "GENERIC_WEBHOOK_SECRET",
 }
+
+SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+:[0-9]+")
+"""What Kubernetes sets `PROXY_PORT` to, if a service in the namespace is called `proxy`."""
 
 T = TypeVar("T")
 
@@ -48,7 +52,7 @@ class Reader:
         """
         self.variables.append(Variable(name, default, parse))
         text = self.env.get(name)
-        if text is None:
+        if text is None or SERVICE_LINK.fullmatch(text):
             return default
         try:
             return parse(text)
