@@ -56,6 +56,7 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
             app.state.ingestion = ingestion_app.state.ingestion = opened.ingestion
             app.state.proxy = proxy_app.state.proxy = opened.proxy
             console_app.state.console = opened.console
+            app.state.summary = opened.summary
             yield
 
     # The first matching route serves a request, so `/health` is that of ingestion (contract 29).

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -79,7 +79,8 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
             logger.log(level, name, extra={"fields": fields}, exc_info=traceback)
     elif _lines is not None and logger.isEnabledFor(level):
         # Not through `logging`: its record costs more time than the rest of the line.
-        _lines.put(_encode(time.time(), level, name, fields))  # noqa: TID251  (as `logging` does)
+        now = time.time()  # noqa: TID251  (as `logging` does)
+        _lines.put(_lines.encode(now, level, name, fields, None))
     else:
         logger.log(level, name, extra={"fields": fields})
 
@@ -115,11 +116,20 @@ def _may_write(name: str) -> bool:
     return lines <= MAX_LINES_PER_SECOND
 
 
+Encode = Callable[[float, int, str, Mapping[str, object], str | None], bytes]
+"""Takes Unix seconds, level, name of the event, fields and traceback. Returns the line, or lines,
+without the last newline. No input may start a line or control a terminal; empty: nothing."""
+
+
 class JsonLines(logging.Formatter):
     """Formats a record as one line of ASCII: no input can start a line or control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
+        return self.encoded(record, encode_json).decode("ascii")
+
+    def encoded(self, record: logging.LogRecord, encode: Encode) -> bytes:
+        """Return what `encode` makes of the record."""
         extra: dict[str, object] = {}
         if record.name != logger.name:
             extra["logger"] = record.name
@@ -130,13 +140,13 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             traceback = self.formatException(record.exc_info)[-MAX_MESSAGE:]
         message = record.getMessage()[:MAX_MESSAGE]
-        line = _encode(record.created, record.levelno, message, {**extra, **fields}, traceback)
-        return line.decode("ascii")
+        return encode(record.created, record.levelno, message, {**extra, **fields}, traceback)
 
 
-def _encode(
-    at: float, level: int, name: str, fields: Mapping[str, object], traceback: str | None = None
+def encode_json(
+    at: float, level: int, name: str, fields: Mapping[str, object], traceback: str | None
 ) -> bytes:
+    """Return a JSON object of printable ASCII, as `Encode`."""
     line: dict[str, object] = {
         "at": f"{_second(int(at))}.{int(at % 1 * 1000):03}+00:00",
         "level": _level(level),
@@ -144,7 +154,7 @@ def _encode(
     }
     for key, value in fields.items():
         if value is not None:
-            line[key] = _bounded(value)
+            line[key] = bounded(value)
     if traceback is not None:
         line["traceback"] = traceback
     with contextlib.suppress(UnicodeEncodeError):  # a lone surrogate
@@ -164,7 +174,8 @@ def _level(level: int) -> str:
     return logging.getLevelName(level).lower()
 
 
-def _bounded(value: object) -> object:
+def bounded(value: object) -> object:
+    """Return `value` as it is written: a number or a dictionary as it is, else as short text."""
     return value if isinstance(value, _WRITTEN_AS_THEY_ARE) else str(value)[:MAX_FIELD]
 
 
@@ -175,7 +186,8 @@ class _Lines:
     blocked by a full pipe would never release, and which the interpreter needs at the exit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encode: Encode) -> None:
+        self.encode = encode
         self._waiting: deque[bytes] = deque()
         self._wake = threading.Event()
         self._ended = False
@@ -186,6 +198,8 @@ class _Lines:
 
     def put(self, line: bytes) -> None:
         waiting = len(self._waiting)
+        if not line:
+            return
         if waiting >= MAX_BUFFERED:
             counts["log.dropped"] += 1
             return
@@ -224,7 +238,7 @@ class _LinesHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self._formatter.format(record).encode("ascii")
+            line = self._formatter.encoded(record, self._lines.encode)
         except Exception:  # noqa: BLE001  (an invalid record must not fail the code that logs it)
             counts["log.dropped"] += 1
         else:
@@ -236,10 +250,10 @@ _lines: _Lines | None = None
 
 
 @contextmanager
-def configured(level: int = logging.INFO) -> Iterator[None]:
+def configured(level: int = logging.INFO, encode: Encode = encode_json) -> Iterator[None]:
     """Write every log record of the process to standard error, in a separate thread."""
     global _lines
-    lines = _Lines()
+    lines = _Lines(encode)
     handler = _LinesHandler(lines)
     root = logging.getLogger()
     root.addHandler(handler)

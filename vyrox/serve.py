@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
@@ -78,7 +79,8 @@ async def serve(settings: Settings) -> None:
                 few = console_backlog(files)
                 servers["console"] = (_server(app.state.console_app, for_people, few), console)
             _settle_interpreter()
-            await _serve_all(servers, app.state.console_app)
+            summary = msgspec.structs.asdict(app.state.summary)
+            await _serve_all(servers, app.state.console_app, summary)
     log.event("stopped")
 
 
@@ -133,7 +135,11 @@ def _settle_interpreter() -> None:
     gc.freeze()
 
 
-async def _serve_all(servers: dict[str, tuple[Server, socket.socket]], console: Starlette) -> None:
+async def _serve_all(
+    servers: dict[str, tuple[Server, socket.socket]],
+    console: Starlette,
+    summary: dict[str, object],
+) -> None:
     running = [server for server, _ in servers.values()]
     _on_signal(partial(_stop, running, console))
     async with asyncio.TaskGroup() as group:
@@ -144,7 +150,7 @@ async def _serve_all(servers: dict[str, tuple[Server, socket.socket]], console: 
         addresses: dict[str, object] = {
             name: address_of(listener) for name, (_, listener) in servers.items()
         }
-        log.event("serving", logging.INFO, **addresses)
+        log.event("serving", logging.INFO, **summary, **addresses)
 
 
 async def _serve_one(

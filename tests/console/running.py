@@ -207,5 +207,6 @@ async def quiet(settings: Settings) -> AsyncIterator[Running]:
         await parts.health.probe()
         app = Starlette()
         app.state.console_app = create_console(ORIGIN)
-        app.state.console_app.state.console = for_routes(settings, stores, parts).console
+        opened = await for_routes(settings, stores, parts)
+        app.state.console_app.state.console = opened.console
         yield Running(app, vendor)

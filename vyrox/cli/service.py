@@ -12,6 +12,7 @@ def serve() -> None:
     import uvloop
 
     from vyrox import log
+    from vyrox.cli.log_text import choose
     from vyrox.errors import SettingsError
     from vyrox.serve import serve as serve_until_stopped
     from vyrox.settings import Settings
@@ -23,7 +24,7 @@ def serve() -> None:
         for each in look_alikes():
             click.echo(f"vyrox: {each}", err=True)
         raise
-    with log.configured():
+    with log.configured(encode=choose(settings)):
         for each in look_alikes():
             log.event("settings.look_alike", logging.WARNING, **each._asdict())
         uvloop.run(serve_until_stopped(settings))

@@ -16,6 +16,7 @@ from vyrox.console.parts import Console
 from vyrox.containment.rate_limit import RateLimit
 from vyrox.lifespan.making import console_for_others
 from vyrox.lifespan.stores import Stores
+from vyrox.lifespan.summary import Summary, summarize
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
@@ -24,15 +25,16 @@ from vyrox.tenants.fingerprints import fingerprint
 
 @dataclass(frozen=True)
 class Opened:
-    """What each listener's routes use."""
+    """What each listener's routes use, and the service in a few words."""
 
+    summary: Summary
     ingestion: Ingestion
     proxy: Proxy
     console: Console
 
 
-def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened:
-    """Return what the routes of each listener use."""
+async def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened:
+    """Return what the routes of each listener use. Raises DatabaseUnavailableError."""
     ingestion = Ingestion(
         clock=wall_clock,
         max_body_bytes=settings.max_body_bytes,
@@ -61,7 +63,8 @@ def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened:
         rate_limit=RateLimit(settings.execute_rate_per_minute),
         approval_ttl_s=settings.approval_ttl_s,
     )
-    return Opened(ingestion, proxy, _for_console(settings, stores, parts))
+    summary = await summarize(settings, stores.database)
+    return Opened(summary, ingestion, proxy, _for_console(settings, stores, parts))
 
 
 def _make_interactions(settings: Settings, stores: Stores, parts: Parts) -> Interactions | None:

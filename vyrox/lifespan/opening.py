@@ -27,7 +27,7 @@ async def open_resources(settings: Settings, make: MakeClient | None) -> AsyncIt
         stores = await open_stores(stack, settings)
         parts = await make_parts(stack, settings, stores, make)
         await _start_tasks(stack, settings, stores, parts)
-        opened = for_routes(settings, stores, parts)
+        opened = await for_routes(settings, stores, parts)
         if opened.ingestion.interactions is not None:
             stack.push_async_callback(opened.ingestion.interactions.drain)
         yield opened
