@@ -51,13 +51,19 @@ class Reader:
             SettingsError: The value is bad. The text does not repeat it.
         """
         self.variables.append(Variable(name, default, parse))
-        text = self.env.get(name)
-        if text is None or SERVICE_LINK.fullmatch(text):
+        text = text_of(self.env, name)
+        if text is None:
             return default
         try:
             return parse(text)
         except ValueError as exc:
             raise SettingsError(f"{name} {what_it_takes(exc, text)}") from None
+
+
+def text_of(env: Mapping[str, str], name: str) -> str | None:
+    """Return the text of a variable, or None if it is not set for Vyrox."""
+    text = env.get(name)
+    return None if text is None or SERVICE_LINK.fullmatch(text) else text
 
 
 def what_it_takes(refusal: ValueError, text: str) -> str:

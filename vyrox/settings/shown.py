@@ -13,7 +13,7 @@ import msgspec
 from vyrox.errors import SettingsError
 from vyrox.settings import Settings
 from vyrox.settings.look_alikes import LookAlike, find_look_alikes
-from vyrox.settings.reading import Reader, Variable, environment, what_it_takes
+from vyrox.settings.reading import Reader, Variable, environment, text_of, what_it_takes
 
 Source = Literal["environment", "file", "default"]
 
@@ -100,7 +100,7 @@ def _shown(
 ) -> Shown:
     name = variable.name
     is_secret = name not in _PUBLIC and _SECRET.search(name) is not None
-    text = env.get(name)
+    text = text_of(env, name)
     if text is None:
         file = key_files.get(name)
         in_file = file is not None and (directory / file).is_file()
