@@ -2,6 +2,7 @@
 
     VyroxError                      500  internal error
     |- AuditWriteError              500  internal error: no audit entry, so no action
+    |  `- WriteUnknownError              a change may have been stored
     |- EntryError                   500  internal error: not a valid audit entry
     |- MissingTenantError           400  missing tenant identifier
     |- InvalidRequestError          400  invalid request
@@ -37,8 +38,8 @@
     `- OperatorError                     a command failed; its text goes to standard error
        `- MissingDatabaseError           there is no database, and the command creates none
 
-The caller receives `detail` and nothing else (contract 1). The text of an error is for the
-operator: it goes to the log, never into a response, and contains no secret and no payload.
+The caller receives `detail` (contract 1). The text of an error says why. It goes to the log, and to
+a caller who has signed the request and asks (contract 83); it contains no secret and no payload.
 """
 
 from collections.abc import Mapping
@@ -49,15 +50,20 @@ _CLOSE: Final = MappingProxyType({"connection": "close"})
 
 
 class VyroxError(Exception):
-    """Root of the tree above."""
+    """Root of the tree above. `log_fields` are for the line in the log only."""
 
     status: ClassVar[int] = 500
     detail: ClassVar[str] = "internal error"
     headers: Mapping[str, str] = MappingProxyType({})
+    log_fields: Mapping[str, object] = MappingProxyType({})
 
 
 class AuditWriteError(VyroxError):
     """The audit log could not be written or read, so nothing was done."""
+
+
+class WriteUnknownError(AuditWriteError):
+    """The database did not respond in time, so a signed change may have been stored."""
 
 
 class EntryError(VyroxError):
@@ -207,7 +213,7 @@ class RateLimitedError(VyroxError):
     detail = "too many requests"
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"the next request is allowed in {retry_after_s} s")
+        super().__init__(f"the limit a minute is used up: the next is allowed in {retry_after_s} s")
         self.headers = {"retry-after": str(retry_after_s)}
 
 
@@ -294,6 +300,8 @@ class SettingsError(VyroxError):
 
 class OperatorError(VyroxError):
     """A command failed. The text is the one line that the operator reads."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class MissingDatabaseError(OperatorError):

@@ -78,9 +78,9 @@ class Vyrox:
         return asyncio.run(run())
 
 
-def refused(result: Result) -> str:
+def refused(result: Result, exit_code: int = 1) -> str:
     """Return the one line with which a command said that it could not do what it was asked."""
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == exit_code, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("vyrox: ")
     [line] = result.stderr.splitlines()

@@ -17,7 +17,12 @@ from click.testing import Result
 from tests.cli import Vyrox, refused, succeeded
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, running_service
+from vyrox.chain.entry import Draft
+from vyrox.chain.writer import append
+from vyrox.cli import acting
 from vyrox.clock import wall_clock
+from vyrox.containment.attempt import Outcome
+from vyrox.containment.events import outcome_event
 from vyrox.crypto import verify
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.serve import serving
@@ -48,6 +53,11 @@ async def run(vyrox: Vyrox, *args: str, **env: str) -> Result:
     return await asyncio.to_thread(vyrox, *args, env=env)
 
 
+async def answered(vyrox: Vyrox, stdin: bytes, *args: str) -> Result:
+    """Run a command that asks."""
+    return await asyncio.to_thread(vyrox, *args, stdin=stdin)
+
+
 @dataclass
 class Listener:
     """A listener that keeps the requests it got, and answers each with the same bytes."""
@@ -59,13 +69,13 @@ class Listener:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        [length] = [
+        lengths = [
             int(line.partition(b":")[2])
             for line in head.split(b"\r\n")
             if line.lower().startswith(b"content-length:")
         ]
         self.heads.append(head)
-        self.bodies.append(await reader.readexactly(length))
+        self.bodies.append(await reader.readexactly(sum(lengths)))
         writer.write(self.answer)
         await writer.drain()
         writer.close()
@@ -96,6 +106,7 @@ async def test_execute_signs_what_it_sends_contract_5(vyrox: Vyrox) -> None:
     headers = {name.lower(): value for name, value in fields.items()}
     assert verify(body, headers[b"x-vyrox-signature"], HMAC_SECRET)
     assert headers[b"content-type"] == b"application/json"
+    assert headers[b"x-vyrox-explain"] == b"1"
     sent = msgspec.json.decode(body)
     request_id, approved_at = sent.pop("request_id"), sent.pop("approved_at")
     assert sent == {
@@ -106,6 +117,7 @@ async def test_execute_signs_what_it_sends_contract_5(vyrox: Vyrox) -> None:
         "approved_by": "jane.smith#1234",
     }
     assert uuid.UUID(request_id).version == 4
+    assert headers[b"x-request-id"] == request_id.encode()
     assert began_at <= approved_at <= wall_clock()
     assert printed == f"request {request_id}\n200 {DRY_RUN.decode()}\n"
 
@@ -147,7 +159,7 @@ async def test_execute_goes_to_the_proxy_of_its_environment(
 def test_execute_says_where_it_has_looked(vyrox: Vyrox, env: dict[str, str], said: str) -> None:
     args = command("")
     args[args.index("--url") : args.index("--url") + 2] = []
-    assert refused(vyrox(*args, env=env)).startswith(said)
+    assert refused(vyrox(*args, env=env), 4).startswith(said)
 
 
 async def test_execute_prints_the_answer_alone_with_json(vyrox: Vyrox) -> None:
@@ -189,12 +201,20 @@ async def test_break_glass_goes_the_way_of_its_own_contract_69(
     }
 
 
-@pytest.mark.parametrize("status", [201, 307, 400, 401, 409, 410, 413, 422, 429, 500, 501, 502])
-async def test_execute_fails_with_any_other_answer(vyrox: Vyrox, status: int) -> None:
+STATUSES: Final = {
+    **dict.fromkeys((400, 401, 403, 404, 410, 413, 422, 429, 501), 3),
+    503: 4,
+    **dict.fromkeys((201, 307, 409, 500, 502), 5),
+}
+"""The exit code for a response that does not say what became of the request."""
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_execute_fails_with_any_other_answer_contract_83(vyrox: Vyrox, status: int) -> None:
     """A redirect is not followed either: the request was signed for one listener."""
     async with listening(answer(status, b'{"detail":"why"}', b"location: /execute")) as listener:
         result = await run(vyrox, *command(listener.url, request_id="request-1"))
-    assert result.exit_code == 1
+    assert result.exit_code == STATUSES[status]
     assert result.stdout == f'request request-1\n{status} {{"detail":"why"}}\n'
     assert len(listener.bodies) == 1
 
@@ -243,12 +263,13 @@ async def test_execute_acts_through_the_running_service_contract_19(
         wrong = await run(vyrox, *command(service.proxy_url), VYROX_HMAC_SECRET=OTHER_SECRET)
     assert succeeded(first).splitlines()[1] == f"200 {DRY_RUN.decode()}"
     assert msgspec.json.decode(succeeded(again)) == {"status": "replayed", "dry_run": True}
-    for result, said in (
-        (other, '422 {"detail":"request_id reused"}'),
-        (stale, '410 {"detail":"outside the replay window"}'),
-        (wrong, '401 {"detail":"unauthorized"}'),
+    for result, said, why in (
+        (other, '422 {"detail":"request_id reused"}', "refused: this request_id was used for "),
+        (stale, '410 {"detail":"outside the replay window"}', "refused: the request's time is "),
+        (wrong, '401 {"detail":"unauthorized"}', "VYROX_HMAC_SECRET here is not the service's"),
     ):
-        assert (result.exit_code, result.stdout.splitlines()[1]) == (1, said)
+        assert (result.exit_code, result.stdout.splitlines()[1]) == (3, said)
+        assert result.stderr.startswith(why)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +286,7 @@ async def test_execute_acts_through_the_running_service_contract_19(
     ],
 )
 def test_execute_says_that_nothing_was_sent(vyrox: Vyrox, url: str) -> None:
-    line = refused(vyrox(*command(url)))
+    line = refused(vyrox(*command(url)), 4)
     assert line.startswith(f"{url}: ")
     assert line.endswith("Nothing was sent")
 
@@ -281,7 +302,7 @@ def test_execute_says_that_nothing_was_sent(vyrox: Vyrox, url: str) -> None:
 async def test_execute_says_that_it_may_have_been_carried_out(vyrox: Vyrox, sent: bytes) -> None:
     """And how to ask again for the same, not for another."""
     async with listening(sent) as listener:
-        line = refused(await run(vyrox, *command(listener.url, request_id="request 1")))
+        line = refused(await run(vyrox, *command(listener.url, request_id="request 1")), 5)
     assert line.endswith("It may have been carried out; ask again with --request-id 'request 1'")
     assert len(listener.bodies) == 1
 
@@ -324,9 +345,10 @@ def test_execute_refuses_wrong_usage(vyrox: Vyrox, args: list[str]) -> None:
 
 
 def test_execute_needs_the_secret_and_does_not_repeat_it(data_dir: Path) -> None:
-    line = refused(Vyrox(data_dir)(*command("http://127.0.0.1:1")))
+    line = refused(Vyrox(data_dir)(*command("http://127.0.0.1:1")), 4)
     assert line == "set VYROX_HMAC_SECRET to the service's own value: it signs requests"
-    line = refused(Vyrox(data_dir, VYROX_HMAC_SECRET="CANARY")(*command("http://127.0.0.1:1")))
+    short = Vyrox(data_dir, VYROX_HMAC_SECRET="CANARY")
+    line = refused(short(*command("http://127.0.0.1:1")), 4)
     assert line.startswith("VYROX_HMAC_SECRET must be")
     assert "CANARY" not in line
 
@@ -415,3 +437,129 @@ def test_execute_needs_an_approval_but_a_preview_does_not_contract_43(vyrox: Vyr
     result = vyrox("execute", *words)
     assert (result.exit_code, "--approved-by" in result.stderr) == (2, True)
     assert "has no credentials" in refused(vyrox("execute", *words, "--preview"))
+
+
+def explained(outcome: str, reason: str) -> bytes:
+    return msgspec.json.encode({"detail": "vendor error", "reason": reason, "outcome": outcome})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        ("refused", 3, "refused: "),
+        ("not_done", 4, "not done: "),
+        ("unknown", 5, "not known whether it was done: "),
+    ],
+)
+async def test_execute_prints_the_reason_contract_83(
+    vyrox: Vyrox, outcome: str, code: int, said: str
+) -> None:
+    """And on standard output what it printed before; with --json, all of the body."""
+    body = explained(outcome, "2 devices have this name\x1b[2J")
+    async with listening(answer(502, body)) as listener:
+        plain = await run(vyrox, *command(listener.url, request_id="request-1"))
+        as_json = await run(vyrox, *command(listener.url), "--json")
+    assert (plain.exit_code, as_json.exit_code) == (code, code)
+    assert plain.stdout == 'request request-1\n502 {"detail":"vendor error"}\n'
+    assert plain.stderr.startswith(f"{said}2 devices have this name\\x1b[2J\n")
+    assert msgspec.json.decode(as_json.stdout)["outcome"] == outcome
+
+
+async def test_execute_sends_no_id_that_a_header_cannot_hold_contract_83(vyrox: Vyrox) -> None:
+    async with listening(answer(200, DRY_RUN)) as listener:
+        for request_id in ("a\r\nX-Evil: 1", "größe", "a b", "x" * 129):
+            succeeded(await run(vyrox, *command(listener.url, request_id=request_id)))
+    for head in listener.heads:
+        assert b"x-request-id" not in head.lower()
+        assert b"evil" not in head.lower()
+
+
+ALERT: Final = {
+    "received_at": 1_764_417_600.0,
+    "severity": "high",
+    "hostname": "ws-01",
+    "device_id": "workstation-01",
+    "username": "CORP\\jsmith\x1b[2J",
+    "process_name": "cmd.exe",
+}
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acting, "is_terminal", lambda: True)
+
+
+@pytest.mark.usefixtures("on_terminal")
+async def test_execute_asks_in_words_on_a_terminal_contract_83(vyrox: Vyrox) -> None:
+    async with listening(answer(200, msgspec.json.encode(ALERT))) as listener:
+        args = command(listener.url)
+        no = await answered(vyrox, b"n\n", *args)
+        assert no.exit_code == 4
+        assert listener.heads[0].startswith(b"GET /alerts/alt_abc123?tenant_id=acme-corp ")
+        assert len(listener.heads) == 1  # nothing was sent but the question for the alert
+        yes = await answered(vyrox, b"y\n", *args)
+        asked_nothing = await run(vyrox, *args, "--yes")
+    assert listener.heads[2].startswith(b"POST /execute ")
+    assert len(listener.heads) == 4
+    assert succeeded(yes).startswith("request ")
+    assert "Do it?" not in asked_nothing.stderr
+    for part in (
+        "Isolate workstation-01?",
+        "host    workstation-01 (ws-01)",
+        r"user    CORP\jsmith\x1b[2J",
+        "alert   alt_abc123: high, cmd.exe, received 2025-11-29 12:00 UTC",
+        "cut off from the network",
+    ):
+        assert part in no.stderr, no.stderr
+    assert max(map(len, no.stderr.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("on_terminal")
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (answer(404, b"{}"), "alt_abc123: Vyrox does not know it"),
+        (answer(401, b"{}"), "alt_abc123: it cannot be read"),
+        (answer(200, b"[]"), "alt_abc123: it cannot be read"),
+        (answer(200, msgspec.json.encode(ALERT)), "elsewhere, but the alert is of ws-01"),
+    ],
+)
+async def test_execute_says_what_it_does_not_know_contract_83(
+    vyrox: Vyrox, sent: bytes, said: str
+) -> None:
+    async with listening(sent) as listener:
+        result = await answered(vyrox, b"\n", *command(listener.url, host="elsewhere"))
+    assert result.exit_code == 4
+    assert said in " ".join(result.stderr.split())
+
+
+def outcome(request_id: str, outcome: Outcome) -> Draft:
+    return outcome_event(TENANT, None, request_id, "0" * 64, outcome, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [("confirmed", 0), ("failed", 4), ("outcome_unknown", 5)]
+)
+async def test_wait_ends_with_the_outcome_contract_83(
+    vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch, last: Outcome, code: int
+) -> None:
+    monkeypatch.setattr(acting, "WAIT_INTERVAL_S", 0.05)
+    await asyncio.to_thread(vyrox.migrated)
+    done = answer(200, b'{"status":"executed","dry_run":false}')
+    async with listening(done) as listener:
+        args = command(listener.url, request_id="request-1")
+        waiting = asyncio.create_task(run(vyrox, *args, "--wait"))
+        other = outcome("request-2", "confirmed")
+        drafts = [other, outcome("request-1", "requested"), outcome("request-1", last)]
+        for draft in drafts:
+            await asyncio.to_thread(vyrox.write, append, [draft], wall_clock())
+        result = await waiting
+    assert result.exit_code == code
+    assert result.stdout.splitlines()[-1] == last
+
+
+async def test_wait_needs_the_database_before_it_acts_contract_83(vyrox: Vyrox) -> None:
+    async with listening(answer(200, DRY_RUN)) as listener:
+        line = refused(await run(vyrox, *command(listener.url), "--wait"), 4)
+    assert line.startswith("--wait reads the service's database: ")
+    assert listener.heads == []

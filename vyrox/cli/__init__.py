@@ -8,7 +8,12 @@ from typing import Final
 import click
 
 from vyrox.cli.groups import Lazy, LazyGroup
-from vyrox.errors import DatabaseUnavailableError, QueueUnavailableError, VyroxError
+from vyrox.errors import (
+    DatabaseUnavailableError,
+    OperatorError,
+    QueueUnavailableError,
+    VyroxError,
+)
 
 
 class _Commands(LazyGroup):
@@ -18,7 +23,7 @@ class _Commands(LazyGroup):
         except VyroxError as exc:
             which = next((text for kind, text in _STORES.items() if isinstance(exc, kind)), "")
             click.echo(f"vyrox: {which}{exc}", err=True)
-            ctx.exit(1)
+            ctx.exit(exc.exit_code if isinstance(exc, OperatorError) else 1)
 
 
 _STORES: Final[dict[type[VyroxError], str]] = {

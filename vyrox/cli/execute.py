@@ -1,4 +1,8 @@
-"""`vyrox execute` and `vyrox lift`: sign and send one request, for operators and scripts."""
+"""`vyrox execute` and `vyrox lift`: sign and send one request, for operators and scripts.
+
+They exit with 0 if it was done, was done before or is a dry run, with 2 for wrong usage, 3 if it
+was refused, 4 if it was not done, and 5 if that is not known (contract 83).
+"""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, get_args
@@ -6,12 +10,12 @@ from uuid import uuid4
 
 import click
 
+from vyrox.cli.acting import Way, send_after_question
 from vyrox.cli.options import MAX_NOTE, by_option
 from vyrox.cli.output import json_option
 from vyrox.cli.preview import print_preview
-from vyrox.cli.signed_request import send
 from vyrox.clock import wall_clock
-from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType
+from vyrox.models import ActionType, ContainmentRequest, LiftType
 
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
@@ -64,6 +68,14 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
             help="Unix seconds.  [default: now]",
         ),
         click.option("--url", help="Private listener.  [default: from PROXY_HOST and PROXY_PORT]"),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask on a terminal."),
+        click.option(
+            "--wait",
+            "is_waiting",
+            is_flag=True,
+            help="Wait until the vendor confirms it, or it has failed. Needs the service's "
+            "database.",
+        ),
         json_option,
     )
 
@@ -96,13 +108,16 @@ def execute(
     request_id: str | None,
     approved_at: int | None,
     url: str | None,
+    yes: bool,
+    is_waiting: bool,
     as_json: bool,
     only_preview: bool,
 ) -> None:
     """Carry out an approved containment: sign the request and send it to the private listener.
 
-    Exits with 0 if the action was executed, replayed or a dry run, else with 1. With --preview,
-    exits with 0 if no guard rail refuses the action.
+    On a terminal it asks first. Exits with 0 if the action was executed, replayed or a dry run, 3
+    if it was refused, 4 if it was not done, 5 if that is not known. With --preview, exits with 0 if
+    no guard rail refuses the action, else with 1.
     """
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
@@ -116,10 +131,12 @@ def execute(
     _check_break_glass(is_break_glass, reason, only_preview or approved_by is not None)
     if only_preview:
         print_preview(request, as_json)
-    elif is_break_glass:
-        send(_glass(request, reason), url, "break-glass", as_json)
-    else:
-        send(request, url, "execute", as_json)
+        return
+    send_after_question(
+        request,
+        reason if is_break_glass else None,
+        Way("execute", url, yes, is_waiting, as_json, has_time=approved_at is not None),
+    )
 
 
 @click.command()
@@ -137,12 +154,14 @@ def lift(
     request_id: str | None,
     approved_at: int | None,
     url: str | None,
+    yes: bool,
+    is_waiting: bool,
     as_json: bool,
     force: bool,
 ) -> None:
     """Undo a containment: sign the request and send it to the private listener.
 
-    Exits with 0 if the lift was executed, replayed or a dry run, else with 1.
+    On a terminal it asks first. Exits as execute does.
     """
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
@@ -155,10 +174,11 @@ def lift(
         force=force,
     )
     _check_break_glass(is_break_glass, reason, force or approved_by is not None)
-    if is_break_glass:
-        send(_glass(request, reason), url, "break-glass", as_json)
-    else:
-        send(request, url, "lift", as_json)
+    send_after_question(
+        request,
+        reason if is_break_glass else None,
+        Way("lift", url, yes, is_waiting, as_json, has_time=approved_at is not None),
+    )
 
 
 def _check_break_glass(is_break_glass: bool, reason: str | None, has_others: bool) -> None:
@@ -169,20 +189,6 @@ def _check_break_glass(is_break_glass: bool, reason: str | None, has_others: boo
         )
     if reason is not None and not is_break_glass:
         raise click.UsageError("'--reason' goes with '--break-glass' only.")
-
-
-def _glass(request: ContainmentRequest, reason: str | None) -> BreakGlass:
-    """Return `request`, whose `approved_by` is the person who acts, as a break glass."""
-    return BreakGlass(
-        request_id=request.request_id,
-        tenant_id=request.tenant_id,
-        alert_id=request.alert_id,
-        action_type=request.action_type,
-        host=request.host,
-        by=request.approved_by,
-        reason=reason or "",
-        at=request.approved_at,
-    )
 
 
 def _required(approved_by: str | None) -> str:

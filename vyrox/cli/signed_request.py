@@ -1,8 +1,10 @@
-"""One signed request to the private listener, and the response for people."""
+"""One signed request to the private listener, and the response for people (contract 83)."""
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
+from urllib.parse import quote
 
 import click
 import httpx
@@ -10,14 +12,29 @@ import msgspec
 
 from vyrox.cli.addresses import base_url
 from vyrox.cli.output import printable
+from vyrox.clock import wall_clock
 from vyrox.crypto import sign
-from vyrox.errors import OperatorError
+from vyrox.errors import OperatorError, SettingsError
 from vyrox.models import BreakGlass, ContainmentRequest
 from vyrox.settings import Settings
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 330.0
 """Longer than the proxy takes with the largest EDR_DEADLINE_SECONDS, its commits included."""
+
+READ_TIMEOUT_S: Final = 10.0
+"""For what is only read to be shown."""
+
+REFUSED: Final = 3
+FAILED: Final = 4
+UNKNOWN: Final = 5
+"""Exit codes: it was refused; it was not done; it is not known whether it was done."""
+
+_OUTCOMES: Final = {"refused": REFUSED, "not_done": FAILED, "unknown": UNKNOWN}
+_WORDS: Final = {REFUSED: "refused", FAILED: "not done", UNKNOWN: "not known whether it was done"}
+
+_HEADER_TEXT: Final = re.compile(r"[\x21-\x7e]{1,128}")
+"""A request id that the service takes as the id of the HTTP request (contract 2)."""
 
 _NOT_SENT: Final = (
     httpx.ConnectError,
@@ -26,56 +43,160 @@ _NOT_SENT: Final = (
     httpx.InvalidURL,
 )
 
+_UNEXPLAINED: Final[dict[int, int]] = {
+    httpx.codes.CONFLICT: UNKNOWN,
+    httpx.codes.NOT_IMPLEMENTED: REFUSED,
+    httpx.codes.SERVICE_UNAVAILABLE: FAILED,
+}
+"""By status, of a response that does not say what became of the request."""
+
 _HINTS: Final[dict[int, str]] = {
     httpx.codes.UNAUTHORIZED: "VYROX_HMAC_SECRET here is not the service's",
     httpx.codes.GONE: "--approved-at is more than 30 s from the service's time",
 }
 
 
+class NotSentError(OperatorError):
+    """Nothing was sent, so nothing was done."""
+
+    exit_code = FAILED
+
+
+class NoResponseError(OperatorError):
+    """The response did not arrive. It is not known whether the action was carried out."""
+
+    exit_code = UNKNOWN
+
+
+class _Explained(msgspec.Struct, frozen=True):
+    """The body of an error, as a service explains it or not."""
+
+    detail: str = ""
+    reason: str | None = None
+    outcome: str | None = None
+
+
 def send(
     request: ContainmentRequest | BreakGlass, url: str | None, route: str, as_json: bool
 ) -> None:
-    """Send the request to the service and print the response. Exits with 1 if it is not 200.
+    """Send the request to the service and print the response. Exits with 3 to 5 if it is not 200.
 
     Args:
         url: Of the private listener; None for that of this machine's settings.
         route: `execute`, `lift` or `break-glass`.
 
     Raises:
-        OperatorError: The request was not sent, or the response did not arrive.
+        NotSentError: The request was not sent.
+        NoResponseError: The response did not arrive.
     """
-    answer = _post(request, _proxy_url(Settings.from_process()) if url is None else url, route)
+    answer = _post(request, _place(url), route)
+    explained = _decode(answer)
     click.echo(f"request {printable(request.request_id)}", err=as_json)
-    click.echo(printable(answer.text if as_json else f"{answer.status_code} {answer.text}"))
+    click.echo(printable(answer.text if as_json else f"{answer.status_code} {_short(answer)}"))
     if answer.status_code != httpx.codes.OK:
-        for line in _explained(answer, request.tenant_id):
+        code = _exit_code(answer.status_code, explained)
+        for line in _explain(answer, explained, code, request):
             click.echo(printable(line), err=True)
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(code)
 
 
-def _explained(answer: httpx.Response, tenant_id: str) -> Iterator[str]:
-    """Yield how to find out why the service refused, and its identifier in the logs."""
+def read(path: Sequence[str], tenant_id: str, url: str | None) -> bytes:
+    """Return what a signed GET of the private listener returns.
+
+    Raises:
+        httpx.HTTPError: There is no such response.
+        NotSentError: A setting is missing or invalid.
+    """
+    timestamp = str(int(wall_clock()))
+    headers = {
+        "x-vyrox-timestamp": timestamp,
+        "x-vyrox-signature": sign(f"{tenant_id}:{timestamp}", _secret()),
+    }
+    place = "/".join([_place(url).rstrip("/"), *(quote(part, safe="") for part in path)])
+    try:
+        answer = httpx.get(
+            place,
+            params={"tenant_id": tenant_id},
+            headers=headers,
+            timeout=READ_TIMEOUT_S,
+            trust_env=False,
+        )
+    except httpx.InvalidURL as exc:
+        raise httpx.UnsupportedProtocol(str(exc)) from exc
+    answer.raise_for_status()
+    return answer.content
+
+
+def _decode(answer: httpx.Response) -> _Explained:
+    try:
+        return msgspec.json.decode(answer.content, type=_Explained)
+    except ValueError:
+        return _Explained()
+
+
+def _short(answer: httpx.Response) -> str:
+    """Return the body without the members that are printed as a sentence."""
+    try:
+        members = msgspec.json.decode(answer.content, type=dict[str, msgspec.Raw])
+    except ValueError:
+        return answer.text
+    if answer.status_code == httpx.codes.OK or members.keys() != _EXPLAINED:
+        return answer.text
+    return msgspec.json.encode({"detail": members["detail"]}).decode()
+
+
+_EXPLAINED: Final = set(_Explained.__struct_fields__)
+
+
+def _exit_code(status: int, explained: _Explained) -> int:
+    if explained.outcome in _OUTCOMES:
+        return _OUTCOMES[explained.outcome]
+    is_client_error = httpx.codes.BAD_REQUEST <= status < httpx.codes.INTERNAL_SERVER_ERROR
+    return _UNEXPLAINED.get(status, REFUSED if is_client_error else UNKNOWN)
+
+
+def _explain(
+    answer: httpx.Response,
+    explained: _Explained,
+    code: int,
+    request: ContainmentRequest | BreakGlass,
+) -> Iterator[str]:
+    """Yield why the service refused, or how to find out, and its identifier in the logs."""
     status = answer.status_code
-    if status in _HINTS:
+    if explained.reason is not None:
+        yield f"{_WORDS[code]}: {explained.reason}"
+    elif status in _HINTS:
         yield _HINTS[status]
     if status == httpx.codes.UNAUTHORIZED:
         yield "why: vyrox audit events --kind auth.failed --since 5m"
-    elif status >= httpx.codes.BAD_REQUEST:
+    elif explained.reason is None and status >= httpx.codes.BAD_REQUEST:
         # The outcome of an action that failed at the vendor is an event of another kind.
         kind = "" if status == httpx.codes.BAD_GATEWAY else " --kind execute.refused"
-        yield f"why: vyrox audit events --tenant {shlex.quote(tenant_id)}{kind} --since 5m"
-    if log_id := answer.headers.get("x-request-id"):
+        tenant = shlex.quote(request.tenant_id)
+        yield f"why: vyrox audit events --tenant {tenant}{kind} --since 5m"
+    log_id = answer.headers.get("x-request-id")
+    if log_id and log_id != request.request_id:
         yield f"log id: {log_id}"
 
 
-def _proxy_url(settings: Settings) -> str:
-    """Return where a service with `settings` is reached from this machine.
+def _settings() -> Settings:
+    try:
+        return Settings.from_process()
+    except SettingsError as exc:
+        raise NotSentError(str(exc)) from exc
+
+
+def _place(url: str | None) -> str:
+    """Return `url`, or where a service with this machine's settings is reached.
 
     Raises:
-        OperatorError: Its port is not known beforehand.
+        NotSentError: Its port is not known beforehand.
     """
+    if url is not None:
+        return url
+    settings = _settings()
     if settings.proxy_port == 0:
-        raise OperatorError("PROXY_PORT is 0, any free port: pass --url")
+        raise NotSentError("PROXY_PORT is 0, any free port: pass --url")
     return base_url(settings.proxy_host, settings.proxy_port)
 
 
@@ -83,8 +204,12 @@ def _post(request: ContainmentRequest | BreakGlass, url: str, route: str) -> htt
     body = encoded(request)
     headers = {
         "content-type": "application/json",
-        "x-vyrox-signature": sign(body, _secret(Settings.from_process())),
+        "x-vyrox-signature": sign(body, _secret()),
+        "x-vyrox-explain": "1",
     }
+    if _HEADER_TEXT.fullmatch(request.request_id):
+        # One id for the response, the log and the events.
+        headers["x-request-id"] = request.request_id
     try:
         return httpx.post(
             f"{url.rstrip('/')}/{route}",
@@ -94,18 +219,19 @@ def _post(request: ContainmentRequest | BreakGlass, url: str, route: str) -> htt
             trust_env=False,
         )
     except _NOT_SENT as exc:
-        raise OperatorError(f"{_why_not_sent(url, exc)}. Nothing was sent") from exc
+        raise NotSentError(f"{_why_not_sent(url, exc)}. Nothing was sent") from exc
     except httpx.HTTPError as exc:
-        raise OperatorError(
+        raise NoResponseError(
             f"{url}: {type(exc).__name__} {exc}. It may have been carried out; ask again with "
             f"--request-id {shlex.quote(request.request_id)}"
         ) from exc
 
 
-def _secret(settings: Settings) -> str:
-    if settings.hmac_secret is None:
-        raise OperatorError("set VYROX_HMAC_SECRET to the service's own value: it signs requests")
-    return settings.hmac_secret
+def _secret() -> str:
+    secret = _settings().hmac_secret
+    if secret is None:
+        raise NotSentError("set VYROX_HMAC_SECRET to the service's own value: it signs requests")
+    return secret
 
 
 def _why_not_sent(url: str, error: Exception) -> str:

@@ -43,6 +43,12 @@ later."""
 RECORD_RETRY_S: Final = 1.0
 """Time between two attempts to record a result."""
 
+_IN_FLIGHT: Final = "a request with this request_id is in progress; send it again for its result"
+_IN_FLIGHT_KILL: Final = (
+    "a kill with this request_id is in progress, or it is not known whether it ended the process; "
+    "it is not sent again for 10 minutes"
+)
+
 
 class Executed(msgspec.Struct, frozen=True):
     """The response of `/execute` and `/lift`."""
@@ -219,13 +225,16 @@ class Containment:
 
 def _answer_unclaimed(request: ContainmentRequest, result: claims.ClaimResult) -> Executed:
     """Return the response to a request that was not claimed, or raise its error."""
+    is_kill = request.action_type == "PROCESS_KILL"
     match result:
         case claims.Replayed(dry_run=dry_run):
             return Executed("replayed", dry_run)
         case admission.NotApproved(reason=reason):
             raise NotPossibleError(reason)
         case claims.Reused():
-            raise RequestReusedError("another tenant, alert, action or host")
+            raise RequestReusedError(
+                "this request_id was used for another tenant, alert, action or host"
+            )
         case admission.NotSupported(reason=reason):
             raise ActionNotSupportedError(reason)
         case admission.Refused(rule=rule, named=named):
@@ -233,4 +242,4 @@ def _answer_unclaimed(request: ContainmentRequest, result: claims.ClaimResult) -
                 device_names.warn(request.tenant_id, rule, named)
             raise RefusedByPolicyError(rule)
         case _:
-            raise InFlightError("claimed by another attempt")
+            raise InFlightError(_IN_FLIGHT_KILL if is_kill else _IN_FLIGHT)

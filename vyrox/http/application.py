@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from vyrox import log
 from vyrox.errors import UnavailableError, VyroxError
+from vyrox.http.explaining import explained
 from vyrox.http.responses import JsonResponse, error_response
 from vyrox.ids import new_id
 
@@ -32,9 +33,9 @@ Respond = Callable[[Scope, VyroxError], Response]
 """Makes the response to a request that ended with an error."""
 
 
-def respond_as_json(_scope: Scope, error: VyroxError) -> Response:
+def respond_as_json(scope: Scope, error: VyroxError) -> Response:
     """Return the response that programs read (contract 1)."""
-    return error_response(error)
+    return error_response(error, explained(scope, error))
 
 
 class JsonApplication(Starlette):
@@ -170,6 +171,7 @@ def _log_refusal(error: VyroxError, path: str, request_id: str) -> None:
         error=type(error).__name__,
         reason=str(error),
         tenant=getattr(error, "tenant_id", None),
+        **error.log_fields,
     )
 
 

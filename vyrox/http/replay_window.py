@@ -15,5 +15,15 @@ def check_window(signed_at: int, now: float) -> None:
         StaleRequestError: The difference is larger.
     """
     # Whole milliseconds: integers of any size can be compared, and a float would overflow.
-    if abs(round(now * 1000) - signed_at * 1000) > WINDOW_S * 1000:
-        raise StaleRequestError(f"signed more than {WINDOW_S} s before or after now")
+    late_ms = round(now * 1000) - signed_at * 1000
+    if abs(late_ms) > WINDOW_S * 1000:
+        raise StaleRequestError(
+            f"the request's time is {_length(late_ms)} the service's time, "
+            f"and at most {WINDOW_S} s are allowed"
+        )
+
+
+def _length(late_ms: int) -> str:
+    seconds = -(-abs(late_ms) // 1000)
+    shown = f"{seconds} s" if seconds < 10**9 else "years"
+    return f"{shown} {'before' if late_ms > 0 else 'after'}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -15,6 +16,8 @@ MAX_DRAINED_BYTES: Final = 4 * 1024 * 1024
 
 MAX_DRAINING_S: Final = 2.0
 """How long a body that is too large is still read."""
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class JsonResponse(Response):
@@ -35,10 +38,14 @@ class JsonResponse(Response):
             self.raw_headers += [(n.lower().encode(), v.encode()) for n, v in headers.items()]
 
 
-def error_response(error: VyroxError) -> Response:
-    """Return the response to `error`: its status, detail and headers, never its text."""
+def error_response(error: VyroxError, more: Mapping[str, str] = _NOTHING) -> Response:
+    """Return the response to `error`: its status, detail and headers.
+
+    Args:
+        more: Further members of the body, which are not for every caller (contract 83).
+    """
     kind = _DrainingResponse if isinstance(error, BodyTooLargeError) else JsonResponse
-    return kind({"detail": error.detail}, error.status, error.headers)
+    return kind({"detail": error.detail, **more}, error.status, error.headers)
 
 
 class _DrainingResponse(JsonResponse):

@@ -17,6 +17,7 @@ from vyrox.alerts.listing import MAX_LISTED, list_alerts, show_alert
 from vyrox.alerts.verdict import MAX_NOTE, Decision, FinishedAlert
 from vyrox.errors import InvalidRequestError, UnavailableError
 from vyrox.http.application import request_id_of
+from vyrox.http.fields import invalid_field
 from vyrox.http.responses import JsonResponse
 from vyrox.models import DeliveryState, PersonVerdict, Severity
 from vyrox.routes.signed import (
@@ -87,7 +88,7 @@ async def one_alert(request: Request) -> Response:
     tenant_id = await signed_read(request)
     raw = request.query_params.getlist("raw")
     if raw not in ([], ["true"]):
-        raise InvalidRequestError("raw is not true")
+        raise InvalidRequestError("raw takes the value true only")
     alert_id = request.path_params["alert_id"]
     with unavailable_as_500():
         shown = await show_alert(
@@ -107,7 +108,7 @@ async def finish_alert(request: Request) -> Response:
     change = await signed_change(request, _FINISH)
     body = change.body
     if body.id != request.path_params["alert_id"]:
-        raise InvalidRequestError("the id is not that of the path")
+        raise InvalidRequestError("the id in the body is not that of the path")
     decision = Decision(body.tenant_id, (body.id,), body.verdict, body.by, body.note)
     response = await change.make(
         partial(_decide_one, decision=decision, now=change.now, request_id=request_id_of(request))
@@ -135,12 +136,12 @@ def _read_query(request: Request) -> _Query:
         if name == "severity":
             continue
         if name in fields:
-            raise InvalidRequestError("a parameter is given twice")
+            raise InvalidRequestError(f"the parameter {name[:64]} is given twice")
         fields[name] = value
     try:
         return msgspec.convert(fields, _Query, strict=False)
     except ValueError as exc:
-        raise InvalidRequestError(type(exc).__name__) from exc
+        raise invalid_field(exc) from exc
 
 
 def _filter(query: _Query) -> AlertFilter:
@@ -149,7 +150,7 @@ def _filter(query: _Query) -> AlertFilter:
         query.user is None
     )
     if is_empty or (query.since is not None and not math.isfinite(query.since)):
-        raise InvalidRequestError("an empty name, or not a time")
+        raise InvalidRequestError("host or user is empty, or since is not a time")
     return AlertFilter(
         query.tenant_id,
         query.severity,

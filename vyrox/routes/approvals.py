@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from vyrox.approvals.proposing import Wanted, propose
 from vyrox.approvals.shown import show
-from vyrox.errors import InvalidRequestError
 from vyrox.http.application import request_id_of
+from vyrox.http.fields import invalid_field
 from vyrox.http.responses import JsonResponse
-from vyrox.ids import is_tenant_id
 from vyrox.routes.signed import (
     Proxy,
     authenticate,
+    check_texts,
     read_signed_body,
     signed_read,
     unavailable_as_500,
@@ -91,10 +91,9 @@ def _decode(body: bytes) -> _Body:
     try:
         decoded = _decoder.decode(body)
     except (ValueError, RecursionError) as exc:
-        raise InvalidRequestError(type(exc).__name__) from exc
-    texts = (decoded.alert_id, decoded.host, decoded.requested_by, decoded.reason)
-    if not is_tenant_id(decoded.tenant_id) or any(text.isspace() for text in texts):
-        raise InvalidRequestError("an invalid tenant_id, or a field of white space")
+        raise invalid_field(exc, body) from exc
+    names = ("alert_id", "host", "requested_by", "reason")
+    check_texts(decoded.tenant_id, {name: getattr(decoded, name) for name in names})
     return decoded
 
 

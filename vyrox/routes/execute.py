@@ -11,7 +11,6 @@ from vyrox import log
 from vyrox.approvals.break_glass import BrokenGlass
 from vyrox.chain.entry import SERVICE
 from vyrox.errors import (
-    ActionNotSupportedError,
     InFlightError,
     InvalidRequestError,
     RefusedByPolicyError,
@@ -20,14 +19,16 @@ from vyrox.errors import (
     VyroxError,
 )
 from vyrox.http.application import request_id_of
+from vyrox.http.explaining import reason_of
+from vyrox.http.fields import invalid_field
 from vyrox.http.replay_window import check_window
 from vyrox.http.responses import JsonResponse
-from vyrox.ids import is_tenant_id
 from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType
 from vyrox.routes.signed import (
     Proxy,
     Text,
     authenticate,
+    check_texts,
     read_signed_body,
     unavailable_as_500,
 )
@@ -111,14 +112,11 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
             executed = await proxy.containment.execute(action, request_id_of(request), approval)
     except asyncio.CancelledError as exc:
         # The shutdown cancels this request. The action continues, and a retry returns its result.
-        raise InFlightError("cancelled by the shutdown") from exc
+        raise InFlightError("the service is stopping; the action goes on to its end") from exc
     except (VendorError, RefusedByPolicyError) as exc:
         # The transaction that recorded the result has written the event, except for this error.
         if isinstance(exc, VendorLookUpError):
-            _note_refusal(proxy, request, action, exc, str(exc))
-        raise
-    except ActionNotSupportedError as exc:
-        _note_refusal(proxy, request, action, exc, str(exc))
+            _note_refusal(proxy, request, action, exc)
         raise
     except VyroxError as exc:
         _note_refusal(proxy, request, action, exc)
@@ -137,15 +135,15 @@ def _decode(body: bytes, decoder: _Decoder) -> tuple[ContainmentRequest, BreakGl
     try:
         decoded = decoder.decode(body)
     except (ValueError, RecursionError) as exc:
-        raise InvalidRequestError(type(exc).__name__) from exc
+        raise invalid_field(exc, body) from exc
     if isinstance(decoded, BreakGlass):
-        action, glass, words = decoded.request, decoded, (decoded.by, decoded.reason)
+        action, glass = decoded.request, decoded
+        words = {"by": decoded.by, "reason": decoded.reason}
     else:
         action = msgspec.convert(decoded, ContainmentRequest, from_attributes=True)
-        glass, words = None, (decoded.approved_by, decoded.approved_by)
-    texts = (action.request_id, action.alert_id, action.host, *words)
-    if not is_tenant_id(action.tenant_id) or any(text.isspace() for text in texts):
-        raise InvalidRequestError("an invalid tenant_id, or a field of white space")
+        glass, words = None, {"approved_by": decoded.approved_by}
+    names = ("request_id", "alert_id", "host")
+    check_texts(action.tenant_id, {name: getattr(action, name) for name in names} | words)
     return action, glass
 
 
@@ -154,7 +152,6 @@ def _note_refusal(
     request: Request,
     action: ContainmentRequest | None,
     error: VyroxError,
-    reason: str | None = None,
 ) -> None:
     proxy.events.note(
         "execute.refused",
@@ -162,7 +159,7 @@ def _note_refusal(
         request_id_of(request),
         execution=None if action is None else action.request_id,
         status=error.status,
-        reason=reason or error.detail,
+        reason=reason_of(error),
         action_type=None if action is None else action.action_type,
         host=None if action is None else action.host,
         alert_id=None if action is None else action.alert_id,

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from vyrox.errors import InvalidRequestError, NotFoundError
 from vyrox.http.application import request_id_of
+from vyrox.http.fields import invalid_field
 from vyrox.http.responses import JsonResponse
 from vyrox.routes.signed import (
     Proxy,
@@ -153,7 +154,7 @@ def _route(
         signed: SignedChange[Any] = await signed_change(request, decoder)
         body = signed.body
         if body.id != request.path_params["incident_id"]:
-            raise InvalidRequestError("the id is not that of the path")
+            raise InvalidRequestError("the id in the body is not that of the path")
         actor = Actor(body.by, signed.now, request_id_of(request))
         return await signed.make(partial(_changed, change=change, actor=actor, body=body))
 
@@ -197,12 +198,12 @@ def _read_query(request: Request) -> _Query:
         if name in lists:
             continue
         if name in fields:
-            raise InvalidRequestError("a parameter is given twice")
+            raise InvalidRequestError(f"the parameter {name[:64]} is given twice")
         fields[name] = value
     try:
         query = msgspec.convert(fields, _Query, strict=False)
     except ValueError as exc:
-        raise InvalidRequestError(type(exc).__name__) from exc
+        raise invalid_field(exc) from exc
     if query.since is not None and not math.isfinite(query.since):
-        raise InvalidRequestError("not a time")
+        raise InvalidRequestError("since is not a time")
     return query

@@ -4,7 +4,7 @@ Contract 51 describes the forms: `signed_read` for a GET, `signed_change` for a 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,11 +26,15 @@ from vyrox.crypto import verify
 from vyrox.errors import (
     AuditWriteError,
     InvalidRequestError,
+    OverloadedError,
     UnauthorizedError,
     UnavailableError,
+    WriteUnknownError,
 )
 from vyrox.http.application import header_values, request_id_of
 from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.explaining import note_signed
+from vyrox.http.fields import invalid_field
 from vyrox.http.replay_window import check_window
 from vyrox.ids import is_tenant_id
 from vyrox.store.database import Database
@@ -110,7 +114,7 @@ class SignedChange(Generic[Body]):
             return msgspec.json.encode(change(connection))
 
         request_id = str(self.body.request_id)
-        with unavailable_as_500():
+        with _write_as_500():
             content = await self.proxy.database.write(
                 run_once, request_id, self._fingerprint(), encoded, self.now
             )
@@ -148,7 +152,7 @@ async def signed_read(request: Request) -> str:
     timestamp = signed_timestamp(proxy, request, tenant_id)
     # 2. The tenant.
     if tenant_id is None:
-        raise InvalidRequestError("not exactly one tenant_id")
+        raise InvalidRequestError("the query must have exactly one valid tenant_id")
     # 3. The signature over both.
     authenticate(proxy, request, b"%b:%b" % (tenant_id.encode(), timestamp), tenant_id)
     # 4. The replay window.
@@ -185,10 +189,25 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
     try:
         decoded = decoder.decode(body)
     except (ValueError, RecursionError) as exc:
-        raise InvalidRequestError(type(exc).__name__) from exc
-    if not is_tenant_id(decoded.tenant_id) or decoded.by.isspace():
-        raise InvalidRequestError("an invalid tenant_id, or a field of white space")
+        raise invalid_field(exc, body) from exc
+    check_texts(decoded.tenant_id, {"by": decoded.by})
     return decoded
+
+
+def check_texts(tenant_id: str, texts: Mapping[str, str]) -> None:
+    """Check a tenant identifier, and that no text of a request is only white space.
+
+    Args:
+        texts: By the name of the field.
+
+    Raises:
+        InvalidRequestError: One of them is invalid; the text names the field.
+    """
+    if not is_tenant_id(tenant_id):
+        raise InvalidRequestError("tenant_id is not a tenant identifier")
+    for name, text in texts.items():
+        if text.isspace():
+            raise InvalidRequestError(f"{name} is only white space")
 
 
 def authenticate(
@@ -206,6 +225,7 @@ def authenticate(
     signatures = header_values(request, b"x-vyrox-signature")
     signature = signatures[0] if len(signatures) == 1 else b""
     if verify(message, signature, proxy.secret):
+        note_signed(request)
         return
     if not signatures:
         failure = "missing_credential"
@@ -249,3 +269,14 @@ def unavailable_as_500() -> Iterator[None]:
         yield
     except UnavailableError as exc:
         raise AuditWriteError(str(exc)) from exc
+
+
+@contextmanager
+def _write_as_500() -> Iterator[None]:
+    """As `unavailable_as_500`, for a write: if it was not refused, it may have happened."""
+    try:
+        yield
+    except OverloadedError as exc:
+        raise AuditWriteError(str(exc)) from exc
+    except UnavailableError as exc:
+        raise WriteUnknownError(str(exc)) from exc

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from vyrox.errors import InvalidRequestError, NotFoundError
 from vyrox.http.application import request_id_of
+from vyrox.http.fields import invalid_field
 from vyrox.http.responses import JsonResponse
 from vyrox.routes.signed import (
     Proxy,
@@ -214,7 +215,7 @@ def _end(
 
 def _require_same_id(request: Request, suppression_id: str) -> None:
     if suppression_id != request.path_params["suppression_id"]:
-        raise InvalidRequestError("the id is not that of the path")
+        raise InvalidRequestError("the id in the body is not that of the path")
 
 
 Query = TypeVar("Query", _ListQuery, _ScopeQuery)
@@ -229,9 +230,9 @@ def _read_query(request: Request, kind: type[Query]) -> Query:
         if name == "family":
             continue
         if name in fields:
-            raise InvalidRequestError("a parameter is given twice")
+            raise InvalidRequestError(f"the parameter {name[:64]} is given twice")
         fields[name] = value
     try:
         return msgspec.convert(fields, kind, strict=False)
     except ValueError as exc:
-        raise InvalidRequestError(type(exc).__name__) from exc
+        raise invalid_field(exc) from exc
