@@ -43,6 +43,7 @@ import codecs
 import errno
 import functools
 import hashlib
+import html
 import itertools
 import json
 import os
@@ -52,6 +53,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, cast
+from urllib.parse import unquote
 
 GENESIS = "0" * 64
 MAX_WHOLE = 2**53 - 1
@@ -88,7 +90,7 @@ EVENT_TYPES = {
 """An event also has `request_id`, text or null, and members of its kind."""
 
 _SCALAR_TYPES = frozenset({str, int, bool, type(None)})
-_DAILY_FILE = re.compile(r"audit-([0-9]{4}-[0-9]{2}-[0-9]{2})\.jsonl")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SPACE = " \t\n\r"
 """White space in JSON. `str.strip` alone would remove other characters too."""
 
@@ -145,6 +147,7 @@ class Report:
     Attributes:
         stream: `actions` or `events`. Stream, tenant and times are None without entries.
         last_hash: `GENESIS` for a chain without entries.
+        first_entry: The number of the first entry: more than 1 for a range.
     """
 
     entries: int
@@ -153,6 +156,7 @@ class Report:
     first_timestamp: int | None
     last_timestamp: int | None
     last_hash: str
+    first_entry: int = 1
 
 
 class _RefusedError(ValueError):
@@ -168,10 +172,21 @@ class Chain:
 
     Args:
         each: It is called with the number of each entry, the entry without `hash`, and its hash.
+        evidence: With it the roots of the tree are kept, and a range may begin after entry 1.
+
+    Attributes:
+        before: How many entries of the chain are before the first one that was added.
     """
 
-    def __init__(self, each: Callable[[int, Entry, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        each: Callable[[int, Entry, str], None] | None = None,
+        evidence: Evidence | None = None,
+    ) -> None:
         self._each = each
+        self._evidence = evidence
+        self._roots: Roots | None = None
+        self.before = 0
         self.entries = 0
         self.last_hash = GENESIS
         self._stream: str | None = None
@@ -188,7 +203,7 @@ class Chain:
         try:
             self.add_decoded(_decode(entry))
         except _RefusedError as exc:
-            raise TamperedError(self.entries + 1, str(exc), entry=exc.entry) from None
+            raise TamperedError(self.next_number(), str(exc), entry=exc.entry) from None
 
     def add_decoded(self, entry: Entry, day: range | None = None) -> None:
         """Verify the next entry, decoded by this module, and remove its `hash` from it.
@@ -209,13 +224,7 @@ class Chain:
         recomputed = _hash(entry)
         if stated != recomputed:
             raise _RefusedError("its hash is not that of its content: it was changed", entry)
-        if entry["previous_hash"] != self.last_hash:
-            raise _RefusedError(
-                "its previous_hash is not the hash of the entry before it: "
-                "entries were removed, added or moved"
-                if self.entries
-                else "its previous_hash is not 64 zeros: the beginning of the chain is missing"
-            )
+        self._check_link(stream, entry, recomputed)
         if self._last_timestamp is not None and timestamp < self._last_timestamp:
             raise _RefusedError("its timestamp is before that of the entry before it")
         if day is not None and timestamp not in day:
@@ -225,8 +234,28 @@ class Chain:
         self.entries += 1
         self.last_hash = recomputed
         self._last_timestamp = timestamp
+        if self._roots is not None:
+            self._roots.add(recomputed)
         if self._each is not None:
-            self._each(self.entries, entry, recomputed)
+            self._each(self.before + self.entries, entry, recomputed)
+
+    def _check_link(self, stream: str, entry: Entry, entry_hash: str) -> None:
+        if self._evidence is not None and not self.entries:
+            self._roots = self._evidence.begin(stream, entry, entry_hash)
+            if self._roots is not None and self._roots.before:
+                self.before = self._roots.before
+                self.last_hash = cast(str, entry["previous_hash"])
+        if entry["previous_hash"] != self.last_hash:
+            raise _RefusedError(
+                "its previous_hash is not the hash of the entry before it: "
+                "entries were removed, added or moved"
+                if self.entries
+                else "its previous_hash is not 64 zeros: the beginning of the chain is missing"
+            )
+
+    def next_number(self) -> int:
+        """Return the number of the next entry, from 1."""
+        return self.before + self.entries + 1
 
     def report(self) -> Report:
         """Return a description of the entries so far."""
@@ -237,6 +266,7 @@ class Chain:
             self._first_timestamp,
             self._last_timestamp,
             self.last_hash,
+            self.before + 1,
         )
 
 
@@ -481,23 +511,30 @@ def verify_entries(entries: Iterable[bytes | str]) -> Report:
     return chain.report()
 
 
-def verify_path(path: str, each: Callable[[int, Entry, str], None] | None = None) -> Report:
+def verify_path(
+    path: str,
+    each: Callable[[int, Entry, str], None] | None = None,
+    evidence: Evidence | None = None,
+    prefix: str = "audit",
+) -> Report:
     """Verify the chain in a file, in a directory of daily files or on `-`; return its description.
 
     Args:
         each: As for `Chain`.
+        evidence: As for `Chain`.
+        prefix: How the names of daily files begin.
 
     Raises:
         TamperedError: At the first entry that does not follow from those before it, or that
             cannot be read.
         NothingToCheckError: There is no such file, or it is empty.
     """
-    chain = Chain(each)
+    chain = Chain(each, evidence)
     try:
         if path == "-":
             _verify_standard_input(chain)
         elif os.path.isdir(path):
-            for name, day in _daily_files(path):
+            for name, day in _daily_files(path, prefix):
                 _verify_daily_file(chain, path, name, day)
         else:
             with open_regular(path, follow=True) as file:
@@ -531,21 +568,26 @@ def _verify_standard_input(chain: Chain) -> None:
     _verify_file(chain, sys.stdin.buffer, "standard input")
 
 
-def _daily_files(directory: str) -> list[tuple[str, range]]:
+def _daily_files(directory: str, prefix: str) -> list[tuple[str, range]]:
     """Return the names of the daily files, oldest first, with the seconds of their days."""
     days = []
     for name in sorted(os.listdir(directory)):
-        if not (name.startswith("audit-") and name.endswith(".jsonl")):
+        if not is_daily_file(name, prefix):
             continue
-        found = _DAILY_FILE.fullmatch(name)
+        found = _DAY.fullmatch(name[len(prefix) + 1 : -len(".jsonl")])
         try:
-            day = time.strptime(found.group(1) if found else "", "%Y-%m-%d")
+            day = time.strptime(found.group() if found else "", "%Y-%m-%d")
         except ValueError:
             raise TamperedError(1, "the file is not named after a day", name, 1) from None
         days.append((name, range(calendar.timegm(day), calendar.timegm(day) + DAY_S)))
     if not days:
-        raise NothingToCheckError(f"{directory!a} holds no file audit-YYYY-MM-DD.jsonl")
+        raise NothingToCheckError(f"{directory!a} holds no file {prefix}-YYYY-MM-DD.jsonl")
     return days
+
+
+def is_daily_file(name: str, prefix: str) -> bool:
+    """Return whether a file is a daily file by its name, or pretends to be one."""
+    return name.startswith(f"{prefix}-") and name.endswith(".jsonl")
 
 
 def _verify_daily_file(chain: Chain, directory: str, name: str, day: range) -> None:
@@ -554,12 +596,13 @@ def _verify_daily_file(chain: Chain, directory: str, name: str, day: range) -> N
         with open_regular(os.path.join(directory, name)) as file:
             _verify_file(chain, file, name, day)
     except OSError as exc:
-        raise TamperedError(before + 1, f"it cannot be read: {_why(exc)}", name, 1) from None
+        number = chain.next_number()
+        raise TamperedError(number, f"it cannot be read: {_why(exc)}", name, 1) from None
     except NothingToCheckError:
         pass
     if chain.entries == before:
         # The file of a day is made with its first entry, so it is never empty.
-        raise TamperedError(before + 1, "its file was emptied", name, 1)
+        raise TamperedError(chain.next_number(), "its file was emptied", name, 1)
 
 
 def _verify_file(chain: Chain, file: BinaryIO, name: str, day: range | None = None) -> None:
@@ -570,8 +613,701 @@ def _verify_file(chain: Chain, file: BinaryIO, name: str, day: range | None = No
         for entry in _entries(text):
             chain.add_decoded(entry, day)
     except _RefusedError as exc:
-        number = chain.entries + 1
+        number = chain.next_number()
         raise TamperedError(number, str(exc), name, text.line(), exc.entry) from None
+
+
+# Merkle trees. The data of a leaf are the 32 bytes of an entry's hash. Source: RFC 9162, 2.1.
+
+HASH_BYTES = 32
+
+
+class Tree:
+    """The tree of the entries so far, of which only the roots of its whole subtrees are kept.
+
+    Args:
+        size: How many entries were before the first that is added.
+        subtrees: The roots of their whole subtrees, the largest first.
+    """
+
+    def __init__(self, size: int = 0, subtrees: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self._subtrees = list(subtrees)
+
+    def add(self, entry_hash: str) -> None:
+        """Add the next entry."""
+        node = hashlib.sha256(b"\0" + bytes.fromhex(entry_hash)).digest()
+        size = self.size
+        while size & 1:
+            node = hashlib.sha256(b"\1" + self._subtrees.pop() + node).digest()
+            size >>= 1
+        self._subtrees.append(node)
+        self.size += 1
+
+    def subtrees(self) -> list[bytes]:
+        """Return the roots of the whole subtrees, the largest first."""
+        return self._subtrees[:]
+
+    def root(self) -> bytes:
+        """Return the root of all entries so far."""
+        if not self._subtrees:
+            return hashlib.sha256(b"").digest()
+        return functools.reduce(lambda right, left: _node(left, right), reversed(self._subtrees))
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def leaf_hash(entry_hash: str) -> bytes:
+    """Return the hash of an entry's leaf."""
+    return hashlib.sha256(b"\0" + bytes.fromhex(entry_hash)).digest()
+
+
+def root_of_path(
+    leaf: bytes, index: int, size: int, path: Sequence[bytes]
+) -> tuple[bytes, list[bytes]]:
+    """Return the root that an inclusion proof leads to, and the subtrees before the leaf.
+
+    These are the roots of the whole subtrees of the first `index` leaves, the largest first.
+    Source: RFC 9162, 2.1.3.2.
+
+    Raises:
+        RefusedProofError: The path is not one of this leaf in a tree of this size.
+    """
+    _require(0 <= index < size, "the entry is not within the checkpoint")
+    at, last, before = index, size - 1, []
+    for node in path:
+        _require(last > 0, "the proof is too long")
+        if at & 1 or at == last:
+            before.append(node)
+            leaf = _node(node, leaf)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            leaf = _node(leaf, node)
+        at, last = at >> 1, last >> 1
+    _require(last == 0, "the proof is too short")
+    return leaf, before[::-1]
+
+
+def check_consistency(
+    first: tuple[int, bytes], second: tuple[int, bytes], path: Sequence[bytes]
+) -> None:
+    """Check that the second tree, a size and a root, begins with the first. RFC 9162, 2.1.4.2.
+
+    Raises:
+        RefusedProofError: The path does not show that.
+    """
+    (size, old_root), (last, new_root) = first, second
+    _require(0 < size <= last, "the proof is between sizes that it cannot be between")
+    if size == last:
+        _require(not path and old_root == new_root, "two roots are of one size, and differ")
+        return
+    nodes = list(path) if size & (size - 1) else [old_root, *path]
+    _require(bool(nodes), "the proof is too short")
+    at, last = size - 1, last - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    old = new = nodes[0]
+    for node in nodes[1:]:
+        _require(last > 0, "the proof is too long")
+        if at & 1 or at == last:
+            old, new = _node(node, old), _node(node, new)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            new = _node(new, node)
+        at, last = at >> 1, last >> 1
+    _require(last == 0, "the proof is too short")
+    _require(old == old_root, "the proof is of another history than the older checkpoint")
+    _require(new == new_root, "the proof is of another history than the newer checkpoint")
+
+
+# Signed notes and checkpoints. Source: C2SP signed-note, tlog-checkpoint and tlog-cosignature.
+
+MAX_NOTE_BYTES = 65_536
+MAX_SIGNATURES = 100
+STREAMS = ("actions", "events")
+SERVICE = "~service"
+"""The name of the service's own chain in an origin; its tenant is the empty text."""
+
+ED25519, COSIGNATURE = 1, 4
+"""The types of signatures that are checked: of a log, and of a witness with its time."""
+
+_KEY_NAME = re.compile(r"[^\s+\x00-\x1f]+")
+_SIGNATURE_LINE = re.compile(r"\u2014 ([^\s+\x00-\x1f]+) ([A-Za-z0-9+/]+={0,2})")
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+@dataclass(frozen=True)
+class NoteKey:
+    """A verifier key that was checked: `name+id+base64` of the type and the public key.
+
+    Attributes:
+        kind: `ED25519` or `COSIGNATURE`.
+        key_id: Four bytes, of the name, the kind and the public key.
+        numbers: The point.
+    """
+
+    name: str
+    kind: int
+    key_id: bytes
+    public_key: bytes
+    numbers: tuple[int, int]
+
+    def text(self) -> str:
+        """Return the key as C2SP writes it."""
+        return f"{self.name}+{self.key_id.hex()}+{_base64(bytes([self.kind]) + self.public_key)}"
+
+
+def note_key(name: str, kind: int, public_key: bytes) -> NoteKey:
+    """Return the key with its id.
+
+    Raises:
+        RefusedProofError: It is weak, or not a key.
+    """
+    _require(_KEY_NAME.fullmatch(name) is not None, "the name of a key has a space or a plus")
+    _require(len(public_key) == HASH_BYTES, "the key's point has not 32 bytes")
+    key_id = hashlib.sha256(f"{name}\n".encode() + bytes([kind]) + public_key).digest()[:4]
+    return NoteKey(name, kind, key_id, public_key, _edwards_point(public_key))
+
+
+def read_note_key(text: str) -> NoteKey:
+    """Return a verifier key of the two kinds that are checked.
+
+    Raises:
+        RefusedProofError: It is another kind, weak, or not a key.
+    """
+    name, _, rest = text.partition("+")
+    key_id, _, encoded = rest.partition("+")
+    data = _from_base64(encoded, "the verifier key")
+    _require(data[:1] in (b"\x01", b"\x04"), "the verifier key is of an unknown kind")
+    key = note_key(name, data[0], data[1:])
+    _require(key.key_id.hex() == key_id, "the verifier key has the id of another key")
+    return key
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text and its signatures: for each a name, a key's id, and the bytes after it."""
+
+    text: str
+    signatures: tuple[tuple[str, bytes, bytes], ...]
+
+
+def read_note(data: bytes) -> Note:
+    """Return a signed note. Nothing is said of its signatures yet.
+
+    Raises:
+        RefusedProofError: It is not one.
+    """
+    _require(len(data) <= MAX_NOTE_BYTES, "the note is too long")
+    try:
+        whole = data.decode()
+    except UnicodeDecodeError:
+        raise RefusedProofError("the note is not UTF-8") from None
+    _require(
+        not any(character < " " and character != "\n" for character in whole),
+        "the note has a control character",
+    )
+    text, blank, block = whole.rpartition("\n\n")
+    _require(bool(blank) and block.endswith("\n"), "the note has no signatures, or is cut short")
+    lines = block[:-1].split("\n")
+    _require(len(lines) <= MAX_SIGNATURES, "the note has more than 100 signatures")
+    return Note(f"{text}\n", tuple(map(_signature, lines)))
+
+
+def _signature(line: str) -> tuple[str, bytes, bytes]:
+    found = _SIGNATURE_LINE.fullmatch(line)
+    if found is None:
+        raise RefusedProofError("a line of the note's signatures is not a signature")
+    data = _from_base64(found.group(2), "a signature")
+    _require(len(data) > 4, "a signature is too short")
+    return found.group(1), data[:4], data[4:]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a log says: so many entries, and their root."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: Note
+
+    @property
+    def log(self) -> tuple[str, str] | None:
+        """The tenant and the stream that the origin ends with, if it does."""
+        tenant, stream = ["", *self.origin.split("/")][-2:]
+        if stream not in STREAMS:
+            return None
+        return "" if tenant == SERVICE else unquote(tenant), stream
+
+
+def read_checkpoint(data: bytes) -> Checkpoint:
+    """Return a checkpoint. Nothing is said of its signatures yet.
+
+    Raises:
+        RefusedProofError: It is not one.
+    """
+    note = read_note(data)
+    lines = note.text.split("\n")
+    _require(len(lines) >= 4 and all(lines[:-1]), "the note is not a checkpoint")
+    origin, size, root = lines[:3]
+    _require(_DECIMAL.fullmatch(size) is not None, "the checkpoint's size is not a number")
+    decoded = _from_base64(root, "the checkpoint's root")
+    _require(len(decoded) == HASH_BYTES, "the checkpoint's root has not 32 bytes")
+    return Checkpoint(origin, int(size), decoded, note)
+
+
+def log_of(name: str) -> str:
+    """Return the log of an origin: all chains of a log are signed with one key."""
+    log, tenant, stream = ["", "", *name.rsplit("/", 2)][-3:]
+    return log if log and tenant and stream in STREAMS else name
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A known key that has signed a checkpoint.
+
+    Attributes:
+        is_log: Whether it is the log's own key, else that of a witness.
+        time: When, if its signature says so.
+    """
+
+    key: NoteKey
+    is_log: bool
+    time: int | None
+
+
+def signers(checkpoint: Checkpoint, keys: Iterable[NoteKey]) -> list[Signer]:
+    """Return the known keys that have signed the checkpoint, after a check of each signature.
+
+    Signatures by unknown keys are passed over, as the specification has it.
+
+    Raises:
+        RefusedProofError: A signature by a known key is wrong.
+    """
+    origin, known = checkpoint.origin, {}
+    for key in keys:
+        if key.kind == COSIGNATURE:
+            known[key.name, key.key_id] = key, False
+        elif log_of(key.name) == log_of(origin):
+            for kind in (ED25519, COSIGNATURE):
+                own = note_key(origin, kind, key.public_key)
+                known[origin, own.key_id] = own, True
+    found = []
+    for name, key_id, signature in dict.fromkeys(checkpoint.note.signatures):
+        if (name, key_id) in known:
+            key, is_log = known[name, key_id]
+            time_signed = _check_note_signature(checkpoint.note.text, key, signature)
+            found.append(Signer(key, is_log, time_signed))
+    return found
+
+
+def _check_note_signature(text: str, key: NoteKey, signature: bytes) -> int | None:
+    """Return the time of the signature, if it says one."""
+    message, time_signed = text.encode(), None
+    if key.kind == COSIGNATURE:
+        time_signed, signature = int.from_bytes(signature[:8], "big"), signature[8:]
+        message = f"cosignature/v1\ntime {time_signed}\n".encode() + message
+        _require(time_signed <= MAX_TIMESTAMP, f"the signature of {key.name!a} has no valid time")
+    _require(_is_eddsa(key.numbers, message, signature), f"the signature of {key.name!a} is wrong")
+    return time_signed
+
+
+def _followed(keys: list[NoteKey], notes: Iterable[object]) -> list[NoteKey]:
+    """Return the keys, and those of the log that one of them has named as its successor.
+
+    Raises:
+        RefusedProofError: A note is not one, or is signed wrongly by a known key.
+    """
+    for each in notes:
+        note = read_note(each.encode() if isinstance(each, str) else b"")
+        kind, log, encoded, *_ = [*note.text.split("\n"), "", ""]
+        _require(kind == "vyrox-checkpoint-key-v1", "a note of a new key is of another kind")
+        for key in [key for key in keys if key.kind == ED25519 and log_of(key.name) == log]:
+            own = note_key(log, ED25519, key.public_key)
+            signed = [sig for name, id_, sig in note.signatures if (name, id_) == (log, own.key_id)]
+            for signature in signed:
+                _check_note_signature(note.text, own, signature)
+            if signed:
+                data = _from_base64(encoded, "a new key")
+                _require(data[:1] == b"\1", "a new key is of an unknown kind")
+                keys = [*keys, note_key(log, ED25519, data[1:])]
+                break
+    return keys
+
+
+# Evidence: checkpoints, proofs and keys that lie beside an export, or were given with it.
+
+MAX_FILE_BYTES = 1_048_576
+
+Pins = frozenset[tuple[str, str]]
+"""Pairs of an approver and a thumbprint, or of `discord` and its public key."""
+
+KEYS_GIVEN, KEYS_BESIDE = "the file of keys", "keys.json beside the export"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A checkpoint that was read.
+
+    Attributes:
+        is_kept: Whether it was given with `--checkpoint`. So it comes from elsewhere, and its root
+            counts even if no key is known.
+    """
+
+    file: str
+    checkpoint: Checkpoint
+    is_kept: bool
+
+    @property
+    def stream(self) -> str | None:
+        """The stream that its origin names, if any."""
+        return None if self.checkpoint.log is None else self.checkpoint.log[1]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A proof of RFC 9162. `number` is that of an entry, or the size of the older tree."""
+
+    kind: str
+    stream: str
+    number: int
+    size: int
+    path: list[bytes]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A checkpoint, and what the entries show of it.
+
+    Attributes:
+        signers: The known keys that signed it.
+        counts: Whether it proves the entries up to its size.
+        problem: Why it does not hold, or None.
+    """
+
+    kept: Kept
+    signers: list[Signer]
+    counts: bool
+    problem: str | None
+
+
+class Roots:
+    """The roots of a chain at the sizes of its checkpoints. Nothing else of the tree is kept.
+
+    Attributes:
+        before: How many entries of the chain are before the first one of the export.
+        at: The roots, by the number of entries.
+    """
+
+    def __init__(self, sizes: Iterable[int], tree: Tree | None = None) -> None:
+        self.tree = tree or Tree()
+        self.before = self.tree.size
+        self.at: dict[int, bytes] = {}
+        self._sizes = frozenset(sizes)
+        self._keep()
+
+    def add(self, entry_hash: str) -> None:
+        """Add the next entry."""
+        self.tree.add(entry_hash)
+        if self.tree.size in self._sizes:
+            self._keep()
+
+    def _keep(self) -> None:
+        self.at[self.tree.size] = self.tree.root()
+
+
+class Evidence:
+    """All that is known of a log beside its entries.
+
+    Attributes:
+        keys: The keys of logs and witnesses that count.
+        pins: The approvers' keys that count, or None if all do.
+        named: The approvers' keys that `keys.json` beside the export lists, or None without it.
+        source: Where `keys` are from, for people; None without a key of a log.
+        problems: What lies beside the export and cannot be read, and why.
+        roots: By the stream, for each chain that was read.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+        self.proofs: list[Proof] = []
+        self.keys: list[NoteKey] = []
+        self.pins: Pins | None = None
+        self.named: Pins | None = None
+        self.source: str | None = None
+        self.problems: list[str] = []
+        self.roots: dict[str, Roots] = {}
+
+    def read_beside(self, path: str, streams: Iterable[str] = STREAMS) -> None:
+        """Read what lies beside an export of these streams, or in its directory."""
+        if path == "-":
+            return
+        directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+        for stream in streams:
+            for name in ("checkpoint", "cosigned"):
+                self._try(self._read_checkpoint, directory, f"{name}-{stream}.txt")
+            self._try(self._read_proof, directory, f"proof-{stream}.json")
+        self._try(self._read_keys_beside, directory, "keys.json")
+
+    def _try(self, read: Callable[[str], None], directory: str, name: str) -> None:
+        path = os.path.join(directory, name)
+        if os.path.lexists(path):
+            try:
+                read(path)
+            except RefusedProofError as exc:
+                self.problems.append(f"{name}: {exc}")
+
+    def _read_checkpoint(self, path: str) -> None:
+        self.kept.append(Kept(os.path.basename(path), read_checkpoint(_whole(path)), False))
+
+    def _read_proof(self, path: str) -> None:
+        self.proofs.append(read_proof(_whole(path)))
+
+    def _read_keys_beside(self, path: str) -> None:
+        keys = read_keys(_whole(path))
+        self.named = keys.pins
+        if self.source is None and keys.notes:
+            self.keys, self.source = keys.notes, KEYS_BESIDE
+        self.keys = _followed(self.keys, keys.successions)
+
+    def read_given(
+        self, checkpoints: Iterable[str], proofs: Iterable[str], keys: str | None
+    ) -> None:
+        """Read the files that the command line names.
+
+        Raises:
+            NothingToCheckError: One of them is not what it must be.
+        """
+        path = ""
+        try:
+            for path in checkpoints:
+                self.kept.append(Kept(path, read_checkpoint(_whole(path, follow=True)), True))
+            for path in proofs:
+                self.proofs.append(read_proof(_whole(path, follow=True)))
+            if keys is not None:
+                path = keys
+                self._read_keys_given(path)
+        except RefusedProofError as exc:
+            raise NothingToCheckError(f"cannot read {path!a}: {exc}") from None
+
+    def _read_keys_given(self, path: str) -> None:
+        data = _whole(path, follow=True)
+        keys = read_keys(data) if data.lstrip()[:1] == b"{" else read_key_lines(data)
+        self.keys, self.pins = _followed(keys.notes, keys.successions), keys.pins
+        self.source = KEYS_GIVEN if self.keys else None
+
+    def begin(self, stream: str, entry: Entry, entry_hash: str) -> Roots | None:
+        """Return where the roots of a chain are kept, from its first entry on.
+
+        Raises:
+            _RefusedError: It is not the first of the chain, and no proof shows which one it is.
+        """
+        tree = None
+        if entry["previous_hash"] != GENESIS:
+            tree = self._tree_before(stream, entry_hash)
+        sizes = {each.checkpoint.size for each in self.kept}
+        self.roots[stream] = roots = Roots(sizes, tree)
+        return roots if sizes or tree else None
+
+    def _tree_before(self, stream: str, entry_hash: str) -> Tree:
+        """Return the tree of the entries before the first one of a range."""
+        for proof in self._of("inclusion", stream):
+            index = proof.number - 1
+            try:
+                root, before = root_of_path(leaf_hash(entry_hash), index, proof.size, proof.path)
+            except RefusedProofError:
+                continue
+            if any(each.checkpoint.root == root for each in self.kept):
+                return Tree(index, before)
+        raise _RefusedError(
+            "its previous_hash is not 64 zeros: the beginning of the chain is missing"
+            + (", and no proof leads from it to a checkpoint" if self.proofs else "")
+        )
+
+    def _of(self, kind: str, stream: str) -> list[Proof]:
+        return [each for each in self.proofs if (each.kind, each.stream) == (kind, stream)]
+
+    def judge(self, report: Report, stream: str) -> list[Judged]:
+        """Return what the entries of a stream show of each of its checkpoints."""
+        return [
+            self._judge(each, report, stream) for each in self.kept if each.stream in (stream, None)
+        ]
+
+    def _judge(self, kept: Kept, report: Report, stream: str) -> Judged:
+        checkpoint = kept.checkpoint
+        signed: list[Signer] = []
+        try:
+            signed = signers(checkpoint, self.keys)
+            is_signed = any(each.is_log for each in signed)
+            _require(
+                is_signed or kept.is_kept or self.source is None,
+                f"no key of the log in {self.source} has signed it",
+            )
+            _require(
+                checkpoint.log is None or report.tenant_id in (checkpoint.log[0], None),
+                "it is of another tenant",
+            )
+            self._check_root(checkpoint, report, stream)
+        except RefusedProofError as exc:
+            return Judged(kept, signed, False, str(exc))
+        return Judged(kept, signed, kept.is_kept or is_signed, None)
+
+    def _check_root(self, checkpoint: Checkpoint, report: Report, stream: str) -> None:
+        roots, size = self.roots.get(stream) or Roots([0]), checkpoint.size
+        end = roots.before + report.entries
+        if roots.before and size < roots.before:
+            self._check_before(checkpoint, roots, stream)
+            return
+        _require(
+            size <= end,
+            f"it has {size} entries, but the export ends at entry {end}: the end is missing",
+        )
+        _require(
+            roots.at.get(size) == checkpoint.root,
+            f"entries 1 to {size} are not those of the checkpoint: entries were changed, removed "
+            "or added, or the log was replaced",
+        )
+
+    def _check_before(self, old: Checkpoint, roots: Roots, stream: str) -> None:
+        """Check a checkpoint that ends before the range begins."""
+        for proof in self._of("consistency", stream):
+            root = roots.at.get(proof.size)
+            if proof.number == old.size and root is not None:
+                check_consistency((old.size, old.root), (proof.size, root), proof.path)
+                return
+        raise RefusedProofError(
+            f"it has {old.size} entries, the export begins at entry {roots.before + 1}, and no "
+            "consistency proof was given from the one to the other"
+        )
+
+    def forks(self) -> list[tuple[Kept, Kept]]:
+        """Return the pairs of checkpoints with which a log contradicts itself.
+
+        Both are signed by a known key of the log, or were given.
+        """
+        said = [each for each in self.kept if each.is_kept or self._is_signed(each.checkpoint)]
+        return [
+            (one, other)
+            for one, other in itertools.combinations(said, 2)
+            if (one.checkpoint.origin, one.checkpoint.size)
+            == (other.checkpoint.origin, other.checkpoint.size)
+            and one.checkpoint.root != other.checkpoint.root
+        ]
+
+    def _is_signed(self, checkpoint: Checkpoint) -> bool:
+        try:
+            return any(each.is_log for each in signers(checkpoint, self.keys))
+        except RefusedProofError:
+            return False
+
+
+def _whole(path: str, *, follow: bool = False) -> bytes:
+    """Return the content of a small file.
+
+    Raises:
+        RefusedProofError: It cannot be read, or is not small.
+    """
+    try:
+        with open_regular(path, follow=follow) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        raise RefusedProofError(_why(exc)) from None
+    _require(len(data) <= MAX_FILE_BYTES, "it is too large")
+    return data
+
+
+def read_proof(data: bytes) -> Proof:
+    """Return a proof, as `/audit/proof` answers. Nothing is said of its path yet.
+
+    Raises:
+        RefusedProofError: It is not one.
+    """
+    members = _foreign_object(data, "the proof")
+    kind, stream = _text_of(members, "kind"), _text_of(members, "stream")
+    _require(kind in ("inclusion", "consistency"), "the proof is of an unknown kind")
+    number = _number_of(members, "entry" if kind == "inclusion" else "old_size")
+    path = members.get("proof")
+    _require(isinstance(path, list) and len(path) <= 128, "the proof has no path, or a long one")
+    nodes = [_hash_of(each) for each in cast("list[object]", path)]
+    return Proof(kind, stream, number, _number_of(members, "size"), nodes)
+
+
+def _hash_of(value: object) -> bytes:
+    node = _from_base64(value if isinstance(value, str) else "", "a hash of the proof")
+    _require(len(node) == HASH_BYTES, "a hash of the proof has not 32 bytes")
+    return node
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a file of keys has.
+
+    Attributes:
+        notes: Of logs and witnesses.
+        pins: Of approvers and of Discord; None if the file says nothing of them.
+        successions: Notes with which a key of a log names the next one.
+    """
+
+    notes: list[NoteKey]
+    pins: Pins | None
+    successions: list[object] = field(default_factory=list)
+
+
+def read_keys(data: bytes) -> Keys:
+    """Return what `keys.json` has.
+
+    Raises:
+        RefusedProofError: It is something else.
+    """
+    members = _foreign_object(data, "the file of keys")
+    pins = {
+        (_text_of(each, "approver"), _text_of(each, "thumbprint"))
+        for each in _objects(members.get("approvers"))
+    }
+    pins |= {("discord", _text_of(each, "public_key")) for each in _objects(members.get("discord"))}
+    keys = [
+        read_note_key(_text_of(each, "key"))
+        for name in ("log_keys", "witnesses")
+        for each in _objects(members.get(name))
+    ]
+    successions = members.get("successions")
+    return Keys(keys, frozenset(pins), successions if isinstance(successions, list) else [])
+
+
+def read_key_lines(data: bytes) -> Keys:
+    """Return the keys of a file with one on each line.
+
+    A line is the key of a log or a witness as C2SP writes it, or a name, white space, and a
+    thumbprint or a public key. A thumbprint may be in groups, as the console displays it.
+
+    Raises:
+        RefusedProofError: A line is something else.
+    """
+    notes, pins = [], set()
+    try:
+        lines = data.decode().split("\n")
+    except UnicodeDecodeError:
+        raise RefusedProofError("it is not UTF-8") from None
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        key = "".join(words[1:])
+        if len(words) == 1 and "+" in line:
+            notes.append(read_note_key(words[0]))
+        elif _PIN.fullmatch(key):
+            pins.add((words[0], key))
+        else:
+            raise RefusedProofError(f"line {number} is not a name and a key")
+    return Keys(notes, None if notes and not pins else frozenset(pins))
+
+
+_PIN = re.compile(r"[A-Za-z0-9_-]{43}|[0-9a-f]{64}")
 
 
 # Approvals: who decided on an action, with which proof. docs/AUDIT_CHAIN.md lists the checks.
@@ -947,6 +1683,19 @@ def _foreign_object(data: bytes, name: str) -> Entry:
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _from_base64(text: str, name: str) -> bytes:
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except ValueError:
+        data = b""
+    _require(_base64(data) == text, f"{name} is not base64")
+    return data
 
 
 def _from_base64url(text: str, name: str) -> bytes:
@@ -1395,10 +2144,6 @@ class _Proposal:
     """How it ended."""
 
 
-Pins = frozenset[tuple[str, str]]
-"""Pairs of an approver and a thumbprint, or of `discord` and its public key."""
-
-
 class Approvals:
     """Follows the events of a tenant, and checks each key, proposal, decision and dispatch.
 
@@ -1406,12 +2151,14 @@ class Approvals:
         failures: The events that a check refused.
         actions: The actions, by their hashes.
         proven: The decisions that prove an action, by the hash of the action.
+        enrolled: All keys that the events have named so far, as pins.
     """
 
     def __init__(self, actions: Mapping[str, Action], pins: Pins | None) -> None:
         self.failures: list[Failure] = []
         self.proven: dict[str, tuple[Decision, ...]] = {}
         self.actions = actions
+        self.enrolled: set[tuple[str, str]] = set()
         self._pins = pins
         self._approvers: dict[str, _Approver] = {}
         self._names: set[str] = set()
@@ -1563,6 +2310,7 @@ class Approvals:
             "the key is enrolled already",
         )
         approver.keys[key.credential_id] = key
+        self.enrolled.add((key.approver, key.thumbprint))
 
     def _key(self, entry: Entry) -> Key:
         key = self._approver(entry).keys.get(_text_of(entry, "credential_id"))
@@ -1588,6 +2336,7 @@ class Approvals:
     def _discord_configured(self, entry: Entry, _hash: str) -> None:
         self._discord = None
         self._discord = check_discord_configuration(entry)
+        self.enrolled.add(("discord", self._discord.public_key))
 
     def _discord_removed(self, _entry: Entry, _hash: str) -> None:
         self._discord = None
@@ -1835,12 +2584,16 @@ class ApprovalsReport:
 
 
 def verify_approvals(
-    actions_path: str, events_path: str, pins: Pins | None = None
+    actions_path: str,
+    events_path: str,
+    pins: Pins | None = None,
+    evidence: Evidence | None = None,
 ) -> ApprovalsReport:
     """Verify both chains, then who decided on each action.
 
     Args:
         pins: Only these keys count.
+        evidence: What is compared with the roots of both chains.
 
     Raises:
         TamperedError: In one of the two chains.
@@ -1851,64 +2604,62 @@ def verify_approvals(
     def keep(number: int, entry: Entry, entry_hash: str) -> None:
         actions[entry_hash] = Action.of(number, entry)
 
-    actions_report = _verify_of_two(actions_path, "actions", keep)
+    actions_report = _verify_of_two(actions_path, "actions", keep, evidence)
     approvals = Approvals(actions, pins)
     try:
-        events_report = _verify_of_two(events_path, "events", approvals.add)
+        events_report = _verify_of_two(events_path, "events", approvals.add, evidence)
     except TamperedError as exc:
         approvals.add_changed(exc)
         raise
     tenants = {actions_report.tenant_id, events_report.tenant_id} - {None}
     if len(tenants) > 1:
         raise NothingToCheckError("the actions and the events are of different tenants")
+    if evidence is not None and not (evidence.named or frozenset()) <= approvals.enrolled:
+        evidence.problems.append("keys.json: it names a key of an approver that no event enrolled")
     findings = [approvals.finding(action_hash) for action_hash in actions]
     return ApprovalsReport(actions_report, events_report, approvals.failures, findings)
 
 
-def _verify_of_two(path: str, stream: str, each: Callable[[int, Entry, str], None]) -> Report:
+def _verify_of_two(
+    path: str,
+    stream: str,
+    each: Callable[[int, Entry, str], None],
+    evidence: Evidence | None = None,
+) -> Report:
     """Verify a chain as `verify_path` does, with the whole path of a file in its error."""
 
     def of_stream(number: int, entry: Entry, entry_hash: str) -> None:
         if ("kind" in entry) == (stream == "events"):
             each(number, entry, entry_hash)
 
+    prefix = "events" if stream == "events" and is_whole(path) else "audit"
+    if is_whole(path) and not any(is_daily_file(name, prefix) for name in _names(path)):
+        return Chain().report()  # a checkpoint shows whether it ever had entries
     try:
-        report = verify_path(path, of_stream)
+        report = verify_path(path, of_stream, evidence, prefix)
     except TamperedError as exc:
         if os.path.isdir(path):
             exc.file = os.path.join(path, exc.file or "")
         raise
     if report.stream not in (stream, None):
         raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
+    if report.first_entry > 1:
+        raise NothingToCheckError(f"the {stream} are a range: who approved needs whole chains")
     return report
 
 
-def read_pins(path: str) -> Pins:
-    """Return the keys of a file: a name, white space and a thumbprint or a public key a line.
+def is_whole(path: str) -> bool:
+    """Return whether a path is a directory with the export of both streams."""
+    return any(
+        is_daily_file(name, "events") or name == "checkpoint-events.txt" for name in _names(path)
+    )
 
-    A thumbprint may be in groups, as the console displays it.
 
-    Raises:
-        NothingToCheckError: It cannot be read, or a line is something else.
-    """
-    pins = set()
+def _names(path: str) -> list[str]:
     try:
-        with open_regular(path, follow=True) as file:
-            lines = file.read(MAX_KEYS_BYTES).decode().split("\n")
-    except (OSError, ValueError) as exc:
-        raise NothingToCheckError(f"cannot read {path!a}: {_why(exc)}") from None
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if words and not line.startswith("#"):
-            key = "".join(words[1:])
-            if not _PIN.fullmatch(key):
-                raise NothingToCheckError(f"{path!a}, line {number}: not a name and a key")
-            pins.add((words[0], key))
-    return frozenset(pins)
-
-
-MAX_KEYS_BYTES = 1_048_576
-_PIN = re.compile(r"[A-Za-z0-9_-]{43}|[0-9a-f]{64}")
+        return os.listdir(path)
+    except (OSError, ValueError):
+        return []  # it is a file, or the attempt to read it says why it cannot be read
 
 
 def _why(exc: OSError | ValueError) -> str:
@@ -1919,13 +2670,15 @@ def _utc(timestamp: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(timestamp))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify the exports that the command line names, print the result, return the exit status."""
+# The command line.
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Verify the hash chain of a Vyrox audit export, and who approved its actions.",
-        epilog="exit status: 0 links hold and --links-only was given; 1 tampered with or "
-        "unreadable, or a check of an approval failed; 2 wrong usage or nothing to check; 3 links "
-        "hold, no checkpoint was given",
+        description="Verify a Vyrox audit export: its chain, its checkpoints, who approved what.",
+        epilog="exit status: 0 verified against a checkpoint, or links hold and --links-only was "
+        "given; 1 tampered with or unreadable, or a check of a checkpoint or an approval failed; "
+        "2 wrong usage or nothing to check; 3 links hold, there is no checkpoint",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -1941,10 +2694,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="check who decided on each action: exports of both streams of a tenant",
     )
     parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a checkpoint that you have kept; may be given several times",
+    )
+    parser.add_argument(
+        "--proof",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a proof, for an export that begins later than entry 1; may be given several times",
+    )
+    parser.add_argument(
         "--keys",
         metavar="FILE",
-        help="only these keys count: on each line an approver and a thumbprint, or discord and "
-        "its public key",
+        help="only these keys count: keys.json, or on each line the key of the log or a witness, "
+        "or an approver and a thumbprint, or discord and its public key",
     )
     parser.add_argument(
         "--links-only",
@@ -1952,44 +2719,302 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="exit with 0 if the links hold, without a checkpoint",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--html", metavar="FILE", help="also write a page to read and print")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify the exports that the command line names, print the result, return the exit status."""
+    parser = _parser()
     given = parser.parse_args(arguments)
-    if (given.path is None) == (given.approvals is None) or (given.keys and not given.approvals):
-        parser.error("give either one export, or --approvals with two, for which --keys may be")
-    if given.approvals:
-        actions, events = given.approvals
-        status, result, lines = _run_approvals(actions, events, given.keys, given.links_only)
-    else:
-        status, result, lines = _run(given.path, given.links_only)
-    if given.json:
-        lines = [json.dumps({"status": status, **result})]
-    (sys.stderr if status == USAGE and not given.json else sys.stdout).write(
+    if (given.path is None) == (given.approvals is None):
+        parser.error("give either one export, or --approvals with two")
+    try:
+        outcome = _outcome(given)
+        if given.html is not None:
+            _write(given.html, html_page(outcome))
+    except NothingToCheckError as exc:
+        outcome = _not_verified(exc)
+    lines = [json.dumps(outcome.document())] if given.json else outcome.lines
+    (sys.stderr if outcome.status == USAGE and not given.json else sys.stdout).write(
         "".join(f"{line}\n" for line in lines)
     )
-    return status
+    return outcome.status
 
 
-Result = tuple[int, dict[str, object], list[str]]
-"""The exit status, the members of the JSON object, and the lines for people."""
-
-
-def _run(path: str, links_only: bool) -> Result:
+def _outcome(given: argparse.Namespace) -> Outcome:
+    evidence = Evidence()
+    evidence.read_given(given.checkpoint, given.proof, given.keys)
+    paths = given.approvals or ([given.path, given.path] if is_whole(given.path) else None)
     try:
-        report = verify_path(path)
-    except (NothingToCheckError, TamperedError) as exc:
+        if paths is None:
+            return _of_one(given.path, evidence, given.links_only)
+        return _of_two(paths, evidence, given.links_only)
+    except TamperedError as exc:
         return _not_verified(exc)
-    return (
-        VERIFIED if links_only else NO_CHECKPOINT,
-        {"result": "links hold" if report.entries else "empty", **asdict(report)},
-        [*_shown(report), NOT_SHOWN],
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="ascii", errors="xmlcharrefreplace") as file:
+            file.write(text)
+    except (OSError, ValueError) as exc:
+        raise NothingToCheckError(f"cannot write {path!a}: {_why(exc)}") from None
+
+
+# The result, for people and for programs.
+
+Members = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verification has found.
+
+    Attributes:
+        members: For programs.
+        lines: For people.
+        shown: What is proven, in sentences.
+        not_shown: What is not, in sentences.
+    """
+
+    status: int
+    members: Members
+    lines: list[str]
+    shown: list[str] = field(default_factory=list)
+    not_shown: list[str] = field(default_factory=list)
+
+    def document(self) -> Members:
+        """Return the JSON object."""
+        texts = {"proven": self.shown, "not_proven": self.not_shown} if self.not_shown else {}
+        return {"status": self.status, **self.members, **texts}
+
+
+def _of_one(path: str, evidence: Evidence, links_only: bool) -> Outcome:
+    evidence.read_beside(path)
+    report = verify_path(path, evidence=evidence)
+    streams = STREAMS if report.stream is None else (report.stream,)
+    for kept in evidence.kept:
+        if kept.is_kept and kept.stream not in (*streams, None):
+            raise NothingToCheckError(f"{kept.file!a} is of the {kept.stream}, the export is not")
+    judged = [each for stream in streams for each in evidence.judge(report, stream)]
+    found = _Found(evidence, [(report, judged)])
+    result = ("verified" if found.is_covered() else "links hold") if report.entries else "empty"
+    return found.outcome(
+        links_only,
+        {"result": "checkpoint refused" if found.refused() else result, **asdict(report)},
+        _shown(report),
+        [],
     )
 
 
-def _not_verified(exc: NothingToCheckError | TamperedError) -> Result:
+def _of_two(paths: Sequence[str], evidence: Evidence, links_only: bool) -> Outcome:
+    for number, stream in enumerate(STREAMS):
+        evidence.read_beside(paths[number], (stream,))
+    report = verify_approvals(paths[0], paths[1], evidence.pins, evidence)
+    chains = {"actions": report.actions, "events": report.events}
+    found = _Found(
+        evidence, [(chains[each], evidence.judge(chains[each], each)) for each in chains]
+    )
+    source = (
+        "those of the file of keys" if evidence.pins is not None else "as the log itself names them"
+    )
+    of = len(report.findings)
+    not_proven = sum(1 for each in report.findings if each.not_proven is not None)
+    held = "checkpoint refused" if found.refused() else "approvals hold"
+    members: Members = {
+        "result": "approval refused" if report.failures else held,
+        "keys": source,
+        "actions": [_named(finding) for finding in report.findings],
+        "failures": [asdict(failure) for failure in report.failures],
+        "chains": {name: asdict(chain) for name, chain in chains.items()},
+    }
+    lines = [
+        *_shown(report.actions),
+        *_shown(report.events),
+        f"keys: {source}",
+        "who an approver is, and which Discord account is whose: as the log says",
+        *itertools.chain.from_iterable(map(_action_lines, report.findings)),
+        *itertools.chain.from_iterable(map(_failure_lines, report.failures)),
+        f"{of - not_proven} of {of} actions are proven or follow from a proven lease, "
+        f"{not_proven} are not",
+        f"{len(report.failures)} checks failed",
+    ]
+    return found.outcome(links_only, members, lines, report.failures)
+
+
+NOT_SHOWN = (
+    "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
+    "chain was not replaced as a whole"
+)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the entries of one or two chains show of the checkpoints."""
+
+    evidence: Evidence
+    chains: list[tuple[Report, list[Judged]]]
+
+    def refused(self) -> list[str]:
+        """Return what does not hold, in sentences."""
+        return [
+            *self.evidence.problems,
+            *(
+                f"{_name(each.kept)}: {each.problem}"
+                for _, judged in self.chains
+                for each in judged
+                if each.problem is not None
+            ),
+        ]
+
+    def is_covered(self) -> bool:
+        """Return whether a checkpoint proves entries of each chain."""
+        return all(
+            any(
+                each.counts and (each.kept.checkpoint.size or not report.entries) for each in judged
+            )
+            for report, judged in self.chains
+        )
+
+    def outcome(
+        self, links_only: bool, members: Members, lines: list[str], failures: list[Failure]
+    ) -> Outcome:
+        """Return the whole outcome, with what the checkpoints add to it."""
+        forks = self.evidence.forks()
+        status = VERIFIED if links_only or self.is_covered() else NO_CHECKPOINT
+        if failures or forks or self.refused():
+            status = TAMPERED
+        judged = [each for _, of_chain in self.chains for each in of_chain]
+        members["checkpoints"] = [_judged(each) for each in judged]
+        members["checkpoint_problems"] = self.refused()
+        members["forks"] = [[_note_text(each) for each in pair] for pair in forks]
+        shown = [each for chain in self.chains for each in self._proven(*chain)]
+        not_shown = [each for chain in self.chains for each in self._not_proven(*chain)]
+        not_shown = list(dict.fromkeys(not_shown)) + self._of_keys()
+        return Outcome(
+            status,
+            members,
+            [
+                *lines,
+                *itertools.chain.from_iterable(map(_judged_lines, judged)),
+                *(f"FAILED: {each}" for each in self.evidence.problems),
+                *itertools.chain.from_iterable(map(_fork_lines, forks)),
+                *(f"PROVEN: {each}" for each in shown),
+                *(each if each == NOT_SHOWN else f"NOT PROVEN: {each}" for each in not_shown),
+            ],
+            shown,
+            not_shown,
+        )
+
+    def _newest(self, judged: list[Judged]) -> Judged | None:
+        counting = [each for each in judged if each.counts]
+        return max(counting, key=lambda each: each.kept.checkpoint.size, default=None)
+
+    def _proven(self, report: Report, judged: list[Judged]) -> list[str]:
+        newest = self._newest(judged)
+        if newest is None or not newest.kept.checkpoint.size:
+            return []
+        first, size = report.first_entry, newest.kept.checkpoint.size
+        return [
+            f"the {report.stream} {first} to {size} are those of {_name(newest.kept)}: "
+            "none was changed, removed or added since it was made"
+        ]
+
+    def _not_proven(self, report: Report, judged: list[Judged]) -> list[str]:
+        newest, end = self._newest(judged), report.first_entry - 1 + report.entries
+        if newest is None or (report.entries and not newest.kept.checkpoint.size):
+            return [NOT_SHOWN]
+        size, stream = newest.kept.checkpoint.size, report.stream or newest.kept.stream
+        if size < end:
+            return [
+                f"the {stream} {size + 1} to {end}: the newest checkpoint has {size} entries. "
+                "Their links hold, but a missing end or a replacement would look the same"
+            ]
+        if any(each.counts and each.kept.is_kept for each in judged):
+            return [f"which {stream} followed after entry {end}"]
+        return [
+            f"that the {stream} were not replaced before this export was made, by a person who "
+            "holds the log's key: keep the checkpoint, and give it the next time with --checkpoint"
+        ]
+
+    def _of_keys(self) -> list[str]:
+        if self.evidence.source != KEYS_BESIDE:
+            return []
+        return [
+            "that the log's key is Vyrox's own: the export itself names it. Compare it with "
+            "`vyrox audit key`, or give --keys"
+        ]
+
+
+def _name(kept: Kept) -> str:
+    return _shortened(kept.file)
+
+
+def _note_text(kept: Kept) -> str:
+    lines = [
+        f"\u2014 {name} {_base64(key_id + sig)}"
+        for name, key_id, sig in kept.checkpoint.note.signatures
+    ]
+    return "\n".join([kept.checkpoint.note.text, *lines, ""])
+
+
+def _judged(judged: Judged) -> Members:
+    checkpoint = judged.kept.checkpoint
+    return {
+        "file": judged.kept.file,
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": _base64(checkpoint.root),
+        "is_kept": judged.kept.is_kept,
+        "counts": judged.counts,
+        "problem": judged.problem,
+        "signers": [
+            {
+                "name": each.key.name,
+                "key": each.key.text(),
+                "is_log": each.is_log,
+                "time": each.time,
+            }
+            for each in judged.signers
+        ],
+    }
+
+
+def _judged_lines(judged: Judged) -> list[str]:
+    checkpoint = judged.kept.checkpoint
+    of = f"{checkpoint.size} entries of {_shortened(checkpoint.origin)}"
+    holds = "HOLDS" if judged.problem is None else "DOES NOT HOLD"
+    return [
+        f"CHECKPOINT {holds}: {_name(judged.kept)}, {of}",
+        *([] if judged.problem is None else [f"    {judged.problem}"]),
+        *(f"    {_signed_by(each)}" for each in judged.signers),
+        *([] if judged.signers else ["    no known key has signed it"]),
+    ]
+
+
+def _signed_by(signer: Signer) -> str:
+    at = "" if signer.time is None else f" at {_utc(signer.time)}"
+    if signer.is_log:
+        return f"signed by the log, key {signer.key.key_id.hex()}{at}"
+    return f"co-signed by {_shortened(signer.key.name)}, key {signer.key.key_id.hex()}{at}"
+
+
+def _fork_lines(pair: tuple[Kept, Kept]) -> list[str]:
+    return [
+        f"FORK: {_name(pair[0])} and {_name(pair[1])} are of one log and one size, and differ. "
+        "Keep both: with the signatures of the log they prove that it showed two histories",
+        *(f"    {_plain(line)}" for kept in pair for line in _note_text(kept).split("\n")[:-1]),
+    ]
+
+
+def _not_verified(exc: NothingToCheckError | TamperedError) -> Outcome:
     if isinstance(exc, NothingToCheckError):
-        return USAGE, {"result": "nothing to check", "reason": str(exc)}, [f"NOT CHECKED: {exc}"]
+        members: Members = {"result": "nothing to check", "reason": str(exc)}
+        return Outcome(USAGE, members, [f"NOT CHECKED: {exc}"])
     where = f"{ascii(exc.file)[1:-1]}, line {exc.line}"
     failure = {} if exc.failure is None else {"failure": asdict(exc.failure)}
-    return (
+    return Outcome(
         TAMPERED,
         {
             "result": "tampered",
@@ -2003,46 +3028,6 @@ def _not_verified(exc: NothingToCheckError | TamperedError) -> Result:
             f"TAMPERED WITH OR DAMAGED at entry {exc.number} ({where}): {exc.reason}",
             *([] if exc.failure is None else _failure_lines(exc.failure)),
             f"the links of the {exc.number - 1} entries before it hold",
-        ],
-    )
-
-
-NOT_SHOWN = (
-    "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
-    "chain was not replaced as a whole"
-)
-
-
-def _run_approvals(actions: str, events: str, keys: str | None, links_only: bool) -> Result:
-    try:
-        report = verify_approvals(actions, events, None if keys is None else read_pins(keys))
-    except (NothingToCheckError, TamperedError) as exc:
-        return _not_verified(exc)
-    status = VERIFIED if links_only else NO_CHECKPOINT
-    source = "those of the file of keys" if keys else "as the log itself names them"
-    of = len(report.findings)
-    not_proven = sum(1 for each in report.findings if each.not_proven is not None)
-    members: dict[str, object] = {
-        "result": "approval refused" if report.failures else "approvals hold",
-        "keys": source,
-        "actions": [_named(finding) for finding in report.findings],
-        "failures": [asdict(failure) for failure in report.failures],
-        "chains": {"actions": asdict(report.actions), "events": asdict(report.events)},
-    }
-    return (
-        TAMPERED if report.failures else status,
-        members,
-        [
-            *_shown(report.actions),
-            *_shown(report.events),
-            f"keys: {source}",
-            "who an approver is, and which Discord account is whose: as the log says",
-            *itertools.chain.from_iterable(map(_action_lines, report.findings)),
-            *itertools.chain.from_iterable(map(_failure_lines, report.failures)),
-            f"{of - not_proven} of {of} actions are proven or follow from a proven lease, "
-            f"{not_proven} are not",
-            f"{len(report.failures)} checks failed",
-            NOT_SHOWN,
         ],
     )
 
@@ -2103,6 +3088,190 @@ def _shown(report: Report) -> list[str]:
         f"last hash {report.last_hash}",
         "LINKS HOLD: every entry follows from the one before it",
     ]
+
+
+# The page for an auditor: one file without a script. All text in it is escaped.
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1d21; --page: #fff; --line: #c9ced6; --soft: #5b6470;
+  --good: #176b3a; --bad: #a81e1e; --warn: #8a5a00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --page: #14171b; --line: #3a414b;
+  --soft: #a3adba; --good: #6fd39a; --bad: #ff8d8d; --warn: #f0be63; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 60rem; margin: 0 auto; padding: 2rem 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+.verdict { border: 2px solid; border-radius: .4rem; padding: .8rem 1rem; font-weight: 600; }
+.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+table { border-collapse: collapse; width: 100%; } caption { text-align: left; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0;
+  border-bottom: 1px solid var(--line); }
+.soft { color: var(--soft); } pre { white-space: pre-wrap; font-size: .85rem;
+  border: 1px solid var(--line); border-radius: .4rem; padding: .6rem; }
+@media print { :root { --ink: #000; --page: #fff; --line: #999; --soft: #333; --good: #000;
+  --bad: #000; --warn: #000; } body { max-width: none; padding: 0; font-size: 10pt; }
+  tr, pre, .verdict { break-inside: avoid; } h2 { break-after: avoid; } }
+"""
+
+_VERDICTS = {
+    VERIFIED: ("good", "Verified. Nothing that was checked is wrong."),
+    TAMPERED: ("bad", "Not verified. A check failed: see below."),
+    NO_CHECKPOINT: ("warn", "The links hold, but there is no checkpoint: see what is not proven."),
+}
+
+
+def html_page(outcome: Outcome) -> str:
+    """Return the outcome as a page that can be read and printed."""
+    members = outcome.members
+    tone, verdict = _VERDICTS.get(outcome.status, ("bad", "Nothing was checked."))
+    if outcome.status == VERIFIED and not outcome.shown:
+        tone, verdict = _VERDICTS[NO_CHECKPOINT]
+    chains = members.get("chains", {"": members} if "entries" in members else {})
+    tenant = next((each["tenant_id"] for each in chains.values() if each["tenant_id"]), None)
+    parts = [
+        f"<h1>Audit log{'' if tenant is None else ' of ' + _html(tenant)}</h1>",
+        f'<p class="verdict {tone}">{verdict}</p>',
+        *([_html_problem(members)] if "reason" in members else []),
+        _html_list("Proven", outcome.shown),
+        _html_list("Not proven", outcome.not_shown),
+        _html_list("Failed", members.get("checkpoint_problems", [])),
+        _html_failures(members.get("failures", [])),
+        _html_actions(members.get("actions", [])),
+        _html_checkpoints(members.get("checkpoints", [])),
+        *(
+            "<h2>Proof of a fork</h2>" + "".join(f"<pre>{_html(note)}</pre>" for note in pair)
+            for pair in members.get("forks", [])
+        ),
+        _html_chains(chains),
+        '<p class="soft">Made by verify_audit.py from an export, without Vyrox. To repeat it: '
+        "<code>python3 -I verify_audit.py DIR</code></p>",
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Audit log{'' if tenant is None else ' of ' + _html(tenant)}</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _html(value: object) -> str:
+    """Return text that neither a browser nor a printer takes for anything else."""
+    text = "".join(
+        character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
+        for character in str(value)
+    )
+    return html.escape(text)
+
+
+def _html_list(title: str, sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{_html(each)}</li>" for each in sentences)
+    return f"<h2>{title}</h2>\n<ul>{items}</ul>" if items else ""
+
+
+def _html_problem(members: Members) -> str:
+    at = f"At entry {members['entry']}: " if "entry" in members else ""
+    file = f' <span class="soft">({_html(members["file"])})</span>' if members.get("file") else ""
+    return f'<p class="bad">{at}{_html(members["reason"])}{file}</p>'
+
+
+def _html_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{each}</th>' for each in heads)
+    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f"<h2>{title}</h2>\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
+        "</table>"
+    )
+
+
+def _html_actions(actions: Sequence[Members]) -> str:
+    rows = [
+        [
+            str(each["entry"]),
+            _utc(each["timestamp"]),
+            _html(each["action_type"])
+            + (' <span class="soft">(dry run)</span>' if each["dry_run"] else "")
+            + f"<br>{_html(each['host'])}",
+            _html_proof(each),
+        ]
+        for each in actions
+    ]
+    return _html_table("Who approved what", ("Entry", "When", "Action", "How it is proven"), rows)
+
+
+def _html_proof(action: Members) -> str:
+    if action["proven"]:
+        names = " and ".join(
+            f"{_html(each['approver'])} ({_html(each['proof'])})" for each in action["proven"]
+        )
+        same = any(each["is_requester"] for each in action["proven"])
+        also = "<br>proposed and approved by the same person" if same else ""
+        return f'<span class="good">Proven:</span> {names}{also}'
+    if action["lease_of"] is not None:
+        return (
+            f'<span class="good">Approved</span> with the lease of action {action["lease_of"]}, '
+            "which ended"
+        )
+    return (
+        f'<span class="warn">Not proven:</span> {_html(action["not_proven"])}'
+        f'<br><span class="soft">approved_by: {_html(action["approved_by"])}</span>'
+    )
+
+
+def _html_failures(failures: Sequence[Members]) -> str:
+    rows = [
+        [
+            str(each["event"]),
+            _html(each["kind"]),
+            _html(each["approver"] or ""),
+            f'<span class="bad">{_html(each["reason"])}</span>',
+        ]
+        for each in failures
+    ]
+    return _html_table("Failed checks of approvals", ("Event", "Kind", "Person", "Why"), rows)
+
+
+def _html_checkpoints(checkpoints: Sequence[Members]) -> str:
+    rows = [
+        [
+            f'{_html(each["file"])}<br><span class="soft">{_html(each["origin"])}</span>',
+            f'{each["size"]}<br><span class="soft">{_html(each["root"])}</span>',
+            "<br>".join(_html_signer(signer) for signer in each["signers"]) or "no known key",
+            '<span class="good">holds</span>'
+            if each["problem"] is None
+            else f'<span class="bad">{_html(each["problem"])}</span>',
+        ]
+        for each in checkpoints
+    ]
+    return _html_table(
+        "Checkpoints", ("File and log", "Entries and root", "Signed by", "Result"), rows
+    )
+
+
+def _html_signer(signer: Members) -> str:
+    at = "" if signer["time"] is None else f" at {_utc(signer['time'])}"
+    who = "the log" if signer["is_log"] else _html(signer["name"])
+    return f'{who}{at}<br><span class="soft">{_html(signer["key"])}</span>'
+
+
+def _html_chains(chains: Mapping[str, Members]) -> str:
+    rows = [
+        [
+            _html(each["stream"] or name),
+            f"{each['first_entry']} to {each['first_entry'] - 1 + each['entries']}",
+            "<br>".join(
+                "" if each[when] is None else _utc(each[when])
+                for when in ("first_timestamp", "last_timestamp")
+            ),
+            _html(each["last_hash"]),
+        ]
+        for name, each in chains.items()
+    ]
+    return _html_table("What was read", ("Stream", "Entries", "From, to", "Last hash"), rows)
 
 
 if __name__ == "__main__":

@@ -152,20 +152,41 @@ def _word(value: Scalar) -> str:
     callback=_check_chain,
     help="Verify both chains of TENANT in the database; '' is the service.",
 )
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    metavar="FILE",
+    multiple=True,
+    help="A checkpoint that you have kept; may be given several times.",
+)
+@click.option(
+    "--proof",
+    "proofs",
+    metavar="FILE",
+    multiple=True,
+    help="A proof, for an export that begins later than entry 1.",
+)
+@click.option("--keys", metavar="FILE", help="Only these keys count: those of the log, too.")
+@click.option("--html", metavar="FILE", help="Also write a page to read and print.")
 @click.option("--links-only", is_flag=True, help="Exit with 0 instead of 3 if the links hold.")
 @json_option
-def verify(path: str | None, tenant_id: str | None, links_only: bool, as_json: bool) -> None:
+def verify(
+    path: str | None, tenant_id: str | None, links_only: bool, as_json: bool, **given: object
+) -> None:
     """Verify an export, a directory of daily files, or with --live the database.
 
-    Exits with 3 if the links hold: without a checkpoint, a missing end or a rewritten chain would
-    look the same. With --links-only, exits with 0 then. Exits with 1 if an entry was tampered with,
+    Exits with 0 if all holds against a checkpoint, which may lie beside the export. Exits with 3 if
+    only the links hold: without a checkpoint, a missing end or a rewritten chain would look the
+    same. With --links-only, exits with 0 then. Exits with 1 if an entry was tampered with or a check failed,
     and with 2 for wrong usage or if there is nothing to check.
     """
     if path is not None and tenant_id is None:
         flags = ["--links-only"] * links_only + ["--json"] * as_json
-        sys.exit(verifier.main([*flags, "--", path]))
+        sys.exit(verifier.main([*flags, *_passed_on(given), "--", path]))
     if path is not None or tenant_id is None:
         raise click.UsageError("Give either a FILE, a DIR or -, or --live TENANT.")
+    if any(given.values()):
+        raise click.UsageError("--live takes no checkpoint, proof, keys or page: export it first.")
     try:
         found = asyncio.run(_verify_live(tenant_id))
     except VyroxError as exc:
@@ -179,6 +200,19 @@ def verify(path: str | None, tenant_id: str | None, links_only: bool, as_json: b
         _print_verified(tenant_id, stream, result, held, as_json)
     tampered = any(isinstance(result, verifier.TamperedError) for result in found.values())
     sys.exit(verifier.TAMPERED if tampered else held)
+
+
+def _passed_on(given: dict[str, object]) -> list[str]:
+    """Return options for the verifier, each with its value in one argument."""
+    options = []
+    for name, values in given.items():
+        texts = values if isinstance(values, tuple) else (values,)
+        options += [
+            f"--{name.removesuffix('s') if isinstance(values, tuple) else name}={text}"
+            for text in texts
+            if text is not None
+        ]
+    return options
 
 
 async def _verify_live(tenant_id: str) -> dict[Stream, live.Result]:
