@@ -177,8 +177,8 @@ def verify(
 
     Exits with 0 if all holds against a checkpoint, which may lie beside the export. Exits with 3 if
     only the links hold: without a checkpoint, a missing end or a rewritten chain would look the
-    same. With --links-only, exits with 0 then. Exits with 1 if an entry was tampered with or a check failed,
-    and with 2 for wrong usage or if there is nothing to check.
+    same. With --links-only, exits with 0 then. Exits with 1 if an entry was tampered with or a
+    check failed, and with 2 for wrong usage or if there is nothing to check.
     """
     if path is not None and tenant_id is None:
         flags = ["--links-only"] * links_only + ["--json"] * as_json
