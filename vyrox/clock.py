@@ -19,5 +19,11 @@ def monotonic_clock() -> float:
 
 
 def utc_text(seconds: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """Return Unix seconds as a date and a time in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime(form)
+    """Return Unix seconds as a date and a time in UTC; as a number if no date can show them.
+
+    No time that a row may hold, whoever wrote it, is an error where people read it.
+    """
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):{form}}"
+    except (ValueError, OverflowError, OSError):
+        return f"Unix time {str(seconds)[:24]}"

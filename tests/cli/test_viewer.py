@@ -56,3 +56,22 @@ def test_several_people_of_one_name_are_told_apart_contract_76(vyrox: Vyrox) -> 
     both = succeeded(vyrox("console", "link", "vic"))
     assert f"to see {TENANT}, {OTHER}:" in both
     assert vyrox("console", "link", "vic", "--tenant", "no/tenant").exit_code == 2
+
+
+def test_nobody_of_another_tenant_becomes_an_approver_by_name_contract_76(vyrox: Vyrox) -> None:
+    """The operator says that it is one person, whichever of the two is done first."""
+    for name in ("ann", "bob"):
+        succeeded(vyrox("approver", "add", TENANT, name))
+    succeeded(vyrox("viewer", "add", OTHER, "ann", "--home", TENANT))
+    text = refused(vyrox("approver", "add", OTHER, "ann"))
+    assert f"as the approver ann of {TENANT}, who would then act for {OTHER} too" in text
+    assert "--same-person" in text
+    assert "ann" not in vyrox("approver", "list", OTHER).stdout
+    succeeded(vyrox("approver", "add", OTHER, "ann", "--same-person"))
+    succeeded(vyrox("approver", "add", OTHER, "bob"))
+    text = refused(vyrox("viewer", "add", OTHER, "bob", "--home", TENANT))
+    assert f"bob of {TENANT} would act for {OTHER} too" in text
+    succeeded(vyrox("viewer", "add", OTHER, "bob", "--home", TENANT, "--same-person"))
+    succeeded(vyrox("viewer", "add", OTHER, "cyd"))
+    succeeded(vyrox("viewer", "remove", OTHER, "cyd"))
+    succeeded(vyrox("approver", "add", OTHER, "cyd"))  # of this tenant alone, it is one person

@@ -12,11 +12,13 @@ from sqlalchemy import Connection
 
 from tests.console.running import TENANT, Running
 from tests.sample_alerts import NOW, WINDOW_S
+from tests.triage.stored import judged, new
+from tests.vendor import AID
 from vyrox.alerts.intake import delivery, store
 from vyrox.alerts.listing import show_alert
 from vyrox.console import sessions
 from vyrox.models import NormalizedAlert
-from vyrox.store.tables import verdicts
+from vyrox.store.tables import alerts, incidents, verdicts
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202egnp.exe{{7*7}}\x00=cmd|"
 
@@ -123,8 +125,10 @@ async def test_an_alert_has_its_verdict_its_body_and_its_history_contract_79(
     page = (await jane.get(f"/alerts/{alert.id}")).text
     for text in (
         "powershell -enc AAAA",
-        "powershell.encoded",
-        "0.90",
+        "<strong>encoded</strong>",
+        '<span class="hint">encoded</span>',
+        ">90<",
+        "T1059 Command and Scripting Interpreter",
         "urgent 91 of 100",
         f"/incidents/{TENANT}-7",
         "1 x U+FFFD",
@@ -235,3 +239,29 @@ def look_only(monkeypatch: pytest.MonkeyPatch) -> None:
         return None if person is None else msgspec.structs.replace(person, acts_for=())
 
     monkeypatch.setattr(sessions, "find", find_viewer)
+
+
+@pytest.mark.parametrize("at", [253_402_300_800.0, 1e18, -1e15])
+async def test_a_time_that_no_date_can_show_is_no_error_contract_79(
+    opened: Running, at: float
+) -> None:
+    """No vendor can send one, but a row may have been written by something else."""
+    jane = await opened.person("jane")
+    [alert] = [new(0.0, "vssadmin delete shadows /all", device_id=AID, hostname="ws-01")]
+    await judged(opened.database, alert)
+
+    def break_times(connection: Connection) -> None:
+        broken = msgspec.json.encode(msgspec.structs.replace(alert, timestamp=at))
+        connection.execute(alerts.update().values(received_at=at, alert=broken))
+        connection.execute(verdicts.update().values(happened_at=at, judged_at=at))
+        times = ("opened_at", "first_at", "last_at", "updated_at")
+        connection.execute(incidents.update().values(dict.fromkeys(times, at)))
+
+    await opened.database.write(break_times)
+    for path in (
+        "/", "/alerts", f"/alerts/{alert.id}", "/incidents", f"/incidents/{TENANT}-1",
+        f"/incidents/{TENANT}-1/alerts", f"/devices/{TENANT}/1", f"/propose/{TENANT}-1", "/reports",
+    ):  # fmt: skip
+        page = await jane.get(path)
+        assert page.status_code == 200, path
+    assert f"Unix time {at}" in (await jane.get(f"/alerts/{alert.id}")).text

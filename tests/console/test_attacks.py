@@ -1,5 +1,6 @@
 """What a person, or the sender of alerts, may try against the console (contracts 76 to 80)."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -7,7 +8,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from starlette.applications import Starlette
 from starlette.routing import Route
+from starlette.types import Message
 
 from tests.console.running import KILL, TENANT, Browser, Running
 from tests.console.telling import tell
@@ -19,7 +22,7 @@ from vyrox.console import audit_checks, incident_steps, links, people_commands, 
 from vyrox.console.application import create_routes
 from vyrox.console.paging import cursor
 from vyrox.console.sessions import Person
-from vyrox.errors import NotPossibleError
+from vyrox.errors import NotPossibleError, UnavailableError
 from vyrox.settings import Settings
 from vyrox.store.encryption import open_vault
 from vyrox.store.tables import alerts, audit_log, suppressions
@@ -99,7 +102,9 @@ async def test_a_button_pressed_twice_hides_once_contract_56(opened: Running) ->
     """With two, ending one would leave the alerts hidden."""
     ann = await opened.person("ann")
     first, *_ = await tell(opened)
-    fields = {"alert": first.id, "note": "ours", "days": "30"}
+    page = (await ann.get(f"{PATH}/benign?alert={first.id}")).text
+    [seen] = re.findall(r'name="seen" value="([0-9a-f]{64})"', page)
+    fields = {"alert": first.id, "note": "ours", "days": "30", "seen": seen}
     for _ in range(2):
         assert (await ann.send(f"{PATH}/suppress", **fields)).status_code == 303
     number = sa.select(sa.func.count()).select_from(suppressions)
@@ -243,3 +248,40 @@ async def tried(browser: Browser, route: Route, tenant_id: str, row_id: str) -> 
 async def entries(opened: Running) -> int:
     own = sa.select(sa.func.count()).select_from(audit_log).where(audit_log.c.tenant_id == OTHER)
     return await opened.database.read(lambda c: c.execute(own).scalar_one())
+
+
+async def test_a_download_that_is_read_slowly_ends_with_the_service_contract_80(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends without its last part, so the browser knows that something is missing."""
+    monkeypatch.setattr(streamed, "END_S", 0.0)
+    monkeypatch.setattr(streamed, "POLL_S", 0.01)
+    monkeypatch.setattr(streamed, "_working", set())
+    app, began, sent = Starlette(), asyncio.Event(), []
+    person = Person(
+        tenant_id="a", approver="ann", credential_id=None, session="", is_due=False,
+        tenants=("a",), acts_for=(),
+    )  # fmt: skip
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"part"
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if message.get("body"):
+            began.set()
+            await asyncio.Event().wait()  # a browser that reads no more
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scope = {"type": "http", "app": app, "asgi": {"spec_version": "2.3"}}
+    response = streamed.Streamed(person, body(), "text/csv")
+    sending = asyncio.create_task(response(scope, receive, send))
+    await began.wait()
+    app.state.is_stopping = True
+    with pytest.raises(UnavailableError):
+        await sending
+    assert not any(each.get("more_body") is False for each in sent)
+    assert streamed.at_work() == 0

@@ -5,14 +5,17 @@ from typing import Final
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 
 from tests.approvals.authenticator import UP
 from tests.console.running import KILL, TENANT, Running, unb64
 from tests.polling import until
 from tests.triage.stored import judged, new
 from tests.vendor import AID, COMPOSITE_ID, add_alert, give_credentials
-from vyrox.approvals import drills
+from vyrox.approvals import approvers, drills, rules
 from vyrox.approvals.shown import list_proposals
+from vyrox.chain.events import event
+from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.console.pages import outcome_words
 from vyrox.store.tables import proposals
@@ -43,6 +46,50 @@ async def test_a_person_enrols_signs_in_and_approves_contract_66(opened: Running
         return bool(opened.vendor.asked)
 
     await until(acted)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [(None, "approved and begun"), ("confirmed", "approved and done"), ("failed", "it failed")],
+)
+async def test_what_is_done_is_not_shown_as_only_begun_contract_66(
+    opened: Running, outcome: str | None, words: str
+) -> None:
+    ann = await opened.person("ann")
+    alert = new(0.0, "xmrig.exe -o stratum+tcp://pool.example:3333 -u 4A", **DEVICE)
+    await judged(opened.database, alert)
+    proposed = await opened.propose(msgspec.structs.replace(KILL, alert_id=alert.id))
+
+    def dispatched(connection: Connection) -> None:
+        now = wall_clock()
+        row = proposals.update().where(proposals.c.id == proposed.proposal_id)
+        done = {"state": "dispatched", "approved_at": now, "ended_at": now}
+        connection.execute(row.values(**done))
+        members = {"execution": proposed.proposal_id, "entry": "0" * 64, "outcome": outcome}
+        if outcome is not None:
+            append(connection, [event("execute.outcome", TENANT, None, **members)], now)
+
+    await opened.database.write(dispatched)
+    for path in ("/", f"/incidents/{TENANT}-1", f"/approvals/{proposed.proposal_id}"):
+        page = (await ann.get(path)).text
+        assert words in page, path
+        assert ("approved and begun" in page) == (outcome is None), path
+
+
+async def test_the_version_of_a_proposals_page_has_the_evidence_contract_66(
+    opened: Running,
+) -> None:
+    """A new alert of the same incident is shown before the person decides."""
+    ann = await opened.person("ann")
+    alert = new(0.0, "xmrig.exe -o stratum+tcp://pool.example:3333 -u 4A", **DEVICE)
+    await judged(opened.database, alert)
+    proposed = await opened.propose(msgspec.structs.replace(KILL, alert_id=alert.id))
+    path = f"/approvals/{proposed.proposal_id}"
+    version = (await ann.get(path)).text.partition('data-version="')[2].partition('"')[0]
+    known = {"if-none-match": f'"{version}"'}
+    assert (await ann.get(path, **known)).status_code == 304
+    await judged(opened.database, new(9.0, "vssadmin delete shadows /all /quiet", **DEVICE))
+    assert (await ann.get(path, **known)).status_code == 200
 
 
 async def test_a_drill_is_below_what_is_real_contract_66(opened: Running) -> None:
@@ -259,6 +306,7 @@ async def test_an_approver_proposes_and_decides_contract_66(opened: Running) -> 
     await judged(opened.database, miner)
     page = await ann.get(f"/propose/{TENANT}-1")
     assert "Propose this" in page.text
+    assert "You may approve it yourself with your passkey" in page.text
     assert await states(opened) == []
     assert f'action="/incidents/{TENANT}-1/propose"' in page.text
     answer = await ann.send(f"/incidents/{TENANT}-1/propose", action="suggested")
@@ -275,3 +323,19 @@ async def test_an_incident_that_suggests_nothing_says_so_contract_66(opened: Run
     answer = await ann.send(f"/incidents/{TENANT}-1/propose", action="suggested")
     assert answer.status_code == 409
     assert "suggests no action" in answer.text
+
+
+async def test_who_would_have_to_approve_is_said_before_contract_66(opened: Running) -> None:
+    """The person who asks never counts with the rule four-eyes."""
+    ann = await opened.person("ann")
+    miner = new(0.0, "xmrig.exe -o stratum+tcp://pool.example:3333 -u 4A", **DEVICE)
+    await judged(opened.database, miner)
+    await opened.person("bob")
+    write, now = opened.database.write, wall_clock()
+    await write(rules.add_rule, TENANT, rules.FOUR_EYES, "operator", now)
+    page = (await ann.get(f"/propose/{TENANT}-1")).text
+    assert "You cannot approve it yourself: another person must. May approve: bob." in page
+    await write(approvers.remove, TENANT, "bob", "operator", now)
+    page = (await ann.get(f"/propose/{TENANT}-1")).text
+    assert "You cannot approve it yourself, and nobody else can yet" in page
+    assert f"vyrox approver add {TENANT} NAME" in page

@@ -5,7 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from tests.console.running import OWN, Running
+from tests.console.running import OWN, TENANT, Running
+from tests.console.telling import tell
+from vyrox.clock import wall_clock
+from vyrox.console import links
 from vyrox.console.paging import cursor, here_with, parse_cursor
 from vyrox.console.parts import MAX_FIELDS, read_form
 from vyrox.errors import InvalidRequestError, NotFoundError
@@ -104,3 +107,47 @@ async def test_the_style_sheet_and_the_script_are_small_contract_76(opened: Runn
     browser = opened.browser()
     files = [await browser.get(f"/static/console.{each}") for each in ("css", "js")]
     assert sum(len(each.content) for each in files) <= 60 * 1024
+
+
+async def test_a_refused_form_keeps_what_was_typed_contract_76(opened: Running) -> None:
+    """Without the script a person would type it again; with it too, after this page."""
+    ann = await opened.person("ann")
+    await tell(opened)
+    path = f"/incidents/{TENANT}-1/reopen"
+    note = "line 1\n</textarea><script>alert(1)</script> \u202e"
+    answer = await ann.send(path, note=note, other="kept")
+    assert answer.status_code == 409
+    assert f'<form method="post" action="{path}">' in answer.text
+    assert "line 1\n&lt;/textarea&gt;&lt;script&gt;" in answer.text
+    assert 'name="other" value="kept"' in answer.text
+    assert "\u202e" not in answer.text
+
+
+async def test_pages_of_errors_have_the_navigation_contract_76(opened: Running) -> None:
+    """But only for a person who has signed in."""
+    ann = await opened.person("ann")
+    await tell(opened)
+    for answer in (
+        await ann.get("/nothing/here"),
+        await ann.get("/incidents/other-corp-1"),
+        await ann.get("/alerts?band=nice"),
+        await ann.send(f"/incidents/{TENANT}-1/reopen"),
+    ):
+        assert answer.status_code >= 400
+        assert '<nav aria-label="Console">' in answer.text
+    stranger = await opened.browser().get("/nothing/here")
+    assert (stranger.status_code, "<nav" in stranger.text) == (404, False)
+
+
+async def test_a_session_by_link_ends_only_itself_contract_76(opened: Running) -> None:
+    """A link may be in other hands than the passkey."""
+    ann = await opened.person("ann")
+    secret, _ = await opened.database.write(links.make, "ann", (), wall_clock())
+    link = opened.browser()
+    assert (await link.send("/link", secret=secret)).status_code == 303
+    assert "/sign-out/everywhere" not in (await link.get("/keys")).text
+    assert (await link.send("/sign-out/everywhere")).status_code == 409
+    assert (await ann.get("/")).status_code == 200
+    await link.send("/sign-out")
+    assert (await link.get("/")).status_code == 303
+    assert (await ann.get("/")).status_code == 200

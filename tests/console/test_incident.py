@@ -208,3 +208,17 @@ def test_every_technique_of_a_signal_has_its_name_contract_78() -> None:
 
 assert AID
 assert COMPOSITE_ID
+
+
+async def test_an_alerts_own_page_says_it_in_the_same_words_contract_79(opened: Running) -> None:
+    ann = await opened.person("ann")
+    encoded, dump, _ = await tell(opened)
+    page = (await ann.get(f"/alerts/{encoded.id}")).text
+    assert "What was encoded in it" in page
+    assert "<mark>" in page
+    assert "downloadstring" in page.lower()
+    page = (await ann.get(f"/alerts/{dump.id}")).text
+    assert "T1003.001 OS Credential Dumping: LSASS Memory" in page
+    assert "it reads passwords, keys or tickets that are stored there" in page
+    [path] = set(re.findall(r'href="(/devices/[^"]+)"', page))
+    assert (await ann.get(path)).status_code == 200

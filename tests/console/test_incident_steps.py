@@ -1,5 +1,9 @@
 """What approvers do on the page of an incident, and that viewers cannot (contract 78)."""
 
+import re
+from urllib.parse import urlencode
+
+import httpx
 import msgspec
 import pytest
 import sqlalchemy as sa
@@ -7,6 +11,7 @@ from sqlalchemy import Connection
 
 from tests.console.running import TENANT, Browser, Running
 from tests.console.telling import tell
+from tests.triage.stored import judged, new
 from tests.vendor import AID
 from vyrox.approvals import rows
 from vyrox.approvals.proposal import Proposal
@@ -18,9 +23,12 @@ from vyrox.store.tables import alerts, audit_log
 from vyrox.triage import suppressions
 from vyrox.triage.incident_ids import IncidentKey, find
 from vyrox.triage.incidents import Incident
+from vyrox.triage.life import Actor
+from vyrox.triage.regrouping import merge
 
 KEY = IncidentKey(TENANT, 1)
 PATH = f"/incidents/{KEY.id}"
+SCOPE = ("any_host", "any_user", "days")
 
 
 async def incident(opened: Running) -> Incident:
@@ -74,7 +82,7 @@ async def test_steps_are_those_of_the_commands_contract_78(opened: Running) -> N
         ("verdict", {"alert": "x", "verdict": "nice"}, 400, "no such verdict"),
         ("propose", {"alert": "nothing", "action": "HOST_ISOLATION"}, 404, ""),
         ("propose", {"alert": "x", "action": "REBOOT"}, 400, "no such action"),
-        ("suppress", {"alert": "nothing", "note": "x"}, 404, ""),
+        ("suppress", {"alert": "nothing", "note": "x", "seen": "x"}, 404, ""),
         ("confirm", {"suppression": "sup-000000000000"}, 404, ""),
     ],
 )
@@ -129,10 +137,19 @@ async def test_a_verdict_of_a_person_is_recorded_contract_78(opened: Running) ->
     assert tuple(row) == ("malicious", "ann")
 
 
+async def send_as_shown(browser: Browser, alert_id: str, **fields: str) -> httpx.Response:
+    """Send the form of the page "this is normal here", as the page has it."""
+    asked = {"alert": alert_id} | {name: fields[name] for name in SCOPE if name in fields}
+    page = await browser.get(f"{PATH}/benign?{urlencode(asked)}")
+    for seen in re.findall(r'name="seen" value="([0-9a-f]{64})"', page.text):
+        fields["seen"] = seen
+    return await browser.send(f"{PATH}/suppress", alert=alert_id, note="ours", **fields)
+
+
 async def suppressed(
     opened: Running, browser: Browser, alert: NormalizedAlert, **fields: str
 ) -> suppressions.Suppression:
-    answer = await browser.send(f"{PATH}/suppress", alert=alert.id, note="ours", **fields)
+    answer = await send_as_shown(browser, alert.id, **fields)
     assert answer.status_code == 303, answer.text
     now = wall_clock()
     found = await opened.database.read(suppressions.read_living, TENANT, now)
@@ -180,7 +197,7 @@ async def test_a_malicious_alert_of_the_scope_makes_no_suppression_contract_78(
     ann = await opened.person("ann")
     first, *_ = await tell(opened)
     await ann.send(f"{PATH}/verdict", alert=first.id, verdict="malicious")
-    answer = await ann.send(f"{PATH}/suppress", alert=first.id, note="ours", close="1")
+    answer = await send_as_shown(ann, first.id, close="1")
     assert answer.status_code == 409
     assert "found alert" in answer.text
     assert (await incident(opened)).status == "open"
@@ -221,3 +238,44 @@ async def test_a_person_who_only_looks_has_no_button_and_does_nothing_contract_7
         assert answer.status_code == 409, step
         assert "an approver of acme-corp" in answer.text
     assert await last_event(opened) == before
+
+
+async def test_only_the_scope_that_was_shown_is_hidden_contract_78(opened: Running) -> None:
+    ann = await opened.person("ann")
+    first, *_ = await tell(opened)
+    page = (await ann.get(f"{PATH}/benign?alert={first.id}")).text
+    [seen] = re.findall(r'name="seen" value="([0-9a-f]{64})"', page)
+    fields = {"alert": first.id, "note": "ours", "days": "30", "seen": seen}
+    for changed in ({"any_host": "1"}, {"days": "180"}, {"any_user": "1"}, {"seen": "0" * 64}):
+        answer = await ann.send(f"{PATH}/suppress", **(fields | changed))
+        assert answer.status_code == 409
+        assert "not any more what the page has shown" in answer.text
+    del fields["seen"]
+    assert (await ann.send(f"{PATH}/suppress", **fields)).status_code == 400
+    assert await opened.database.read(suppressions.read_living, TENANT, wall_clock()) == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["acknowledge", "close", "reopen", "comment", "verdict", "suppress", "unsuppress", "propose"],
+)
+async def test_a_merged_incident_takes_no_step_contract_78(opened: Running, step: str) -> None:
+    """The refusal names the incident that has its alerts now."""
+    ann = await opened.person("ann")
+    await tell(opened)
+    other = new(0.0, "whoami", hostname="other", device_id="other")
+    await judged(opened.database, other)
+    actor = Actor("ann", wall_clock())
+    await opened.database.write(merge, KEY, IncidentKey(TENANT, 2), actor)
+    answer = await ann.send(
+        f"/incidents/{TENANT}-2/{step}",
+        alert=other.id,
+        verdict="benign",
+        resolution="unclear",
+        action="suggested",
+        suppression="sup-000000000000",
+        seen="x",
+        note="x",
+    )
+    assert answer.status_code == 409
+    assert f"merged into {KEY.id}: use that id" in answer.text

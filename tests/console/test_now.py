@@ -247,6 +247,15 @@ async def test_each_way_that_does_not_work_is_a_line_contract_77(opened: Running
             )
         )  # fmt: skip
         connection.execute(
+            quarantine.insert().values(
+                id="removed", tenant_id=TENANT, source="generic", dedup_key=b"g", reason="no host",
+                raw=b"", first_received_at=now, last_received_at=now, deliveries=1,
+            )
+        )  # fmt: skip
+        connection.execute(
+            alerts.update().where(alerts.c.id == ALERT).values(finished_at=now, dead_reason="x")
+        )
+        connection.execute(
             notify_targets.insert().values(
                 id="t1", tenant_id=TENANT, format="vyrox", min_band="review", url="x", secret="x",
                 host="hooks.example", created_at=now,
@@ -266,8 +275,10 @@ async def test_each_way_that_does_not_work_is_a_line_contract_77(opened: Running
     assert "Announced alerts are not fetched : Microsoft Defender" in text
     assert "1 failed: Graph says <script>" in text
     assert f"vyrox tenant edr check {TENANT} --vendor defender" in text
-    assert "Payloads could not be read" in text
+    assert text.count("Payloads could not be read") == 2  # also of a source that was removed
     assert f'href="/quarantine?tenant={TENANT}"' in html
+    assert "Alerts that nothing could finish : dead letters 1 alert without a verdict" in text
+    assert f'href="/dead?tenant={TENANT}"' in html
     assert "vyrox queue quarantine" not in html
     tenant = (await ann.get(f"/tenants/{TENANT}")).text
     assert "Payloads could not be read" in tenant

@@ -190,3 +190,27 @@ async def test_a_report_reads_no_more_than_its_days_contract_81(opened: Running)
     assert report.trend[-1] == (WEEK.name, 3)
     later = await opened.database.read(read_report, TENANT, WEEK.before(-1))
     assert (later.all_alerts, later.trend[-2]) == (0, (WEEK.name, 3))
+
+
+async def test_an_incident_closed_as_a_false_alarm_counts_for_its_signals_contract_81(
+    opened: Running,
+) -> None:
+    """Once for each signal, on the day of the closing; its alerts get no verdict by that."""
+    ann = await opened.person("ann")
+    alert = new(LATER, command="vssadmin delete shadows /all /quiet", technique="T1490")
+    await stored_rows(opened.database, [alert])
+    await opened.database.write(store_verdicts, TENANT, [(alert, judge(alert))], TODAY)
+    for resolution in ("malicious", "false_positive"):
+        fields = {"resolution": resolution, "note": "a test of the backup"}
+        answer = await ann.send(f"/incidents/{TENANT}-1/close", **fields)
+        assert answer.status_code == 303, answer.text
+        await ann.send(f"/incidents/{TENANT}-1/reopen")
+    await LogTotals(opened.database).run()
+    report = await opened.database.read(read_report, TENANT, WEEK)
+    [row] = [each for each in report.signals if each.name == "recovery.shadows_deleted"]
+    assert (row.alerts, row.judged, row.benign) == (1, 0, 0)
+    assert (row.closed, row.false) == (2, 1)
+    page = (await ann.get(PAGE)).text
+    assert ">1 (50 %)<" in page
+    table = (await ann.get(f"/reports.csv?week={WEEK.name}")).text
+    assert '"incidents closed by signal","recovery.shadows_deleted","","2","2","1"' in table

@@ -44,7 +44,10 @@ async def proposal_of(opened: Running, tenant_id: str, alert_id: str) -> Propose
 
 
 async def join(opened: Running, name: str, tenant_id: str, home: str) -> None:
-    await opened.database.write(viewers.add, tenant_id, name, home, "operator", wall_clock())
+    now = wall_clock()
+    await opened.database.write(
+        lambda c: viewers.add(c, tenant_id, name, home, "operator", now, is_same=True)
+    )
 
 
 async def test_a_name_alone_joins_nothing_contract_76(both: Running) -> None:

@@ -1,22 +1,29 @@
 """What is set up for a tenant, and freezing it (contract 77)."""
 
 import re
+from functools import partial
 
+import httpx
 import msgspec
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tests.audit import events
-from tests.console.running import OWN, TENANT, Browser, Running
+from tests.console.running import OWN, TENANT, Browser, Running, ceremonies
 from tests.console.test_now import HOSTILE, OTHER, add_row, insert_alert, text_of
 from tests.plans import scanned
+from tests.vendor import VAULT
+from vyrox.approvals import freezing
 from vyrox.clock import wall_clock
 from vyrox.console import sessions, tenants
 from vyrox.console.sessions import Person
 from vyrox.notify import targets
+from vyrox.notify.messages import Band
+from vyrox.notify.targets import Format
 from vyrox.settings import Settings
 from vyrox.store.encryption import encrypt_secret, open_vault
-from vyrox.store.tables import approval_rules, guard_rails
+from vyrox.store.tables import approval_rules, guard_rails, notifications
 from vyrox.tenants import containers, records
 from vyrox.tenants.freezes import EVERY_TENANT, frozen_since
 from vyrox.tenants.guard_rails import Rails, store
@@ -97,6 +104,51 @@ async def test_the_page_shows_what_is_set_up_and_no_secret_contract_77(
         assert secret not in html
 
 
+async def unfreeze(browser: Browser, **changed: object) -> httpx.Response:
+    """Press the button of the page, with the passkey, as the script does."""
+    [ceremony] = ceremonies((await browser.get(f"{PATH}/unfreeze")).text)
+    return await browser.post(f"{PATH}/unfreeze", browser.answered(ceremony) | changed)
+
+
+async def test_unfreezing_takes_a_passkey_at_that_moment_contract_77(opened: Running) -> None:
+    ann, bob = await opened.person("ann"), await opened.person("bob")
+    await press(ann, f"{PATH}/freeze")
+    [ceremony] = ceremonies((await ann.get(f"{PATH}/unfreeze")).text)
+    assert (await ann.send(f"{PATH}/unfreeze")).status_code == 400  # a form, without a passkey
+    assert (await ann.post(f"{PATH}/unfreeze", {"challenge": "x"})).status_code == 400
+    assert (await bob.post(f"{PATH}/unfreeze", bob.answered(ceremony))).status_code == 401
+    assert (await ann.post(f"{PATH}/unfreeze", bob.answered(ceremony))).status_code == 401
+    sign_in = ceremonies((await ann.get("/sign-in")).text)[0]
+    assert (await ann.post(f"{PATH}/unfreeze", ann.answered(sign_in))).status_code == 401
+    assert await frozen(opened) is not None
+    answer = ann.answered(ceremony)
+    assert (await ann.post(f"{PATH}/unfreeze", answer)).json() == {"done": "unfrozen"}
+    assert await frozen(opened) is None
+    await press(ann, f"{PATH}/freeze")
+    assert (await ann.post(f"{PATH}/unfreeze", answer)).status_code == 401  # it counts once
+    assert await frozen(opened) is not None
+
+
+@pytest.mark.parametrize("tenant_id", [TENANT, EVERY_TENANT], ids=["one", "every"])
+async def test_people_are_told_of_a_freeze_contract_69(opened: Running, tenant_id: str) -> None:
+    """Once for each change, in its transaction; an outsider's tenant only if all are frozen."""
+    shown: tuple[str, Format, Band] = ("hooks.example.com", "vyrox", "urgent")
+    write, now = opened.database.write, wall_clock()
+    for each in (TENANT, OTHER):
+        sealed = targets.seal(VAULT, each, "https://hooks.example.com/", "whsec_secret")
+        await write(targets.add_target, sealed, shown, now)
+    for is_frozen in (True, True, False):
+        await write(partial(freezing.set_frozen, frozen=is_frozen), tenant_id, now)
+    query = sa.select(notifications.c.body)
+    bodies = await opened.database.read(lambda c: c.execute(query).scalars().all())
+    told = [msgspec.json.decode(each) for each in bodies]
+    people = {TENANT} if tenant_id == TENANT else {TENANT, OTHER}
+    for kind in ("tenant.frozen", "tenant.unfrozen"):
+        found = [each["tenant_id"] for each in told if each["kind"] == kind]
+        assert sorted(found) == sorted(people)
+    assert all(each["link"] == f"/tenants/{each['tenant_id']}" for each in told)
+
+
 async def test_freezing_is_asked_for_done_and_recorded_contract_77(opened: Running) -> None:
     ann = await opened.person("ann")
     asked = text_of((await ann.get(f"{PATH}/freeze")).text)
@@ -108,7 +160,9 @@ async def test_freezing_is_asked_for_done_and_recorded_contract_77(opened: Runni
     assert f"{TENANT} is frozen" in text_of((await ann.get("/")).text)
     assert await press(ann, f"{PATH}/freeze")  # again changes nothing, and is no error
     assert "Unfreeze acme-corp?" in text_of((await ann.get(f"{PATH}/unfreeze")).text)
-    assert (await press(ann, f"{PATH}/unfreeze")).startswith("Not frozen any more")
+    assert (await unfreeze(ann)).json() == {"done": "unfrozen"}
+    shown = text_of((await ann.get(f"{PATH}?done=unfrozen")).text)
+    assert shown.startswith("Not frozen any more")
     assert await frozen(opened) is None
     changed = [
         (each["change"], each["by"])
@@ -135,7 +189,9 @@ async def test_a_freeze_of_every_tenant_is_not_ended_here_contract_77(opened: Ru
     await opened.database.write(lambda c: set_frozen(c, EVERY_TENANT, now, frozen=True))
     assert "Every tenant is frozen" in text_of((await ann.get(PATH)).text)
     assert "Every tenant is frozen" in text_of((await ann.get("/")).text)
-    said = await press(ann, f"{PATH}/unfreeze")
+    await press(ann, f"{PATH}/freeze")
+    assert (await unfreeze(ann)).json() == {"done": "still_frozen"}
+    said = text_of((await ann.get(f"{PATH}?done=still_frozen")).text)
     assert said.startswith("Still frozen, with every tenant")
     assert await frozen(opened) is not None
 

@@ -1,6 +1,7 @@
 """What waits for a person, newest first, a page at a time: quarantine and dead letters."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import sqlalchemy as sa
@@ -12,6 +13,9 @@ from vyrox.store.tables import alerts, quarantine
 
 MAX_ROWS_READ: Final = 10_000
 """Rows that one page reads, about, at most."""
+
+MAX_COUNTED: Final = 1000
+"""Dead letters that are counted of one tenant."""
 
 _q: Final = quarantine.c
 
@@ -58,3 +62,26 @@ def find_dead(
         where=lambda columns: [columns.dead_reason.is_not(None)],
     )
     return read_newest(connection, sought, before, limit, MAX_ROWS_READ)
+
+
+def count_dead(connection: Connection, tenant_ids: Sequence[str]) -> dict[str, int]:
+    """Return how many dead letters each of the tenants has, of those that have any.
+
+    MAX_COUNTED means: at least so many.
+    """
+    if not tenant_ids:
+        return {}
+    values = {f"t{number}": each for number, each in enumerate(tenant_ids)}
+    rows = connection.execute(_dead_query(len(values)), values)
+    return {tenant_id: number for tenant_id, number in rows if number}
+
+
+@cache
+def _dead_query(tenants: int) -> sa.TextClause:
+    t = ", ".join(f"(:t{number})" for number in range(tenants))
+    return sa.text(
+        f"WITH tenants(tenant_id) AS (VALUES {t}) "  # noqa: S608  (names of parameters)
+        "SELECT t.tenant_id, (SELECT count(*) FROM (SELECT 1 FROM alerts "
+        "WHERE alerts.tenant_id = t.tenant_id AND dead_reason IS NOT NULL "
+        f"LIMIT {MAX_COUNTED}) AS dead) FROM tenants t"
+    )

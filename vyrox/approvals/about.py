@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from vyrox.approvals import rows
 from vyrox.approvals.rows import StoredDecision
+from vyrox.approvals.shown import newest_outcome
 from vyrox.approvals.states import State
 from vyrox.models import normal_host
 from vyrox.store.tables import verdicts
@@ -22,7 +23,7 @@ _v: Final = verdicts.c
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """A proposal, with who decided what on it. See `shown.ListedProposal`."""
+    """A proposal, with who decided what on it, and the newest outcome of its action."""
 
     proposal_id: str
     state: State
@@ -35,6 +36,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     expires_at: int
     ended_at: float | None
+    outcome: str | None
     decisions: tuple[StoredDecision, ...]
 
 
@@ -81,6 +83,7 @@ def proposals_about(
             created_at=proposal.created_at,
             expires_at=proposal.expires_at,
             ended_at=stored.ended_at,
+            outcome=newest_outcome(connection, stored),
             decisions=tuple(rows.decisions_on(connection, stored.id)),
         )
         for stored, proposal in kept[:MAX_FOUND]

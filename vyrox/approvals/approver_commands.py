@@ -34,12 +34,19 @@ class Codes(msgspec.Struct, frozen=True):
 
 
 def add(
-    connection: Connection, tenant_id: str, name: str, by: str, wall: float, *, discord: bool
+    connection: Connection,
+    tenant_id: str,
+    name: str,
+    by: str,
+    wall: float,
+    *,
+    discord: bool,
+    is_same: bool,
 ) -> Codes:
     """Put a person on the list. Raises as `approvers.add`, and OperatorError."""
     require_known(connection, tenant_id)
     now = database_time(connection, wall)
-    approvers.add(connection, tenant_id, name, by, now)
+    approvers.add(connection, tenant_id, name, by, now, is_same=is_same)
     return _codes(connection, tenant_id, name, now, discord=discord)
 
 

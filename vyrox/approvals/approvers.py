@@ -19,7 +19,7 @@ from vyrox.approvals.telling import tell
 from vyrox.chain.writer import append
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
 from vyrox.store.locks import lock
-from vyrox.store.tables import approvers, decisions, proposals
+from vyrox.store.tables import approvers, decisions, proposals, viewers
 
 SERVICE_NAME: Final = "vyrox"
 """Who asks for what triage proposes by itself. No person may have this name."""
@@ -212,16 +212,29 @@ def add(
     by: str,
     now: float,
     discord_user_id: str | None = None,
+    *,
+    is_same: bool = False,
 ) -> Approver:
     """Put a person on the tenant's list, with an event.
+
+    Args:
+        is_same: A viewer of this name who is another tenant's approver is this person, who may
+            then act for both tenants.
 
     Raises:
         InvalidRequestError: The name or the number is not of the form of one.
         NotPossibleError: The name was used before, the account is another approver's, or the list
-            is full.
+            is full; or a viewer of this name is another tenant's approver.
     """
     check_name(name)
     lock(connection, "containments")
+    home = _home_of_viewer(connection, tenant_id, name)
+    if home is not None and not is_same:
+        raise NotPossibleError(
+            f"{name} is a viewer of {tenant_id}, as the approver {name} of {home}, who would then "
+            f"act for {tenant_id} too: if it is the same person, add --same-person; if not, use "
+            "another name"
+        )
     found = list_approvers(connection, tenant_id)
     if any(each.name == name for each in found):
         raise NotPossibleError(f"{name} is or was an approver of {tenant_id}: use another name")
@@ -235,6 +248,14 @@ def add(
     connection.execute(approvers.insert().values(values))
     _append(connection, "approver.added", added, by, now)
     return added
+
+
+def _home_of_viewer(connection: Connection, tenant_id: str, name: str) -> str | None:
+    c = viewers.c
+    query = sa.select(c.home).where(
+        c.tenant_id == tenant_id, c.name == name, c.removed_at.is_(None)
+    )
+    return connection.execute(query).scalar()
 
 
 def remove(connection: Connection, tenant_id: str, name: str, by: str, now: float) -> None:

@@ -5,10 +5,10 @@ One line for each label, in a fixed order. A character that is not printable ASC
 a code block. A label without a value has none. The digest is last.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 from vyrox.approvals.proposal import CONTAINMENTS, Proposal, canonical, digest
+from vyrox.clock import utc_text
 
 MAX_DISPLAY: Final = 1_500
 """Characters of a display: a message of Discord has room for it."""
@@ -133,4 +133,4 @@ def _labelled(values: dict[str, str | None]) -> list[str]:
 def _moment(seconds: int | None) -> str | None:
     if seconds is None:
         return None
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc_text(seconds)} UTC"

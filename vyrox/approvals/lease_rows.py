@@ -7,7 +7,6 @@ Vyrox does not contain any more is deleted by `leases`.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final, cast
 
 import msgspec
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.approvals.proposal import Proposal
+from vyrox.clock import utc_text
 from vyrox.containment.attempt import DeviceLease
 from vyrox.containment.contained import is_device_contained
 from vyrox.containment.devices import storable_name
@@ -118,7 +118,7 @@ def select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Seque
 
 def utc(moment: float) -> str:
     """Return a time as people read it."""
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{utc_text(moment, '%Y-%m-%d %H:%M')} UTC"
 
 
 def find_ends(connection: Connection, tenant_id: str) -> dict[tuple[str, str], float]:

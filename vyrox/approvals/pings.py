@@ -4,7 +4,6 @@ Every channel asks `admit` before it pings: beyond PINGS_PER_HOUR of a tenant no
 """
 
 import logging
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -17,6 +16,7 @@ from vyrox.approvals.approvers import present
 from vyrox.approvals.proposal import Proposal
 from vyrox.approvals.rows import StoredProposal
 from vyrox.approvals.telling import tell
+from vyrox.clock import utc_text
 from vyrox.notify.messages import NoticeKind
 from vyrox.store.locks import lock
 from vyrox.store.tables import approval_pings, proposals
@@ -128,13 +128,13 @@ def _may_ping(connection: Connection, tenant_id: str, now: float) -> bool:
 
 
 def _tell(connection: Connection, kind: NoticeKind, proposal: Proposal, now: float) -> None:
-    until = datetime.fromtimestamp(proposal.expires_at, UTC)
+    until = utc_text(proposal.expires_at, "%H:%M")
     needed = "one person" if proposal.required == 1 else f"{proposal.required} persons"
     # The reason comes last: the text is cut.
     text = (
-        f"a drill, until {until:%H:%M} UTC: answer it, to show that you can decide"
+        f"a drill, until {until} UTC: answer it, to show that you can decide"
         if proposal.is_drill
         else f"{proposal.action_type} of {(proposal.hostname or proposal.host)[:80]}, asked for by "
-        f"{proposal.requested_by[:40]}, needs {needed} until {until:%H:%M} UTC: {proposal.reason}"
+        f"{proposal.requested_by[:40]}, needs {needed} until {until} UTC: {proposal.reason}"
     )
     tell(connection, proposal.tenant_id, kind, text, f"/approvals/{proposal.id}", now)

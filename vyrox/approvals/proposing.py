@@ -117,6 +117,13 @@ def propose(
     return _proposed(stored, now)
 
 
+def preview(connection: Connection, wanted: Wanted, now: float, ttl_s: int) -> Proposal:
+    """Return the proposal that `propose` would store now. Raises as it."""
+    if not is_known(connection, wanted.tenant_id):
+        raise NotFoundError(f"there is no tenant {wanted.tenant_id}")
+    return _made(connection, wanted, now, ttl_s)
+
+
 def withdraw(
     connection: Connection, tenant_id: str, proposal_id: str, by: str, now: float
 ) -> StoredProposal:

@@ -160,8 +160,12 @@ def _listed(
 
 def outcome_of(connection: Connection, tenant_id: str, proposal_id: str) -> str | None:
     """Return the newest outcome of a proposal's action, or None. Raises NotFoundError."""
-    _, outcome, _ = _outcome(connection, rows.require(connection, tenant_id, proposal_id))
-    return outcome
+    return newest_outcome(connection, rows.require(connection, tenant_id, proposal_id))
+
+
+def newest_outcome(connection: Connection, stored: StoredProposal) -> str | None:
+    """Return the newest outcome of a proposal's action, or None."""
+    return _outcome(connection, stored)[1]
 
 
 def _outcome(

@@ -12,7 +12,14 @@ _SHOWN_IN_DISCORD: Final[frozenset[NoticeKind]] = frozenset({"approval.proposed"
 """Discord has a message of its own for these."""
 
 _MENTIONED: Final[frozenset[NoticeKind]] = frozenset(
-    {"approval.reminder", "break_glass.used", "lease.ending", "lease.failed", "lease.waiting"}
+    {
+        "approval.reminder",
+        "break_glass.used",
+        "lease.ending",
+        "lease.failed",
+        "lease.waiting",
+        "tenant.frozen",
+    }
 )
 """These mention the on-call role: a person should act, or know at once."""
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from vyrox.approvals import rows
 from vyrox.approvals.proposal import Proposal
 from vyrox.approvals.rows import StoredProposal
+from vyrox.approvals.shown import newest_outcome
 from vyrox.approvals.states import OPEN, State
 from vyrox.store.tables import decisions, incidents, verdicts
 
@@ -47,7 +48,7 @@ class WaitingProposal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A proposal that is over."""
+    """A proposal that is over, and the newest outcome of its action."""
 
     proposal_id: str
     tenant_id: str
@@ -56,6 +57,7 @@ class Ended(msgspec.Struct, frozen=True):
     host: str
     created_at: int
     is_drill: bool
+    outcome: str | None
 
 
 def list_ended(
@@ -75,6 +77,7 @@ def list_ended(
                     host=proposal.hostname or proposal.host,
                     created_at=proposal.created_at,
                     is_drill=proposal.is_drill,
+                    outcome=newest_outcome(connection, stored),
                 )
             )
     return found

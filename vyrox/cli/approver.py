@@ -9,7 +9,7 @@ from vyrox.approvals import approver_commands as commands
 from vyrox.approvals.approver_commands import Codes
 from vyrox.approvals.keys import Key
 from vyrox.approvals.listed import Listed, ListedApprover, ListedChange
-from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
+from vyrox.cli.options import by_option, same_person_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import (
     as_time,
     counted,
@@ -35,14 +35,15 @@ _discord_option = click.option(
 @tenant_argument
 @_name_argument
 @_discord_option
+@same_person_option
 @by_option
-def add(tenant_id: str, name: str, discord: bool, by: str) -> None:
+def add(tenant_id: str, name: str, discord: bool, is_same: bool, by: str) -> None:
     """Let NAME decide on TENANT's proposals, and print a link with which NAME enrols a passkey."""
     _print_codes(
         tenant_id,
         name,
         lambda connection: commands.add(
-            connection, tenant_id, name, by, wall_clock(), discord=discord
+            connection, tenant_id, name, by, wall_clock(), discord=discord, is_same=is_same
         ),
     )
 

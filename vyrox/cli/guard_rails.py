@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import click
 
+from vyrox.approvals.freezing import end_freeze, set_frozen
 from vyrox.cli.options import tenant_or_all
 from vyrox.cli.output import as_time, printable
 from vyrox.cli.stores import opened_database, write_urgently
@@ -21,7 +22,6 @@ from vyrox.tenants.containers import (
 )
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen
-from vyrox.tenants.policy import end_freeze, set_frozen
 
 _all_option: Final = click.option(
     "--all", "every_tenant", is_flag=True, help="Every tenant, also tenants that are added later."

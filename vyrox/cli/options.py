@@ -118,6 +118,14 @@ by_option = click.option(
 )
 
 
+same_person_option = click.option(
+    "--same-person",
+    "is_same",
+    is_flag=True,
+    help="The approver and the viewer of this name are one person, who acts for both tenants.",
+)
+
+
 MAX_NOTE: Final = 1000
 """Characters of a note."""
 

@@ -2,7 +2,13 @@
 
 import click
 
-from vyrox.cli.options import by_option, check_tenant_id, tenant_argument, tenant_or_all
+from vyrox.cli.options import (
+    by_option,
+    check_tenant_id,
+    same_person_option,
+    tenant_argument,
+    tenant_or_all,
+)
 from vyrox.cli.output import as_time, json_option, print_json, print_table
 from vyrox.cli.stores import read, write
 from vyrox.clock import wall_clock
@@ -21,13 +27,14 @@ _name_argument = click.argument("name", metavar="NAME")
     callback=check_tenant_id,
     help="NAME is the approver NAME of this tenant, and sees both after one sign-in.",
 )
+@same_person_option
 @by_option
-def add(tenant_id: str, name: str, home: str | None, by: str) -> None:
+def add(tenant_id: str, name: str, home: str | None, is_same: bool, by: str) -> None:
     """Let NAME see TENANT in the console, and change nothing there.
 
     With `--home`, NAME also acts for TENANT if NAME is an approver there too.
     """
-    write(commands.add, tenant_id, name, home, by, wall_clock())
+    write(commands.add, tenant_id, name, home, by, wall_clock(), is_same)
     if home is None:
         click.echo(f"{name} may see {tenant_id}; sign in with: vyrox console link {name}")
     else:

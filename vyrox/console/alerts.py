@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, get_args
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy import Connection
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from vyrox.alerts.found_rows import FoundRow, read_found, read_raw, tenant_of_al
 from vyrox.alerts.listing import ShownAlert, show_alert
 from vyrox.alerts.searching import AlertSearch, FoundAlerts, Text, search_alerts, text_of
 from vyrox.alerts.verdict import MAX_NOTE, Decision
+from vyrox.console.marking import forms_of
 from vyrox.console.pages import page
 from vyrox.console.paging import PAGE_ROWS, cursor, here_with, parse_cursor
 from vyrox.console.parts import acts, console_of, done, read_form, sees, signed_in, tenants_of
@@ -25,6 +27,7 @@ from vyrox.errors import InvalidRequestError, NotFoundError, UnavailableError
 from vyrox.http.application import request_id_of
 from vyrox.models import PersonVerdict, Vendor
 from vyrox.store.newest import Place
+from vyrox.store.tables import verdicts
 from vyrox.triage.decisions import decide_alerts
 from vyrox.triage.explaining import groups, read_verdict
 
@@ -39,6 +42,8 @@ _TEXTS: Final = {
     "vendor_id": "raw_id",
 }
 """The field of a search that each field of the form is about."""
+
+_v: Final = verdicts.c
 
 _TIMES: Final = ("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
 
@@ -144,7 +149,7 @@ async def alert_page(request: Request) -> Response:
     console = console_of(request)
     tenant_id, alert_id = await _seen(request, person)
     alert = await show_alert(console.database, console.entries.taken, tenant_id, alert_id)
-    events, raw = await console.database.read(_more, tenant_id, alert_id)
+    events, raw, host = await console.database.read(_more, tenant_id, alert_id)
     verdict = None if alert.triage is None else read_verdict(alert.triage)
     return page(
         "alert",
@@ -154,6 +159,8 @@ async def alert_page(request: Request) -> Response:
         facts=_facts(alert),
         verdict=verdict,
         families=[] if verdict is None else groups(verdict),
+        forms=forms_of(alert.process_cmdline, () if verdict is None else verdict.reasons),
+        host=host,
         events=events,
         raw=raw,
         can_act=tenant_id in person.acts_for,
@@ -222,21 +229,20 @@ async def _seen(request: Request, person: Person) -> tuple[str, str]:
 
 def _more(
     connection: Connection, tenant_id: str, alert_id: str
-) -> tuple[list[AlertEvent], ShownRaw]:
+) -> tuple[list[AlertEvent], ShownRaw, int | None]:
+    """Return the alert's events, its body, and the number of its host if that is certain."""
     raw, size = read_raw(connection, alert_id, MAX_SHOWN_BYTES)
-    return read_events(connection, tenant_id, alert_id), shown_raw(raw, size)
+    host = connection.execute(sa.select(_v.host).where(_v.alert_id == alert_id)).scalar()
+    return read_events(connection, tenant_id, alert_id), shown_raw(raw, size), host
 
 
 def _facts(alert: ShownAlert) -> list[tuple[str, str]]:
     """Return what the alert says, each with its name, in the order in which people ask."""
     named = (
-        ("Host", alert.hostname),
         ("Device id at the vendor", alert.device_id),
         ("User", alert.username),
         ("Program", alert.process_name),
-        ("Command line", alert.process_cmdline),
         ("SHA-256", alert.sha256),
-        ("Technique", alert.technique),
         ("Tactic", alert.tactic),
         ("Severity", alert.vendor_severity or alert.severity),
         ("Process id", alert.process_id),

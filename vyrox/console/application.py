@@ -1,5 +1,7 @@
 """The console's application: its routes, and the layers around them (contract 66)."""
 
+import contextlib
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -33,7 +35,8 @@ from vyrox.console import (
 from vyrox.console.guard import Guard, SecureHeaders
 from vyrox.console.incident_steps import step_route
 from vyrox.console.pages import error_page, static_file
-from vyrox.errors import NotFoundError
+from vyrox.console.parts import signed_in
+from vyrox.errors import NotFoundError, VyroxError
 from vyrox.http.application import JsonApplication, RequestContext, handle_http_exception
 
 
@@ -56,7 +59,11 @@ class _ConsoleApplication(JsonApplication):
 
 async def _handle(request: Request, error: Exception) -> Response:
     response = await handle_http_exception(request, error)
-    return error_page(request.scope, NotFoundError()) if response.status_code == 404 else response
+    if response.status_code != 404:
+        return response
+    with contextlib.suppress(VyroxError):  # a person gets the navigation
+        await signed_in(request)
+    return error_page(request.scope, NotFoundError())
 
 
 def create_routes() -> list[BaseRoute]:

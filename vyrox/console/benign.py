@@ -1,8 +1,10 @@
 """The page on which an approver says "this is normal here" (contract 56 and 78)."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +15,7 @@ from vyrox.errors import InvalidRequestError
 from vyrox.triage.preview import preview
 from vyrox.triage.scope import DANGEROUS
 from vyrox.triage.suppressing import Asked, wanted_by
-from vyrox.triage.suppression_life import DEFAULT_DAYS
+from vyrox.triage.suppression_life import DAY_S, DEFAULT_DAYS, Wanted
 
 PREVIEWED: Final = 400
 """The newest alerts that the preview compares."""
@@ -50,7 +52,15 @@ async def benign_page(request: Request) -> Response:
         preview=found,
         days=DAYS,
         dangerous=sorted(DANGEROUS.intersection(wanted.scope.families)),
+        seen=digest(wanted),
+        ends_at=now + asked.days * DAY_S,
     )
+
+
+def digest(wanted: Wanted) -> str:
+    """Return what identifies the scope and the length that the page shows, for its form."""
+    shown = [wanted.tenant_id, wanted.scope, wanted.command, wanted.days]
+    return sha256(msgspec.json.encode(shown, order="deterministic")).hexdigest()
 
 
 def asked_by(fields: Mapping[str, str], tenant_id: str, by: str, reason: str) -> Asked:

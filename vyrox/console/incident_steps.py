@@ -14,7 +14,7 @@ from vyrox.alerts.verdict import MAX_NOTE, Decision
 from vyrox.approvals.of_incident import chosen, wanted_of
 from vyrox.approvals.proposal import CONTAINMENTS
 from vyrox.approvals.proposing import Wanted, propose
-from vyrox.console.benign import asked_by
+from vyrox.console.benign import asked_by, digest
 from vyrox.console.incident import LEASES, own_key
 from vyrox.console.parts import (
     acts,
@@ -25,14 +25,14 @@ from vyrox.console.parts import (
     signed_in,
 )
 from vyrox.console.wording import RESOLUTIONS, VERDICTS
-from vyrox.errors import InvalidRequestError
+from vyrox.errors import InvalidRequestError, NotPossibleError
 from vyrox.http.application import request_id_of
 from vyrox.models import ActionType, LiftType, PersonVerdict
 from vyrox.triage import life, suppression_life
 from vyrox.triage.decisions import decide_alerts
 from vyrox.triage.incident_ids import IncidentKey
 from vyrox.triage.life import Actor, PersonResolution
-from vyrox.triage.suppressing import suppress
+from vyrox.triage.suppressing import suppress, wanted_by
 
 ACTIONS: Final[tuple[ActionType | LiftType, ...]] = (
     *get_args(ActionType),
@@ -64,12 +64,21 @@ def step_route(name: str) -> Callable[[Request], Awaitable[Response]]:
         fields = await read_form(request)
         console = console_of(request)
         actor = Actor(person.approver, console.now(), request_id_of(request))
-        said = await console.database.write(step, key, fields, actor)
+        said = await console.database.write(_done, step, key, fields, actor)
         if name == "verdict":
             await remove_entry(console, key.tenant_id, field(fields, "alert"))
         return done(f"/incidents/{key.id}", said or word)
 
     return route
+
+
+def _done(
+    connection: Connection, step: Step, key: IncidentKey, fields: Fields, actor: Actor
+) -> str | None:
+    # Also for steps that are about an alert or a suppression: the page must be of an incident
+    # that is there, and has not been merged into another.
+    life.lock_incident(connection, key)
+    return step(connection, key, fields, actor)
 
 
 async def propose_action(request: Request) -> Response:
@@ -92,6 +101,7 @@ async def propose_action(request: Request) -> Response:
 def _proposed(
     connection: Connection, key: IncidentKey, fields: Fields, actor: Actor, ttl_s: int
 ) -> str:
+    life.unmerged(connection, key)
     wanted = _wanted(connection, key, fields, actor.by)
     return propose(connection, wanted, actor.now, ttl_s, actor.request_id).proposal_id
 
@@ -172,6 +182,11 @@ def _verdict(connection: Connection, key: IncidentKey, fields: Fields, actor: Ac
 
 def _suppress(connection: Connection, key: IncidentKey, fields: Fields, actor: Actor) -> str:
     asked = asked_by(fields, key.tenant_id, actor.by, fields.get("note", ""))
+    wanted = wanted_by(connection, asked)
+    if field(fields, "seen") != digest(wanted):
+        raise NotPossibleError(
+            "What this would hide is not any more what the page has shown: look at it again"
+        )
     made = suppress(connection, asked, actor.now, actor.request_id)
     if fields.get("close"):
         life.close(connection, key, actor, "benign_expected", _note(fields))

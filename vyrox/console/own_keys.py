@@ -13,6 +13,7 @@ from vyrox.approvals.passkeys import RelyingParty
 from vyrox.console.pages import page
 from vyrox.console.parts import (
     Answered,
+    Console,
     acts,
     console_of,
     read_json,
@@ -26,9 +27,25 @@ from vyrox.errors import NotFoundError, NotPossibleError, UnauthorizedError
 from vyrox.http.responses import JsonResponse
 
 
-class _Removal(Answered, frozen=True):
-    credential_id: str
+class Agreed(Answered, frozen=True):
+    """The answer of a passkey to a challenge of `ceremony_of`."""
+
     challenge: str
+
+
+class _Removal(Agreed, frozen=True):
+    credential_id: str
+
+
+async def ceremony_of(
+    console: Console, person: Person, purpose: str, now: float
+) -> dict[str, object]:
+    """Return what the script needs to have one of the person's passkeys agree to `purpose`."""
+    own = await console.database.read(keys.keys_of, person.tenant_id, person.approver)
+    challenge, sealed = console.challenges.make(purpose, now)
+    allowed = [each.credential_id for each in _able(own)]
+    options = request_options(console.relying_party.rp_id, challenge, allowed)
+    return {"options": options, "challenge": sealed}
 
 
 async def keys_page(request: Request) -> Response:

@@ -1,7 +1,6 @@
 """Makes the pages: templates in which every text is escaped, one style sheet and one script."""
 
 import re
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from starlette.types import Scope
 
 from vyrox.approvals.changes import Change
 from vyrox.approvals.display import length
+from vyrox.clock import utc_text
 from vyrox.console.drawing import Drawing
 from vyrox.console.sessions import Person
 from vyrox.console.wording import family_means, incident_title, signal_words, status_words
@@ -33,6 +33,9 @@ from vyrox.triage.techniques import technique_name
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript"}
 _FILES: Final = {name: (_HERE / "static" / name).read_bytes() for name in _TYPES}
+
+TYPED: Final = {"note": "Note", "reason": "Reason"}
+"""The fields of forms into which a person types a text."""
 
 HTML: Final = "text/html; charset=utf-8"
 
@@ -57,6 +60,13 @@ _STATES: Final = {
     "withdrawn": "withdrawn",
     "superseded": "superseded",
     "lapsed": "was approved, but not carried out",
+}
+
+_DISPATCHED: Final = {
+    "confirmed": "approved and done",
+    "dry_run": "approved; dry run: nothing was sent",
+    "failed": "approved, but it failed",
+    "refused": "approved, but it was refused",
 }
 
 DONE: Final[dict[str, str]] = {
@@ -120,7 +130,7 @@ def cut(text: str) -> str:
 
 def moment(seconds: float) -> str:
     """Return a time as people read it."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc_text(seconds)} UTC"
 
 
 def raw_text(data: bytes) -> str:
@@ -130,7 +140,7 @@ def raw_text(data: bytes) -> str:
 
 def clock(seconds: float, has_days: bool) -> str:
     """Return a time of day (UTC), with its day if it is needed."""
-    return f"{datetime.fromtimestamp(seconds, UTC):{'%m-%d %H:%M' if has_days else '%H:%M'}}"
+    return utc_text(seconds, "%m-%d %H:%M" if has_days else "%H:%M")
 
 
 def length_words(seconds: int) -> str:
@@ -143,8 +153,10 @@ def action_words(action_type: str) -> str:
     return _ACTIONS.get(action_type, action_type)
 
 
-def state_words(state: str) -> str:
-    """Return a state in words."""
+def state_words(state: str, outcome: str | None = None) -> str:
+    """Return the state of a proposal in words, with what became of its action if that is known."""
+    if state == "dispatched" and outcome is not None:
+        return _DISPATCHED.get(outcome, _STATES[state])
     return _STATES.get(state, state)
 
 
@@ -275,7 +287,8 @@ def static_file(request: Request) -> Response:
 def error_page(scope: Scope, error: VyroxError) -> Response:
     """Return the response to an error: JSON to the script, a page to a person.
 
-    A person who is not signed in is asked to, and then comes back.
+    A person who is not signed in is asked to, and then comes back. The page has the navigation if
+    the request has found out who asks, and what a person has typed into a form, to send it again.
     """
     headers = Headers(scope=scope)
     # Only the texts of these errors are for the person who asked.
@@ -286,8 +299,17 @@ def error_page(scope: Scope, error: VyroxError) -> Response:
     if isinstance(error, UnauthorizedError):
         return RedirectResponse(f"/sign-in{_back(scope)}", 303)
     told = isinstance(error, (InvalidRequestError, NotPossibleError)) and str(error)
+    state = scope.get("state", {})
     response = page(
-        "error", status=error.status, told=told, detail=error.detail, back=_form_of(scope, headers)
+        "error",
+        state.get("person"),
+        status=error.status,
+        told=told,
+        detail=error.detail,
+        back=_form_of(scope, headers),
+        path=scope["path"],
+        fields=state.get("fields", {}),
+        typed=TYPED,
     )
     response.status_code = error.status
     for name, value in error.headers.items():

@@ -129,6 +129,8 @@ async def signed_in(request: Request) -> Person:
     # A page that refreshes itself does not keep a person signed in.
     if person.is_due and "if-none-match" not in request.headers:
         await console.database.write(sessions.touch, person, now)
+    # For the page of an error that this request may end with.
+    request.state.person = person
     return msgspec.structs.replace(person, done=request.query_params.get("done", ""))
 
 
@@ -204,6 +206,7 @@ async def read_form(request: Request) -> dict[str, str]:
         raise InvalidRequestError("a field twice")
     if any("\0" in name or "\0" in value for name, value in pairs):
         raise InvalidRequestError("a zero byte")
+    request.state.fields = fields
     return fields
 
 

@@ -11,14 +11,21 @@ from vyrox.tenants.known import require_known
 
 
 def add(
-    connection: Connection, tenant_id: str, name: str, home: str | None, by: str, wall: float
+    connection: Connection,
+    tenant_id: str,
+    name: str,
+    home: str | None,
+    by: str,
+    wall: float,
+    is_same: bool = False,
 ) -> Viewer:
     """Let a person look. Raises as `viewers.add`, and OperatorError.
 
     A link that an earlier person of this name has gives that person nothing back.
     """
     require_known(connection, tenant_id)
-    added = viewers.add(connection, tenant_id, name, home, by, database_time(connection, wall))
+    now = database_time(connection, wall)
+    added = viewers.add(connection, tenant_id, name, home, by, now, is_same=is_same)
     links.forget(connection, tenant_id, name)
     return added
 

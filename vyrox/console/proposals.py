@@ -1,11 +1,12 @@
 """A proposal's page: what is to be decided, what is known, and the decision (contract 66, A38)."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from vyrox.approvals import statements
 from vyrox.approvals.asking import who_may_decide
@@ -13,7 +14,8 @@ from vyrox.approvals.deciding import is_requester
 from vyrox.approvals.lease_rows import find as find_lease
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proofs import SignedByPasskey
-from vyrox.approvals.proposal import parse
+from vyrox.approvals.proposal import Proposal, parse
+from vyrox.approvals.proposing import preview
 from vyrox.approvals.rows import Decision
 from vyrox.approvals.shown import ShownProposal, show
 from vyrox.console.evidence import Evidence, evidence_of, incident_evidence
@@ -29,7 +31,7 @@ from vyrox.console.parts import (
     signed_in,
 )
 from vyrox.console.sessions import Person
-from vyrox.errors import NotPossibleError
+from vyrox.errors import ActionNotSupportedError, InvalidRequestError, NotPossibleError
 from vyrox.http.responses import JsonResponse
 from vyrox.store.tables import proposals
 from vyrox.tenants.freezes import frozen_since
@@ -59,10 +61,10 @@ async def proposal_page(request: Request) -> Response:
     frozen = await console.database.read(frozen_since, tenant_id)
     proposal = parse(shown.proposal.encode())
     able = await console.database.read(who_may_decide, proposal)
-    version = version_of(person, (shown, frozen, able))
+    evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id, now)
+    version = version_of(person, (shown, frozen, able, evidence))
     if is_current(request, version):
         return not_modified()
-    evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id, now)
     decided = {each.approver for each in shown.decisions}
     is_asked = (
         shown.state == "pending" and person.approver not in decided and tenant_id in person.acts_for
@@ -129,13 +131,19 @@ async def suggested_page(request: Request) -> Response:
     person = await signed_in(request)
     console = console_of(request)
     key = _own_incident(request, person)
-    evidence, wanted, reason = await console.database.read(_suggested, person, key, console.now())
+    evidence, wanted, able, reason = await console.database.read(
+        _suggested, person, key, console.now(), console.approval_ttl_s
+    )
+    story = evidence.story
+    if story is not None and story.shown.redirected_from is not None:
+        return RedirectResponse(f"/propose/{story.shown.id}", 303)
     return page(
         "suggested",
         person,
         console.now(),
         evidence=evidence,
         wanted=wanted,
+        able=able,
         reason=reason,
         key=key.id,
         can_propose=key.tenant_id in person.acts_for,
@@ -173,11 +181,13 @@ def _own_incident(request: Request, person: Person) -> IncidentKey:
 
 
 def _suggested(
-    connection: Connection, person: Person, key: IncidentKey, now: float
-) -> tuple[Evidence, object, str]:
+    connection: Connection, person: Person, key: IncidentKey, now: float, ttl_s: int
+) -> tuple[Evidence, Proposal | None, Sequence[str], str]:
+    """Return what is known, what the person would propose, who could decide, and why."""
     evidence = incident_evidence(connection, key, now)
     try:
         wanted = wanted_of(connection, key, person.approver)
-    except NotPossibleError as exc:
-        return evidence, None, str(exc)
-    return evidence, wanted, wanted.reason
+        proposal = preview(connection, wanted, now, ttl_s)
+    except (NotPossibleError, InvalidRequestError, ActionNotSupportedError) as exc:
+        return evidence, None, (), str(exc)
+    return evidence, proposal, who_may_decide(connection, proposal), wanted.reason

@@ -19,7 +19,7 @@ from vyrox.console import sessions
 from vyrox.console.challenges import use
 from vyrox.console.pages import page
 from vyrox.console.parts import Answered, console_of, read_json, signed_in
-from vyrox.errors import UnauthorizedError
+from vyrox.errors import NotPossibleError, UnauthorizedError
 from vyrox.http.responses import JsonResponse
 
 _SIGN_IN: Final = "sign in"
@@ -72,8 +72,15 @@ async def sign_out(request: Request) -> Response:
 
 
 async def sign_out_everywhere(request: Request) -> Response:
-    """End every session of the person, this one too. Raises as `signed_in`."""
+    """End every session of the person, this one too.
+
+    Raises:
+        UnauthorizedError: No person has signed in.
+        NotPossibleError: A link has begun the session, which may be in other hands.
+    """
     person = await signed_in(request)
+    if person.credential_id is None:
+        raise NotPossibleError("You have signed in with a link, so you can end only this session")
     ended = await console_of(request).database.write(
         sessions.end_all, person.tenants, person.approver
     )

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
+from vyrox.alerts.waiting_lists import MAX_COUNTED, count_dead
 from vyrox.approvals.discord import posted
 from vyrox.approvals.discord.configured import list_channels
 from vyrox.console.parts import Console
@@ -30,6 +31,9 @@ TITLES: Final = {
     "announced": "Announced alerts are not fetched",
 }
 """The names of findings, as a person reads them who knows no command."""
+
+KEPT: Final = "last 422"
+"""The finding about payloads that wait in quarantine."""
 
 _REASONS: Final = {"poller": "poll error", "announced": "graph says"}
 """Findings of which a second one says why."""
@@ -117,27 +121,29 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Ways(msgspec.Struct, frozen=True):
-    """What is known of the ways to people, of some tenants.
+    """What is known of the ways on which alerts get to people, of some tenants.
 
     Attributes:
         channels: The tenants that have a channel at Discord.
         unposted: By tenant why a message could not be posted there.
         targets: Notification targets that do not take what is sent.
         has_targets: Whether there are any.
+        dead: How many dead letters a tenant has, if it has any.
     """
 
     channels: tuple[str, ...]
     unposted: dict[str, str]
     targets: Sequence[FailingTarget]
     has_targets: bool
+    dead: dict[str, int]
 
 
 def read_sources(
     connection: Connection, console: Console, tenant_ids: Sequence[str], now: float
 ) -> list[Source]:
     """Return the sources of the tenants, in order of name."""
-    found = (each for each in read_all(connection, tenant_ids) if each.is_expected)
-    return [_source(console, each, now) for each in found]
+    found = read_all(connection, tenant_ids)
+    return [_source(console, each, now) for each in found if each.is_expected or each.kept]
 
 
 def read_ways(connection: Connection, tenant_ids: Sequence[str], now: float) -> Ways:
@@ -149,17 +155,25 @@ def read_ways(connection: Connection, tenant_ids: Sequence[str], now: float) -> 
         posted.find_failing(connection, channels),
         find_failing(connection, tenant_ids, now),
         has_targets(connection, tenant_ids),
+        count_dead(connection, tenant_ids),
     )
 
 
 def troubles(console: Console, sources: Sequence[Source], ways: Ways) -> list[Trouble]:
     """Return all that is wrong: the service first, then the sources, then the ways to people."""
-    return [*_of_service(console), *_of_sources(sources), *_of_ways(console, ways)]
+    return [
+        *_of_service(console),
+        *_of_sources(sources),
+        *_of_dead(ways),
+        *_of_ways(console, ways),
+    ]
 
 
 def missing(tenant_ids: Sequence[str], sources: Sequence[Source]) -> list[Trouble]:
     """Return a trouble for each tenant that has no source at all: it would look quiet."""
-    found = {each.tenant_id for each in sources}
+    found = {
+        each.tenant_id for each in sources if any(finding.name != KEPT for finding in each.findings)
+    }
     return [
         Trouble(
             tenant_id,
@@ -207,7 +221,10 @@ def _source(console: Console, found: Arrivals, now: float) -> Source:
         alert_at=found.alert_at,
         failed_at=max((each for each in times if each is not None), default=None),
         secrets=_secrets(found, prints, now),
-        findings=findings(found, prints, now),
+        # What waits in quarantine of a source that was removed is still to be looked at.
+        findings=[
+            each for each in findings(found, prints, now) if found.is_expected or each.name == KEPT
+        ],
     )
 
 
@@ -253,11 +270,20 @@ def _of_sources(sources: Iterable[Source]) -> Iterator[Trouble]:
             do = found.do if reason is None else reason.do
             what = TITLES.get(found.name, found.name)
             shown = "" if found.text == NOTHING_YET else text
-            is_kept = found.name == "last 422"
+            is_kept = found.name == KEPT
             if is_kept:
                 do = ("open it there: try it again, or dismiss it",)
             link = f"/quarantine?tenant={source.tenant_id}" if is_kept else own
             yield Trouble(source.tenant_id, what, source.name, shown, do, link)
+
+
+def _of_dead(ways: Ways) -> Iterator[Trouble]:
+    for tenant_id, number in sorted(ways.dead.items()):
+        more = " or more" if number == MAX_COUNTED else ""
+        text = f"{number}{more} {'alert' if number == 1 else 'alerts'} without a verdict by triage"
+        do = ("open them there: give a verdict, or queue them again",)
+        what = "Alerts that nothing could finish"
+        yield Trouble(tenant_id, what, "dead letters", text, do, f"/dead?tenant={tenant_id}")
 
 
 def _of_ways(console: Console, ways: Ways) -> Iterator[Trouble]:

@@ -9,18 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals.discord.configured import Channel, channel_of
+from vyrox.approvals.freezing import set_frozen
 from vyrox.approvals.listed import ListedApprover, list_all
 from vyrox.approvals.rules import list_rules
 from vyrox.console import sources
+from vyrox.console.own_keys import Agreed, ceremony_of
 from vyrox.console.pages import page
 from vyrox.console.paging import PAGE_ROWS, cursor, here_with, parse_cursor
-from vyrox.console.parts import Console, acts, console_of, done, sees, signed_in
+from vyrox.console.parts import Console, acts, console_of, done, read_json, sees, signed_in
 from vyrox.console.sessions import Person
+from vyrox.console.sign_in import used_by
 from vyrox.console.sources import TITLES, Secrets, Source, Trouble
 from vyrox.console.viewers import Viewer, list_viewers
-from vyrox.errors import NotPossibleError, OperatorError
+from vyrox.errors import NotPossibleError, OperatorError, UnauthorizedError
+from vyrox.http.responses import JsonResponse
 from vyrox.notify.targets import FailingTarget, Target, own_targets
-from vyrox.tenants import guard_rails, policy
+from vyrox.tenants import guard_rails
 from vyrox.tenants.containers import until_read
 from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.guard_rails import Frozen, Rails
@@ -103,8 +107,13 @@ async def freeze_page(request: Request) -> Response:
     person, tenant_id = await _visible(request)
     acts(person, tenant_id)
     console = console_of(request)
+    now = console.now()
     found = await console.database.read(guard_rails.find, [tenant_id])
-    return page("freeze", person, console.now(), tenant_id=tenant_id, rails=found[tenant_id])
+    rails = found[tenant_id]
+    ceremony = None
+    if rails.frozen_at is not None:
+        ceremony = await ceremony_of(console, person, _unfreezing(person, tenant_id), now)
+    return page("freeze", person, now, tenant_id=tenant_id, rails=rails, ceremony=ceremony)
 
 
 async def freeze(request: Request) -> Response:
@@ -114,7 +123,12 @@ async def freeze(request: Request) -> Response:
         NotFoundError: The person may not see the tenant.
         NotPossibleError: The person may not act for it, or it is not known.
     """
-    frozen, console = await _change(request, frozen=True)
+    person, tenant_id = await _visible(request)
+    acts(person, tenant_id)
+    console = console_of(request)
+    frozen = await console.database.write(
+        _set_frozen, tenant_id, console.now(), True, person.approver
+    )
     # Also with clocks that cannot be trusted: it only stops what would be done.
     containers = await until_read(console.database, frozen.version, console.now)
     is_late = any(each.version < frozen.version for each in containers)
@@ -122,9 +136,44 @@ async def freeze(request: Request) -> Response:
 
 
 async def unfreeze(request: Request) -> Response:
-    """Allow approved actions again. Raises as `freeze`."""
-    unfrozen, _ = await _change(request, frozen=False)
-    return done(_path(request), "still_frozen" if unfrozen.rails.is_frozen else "unfrozen")
+    """Allow approved actions again, because a passkey of the person has agreed just now.
+
+    Raises:
+        InvalidRequestError: The body is not the answer of a passkey.
+        UnauthorizedError: No passkey of the person has agreed.
+        UnavailableError: The clocks cannot be trusted.
+        VyroxError: As `freeze`.
+    """
+    person, tenant_id = await _visible(request)
+    acts(person, tenant_id)
+    console = console_of(request)
+    agreed = await read_json(request, Agreed)
+    console.check_clocks()
+    now = console.now()
+    challenge = console.challenges.open(_unfreezing(person, tenant_id), agreed.challenge, now)
+    unfrozen = await console.database.write(
+        _unfreeze, console, person, tenant_id, challenge, agreed.answer, now
+    )
+    return JsonResponse({"done": "still_frozen" if unfrozen.rails.is_frozen else "unfrozen"})
+
+
+def _unfreezing(person: Person, tenant_id: str) -> str:
+    return f"unfreeze\n{tenant_id}\n{person.tenant_id}\n{person.approver}"
+
+
+def _unfreeze(
+    connection: Connection,
+    console: Console,
+    person: Person,
+    tenant_id: str,
+    challenge: bytes,
+    answer: str,
+    now: float,
+) -> Frozen:
+    key = used_by(connection, console.relying_party, challenge, answer, now)
+    if (key.tenant_id, key.approver) != (person.tenant_id, person.approver):
+        raise UnauthorizedError("key_of_another_person", person.tenant_id)
+    return _set_frozen(connection, tenant_id, now, False, person.approver)
 
 
 async def _visible(request: Request) -> tuple[Person, str]:
@@ -134,21 +183,11 @@ async def _visible(request: Request) -> tuple[Person, str]:
     return person, tenant_id
 
 
-async def _change(request: Request, *, frozen: bool) -> tuple[Frozen, Console]:
-    person, tenant_id = await _visible(request)
-    acts(person, tenant_id)
-    console = console_of(request)
-    changed = await console.database.write(
-        _set_frozen, tenant_id, console.now(), frozen, person.approver
-    )
-    return changed, console
-
-
 def _set_frozen(
     connection: Connection, tenant_id: str, now: float, frozen: bool, by: str
 ) -> Frozen:
     try:
-        return policy.set_frozen(connection, tenant_id, now, frozen=frozen, by=by)
+        return set_frozen(connection, tenant_id, now, frozen=frozen, by=by)
     except OperatorError as exc:
         raise NotPossibleError(str(exc)) from exc
 

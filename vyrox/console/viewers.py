@@ -88,22 +88,39 @@ def places_of(
 
 
 def add(
-    connection: Connection, tenant_id: str, name: str, home: str | None, by: str, now: float
+    connection: Connection,
+    tenant_id: str,
+    name: str,
+    home: str | None,
+    by: str,
+    now: float,
+    *,
+    is_same: bool = False,
 ) -> Viewer:
     """Let a person see a tenant's pages, with an event.
+
+    Args:
+        is_same: The approver of this name in the tenant is the person of the home.
 
     Raises:
         InvalidRequestError: The name is not of the form of one, or the home is the tenant itself.
         NotFoundError: The home has no approver of this name.
-        NotPossibleError: The person may look already, or the tenant has too many viewers.
+        NotPossibleError: The person may look already, the tenant has too many viewers, or the
+            person of the home would act for the tenant under the name of an approver there.
     """
     approvers.check_name(name)
     if home == tenant_id:
         raise InvalidRequestError("the home is another tenant")
     lock(connection, "containments")
+    is_approver = name in approvers.present(connection, tenant_id)
     if home is not None:
         approvers.require(connection, home, name)
-    elif name in approvers.present(connection, tenant_id):
+        if is_approver and not is_same:
+            raise NotPossibleError(
+                f"{name} is an approver of {tenant_id}, so {name} of {home} would act for "
+                f"{tenant_id} too: if it is the same person, add --same-person"
+            )
+    elif is_approver:
         raise NotPossibleError(f"{name} is an approver of {tenant_id}, and may look already")
     present = [each for each in list_viewers(connection, tenant_id) if each.removed_at is None]
     if any(each.name == name for each in present):

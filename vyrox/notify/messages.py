@@ -124,6 +124,8 @@ NoticeKind = Literal[
     "lease.postponed",
     "lease.failed",
     "lease.waiting",
+    "tenant.frozen",
+    "tenant.unfrozen",
 ]
 """What a notice is about."""
 

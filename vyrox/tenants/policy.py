@@ -97,14 +97,3 @@ def set_frozen(
     if tenant_id != EVERY_TENANT:
         require_known(connection, tenant_id)
     return guard_rails.freeze(connection, tenant_id, now, frozen=frozen, by=by)
-
-
-def end_freeze(connection: Connection, tenant_id: str, now: float) -> tuple[Frozen, list[str]]:
-    """Unfreeze a tenant, or EVERY_TENANT; return also the tenants whose own freeze remains.
-
-    Raises:
-        OperatorError: The tenant is unknown.
-    """
-    ended = set_frozen(connection, tenant_id, now, frozen=False)
-    _, stored = guard_rails.list_all(connection)
-    return ended, sorted(name for name, rails in stored.items() if rails.frozen_at is not None)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from vyrox.store.tables import daily_totals
 from vyrox.triage.story import BANDS
-from vyrox.triage.totals import DAY_S, OTHER, read_rule
+from vyrox.triage.totals import CLOSED_SIGNAL, DAY_S, OTHER, read_rule
 
 DAYS: Final = 7
 
@@ -61,13 +61,21 @@ class Row(msgspec.Struct, frozen=True):
     """Alerts with something in common.
 
     Attributes:
-        judged: How many of them a person has judged, and found benign.
+        judged: How many of them a person has judged; `benign`: and found benign.
+        closed: Incidents with such alerts that a person has closed; `false`: as a false alarm.
     """
 
     name: str
     alerts: int
     judged: int
     benign: int
+    closed: int = 0
+    false: int = 0
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a person has said something about such alerts."""
+        return bool(self.judged or self.closed)
 
     @property
     def benign_percent(self) -> int | None:
@@ -157,7 +165,9 @@ def read_report(connection: Connection, tenant_id: str, week: Week) -> Report:
         decide_s=percentiles(count.get("decide_s", {})),
         break_glass=sum(count.get("break_glass", {}).values()),
         actions=_actions(count.get("action", {})),
-        signals=sorted(by_name["signal"].values(), key=_false_alarms),
+        signals=sorted(
+            _with_incidents(by_name["signal"], by_name[CLOSED_SIGNAL]), key=_false_alarms
+        ),
         rules=[
             msgspec.structs.replace(row, name=rule_name(row.name))
             for row in sorted(by_name["rule"].values(), key=lambda row: (-row.alerts, row.name))
@@ -194,8 +204,16 @@ def rule_name(key: str) -> str:
     return ", ".join(parts)
 
 
-def _false_alarms(row: Row) -> tuple[int, int, str]:
-    return (-row.benign, -row.alerts, row.name)
+def _with_incidents(signals: Mapping[str, Row], closed: Mapping[str, Row]) -> Iterable[Row]:
+    for name in {*signals, *closed}:
+        row, incidents = signals.get(name, Row(name, 0, 0, 0)), closed.get(name)
+        if incidents is not None:
+            row = msgspec.structs.replace(row, closed=incidents.alerts, false=incidents.benign)
+        yield row
+
+
+def _false_alarms(row: Row) -> tuple[int, int, int, str]:
+    return (-row.false, -row.benign, -row.alerts, row.name)
 
 
 def _actions(count: Mapping[str, int]) -> list[tuple[str, str, int]]:
@@ -266,6 +284,10 @@ def csv_rows(report: Report) -> Iterable[Sequence[object]]:
     for section, rows in (("signals", report.signals), ("rules", report.rules)):
         for row in rows:
             yield (*own, section, row.name, "", row.alerts, row.judged, row.benign)
+    for row in report.signals:
+        if row.closed:
+            numbers = (row.closed, row.closed, row.false)
+            yield (*own, "incidents closed by signal", row.name, "", *numbers)
 
 
 def _numbers(report: Report) -> Iterable[tuple[str, str, str, int]]:

@@ -35,6 +35,13 @@ OTHER: Final = "(other)"
 KEPT_DAYS: Final = 400
 """How long totals are kept: a year, and a month to compare with."""
 
+CLOSED_SIGNAL: Final = "closed_signal"
+"""The name under which each incident that a person closes is counted, for each of its signals.
+
+`benign` are those that were closed as a false alarm. Closing gives no alert a verdict: that would
+end the delivery of each, with an event for each, and an incident may have very many.
+"""
+
 MAX_PART: Final = 64
 """Characters of each part of a rule's key."""
 

@@ -14,10 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.entry import Scalar, Stream
+from vyrox.errors import NotFoundError
 from vyrox.store.database import Database
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import action_results, audit_log, proposals, totals_places
-from vyrox.triage.totals import Counted, Total, add, day_of
+from vyrox.triage.incident_ids import find, parse_id
+from vyrox.triage.totals import CLOSED_SIGNAL, Counted, Total, add, day_of
 
 INTERVAL_S: Final = 5.0
 
@@ -195,7 +197,22 @@ class _Counting:
             self._count(entry, "opened", _text(members, "band"))
 
     def _incident_closed(self, entry: _Entry, members: Members) -> None:
-        self._count(entry, "closed", _text(members, "resolution"))
+        resolution = _text(members, "resolution")
+        self._count(entry, "closed", resolution)
+        for signal in self._signals(_text(members, "incident")):
+            total = Total(day_of(entry.timestamp), CLOSED_SIGNAL, signal)
+            self._counted.count[total] += 1
+            self._counted.benign[total] += resolution == "false_positive"
+
+    def _signals(self, incident_id: str) -> set[str]:
+        """Return the signals that an incident keeps, of which there are few (`Story`)."""
+        try:
+            incident = find(self._connection, parse_id(incident_id))
+        except NotFoundError:
+            return set()
+        if incident.tenant_id != self._tenant_id:
+            return set()
+        return {each.signal for each in incident.story.signs.values()} | {*incident.story.signals}
 
     def _proposed(self, entry: _Entry, members: Members) -> None:
         if not _is_drill(_text(members, "proposal").encode("utf-8", "replace")):

@@ -4,12 +4,12 @@ No answer mentions anybody. Texts that an attacker may have written are escaped,
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from vyrox.approvals.discord.interaction import MAX_REASON, REASON_FIELD
 from vyrox.approvals.discord.message import MAX_CONTENT
 from vyrox.approvals.display import in_block
+from vyrox.clock import utc_text
 
 Answer = dict[str, object]
 """The JSON of a response to Discord."""
@@ -113,4 +113,4 @@ def counted(count: int, one: str, many: str) -> str:
 
 def moment(seconds: float) -> str:
     """Return a time as a person reads it."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{utc_text(seconds, '%Y-%m-%d %H:%M')} UTC"

@@ -1,7 +1,6 @@
 """Slash commands: what they answer, to the person alone (contract 67). None of them acts."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -21,6 +20,7 @@ from vyrox.approvals.enrolment import bind_discord, open_code
 from vyrox.approvals.lease_rows import find_ends
 from vyrox.approvals.proposal import DRILL
 from vyrox.approvals.shown import ListedProposal, list_proposals
+from vyrox.clock import utc_text
 from vyrox.containment.contained import list_contained
 from vyrox.errors import NotPossibleError, UnauthorizedError
 from vyrox.tenants.freezes import frozen_since
@@ -188,7 +188,7 @@ def _proposal(each: ListedProposal) -> str:
 
 
 def _until(seconds: float) -> str:
-    return f"until {datetime.fromtimestamp(seconds, UTC):%H:%M} UTC"
+    return f"until {utc_text(seconds, '%H:%M')} UTC"
 
 
 def _incident(each: ListedIncident) -> str:

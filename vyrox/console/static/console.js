@@ -254,6 +254,18 @@
       }
     },
 
+    freeze() {
+      const button = find("unfreeze");
+      if (!button) return;
+      const { options, challenge } = JSON.parse(button.dataset.ceremony);
+      const path = `/tenants/${button.dataset.tenant}`;
+      enable([button], hasPasskeys);
+      onClick(button, async () => {
+        const { done } = await post(`${path}/unfreeze`, { challenge, response: await sign(options) });
+        location.assign(`${path}?done=${done}`);
+      });
+    },
+
     glass() {
       const path = location.pathname;
       onSigned(find("acknowledge"), `${path}/statement`, path, ({ acknowledged_by: by }) =>
