@@ -1,4 +1,4 @@
-"""Times as people read them, whoever wrote the row (contract 14 and 79)."""
+"""Times as people read them, also those that no date can show (contract 14 and 79)."""
 
 from datetime import UTC, datetime
 

@@ -21,7 +21,7 @@ def monotonic_clock() -> float:
 def utc_text(seconds: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return Unix seconds as a date and a time in UTC; as a number if no date can show them.
 
-    No time that a row may hold, whoever wrote it, is an error where people read it.
+    So no time that a row may hold is an error where people read it.
     """
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):{form}}"

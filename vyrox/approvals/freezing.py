@@ -17,7 +17,7 @@ from vyrox.tenants.guard_rails import Frozen
 def set_frozen(
     connection: Connection, tenant_id: str, now: float, *, frozen: bool, by: str | None = None
 ) -> Frozen:
-    """Freeze or unfreeze a known tenant, or EVERY_TENANT, and tell people if that changes it.
+    """Freeze or unfreeze a known tenant, or EVERY_TENANT, with a notice if that changes it.
 
     Args:
         by: The person, for the event; None: an operator on the command line.
@@ -52,7 +52,7 @@ def end_freeze(connection: Connection, tenant_id: str, now: float) -> tuple[Froz
 
 
 def _told(connection: Connection, tenant_id: str) -> Sequence[str]:
-    """Return the tenants whose people are told: the one, or all that have a way to people."""
+    """Return the tenants that get a notice: the one, or all that have a way to people."""
     if tenant_id != EVERY_TENANT:
         return [tenant_id]
     found = connection.execute(sa.select(notify_targets.c.tenant_id).distinct()).scalars()

@@ -221,7 +221,7 @@ def _source(console: Console, found: Arrivals, now: float) -> Source:
         alert_at=found.alert_at,
         failed_at=max((each for each in times if each is not None), default=None),
         secrets=_secrets(found, prints, now),
-        # What waits in quarantine of a source that was removed is still to be looked at.
+        # What waits in quarantine of a source that was removed still waits for a person.
         findings=[
             each for each in findings(found, prints, now) if found.is_expected or each.name == KEPT
         ],
