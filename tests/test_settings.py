@@ -31,6 +31,8 @@ def refused(env: dict[str, str]) -> str:
 def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
     assert dataclasses.asdict(Settings.from_env({})) == {
         "hmac_secret": None,
+        "previous_hmac_secret": None,
+        "read_secret": None,
         "default_secrets": {},
         "redis_url": None,
         "database_url": None,
@@ -514,6 +516,8 @@ def test_a_note_needs_a_model_and_its_key_is_kept_secret_contract_61() -> None:
 
 NAMES = [
     "VYROX_HMAC_SECRET",
+    "VYROX_HMAC_SECRET_PREVIOUS",
+    "VYROX_READ_SECRET",
     "CROWDSTRIKE_WEBHOOK_SECRET",
     "SENTINELONE_WEBHOOK_SECRET",
     "DEFENDER_WEBHOOK_SECRET",

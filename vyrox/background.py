@@ -41,6 +41,7 @@ from vyrox.store import signed_changes
 from vyrox.store.database import Database
 from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
 from vyrox.tenants.directory import TenantDirectory
+from vyrox.tenants.private_secrets import PrivateSecrets
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.notes.writer import INTERVAL_S as NOTES_INTERVAL_S
 from vyrox.triage.notes.writer import NoteWriter
@@ -86,6 +87,7 @@ class Parts:
     """The objects that live as long as the service."""
 
     tenants: TenantDirectory
+    secrets: PrivateSecrets
     clocks: ClockGuard
     writer: ChainWriter
     events: AuditEvents
@@ -122,6 +124,10 @@ def background(
     """
     clocks = parts.clocks
 
+    async def refresh_tenants() -> None:
+        await parts.tenants.refresh()
+        await parts.secrets.store_uses()
+
     async def settle_claims() -> None:
         clocks.check()
         now = clocks.lease_time()
@@ -144,7 +150,7 @@ def background(
     return [
         parts.writer.run(),
         parts.queue.run(),
-        every(TENANTS_INTERVAL_S, "tenants", parts.tenants.refresh),
+        every(TENANTS_INTERVAL_S, "tenants", refresh_tenants),
         every(HEALTH_INTERVAL_S, "health", parts.health.probe),
         every(REPORT_INTERVAL_S, "container", parts.container.report),
         every(EVENTS_INTERVAL_S, "events", parts.events.flush),

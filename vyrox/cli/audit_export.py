@@ -53,7 +53,7 @@ _dated_decoder: Final = msgspec.json.Decoder(_Dated)
 @click.option(
     "--url",
     help="Fetch it from the private listener (http://127.0.0.1:3000), signed with "
-    "VYROX_HMAC_SECRET, instead of reading the database.",
+    "VYROX_HMAC_SECRET or VYROX_READ_SECRET, instead of reading the database.",
 )
 @click.option(
     "--stream",
@@ -136,7 +136,7 @@ async def _from_database(tenant_id: str, stream: Stream) -> AsyncIterator[bytes]
 
 async def _from_proxy(tenant_id: str, url: str) -> AsyncIterator[bytes]:
     timestamp = str(int(wall_clock()))
-    secret = Settings.from_process().require_hmac_secret()
+    secret = Settings.from_process().require_reading_secret()
     headers = {
         "accept": NDJSON,
         "x-vyrox-timestamp": timestamp,

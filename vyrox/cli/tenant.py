@@ -253,7 +253,7 @@ def _make_secret(options: WebhookOptions) -> bytes:
 def _read_webhook_secret(vendor: Vendor, options: WebhookOptions) -> bytes:
     secret = read_secret(MAX_SECRET_BYTES)
     try:
-        check_webhook_secret(vendor, secret, Settings.from_process().hmac_secret)
+        check_webhook_secret(vendor, secret, Settings.from_process().private_secrets())
     except ValueError as exc:
         raise OperatorError(f"the secret {exc}") from exc
     check_standard_secret(options, secret)

@@ -56,6 +56,7 @@ async def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened
         clock=wall_clock,
         clocks=parts.clocks,
         secret=settings.require_hmac_secret(),
+        secrets=parts.secrets,
         database=stores.database,
         entries=QueueEntries(stores.redis),
         containment=parts.containment,

@@ -49,6 +49,7 @@ from vyrox.store.database import Database
 from vyrox.tenants.containers import Container
 from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.edr_credentials import list_credentials
+from vyrox.tenants.private_secrets import PrivateSecrets
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.notes.writer import open_notes
 from vyrox.triage.sigma.rules import load_for_service
@@ -143,6 +144,12 @@ async def make_parts(
     notices = [approvals.noticed.set, discord.noticed.set]
     return Parts(
         tenants=tenants,
+        secrets=PrivateSecrets(
+            database,
+            settings.require_hmac_secret(),
+            settings.previous_hmac_secret,
+            settings.read_secret,
+        ),
         clocks=clocks,
         writer=writer,
         events=AuditEvents(writer, budget=budget),
@@ -200,7 +207,8 @@ async def _make_tenants(settings: Settings, stores: Stores) -> TenantDirectory:
         require_onboarding=settings.require_onboarding,
     )
     await tenants.refresh()
-    tenants.refuse_secret(settings.require_hmac_secret().encode(), wall_clock())
+    for variable, secret in settings.private_secrets().items():
+        tenants.refuse_secret(secret.encode(), variable, wall_clock())
     return tenants
 
 

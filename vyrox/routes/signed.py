@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vyrox import log
 from vyrox.alerts.entries import QueueEntries
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.execution import Containment
 from vyrox.containment.rate_limit import RateLimit
-from vyrox.crypto import verify
 from vyrox.errors import (
     AuditWriteError,
     InvalidRequestError,
@@ -39,6 +39,7 @@ from vyrox.http.replay_window import check_window
 from vyrox.ids import is_tenant_id
 from vyrox.store.database import Database
 from vyrox.store.signed_changes import run_once
+from vyrox.tenants.private_secrets import PrivateSecrets
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
 """Unix seconds in ASCII digits. `int` would also accept "1_000" and the digits of other scripts."""
@@ -47,6 +48,8 @@ MAX_SIGNED_BODY_BYTES: Final = 65_536
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 """A text in the body of a signed request (contract 20)."""
+
+_READS: Final = frozenset({"GET", "HEAD"})
 
 _SIGNATURE: Final = re.compile(rb"sha256=[0-9a-f]{64}")
 """The form of a signature. The audit event reports another form as malformed, not as wrong."""
@@ -58,12 +61,14 @@ class Proxy:
 
     Attributes:
         secret: VYROX_HMAC_SECRET.
+        secrets: Those that requests may be signed with.
         approval_ttl_s: How long a proposal may be decided on.
     """
 
     clock: Clock
     clocks: ClockGuard
     secret: str
+    secrets: PrivateSecrets
     database: Database
     entries: QueueEntries
     containment: Containment
@@ -224,8 +229,12 @@ def authenticate(
     """
     signatures = header_values(request, b"x-vyrox-signature")
     signature = signatures[0] if len(signatures) == 1 else b""
-    if verify(message, signature, proxy.secret):
+    is_read = request.method in _READS
+    used = proxy.secrets.has_signed(message, signature, proxy.clock(), is_read=is_read)
+    if used is not None:
         note_signed(request)
+        if used == "previous":
+            log.paced_event("auth.previous_secret", path=request.scope["path"])
         return
     if not signatures:
         failure = "missing_credential"

@@ -10,6 +10,7 @@ from vyrox.models import DIRECT, Outbound, Vendor
 from vyrox.settings import values
 from vyrox.settings.discord import DiscordApplication, read_application
 from vyrox.settings.outbound import read_outbound
+from vyrox.settings.private import PrivateSecrets, read_secrets
 from vyrox.settings.reading import Reader, default_secrets, environment
 
 DEFAULT_CONSOLE_PORT: Final = 8002
@@ -20,7 +21,9 @@ class Settings:
     """What the operator chose. Secrets are kept out of the repr.
 
     Attributes:
-        hmac_secret: Signs `/execute` and `/audit/export`; None is refused by `serve`.
+        hmac_secret: Signs requests to the private listener; None is refused by `serve`.
+        previous_hmac_secret: Is accepted too, while a rotation lasts (contract 85).
+        read_secret: Is accepted too, for reads.
         default_secrets: Per vendor, for tenants not onboarded (contract 8).
         database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
         encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
@@ -49,6 +52,8 @@ class Settings:
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
+    previous_hmac_secret: str | None = field(default=None, repr=False)
+    read_secret: str | None = field(default=None, repr=False)
     default_secrets: Mapping[Vendor, bytes] = field(default_factory=dict, repr=False)
     redis_url: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
@@ -123,12 +128,14 @@ class Settings:
         note_model = read.value("TRIAGE_NOTE_MODEL", None, values.model)
         if note_url is not None and note_model is None:
             raise SettingsError("TRIAGE_NOTE_MODEL is required with TRIAGE_NOTE_URL")
-        hmac_secret = read.value("VYROX_HMAC_SECRET", None, values.secret)
+        private = read_secrets(read.value)
         port = read.value("PORT", None, values.integer(0, 65535))
         ingestion_port = read.value("INGESTION_PORT", cls.ingestion_port, values.integer(0, 65535))
         settings = cls(
-            hmac_secret=hmac_secret,
-            default_secrets=default_secrets(read.value, hmac_secret),
+            hmac_secret=private.current,
+            previous_hmac_secret=private.previous,
+            read_secret=private.read,
+            default_secrets=default_secrets(read.value, private.by_name()),
             redis_url=read.value("REDIS_URL", None, values.redis_url),
             database_url=database_url,
             encryption_keys=encryption_keys,
@@ -231,6 +238,21 @@ class Settings:
                 "/audit/export. Make one with: openssl rand -hex 32"
             )
         return self.hmac_secret
+
+    def require_reading_secret(self) -> str:
+        """Return what signs reads of the private listener: `hmac_secret`, else `read_secret`.
+
+        Raises:
+            SettingsError: Neither is set.
+        """
+        if self.hmac_secret is None and self.read_secret is not None:
+            return self.read_secret
+        return self.require_hmac_secret()
+
+    def private_secrets(self) -> dict[str, str]:
+        """Return the secrets of the private listener that are set, by variable."""
+        secrets = (self.hmac_secret, self.previous_hmac_secret, self.read_secret)
+        return PrivateSecrets(*secrets).by_name()
 
     def require_console_origin(self) -> str:
         """Return the origin of the console, also if it is the default.

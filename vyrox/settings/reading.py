@@ -71,14 +71,17 @@ def what_it_takes(refusal: ValueError, text: str) -> str:
     return f"{refusal}{'' if text else ': it is set, but empty'}"
 
 
-def default_secrets(read: values.Read, hmac_secret: str | None) -> dict[Vendor, bytes]:
+def default_secrets(read: values.Read, private: Mapping[str, str]) -> dict[Vendor, bytes]:
     """Return the secret of each vendor that has one for tenants that are not onboarded.
+
+    Args:
+        private: The secrets of the private listener, by variable.
 
     Raises:
         SettingsError: A value is bad.
     """
     found = {
-        vendor: read(name, None, partial(values.webhook_secret, vendor, hmac_secret))
+        vendor: read(name, None, partial(values.webhook_secret, vendor, private))
         for vendor, name in DEFAULT_SECRET_VARIABLES.items()
     }
     return {vendor: secret for vendor, secret in found.items() if secret is not None}

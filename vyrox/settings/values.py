@@ -5,7 +5,7 @@ repeat the value, which may be a secret.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -51,19 +51,33 @@ class Read(Protocol):
         """Return the parsed value of a variable, or None if it is not set."""
 
 
-def check_webhook_secret(vendor: Vendor, secret: bytes, hmac_secret: str | None) -> None:
+def check_webhook_secret(vendor: Vendor, secret: bytes, private: Mapping[str, str]) -> None:
     """Return if `secret` can be the secret of a webhook of `vendor`.
+
+    Args:
+        private: The secrets of the private listener, by variable.
 
     Raises:
         ValueError: It cannot; the text says what it must be and holds nothing of it.
     """
-    if hmac_secret is not None and secret == hmac_secret.encode():
-        # Senders of alerts know it, and some send it as it is: they could contain any host.
-        raise ValueError("must not be VYROX_HMAC_SECRET, which signs containment")
+    check_not_private(secret, private)
     if not MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES:
         raise ValueError(f"must be {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
     if vendor in BEARER_VENDORS and _BEARER_TOKEN.fullmatch(secret) is None:
         raise ValueError("must be printable ASCII without spaces: it is a bearer token")
+
+
+def check_not_private(secret: bytes, private: Mapping[str, str]) -> None:
+    """Return if `secret` is not one of the private listener.
+
+    Raises:
+        ValueError: It is one of them; the text names which.
+    """
+    for name, other in private.items():
+        if secret == other.encode():
+            # Senders of alerts know it, and some send it as it is: they could contain any host.
+            what = "reads alerts and audit logs" if "READ" in name else "signs containment"
+            raise ValueError(f"must not be {name}, which {what}")
 
 
 def check_ends(secret: str) -> None:
@@ -78,11 +92,11 @@ def check_ends(secret: str) -> None:
         raise ValueError("must not begin or end with white space")
 
 
-def webhook_secret(vendor: Vendor, hmac_secret: str | None, text: str) -> bytes:
+def webhook_secret(vendor: Vendor, private: Mapping[str, str], text: str) -> bytes:
     """Return the default secret of a vendor. Raises as `check_webhook_secret`."""
     secret = _utf8(text)
     check_ends(text)
-    check_webhook_secret(vendor, secret, hmac_secret)
+    check_webhook_secret(vendor, secret, private)
     return secret
 
 

@@ -236,6 +236,13 @@ Index(
 
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
 
+secret_uses = Table(
+    "secret_uses",
+    metadata,
+    Column("name", Text, primary_key=True),  # the first digits of the secret's SHA-256
+    Column("used_at", Float, nullable=False),
+)
+
 # Changes that a signed request made (contract 51). The same request gets the same response.
 signed_changes = Table(
     "signed_changes",

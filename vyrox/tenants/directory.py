@@ -110,8 +110,8 @@ class TenantDirectory:
         """Return whose the vendor's customer ids are."""
         return self._bindings[vendor]
 
-    def refuse_secret(self, secret: bytes, now: float) -> None:
-        """Return if no onboarded tenant has `secret`, which is VYROX_HMAC_SECRET.
+    def refuse_secret(self, secret: bytes, variable: str, now: float) -> None:
+        """Return if no onboarded tenant has `secret`, which is the value of `variable`.
 
         Raises:
             OperatorError: A tenant has it; the text names the tenant, and how to change it.
@@ -120,8 +120,8 @@ class TenantDirectory:
             for vendor, row in rows.items():
                 if secret in (row.overlapping if now < row.overlap_until else row.secrets):
                     raise OperatorError(
-                        f"the secret of {tenant_id} for {vendor} is VYROX_HMAC_SECRET, which signs "
-                        f"containment: vyrox tenant rotate {tenant_id} --vendor {vendor} "
+                        f"the secret of {tenant_id} for {vendor} is {variable}, a secret of the "
+                        f"private listener: vyrox tenant rotate {tenant_id} --vendor {vendor} "
                         "--overlap 0"
                     )
 
