@@ -72,6 +72,11 @@ class Postgres:
         self._server.ensure_postgres_running()
 
     @property
+    def programs(self) -> Path:
+        """Where `pg_dump` and the like are."""
+        return Path(self._server.bin_path)
+
+    @property
     def socket_directory(self) -> Path:
         return self._directory / "pg"
 

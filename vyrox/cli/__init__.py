@@ -236,6 +236,7 @@ cli: Final = _Commands(
         "approval": _APPROVAL,
         "approver": _APPROVER,
         "audit": _AUDIT,
+        "backup": Lazy("backup:backup", "Make a backup in a new directory; the service may run."),
         "config": Lazy("config:config", "Show every setting, and where its value came from."),
         "console": _CONSOLE,
         "demo": Lazy("demo:demo", "Show the main job end to end."),
@@ -253,6 +254,7 @@ cli: Final = _Commands(
         "migrate": Lazy("service:migrate", "Bring the database's schema up to date."),
         "mock-edr": Lazy("mock_edr:mock_edr", "Serve a mock of the vendors' clouds until stopped."),
         "queue": _QUEUE,
+        "restore": Lazy("backup:restore", "Restore a backup into an empty data directory."),
         "serve": Lazy("service:serve", "Serve all listeners until SIGTERM."),
         "simulate": Lazy(
             "vyrox.trial.simulate.command:simulate", "Send signed sample alerts to a service."

@@ -94,6 +94,16 @@ async def open_database(
         await database.close()
 
 
+@asynccontextmanager
+async def opened_as_it_is(url: str, data_dir: Path) -> AsyncIterator[Database]:
+    """Open the store at `url` without a migration, and close it at the end."""
+    database = _connect(url, data_dir, urgent=False)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 def _connect(url: str | None, data_dir: Path, *, urgent: bool) -> _Connected:
     if url is None:
         return Sqlite(data_dir / SQLITE_FILE, urgent=urgent)

@@ -1,0 +1,141 @@
+"""`vyrox backup` and `vyrox restore` (contract 91)."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from cryptography.fernet import Fernet, MultiFernet
+
+from vyrox.cli.config import KEY_FILES
+from vyrox.cli.output import counted, json_option, print_json
+from vyrox.cli.stores import prepare_directory
+from vyrox.clock import wall_clock
+from vyrox.errors import OperatorError
+from vyrox.settings import Settings
+from vyrox.settings.shown import show_settings
+from vyrox.store.backups import files, making, restoring
+from vyrox.store.backups.files import Manifest
+from vyrox.store.encryption import KEY_FILE
+
+SETTINGS_FILE: Final = "settings.json"
+
+_directory = click.argument(
+    "directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+)
+
+
+@click.command()
+@_directory
+@click.option("--with-key", is_flag=True, help="Include the key that decrypts the stored secrets.")
+@json_option
+def backup(directory: Path, with_key: bool, as_json: bool) -> None:
+    """Make a backup in DIR, a new directory; the service may run.
+
+    DIR gets a copy of the database, the settings without secrets, and a manifest with which
+    `vyrox restore` checks them. Keep the key in another place than the backup: both together can
+    forge alerts. With DATABASE_URL, the command for pg_dump is printed.
+    """
+    settings = Settings.from_process()
+    manifest = asyncio.run(_back_up(settings, directory, with_key=with_key))
+    if as_json:
+        print_json(manifest)
+    else:
+        _print(manifest, directory)
+    if manifest.facts.secrets and not with_key:
+        click.echo(_where_the_key_is(settings), err=True)
+    if settings.database_url is not None:
+        click.echo("now dump the database; it asks for the password, or reads ~/.pgpass:", err=True)
+        click.echo(making.dump_command(settings.database_url, directory), err=as_json)
+
+
+async def _back_up(settings: Settings, directory: Path, *, with_key: bool) -> Manifest:
+    url = settings.database_url
+    data_dir = settings.data_dir if url else prepare_directory(settings.data_dir, create=False)
+    key = _key(settings, data_dir)
+    if with_key and key is None:
+        raise OperatorError("there is no key to include")
+    contents = making.Contents(
+        vault=None if key is None else _vault(key),
+        key=key if with_key else None,
+        others={SETTINGS_FILE: msgspec.json.encode(show_settings(KEY_FILES).settings)},
+    )
+    if url is None:
+        return making.back_up_sqlite(data_dir, directory, contents, wall_clock())
+    return await making.back_up_beside_postgres(url, data_dir, directory, contents, wall_clock())
+
+
+def _key(settings: Settings, data_dir: Path) -> bytes | None:
+    """Return the keys in use, as a key file has them."""
+    if settings.encryption_keys:
+        return ",".join(settings.encryption_keys).encode()
+    path = data_dir / KEY_FILE
+    return files.read_small(path, files.MAX_KEY_BYTES) if path.exists() else None
+
+
+def _vault(keys: bytes) -> MultiFernet:
+    try:
+        return MultiFernet([Fernet(key) for key in keys.split(b",")])
+    except ValueError as exc:
+        raise OperatorError(f"{KEY_FILE} holds no encryption key") from exc
+
+
+def _where_the_key_is(settings: Settings) -> str:
+    place = (
+        "in VYROX_ENCRYPTION_KEY"
+        if settings.encryption_keys
+        else f"in {settings.data_dir.absolute() / KEY_FILE}"
+    )
+    return f"the key is not in the backup: it is {place}. Keep a copy in another place"
+
+
+def _print(manifest: Manifest, directory: Path) -> None:
+    facts = manifest.facts
+    entries = sum(chain.entries for chain in facts.chains)
+    size = sum(file.size for file in manifest.files)
+    click.echo(f"backup of {manifest.made_at} UTC in {directory.absolute()}, checked")
+    click.echo(
+        f"{counted(facts.tables.get('alerts', 0), 'alert')}, {entries} entries in "
+        f"{counted(len(facts.chains), 'audit chain')}, {counted(facts.secrets, 'stored secret')}, "
+        f"schema {facts.schema}, {size:,} bytes"
+    )
+
+
+@click.command()
+@_directory
+@click.option("--key-lost", is_flag=True, help="Restore though the stored secrets are unreadable.")
+def restore(directory: Path, key_lost: bool) -> None:
+    """Restore the backup in DIR into the data directory, which must be empty.
+
+    Everything is checked first: the files, the rows, the audit log's heads, the key. A backup of an
+    earlier version gets this version's schema. With DATABASE_URL, the command for pg_restore is
+    printed; run this once more afterwards, to compare.
+    """
+    settings = Settings.from_process()
+    if settings.database_url is not None:
+        _compare(settings, settings.database_url, directory)
+        return
+    restored = asyncio.run(
+        restoring.restore_sqlite(
+            directory, settings.data_dir, settings.encryption_keys, is_key_lost=key_lost
+        )
+    )
+    click.echo(f"restored the backup of {restored.made_at} UTC to {settings.data_dir.absolute()}")
+    click.echo(
+        "What happened since then is not in it. Alerts that were finished since are delivered\n"
+        "again. Compare `vyrox contained` with the vendors' consoles.",
+        err=True,
+    )
+
+
+def _compare(settings: Settings, url: str, directory: Path) -> None:
+    facts = asyncio.run(restoring.compare_postgres(directory, url, settings.data_dir))
+    if facts is None:
+        click.echo(making.load_command(url, directory))
+        raise OperatorError("the database is empty: run the command above, then this once more")
+    entries = sum(chain.entries for chain in facts.chains)
+    click.echo(
+        f"the database has all entries of the audit log that it had at the backup, and is at "
+        f"schema {facts.schema}; it has {entries} now"
+    )
