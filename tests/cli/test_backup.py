@@ -26,7 +26,7 @@ from vyrox.chain.live import verify_tenant
 from vyrox.chain.verify import Report
 from vyrox.store import data_dir as data_directory
 from vyrox.store import database as store_database
-from vyrox.store.backups import making, restoring
+from vyrox.store.backups import files, making, restoring
 from vyrox.store.database import SQLITE_FILE, open_database
 from vyrox.store.encryption import KEY_FILE
 from vyrox.store.schema import HEAD
@@ -244,7 +244,7 @@ def test_restore_refuses_a_later_version_contract_91(tmp_path: Path) -> None:
     with closing(sqlite3.connect(kept / SQLITE_FILE)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     # As that version would have written it.
-    [file] = making.files.describe(kept, [SQLITE_FILE])
+    [file] = files.describe(kept, [SQLITE_FILE])
 
     def change(made: dict[str, object]) -> None:
         kept_files = [each for each in made["files"] if each["name"] != SQLITE_FILE]  # type: ignore[attr-defined]
