@@ -109,7 +109,7 @@ def read_manifest(directory: Path) -> Manifest:
     """Return the manifest of a backup.
 
     Raises:
-        OperatorError: There is none, or it is not one of this format.
+        OperatorError: It is missing, or not one of this format.
     """
     path = directory / MANIFEST
     if not path.exists():
