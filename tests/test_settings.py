@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from vyrox.errors import SettingsError
 from vyrox.settings import Settings
+from vyrox.settings.checkpoints import CheckpointSettings, Witness
 
 SECRET = "canary-secret-0123456789-0123456789"
 KEY = b64encode(bytes(range(32))).decode()
 OTHER_KEY = b64encode(bytes(range(1, 33))).decode()
+WITNESS = "w.x/a+00112233+BA" + "A" * 42
 
 
 def refused(env: dict[str, str]) -> str:
@@ -77,6 +79,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "notify_per_hour": 30,
         "log_format": None,
         "no_color": None,
+        "checkpoints": {"origin": "vyrox", "keys": (), "witnesses": ()},
     }
 
 
@@ -223,6 +226,37 @@ def test_from_env_refuses_what_is_no_whole_number_in_range(name: str, low: int, 
         assert refused({name: text}) == f"{name} must be a whole number from {low} to {high}"
     for number in (low, high):
         Settings.from_env({name: str(number)})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("VYROX_LOG_ORIGIN", text) for text in ("", "https://a", "A", "a b", "a+b", "/a", "a/")),
+        *(("VYROX_CHECKPOINT_KEY", text) for text in ("", "k" * 44, f"{KEY},")),
+        *(("WITNESS_URLS", text) for text in ("", "w", "http://w#key", "http://w,http://w/")),
+        *(("WITNESS_URLS", text) for text in ("http://u:p@w", "http://w?a", "http://w,")),
+    ],
+)
+def test_from_env_refuses_what_cannot_sign_checkpoints_contract_93(name: str, text: str) -> None:
+    assert refused({name: text}).startswith(f"{name} must ")
+
+
+def test_from_env_reads_what_signs_checkpoints_contract_93() -> None:
+    env = {
+        "VYROX_LOG_ORIGIN": "audit.example.com/a",
+        "VYROX_CHECKPOINT_KEY": f"{KEY}, {OTHER_KEY}",
+        "WITNESS_URLS": f"https://w.x/a/#{WITNESS}, http://v:1",
+    }
+    assert Settings.from_env(env).checkpoints == CheckpointSettings(
+        origin="audit.example.com/a",
+        keys=(KEY, OTHER_KEY),
+        witnesses=(Witness("https://w.x/a", WITNESS), Witness("http://v:1", None)),
+    )
+
+
+def test_the_key_of_secrets_signs_no_checkpoints_contract_93() -> None:
+    env = {"VYROX_CHECKPOINT_KEY": KEY, "VYROX_ENCRYPTION_KEY": f"{OTHER_KEY},{KEY}"}
+    assert refused(env) == "VYROX_CHECKPOINT_KEY must not be a key of VYROX_ENCRYPTION_KEY"
 
 
 @pytest.mark.parametrize("text", ["", "k" * 31, "changeme", "é" * 15])

@@ -25,6 +25,7 @@ from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.leases import Leases
 from vyrox.approvals.proposer import Proposer
+from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims
@@ -90,6 +91,7 @@ class Parts:
     secrets: PrivateSecrets
     clocks: ClockGuard
     writer: ChainWriter
+    checkpoints: Checkpoints | None
     events: AuditEvents
     intake: Intake
     queue: AlertQueue

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.chain.entry import SERVICE, Stream
+from vyrox.chain.nodes import length
+from vyrox.chain.reading import first_at
 from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 
@@ -34,8 +36,26 @@ FROM tenant WHERE id IS NOT NULL
 """)
 
 
-async def pages(database: Database, tenant_id: str, stream: Stream) -> AsyncIterator[list[bytes]]:
-    """Yield one chain's entries as JSON, page by page: those that were committed at the start.
+class Part(msgspec.Struct, frozen=True):
+    """Which entries of a chain: from `first` to `last`, counted from 1. None if `last` is less."""
+
+    first: int
+    last: int
+
+
+async def find_part(database: Database, tenant_id: str, stream: Stream, since: int = 0) -> Part:
+    """Return which entries have a time of `since` or later, of those that are committed now.
+
+    Raises:
+        DatabaseUnavailableError: The chain cannot be read.
+    """
+    return await database.read(_part, tenant_id, stream, since)
+
+
+async def pages(
+    database: Database, tenant_id: str, stream: Stream, part: Part | None = None
+) -> AsyncIterator[list[bytes]]:
+    """Yield a part of one chain as JSON, page by page; without `part`, all that is committed.
 
     Entries are only appended, so the number of the last one at the start is the limit. No page is
     empty. Even if somebody has deleted a thousand rows in sequence, the export has the remaining
@@ -44,17 +64,17 @@ async def pages(database: Database, tenant_id: str, stream: Stream) -> AsyncIter
     Raises:
         DatabaseUnavailableError: The export is incomplete.
     """
-    last = await database.read(_length, tenant_id, stream)
-    for after in range(0, last, PAGE):
-        page = await database.read(_page, tenant_id, stream, after, min(after + PAGE, last))
+    if part is None:
+        part = await find_part(database, tenant_id, stream)
+    for after in range(part.first - 1, part.last, PAGE):
+        page = await database.read(_page, tenant_id, stream, after, min(after + PAGE, part.last))
         if page:
             yield page
 
 
-def _length(connection: Connection, tenant_id: str, stream: Stream) -> int:
-    c = audit_log.c
-    query = sa.select(sa.func.max(c.sequence)).where(c.tenant_id == tenant_id, c.stream == stream)
-    return connection.execute(query).scalar() or 0
+def _part(connection: Connection, tenant_id: str, stream: Stream, since: int) -> Part:
+    first = first_at(connection, tenant_id, stream, since) if since else 1
+    return Part(first, length(connection, (tenant_id, stream)))
 
 
 def _page(

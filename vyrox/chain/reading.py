@@ -122,9 +122,7 @@ def list_entries(connection: Connection, asked: Asked, place: Place | None, limi
     """Return at most `limit` entries from `place` on."""
     streams = STREAMS if asked.stream is None else (asked.stream,)
     tops = {
-        each: min(
-            END if place is None else place.get(each, END), _first_at(connection, asked, each)
-        )
+        each: min(END if place is None else place.get(each, END), _end(connection, asked, each))
         for each in streams
     }
     found = {each: _read(connection, asked, each, tops[each], limit + 1) for each in streams}
@@ -196,19 +194,26 @@ def _select() -> sa.Select[Any]:
     return sa.select(_c.tenant_id, _c.stream, _c.sequence, _c.kind, _c.timestamp, _c.hash, _c.entry)
 
 
-def _first_at(connection: Connection, asked: Asked, stream: Stream) -> int:
-    """Return the lowest sequence number of the chain at which `until` is reached."""
+def _end(connection: Connection, asked: Asked, stream: Stream) -> int:
     if asked.until is None:
         return END
-    own = sa.and_(_c.tenant_id == asked.tenant_id, _c.stream == stream)
+    return first_at(connection, asked.tenant_id, stream, asked.until)
+
+
+def first_at(connection: Connection, tenant_id: str, stream: Stream, time: float) -> int:
+    """Return the lowest sequence number of the chain at which `time` is reached.
+
+    If all entries are before it, that is the number after the last one.
+    """
+    own = sa.and_(_c.tenant_id == tenant_id, _c.stream == stream)
     low = 0
     high = (connection.execute(sa.select(sa.func.max(_c.sequence)).where(own)).scalar() or 0) + 1
-    while low + 1 < high:  # `low` is before `until`, `high` is not, or is the end
+    while low + 1 < high:  # `low` is before `time`, `high` is not, or is the end
         middle = (low + high) // 2
         query = sa.select(_c.timestamp).where(own, _c.sequence == middle)
         timestamp = connection.execute(query).scalar()
         # A row that somebody has deleted is passed over, towards the newer ones.
-        if timestamp is None or timestamp < asked.until:
+        if timestamp is None or timestamp < time:
             low = middle
         else:
             high = middle

@@ -90,9 +90,16 @@ class _CommitState(msgspec.Struct):
 class ChainWriter:
     """Commits work and its entries, in batches, while `run` runs."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        follow: Callable[[Sequence[Receipt]], None] | None = None,
+    ) -> None:
+        """Create it. `follow` is called with the receipts of what was committed."""
         self._database = database
         self._clock = clock
+        self._follow = follow
         self._commits = GroupCommit[_Waiting, Committed[object] | Exception](
             self._write,
             lambda waiting: waiting.size_bytes,
@@ -139,7 +146,7 @@ class ChainWriter:
             part, attempts = parts.pop()
             state = _CommitState()
             try:
-                results += await self._database.write(_write_batch, part, self._clock(), state)
+                written = await self._database.write(_write_batch, part, self._clock(), state)
             except Exception as exc:  # noqa: BLE001  (every error goes to the callers)
                 # A commit that failed, or may have failed, is not tried again. The next batch reads
                 # what is in the chains and continues from there (contract 32).
@@ -155,6 +162,10 @@ class ChainWriter:
                     # may belong to other tenants, must not fail with it.
                     half = len(part) // 2
                     parts += [(part[half:], ATTEMPTS), (part[:half], ATTEMPTS)]
+            else:
+                results += written
+                if self._follow is not None:
+                    self._follow([each for done in written for each in done.receipts])
         return results
 
 

@@ -73,6 +73,9 @@ _AUDIT: Final = LazyGroup(
         "export": Lazy(
             "audit_export:export", "Write TENANT's actions to daily files, with a verifier."
         ),
+        "key": Lazy("audit_key:key", "Print the keys that verify the checkpoints of TENANT."),
+        "prove": Lazy("audit_prove:prove", "Prove that an entry is in the log, or that it grew."),
+        "reader": Lazy("audit_key:reader", "Make a key that reads TENANT's log, and nothing else."),
         "verify": Lazy("audit:verify", "Verify an export or, with --live, the database."),
     },
 )

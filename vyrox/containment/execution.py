@@ -9,11 +9,13 @@ service shuts down, the response is lost, but the action still gets its outcome.
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 
 from vyrox import log
+from vyrox.chain.entry import Receipt
 from vyrox.chain.writer import ChainWriter, Committed
 from vyrox.clock import Clock
 from vyrox.containment import admission, claims
@@ -90,13 +92,18 @@ class Containment:
         self._recording_later: set[asyncio.Task[None]] = set()
 
     async def execute(
-        self, request: ContainmentRequest, trace_id: str, approval: Approval | None = None
+        self,
+        request: ContainmentRequest,
+        trace_id: str,
+        approval: Approval | None = None,
+        entered: Callable[[Receipt], None] | None = None,
     ) -> Executed:
         """Carry `request` out, unless it was carried out before.
 
         Args:
             trace_id: The id of the HTTP request, for the events.
             approval: The approved proposal that the request carries out.
+            entered: Is called with the receipt of the entry, once it is committed.
 
         Raises:
             NotPossibleError: The proposal does not allow it; nothing was written.
@@ -108,7 +115,7 @@ class Containment:
                 it was committed, the entry gets the outcome `failed`, and the claim is deleted.
             VendorError: The vendor did not act, or may have acted; see its subclasses.
         """
-        task = asyncio.create_task(self._carry_out(request, trace_id, approval))
+        task = asyncio.create_task(self._carry_out(request, trace_id, approval, entered))
         self._in_progress.add(task)
         task.add_done_callback(self._in_progress.discard)
         return await asyncio.shield(task)
@@ -126,7 +133,11 @@ class Containment:
             await asyncio.wait(self._recording_later)
 
     async def _carry_out(
-        self, request: ContainmentRequest, trace_id: str, approval: Approval | None
+        self,
+        request: ContainmentRequest,
+        trace_id: str,
+        approval: Approval | None,
+        entered: Callable[[Receipt], None] | None,
     ) -> Executed:
         # 1. The claim and the audit entry, in one transaction, if the guard rails allow it.
         attempt = Attempt(
@@ -150,6 +161,8 @@ class Containment:
         if not isinstance(claimed, admission.Claimed):
             return _answer_unclaimed(request, claimed)
         receipt = committed.receipts[0]
+        if entered is not None:
+            entered(receipt)
         # 2. The vendor, or a dry run.
         error: Exception | None = None
         if self._dry_run:

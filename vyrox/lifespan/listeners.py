@@ -20,6 +20,7 @@ from vyrox.lifespan.summary import Summary, summarize
 from vyrox.routes.ingestion import Ingestion
 from vyrox.routes.signed import Proxy
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
+from vyrox.tenants.audit_readers import AuditReaders
 from vyrox.tenants.fingerprints import fingerprint
 
 
@@ -61,6 +62,8 @@ async def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened
         entries=QueueEntries(stores.redis),
         containment=parts.containment,
         events=parts.events,
+        checkpoints=parts.checkpoints,
+        readers=AuditReaders(stores.database, stores.vault),
         rate_limit=RateLimit(settings.execute_rate_per_minute),
         approval_ttl_s=settings.approval_ttl_s,
     )

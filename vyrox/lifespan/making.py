@@ -32,6 +32,7 @@ from vyrox.containment.responder import ClientsOf, EdrClients, MakeClient
 from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client, open_alerts
+from vyrox.lifespan.auditing import open_checkpoints
 from vyrox.lifespan.stores import Stores
 from vyrox.models import Outbound
 from vyrox.notify.channels import Channels
@@ -75,7 +76,9 @@ async def make_parts(
         lease_s(settings.edr_deadline_s),
     )
     await clocks.probe()
-    writer = ChainWriter(database, wall_clock)
+    checkpoints = await open_checkpoints(settings, database)
+    follow = None if checkpoints is None else checkpoints.follow
+    writer = ChainWriter(database, wall_clock, follow)
     budget = Budget(
         settings.unauthenticated_events_per_second, settings.unauthenticated_event_bytes_per_day
     )
@@ -152,6 +155,7 @@ async def make_parts(
         ),
         clocks=clocks,
         writer=writer,
+        checkpoints=checkpoints,
         events=AuditEvents(writer, budget=budget),
         intake=Intake(writer, settings.redelivery_window_s),
         queue=queue,

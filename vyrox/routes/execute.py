@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from vyrox import log
 from vyrox.approvals.break_glass import BrokenGlass
-from vyrox.chain.entry import SERVICE
+from vyrox.chain.entry import SERVICE, Receipt
 from vyrox.errors import (
     InFlightError,
     InvalidRequestError,
@@ -99,6 +99,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
     except InvalidRequestError as exc:
         _note_refusal(proxy, request, None, exc)
         raise
+    receipts: list[Receipt] = []
     try:
         # 4. The rate limit.
         proxy.rate_limit.check(action.tenant_id, proxy.clocks.lease_time())
@@ -109,7 +110,9 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         # 6. The claim and the audit entry, then the vendor or a dry run, then the result.
         with unavailable_as_500():
             approval = None if glass is None else BrokenGlass(glass, proxy.clocks.lease_time())
-            executed = await proxy.containment.execute(action, request_id_of(request), approval)
+            executed = await proxy.containment.execute(
+                action, request_id_of(request), approval, receipts.append
+            )
     except asyncio.CancelledError as exc:
         # The shutdown cancels this request. The action continues, and a retry returns its result.
         raise InFlightError("the service is stopping; the action goes on to its end") from exc
@@ -117,6 +120,8 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         # The transaction that recorded the result has written the event, except for this error.
         if isinstance(exc, VendorLookUpError):
             _note_refusal(proxy, request, action, exc)
+        if receipts:
+            exc.headers = {**exc.headers, **await _audit_headers(proxy, action, receipts)}
         raise
     except VyroxError as exc:
         _note_refusal(proxy, request, action, exc)
@@ -128,7 +133,22 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         action=action.action_type,
         host=action.host,
     )
-    return JsonResponse(executed)
+    return JsonResponse(executed, headers=await _audit_headers(proxy, action, receipts))
+
+
+async def _audit_headers(
+    proxy: Proxy, action: ContainmentRequest, receipts: list[Receipt]
+) -> dict[str, str]:
+    """Return what the caller can keep, to prove later what the log said (contract 93)."""
+    size, headers = 0, {}
+    for receipt in receipts:
+        size = receipt.sequence
+        headers = {"x-vyrox-audit-size": str(size), "x-vyrox-audit-hash": receipt.hash}
+    if proxy.checkpoints is not None:
+        checkpoint = await proxy.checkpoints.header(action.tenant_id, size)
+        if checkpoint is not None:
+            headers["x-vyrox-checkpoint"] = checkpoint
+    return headers
 
 
 def _decode(body: bytes, decoder: _Decoder) -> tuple[ContainmentRequest, BreakGlass | None]:

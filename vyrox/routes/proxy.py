@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Route
 from vyrox.http.responses import JsonResponse
 from vyrox.routes.alerts import finish_alert, list_of_alerts, one_alert
 from vyrox.routes.approvals import one_approval, propose_action
-from vyrox.routes.audit import export_entries
+from vyrox.routes.audit import checkpoint, export_entries, proof
 from vyrox.routes.execute import execute, lift, use_break_glass
 from vyrox.routes.incidents import CHANGES, list_of_incidents, one_incident
 from vyrox.routes.suppressions import (
@@ -41,7 +41,9 @@ def create_routes() -> list[BaseRoute]:
         Route("/suppressions/preview", preview_of_suppression, methods=["GET"]),
         Route("/suppressions/{suppression_id}/confirm", confirm_suppression, methods=["POST"]),
         Route("/suppressions/{suppression_id}/end", end_suppression, methods=["POST"]),
+        Route("/audit/checkpoint", checkpoint, methods=["GET"]),
         Route("/audit/export", export_entries, methods=["GET"]),
+        Route("/audit/proof", proof, methods=["GET"]),
         Route("/health", report_health, methods=["GET"]),
     ]
 

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from vyrox import log
 from vyrox.alerts.entries import QueueEntries
+from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.containment.clock_guard import ClockGuard
@@ -39,6 +40,7 @@ from vyrox.http.replay_window import check_window
 from vyrox.ids import is_tenant_id
 from vyrox.store.database import Database
 from vyrox.store.signed_changes import run_once
+from vyrox.tenants.audit_readers import AuditReaders
 from vyrox.tenants.private_secrets import PrivateSecrets
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
@@ -62,6 +64,7 @@ class Proxy:
     Attributes:
         secret: VYROX_HMAC_SECRET.
         secrets: Those that requests may be signed with.
+        checkpoints: None: there is no key for them.
         approval_ttl_s: How long a proposal may be decided on.
     """
 
@@ -73,6 +76,8 @@ class Proxy:
     entries: QueueEntries
     containment: Containment
     events: AuditEvents
+    checkpoints: Checkpoints | None
+    readers: AuditReaders
     rate_limit: RateLimit
     approval_ttl_s: int
 
@@ -142,13 +147,17 @@ async def read_signed_body(request: Request) -> bytes:
         return await read_body(request, MAX_SIGNED_BODY_BYTES, _incomplete)
 
 
-async def signed_read(request: Request) -> str:
+async def signed_read(request: Request, *, by_reader: bool = False) -> str:
     """Return the tenant of an authentic GET. Contract 51 fixes the order of the steps.
+
+    Args:
+        by_reader: The key of a reader of the tenant's audit log is accepted too (contract 94).
 
     Raises:
         UnauthorizedError: A header is missing or malformed, or the signature is wrong.
         InvalidRequestError: The query does not name exactly one tenant.
         StaleRequestError: The timestamp is outside the replay window.
+        AuditWriteError: The readers' keys cannot be read.
     """
     proxy: Proxy = request.app.state.proxy
     tenant_ids = request.query_params.getlist("tenant_id")
@@ -159,7 +168,9 @@ async def signed_read(request: Request) -> str:
     if tenant_id is None:
         raise InvalidRequestError("the query must have exactly one valid tenant_id")
     # 3. The signature over both.
-    authenticate(proxy, request, b"%b:%b" % (tenant_id.encode(), timestamp), tenant_id)
+    message = b"%b:%b" % (tenant_id.encode(), timestamp)
+    if not (by_reader and await _is_of_reader(proxy, request, message, tenant_id)):
+        authenticate(proxy, request, message, tenant_id)
     # 4. The replay window.
     check_window(int(timestamp), proxy.clock())
     return tenant_id
@@ -243,6 +254,19 @@ def authenticate(
     else:
         failure = "bad_signature"
     _refuse(proxy, request, failure, claimed_tenant)
+
+
+async def _is_of_reader(proxy: Proxy, request: Request, message: bytes, tenant_id: str) -> bool:
+    signatures = header_values(request, b"x-vyrox-signature")
+    if len(signatures) != 1 or _SIGNATURE.fullmatch(signatures[0]) is None:
+        return False
+    if proxy.secrets.has_signed(message, signatures[0], proxy.clock(), is_read=True):
+        return False  # one of the service: the readers' need not be read
+    with unavailable_as_500():
+        is_of_reader = await proxy.readers.have_signed(tenant_id, message, signatures[0])
+    if is_of_reader:
+        note_signed(request)
+    return is_of_reader
 
 
 def signed_timestamp(proxy: Proxy, request: Request, claimed_tenant: str | None) -> bytes:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from vyrox.errors import SettingsError
 from vyrox.models import DIRECT, Outbound, Vendor
 from vyrox.settings import values
+from vyrox.settings.checkpoints import CheckpointSettings, read_checkpoints
 from vyrox.settings.discord import DiscordApplication, read_application
 from vyrox.settings.outbound import read_outbound
 from vyrox.settings.private import PrivateSecrets, read_secrets
@@ -49,6 +50,7 @@ class Settings:
         notify_per_hour: For one target; the announcements beyond it become one digest.
         log_format: None: text if standard error is a terminal, else JSON (contract 90).
         no_color: The text has no colours.
+        checkpoints: What signs the checkpoints of the audit log (contract 93).
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -98,6 +100,7 @@ class Settings:
     notify_per_hour: int = 30
     log_format: Literal["text", "json"] | None = None
     no_color: bool | None = None
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -217,8 +220,11 @@ class Settings:
             ),
             log_format=read.value("LOG_FORMAT", None, values.log_format),
             no_color=read.value("NO_COLOR", None, bool),
+            checkpoints=read_checkpoints(read.value),
         )
         settings._check_console()
+        if set(settings.checkpoints.keys) & set(encryption_keys):
+            raise SettingsError("VYROX_CHECKPOINT_KEY must not be a key of VYROX_ENCRYPTION_KEY")
         return settings
 
     @classmethod

@@ -21,9 +21,9 @@ logger = logging.getLogger("vyrox.store.encryption")
 KEY_FILE: Final = "encryption.key"
 """The name of the key file in the data directory."""
 
-Kind = Literal["webhook", "vendor", "notify url", "notify secret"]
+Kind = Literal["webhook", "vendor", "notify url", "notify secret", "audit reader"]
 """What the secret authenticates: a vendor to a webhook, or Vyrox to the vendor or to a target of
-notifications. The URL of a target is a secret too."""
+notifications. The URL of a target is a secret too. A reader's key signs requests to Vyrox."""
 
 _BOUND: Final = b"vyrox secret 1"
 """The plaintext of a bound secret begins with this. Earlier versions stored the secret alone."""
@@ -39,7 +39,7 @@ def encrypt_secret(
     """Return `secret` encrypted. It can be decrypted only for the same tenant, place and kind.
 
     Args:
-        place: The vendor, or the id of the target.
+        place: The vendor, the id of the target, or the name of the reader.
     """
     return vault.encrypt(_bound_to(tenant_id, place, kind) + secret).decode()
 

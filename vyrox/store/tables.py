@@ -834,3 +834,52 @@ action_results = Table(
     Column("outcome", Text, nullable=False),  # '': not known yet
     Column("authority", Text),  # proposal:ID, break_glass:ID, lease:ID of the proposal
 )
+
+# The random id of this log, part of the name of every chain. One row.
+audit_identity = Table("audit_identity", metadata, Column("log_id", Text, primary_key=True))
+
+# The roots of complete subtrees of each chain's Merkle tree, so that a proof reads few rows. They
+# can be made from `audit_log` again.
+audit_tree = Table(
+    "audit_tree",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("level", Integer, primary_key=True, autoincrement=False),  # 8, 16, 24, 32
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # from 0, without gaps
+    Column("hash", LargeBinary, nullable=False),
+)
+
+# The keys that have signed checkpoints.
+checkpoint_keys = Table(
+    "checkpoint_keys",
+    metadata,
+    Column("public_key", LargeBinary, primary_key=True),
+    Column("number", Integer, nullable=False),  # from 1, in order of their first use
+    Column("log", Text, nullable=False),  # its name at that time
+    Column("since", BigInteger, nullable=False),
+    Column("endorsement", Text),  # a note signed by the key before; NULL: that key was not there
+)
+
+# Keys with which a tenant's audit log can be read, and nothing else done.
+audit_readers = Table(
+    "audit_readers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("secret", Text, nullable=False),  # encrypted
+    Column("added_at", Float, nullable=False),
+    Column("added_by", Text, nullable=False),
+)
+
+# The newest checkpoint of each chain that each witness has co-signed.
+audit_cosignatures = Table(
+    "audit_cosignatures",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("witness", Text, primary_key=True),  # its URL
+    Column("size", BigInteger, nullable=False),
+    Column("note", LargeBinary, nullable=False),  # with our signature and that of the witness
+    Column("at", Float, nullable=False),
+)

@@ -12,7 +12,12 @@ from vyrox.chain.writer import append
 from vyrox.errors import OperatorError
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.locks import lock
-from vyrox.store.tables import edr_credentials, notify_targets, tenant_credentials
+from vyrox.store.tables import (
+    audit_readers,
+    edr_credentials,
+    notify_targets,
+    tenant_credentials,
+)
 from vyrox.tenants import guard_rails
 from vyrox.tenants.bindings import check_spelling, check_unbound
 from vyrox.tenants.webhook_options import (
@@ -241,13 +246,14 @@ def list_tenants(
 
 
 def holds_secrets(connection: Connection) -> bool:
-    """Return whether the database has an encrypted secret: of a webhook, a vendor or a target."""
+    """Return whether the database has an encrypted secret of any kind."""
     has_secret = sa.or_(_table.secret.is_not(None), _table.previous_secret.is_not(None))
     query = sa.select(
         sa.or_(
             sa.exists().where(has_secret),
             sa.exists().select_from(edr_credentials),
             sa.exists().where(notify_targets.c.removed_at.is_(None)),
+            sa.exists().select_from(audit_readers),
         )
     )
     return bool(connection.execute(query).scalar())
