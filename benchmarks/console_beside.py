@@ -7,6 +7,7 @@ that tenant opens five pages a second. No alert may be refused, and none may wai
 
 import argparse
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,6 +95,7 @@ def _serving(place: Place) -> Iterator[tuple[Settings, Mapping[str, str]]]:
             (directory / "data").mkdir()
             for each in place.settings.data_dir.glob(f"{SQLITE_FILE}*"):
                 shutil.copy(each, directory / "data")
+        os.sync()  # else the service's first commits wait until the copy is on the disk
         [port] = free_ports(1)
         environment = {
             **vyrox_environment(directory, url),
@@ -113,6 +115,7 @@ async def _copied(url: str) -> str:
     try:
         await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}_copy")
         await connection.execute(f"CREATE DATABASE {DATABASE}_copy TEMPLATE {DATABASE}")
+        await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
     return plain.replace(f"/{DATABASE}?", f"/{DATABASE}_copy?")

@@ -149,7 +149,8 @@ async def send(address: str, requests: Sequence[tuple[str | None, bytes]]) -> Se
             if urgent is not None:
                 sent.urgent[urgent] = time.monotonic()
             writer.write(request)
-            sent.refused += await _status(reader) != 202
+            status = await _status(reader)  # not in the next line: others count meanwhile
+            sent.refused += status != 202
         writer.close()
 
     await asyncio.gather(*(one(first) for first in range(CONNECTIONS)))

@@ -9,6 +9,7 @@ import redis.asyncio
 
 from tests.audit import FaultyDatabase, events
 from tests.sample_alerts import NOW, TENANT, put_new, queued_ids, row_of, unfinished
+from vyrox.alerts import consumer as consumers
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.dead_letters import LAST_DELIVERY_MS, MAX_DELIVERIES, is_dead
 from vyrox.alerts.queue import GROUP, AlertQueue, stream_key
@@ -72,6 +73,37 @@ async def test_read_skips_and_takes_off_what_is_finished(
     delivered = await consumer.read(TENANT, "one", 100)
     assert [one.alert.id for one in delivered] == [unfinished_id]
     assert await queued_ids(client) == [unfinished_id]
+
+
+async def test_a_batch_leaves_the_stream_by_few_calls_contract_82(
+    queue: AlertQueue,
+    client: redis.asyncio.Redis,
+    sqlite: Database,
+    consumer: AlertConsumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call for each alert took the worker as long as judging it."""
+    await put_new(queue, sqlite, 7)
+    delivered = await consumer.read(TENANT, "one", 6)
+    calls: list[int] = []
+    script = consumer._remove_script
+
+    async def counted(keys: list[str], args: list[object]) -> object:
+        calls.append(len(args) // 2)
+        return await script(keys, args)
+
+    monkeypatch.setattr(consumer, "_remove_script", counted)
+    await consumer.remove(delivered[:4])
+    monkeypatch.setattr(consumers, "MAX_REMOVED_BYTES", 1)
+    await consumer.remove(delivered[4:])
+    assert calls == [4, 1, 1]
+    assert len(await queued_ids(client)) == 1
+    assert await client.xpending(stream_key(TENANT), GROUP) == {
+        "pending": 0,
+        "min": None,
+        "max": None,
+        "consumers": [],
+    }
 
 
 async def test_read_after_redis_was_emptied_makes_the_group_again_contract_17(

@@ -5,7 +5,7 @@ becomes a dead letter: its row is marked, and its entry leaves the stream.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, TypeVar, cast
 
 import msgspec
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 PENDING_PAGE: Final = 500
 """Pending entries that one call reads while it checks for dead letters."""
+
+MAX_REMOVED_BYTES: Final = 1024 * 1024
+"""Bytes after which one call removes no further entry. Redis serves no other client meanwhile."""
 
 MAX_CLAIM_BYTES: Final = 8 * 1024 * 1024
 """Bytes after which one `take_over` claims no further entry."""
@@ -160,12 +163,14 @@ class AlertConsumer:
         # In this order: a crash between the two steps leaves an entry that `read` skips. In the
         # other order it would leave a row that a refill queues again.
         await self._database.write(_finish_row, queued.alert.id, now)
-        await self._remove(queued)
+        await self.remove([queued])
 
     async def remove(self, queued: Sequence[QueuedAlert]) -> None:
-        """Remove the entries of alerts whose rows are finished."""
-        for each in queued:
-            await self._remove(each)
+        """Remove the entries of alerts of one tenant, whose rows are finished."""
+        for some in _split(queued):
+            args = [part for each in some for part in (each.entry_id, each.alert.id)]
+            async with redis_call():
+                await self._remove_script(tenant_keys(some[0].tenant_id), [GROUP, *args])
 
     async def streams(self) -> list[str]:
         """Return the tenants that have a stream."""
@@ -224,7 +229,7 @@ class AlertConsumer:
                 tenant=queued.tenant_id,
                 alert=queued.alert.id,
             )
-        await self._remove(queued)
+        await self.remove([queued])
 
     async def _skip_finished(
         self, tenant_id: str, entries: Sequence[RawEntry]
@@ -237,16 +242,9 @@ class AlertConsumer:
         if not found:
             return []
         finished = await self._database.read(_finished_among, [each.alert.id for each in found])
-        for queued in found:
-            if queued.alert.id in finished:
-                await self._remove(queued)
+        if finished:
+            await self.remove([queued for queued in found if queued.alert.id in finished])
         return [queued for queued in found if queued.alert.id not in finished]
-
-    async def _remove(self, queued: QueuedAlert) -> None:
-        async with redis_call():
-            await self._remove_script(
-                tenant_keys(queued.tenant_id), [GROUP, queued.entry_id, queued.alert.id]
-            )
 
     async def _with_group(self, stream: str, call: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `call`; create the group if `call` reports that it is missing.
@@ -265,6 +263,20 @@ class AlertConsumer:
             if not str(exc).startswith("BUSYGROUP"):
                 raise
         return await call()
+
+
+def _split(queued: Sequence[QueuedAlert]) -> Iterator[list[QueuedAlert]]:
+    """Split `queued` into parts of MAX_REMOVED_BYTES, about: Redis reads each entry once more."""
+    part: list[QueuedAlert] = []
+    part_bytes = 0
+    for each in queued:
+        part.append(each)
+        part_bytes += len(each.raw)
+        if part_bytes >= MAX_REMOVED_BYTES:
+            yield part
+            part, part_bytes = [], 0
+    if part:
+        yield part
 
 
 def _finished_among(connection: Connection, alert_ids: Sequence[str]) -> frozenset[str]:

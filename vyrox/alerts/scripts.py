@@ -126,8 +126,13 @@ local function remove(stream, marks, group, id, alert_id)
 end
 """
 
-# ARGV: the group, the entry id and the alert id.
-REMOVE: Final = _REMOVE_ONE + "remove(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])"
+# ARGV: the group, then an entry id and an alert id for each alert.
+REMOVE: Final = (
+    _REMOVE_ONE
+    + """
+for i = 2, #ARGV, 2 do remove(KEYS[1], KEYS[2], ARGV[1], ARGV[i], ARGV[i + 1]) end
+"""
+)
 
 # Removes the entry of an alert, which the marks name. ARGV: the group and the alert id.
 REMOVE_ALERT: Final = (

@@ -5,6 +5,7 @@ the same action is proposed once. A proposal that nothing suggests any more is `
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
@@ -87,6 +88,14 @@ def find_changed(connection: Connection, now: float) -> list[IncidentKey]:
         for row in connection.execute(query.limit(MAX_AT_ONCE))
     ]
     return list(dict.fromkeys(found))
+
+
+def consider_each(
+    connection: Connection, keys: Sequence[IncidentKey], now: float, ttl_s: int
+) -> bool:
+    """Do the same as `consider` for some incidents; return whether it did anything for any."""
+    is_news = [consider(connection, key, now, ttl_s) for key in keys]
+    return any(is_news)
 
 
 def consider(connection: Connection, key: IncidentKey, now: float, ttl_s: int) -> bool:

@@ -10,6 +10,9 @@ SHARE: Final = 10
 BUSY: Final = 0.75
 """Share of one processor that everything but the worker uses, from which the process is busy."""
 
+AT_ONCE_S: Final = 0.001
+"""How long the worker may work before other tasks run."""
+
 WINDOW_S: Final = 0.25
 """Over how long that is measured."""
 
@@ -19,6 +22,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._own_s = 0.0
+        self._worked_s = 0.0  # since other tasks ran
         self._since = time.perf_counter()
         self._cpu_since = time.process_time()
         self._is_busy = False
@@ -30,6 +34,10 @@ class Pace:
             worked_s: Processor time that the worker has used since the last call.
         """
         self._own_s += worked_s
+        self._worked_s += worked_s
+        if self._worked_s < AT_ONCE_S:
+            return
+        worked_s, self._worked_s = self._worked_s, 0.0
         await asyncio.sleep(0)
         self._measure()
         if self._is_busy:

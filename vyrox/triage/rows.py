@@ -60,8 +60,7 @@ def save(connection: Connection, grouping: Grouping) -> None:
         .values(hosts=grouping.hosts.newest, incidents=grouping.newest)
     )
     _save_hosts(connection, grouping)
-    for number in sorted(grouping.touched):
-        store_incident(connection, grouping.incidents[number])
+    store_incidents(connection, [grouping.incidents[n] for n in sorted(grouping.touched)])
     _upsert(
         connection,
         t.incident_keys,
@@ -96,10 +95,20 @@ def select_incidents() -> sa.Select[Any]:
 
 def store_incident(connection: Connection, incident: Incident) -> None:
     """Insert the incident, or store what has changed."""
-    values = {name: getattr(incident, name) for name in Incident.__struct_fields__}
-    values["story"] = _encoder.encode(incident.story)
-    changed = tuple(name for name in values if name not in {"tenant_id", "number"})
-    _upsert(connection, t.incidents, [values], changed)
+    store_incidents(connection, [incident])
+
+
+def store_incidents(connection: Connection, changed: Sequence[Incident]) -> None:
+    """Insert the incidents, or store what has changed. No two of them are the same one."""
+    found = [
+        {
+            **{name: getattr(incident, name) for name in Incident.__struct_fields__},
+            "story": _encoder.encode(incident.story),
+        }
+        for incident in changed
+    ]
+    names = [name for name in Incident.__struct_fields__ if name not in {"tenant_id", "number"}]
+    _upsert(connection, t.incidents, found, names)
 
 
 def lock(connection: Connection, tenant_id: str) -> Newest:
@@ -143,13 +152,15 @@ def _load_hosts(
 
 def _load_persons(connection: Connection, grouping: Grouping, batch: Sequence[Judged]) -> None:
     c = t.person_hosts.c
-    for who in sorted({who for each in batch if (who := person(each.alert.username)) is not None}):
-        query = sa.select(c.host, c.last_at).where(
-            c.tenant_id == grouping.tenant_id, c.person == who
+    place = sa.func.row_number().over(partition_by=c.person, order_by=c.last_at.desc())
+    for some in parts({who for each in batch if (who := person(each.alert.username)) is not None}):
+        own = sa.select(c.person, c.host, c.last_at, place.label("place")).where(
+            c.tenant_id == grouping.tenant_id, c.person.in_(some)
         )
-        query = query.order_by(c.last_at.desc()).limit(MAX_PERSON_HOSTS)
-        for host, last_at in connection.execute(query):
-            grouping.put_person(who, host, last_at)
+        newest = own.subquery()
+        query = sa.select(newest.c.person, newest.c.host, newest.c.last_at)
+        for row in connection.execute(query.where(newest.c.place <= MAX_PERSON_HOSTS)):
+            grouping.put_person(*row)
 
 
 def _load_incidents(

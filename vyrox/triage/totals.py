@@ -8,6 +8,7 @@ by `triage.totals_log`.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -98,7 +99,8 @@ def count_alerts(connection: Connection, tenant_id: str, new: Sequence[Judged]) 
     for each in new:
         totals = _totals_of(each.alert, each.verdict, each.arrived_at)
         counted.count.update(totals)
-        _change(counted, totals, None, each.person)
+        if each.person is not None:
+            _change(counted, totals, None, each.person)
     add(connection, tenant_id, counted)
 
 
@@ -128,8 +130,14 @@ def count_decisions(
 
 def rule_of(alert: NormalizedAlert) -> str:
     """Return the key of an alert's rule, which is short and can be stored."""
-    found = (alert.source, alert.technique or "", (alert.process_name or "").lower())
-    return _encoder.encode([_storable(each) for each in found]).decode()
+    return _rule(alert.source, alert.technique or "", alert.process_name or "")
+
+
+@lru_cache(4096)
+def _rule(source: str, technique: str, program: str) -> str:
+    return _encoder.encode(
+        [_storable(each) for each in (source, technique, program.lower())]
+    ).decode()
 
 
 def read_rule(key: str) -> Rule | None:
@@ -171,12 +179,14 @@ def _places(connection: Connection, tenant_id: str, wanted: set[Total]) -> dict[
     """Return under which total each wanted one is stored: itself, or OTHER if there is no room."""
     known: set[Total] = set()
     # Not triples in one list: for these, SQLite reads all totals of the tenant.
-    keys: dict[tuple[int, str], set[str]] = {}
+    names: dict[int, set[str]] = {}
+    keys: dict[int, set[str]] = {}
     for total in wanted:
-        keys.setdefault((total.day, total.name), set()).add(total.key)
-    for (day, name), own in sorted(keys.items()):
+        names.setdefault(total.day, set()).add(total.name)
+        keys.setdefault(total.day, set()).add(total.key)
+    for day, own in sorted(keys.items()):
         of_day = sa.select(_t.day, _t.name, _t.key).where(
-            _t.tenant_id == tenant_id, _t.day == day, _t.name == name
+            _t.tenant_id == tenant_id, _t.day == day, _t.name.in_(sorted(names[day]))
         )
         for some in parts(own):
             found = connection.execute(of_day.where(_t.key.in_(some)))

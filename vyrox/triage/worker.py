@@ -35,6 +35,9 @@ BATCH: Final = 100
 SCAN_S: Final = 2.0
 """Time between two searches for tenants whose alerts came through another container."""
 
+SEVERE_S: Final = 0.25
+"""Time between two searches for severe alerts, while alerts wait."""
+
 IDLE_S: Final = 0.1
 """How long the worker waits if no alert waits and none is announced to it."""
 
@@ -86,7 +89,7 @@ class TriageWorker:
         self._pace = Pace()
         self._noticed: set[str] = set()
         self._news = asyncio.Event()
-        self._scan_at = self._take_over_at = self._behind_at = 0.0
+        self._scan_at = self._take_over_at = self._behind_at = self._severe_at = 0.0
 
     def notice(self, tenant_id: str) -> None:
         """Take note that an alert of this tenant was queued."""
@@ -167,6 +170,9 @@ class TriageWorker:
 
     async def _judge_severe(self) -> None:
         """Judge critical and high alerts that wait behind others. Their entries go later."""
+        if time.monotonic() < self._severe_at:
+            return
+        self._severe_at = time.monotonic() + SEVERE_S
         await self._judge_of_tenants(await self._database.read(waiting.severe, BATCH))
 
     async def _judge_of_tenants(self, found: Sequence[NormalizedAlert]) -> None:
