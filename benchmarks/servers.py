@@ -66,13 +66,22 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return how much processor time it has used, its children's not counted."""
-        fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return _cpu_s(self._proc)
+
+    def valkey_cpu_s(self) -> float:
+        """Return how much processor time the Valkey that Vyrox has started has used."""
+        children = (self._proc / "task" / self._proc.name / "children").read_text().split()
+        return sum(_cpu_s(Path("/proc", pid)) for pid in children)
 
     def resident_mib(self) -> float:
         """Return its resident memory, its children's not counted."""
         status = (self._proc / "status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def _cpu_s(process: Path) -> float:
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 @contextmanager

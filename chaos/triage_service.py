@@ -43,7 +43,7 @@ def _begin(_number: int, _frame: FrameType | None) -> None:
 
 
 async def _every_later(
-    interval_s: float,
+    interval_s: float | None,
     name: str,
     work: background.Work,
     first_s: float = 0.0,
@@ -63,7 +63,7 @@ def _wait_less() -> None:
         (worker, "TAKE_OVER_IDLE_MS", 1000),
         (delivery, "CLAIM_S", 1.0),
         (delivery, "FIRST_RETRY_S", 0.2),
-        (background, "NOTIFICATIONS_INTERVAL_S", 0.05),
+        (background, "AGENDA_INTERVAL_S", 0.05),
     ):
         setattr(owner, name, value)
 

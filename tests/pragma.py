@@ -11,11 +11,9 @@ async def set_pragma(database: Database, pragma: str) -> None:
     assert isinstance(database, Sqlite)
 
     def run() -> None:
-        assert database._connection is not None
-        driver = database._connection.connection.driver_connection
-        assert driver is not None
-        driver.execute(f"PRAGMA {pragma}").close()
+        with database._connected(database._writing_engine) as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute(f"PRAGMA {pragma}").close()
 
-    if database._connection is None:
-        await database.write(lambda _: None)  # the first write opens it
     await asyncio.get_running_loop().run_in_executor(database._writer, run)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from vyrox.background import TENANTS_INTERVAL_S, every
+from vyrox.background import AGENDA_INTERVAL_S, every
 from vyrox.errors import QueueUnavailableError
 
 
@@ -115,4 +115,4 @@ async def test_every_is_woken_contract_67() -> None:
 
 
 def test_a_change_of_a_tenant_is_read_within_a_second_contract_8() -> None:
-    assert TENANTS_INTERVAL_S <= 0.5
+    assert AGENDA_INTERVAL_S <= 0.5

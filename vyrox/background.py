@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from sqlalchemy import ColumnElement
+
 from vyrox import log
+from vyrox.alerts import records
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
 from vyrox.alerts.health import Health
@@ -18,6 +21,7 @@ from vyrox.alerts.redis_check import RedisCheck
 from vyrox.alerts.refill import Refill
 from vyrox.alerts.retention import delete_expired
 from vyrox.alerts.search_fill import SearchFill
+from vyrox.approvals import from_triage, lease_changes
 from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord import posted
 from vyrox.approvals.discord.joining import INTERVAL_S as DISCORD_INTERVAL_S
@@ -25,24 +29,30 @@ from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.leases import Leases
 from vyrox.approvals.proposer import Proposer
+from vyrox.approvals.rows import is_any_approved_or_over
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
-from vyrox.containment import claims
+from vyrox.containment import claims, confirmation
 from vyrox.containment.clock_guard import ClockGuard
 from vyrox.containment.confirmation import Confirmation
 from vyrox.containment.execution import Containment
 from vyrox.errors import UnavailableError
+from vyrox.notify import delivery
 from vyrox.notify.delivery import delete_old
 from vyrox.notify.sender import Sender
+from vyrox.polling import notices
+from vyrox.polling import rows as poller_rows
 from vyrox.polling.fetcher import Fetcher
 from vyrox.polling.poller import Pollers
 from vyrox.polling.rows import delete_seen
 from vyrox.store import signed_changes
+from vyrox.store.agenda import NOW, Agenda
 from vyrox.store.database import Database
-from vyrox.tenants.containers import REPORT_INTERVAL_S, Container
+from vyrox.tenants.containers import Container
 from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.private_secrets import PrivateSecrets
+from vyrox.triage import announcement
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.notes.writer import INTERVAL_S as NOTES_INTERVAL_S
 from vyrox.triage.notes.writer import NoteWriter
@@ -53,31 +63,21 @@ from vyrox.triage.worker import TriageWorker
 
 Work = Callable[[], Awaitable[object]]
 
-TENANTS_INTERVAL_S: Final = 0.5
-"""So a change of a tenant takes effect within a second."""
+AGENDA_INTERVAL_S: Final = 0.5
+"""So a change of a tenant takes effect within a second, and so does a decision that another
+container has stored."""
 
 EVENTS_INTERVAL_S: Final = 0.2
 CLAIMS_INTERVAL_S: Final = 5.0
+USES_INTERVAL_S: Final = 5.0
 CLOCKS_INTERVAL_S: Final = 1.0
-CONFIRMATION_INTERVAL_S: Final = 0.5
-APPROVALS_INTERVAL_S: Final = 0.5
-LEASES_INTERVAL_S: Final = 1.0
 REFILL_INTERVAL_S: Final = 2.0
 DEAD_LETTERS_INTERVAL_S: Final = 5.0
 RETENTION_INTERVAL_S: Final = 3600.0
 COUNTS_INTERVAL_S: Final = 60.0
 
-ANNOUNCEMENTS_INTERVAL_S: Final = 1.0
-"""For what is due later. The worker announces at once what is due at once."""
-
-NOTIFICATIONS_INTERVAL_S: Final = 0.25
-"""So that an urgent incident is with its receiver within a second."""
-
 SEARCH_FILL_INTERVAL_S: Final = 0.25
 """Between two parts of the alerts of an earlier version: 1,000 alerts a second."""
-
-POLLING_INTERVAL_S: Final = 1.0
-"""For the polls that are due, of which each has an interval of its own."""
 
 RETENTION_FIRST_S: Final = 600.0
 """Time for a machine that boots with a wrong clock to correct it, before old alerts are deleted."""
@@ -116,6 +116,15 @@ class Parts:
     joiner: RecordJoiner
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A task that works when a condition holds, or when `wake` is set."""
+
+    is_due: ColumnElement[bool]
+    work: Work
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 def background(
     kept_s: float, database: Database, parts: Parts
 ) -> list[Coroutine[object, object, None]]:
@@ -125,10 +134,6 @@ def background(
         kept_s: How long finished alerts are kept.
     """
     clocks = parts.clocks
-
-    async def refresh_tenants() -> None:
-        await parts.tenants.refresh()
-        await parts.secrets.store_uses()
 
     async def settle_claims() -> None:
         clocks.check()
@@ -149,39 +154,52 @@ def background(
         await database.write(delete_seen, clocks.lease_time() - kept_s)
         await database.write(delete_before, day_of(clocks.lease_time()) - KEPT_DAYS)
 
+    tasks = {
+        "tenants": Asked(parts.tenants.is_stale(), parts.tenants.refresh),
+        "approvals": Asked(
+            is_any_approved_or_over(NOW), parts.approvals.run, parts.approvals.noticed
+        ),
+        "leases": Asked(lease_changes.is_any_due(NOW), parts.leases.run),
+        "proposals": Asked(from_triage.may_change(NOW), parts.proposer.run),
+        "confirmation": Asked(confirmation.is_any_due(NOW), parts.confirmation.run),
+        "notifications": Asked(
+            delivery.is_due(NOW), parts.notifications.run, parts.notifications.noticed
+        ),
+        "announcements": Asked(announcement.is_any_due(NOW), parts.announcer.run),
+        "polling": Asked(poller_rows.is_any_due(NOW), parts.pollers.run),
+        "fetching": Asked(notices.is_due(NOW), parts.fetcher.run, parts.fetcher.noticed),
+        "joining": Asked(records.is_due(NOW), parts.joiner.run),
+    }
+    agenda = Agenda(
+        database,
+        lambda: {"now": clocks.lease_time(), **parts.tenants.parameters()},
+        {name: (each.is_due, each.wake) for name, each in tasks.items()},
+    )
     return [
         parts.writer.run(),
         parts.queue.run(),
-        every(TENANTS_INTERVAL_S, "tenants", refresh_tenants),
+        *(every(None, name, each.work, wake=each.wake) for name, each in tasks.items()),
+        every(AGENDA_INTERVAL_S, "agenda", agenda.look),
+        every(USES_INTERVAL_S, "uses of secrets", parts.secrets.store_uses),
         every(HEALTH_INTERVAL_S, "health", parts.health.probe),
-        every(REPORT_INTERVAL_S, "container", parts.container.report),
         every(EVENTS_INTERVAL_S, "events", parts.events.flush),
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),
-        every(APPROVALS_INTERVAL_S, "approvals", parts.approvals.run, wake=parts.approvals.noticed),
         every(DISCORD_INTERVAL_S, "discord", parts.discord.run, wake=parts.discord.noticed),
-        every(LEASES_INTERVAL_S, "leases", parts.leases.run),
-        every(APPROVALS_INTERVAL_S, "proposals", parts.proposer.run),
-        every(CONFIRMATION_INTERVAL_S, "confirmation", parts.confirmation.run),
         every(REFILL_INTERVAL_S, "refill", parts.refill.run_if_due),
         every(REFILL_INTERVAL_S, "redis", parts.redis_check.later),
         every(DEAD_LETTERS_INTERVAL_S, "dead letters", remove_dead_letters),
         every(RETENTION_INTERVAL_S, "retention", delete_old_alerts, first_s=RETENTION_FIRST_S),
         every(COUNTS_INTERVAL_S, "counts", log.report_counts),
-        every(NOTIFICATIONS_INTERVAL_S, "notifications", parts.notifications.run),
-        every(ANNOUNCEMENTS_INTERVAL_S, "announcements", parts.announcer.run),
         every(NOTES_INTERVAL_S, "notes", parts.notes.run),
         every(SEARCH_FILL_INTERVAL_S, "search", SearchFill(database).run),
-        every(POLLING_INTERVAL_S, "polling", parts.pollers.run),
-        every(POLLING_INTERVAL_S, "fetching", parts.fetcher.run, wake=parts.fetcher.noticed),
-        every(POLLING_INTERVAL_S, "joining", parts.joiner.run),
         every(0.0, "triage", parts.triage.run),
         every(TOTALS_INTERVAL_S, "totals", LogTotals(database).run),
     ]
 
 
 async def every(
-    interval_s: float,
+    interval_s: float | None,
     name: str,
     work: Work,
     first_s: float = 0.0,
@@ -189,7 +207,8 @@ async def every(
 ) -> None:
     """Wait `first_s`, then do `work` again and again, with `interval_s` between, until cancelled.
 
-    If `wake` is set, the work is done at once.
+    If `wake` is set, the work is done at once. Without an interval, it is done only then, and at
+    the start.
 
     An unavailable store is logged. So is a bug: it must not stop the work for ever.
     """
@@ -204,10 +223,11 @@ async def every(
         await _pause(interval_s, wake)
 
 
-async def _pause(interval_s: float, wake: asyncio.Event | None) -> None:
-    if wake is None:
+async def _pause(interval_s: float | None, wake: asyncio.Event | None) -> None:
+    if wake is None and interval_s is not None:
         await asyncio.sleep(interval_s)
         return
+    assert wake is not None  # noqa: S101  (without both, nothing would ever be done)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(interval_s):
             await wake.wait()

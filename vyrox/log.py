@@ -189,7 +189,8 @@ class _Lines:
     def __init__(self, encode: Encode) -> None:
         self.encode = encode
         self._waiting: deque[bytes] = deque()
-        self._wake = threading.Event()
+        self._any = threading.Event()  # a line waits
+        self._wake = threading.Event()  # many lines wait, or it is the end
         self._ended = False
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
 
@@ -204,16 +205,21 @@ class _Lines:
             counts["log.dropped"] += 1
             return
         self._waiting.append(line)
+        if not self._any.is_set():
+            self._any.set()
         if waiting == MAX_BUFFERED // 2:
             self._wake.set()
 
     def end(self) -> None:
         self._ended = True
         self._wake.set()
+        self._any.set()
         self._thread.join(FLUSH_S)
 
     def _write(self) -> None:
         while not self._ended or self._waiting:
+            self._any.wait()
+            self._any.clear()  # before the lines are taken: a later line sets it again
             self._wake.wait(WRITE_INTERVAL_S)
             self._wake.clear()
             while self._waiting:

@@ -165,7 +165,7 @@ async def _serve_one(
 def _stop(running: list[Server], console: Starlette) -> None:
     console.state.is_stopping = True  # its long responses end themselves
     for server in running:
-        server.should_exit = True
+        server.stop()
 
 
 def _on_signal(callback: Callable[[], object]) -> None:

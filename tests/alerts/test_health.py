@@ -24,11 +24,12 @@ from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import UnavailableError
 from vyrox.store.database import Database, open_database
 from vyrox.store.redis import connect
-from vyrox.store.tables import heartbeat
+from vyrox.store.tables import containers
+from vyrox.tenants.containers import Container
 
 
 def health_of(client: redis.asyncio.Redis, database: Database) -> Health:
-    return Health(database, AlertQueue(client, 1), lambda: NOW)
+    return Health(Container(database, lambda: NOW).report, AlertQueue(client, 1).probe)
 
 
 @asynccontextmanager
@@ -68,7 +69,8 @@ def test_intervals_leave_a_fault_unseen_for_less_than_a_second_contract_17() -> 
 async def test_probe_writes_to_both_stores(client: redis.asyncio.Redis, database: Database) -> None:
     await assert_well(health_of(client, database))
     assert await client.keys("*") == []
-    assert await database.read(lambda c: c.execute(sa.select(heartbeat.c.at)).scalar()) == NOW
+    seen_at = await database.read(lambda c: c.execute(sa.select(containers.c.seen_at)).scalar())
+    assert seen_at is not None
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ async def test_check_names_every_store_that_fails(data_dir: Path) -> None:
 async def test_check_fails_too_where_the_reason_is_a_bug(data_dir: Path, redis_url: str) -> None:
     """An unexpected error of a probe also means that no alert is accepted."""
     async with sqlite_health(redis_url, data_dir) as (health, database):
-        await database.write(run, "DROP TABLE heartbeat")
+        await database.write(run, "DROP TABLE containers")
         with pytest.raises(sa.exc.OperationalError):
             await health.probe()
         with pytest.raises(UnavailableError, match=r"^database: OperationalError"):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -433,6 +434,58 @@ async def test_run_if_due_after_redis_lost_entries_looks_at_every_row(stores: St
     await stores.client.flushall()
     await stores.refill.run_if_due()
     await stores.assert_queued_once()
+
+
+@pytest.mark.parametrize(("lost", "compared"), [(0, 2), (1, 9)])
+async def test_run_asks_for_lengths_before_entries_contract_92(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, lost: int, compared: int
+) -> None:
+    """Old rows are compared a page at a time, and all at once if a stream is too short."""
+    monkeypatch.setattr(refill_module, "REFILL_PAGE", 2)
+    monkeypatch.setattr(refill_module, "CALM_BUDGET_S", 0.0)
+    monkeypatch.setattr(refill_module, "RESCAN_BUDGET_S", 3600.0)
+    for before in range(9):
+        await stored_entries(stores.database, 1, received_at=NOW - 100 * (before + 1))
+    await stored_entries(stores.database, 1)
+    await stores.refill.run()
+    entries = await stores.client.xrange(stream_key(TENANT), count=lost + 1)
+    for entry_id, _ in entries[:lost]:
+        await stores.client.xdel(stream_key(TENANT), entry_id)
+    asked = count_asked(stores, monkeypatch)
+    await stores.refill.run(every_row=False)
+    assert sum(asked) == 1 + compared  # the new row, and old ones
+    await stores.assert_queued_once()
+
+
+async def test_run_does_not_compare_the_newest_rows_for_ever_contract_92(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once none of them can be late any more, they are old rows, of which one page is compared."""
+    monkeypatch.setattr(refill_module, "REFILL_PAGE", 2)
+    monkeypatch.setattr(refill_module, "CALM_BUDGET_S", 0.0)
+    clock = SimpleNamespace(monotonic=lambda: 1000.0)
+    monkeypatch.setattr(refill_module, "time", clock)
+    await stored_entries(stores.database, 9)
+    await stores.refill.run()
+    asked = count_asked(stores, monkeypatch)
+    for turn, compared in ((1, 9), (2, 9), (3, 2)):
+        clock.monotonic = lambda turn=turn: 1000.0 + turn * LATE_ROW_MARGIN_S * 0.6
+        await stores.refill.run(every_row=False)
+        assert sum(asked) == compared
+        asked.clear()
+
+
+def count_asked(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of rows of each comparison from now on."""
+    asked: list[int] = []
+    missing = stores.queue.missing
+
+    async def counted(pairs: Sequence[tuple[str, str]]) -> list[str]:
+        asked.append(len(pairs))
+        return await missing(pairs)
+
+    monkeypatch.setattr(stores.queue, "missing", counted)
+    return asked
 
 
 class World:

@@ -122,5 +122,5 @@ async def receiving(tls: tuple[str, str] | None = None) -> AsyncIterator[Receive
         try:
             yield receiver
         finally:
-            server.should_exit = True
+            server.stop()
             await task

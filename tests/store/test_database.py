@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tests.heartbeat import write_beat
 from tests.store.queries import (
     CANARY,
     as_logged,
@@ -16,7 +17,7 @@ from tests.store.queries import (
     tenants,
 )
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.store.database import Database, open_database, probe
+from vyrox.store.database import Database, open_database
 from vyrox.store.tables import heartbeat
 
 
@@ -91,5 +92,5 @@ async def test_read_mistake_in_a_query_is_not_translated(database: Database) -> 
 
 
 async def test_probe_writes(database: Database) -> None:
-    await database.write(probe, 123.5)
+    await database.write(write_beat, 123.5)
     assert await database.read(lambda c: c.execute(sa.select(heartbeat.c.at)).scalar()) == 123.5

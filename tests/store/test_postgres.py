@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from tests.conftest import new_postgres_database
 from tests.fault_proxy import fault_proxy
+from tests.heartbeat import write_beat
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.store.queries import (
@@ -24,7 +25,7 @@ from tests.store.queries import (
     run,
     tenants,
 )
-from vyrox.store.database import open_database, probe
+from vyrox.store.database import open_database
 from vyrox.store.postgres import execute_postgres
 
 
@@ -201,10 +202,10 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
         giving_up = asyncio.create_task(driver.execute(sa.text("SELECT 1")))
         await proxy.held.wait()
         giving_up.cancel()
-        assert "TimeoutError" in await refused(database.write(probe, 1.0, timeout_s=0.1))
+        assert "TimeoutError" in await refused(database.write(write_beat, 1.0, timeout_s=0.1))
         assert not giving_up.done()  # cancelling takes the driver two seconds
         proxy.release()
-        await database.write(probe, 2.0)
+        await database.write(write_beat, 2.0)
         assert await database.read(run, "SELECT at FROM heartbeat") == 2.0
         await asyncio.wait([giving_up])
 
@@ -216,7 +217,7 @@ async def test_postgres_closes_what_has_timed_out(postgres: Postgres, data_dir: 
     async with fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy:
         async with open_database(url, data_dir) as database:
             proxy.hold_requests()
-            await refused(database.write(probe, 1.0, timeout_s=0.1))
+            await refused(database.write(write_beat, 1.0, timeout_s=0.1))
         assert {task for task in asyncio.all_tasks() if "_in_transaction" in repr(task)} == set()
 
 

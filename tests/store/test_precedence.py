@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tests.heartbeat import write_beat
 from vyrox.store import precedence
-from vyrox.store.database import open_database, probe
+from vyrox.store.database import open_database
 from vyrox.store.precedence import PRECEDENCE_FILE
 from vyrox.store.tables import heartbeat
 
@@ -25,14 +26,14 @@ async def test_transaction_waits_for_an_urgent_one_contract_39(
     waits = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with open_database(None, data_dir) as database:
-        await database.write(probe, 1.0)
+        await database.write(write_beat, 1.0)
         with (data_dir / PRECEDENCE_FILE).open("r+") as urgent:
             fcntl.flock(urgent, fcntl.LOCK_EX)
             monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 60.0)
             monkeypatch.setattr(
                 "vyrox.store.precedence.time.sleep", lambda _s: loop.call_soon_threadsafe(waits.set)
             )
-            writing = asyncio.create_task(database.write(probe, 2.0))
+            writing = asyncio.create_task(database.write(write_beat, 2.0))
             async with asyncio.timeout(10):
                 await waits.wait()
             assert await database.read(beat) == 1.0
@@ -45,13 +46,13 @@ async def test_urgent_command_that_hangs_is_waited_for_once_contract_39(
 ) -> None:
     monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 0.01)
     async with open_database(None, data_dir) as database:
-        await database.write(probe, 1.0)
+        await database.write(write_beat, 1.0)
         with (data_dir / PRECEDENCE_FILE).open("r+") as hangs:
             fcntl.flock(hangs, fcntl.LOCK_EX)
-            await database.write(probe, 2.0)
+            await database.write(write_beat, 2.0)
             # From here on, a second wait would never end.
             monkeypatch.setattr(precedence, "WAIT_FOR_URGENT_S", 1e9)
-            await database.write(probe, 3.0)
+            await database.write(write_beat, 3.0)
         assert await database.read(beat) == 3.0
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from tests.audit import action
 from tests.conftest import new_postgres_database
+from tests.heartbeat import write_beat
 from tests.postgres import Postgres
 from tests.service import ROOT
 from tests.store.queries import (
@@ -33,7 +34,7 @@ from vyrox.containment.attempt import DeviceLease
 from vyrox.containment.contained import is_host_contained
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store import database
-from vyrox.store.database import Database, open_database, probe
+from vyrox.store.database import Database, open_database
 from vyrox.store.indexes import SCHEMA
 from vyrox.store.schema import HEAD
 from vyrox.store.tables import confirmations
@@ -179,7 +180,7 @@ def open_when_told(url: str | None, data_dir: Path, barrier: "threading.Barrier"
     async def open_it() -> None:
         barrier.wait()
         async with open_database(url, data_dir) as database:
-            await database.write(probe, 1.0)
+            await database.write(write_beat, 1.0)
 
     asyncio.run(open_it())
 
@@ -227,7 +228,7 @@ async def test_open_database_twice_at_once_migrates_once(
 ) -> None:
     async def open_it() -> None:
         async with open_database(database_url, data_dir) as database:
-            await database.write(probe, 1.0)
+            await database.write(write_beat, 1.0)
 
     await asyncio.gather(open_it(), open_it())
     async with open_database(database_url, data_dir) as database:

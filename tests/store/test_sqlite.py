@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tests.heartbeat import write_beat
 from tests.pragma import set_pragma
 from tests.store.queries import (
     CANARY,
@@ -22,7 +23,7 @@ from tests.store.queries import (
 )
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.store import sqlite
-from vyrox.store.database import open_database, probe
+from vyrox.store.database import open_database
 
 
 @pytest.mark.parametrize("method", ["read", "write"])
@@ -232,4 +233,4 @@ async def test_sqlite_new_file_behind_a_lock_is_unavailable_and_then_opens(
     holder.execute("ROLLBACK")
     holder.close()
     async with open_database(None, data_dir) as database:
-        await database.write(probe, 1.0)
+        await database.write(write_beat, 1.0)

@@ -14,6 +14,10 @@ SCANNED_KEYS: Final = 1000
 """Keys that Redis examines in one call while it searches for streams."""
 
 
+COUNTED_STREAMS: Final = 1000
+"""Streams whose lengths one call asks for."""
+
+
 class OtherConsumer(msgspec.Struct, frozen=True):
     """A consumer of the group that is not Vyrox's own.
 
@@ -38,6 +42,23 @@ async def tenants_with_stream(client: redis.asyncio.Redis) -> list[str]:
         streams = [key async for key in client.scan_iter(stream_key("*"), count=SCANNED_KEYS)]
     names = (key.decode("utf-8", "replace").partition("{")[2] for key in streams)
     return [name[:-1] for name in names if is_tenant_id(name[:-1])]
+
+
+async def count_entries(client: redis.asyncio.Redis) -> int:
+    """Return how many alerts are in all streams together.
+
+    Raises:
+        QueueUnavailableError: Redis is unavailable.
+    """
+    tenant_ids = await tenants_with_stream(client)
+    total = 0
+    for first in range(0, len(tenant_ids), COUNTED_STREAMS):
+        pipeline = client.pipeline(transaction=False)
+        for tenant_id in tenant_ids[first : first + COUNTED_STREAMS]:
+            pipeline.xlen(stream_key(tenant_id))
+        async with redis_call():
+            total += sum(await pipeline.execute())
+    return total
 
 
 async def other_consumers(client: redis.asyncio.Redis, own_prefix: str) -> list[OtherConsumer]:

@@ -10,10 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from vyrox import log
-from vyrox.alerts.queue import AlertQueue
-from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
-from vyrox.store.database import Database, probe
 
 INTERVAL_S: Final = 0.4
 """Time between two probes. With TIMEOUT_S less than a second: `/health` must know by then."""
@@ -25,11 +22,11 @@ TIMEOUT_S: Final = 0.5
 class Health:
     """The result of the last probe of each store."""
 
-    def __init__(self, database: Database, queue: AlertQueue, clock: Clock) -> None:
-        self._probes: dict[str, Callable[[], Awaitable[None]]] = {
-            "database": lambda: database.write(probe, clock()),
-            "queue": queue.probe,
-        }
+    def __init__(
+        self, database: Callable[[], Awaitable[None]], queue: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Each argument writes to its store, and raises UnavailableError if that fails."""
+        self._probes = {"database": database, "queue": queue}
         self._failing: dict[str, str] = {}
 
     def check(self) -> None:

@@ -23,6 +23,7 @@ from vyrox.clock import Clock
 from vyrox.errors import NormalizationError
 from vyrox.ids import new_id
 from vyrox.models import Tenant, Vendor
+from vyrox.store.agenda import Moment
 from vyrox.store.database import Database
 from vyrox.store.locks import lock
 from vyrox.store.rows import insert_rows
@@ -155,8 +156,12 @@ def _waiting(connection: Connection, records: Sequence[Record]) -> dict[tuple[st
 
 
 def _is_any_due(connection: Connection, now: float) -> bool:
-    query = sa.select(_t.key).where(_t.joined_at.is_(None), _t.received_at <= now - WAIT_S)
-    return connection.execute(query.limit(1)).first() is not None
+    return bool(connection.execute(sa.select(is_due(now))).scalar())
+
+
+def is_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that the time of a record is over."""
+    return sa.exists().where(_t.joined_at.is_(None), _t.received_at <= now - WAIT_S)
 
 
 def _join_due(connection: Connection, quarantine_max_bytes: int, now: float) -> list[QueueEntry]:

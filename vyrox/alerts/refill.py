@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox import log
+from vyrox.alerts.group import count_entries
 from vyrox.alerts.queue import AlertQueue, QueueEntry
 from vyrox.errors import QueueUnavailableError
 from vyrox.store.database import Database
@@ -29,6 +30,10 @@ REFILL_INTERVAL_S: Final = 20.0
 
 RESCAN_BUDGET_S: Final = 1.0
 """Time for old rows at each interval, a twentieth of it. The next interval continues from there."""
+
+CALM_BUDGET_S: Final = 0.05
+"""The same if the streams hold at least as many entries as there are unfinished rows. Entries of
+finished alerts, which a consumer has not removed yet, may hide that one is missing."""
 
 LATE_ROW_MARGIN_S: Final = 30.0
 """How late a row may be committed, compared with others of the same `received_at`, to count as new.
@@ -75,6 +80,7 @@ class Refill:
         self._queue = queue
         self._database = database
         self._due_at = 0.0  # on the monotonic clock
+        self._began_at = 0.0  # the last run, on the monotonic clock
         self._compared_until: float | None = None  # a `received_at`: earlier rows were compared
         self._old_rows_from = _START
         self._old_rows_until = 0.0  # a `received_at`
@@ -120,7 +126,7 @@ class Refill:
 
         Args:
             every_row: Compare all rows, as the first run always does. Otherwise compare the rows
-                received since the last run, and then old rows for RESCAN_BUDGET_S.
+                received since the last run, and then old rows for a while.
 
         Raises:
             UnavailableError: A store is unavailable, or Redis was emptied during the refill.
@@ -130,6 +136,7 @@ class Refill:
             if not await self._redis.set(_LOCK_KEY, owner, nx=True, px=LOCK_MS):
                 return None
             run_id = await self._run_id()
+        began_at = time.monotonic()
         compared_until = self._compared_until
         if every_row or compared_until is None:
             added, (until, _), _ = await self._compare(owner, _START)
@@ -142,14 +149,16 @@ class Refill:
                 # than they are compared.
                 self._old_rows_until = since
             added_old, place, ended = await self._compare(
-                owner, self._old_rows_from, self._old_rows_until, RESCAN_BUDGET_S
+                owner, self._old_rows_from, self._old_rows_until, await self._budget_s()
             )
             added += added_old
             self._old_rows_from = _START if ended else place
             refilled = b""
         async with redis_call():
             _check_owned(await self._end([_LOCK_KEY, _REFILLED_KEY], [owner, refilled]))
-        self._compared_until = max(compared_until or 0.0, until)
+        # It moves with the time, so that a quiet service does not compare the same rows for ever.
+        self._compared_until = max((compared_until or 0.0) + began_at - self._began_at, until)
+        self._began_at = began_at
         return added
 
     async def _compare(
@@ -176,6 +185,12 @@ class Refill:
             if time.monotonic() >= ends_at:
                 return added, place, False
         return added, place, True
+
+    async def _budget_s(self) -> float:
+        unfinished = await self._database.read(_count_unfinished)
+        # After the rows: an alert that is being accepted now has its entry meanwhile.
+        is_calm = await count_entries(self._redis) >= unfinished
+        return CALM_BUDGET_S if is_calm else RESCAN_BUDGET_S
 
     async def _put_missing(self, rows: Sequence["_Unfinished"]) -> int:
         missing = await self._queue.missing([(row.tenant_id, row.alert_id) for row in rows])
@@ -235,6 +250,11 @@ def _unfinished_from(connection: Connection, place: _Place, before: float) -> li
         .limit(REFILL_PAGE)
     )
     return [_Unfinished(*row) for row in connection.execute(query)]
+
+
+def _count_unfinished(connection: Connection) -> int:
+    query = sa.select(sa.func.count()).where(alerts.c.finished_at.is_(None))
+    return connection.execute(query).scalar_one()
 
 
 def _unfinished_entries(connection: Connection, alert_ids: Sequence[str]) -> list[QueueEntry]:

@@ -18,6 +18,7 @@ from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proposing import Wanted, propose, supersede
 from vyrox.errors import NotPossibleError, VyroxError
 from vyrox.models import normal_host
+from vyrox.store.agenda import Moment
 from vyrox.store.locks import lock
 from vyrox.store.tables import approvers, guard_rails, incident_proposals, incidents, proposals
 from vyrox.tenants.guard_rails import Propose, find
@@ -38,6 +39,7 @@ _p: Final = incident_proposals.c
 _IS_OPEN: Final = sa.text("incidents.status != 'closed'")
 _MAY_BE_PENDING: Final = sa.text("proposals.state IN ('pending', 'approved')")
 
+_IS_ROW: Final = sa.and_(_p.tenant_id == _i.tenant_id, _p.number == _i.number)
 _HAS_CHANGED: Final = sa.or_(
     _p.seen_at.is_(None), _p.seen_at != _i.updated_at, _p.seen_alerts != _i.alerts
 )
@@ -59,6 +61,30 @@ class Noted(NamedTuple):
 
 def find_changed(connection: Connection, now: float) -> list[IncidentKey]:
     """Return incidents that must be read again, at most MAX_AT_ONCE of each kind."""
+    new = _new(now).order_by(_i.updated_at)
+    # In two steps: SQLite would read every proposal there ever was.
+    ids = list(connection.execute(sa.select(proposals.c.id).where(_MAY_BE_PENDING)).scalars())
+    pending = (
+        sa.select(_i.tenant_id, _i.number)
+        .select_from(incident_proposals.join(incidents, _IS_ROW))
+        .where(_p.proposal_id.in_(ids), sa.or_(_HAS_CHANGED, _i.status == "closed"))
+    )
+    found = [
+        IncidentKey(*row)
+        for query in (new, pending)
+        for row in connection.execute(query.limit(MAX_AT_ONCE))
+    ]
+    return list(dict.fromkeys(found))
+
+
+def may_change(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that `find_changed` may find something, or that a proposal is open."""
+    is_open = sa.exists().where(_MAY_BE_PENDING).select_from(proposals)
+    return sa.or_(is_open, _new(now).exists())
+
+
+def _new(now: Moment) -> sa.Select[tuple[str, int]]:
+    """Return the query for incidents that nobody has proposed anything for since they changed."""
     has_approver = _i.tenant_id.in_(
         sa.select(approvers.c.tenant_id).where(approvers.c.removed_at.is_(None))
     )
@@ -68,26 +94,11 @@ def find_changed(connection: Connection, now: float) -> list[IncidentKey]:
     wanted = sa.or_(
         sa.and_(_i.band == "urgent", only_urgent), sa.and_(_i.band == "review", review_too)
     )
-    is_row = sa.and_(_p.tenant_id == _i.tenant_id, _p.number == _i.number)
-    new = (
+    return (
         sa.select(_i.tenant_id, _i.number)
-        .select_from(incidents.outerjoin(incident_proposals, is_row))
+        .select_from(incidents.outerjoin(incident_proposals, _IS_ROW))
         .where(_IS_OPEN, _i.updated_at > now - FRESH_S, has_approver, wanted, _HAS_CHANGED)
-        .order_by(_i.updated_at)
     )
-    # In two steps: SQLite would read every proposal there ever was.
-    ids = list(connection.execute(sa.select(proposals.c.id).where(_MAY_BE_PENDING)).scalars())
-    pending = (
-        sa.select(_i.tenant_id, _i.number)
-        .select_from(incident_proposals.join(incidents, is_row))
-        .where(_p.proposal_id.in_(ids), sa.or_(_HAS_CHANGED, _i.status == "closed"))
-    )
-    found = [
-        IncidentKey(*row)
-        for query in (new, pending)
-        for row in connection.execute(query.limit(MAX_AT_ONCE))
-    ]
-    return list(dict.fromkeys(found))
 
 
 def consider_each(

@@ -26,6 +26,7 @@ from vyrox.chain.entry import Scalar
 from vyrox.chain.writer import append
 from vyrox.containment.contained import IS_CONTAINMENT, is_device_contained
 from vyrox.notify.messages import NoticeKind
+from vyrox.store.agenda import Moment
 from vyrox.store.locks import lock
 from vyrox.store.tables import confirmations, leases
 from vyrox.tenants.freezes import frozen_since
@@ -47,23 +48,31 @@ class Taken(msgspec.Struct, frozen=True):
 
 def find_due(connection: Connection, now: float) -> Sequence[str]:
     """Return the proposals of leases for which something may be to do, the oldest ends first."""
+    return [
+        each.proposal_id
+        for each in lease_rows.select(connection, _may_be_due(now))
+        if next_step(each, read_facts(connection, each, now), now) is not None
+    ]
+
+
+def is_any_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that `find_due` may find something."""
+    return sa.exists().where(_may_be_due(now))
+
+
+def _may_be_due(now: Moment) -> sa.ColumnElement[bool]:
     is_contained = sa.exists().where(
         _c.tenant_id == _l.tenant_id,
         _c.vendor == _l.vendor,
         _c.device_id == _l.device_id,
         IS_CONTAINMENT,
     )
-    is_due = sa.or_(
+    return sa.or_(
         _l.ends_at <= now,
         sa.and_(_l.asked_at.is_(None), _l.ends_at <= now + ASK_S),
         _l.began_at > now + MAX_AHEAD_S,
         ~is_contained,
     )
-    return [
-        each.proposal_id
-        for each in lease_rows.select(connection, is_due)
-        if next_step(each, read_facts(connection, each, now), now) is not None
-    ]
 
 
 def read_facts(connection: Connection, lease: Lease, now: float) -> Facts:

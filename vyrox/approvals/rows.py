@@ -13,6 +13,7 @@ from vyrox.approvals.states import State, state_at
 from vyrox.errors import NotFoundError
 from vyrox.models import normal_host
 from vyrox.notify.messages import clean
+from vyrox.store.agenda import Moment
 from vyrox.store.tables import decisions, proposals
 
 Decision = Literal["approve", "reject"]
@@ -163,12 +164,17 @@ def count_open(connection: Connection, tenant_id: str, now: float) -> int:
 
 def find_approved_or_over(connection: Connection, now: float) -> Sequence[StoredProposal]:
     """Return what is stored as approved, and what is stored as pending but has expired."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(_IS_OPEN, sa.or_(_p.state == "approved", _p.expires_at <= now))
-        .order_by(_p.expires_at, _p.id)
-    )
+    query = sa.select(*_COLUMNS).where(_is_approved_or_over(now)).order_by(_p.expires_at, _p.id)
     return [StoredProposal(*row) for row in connection.execute(query)]
+
+
+def is_any_approved_or_over(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that `find_approved_or_over` would find something."""
+    return sa.exists().where(_is_approved_or_over(now))
+
+
+def _is_approved_or_over(now: Moment) -> sa.ColumnElement[bool]:
+    return sa.and_(_IS_OPEN, sa.or_(_p.state == "approved", _p.expires_at <= now))
 
 
 def newest(

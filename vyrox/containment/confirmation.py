@@ -25,6 +25,7 @@ from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline, Progress, Target
 from vyrox.errors import VendorError
 from vyrox.models import EdrVendor
+from vyrox.store.agenda import Moment
 from vyrox.store.database import Database
 from vyrox.store.locks import lock
 from vyrox.store.tables import confirmations
@@ -188,12 +189,16 @@ def _settle(connection: Connection, settled: _Settled) -> WorkResult[bool]:
     return WorkResult(True, (draft,))
 
 
+def is_any_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that an action is due to be checked."""
+    return sa.exists().where(_is_due(now))
+
+
 def _is_any_due(connection: Connection, now: float) -> bool:
-    query = sa.select(sa.literal(1)).where(_is_due(now)).limit(1)
-    return connection.execute(query).first() is not None
+    return bool(connection.execute(sa.select(is_any_due(now))).scalar())
 
 
-def _is_due(now: float) -> sa.ColumnElement[bool]:
+def _is_due(now: Moment) -> sa.ColumnElement[bool]:
     return sa.and_(is_over_in_sql(_c.next_at, now), settlement.is_latest())
 
 

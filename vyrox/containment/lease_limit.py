@@ -10,6 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from vyrox.containment.clock_guard import MAX_STEP_S
+from vyrox.store.agenda import Moment
 
 LONGEST_LEASE_S: Final = 342.0
 """The lease of an action with the largest EDR_DEADLINE_SECONDS."""
@@ -23,6 +24,6 @@ def is_over(until: float, now: float) -> bool:
     return until <= now or until > now + MAX_AHEAD_S
 
 
-def is_over_in_sql(until: sa.ColumnElement[float], now: float) -> sa.ColumnElement[bool]:
+def is_over_in_sql(until: sa.ColumnElement[float], now: Moment) -> sa.ColumnElement[bool]:
     """Return `is_over` as a condition on a column."""
     return sa.or_(until <= now, until > now + MAX_AHEAD_S)

@@ -1,21 +1,44 @@
 """A TCP listener: its socket, its address as text, and uvicorn without signal handlers."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Final
 
 import uvicorn
 
 from vyrox.errors import OperatorError
 
+DATE_S: Final = 1.0
+
 
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to its caller."""
+    """A uvicorn server that leaves the signals to its caller, and the processor to others."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Install no signal handlers."""
         yield
+
+    async def main_loop(self) -> None:
+        """Renew the date of the responses each second, until `stop`.
+
+        uvicorn looks ten times a second whether it is to end.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_S):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Finish the requests in progress, and end."""
+        self.should_exit = True
+        self._stopping.set()
 
 
 def bind(host: str, port: int, setting: str = "") -> socket.socket:

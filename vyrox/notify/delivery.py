@@ -12,6 +12,7 @@ from vyrox.chain.writer import WorkResult
 from vyrox.notify.messages import MAX_ITEMS, Digest
 from vyrox.notify.outbox import HOUR_S, encode, is_held
 from vyrox.notify.targets import Format
+from vyrox.store.agenda import Moment
 from vyrox.store.database import Database
 from vyrox.store.tables import notifications, notify_targets
 
@@ -67,7 +68,12 @@ class Attempt(msgspec.Struct, frozen=True):
 
 def is_any_due(connection: Connection, now: float) -> bool:
     """Return whether a notification waits to be sent."""
-    return connection.execute(sa.select(_n.id).where(_is_due(now)).limit(1)).first() is not None
+    return bool(connection.execute(sa.select(is_due(now))).scalar())
+
+
+def is_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that a notification waits to be sent."""
+    return sa.exists().where(_is_due(now))
 
 
 def claim_due(
@@ -134,7 +140,7 @@ def _delete(connection: Connection, ids: list[str]) -> None:
     connection.execute(notifications.delete().where(_n.id.in_(ids)))
 
 
-def _is_due(now: float) -> sa.ColumnElement[bool]:
+def _is_due(now: Moment) -> sa.ColumnElement[bool]:
     return sa.or_(_n.next_at <= now, _n.next_at > now + MAX_AHEAD_S)
 
 

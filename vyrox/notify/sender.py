@@ -40,12 +40,14 @@ class Sender:
         *,
         lease_time: Clock,
         wall: Clock,
+        noticed: asyncio.Event | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Begin without requests.
 
         Args:
             lease_time: Decides what is due, alike in all containers.
+            noticed: Set when `run` may have work, by others and at the end of each request.
             wall: For the signed timestamp, which the receiver compares with its own clock.
         """
         self._database = database
@@ -56,6 +58,7 @@ class Sender:
         self._lease_time = lease_time
         self._wall = wall
         self._jitter = jitter
+        self.noticed = noticed or asyncio.Event()
         self._sending: dict[asyncio.Task[None], str] = {}  # with the target of each
         self._is_ending = False
 
@@ -74,7 +77,11 @@ class Sender:
         for each in due:
             task = asyncio.create_task(self._send_one(each))
             self._sending[task] = each.target_id
-            task.add_done_callback(self._sending.pop)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self.noticed.set()  # more for the same target may wait
 
     async def drain(self) -> None:
         """Begin no more requests, and return once those in progress have ended.

@@ -24,6 +24,7 @@ from vyrox.polling import rows
 from vyrox.polling.pages import Account
 from vyrox.polling.rows import LEASE_S, LostLeaseError
 from vyrox.polling.storing import Limits, Read, Stored, store_elements
+from vyrox.store.agenda import Moment
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import graph_notices, pollers
 from vyrox.tenants.edr_credentials import EdrCredentials
@@ -174,7 +175,12 @@ def _waiting_query(tenants: int) -> sa.TextClause:
 
 def is_any_due(connection: Connection, now: float) -> bool:
     """Return whether a notice is due."""
-    return connection.execute(sa.select(_t.tenant_id).where(_due(now)).limit(1)).first() is not None
+    return bool(connection.execute(sa.select(is_due(now))).scalar())
+
+
+def is_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that a notice is due."""
+    return sa.exists().where(_due(now))
 
 
 def claim(connection: Connection, busy: Collection[str], free: int, now: float) -> list[Claimed]:
@@ -297,5 +303,5 @@ def _held_by(notice: Notice, now: float) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def _due(now: float) -> sa.ColumnElement[bool]:
+def _due(now: Moment) -> sa.ColumnElement[bool]:
     return sa.and_(_t.next_at <= now, sa.func.coalesce(_t.lease_until, 0.0) <= now)

@@ -17,6 +17,7 @@ from vyrox.errors import OperatorError
 from vyrox.ids import new_id
 from vyrox.models import EdrVendor
 from vyrox.polling.pages import Account
+from vyrox.store.agenda import Moment
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import edr_credentials, polled_alerts, pollers, tenant_credentials
 from vyrox.tenants.edr_credentials import EdrCredentials
@@ -104,6 +105,18 @@ class Lease(msgspec.Struct, frozen=True):
 
 class LostLeaseError(Exception):
     """The poller was switched off, or another container polls: nothing was stored."""
+
+
+def is_any_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that a poller is due, or has stalled, as the methods of Poller say."""
+    is_due = sa.and_(_t.next_at <= now, sa.func.coalesce(_t.lease_until, 0.0) <= now)
+    has_stalled = sa.and_(
+        _t.failures > 0,
+        _t.warned_at.is_(None),
+        _t.started_at <= now - STALL_S,
+        sa.func.coalesce(_t.succeeded_at, 0.0) <= now - STALL_S,
+    )
+    return sa.exists().where(sa.or_(is_due, has_stalled))
 
 
 def list_pollers(connection: Connection, tenant_id: str | None = None) -> list[Poller]:

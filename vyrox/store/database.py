@@ -18,7 +18,6 @@ from vyrox.errors import MissingDatabaseError
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 from vyrox.store.schema import HEAD, MIGRATION_TIMEOUT_S, migrate, read_version
 from vyrox.store.sqlite import Sqlite
-from vyrox.store.tables import heartbeat
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -111,11 +110,6 @@ def _connect(url: str | None, data_dir: Path, *, urgent: bool) -> _Connected:
     from vyrox.store.postgres import Postgres
 
     return Postgres(url)
-
-
-def probe(connection: Connection, now: float) -> None:
-    """Write the heartbeat row. A full disk or a read-only server refuses it."""
-    connection.execute(heartbeat.update().values(at=now))
 
 
 def database_time(connection: Connection, now: float) -> float:

@@ -5,8 +5,9 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple, cast
@@ -49,7 +50,8 @@ class Sqlite:
         sa.event.listen(self._engine, "connect", _configure_sqlite)
         sa.event.listen(self._engine, "begin", _begin_sqlite)
         self._writing_engine = self._engine.execution_options(vyrox_writes=True)
-        self._connection: Connection | None = None  # of the thread that writes
+        self._own = threading.local()  # each thread's connection
+        self._connections: list[Connection] = []
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
         self._writing: set[object] = set()  # futures
         self._readers = ThreadPoolExecutor(4, "sqlite-reader")
@@ -73,26 +75,38 @@ class Sqlite:
     def _write(
         self, executed: threading.Event, transaction: Callable[[Connection, *Ts], T], *args: *Ts
     ) -> T:
-        # Runs in the thread that writes. The thread keeps its connection: getting one from the pool
-        # and returning it costs as much as the statements of a small transaction.
+        # Runs in the thread that writes.
         try:
-            if self._connection is None:
-                self._connection = self._writing_engine.connect()
-            with self._precedence.turn(), self._connection.begin():
-                result = transaction(self._connection, *args)
+            with (
+                self._connected(self._writing_engine) as connection,
+                self._precedence.turn(),
+                connection.begin(),
+            ):
+                result = transaction(connection, *args)
                 executed.set()
                 return result
         except BaseException:
             executed.set()
-            if self._connection is not None:
-                # After a failed commit, SQLite may still be in the transaction and would refuse
-                # the next one.
-                _sqlite_of(self._connection).rollback()
             raise
 
-    def _close_writer(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+    @contextmanager
+    def _connected(self, engine: sa.Engine) -> Iterator[Connection]:
+        """Yield this thread's connection, which it keeps.
+
+        To get one from the pool and return it costs as much as the statements of a small
+        transaction.
+        """
+        connection: Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = engine.connect()
+            self._connections.append(connection)
+        try:
+            yield connection
+        except BaseException:
+            # After a failed commit, SQLite may still be in the transaction and would refuse the
+            # next one.
+            _sqlite_of(connection).rollback()
+            raise
 
     async def read(
         self,
@@ -101,14 +115,18 @@ class Sqlite:
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
         """As `Database.read`."""
-        run = partial(_in_transaction, self._engine, transaction, *args)
-        return await _result(self._readers.submit(run), timeout_s)
+        return await _result(self._readers.submit(self._read, transaction, *args), timeout_s)
+
+    def _read(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+        with self._connected(self._engine) as connection, connection.begin():
+            return transaction(connection, *args)
 
     async def close(self) -> None:
         """Wait for the transactions in progress, and close the file."""
-        self._writer.submit(self._close_writer)
         self._writer.shutdown()
         self._readers.shutdown()
+        for connection in self._connections:
+            connection.close()
         self._engine.dispose()
         self._precedence.close()
 
@@ -149,13 +167,6 @@ def _begin_sqlite(connection: Connection) -> None:
 def _yield_until(executed: threading.Event) -> None:
     # The only function that blocks the event loop on purpose.
     executed.wait(YIELD_S)
-
-
-def _in_transaction(
-    engine: sa.Engine, transaction: Callable[[Connection, *Ts], T], *args: *Ts
-) -> T:
-    with engine.begin() as connection:
-        return transaction(connection, *args)
 
 
 async def _result(future: Future[T], timeout_s: float) -> T:

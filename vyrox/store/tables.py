@@ -234,6 +234,7 @@ Index(
     confirmations.c.device_id,
 )
 
+# Containers of an earlier version write it.
 heartbeat = Table("heartbeat", metadata, Column("at", Float, nullable=False))
 
 secret_uses = Table(

@@ -22,6 +22,7 @@ from vyrox.ids import normal_customer_id
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.database import Database
 from vyrox.store.encryption import MisplacedSecretError, decrypt_secret
+from vyrox.store.tables import tenant_credentials
 from vyrox.tenants.bindings import Bindings
 from vyrox.tenants.records import changed_since, decode_field_map
 from vyrox.tenants.used import Used, record_used
@@ -135,6 +136,15 @@ class TenantDirectory:
         # Only of onboarded tenants: with a default secret, a sender can invent any name.
         if tenant_id in self._rows and now >= self._noted.get(used, 0.0) + USED_INTERVAL_S:
             self._noted[used] = self._to_store[used] = now
+
+    def is_stale(self) -> sa.ColumnElement[bool]:
+        """Return the condition that `refresh` has work; `parameters` has its parameters."""
+        is_new = tenant_credentials.c.version > sa.bindparam("tenants_version", type_=sa.BigInteger)
+        return sa.or_(sa.exists().where(is_new), sa.bindparam("has_used_secrets", type_=sa.Boolean))
+
+    def parameters(self) -> dict[str, object]:
+        """Return the parameters of `is_stale`."""
+        return {"tenants_version": self._version, "has_used_secrets": bool(self._to_store)}
 
     async def refresh(self) -> None:
         """Load the rows that have changed since the last call.

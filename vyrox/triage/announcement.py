@@ -4,6 +4,7 @@ The worker and people change an incident and set its `due_at`. The announcer mak
 that time has come, in the same transaction in which it notes what was announced.
 """
 
+import asyncio
 import logging
 from hashlib import sha256
 from typing import Final
@@ -24,6 +25,7 @@ from vyrox.notify.timers import (
     NextAnnouncement,
     next_announcement,
 )
+from vyrox.store.agenda import Moment
 from vyrox.store.database import Database
 from vyrox.store.tables import incidents
 from vyrox.tenants.guard_rails import NONE, Rails, find
@@ -51,6 +53,8 @@ class Announcer:
         self._intervals = intervals
         self._per_hour = per_hour
         self._clock = clock
+        self.news = asyncio.Event()
+        """Set when a notification was put into the outbox."""
 
     async def run(self) -> None:
         """Announce every incident that is due.
@@ -64,6 +68,7 @@ class Announcer:
                 await self._database.write(
                     announce, tenant_id, now, self._intervals, self._per_hour
                 )
+                self.news.set()
             except UnavailableError:
                 raise
             except Exception:  # noqa: BLE001  (logged; the other tenants go on)
@@ -177,6 +182,11 @@ def _digest(incident: Incident) -> str:
         None if proposal.device is None else proposal.device.device_id,
     )
     return sha256(msgspec.json.encode(facts)).hexdigest()[:16]
+
+
+def is_any_due(now: Moment) -> sa.ColumnElement[bool]:
+    """Return the condition that an incident is to be announced."""
+    return sa.exists().where(incidents.c.due_at <= now)
 
 
 def _due_tenants(connection: Connection, now: float) -> list[str]:

@@ -69,5 +69,5 @@ async def serving(mock: Servable, host: str = "127.0.0.1", port: int = 0) -> Asy
         try:
             yield f"http://{address_of(listener)}"
         finally:
-            server.should_exit = True
+            server.stop()
             await task
