@@ -1,4 +1,4 @@
-"""Processor time of a service that nobody calls: empty, and with alerts that nobody has read.
+"""Processor time of an idle service: empty, and with unread alerts.
 
 python -m benchmarks.idle [--seconds N] [--alerts N]
 """

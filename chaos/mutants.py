@@ -71,15 +71,17 @@ MUTANTS: Final = (
     Mutant(
         "acknowledged, and the vendor called, before the commit",
         "vyrox/store/sqlite.py",
-        "            with self._precedence.turn(), self._connection.begin():\n"
-        "                result = transaction(self._connection, *args)\n"
+        "                connection.begin(),\n"
+        "            ):\n"
+        "                result = transaction(connection, *args)\n"
         "                executed.set()\n"
         "                return result\n",
-        "            begun = self._connection.begin()\n"
-        "            result = transaction(self._connection, *args)\n"
-        "            executed.set()\n"
-        "            self._writer.submit(begun.commit)\n"
-        "            return result\n",
+        "            ):\n"
+        "                begun = connection.begin()\n"
+        "                result = transaction(connection, *args)\n"
+        "                executed.set()\n"
+        "                self._writer.submit(begun.commit)\n"
+        "                return result\n",
         ("disk", WRITER),
     ),
     Mutant(

@@ -31,7 +31,7 @@ async def test_look_wakes_who_has_work_contract_92(database: Database) -> None:
 
 
 async def test_look_wakes_all_where_it_cannot_ask_contract_92(data_dir: Path) -> None:
-    """Each then looks for itself, and logs what is wrong."""
+    """Each then searches by itself, and logs what is wrong."""
     async with open_database(None, data_dir) as database:
         agenda, events = agenda_of(database, 100.0)
 

@@ -84,7 +84,7 @@ def may_change(now: Moment) -> sa.ColumnElement[bool]:
 
 
 def _new(now: Moment) -> sa.Select[tuple[str, int]]:
-    """Return the query for incidents that nobody has proposed anything for since they changed."""
+    """Return the query for open incidents that have changed since they were read."""
     has_approver = _i.tenant_id.in_(
         sa.select(approvers.c.tenant_id).where(approvers.c.removed_at.is_(None))
     )

@@ -1,7 +1,7 @@
 """Asks in one statement for all background tasks whether something is due.
 
-Each of them looks for work often, and seldom finds any. A transaction for each such look is what an
-idle service would mostly do.
+Each of them searches for work often, and seldom finds any. A transaction for each such search is
+what an idle service would mostly do.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Agenda:
         self._database = database
         self._parameters = parameters
         self._events = {name: event for name, (_, event) in conditions.items()}
-        self._query = sa.select(
+        self._query: sa.Select[*tuple[object, ...]] = sa.select(
             *(condition.label(name) for name, (condition, _) in conditions.items())
         )
 
@@ -42,7 +42,7 @@ class Agenda:
 
         Raises:
             UnavailableError: The database is unavailable.
-            Exception: A bug. In both cases all tasks are woken, and look for themselves.
+            Exception: A bug. In both cases all tasks are woken, and search by themselves.
         """
         names = list(self._events)
         try:
@@ -53,7 +53,7 @@ class Agenda:
 
 
 def _due(
-    connection: Connection, query: sa.Select[tuple[object, ...]], parameters: Mapping[str, object]
+    connection: Connection, query: sa.Select[*tuple[object, ...]], parameters: Mapping[str, object]
 ) -> list[str]:
     answers = connection.execute(query, dict(parameters)).one()._mapping
     return [name for name, is_due in answers.items() if is_due]
