@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from vyrox.store.database import Database
 
 Moment = float | sa.ColumnElement[float]
-"""Unix seconds, or a parameter that stands for them."""
+"""Unix seconds, or a parameter for them."""
 
 NOW: Final = sa.bindparam("now", type_=sa.Float)
 """The present, in the conditions of an agenda."""

@@ -115,7 +115,9 @@ class Sqlite:
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
         """As `Database.read`."""
-        return await _result(self._readers.submit(partial(self._read, transaction, *args)), timeout_s)
+        return await _result(
+            self._readers.submit(partial(self._read, transaction, *args)), timeout_s
+        )
 
     def _read(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         with self._connected(self._engine) as connection, connection.begin():
