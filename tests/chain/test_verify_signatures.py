@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,35 @@ def test_published_signatures_and_keys_contract_64(number: int) -> None:
     except RefusedProofError:
         is_right = False
     assert is_right == vector["valid"], vector["source"]
+
+
+WYCHEPROOF: Final[list[dict[str, Any]]] = json.loads(
+    (Path(__file__).parents[1] / "data" / "wycheproof.json").read_text()
+)
+"""All tests of three files of Project Wycheproof: see `NOTICE` there."""
+
+
+@pytest.mark.parametrize(
+    ("alg", "valid", "invalid"), [("EdDSA", 117, 64), ("ES256", 174, 310), ("RS256", 9, 249)]
+)
+def test_the_vectors_of_project_wycheproof_contract_96(alg: str, valid: int, invalid: int) -> None:
+    """What is "acceptable" there may be either: keys of mixed order, and a missing NULL."""
+    found: Counter[tuple[str, bool]] = Counter()
+    for group in WYCHEPROOF:
+        if group["alg"] == alg:
+            for _number, result, message, signature in group["tests"]:
+                found[result, _is_right(alg, group["key"], message, signature)] += 1
+    del found["acceptable", True], found["acceptable", False]
+    assert found == {("valid", True): valid, ("invalid", False): invalid}
+
+
+def _is_right(alg: str, members: dict[str, str], message: str, signature: str) -> bool:
+    try:
+        key = verify.check_key({**OTHERS, "alg": alg, **members})
+    except RefusedProofError:
+        return False
+    check = verify._SIGNATURE_CHECKS[alg]
+    return check(key.numbers, bytes.fromhex(message), bytes.fromhex(signature))
 
 
 def seeded(salt: int) -> bytes:

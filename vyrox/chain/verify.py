@@ -971,12 +971,20 @@ class Kept:
 
 @dataclass(frozen=True)
 class Proof:
-    """A proof of RFC 9162. `number` is that of an entry, or the size of the older tree."""
+    """A proof of RFC 9162, and of what.
+
+    Attributes:
+        number: That of an entry, or the size of the older tree.
+        subject: The hash of the entry, or the root of the older tree.
+    """
 
     kind: str
+    tenant_id: str
     stream: str
     number: int
+    subject: bytes
     size: int
+    root: bytes
     path: list[bytes]
 
 
@@ -1110,6 +1118,8 @@ class Evidence:
         tree = None
         if entry["previous_hash"] != GENESIS:
             tree = self._tree_before(stream, entry_hash)
+        tenants = {each.tenant_id for each in self.proofs} - {entry["tenant_id"]}
+        _refuse_unless(not tenants, "a proof is of another tenant")
         sizes = {each.checkpoint.size for each in self.kept}
         self.roots[stream] = roots = Roots(sizes, tree)
         return roots if sizes or tree else None
@@ -1122,7 +1132,9 @@ class Evidence:
                 root, before = root_of_path(leaf_hash(entry_hash), index, proof.size, proof.path)
             except RefusedProofError:
                 continue
-            if any(each.checkpoint.root == root for each in self.kept):
+            known = {(each.checkpoint.size, each.checkpoint.root) for each in self.kept}
+            if proof.subject.hex() == entry_hash and (proof.size, root) in known:
+                _refuse_unless(proof.root == root, "its proof names another root than it leads to")
                 return Tree(index, before)
         raise _RefusedError(
             "its previous_hash is not 64 zeros: the beginning of the chain is missing"
@@ -1179,6 +1191,8 @@ class Evidence:
             root = roots.at.get(proof.size)
             if proof.number == old.size and root is not None:
                 check_consistency((old.size, old.root), (proof.size, root), proof.path)
+                named = proof.subject, proof.root
+                _require(named == (old.root, root), "the proof names other roots than it is of")
                 return
         raise RefusedProofError(
             f"it has {old.size} entries, the export begins at entry {roots.before + 1}, and no "
@@ -1206,6 +1220,11 @@ class Evidence:
             return False
 
 
+def _refuse_unless(holds: bool, reason: str) -> None:
+    if not holds:
+        raise _RefusedError(reason)
+
+
 def _whole(path: str, *, follow: bool = False) -> bytes:
     """Return the content of a small file.
 
@@ -1228,13 +1247,29 @@ def read_proof(data: bytes) -> Proof:
         RefusedProofError: It is not one.
     """
     members = _foreign_object(data, "the proof")
-    kind, stream = _text_of(members, "kind"), _text_of(members, "stream")
+    kind = _text_of(members, "kind")
     _require(kind in ("inclusion", "consistency"), "the proof is of an unknown kind")
-    number = _number_of(members, "entry" if kind == "inclusion" else "old_size")
+    if kind == "inclusion":
+        number, subject = _number_of(members, "entry"), _from_hex(_text_of(members, "hash"))
+    else:
+        number, subject = _number_of(members, "old_size"), _hash_of(members.get("old_root"))
     path = members.get("proof")
     _require(isinstance(path, list) and len(path) <= 128, "the proof has no path, or a long one")
-    nodes = [_hash_of(each) for each in cast("list[object]", path)]
-    return Proof(kind, stream, number, _number_of(members, "size"), nodes)
+    return Proof(
+        kind,
+        _text_of(members, "tenant_id"),
+        _text_of(members, "stream"),
+        number,
+        subject,
+        _number_of(members, "size"),
+        _hash_of(members.get("root")),
+        [_hash_of(each) for each in cast("list[object]", path)],
+    )
+
+
+def _from_hex(text: str) -> bytes:
+    _require(_HEX_KEY.fullmatch(text) is not None, "a hash is not lower-case hex")
+    return bytes.fromhex(text)
 
 
 def _hash_of(value: object) -> bytes:
