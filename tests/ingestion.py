@@ -28,7 +28,8 @@ from vyrox.store.database import Database
 from vyrox.store.encryption import open_vault
 from vyrox.store.redis import connect
 from vyrox.store.tables import alerts, quarantine
-from vyrox.tenants.records import add_tenant, remove_tenant, rotate_tenant
+from vyrox.tenants.records import add_tenant, rotate_tenant
+from vyrox.tenants.removal import remove_tenant
 from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions
 
 Rows = TypeVar("Rows")

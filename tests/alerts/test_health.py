@@ -29,7 +29,10 @@ from vyrox.tenants.containers import Container
 
 
 def health_of(client: redis.asyncio.Redis, database: Database) -> Health:
-    return Health(Container(database, lambda: NOW).report, AlertQueue(client, 1).probe)
+    return Health(
+        Container(database, lambda: NOW, lambda: None, is_dry_run=True).report,
+        AlertQueue(client, 1).probe,
+    )
 
 
 @asynccontextmanager

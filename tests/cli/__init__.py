@@ -93,6 +93,18 @@ def succeeded(result: Result) -> str:
     return result.stdout
 
 
+def rows_of(printed: str) -> list[dict[str, str]]:
+    """Return the rows of a table in a pipe, each with its cells by column."""
+    header, *lines = printed.splitlines()
+    names = header.split("\t")
+    return [dict(zip(names, line.split("\t"), strict=True)) for line in lines]
+
+
+def drives_no_terminal(printed: str) -> bool:
+    """Return whether all is printable, except line ends and the tabs of a table in a pipe."""
+    return all(c.isprintable() or c in "\n\t" for c in printed)
+
+
 def subcommands(group: click.Group) -> list[tuple[str, click.Command]]:
     """Return every command of `group`, loaded."""
     context = click.Context(group)

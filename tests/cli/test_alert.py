@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from tests.cli import Vyrox, refused, succeeded
+from tests.cli import Vyrox, drives_no_terminal, refused, succeeded
 from tests.cli.test_queue import HOSTILE, alert, enqueue, peeked, shown_events
 from tests.polling import PATIENCE_S
 from tests.service import ROOT, environment
@@ -283,7 +283,7 @@ def test_text_of_an_attacker_drives_no_terminal_contract_50(on_sqlite: Vyrox) ->
     for args in (("list",), ("show", hostile.id, "--raw")):
         for form in ((), ("--json",)):
             printed = succeeded(on_sqlite("alert", *args, *form))
-            assert all(c.isprintable() or c == "\n" for c in printed)
+            assert drives_no_terminal(printed)
     [one] = listed(on_sqlite)
     assert one.hostname == HOSTILE
     ordinary = alert(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.approvals.decided import Said, account_of, add_able
 from tests.audit import NOW, TENANT
-from tests.cli import Vyrox, refused, succeeded
+from tests.cli import Vyrox, refused, rows_of, succeeded
 from tests.cli.test_incident import SHADOWS, judge_all
 from tests.triage.stored import new
 from vyrox.approvals import approvers
@@ -39,8 +39,8 @@ def test_an_incident_is_proposed_shown_and_withdrawn_contract_62(vyrox: Vyrox) -
     nobody = "1 person must approve it, of: none yet: see vyrox approver add\nopen until "
     assert made.stderr.startswith(nobody)
     proposal_id = made.stdout.split()[1].rstrip(",")
-    [line] = succeeded(vyrox("approval", "list", TENANT)).splitlines()[2:]
-    assert line.split()[:3] == [proposal_id, TENANT, "pending"]
+    [row] = rows_of(succeeded(vyrox("approval", "list", TENANT)))
+    assert (row["PROPOSAL"], row["TENANT"], row["STATE"]) == (proposal_id, TENANT, "pending")
     shown = vyrox("approval", "show", proposal_id)
     assert "Host: id-9\nName: srv-9\n" in shown.stdout
     assert "Asked by: jane\n" in shown.stdout

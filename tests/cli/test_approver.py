@@ -58,7 +58,8 @@ def test_from_a_name_to_a_key_that_decides_contract_65(vyrox: Vyrox) -> None:
     )
     by_voice = ("--thumbprint", in_groups(second.thumbprint))
     succeeded(vyrox("approver", "confirm", TENANT, "jane", *by_voice))
-    listed = succeeded(vyrox("approver", "list", TENANT))
+    assert key.thumbprint not in succeeded(vyrox("approver", "list", TENANT))
+    listed = succeeded(vyrox("approver", "list", TENANT, "--wide"))
     assert key.thumbprint in listed
     assert second.thumbprint in listed
     assert "link" not in refused(vyrox("approver", "link", TENANT, "omar"))
@@ -130,8 +131,8 @@ def test_a_drill_shows_who_answers_and_how_fast_contract_65(vyrox: Vyrox) -> Non
     # All who can have answered, so nothing is waited for.
     lines = succeeded(vyrox("approver", "drill", TENANT, "--wait", "900")).splitlines()
     assert begun["proposal_id"] in lines[0]
-    assert lines[3].split()[:2] == ["ann", "passkey"]
-    assert "cannot: no passkey, no account" in lines[4]
+    assert lines[2].split("\t")[:2] == ["ann", "passkey"]
+    assert "cannot: no passkey, no account" in lines[3]
     succeeded(vyrox("approver", "reset", TENANT, "ann"))
     now = succeeded(vyrox("approver", "drill", TENANT))
     assert "passkey; cannot any more" in now

@@ -11,12 +11,12 @@ import pytest
 from rich.cells import cell_len
 from sqlalchemy import Connection
 
-from tests.cli import Vyrox, refused, succeeded
+from tests.cli import Vyrox, refused, rows_of, succeeded
 from tests.cli.test_queue import HOSTILE
 from tests.triage.stored import NOW, new
 from vyrox.alerts.intake import delivery, store
 from vyrox.cli.execute import execute
-from vyrox.cli.incident_text import list_lines, show_lines
+from vyrox.cli.incident_text import show_lines
 from vyrox.models import NormalizedAlert
 from vyrox.triage.incident_list import ListedIncident
 from vyrox.triage.judging import store_verdicts
@@ -64,8 +64,9 @@ def test_an_incident_is_handled_from_first_to_last_contract_54(vyrox: Vyrox) -> 
     other = new(2, SHADOWS, hostname="srv-9", device_id="id-9")
     judge_all(vyrox, quiet, bad, other)
 
-    table = lines(vyrox, "list", "--tenant", "acme-corp", "--band", "urgent")
-    assert [line.split()[0] for line in table[2:]] == ["acme-corp-2", "acme-corp-1"]
+    wanted = ("incident", "list", "--tenant", "acme-corp", "--band", "urgent")
+    table = rows_of(succeeded(vyrox(*wanted)))
+    assert [row["INCIDENT"] for row in table] == ["acme-corp-2", "acme-corp-1"]
     assert changed(vyrox, "ack", "acme-corp-1", "--by", "jane").assignee == "jane"
     [line] = lines(vyrox, "comment", "acme-corp-1", "asked", "--by", "jane")
     assert line.startswith("acme-corp-1  acknowledged, jane, urgent, score 9")
@@ -156,7 +157,7 @@ def test_no_line_is_wider_than_the_terminal_or_hostile(data_dir: Path, width: in
     by = HOSTILE.replace("\0", "")  # no argument of a program can hold one
     succeeded(vyrox("incident", "ack", "acme-corp-1", "--by", by, "--note", evil[:900]))
     incident = shown(vyrox, "acme-corp-1")
-    for printed in (list(show_lines(incident, width)), list(list_lines(incident, width))):
+    for printed in (list(show_lines(incident, width)),):
         check(printed, width)
 
 

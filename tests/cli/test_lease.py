@@ -9,7 +9,7 @@ import pytest
 from tests.approvals.decided import prepared
 from tests.approvals.test_leases import opened_site
 from tests.audit import TENANT
-from tests.cli import Vyrox, refused, succeeded
+from tests.cli import Vyrox, refused, rows_of, succeeded
 from vyrox.clock import wall_clock
 from vyrox.store.database import open_database
 
@@ -33,9 +33,8 @@ def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
 
 
 def test_leases_are_listed_extended_and_ended_contract_68(vyrox: Vyrox) -> None:
-    [line] = succeeded(vyrox("lease", "list", TENANT)).splitlines()[2:]
-    assert line.split()[0] == TENANT
-    assert line.endswith("in force")
+    [row] = rows_of(succeeded(vyrox("lease", "list", TENANT)))
+    assert (row["TENANT"], row["STATE"]) == (TENANT, "in force")
     assert "no containment has an end" in vyrox("lease", "list", "initech").stderr
 
     extend = ("lease", "extend", TENANT, "WORKSTATION-01", "--reason", "not clean", "--by", "ann")

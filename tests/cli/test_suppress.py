@@ -164,7 +164,7 @@ def test_a_signal_is_switched_off_and_on_contract_56(on_sqlite: Vyrox) -> None:
     listed = json.loads(succeeded(on_sqlite("triage", "signals", "--tenant", TENANT, "--json")))
     assert [each["signal"] for each in listed if each["off"]] == [name]
     table = succeeded(on_sqlite("triage", "signals", "--tenant", TENANT)).splitlines()
-    assert [line.split()[-1] for line in table if line.startswith(f"{name} ")] == ["ann"]
+    assert [line.split()[-1] for line in table if line.startswith(f"{name}\t")] == ["ann"]
     enabled = succeeded(on_sqlite("triage", "enable", name, *on_tenant, "--json"))
     assert json.loads(enabled) == {
         "tenant_id": TENANT,

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.cli import Vyrox, refused, succeeded
+from tests.cli import Vyrox, refused, rows_of, succeeded
 from tests.polling import until
 from tests.service import running_service
 from vyrox.crypto import sign
@@ -61,10 +61,13 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
     webhook: WebhookOptions
     used_at: float | None
     secret_at: float | None
+    removed_at: float | None
+    keeps_secret: bool
     frozen_at: float | None
     all_frozen_at: float | None
     per_hour: int
     other_hosts: str
+    last_alert_at: float | None
 
 
 @pytest.fixture
@@ -406,10 +409,11 @@ def test_list_shows_who_is_removed_and_when_a_previous_secret_was_last_used(
     assert [row.previous_used_at for row in shown] == [None, None]
     rotated = shown[0]  # its secret is younger than the tenant (contract 77)
     assert rotated.created_at < (rotated.secret_at or 0.0) <= time.time()
-    lines = succeeded(vyrox("tenant", "list")).splitlines()
-    assert [line.split()[:3] for line in lines if line.split()[:1] in (["acme"], ["beta"])] == [
-        ["acme", "crowdstrike", "enabled"],
-        ["beta", "generic", "removed"],
+    table = rows_of(succeeded(vyrox("tenant", "list")))
+    assert list(table[0]) == ["TENANT", "VENDOR", "STATE", "LIMIT", "LAST ALERT"]
+    assert [list(row.values()) for row in table] == [
+        ["acme", "crowdstrike", "enabled", "none", "-"],
+        ["beta", "generic", "removed", "none", "-"],
     ]
 
 
@@ -527,6 +531,44 @@ def test_remove_leaves_no_secret_and_no_default_contract_8(vyrox: Vyrox) -> None
     )
 
 
+def test_a_removal_is_undone_until_the_secret_is_purged_contract_88(vyrox: Vyrox) -> None:
+    secret = (add(vyrox, "acme", "crowdstrike").secret or "").encode()
+    rotate(vyrox, "acme")
+    newest = secrets(vyrox, "acme", "crowdstrike", time.time())[0]
+    undo = ("tenant", "remove", "acme", "--undo")
+    assert "nothing can be undone" in refused(vyrox(*undo))
+    removed = vyrox("tenant", "remove", "acme")
+    assert "--vendor crowdstrike --undo" in removed.stderr
+    assert secrets(vyrox, "acme", "crowdstrike", time.time()) == ()
+    [row] = rows(vyrox)
+    assert (row.enabled, row.keeps_secret, row.previous_expires_at) == (False, True, None)
+    assert "--undo" in succeeded(vyrox("tenant", "show", "acme"))
+
+    assert succeeded(vyrox(*undo)).startswith("acme is onboarded for crowdstrike again")
+    assert secrets(vyrox, "acme", "crowdstrike", time.time()) == (newest,)
+    assert newest != secret
+    assert [row.removed_at for row in rows(vyrox)] == [None]
+    succeeded(vyrox("tenant", "remove", "acme"))
+    assert "is deleted" in succeeded(vyrox("tenant", "remove", "acme", "--purge"))
+    assert "nothing can be undone" in refused(vyrox(*undo))
+    add(vyrox, "acme", "crowdstrike")
+    succeeded(vyrox("tenant", "remove", "acme", "--purge"))
+    assert "nothing can be undone" in refused(vyrox(*undo))
+    assert vyrox(*undo, "--purge").exit_code == 2
+
+
+def test_a_removal_is_not_undone_with_a_secret_that_is_now_another_contract_88(
+    on_sqlite: Vyrox, data_dir: Path
+) -> None:
+    secret = (add(on_sqlite, "acme", "generic").secret or "").encode()
+    succeeded(on_sqlite("tenant", "remove", "acme"))
+    undo = ("tenant", "remove", "acme", "--undo")
+    own = {"VYROX_HMAC_SECRET": secret.decode()}
+    assert "give it a new one: vyrox tenant add" in refused(on_sqlite(*undo, env=own))
+    (data_dir / KEY_FILE).write_bytes(Fernet.generate_key())
+    assert "no key of this machine decrypts the kept secret" in refused(on_sqlite(*undo))
+
+
 def test_add_after_remove_has_the_new_secret_alone(vyrox: Vyrox) -> None:
     add(vyrox, "acme", "crowdstrike")
     rotate(vyrox, "acme")
@@ -606,9 +648,8 @@ async def test_changes_reach_a_running_service_without_a_restart_contract_8(
             return row.previous_used_at is not None
 
         await until(last_use_is_listed)
-        shown = succeeded(await asyncio.to_thread(vyrox, "tenant", "list"))
-        [line] = [line for line in shown.splitlines() if line.startswith("acme")]
-        assert " - " not in line  # the last use is known
+        shown = succeeded(await asyncio.to_thread(vyrox, "tenant", "show", "acme"))
+        assert re.search(r"old secret +valid until .*, last used 20", shown)
 
         await asyncio.to_thread(rotate, vyrox, "acme", "--overlap", "0", "--force")
         await becomes(second, 401)

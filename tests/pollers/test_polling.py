@@ -18,7 +18,8 @@ from vyrox.polling import rows
 from vyrox.polling.pages import PAGE_ALERTS, Page, Source
 from vyrox.polling.rows import LEASE_S, STALL_S
 from vyrox.tenants.edr_credentials import remove_credentials
-from vyrox.tenants.records import add_tenant, remove_tenant
+from vyrox.tenants.records import add_tenant
+from vyrox.tenants.removal import remove_tenant
 from vyrox.tenants.webhook_options import WebhookOptions
 from vyrox.trial.mock_edr.faults import Fault
 

@@ -16,6 +16,11 @@ IGNORE = "ON CONFLICT (id) DO NOTHING"
 UPDATE = "ON CONFLICT (id) DO UPDATE SET version = containers.version + excluded.version"
 
 
+def read_containers(connection: Connection) -> list[tuple[object, ...]]:
+    """Return the three columns that are inserted here."""
+    return [row[:3] for row in read_all(connection, containers)]
+
+
 def read_all(connection: Connection, table: sa.Table) -> list[tuple[object, ...]]:
     query = sa.select(table).order_by(*table.primary_key.columns)
     return [tuple(row) for row in connection.execute(query)]
@@ -27,10 +32,10 @@ def read_all(connection: Connection, table: sa.Table) -> list[tuple[object, ...]
 async def test_insert_rows_inserts_all_and_returns_how_many(database: Database, count: int) -> None:
     rows = [(f"{number:04}", 1.5, number) for number in range(count)]
     assert await database.write(insert_rows, containers, rows, IGNORE) == count
-    assert await database.read(read_all, containers) == rows
+    assert await database.read(read_containers) == rows
     more = [*rows, ("9999", 2.5, 7)]
     assert await database.write(insert_rows, containers, more, IGNORE) == 1
-    assert await database.read(read_all, containers) == more
+    assert await database.read(read_containers) == more
 
 
 async def test_insert_rows_may_update_rows_whose_key_exists(database: Database) -> None:
@@ -38,7 +43,7 @@ async def test_insert_rows_may_update_rows_whose_key_exists(database: Database) 
     assert (
         await database.write(insert_rows, containers, [("a", 9.0, 2), ("b", 9.0, 2)], UPDATE) == 2
     )
-    assert await database.read(read_all, containers) == [("a", 1.0, 3), ("b", 9.0, 2)]
+    assert await database.read(read_containers) == [("a", 1.0, 3), ("b", 9.0, 2)]
 
 
 @pytest.mark.parametrize("table", [alerts, quarantine], ids=["first_columns", "all_columns"])
@@ -60,7 +65,7 @@ async def test_insert_rows_that_fails_half_way_leaves_nothing_and_shows_no_value
     with pytest.raises(sa.exc.IntegrityError) as caught:
         await database.write(insert_rows, containers, rows)
     assert CANARY not in as_logged(caught.value)
-    assert await database.read(read_all, containers) == []
+    assert await database.read(read_containers) == []
 
 
 async def test_insert_rows_shows_no_value_that_the_driver_refused(database: Database) -> None:

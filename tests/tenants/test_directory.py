@@ -25,10 +25,10 @@ from vyrox.tenants.records import (
     add_tenant,
     field_map_of,
     list_tenants,
-    remove_tenant,
     rotate_tenant,
     set_field_map,
 )
+from vyrox.tenants.removal import remove_tenant
 from vyrox.tenants.used import record_used
 
 OLD_KEY = Fernet(Fernet.generate_key())
@@ -438,7 +438,12 @@ async def test_list_tenants_gives_every_row_in_order_of_name(database: Database)
 
     assert await database.read(list_tenants) == [
         TenantRow("acme", "crowdstrike", True, NOW, NOW + OVERLAP_S, None, None, secret_at=NOW),
-        TenantRow("acme", "defender", False, NOW, None, None, None, secret_at=NOW),
+        TenantRow(
+            *("acme", "defender", False, NOW, None, None, None),
+            secret_at=NOW,
+            removed_at=NOW,
+            keeps_secret=True,
+        ),
         TenantRow("beta", "generic", True, NOW, None, None, FIELD_MAP, secret_at=NOW),
     ]
 

@@ -18,7 +18,7 @@ from vyrox.containment.remains import list_remains, remove_edr_credentials
 from vyrox.errors import OperatorError, RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, Device, NormalizedAlert
 from vyrox.store.database import Database
-from vyrox.tenants import guard_rails, records
+from vyrox.tenants import guard_rails, records, removal
 from vyrox.tenants.device_rules import check_rule, is_of_alert, matches
 from vyrox.tenants.guard_rails import Rails
 
@@ -394,9 +394,9 @@ async def test_removed_tenant_has_no_new_action_but_its_lifts_contract_35(
             vendor == "crowdstrike"
         )
     async with running(database) as proxy:
-        await database.write(records.remove_tenant, TENANT, "generic", NOW)
+        await database.write(removal.remove_tenant, TENANT, "generic", NOW)
         assert await proxy.execute(wanted("1", host=AID)) == EXECUTED
-        await database.write(records.remove_tenant, TENANT, "crowdstrike", NOW)
+        await database.write(removal.remove_tenant, TENANT, "crowdstrike", NOW)
         remains = await database.read(list_remains, TENANT)
         assert remains.contained == (("crowdstrike", AID, AID),)
         assert remains.edr_vendors == ("crowdstrike",)

@@ -185,16 +185,16 @@ _TENANT: Final = LazyGroup(
         "freeze": Lazy(
             "guard_rails:freeze", "Refuse every action on TENANT's hosts until unfreeze."
         ),
-        "list": Lazy("tenant_list:list_", "List tenants with their secrets, freezes and limits."),
+        "list": Lazy("tenant_list:list_", "List tenants: their state, limits and last alerts."),
         "notify": _NOTIFY,
         "policy": Lazy("policy:policy", "Show or change TENANT's guard rails."),
         "poll": Lazy("poll:poll", "Pull TENANT's alerts from a vendor, or show how that goes."),
-        "remove": Lazy("tenant:remove", "Stop accepting TENANT's alerts from a vendor."),
+        "remove": Lazy("tenant_remove:remove", "Stop accepting TENANT's alerts from a vendor."),
         "rotate": Lazy(
             "tenant:rotate", "Give TENANT a new secret; the old one is valid for a while."
         ),
         "set": Lazy("webhook_options:set_", "Change how TENANT's deliveries are authenticated."),
-        "show": Lazy("webhook_options:show", "Show how TENANT's deliveries are authenticated."),
+        "show": Lazy("tenant_show:show", "Show all that is set for TENANT, one fact a line."),
         "unfreeze": Lazy("guard_rails:unfreeze", "Allow approved actions on TENANT's hosts again."),
     },
 )
@@ -242,6 +242,7 @@ cli: Final = _Commands(
         "backup": Lazy("backup:backup", "Make a backup in a new directory; the service may run."),
         "config": Lazy("config:config", "Show every setting, and where its value came from."),
         "console": _CONSOLE,
+        "contained": Lazy("contained:contained", "Show what is contained now, and why."),
         "demo": Lazy("demo:demo", "Show the main job end to end."),
         "discord": _DISCORD,
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
@@ -262,6 +263,7 @@ cli: Final = _Commands(
         "simulate": Lazy(
             "vyrox.trial.simulate.command:simulate", "Send signed sample alerts to a service."
         ),
+        "status": Lazy("status:status", "Show how the service is; exits with 0 if all is well."),
         "tenant": _TENANT,
         "triage": _TRIAGE,
         "viewer": _VIEWER,

@@ -1,7 +1,6 @@
 """`vyrox alert`: the alerts of all tenants, and a person's verdict on them (contract 50)."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
@@ -14,7 +13,7 @@ from vyrox.alerts.finding import AlertFilter, Place, parse_place
 from vyrox.alerts.intake import folded
 from vyrox.alerts.listing import MAX_LISTED, AlertPage, ShownAlert, list_alerts, show_alert
 from vyrox.alerts.verdict import Decision
-from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_lines, list_row, show_fields
+from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_row, show_fields
 from vyrox.cli.explain import verdict_lines
 from vyrox.cli.options import (
     by_option,
@@ -24,16 +23,10 @@ from vyrox.cli.options import (
     since_option,
     tenant_option,
 )
-from vyrox.cli.output import (
-    json_option,
-    print_json,
-    print_record,
-    print_table,
-    printable,
-    terminal_width,
-)
+from vyrox.cli.output import json_option, print_json, print_record, printable, terminal_width
 from vyrox.cli.queues import opened_entries
 from vyrox.cli.stores import Opened, opened_database, read
+from vyrox.cli.tables import print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.errors import (
     OperatorError,
@@ -77,6 +70,7 @@ def _check_name(
 @since_option("Received")
 @place_option(parse_place)
 @limit_option(MAX_LISTED, "alerts")
+@wide_option
 @json_option
 def list_(
     tenant_id: str | None,
@@ -110,11 +104,7 @@ def list_(
     if as_json:
         print_json(page)
         return
-    if sys.stdout.isatty():
-        for alert in page.alerts:
-            click.echo("\n".join(list_lines(alert, terminal_width())))
-    else:
-        print_table(LIST_COLUMNS, map(list_row, page.alerts))
+    print_table(LIST_COLUMNS, map(list_row, page.alerts))
     if not page.alerts:
         click.echo("no alerts match", err=True)
     if page.before is not None:

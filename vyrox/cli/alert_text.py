@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from vyrox.alerts.device_history import DeviceAction
 from vyrox.alerts.listing import ListedAlert, ShownAlert
 from vyrox.cli.output import as_time, printable, shortened
+from vyrox.cli.tables import Column, at
 
 MAX_SHOWN: Final = 4096
 """Characters of one value that `show` prints. `--json` prints all."""
@@ -20,35 +21,37 @@ _TIMES: Final = frozenset(
 )
 
 LIST_COLUMNS: Final = (
-    "RECEIVED",
-    "SEVERITY",
-    "DELIVERY",
-    "VERDICT",
     "BAND",
-    "INCIDENT",
-    "TENANT",
-    "HOST",
-    "USER",
-    "PROCESS",
-    "TECHNIQUE",
-    "ALERT",
+    "SEVERITY",
+    Column("HOST", "name"),
+    Column("USER", "cut"),
+    Column("PROCESS", "cut"),
+    "RECEIVED",
+    Column("TENANT", "same"),
+    Column("TECHNIQUE", "more"),
+    Column("INCIDENT", "more"),
+    Column("DELIVERY", "more"),
+    Column("VERDICT", "more"),
+    Column("SHA-256", "wide"),
+    Column("ALERT", "id"),
 )
 
 
 def list_row(alert: ListedAlert) -> tuple[object, ...]:
     """Return the cells of LIST_COLUMNS."""
     return (
-        as_time(alert.received_at),
-        alert.severity,
-        alert.delivery,
-        alert.verdict,
         alert.band,
-        _incident_id(alert),
-        alert.tenant_id,
+        alert.severity,
         alert.hostname,
         alert.username,
-        alert.process_name,
+        _program(alert),
+        at(alert.received_at),
+        alert.tenant_id,
         alert.technique,
+        _incident_id(alert),
+        alert.delivery,
+        alert.verdict,
+        alert.sha256,
         alert.id,
     )
 
@@ -68,7 +71,7 @@ def list_lines(alert: ListedAlert, width: int) -> Iterator[str]:
 
 def _what_lines(alert: ListedAlert, width: int) -> Iterator[str]:
     """Yield host, user, program and technique on one line, or on two if they are long."""
-    program = None if alert.process_name is None else re.split(r"[\\\\/]", alert.process_name)[-1]
+    program = _program(alert)
     first = [each for each in (alert.hostname, alert.technique) if each]
     second = [each for each in (alert.username, program) if each]
     everything = shortened(_joined((*first, *second)), MAX_SHOWN)
@@ -80,6 +83,11 @@ def _what_lines(alert: ListedAlert, width: int) -> Iterator[str]:
         # Each value has its share, so that a long one hides no other.
         share = (width - 2 * len(part)) // len(part)
         yield _joined(tuple(shortened(each, share) for each in part))
+
+
+def _program(alert: ListedAlert) -> str | None:
+    """Return the program's name without its folder."""
+    return None if alert.process_name is None else re.split(r"[\\/]", alert.process_name)[-1]
 
 
 def show_fields(alert: ShownAlert) -> dict[str, str]:

@@ -14,8 +14,9 @@ from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownDecision, Sho
 from vyrox.cli.asked import print_asked
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table, printable
+from vyrox.cli.output import as_time, json_option, print_json, print_record, printable
 from vyrox.cli.stores import read, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError
 from vyrox.models import ActionType, LiftType
@@ -23,14 +24,14 @@ from vyrox.settings import Settings
 from vyrox.triage.incident_ids import IncidentKey, parse_id
 
 _LIST_COLUMNS: Final = (
-    "PROPOSAL",
-    "TENANT",
-    "STATE",
-    "ACTION",
-    "HOST",
-    "ASKED BY",
+    Column("STATE", "cut"),
+    Column("HOST", "name"),
+    Column("ACTION", "cut"),
     "APPROVED",
     "EXPIRES",
+    Column("ASKED BY", "cut"),
+    Column("TENANT", "same"),
+    Column("PROPOSAL", "id"),
 )
 
 _CHANNELS: Final = {"webauthn": "passkey", "discord": "Discord"}
@@ -46,6 +47,7 @@ _CHANNELS: Final = {"webauthn": "passkey", "discord": "Discord"}
     show_default=True,
     help="The largest number of proposals to read.",
 )
+@wide_option
 @json_option
 def list_(tenant_id: str | None, with_ended: bool, limit: int, as_json: bool) -> None:
     """List proposals that are open, newest first."""
@@ -76,14 +78,14 @@ def _glass_line(used: Used) -> str:
 
 def _list_row(each: ListedProposal) -> Sequence[object]:
     return (
-        each.proposal_id,
-        each.tenant_id,
         each.state,
-        each.action_type,
         each.hostname or each.host,
-        each.requested_by,
+        each.action_type,
         f"{each.approvals} of {each.required}",
-        as_time(each.expires_at),
+        at(each.expires_at),
+        each.requested_by,
+        each.tenant_id,
+        each.proposal_id,
     )
 
 

@@ -10,16 +10,9 @@ from vyrox.approvals.approver_commands import Codes
 from vyrox.approvals.keys import Key
 from vyrox.approvals.listed import Listed, ListedApprover, ListedChange
 from vyrox.cli.options import by_option, same_person_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import (
-    as_time,
-    counted,
-    in_groups,
-    json_option,
-    print_json,
-    print_table,
-    printable,
-)
+from vyrox.cli.output import as_time, counted, in_groups, json_option, print_json, printable
 from vyrox.cli.stores import opened_database, read, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.console import sessions
 from vyrox.errors import OperatorError, SettingsError
@@ -159,6 +152,7 @@ def sign_out(tenant_id: str, name: str) -> None:
 
 @click.command("list")
 @tenant_or_all
+@wide_option
 @json_option
 def list_(tenant_id: str | None, as_json: bool) -> None:
     """List who may decide on TENANT's proposals, their passkeys, and what waits."""
@@ -166,7 +160,15 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("TENANT", "APPROVER", "DISCORD USER", "ADDED", "BY", "RESET", "REMOVED")
+    columns = (
+        Column("TENANT", "cut"),
+        Column("APPROVER", "name"),
+        "ADDED",
+        Column("BY", "cut"),
+        "REMOVED",
+        Column("RESET", "more"),
+        Column("DISCORD USER", "more"),
+    )
     print_table(columns, (_row(each) for each in found.approvers))
     if not found.approvers:
         click.echo("there are no approvers; see: vyrox approver add", err=True)
@@ -202,11 +204,11 @@ def _row(each: ListedApprover) -> Sequence[object]:
     return (
         each.tenant_id,
         each.name,
-        each.discord_user_id,
-        as_time(each.added_at),
+        at(each.added_at),
         each.added_by,
-        as_time(each.reset_at),
-        as_time(each.removed_at),
+        at(each.removed_at),
+        at(each.reset_at),
+        each.discord_user_id,
     )
 
 
@@ -215,17 +217,24 @@ def _print_keys(people: Sequence[ListedApprover]) -> None:
         (
             each.tenant_id,
             each.name,
+            at(key.added_at),
+            "no" if key.confirmed_at is None else at(key.confirmed_at),
+            at(key.removed_at),
             key.thumbprint,
-            as_time(key.added_at),
-            as_time(key.confirmed_at),
-            as_time(key.removed_at),
         )
         for each in people
         for key in each.keys
     ]
     if rows:
         click.echo()
-        columns = ("TENANT", "APPROVER", "PASSKEY", "ADDED", "CONFIRMED", "REMOVED")
+        columns = (
+            Column("TENANT", "cut"),
+            Column("APPROVER", "name"),
+            "PASSKEY ADDED",
+            "CONFIRMED",
+            "REMOVED",
+            Column("PASSKEY", "wide"),
+        )
         print_table(columns, rows)
 
 

@@ -12,8 +12,9 @@ from vyrox.chain.entry import SERVICE
 from vyrox.chain.identity import KnownKey, Signer, list_keys, read_log_name, register
 from vyrox.chain.reading import STREAMS
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, print_record, print_table
+from vyrox.cli.output import as_time, json_option, print_json, print_record
 from vyrox.cli.stores import Opened, opened_database, read, write
+from vyrox.cli.tables import print_table
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError

@@ -5,7 +5,8 @@ from typing import Final
 
 import click
 
-from vyrox.cli.output import json_option, print_json, print_table, printable
+from vyrox.cli.output import json_option, print_json, printable
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.settings.shown import Shown, ShownSettings, show_settings
 from vyrox.store.encryption import KEY_FILE
 
@@ -17,6 +18,7 @@ _ORDER: Final = ("environment", "file", "default")
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[SETTING]...")
+@wide_option
 @json_option
 def config(names: tuple[str, ...], as_json: bool) -> None:
     """Show every setting, its value and where it came from; or only each SETTING.
@@ -50,7 +52,7 @@ def _chosen(settings: list[Shown], names: tuple[str, ...]) -> list[Shown]:
 def _print(settings: list[Shown]) -> None:
     ordered = sorted(settings, key=lambda each: (_ORDER.index(each.source), each.name))
     rows = [(each.source, each.name, _value(each)) for each in ordered]
-    print_table(("FROM", "SETTING", "VALUE"), rows)
+    print_table(("FROM", Column("SETTING", "name"), Column("VALUE", "cut")), rows)
 
 
 def _value(setting: Shown) -> str:

@@ -9,14 +9,16 @@ from vyrox.alerts import dead_letters
 from vyrox.alerts import queue as queues
 from vyrox.alerts.reviving import Revived, revive_alert
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import Opened, opened_database, require_known_if_empty
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 
 
 @click.command("list")
 @tenant_argument
+@wide_option
 @json_option
 def list_dead(tenant_id: str, as_json: bool) -> None:
     """List TENANT's dead letters, oldest first."""
@@ -30,9 +32,9 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("ALERT", "SOURCE", "RECEIVED", "DEAD SINCE", "REASON"),
+        ("SOURCE", "DEAD SINCE", Column("REASON", "cut"), "RECEIVED", Column("ALERT", "id")),
         (
-            (row.alert_id, row.source, as_time(row.received_at), as_time(row.dead_at), row.reason)
+            (row.source, at(row.dead_at), row.reason, at(row.received_at), row.alert_id)
             for row in found
         ),
     )
@@ -43,6 +45,7 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
 @click.command()
 @tenant_argument
 @click.argument("ids", metavar="[ALERT]...", nargs=-1)
+@wide_option
 @json_option
 def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Queue all of TENANT's dead letters again, or the given ones, as if never delivered."""
@@ -56,7 +59,8 @@ def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
-    print_table(("ALERT", "STATUS"), ((row.alert_id, row.status) for row in results))
+    columns = ("STATUS", Column("ALERT", "id"))
+    print_table(columns, ((row.status, row.alert_id) for row in results))
     if not results:
         click.echo(f"{tenant_id} has no dead letter", err=True)
 

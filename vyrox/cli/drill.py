@@ -8,8 +8,9 @@ import click
 from vyrox.approvals import approver_commands as commands
 from vyrox.approvals.drills import DrillAnswer, ShownDrill
 from vyrox.cli.options import by_option, tenant_argument
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import as_time, json_option, print_json
 from vyrox.cli.stores import opened_database
+from vyrox.cli.tables import Column, print_table
 from vyrox.clock import monotonic_clock, wall_clock
 
 POLL_S: Final = 0.5
@@ -37,7 +38,7 @@ def drill(tenant_id: str, wait_s: float, by: str, as_json: bool) -> None:
         print_json(shown)
         return
     click.echo(f"drill {shown.proposal_id}, open until {as_time(shown.expires_at)} UTC")
-    columns = ("APPROVER", "ANSWERED BY", "AFTER")
+    columns = (Column("APPROVER", "name"), "ANSWERED BY", "AFTER")
     print_table(columns, (_row(each) for each in shown.answers))
 
 

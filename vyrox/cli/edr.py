@@ -7,9 +7,10 @@ from typing import Final
 import click
 
 from vyrox.cli.options import new_option, tenant_argument
-from vyrox.cli.output import json_option, print_json, print_table, printable
+from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import opened_database, write
+from vyrox.cli.tables import Column, print_table
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import remove_edr_credentials
@@ -177,8 +178,8 @@ def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
     else:
         words = {True: "yes", False: "MISSING", None: "only an action shows it"}
         print_table(
-            ("PERMISSION", "NEEDED FOR", "PRESENT"),
-            ((each.permission, each.needed_for, words[each.present]) for each in findings),
+            ("PRESENT", Column("PERMISSION", "cut"), Column("NEEDED FOR", "cut")),
+            ((words[each.present], each.permission, each.needed_for) for each in findings),
         )
     if any(each.present is False for each in findings):
         raise click.exceptions.Exit(1)

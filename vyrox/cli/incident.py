@@ -1,12 +1,11 @@
 """`vyrox incident`: what belongs together, and what people do with it (contract 54)."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar, get_args
 
 import click
 
-from vyrox.cli.incident_text import LIST_COLUMNS, list_lines, list_row, show_lines, status_text
+from vyrox.cli.incident_text import LIST_COLUMNS, list_row, show_lines, status_text
 from vyrox.cli.options import (
     by_option,
     limit_option,
@@ -15,8 +14,9 @@ from vyrox.cli.options import (
     since_option,
     tenant_option,
 )
-from vyrox.cli.output import counted, json_option, print_json, print_table, terminal_width
+from vyrox.cli.output import counted, json_option, print_json, terminal_width
 from vyrox.cli.stores import read, write
+from vyrox.cli.tables import print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError
 from vyrox.notify.ocsf import to_ocsf
@@ -72,6 +72,7 @@ _incident: Final = click.argument("key", metavar="INCIDENT", callback=_check_inc
 @since_option("Changed")
 @place_option(parse_place)
 @limit_option(MAX_LISTED, "incidents")
+@wide_option
 @json_option
 def list_(
     tenant_id: str | None,
@@ -90,11 +91,7 @@ def list_(
     if as_json:
         print_json(page)
         return
-    if sys.stdout.isatty():
-        for incident in page.incidents:
-            click.echo("\n".join(list_lines(incident, terminal_width())))
-    else:
-        print_table(LIST_COLUMNS, map(list_row, page.incidents))
+    print_table(LIST_COLUMNS, map(list_row, page.incidents))
     if not page.incidents:
         click.echo("no incidents match", err=True)
     if page.before is not None:

@@ -8,20 +8,21 @@ from typing import Final
 from rich.cells import cell_len
 
 from vyrox.cli.output import as_time, printable, shortened
+from vyrox.cli.tables import Column, at
 from vyrox.triage.incident_list import ListedIncident
 from vyrox.triage.notes.rows import Note
 from vyrox.triage.shown_incident import ShownIncident
 from vyrox.triage.timeline import AlertLine, PersonLine, Timeline
 
 LIST_COLUMNS: Final = (
-    "INCIDENT",
     "BAND",
     "SCORE",
-    "STATUS",
-    "ASSIGNEE",
-    "HOSTS",
+    Column("STATUS", "cut"),
+    Column("HOSTS", "name"),
     "ALERTS",
     "CHANGED",
+    Column("ASSIGNEE", "cut"),
+    "INCIDENT",
 )
 
 MAX_WIDTH: Final = 120
@@ -43,30 +44,15 @@ _STEPS: Final = {
 def list_row(incident: ListedIncident) -> tuple[object, ...]:
     """Return the cells of LIST_COLUMNS."""
     return (
-        incident.id,
         incident.band,
         f"{incident.score:.0f}",
         status_text(incident),
-        incident.assignee,
         _some(incident.hosts, 3) or None,
         incident.alerts,
-        as_time(incident.updated_at),
+        at(incident.updated_at),
+        incident.assignee,
+        incident.id,
     )
-
-
-def list_lines(incident: ListedIncident, width: int) -> Iterator[str]:
-    """Yield the lines of one incident in a list on a terminal, none wider than `width`."""
-    head = f"{incident.band.upper()} {incident.score:.0f}  {status_text(incident)}"
-    if incident.assignee:
-        head += f", {incident.assignee}"
-    yield shortened(head, width)
-    names = "  ".join(filter(None, (_some(incident.hosts, 3), _some(incident.users, 2))))
-    if names:
-        yield shortened(f"  {names}", width)
-    if incident.families:
-        yield shortened(f"  {_some(incident.families, 4)}", width)
-    yield shortened(f"  {_counted(incident.alerts)}, last {as_time(incident.last_at)}", width)
-    yield f"  {incident.id}"
 
 
 def status_text(incident: ListedIncident) -> str:

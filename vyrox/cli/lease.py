@@ -7,16 +7,26 @@ from vyrox.approvals.proposal import MAX_REASON
 from vyrox.cli.asked import print_asked
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.settings import Settings
 
-_COLUMNS = ("TENANT", "HOST", "DEVICE", "ACTION", "SINCE", "ENDS", "STATE")
+_COLUMNS = (
+    Column("TENANT", "same"),
+    Column("HOST", "name"),
+    "ENDS",
+    Column("STATE", "cut"),
+    "SINCE",
+    Column("ACTION", "cut"),
+    Column("DEVICE", "more"),
+)
 
 
 @click.command("list")
 @tenant_or_all
+@wide_option
 @json_option
 def list_(tenant_id: str | None, as_json: bool) -> None:
     """List what is contained until when, the first to end first."""
@@ -27,12 +37,12 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
     rows = (
         (
             each.tenant_id,
-            each.hostname,
-            each.device_id,
-            each.action_type,
-            as_time(each.since),
-            as_time(each.ends_at),
+            each.hostname or each.device_id,
+            at(each.ends_at),
             each.state,
+            at(each.since),
+            each.action_type,
+            each.device_id,
         )
         for each in found
     )

@@ -7,7 +7,8 @@ import click
 import msgspec
 
 from vyrox.cli.mocks import address_options, serve_until_stopped
-from vyrox.cli.output import json_option, print_table
+from vyrox.cli.output import json_option
+from vyrox.cli.tables import print_table
 from vyrox.clock import wall_clock
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import click
 import msgspec
 
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import as_minute, json_option, print_json, print_record, print_table
+from vyrox.cli.output import json_option, print_json, print_record
 from vyrox.cli.secret_input import read_secret_lines
 from vyrox.cli.stores import Opened, opened_database, require_known_if_empty, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
@@ -133,6 +134,7 @@ def _checked_secret(secret: str) -> str:
 
 @click.command("list")
 @tenant_argument
+@wide_option
 @json_option
 def list_(tenant_id: str, as_json: bool) -> None:
     """List TENANT's targets: how many notifications wait, and how many were never delivered."""
@@ -146,17 +148,26 @@ def list_(tenant_id: str, as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("TARGET", "HOST", "FORMAT", "FROM", "ADDED", "WAITING", "DEAD", "LAST ERROR"),
+        (
+            Column("HOST", "name"),
+            "FORMAT",
+            "FROM",
+            "WAITING",
+            "DEAD",
+            Column("LAST ERROR", "cut"),
+            Column("ADDED", "more"),
+            Column("TARGET", "id"),
+        ),
         (
             (
-                each.id,
                 each.host,
                 each.format,
                 each.min_band,
-                as_minute(each.created_at),
                 each.waiting,
                 each.dead,
                 each.last_error,
+                at(each.created_at),
+                each.id,
             )
             for each in found
         ),

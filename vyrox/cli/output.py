@@ -1,10 +1,9 @@
-"""How commands print: a table or records for people, or JSON for programs."""
+"""How commands print: records for people, or JSON for programs; tables: `cli.tables`."""
 
 import json
 import shutil
-import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import click
@@ -19,7 +18,7 @@ DEFAULT_COLUMNS: Final = 80
 """Width of a terminal that does not report one."""
 
 _GAP: Final = 2
-"""Spaces between two columns, and between a name and its value."""
+"""Spaces between a name and its value."""
 
 
 def print_json(value: object) -> None:
@@ -27,47 +26,6 @@ def print_json(value: object) -> None:
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     # Outside its strings JSON holds printable ASCII and line ends, so this escapes within them.
     click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print `rows` under `columns`, or as records if the terminal is too narrow.
-
-    No cell is folded in a table: an identifier stays in one piece. None is a hyphen. In a pipe or a
-    file, the output is always a table.
-    """
-    width = terminal_width() if sys.stdout.isatty() else None
-    for line in table_lines(columns, rows, width):
-        click.echo(line)
-
-
-def table_lines(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], width: int | None
-) -> Iterator[str]:
-    """Yield the lines of a table, or of records if the table is wider than `width`."""
-    cells = [["-" if cell is None else printable(str(cell)) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
-    if width is not None and sum(widths) + _GAP * (len(widths) - 1) > width:
-        yield from _records(columns, cells, width)
-        return
-    yield _joined(columns, widths)
-    yield _joined(["-" * each for each in widths], widths)
-    for row in cells:
-        yield _joined(row, widths)
-
-
-def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)
-    )
-    return (" " * _GAP).join(padded).rstrip()
-
-
-def _records(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    for number, row in enumerate(rows):
-        if number:
-            yield ""
-        names = (column.lower() for column in columns)
-        yield from record_lines(dict(zip(names, row, strict=True)), width)
 
 
 def print_record(fields: Mapping[str, str], width: int = DEFAULT_COLUMNS) -> None:
@@ -103,9 +61,14 @@ def printable(text: str) -> str:
 
 def shortened(text: str, width: int) -> str:
     """Return `text` as `printable` does, cut to `width` columns with an ellipsis."""
-    text = printable(text[: width + 1])  # no more can be shown, and it may be very long
+    return cut_to(printable(text[: width + 1]), width)  # it may be very long
+
+
+def cut_to(text: str, width: int) -> str:
+    """Return a printable text, cut to `width` columns with an ellipsis."""
     if cell_len(text) <= width:
         return text
+    text = text[:width]
     while cell_len(text) >= width:
         text = text[:-1]
     return f"{text}\u2026"

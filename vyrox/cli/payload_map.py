@@ -10,8 +10,9 @@ import msgspec
 from vyrox.adapters.suggesting import suggest
 from vyrox.alerts.quarantine_review import find_quarantined
 from vyrox.cli.field_map import read_field_map
-from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
+from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import read
+from vyrox.cli.tables import Column, print_table
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import Tenant, Vendor
@@ -152,7 +153,7 @@ def _print(result: Mapped, given: Given) -> None:
         click.echo(f"{result.status}: {printable(result.reason or '')}")
     if result.fields:
         print_table(
-            ("FIELD", "VALUE", "FROM"),
+            ("FIELD", Column("VALUE", "cut"), Column("FROM", "cut")),
             ((row.field, _cell(row), ", ".join(row.sources) or None) for row in result.fields),
         )
     for line in _lines(result, given.vendor, given.received_at):

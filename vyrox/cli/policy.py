@@ -1,6 +1,7 @@
 """`vyrox tenant policy`: a tenant's guard rails, and where two persons must approve."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, get_args
 
 import click
@@ -146,14 +147,8 @@ def policy(
     if as_json:
         print_json({**msgspec.structs.asdict(rails), **msgspec.structs.asdict(persons)})
         return
-    click.echo(f"frozen         {_frozen_text(rails)}")
-    click.echo(f"per hour       {rails.per_hour or 'no limit'}")
-    click.echo(f"never contain  {printable(', '.join(rails.never_contain)) or '-'}")
-    click.echo(f"other hosts    {rails.other_hosts}")
-    click.echo(f"alerts         {'known ones only' if rails.known_alerts_only else 'any'}")
-    click.echo(f"four eyes      {'yes' if persons.four_eyes else 'no'}")
-    click.echo(f"two persons    {printable(', '.join(persons.two_person)) or '-'}")
-    click.echo(f"propose        {_PROPOSE[rails.propose]}")
+    for name, value in rails_facts(rails, rules).items():
+        click.echo(f"{name:<14} {printable(value)}")
     if waits_for:
         click.echo(
             f"the end of a rule waits: within a day, {waits_for} approvers must endorse it in the "
@@ -167,6 +162,20 @@ _PROPOSE: Final[dict[Propose, str]] = {
     "review": "what incidents in review or urgent ones suggest",
     "none": "nothing",
 }
+
+
+def rails_facts(rails: Rails, rules: Sequence[str]) -> dict[str, str]:
+    """Return the guard rails, and where two persons must approve, as facts."""
+    return {
+        "frozen": _frozen_text(rails),
+        "per hour": str(rails.per_hour or "no limit"),
+        "never contain": ", ".join(rails.never_contain) or "-",
+        "other hosts": rails.other_hosts,
+        "alerts": "known ones only" if rails.known_alerts_only else "any",
+        "four eyes": "yes" if FOUR_EYES in rules else "no",
+        "two persons": ", ".join(rule for rule in rules if rule != FOUR_EYES) or "-",
+        "propose": _PROPOSE[rails.propose],
+    }
 
 
 def _frozen_text(rails: Rails) -> str:

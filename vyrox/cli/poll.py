@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import click
 
 from vyrox.cli.options import tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.models import EdrVendor
 from vyrox.polling import rows
@@ -19,6 +20,7 @@ from vyrox.tenants.known import require_known
 @tenant_or_all
 @click.option("--vendor", type=click.Choice(EDR_VENDORS), help="Pull from this vendor.")
 @click.option("--off", is_flag=True, help="Pull no longer.")
+@wide_option
 @json_option
 def poll(tenant_id: str | None, vendor: EdrVendor | None, off: bool, as_json: bool) -> None:
     """Pull TENANT's alerts from a vendor, with the credentials of `vyrox tenant edr set`.
@@ -54,7 +56,14 @@ def _list(tenant_id: str | None, *, as_json: bool) -> None:
         print_json([_as_json(each, now) for each in found])
         return
     print_table(
-        ("TENANT", "VENDOR", "LAST SUCCESS", "LAG", "FAILED", "LAST ERROR"),
+        (
+            Column("TENANT", "cut"),
+            "VENDOR",
+            "LAST SUCCESS",
+            "LAG",
+            "FAILED",
+            Column("LAST ERROR", "cut"),
+        ),
         _cells(found, now),
     )
 
@@ -64,7 +73,7 @@ def _cells(found: Sequence[Poller], now: float) -> list[tuple[object, ...]]:
         (
             each.tenant_id,
             each.vendor,
-            as_time(each.succeeded_at),
+            at(each.succeeded_at),
             f"{each.lag_s(now):.0f} s",
             each.failures or None,
             each.last_error,

@@ -8,8 +8,9 @@ import msgspec
 
 from vyrox.alerts import quarantine_review as kept
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import as_time, json_option, print_json, print_table, printable
+from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.stores import opened_database, require_known_if_empty, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 
 
@@ -23,6 +24,7 @@ class _Shown(msgspec.Struct, frozen=True):
 @click.option(
     "--all", "everything", is_flag=True, help="Also list payloads that were replayed or dismissed."
 )
+@wide_option
 @json_option
 def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
     """List TENANT's quarantined payloads, oldest first."""
@@ -31,18 +33,28 @@ def list_(tenant_id: str, everything: bool, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("ID", "SOURCE", "FIRST", "LAST", "TIMES", "BYTES", "REASON", "BECAME ALERT", "STATE"),
+        (
+            "STATE",
+            "SOURCE",
+            Column("REASON", "cut"),
+            "TIMES",
+            "LAST",
+            Column("FIRST", "more"),
+            Column("BYTES", "more"),
+            Column("BECAME ALERT", "more"),
+            Column("ID", "id"),
+        ),
         (
             (
-                row.id,
-                row.source,
-                as_time(row.first_received_at),
-                as_time(row.last_received_at),
-                row.deliveries,
-                row.size_bytes,
-                row.reason,
-                row.alert_id,
                 _state(row),
+                row.source,
+                row.reason,
+                row.deliveries,
+                at(row.last_received_at),
+                at(row.first_received_at),
+                row.size_bytes,
+                row.alert_id,
+                row.id,
             )
             for row in rows
         ),

@@ -7,10 +7,11 @@ import click
 
 from vyrox.alerts.replaying import Replayed, replay_payload
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.quarantine import choose
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import opened_database
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.tenants.payloads import read_kept
 
@@ -18,6 +19,7 @@ from vyrox.tenants.payloads import read_kept
 @click.command()
 @tenant_argument
 @click.argument("ids", metavar="[ID]...", nargs=-1)
+@wide_option
 @json_option
 def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Try all of TENANT's payloads, or the given ones, with the present adapter and field map.
@@ -40,8 +42,8 @@ def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
         print_json(results)
     else:
         print_table(
-            ("ID", "STATUS", "ALERT", "REASON"),
-            ((row.id, row.status, row.alert_id, row.reason) for row in results),
+            ("STATUS", Column("REASON", "cut"), Column("ID", "id"), Column("ALERT", "id")),
+            ((row.status, row.reason, row.id, row.alert_id) for row in results),
         )
     if any(row.status == "refused" for row in results):
         raise click.exceptions.Exit(1)

@@ -5,9 +5,10 @@ import asyncio
 import click
 
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import opened_database, require_known_if_empty
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.models import NormalizedAlert
 
 
@@ -20,6 +21,7 @@ from vyrox.models import NormalizedAlert
     show_default=True,
     help="How many at most.",
 )
+@wide_option
 @json_option
 def peek(tenant_id: str, count: int, as_json: bool) -> None:
     """Show TENANT's oldest queued alerts, and leave them queued."""
@@ -35,15 +37,24 @@ def peek(tenant_id: str, count: int, as_json: bool) -> None:
         print_json(alerts)
         return
     print_table(
-        ("TIME", "SOURCE", "SEVERITY", "HOST", "PROCESS", "USER", "TECHNIQUE", "ALERT"),
+        (
+            Column("SEVERITY", "cut"),
+            Column("HOST", "name"),
+            Column("USER", "cut"),
+            Column("PROCESS", "cut"),
+            "TIME",
+            Column("SOURCE", "more"),
+            Column("TECHNIQUE", "more"),
+            Column("ALERT", "id"),
+        ),
         (
             (
-                as_time(alert.timestamp),
-                alert.source,
                 alert.vendor_severity,
                 alert.hostname,
-                alert.process_name,
                 alert.username,
+                alert.process_name,
+                at(alert.timestamp),
+                alert.source,
                 alert.technique,
                 alert.id,
             )

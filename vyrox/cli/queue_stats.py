@@ -7,9 +7,10 @@ import msgspec
 
 from vyrox.alerts import quarantine_review as kept
 from vyrox.alerts import queue as queues
-from vyrox.cli.output import json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.queues import opened_queue
 from vyrox.cli.stores import opened_database
+from vyrox.cli.tables import Column, print_table, wide_option
 
 
 class _TenantStats(msgspec.Struct, frozen=True):
@@ -22,6 +23,7 @@ class _TenantStats(msgspec.Struct, frozen=True):
 
 
 @click.command()
+@wide_option
 @json_option
 def stats(as_json: bool) -> None:
     """Count each tenant's alerts by state."""
@@ -50,6 +52,6 @@ def stats(as_json: bool) -> None:
         print_json(found)
         return
     print_table(
-        ("TENANT", "QUEUED", "UNFINISHED", "FINISHED", "DEAD", "QUARANTINED"),
+        (Column("TENANT", "cut"), "QUEUED", "UNFINISHED", "FINISHED", "DEAD", "QUARANTINED"),
         (msgspec.structs.astuple(row) for row in found),
     )

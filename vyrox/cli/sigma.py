@@ -6,12 +6,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from vyrox.cli.output import json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.triage.sigma.rules import load
 
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@wide_option
 @json_option
 def check(directory: Path, as_json: bool) -> None:
     """List the rules in DIR: loaded or refused, and why.
@@ -22,8 +24,9 @@ def check(directory: Path, as_json: bool) -> None:
     if as_json:
         print_json([msgspec.structs.asdict(each) for each in outcomes])
     else:
-        rows = [(each.file, each.rule, each.result, each.why) for each in outcomes]
-        print_table(("FILE", "RULE", "RESULT", "WHY"), rows)
+        columns = ("RESULT", Column("FILE", "cut"), Column("RULE", "cut"), Column("WHY", "cut"))
+        rows = [(each.result, each.file, each.rule, each.why) for each in outcomes]
+        print_table(columns, rows)
         counts = Counter(each.result for each in outcomes)
         click.echo(
             f"{counts['loaded']} loaded, {counts['refused']} refused, {counts['failed']} failed"

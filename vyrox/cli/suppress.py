@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import json_option, print_json, print_table, terminal_width
+from vyrox.cli.output import json_option, print_json, terminal_width
 from vyrox.cli.stores import opened_database, read, require_known_if_empty, write
 from vyrox.cli.suppress_text import (
     LIST_COLUMNS,
@@ -16,6 +16,7 @@ from vyrox.cli.suppress_text import (
     suppression_lines,
     wanted_lines,
 )
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.tenants.known import require_known
 from vyrox.triage import suppression_life, suppressions
@@ -123,6 +124,7 @@ async def _preview(asked: Asked) -> tuple[Wanted, Preview]:
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Of the alerts."
 )
+@wide_option
 @json_option
 def suppressed(
     tenant_id: str | None, with_ended: bool, of: str | None, limit: int, as_json: bool
@@ -155,7 +157,15 @@ def _print_hidden(found: Sequence[Hidden], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("RECEIVED", "SCORE", "OWN BAND", "HOST", "USER", "COMMAND", "ALERT")
+    columns = (
+        "OWN BAND",
+        "SCORE",
+        Column("HOST", "name"),
+        Column("USER", "cut"),
+        Column("COMMAND", "cut"),
+        "RECEIVED",
+        Column("ALERT", "id"),
+    )
     print_table(columns, map(hidden_row, found))
     if not found:
         click.echo("it has hidden no alert", err=True)

@@ -4,27 +4,25 @@ from collections.abc import Iterator
 from typing import Final
 
 from vyrox.cli.output import as_minute, counted, printable, record_lines, shortened
+from vyrox.cli.tables import Column, at
 from vyrox.triage.explaining import Hidden
 from vyrox.triage.preview import Preview
 from vyrox.triage.scope import Scope
 from vyrox.triage.suppression_life import Wanted
 from vyrox.triage.suppressions import Suppression
 
-MAX_CELL: Final = 40
-"""Columns of a command in a table."""
-
 LIST_COLUMNS: Final = (
-    "ID",
-    "TENANT",
-    "STATE",
+    Column("STATE", "cut"),
+    Column("WHAT", "cut"),
+    Column("HOST", "name"),
+    Column("USER", "more"),
     "HIDDEN",
-    "LAST",
     "UNTIL",
-    "BY",
-    "HOST",
-    "USER",
-    "WHAT",
-    "REASON",
+    Column("BY", "cut"),
+    Column("LAST", "more"),
+    Column("REASON", "more"),
+    Column("TENANT", "same"),
+    Column("ID", "id"),
 )
 
 
@@ -32,29 +30,29 @@ def list_row(each: Suppression, now: float) -> tuple[object, ...]:
     """Return the cells of LIST_COLUMNS."""
     by = each.author if each.second is None else f"{each.author}, {each.second}"
     return (
-        each.id,
-        each.tenant_id,
         each.state(now),
-        each.hits,
-        as_minute(each.last_hit_at),
-        as_minute(each.expires_at),
-        shortened(by, MAX_CELL),
+        _what(each.scope, each.command),
         each.scope.host or "any",
         each.scope.username or "any",
-        shortened(_what(each.scope, each.command), MAX_CELL),
-        shortened(each.reason, MAX_CELL),
+        each.hits,
+        at(each.expires_at),
+        by,
+        at(each.last_hit_at),
+        each.reason,
+        each.tenant_id,
+        each.id,
     )
 
 
 def hidden_row(each: Hidden) -> tuple[object, ...]:
     """Return the cells of one hidden alert."""
     return (
-        as_minute(each.at),
-        f"{each.score:.0f}",
         each.own_band,
+        f"{each.score:.0f}",
         each.host,
         each.user,
-        None if each.command is None else shortened(each.command, MAX_CELL),
+        each.command,
+        at(each.at),
         each.id,
     )
 

@@ -1,9 +1,8 @@
-"""`vyrox tenant`: onboard tenants, rotate and remove their webhook secrets."""
+"""`vyrox tenant add` and `rotate`: onboard tenants, and give them new webhook secrets."""
 
 import asyncio
 import base64
 import secrets
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Final, get_args
@@ -14,7 +13,7 @@ from cryptography.fernet import MultiFernet
 
 from vyrox.cli.field_map import read_field_map
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import as_time, json_option, print_json, printable
+from vyrox.cli.output import as_time, json_option, print_json
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.vault import open_vault
@@ -27,7 +26,6 @@ from vyrox.cli.webhook_options import (
     webhook_options,
 )
 from vyrox.clock import wall_clock
-from vyrox.containment.remains import Remains, remove_tenant
 from vyrox.crypto import STANDARD_PREFIX
 from vyrox.errors import OperatorError
 from vyrox.models import Vendor
@@ -39,9 +37,6 @@ from vyrox.tenants.webhook_options import DEFAULT, WebhookOptions, header_of
 
 DEFAULT_OVERLAP_S: Final = 86_400
 MAX_OVERLAP_S: Final = 90 * 86_400
-
-MAX_CONTAINED_SHOWN: Final = 50
-"""Contained hosts that `remove` prints one by one."""
 
 
 class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,7 +51,7 @@ class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _vendors = click.Choice(get_args(Vendor))
-_only_vendor_option = click.option(
+only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed if the tenant is onboarded for several."
 )
 _secret_stdin_option = click.option(
@@ -131,7 +126,7 @@ def add(
 
 @click.command()
 @tenant_argument
-@_only_vendor_option
+@only_vendor_option
 @click.option(
     "--overlap",
     "overlap_s",
@@ -166,7 +161,7 @@ def rotate(
 
     async def run() -> _Webhook:
         async with opened_database() as opened:
-            chosen = vendor or await _only_vendor(opened, tenant_id)
+            chosen = vendor or await only_vendor(opened, tenant_id)
             options = await options_of(opened, tenant_id, chosen)
             secret = _read_webhook_secret(chosen, options) if secret_stdin else None
             made = secret or _make_secret(options)
@@ -198,52 +193,6 @@ def rotate(
         click.echo(f"The previous secret is valid until {until} UTC.", err=True)
 
 
-@click.command()
-@tenant_argument
-@_only_vendor_option
-def remove(tenant_id: str, vendor: Vendor | None) -> None:
-    """Stop accepting TENANT's alerts from a vendor, and print what remains of the tenant.
-
-    After the last vendor, new containments are refused. Lifts still work.
-    """
-
-    async def run() -> tuple[Vendor, Remains]:
-        async with opened_database() as opened:
-            chosen = vendor or await _only_vendor(opened, tenant_id)
-            return chosen, await opened.database.write(
-                remove_tenant, tenant_id, chosen, wall_clock()
-            )
-
-    chosen, remains = asyncio.run(run())
-    click.echo(f"{tenant_id} removed for {chosen}")
-    _print_remains(tenant_id, remains)
-
-
-def _print_remains(tenant_id: str, remains: Remains) -> None:
-    if remains.vendors:
-        click.echo(f"still onboarded for {', '.join(remains.vendors)}")
-    else:
-        click.echo("new containments are refused; lifts still work")
-    for vendor, device_id, hostname in remains.contained[:MAX_CONTAINED_SHOWN]:
-        name = "" if hostname is None else f" ({hostname})"
-        click.echo(f"still contained at {vendor}: {printable(device_id + name)}")
-    if (more := len(remains.contained) - MAX_CONTAINED_SHOWN) > 0:
-        click.echo(f"still contained: {more} more hosts")
-    if remains.contained:
-        _, device_id, _ = remains.contained[0]
-        click.echo(
-            f"first lift what is contained: vyrox lift --tenant {tenant_id} --host "
-            f"{printable(shlex.quote(device_id))} ..."
-        )
-    for vendor in remains.edr_vendors:
-        then = "then" if remains.contained else "credentials remain"
-        click.echo(f"{then}: vyrox tenant edr remove {tenant_id} --vendor {vendor}")
-    if remains.unfinished:
-        click.echo(f"alerts that no consumer has finished: {remains.unfinished}")
-    if remains.quarantined:
-        click.echo(f"payloads in quarantine: {remains.quarantined}")
-
-
 def _make_secret(options: WebhookOptions) -> bytes:
     if options.signature == "standard":
         return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32))
@@ -260,7 +209,12 @@ def _read_webhook_secret(vendor: Vendor, options: WebhookOptions) -> bytes:
     return secret
 
 
-async def _only_vendor(opened: Opened, tenant_id: str) -> Vendor:
+async def only_vendor(opened: Opened, tenant_id: str) -> Vendor:
+    """Return the vendor at which the tenant is onboarded.
+
+    Raises:
+        OperatorError: It is onboarded at no vendor, or at several.
+    """
     rows = await opened.database.read(records.list_tenants)
     enabled = [row.vendor for row in rows if row.tenant_id == tenant_id and row.enabled]
     if not enabled:

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from vyrox.cli.output import json_option, print_json, print_table, printable
+from vyrox.cli.output import json_option, print_json, printable
+from vyrox.cli.tables import print_table
 from vyrox.triage.evaluation import About, Measures, Share, measure, read_about
 from vyrox.triage.rules import VERSION
 from vyrox.triage.score import OwnRules

@@ -3,8 +3,9 @@
 import click
 
 from vyrox.cli.options import by_option, check_name, check_tenant_id
-from vyrox.cli.output import json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
+from vyrox.cli.tables import Column, print_table
 from vyrox.clock import wall_clock
 from vyrox.tenants.known import require_known
 from vyrox.triage import switches
@@ -38,7 +39,8 @@ def signals(tenant_id: str | None, as_json: bool) -> None:
             ]
         )
         return
-    columns = ("SIGNAL", "WEIGHT", "TECHNIQUE", *(() if tenant_id is None else ("OFF BY",)))
+    off_by = () if tenant_id is None else (Column("OFF BY", "cut"),)
+    columns = (Column("SIGNAL", "cut"), "WEIGHT", Column("TECHNIQUE", "cut"), *off_by)
     print_table(
         columns,
         (

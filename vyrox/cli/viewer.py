@@ -9,8 +9,9 @@ from vyrox.cli.options import (
     tenant_argument,
     tenant_or_all,
 )
-from vyrox.cli.output import as_time, json_option, print_json, print_table
+from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
+from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.console import people_commands as commands
 from vyrox.console.viewers import list_viewers
@@ -53,6 +54,7 @@ def remove(tenant_id: str, name: str, by: str) -> None:
 
 @click.command("list")
 @tenant_or_all
+@wide_option
 @json_option
 def list_(tenant_id: str | None, as_json: bool) -> None:
     """List who may see TENANT. Its approvers may too: `vyrox approver list`."""
@@ -60,7 +62,14 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("TENANT", "VIEWER", "APPROVER OF", "ADDED", "BY", "REMOVED")
+    columns = (
+        Column("TENANT", "cut"),
+        Column("VIEWER", "name"),
+        Column("APPROVER OF", "cut"),
+        "ADDED",
+        Column("BY", "cut"),
+        "REMOVED",
+    )
     print_table(
         columns,
         (
@@ -68,9 +77,9 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
                 each.tenant_id,
                 each.name,
                 each.home,
-                as_time(each.added_at),
+                at(each.added_at),
                 each.added_by,
-                as_time(each.removed_at),
+                at(each.removed_at),
             )
             for each in found
         ),

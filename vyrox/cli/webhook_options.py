@@ -9,8 +9,7 @@ import msgspec
 from cryptography.fernet import InvalidToken
 
 from vyrox.cli.options import tenant_argument
-from vyrox.cli.output import json_option, print_json
-from vyrox.cli.stores import Opened, opened_database, read
+from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.crypto import standard_key
@@ -172,33 +171,21 @@ def set_(tenant_id: str, vendor: Vendor, routes_to: tuple[str, ...], **given: ob
     _print_options(tenant_id, vendor, asyncio.run(run()))
 
 
-@click.command("show")
-@tenant_argument
-@json_option
-def show(tenant_id: str, as_json: bool) -> None:
-    """Show TENANT's vendors: how its deliveries are authenticated, and whose alerts they hold."""
-    rows = [row for row in read(records.list_tenants) if row.tenant_id == tenant_id]
-    if not rows:
-        raise OperatorError(f"{tenant_id} is not onboarded; see: vyrox tenant list")
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        if row.enabled:
-            _print_options(tenant_id, row.vendor, row.webhook)
-        else:
-            click.echo(f"{tenant_id} ({row.vendor}): removed")
+def options_facts(tenant_id: str, vendor: Vendor, options: WebhookOptions) -> dict[str, str]:
+    """Return how deliveries are authenticated, and whose alerts they hold, as facts."""
+    facts = {"path": f"/webhook/{vendor}/{tenant_id}", "scheme": scheme_of(vendor, options)}
+    if options.signature.startswith("falcon"):
+        facts["headers"] = f"{options.signature_header}, {options.timestamp_header}"
+    for name, listed in (("vendor ids", options.vendor_ids), ("routes to", options.routes_to)):
+        if listed:
+            facts[name] = ", ".join(listed)
+    return facts
 
 
 def _print_options(tenant_id: str, vendor: Vendor, options: WebhookOptions) -> None:
     click.echo(f"{tenant_id} ({vendor})")
-    click.echo(f"  path       /webhook/{vendor}/{tenant_id}")
-    click.echo(f"  scheme     {scheme_of(vendor, options)}")
-    if options.signature.startswith("falcon"):
-        click.echo(f"  headers    {options.signature_header}, {options.timestamp_header}")
-    for name, listed in (("vendor ids", options.vendor_ids), ("routes to", options.routes_to)):
-        if listed:
-            click.echo(f"  {name:<10} {', '.join(listed)}")
+    for name, value in options_facts(tenant_id, vendor, options).items():
+        click.echo(f"  {name:<14} {value}")
 
 
 async def options_of(opened: Opened, tenant_id: str, vendor: Vendor) -> WebhookOptions:

@@ -1,10 +1,11 @@
-"""Whether alerts arrive, and whether the stores and the ways to people work (contract 77).
+"""Whether alerts arrive, and whether the stores and the ways to people work (contract 77, 86).
 
-What is wrong is a `Trouble`, with what to do. What is fine is a name.
+What is wrong is a `Trouble`, with what to do. What is fine is a name. The console's first page and
+`vyrox status` show the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 from sqlalchemy import Connection
@@ -12,7 +13,6 @@ from sqlalchemy import Connection
 from vyrox.alerts.waiting_lists import MAX_COUNTED, count_dead
 from vyrox.approvals.discord import posted
 from vyrox.approvals.discord.configured import list_channels
-from vyrox.console.parts import Console
 from vyrox.errors import UnavailableError
 from vyrox.models import Vendor
 from vyrox.notify.targets import FailingTarget, find_failing, has_targets
@@ -55,6 +55,45 @@ _STORES: Final = {
         "start it, or look at its memory: until then no alert is accepted",
     ),
 }
+
+
+class Stores(Protocol):
+    """What has probed the stores."""
+
+    def failing(self) -> Mapping[str, str]:
+        """Return why a store does not work, by `database` and `queue`."""
+
+
+class Poster(Protocol):
+    """What posts at Discord."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the service has a token."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why Discord refuses the token; None: it does not."""
+
+
+class Service(Protocol):
+    """The parts of the service that are asked how they are."""
+
+    @property
+    def health(self) -> Stores:
+        """Of the database and of Redis."""
+
+    @property
+    def discord(self) -> Poster:
+        """What posts at Discord."""
+
+    @property
+    def check_clocks(self) -> Callable[[], None]:
+        """Raises UnavailableError if the clocks cannot be trusted."""
+
+    @property
+    def fingerprint(self) -> Callable[[str, str, str | None], str | None]:
+        """Of a webhook's secret, by tenant, vendor and the encrypted secret."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -139,11 +178,11 @@ class Ways(msgspec.Struct, frozen=True):
 
 
 def read_sources(
-    connection: Connection, console: Console, tenant_ids: Sequence[str], now: float
+    connection: Connection, service: Service, tenant_ids: Sequence[str], now: float
 ) -> list[Source]:
     """Return the sources of the tenants, in order of name."""
     found = read_all(connection, tenant_ids)
-    return [_source(console, each, now) for each in found if each.is_expected or each.kept]
+    return [_source(service, each, now) for each in found if each.is_expected or each.kept]
 
 
 def read_ways(connection: Connection, tenant_ids: Sequence[str], now: float) -> Ways:
@@ -159,13 +198,13 @@ def read_ways(connection: Connection, tenant_ids: Sequence[str], now: float) -> 
     )
 
 
-def troubles(console: Console, sources: Sequence[Source], ways: Ways) -> list[Trouble]:
+def troubles(service: Service, sources: Sequence[Source], ways: Ways) -> list[Trouble]:
     """Return all that is wrong: the service first, then the sources, then the ways to people."""
     return [
-        *_of_service(console),
+        *_of_service(service),
         *_of_sources(sources),
         *_of_dead(ways),
-        *_of_ways(console, ways),
+        *_of_ways(service, ways),
     ]
 
 
@@ -205,11 +244,11 @@ def fine(sources: Sequence[Source], ways: Ways, found: Iterable[Trouble]) -> lis
     return names
 
 
-def _source(console: Console, found: Arrivals, now: float) -> Source:
+def _source(service: Service, found: Arrivals, now: float) -> Source:
     present, previous = found.secrets.present, found.secrets.previous
     prints = Fingerprints(
-        console.fingerprint(found.tenant_id, found.vendor, present),
-        console.fingerprint(found.tenant_id, found.vendor, previous),
+        service.fingerprint(found.tenant_id, found.vendor, present),
+        service.fingerprint(found.tenant_id, found.vendor, previous),
     )
     times = [
         None if found.refusal is None else found.refusal.at,
@@ -246,12 +285,12 @@ def _secrets(found: Arrivals, prints: Fingerprints, now: float) -> Secrets | Non
     )
 
 
-def _of_service(console: Console) -> Iterator[Trouble]:
-    for store, reason in console.health.failing().items():
+def _of_service(service: Service) -> Iterator[Trouble]:
+    for store, reason in service.health.failing().items():
         what, do = _STORES[store]
         yield Trouble(None, what, "", reason, (do,))
     try:
-        console.check_clocks()
+        service.check_clocks()
     except UnavailableError as exc:
         yield Trouble(
             None, "The clocks cannot be trusted", "", str(exc), ("set this host's clock",)
@@ -286,14 +325,14 @@ def _of_dead(ways: Ways) -> Iterator[Trouble]:
         yield Trouble(tenant_id, what, "dead letters", text, do, f"/dead?tenant={tenant_id}")
 
 
-def _of_ways(console: Console, ways: Ways) -> Iterator[Trouble]:
-    if ways.channels and not console.discord.is_on:
+def _of_ways(service: Service, ways: Ways) -> Iterator[Trouble]:
+    if ways.channels and not service.discord.is_on:
         do = ("set DISCORD_APPLICATION_ID, DISCORD_PUBLIC_KEY and DISCORD_BOT_TOKEN",)
         text = "a channel is set up, but the service has no token"
         yield Trouble(None, "Discord is switched off", "", text, do)
-    elif ways.channels and console.discord.refused is not None:
+    elif ways.channels and service.discord.refused is not None:
         do = ("set DISCORD_BOT_TOKEN to a new token, and start the service again",)
-        yield Trouble(None, "Discord refuses the token", "", console.discord.refused, do)
+        yield Trouble(None, "Discord refuses the token", "", service.discord.refused, do)
     for tenant_id, error in sorted(ways.unposted.items()):
         do = (f"vyrox discord check {tenant_id}",)
         yield Trouble(tenant_id, "Discord does not take a message", "", error, do)

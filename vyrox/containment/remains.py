@@ -9,7 +9,7 @@ from vyrox.errors import OperatorError
 from vyrox.models import EdrVendor, Vendor
 from vyrox.store.tables import alerts, edr_credentials, quarantine, tenant_credentials
 from vyrox.tenants import edr_credentials as edr_credentials_rows
-from vyrox.tenants import records
+from vyrox.tenants import removal
 
 
 class Remains(msgspec.Struct, frozen=True):
@@ -30,13 +30,15 @@ class Remains(msgspec.Struct, frozen=True):
     quarantined: int
 
 
-def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> Remains:
-    """Disable the tenant at `vendor`, and return what remains of it.
+def remove_tenant(
+    connection: Connection, tenant_id: str, vendor: Vendor, now: float, purge: bool
+) -> Remains:
+    """Disable the tenant at `vendor`, without its secret if `purge`; return what remains of it.
 
     Raises:
         OperatorError: The tenant is not onboarded there.
     """
-    records.remove_tenant(connection, tenant_id, vendor, now)
+    removal.remove_tenant(connection, tenant_id, vendor, now, purge=purge)
     return list_remains(connection, tenant_id)
 
 

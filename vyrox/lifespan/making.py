@@ -92,7 +92,7 @@ async def make_parts(
     hosts = frozenset(settings.notify_allowed_hosts)
     webhooks = await stack.enter_async_context(open_webhooks(hosts, outbound=settings.outbound))
     consumer = AlertConsumer(stores.redis, database)
-    container = Container(database, wall_clock)
+    container = Container(database, wall_clock, clocks.check, is_dry_run=settings.dry_run)
     intervals = Intervals(
         group_wait_s=settings.notify_group_wait_s,
         group_interval_s=settings.notify_group_interval_s,

@@ -38,6 +38,8 @@ tenant_credentials = Table(
     Column("webhook_options", Text),  # JSON; NULL: the defaults
     Column("used_at", Float),  # the present secret, to the minute; NULL: not since it was set
     Column("secret_at", Float),  # when the present secret was set; NULL: not known
+    # The encrypted secret of a removed tenant, which nothing accepts; NULL once purged.
+    Column("kept_secret", Text),
 )
 
 alerts = Table(
@@ -173,6 +175,8 @@ containers = Table(
     Column("id", Text, primary_key=True),
     Column("seen_at", Float, nullable=False),  # by the database's time
     Column("version", BigInteger, nullable=False),  # the newest of `guard_rails` it has read
+    Column("is_dry_run", Boolean),  # NULL: by a version that does not report it
+    Column("distrust", Text),  # why its clocks cannot be trusted
 )
 
 # For a tenant's limit per hour. Claims are deleted too early for that, and the time of an audit

@@ -1,4 +1,4 @@
-"""Which containers use this database, and whether each has read a change (contract 39).
+"""Which containers use this database, and how each one is (contract 39 and 86).
 
 Each container updates its row every 0.4 s, which also shows that the database can be written
 (`alerts.health`). The same statement reads the newest version of the guard rails. So `vyrox tenant
@@ -7,7 +7,7 @@ freeze` can wait until every container has read the freeze.
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -41,7 +41,12 @@ _NEWEST: Final = (
 
 
 # Made once: an idle service reports more often than it does anything else.
-_REPORT: Final = {"seen_at": sa.bindparam("now", type_=sa.Float), "version": _NEWEST}
+_REPORT: Final = {
+    "seen_at": sa.bindparam("now", type_=sa.Float),
+    "version": _NEWEST,
+    "is_dry_run": sa.bindparam("is_dry_run", type_=sa.Boolean),
+    "distrust": sa.bindparam("distrust", type_=sa.Text),
+}
 _UPDATE: Final = containers.update().where(_c.id == sa.bindparam("container")).values(_REPORT)
 _INSERT: Final = containers.insert().values(_REPORT | {"id": sa.bindparam("container")})
 
@@ -52,20 +57,34 @@ class Reported(msgspec.Struct, frozen=True):
     Attributes:
         age_s: How old it is, by the database's time.
         version: The version of the guard rails that the container had read.
+        is_dry_run: Whether it calls no vendor; None: by a version that does not report it.
+        distrust: Why its clocks cannot be trusted; None: they can.
     """
 
     id: str
     seen_at: float
     age_s: float
     version: int
+    is_dry_run: bool | None = None
+    distrust: str | None = None
 
 
 class Container:
     """This process's own row."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        check_clocks: Callable[[], None],
+        *,
+        is_dry_run: bool,
+    ) -> None:
+        """`check_clocks` raises UnavailableError if the clocks cannot be trusted."""
         self._database = database
         self._clock = clock
+        self._check_clocks = check_clocks
+        self._is_dry_run = is_dry_run
         # The host name is for people; the random part makes the id unique.
         self.id = f"{socket.gethostname()[:128]}/{new_id()[:8]}"
 
@@ -80,7 +99,12 @@ class Container:
         Raises:
             DatabaseUnavailableError: Not stored, or it is not known.
         """
-        await self._database.write(report, self.id, self._clock())
+        distrust = None
+        try:
+            self._check_clocks()
+        except UnavailableError as exc:
+            distrust = str(exc)
+        await self._database.write(report, self.id, self._clock(), self._is_dry_run, distrust)
 
     async def leave(self) -> None:
         """Delete the row at the end. If that fails, it no longer counts after SILENT_S."""
@@ -88,9 +112,20 @@ class Container:
             await self._database.write(_leave, self.id)
 
 
-def report(connection: Connection, container_id: str, now: float) -> None:
+def report(
+    connection: Connection,
+    container_id: str,
+    now: float,
+    is_dry_run: bool | None = None,
+    distrust: str | None = None,
+) -> None:
     """Insert or update a container's row; on SQLite its time is `now`."""
-    values = {"container": container_id, "now": database_time(connection, now)}
+    values = {
+        "container": container_id,
+        "now": database_time(connection, now),
+        "is_dry_run": is_dry_run,
+        "distrust": distrust,
+    }
     if not connection.execute(_UPDATE, values).rowcount:
         connection.execute(_INSERT, values)
 
@@ -100,7 +135,14 @@ def running(connection: Connection, now: float) -> Sequence[Reported]:
     database_now = database_time(connection, now)
     query = sa.select(containers).where(_c.seen_at > database_now - SILENT_S).order_by(_c.id)
     return [
-        Reported(row.id, row.seen_at, max(0.0, database_now - row.seen_at), row.version)
+        Reported(
+            row.id,
+            row.seen_at,
+            max(0.0, database_now - row.seen_at),
+            row.version,
+            row.is_dry_run,
+            row.distrust,
+        )
         for row in connection.execute(query)
     ]
 

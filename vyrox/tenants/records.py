@@ -35,6 +35,8 @@ class TenantRow(msgspec.Struct, frozen=True):
 
     Attributes:
         secret_at: When the present secret was set; None: by a version that did not note it.
+        removed_at: None if it is enabled.
+        keeps_secret: It was removed, and its secret is kept: the removal can be undone.
     """
 
     tenant_id: str
@@ -47,6 +49,8 @@ class TenantRow(msgspec.Struct, frozen=True):
     webhook: WebhookOptions = DEFAULT
     used_at: float | None = None
     secret_at: float | None = None
+    removed_at: float | None = None
+    keeps_secret: bool = False
 
 
 def add_tenant(
@@ -58,7 +62,7 @@ def add_tenant(
     now: float,
     options: WebhookOptions = DEFAULT,
 ) -> bool:
-    """Onboard `tenant_id` at `vendor`, or enable the row that `remove_tenant` disabled.
+    """Onboard `tenant_id` at `vendor`, or enable the row that `removal` disabled.
 
     A new tenant gets the guard rail that refuses hosts other than the alert's host (contract 35).
 
@@ -69,7 +73,7 @@ def add_tenant(
         OperatorError: The tenant is already onboarded and enabled, also under another spelling of
             the same identifier, or another one has one of its customer ids.
     """
-    present = _find(connection, tenant_id, vendor)
+    present = find_row(connection, tenant_id, vendor)
     if present is not None and present.disabled_at is None:
         raise OperatorError(
             f"{tenant_id} is onboarded for {vendor} already; for a new secret use: "
@@ -77,6 +81,7 @@ def add_tenant(
         )
     values = {
         "secret": encrypted_secret,
+        "kept_secret": None,
         "previous_secret": None,
         "previous_expires_at": None,
         "previous_used_at": None,
@@ -86,7 +91,7 @@ def add_tenant(
         "created_at": now,
         "secret_at": now,
         "disabled_at": None,
-        "version": _next_version(connection),
+        "version": next_version(connection),
     }
     check_spelling(connection, tenant_id, vendor)
     check_unbound(connection, tenant_id, vendor, options)
@@ -96,9 +101,9 @@ def add_tenant(
         connection.execute(insert)
     else:
         connection.execute(
-            tenant_credentials.update().where(_is(tenant_id, vendor)).values(**values)
+            tenant_credentials.update().where(is_row(tenant_id, vendor)).values(**values)
         )
-    _append_tenant_changed(connection, tenant_id, vendor, "added", now)
+    append_tenant_changed(connection, tenant_id, vendor, "added", now)
     if is_new:
         guard_rails.refuse_other_hosts(connection, tenant_id, now)
     return is_new
@@ -124,7 +129,7 @@ def rotate_tenant(
     Raises:
         OperatorError: Not onboarded, or in the overlap of an earlier rotation without `force`.
     """
-    row = _enabled(connection, tenant_id, vendor)
+    row = require_enabled(connection, tenant_id, vendor)
     if row.previous_secret and row.previous_expires_at > now and not force:
         raise OperatorError(
             f"{tenant_id} is still in the overlap of an earlier rotation; its oldest secret would "
@@ -132,7 +137,7 @@ def rotate_tenant(
         )
     connection.execute(
         tenant_credentials.update()
-        .where(_is(tenant_id, vendor))
+        .where(is_row(tenant_id, vendor))
         .values(
             secret=encrypted_secret,
             previous_secret=bind(row.secret),
@@ -140,35 +145,10 @@ def rotate_tenant(
             previous_used_at=None,
             used_at=None,
             secret_at=now,
-            version=_next_version(connection),
+            version=next_version(connection),
         )
     )
-    _append_tenant_changed(connection, tenant_id, vendor, "rotated", now)
-
-
-def remove_tenant(connection: Connection, tenant_id: str, vendor: Vendor, now: float) -> None:
-    """Disable the tenant at `vendor` and delete its secrets.
-
-    The row stays (contract 8). A tenant without an enabled row gets no new containment
-    (contract 35).
-
-    Raises:
-        OperatorError: Not onboarded.
-    """
-    # With this lock, no claim that has read the enabled row can commit after this transaction.
-    lock(connection, "containments")
-    _enabled(connection, tenant_id, vendor)
-    connection.execute(
-        tenant_credentials.update()
-        .where(_is(tenant_id, vendor))
-        .values(
-            secret=None,
-            previous_secret=None,
-            disabled_at=now,
-            version=_next_version(connection),
-        )
-    )
-    _append_tenant_changed(connection, tenant_id, vendor, "removed", now)
+    append_tenant_changed(connection, tenant_id, vendor, "rotated", now)
 
 
 def set_field_map(
@@ -179,13 +159,13 @@ def set_field_map(
     Raises:
         OperatorError: Not onboarded.
     """
-    _enabled(connection, tenant_id, vendor)
+    require_enabled(connection, tenant_id, vendor)
     connection.execute(
         tenant_credentials.update()
-        .where(_is(tenant_id, vendor))
-        .values(field_map=_encode_field_map(field_map), version=_next_version(connection))
+        .where(is_row(tenant_id, vendor))
+        .values(field_map=_encode_field_map(field_map), version=next_version(connection))
     )
-    _append_tenant_changed(connection, tenant_id, vendor, "field map changed", now)
+    append_tenant_changed(connection, tenant_id, vendor, "field map changed", now)
 
 
 def set_options(
@@ -203,21 +183,21 @@ def set_options(
     Raises:
         OperatorError: Not onboarded, or another tenant has one of the customer ids.
     """
-    row = _enabled(connection, tenant_id, vendor)
+    row = require_enabled(connection, tenant_id, vendor)
     options = change(decode_options(row.webhook_options), row.secret)
     check_unbound(connection, tenant_id, vendor, options)
     connection.execute(
         tenant_credentials.update()
-        .where(_is(tenant_id, vendor))
-        .values(webhook_options=encode_options(options), version=_next_version(connection))
+        .where(is_row(tenant_id, vendor))
+        .values(webhook_options=encode_options(options), version=next_version(connection))
     )
-    _append_tenant_changed(connection, tenant_id, vendor, "webhook options changed", now)
+    append_tenant_changed(connection, tenant_id, vendor, "webhook options changed", now)
     return options
 
 
 def field_map_of(connection: Connection, tenant_id: str, vendor: Vendor) -> FieldMap | None:
     """Return the tenant's field map, or None."""
-    query = sa.select(_table.field_map).where(_is(tenant_id, vendor))
+    query = sa.select(_table.field_map).where(is_row(tenant_id, vendor))
     return decode_field_map(connection.execute(query).scalar())
 
 
@@ -240,6 +220,8 @@ def list_tenants(
             webhook=decode_options(row.webhook_options),
             used_at=row.used_at,
             secret_at=row.secret_at,
+            removed_at=row.disabled_at,
+            keeps_secret=row.kept_secret is not None,
         )
         for row in connection.execute(query)
     ]
@@ -247,7 +229,8 @@ def list_tenants(
 
 def holds_secrets(connection: Connection) -> bool:
     """Return whether the database has an encrypted secret of any kind."""
-    has_secret = sa.or_(_table.secret.is_not(None), _table.previous_secret.is_not(None))
+    columns = (_table.secret, _table.previous_secret, _table.kept_secret)
+    has_secret = sa.or_(*(each.is_not(None) for each in columns))
     query = sa.select(
         sa.or_(
             sa.exists().where(has_secret),
@@ -259,22 +242,25 @@ def holds_secrets(connection: Connection) -> bool:
     return bool(connection.execute(query).scalar())
 
 
-def _append_tenant_changed(
+def append_tenant_changed(
     connection: Connection, tenant_id: str, vendor: Vendor, change: str, now: float
 ) -> None:
+    """Append the event of a change."""
     changed = event("tenant.changed", tenant_id, None, source=vendor, change=change)
     append(connection, [changed], now)
 
 
-def _is(tenant_id: str, vendor: Vendor) -> sa.ColumnElement[bool]:
+def is_row(tenant_id: str, vendor: Vendor) -> sa.ColumnElement[bool]:
+    """Return the condition for the row of a tenant at a vendor."""
     return sa.and_(_table.tenant_id == tenant_id, _table.vendor == vendor)
 
 
-def _find(
+def find_row(
     connection: Connection, tenant_id: str, vendor: Vendor
 ) -> sa.Row[tuple[object, ...]] | None:
+    """Return the row, also a disabled one, and lock the table for the transaction."""
     lock(connection, "tenants")
-    query = sa.select(tenant_credentials).where(_is(tenant_id, vendor))
+    query = sa.select(tenant_credentials).where(is_row(tenant_id, vendor))
     return connection.execute(query).one_or_none()
 
 
@@ -284,14 +270,18 @@ def has_no_row(connection: Connection, tenant_id: str) -> bool:
     return connection.execute(query).first() is None
 
 
-def _enabled(connection: Connection, tenant_id: str, vendor: Vendor) -> sa.Row[tuple[object, ...]]:
-    row = _find(connection, tenant_id, vendor)
+def require_enabled(
+    connection: Connection, tenant_id: str, vendor: Vendor
+) -> sa.Row[tuple[object, ...]]:
+    """Return the row. Raises OperatorError if the tenant is not onboarded there."""
+    row = find_row(connection, tenant_id, vendor)
     if row is None or row.disabled_at is not None:
         raise OperatorError(f"{tenant_id} is not onboarded for {vendor}; see: vyrox tenant list")
     return row
 
 
-def _next_version(connection: Connection) -> int:
+def next_version(connection: Connection) -> int:
+    """Return the version of a row that is changed now."""
     highest = connection.execute(sa.select(sa.func.max(_table.version))).scalar()
     return (highest or 0) + 1
 
