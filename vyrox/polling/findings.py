@@ -146,7 +146,8 @@ def _kept(found: Arrivals) -> Finding:
     return Finding(
         "last 422",
         "wrong",
-        f"{utc_text(kept.last_at)} {_counted(kept.number, 'payload')} waiting: {kept.reason}",
+        f"{_counted(kept.number, 'payload')} waiting, the last of {utc_text(kept.last_at)} UTC: "
+        f"{kept.reason}",
         (f"vyrox queue quarantine list {found.tenant_id}",),
     )
 
