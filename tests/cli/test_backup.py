@@ -22,6 +22,8 @@ from tests.ingestion import SECRET, TENANTS, webhook
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.service import running_service
+from vyrox.chain import log_keys
+from vyrox.chain.identity import read_log_name, renew_log_id
 from vyrox.chain.live import verify_tenant
 from vyrox.chain.verify import Report
 from vyrox.store import data_dir as data_directory
@@ -34,7 +36,8 @@ from vyrox.store.schema import HEAD
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
-NOTHING = making.Contents(vault=None, key=None, others={})
+NOTHING = making.Contents(vault=None, keys={}, others={})
+PLAN = restoring.Plan(finish=renew_log_id)
 
 
 def with_tenant(directory: Path) -> Vyrox:
@@ -67,6 +70,8 @@ def test_backup_and_restore_contract_91(tmp_path: Path) -> None:
     succeeded(other("restore", str(kept)))
     listed = [succeeded(each("tenant", "list", "--json")) for each in (vyrox, other)]
     assert listed[0] == listed[1]
+    # It may say another thing than the other one did since: so it is another log (contract 93).
+    assert len({each.write(read_log_name, "vyrox") for each in (vyrox, other)}) == 2
     assert stat.S_IMODE((tmp_path / "other" / SQLITE_FILE).stat().st_mode) == 0o600
     assert restoring.STAGING not in content(tmp_path / "other")
 
@@ -76,13 +81,15 @@ def test_backup_has_the_key_only_if_asked_contract_91(tmp_path: Path) -> None:
     without = vyrox("backup", str(tmp_path / "without"))
     assert str(tmp_path / "data" / KEY_FILE) in without.stderr
     assert not (tmp_path / "without" / KEY_FILE).exists()
+    log_keys.open_log_keys([], tmp_path / "data", make=True)
     succeeded(vyrox("backup", str(kept), "--with-key"))
     other = Vyrox(tmp_path / "other")
     succeeded(other("restore", str(kept)))
-    key = (tmp_path / "data" / KEY_FILE).read_bytes()
-    assert (tmp_path / "other" / KEY_FILE).read_bytes() == key
+    names = (KEY_FILE, log_keys.KEY_FILE)
+    keys = [(tmp_path / "data" / name).read_bytes() for name in names]
+    assert [(tmp_path / "other" / name).read_bytes() for name in names] == keys
     for path in (tmp_path / "without").iterdir():
-        assert key not in path.read_bytes()
+        assert [key for key in keys if key in path.read_bytes()] == []
 
 
 async def test_backup_of_a_running_service_is_of_one_moment_contract_91(
@@ -113,7 +120,7 @@ async def test_backup_of_a_running_service_is_of_one_moment_contract_91(
         )
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-    await restoring.restore_sqlite(tmp_path / "kept", tmp_path / "other", (), is_key_lost=False)
+    await restoring.restore_sqlite(tmp_path / "kept", tmp_path / "other", PLAN)
     async with open_database(None, tmp_path / "other") as database:
         found = await database.read(
             lambda connection: set(connection.execute(sa.text("SELECT id FROM alerts")).scalars())
@@ -208,7 +215,7 @@ def test_restore_refuses_while_a_service_runs_contract_91(tmp_path: Path) -> Non
     kept, other = tmp_path / "kept", tmp_path / "other"
     succeeded(with_tenant(tmp_path / "data")("backup", str(kept), "--with-key"))
     with data_directory.owned(data_directory.prepare(other)):
-        assert "is in use by another vyrox process" in refused(Vyrox(other)("restore", str(kept)))
+        assert "a service runs on" in refused(Vyrox(other)("restore", str(kept)))
 
 
 def test_restore_goes_on_after_one_that_was_killed_contract_91(tmp_path: Path) -> None:
@@ -232,7 +239,7 @@ async def test_restore_of_an_earlier_version_migrates_contract_91(
             pass
     manifest = making.back_up_sqlite(data, tmp_path / "kept", NOTHING, 0.0)
     assert manifest.facts.schema == "0019"
-    await restoring.restore_sqlite(tmp_path / "kept", tmp_path / "other", (), is_key_lost=False)
+    await restoring.restore_sqlite(tmp_path / "kept", tmp_path / "other", PLAN)
     facts, _ = making.inspect_sqlite(tmp_path / "other" / SQLITE_FILE, None)
     assert facts.schema == HEAD
 

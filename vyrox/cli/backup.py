@@ -1,6 +1,7 @@
 """`vyrox backup` and `vyrox restore` (contract 91)."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,8 @@ import click
 import msgspec
 from cryptography.fernet import Fernet, MultiFernet
 
+from vyrox.chain import log_keys
+from vyrox.chain.identity import renew_log_id
 from vyrox.cli.config import KEY_FILES
 from vyrox.cli.output import counted, json_option, print_json
 from vyrox.cli.stores import prepare_directory
@@ -18,6 +21,7 @@ from vyrox.settings.shown import show_settings
 from vyrox.store.backups import files, making, restoring
 from vyrox.store.backups.files import Manifest
 from vyrox.store.encryption import KEY_FILE
+from vyrox.tenants.containers import running
 
 SETTINGS_FILE: Final = "settings.json"
 
@@ -28,13 +32,13 @@ _directory = click.argument(
 
 @click.command()
 @_directory
-@click.option("--with-key", is_flag=True, help="Include the key that decrypts the stored secrets.")
+@click.option("--with-key", is_flag=True, help="Include the keys: who has it all can act as you.")
 @json_option
 def backup(directory: Path, with_key: bool, as_json: bool) -> None:
     """Make a backup in DIR, a new directory; the service may run.
 
     DIR gets a copy of the database, the settings without secrets, and a manifest with which
-    `vyrox restore` checks them. Keep the key in another place than the backup: both together can
+    `vyrox restore` checks them. Keep the keys in another place than the backup: both together can
     forge alerts. With DATABASE_URL, the command for pg_dump is printed.
     """
     settings = Settings.from_process()
@@ -58,7 +62,7 @@ async def _back_up(settings: Settings, directory: Path, *, with_key: bool) -> Ma
         raise OperatorError("there is no key to include")
     contents = making.Contents(
         vault=None if key is None else _vault(key),
-        key=key if with_key else None,
+        keys=_all_keys(data_dir, key) if with_key and key is not None else {},
         others={SETTINGS_FILE: msgspec.json.encode(show_settings(KEY_FILES).settings)},
     )
     if url is None:
@@ -72,6 +76,14 @@ def _key(settings: Settings, data_dir: Path) -> bytes | None:
         return ",".join(settings.encryption_keys).encode()
     path = data_dir / KEY_FILE
     return files.read_small(path, files.MAX_KEY_BYTES) if path.exists() else None
+
+
+def _all_keys(data_dir: Path, key: bytes) -> dict[str, bytes]:
+    path = data_dir / log_keys.KEY_FILE
+    own = {KEY_FILE: key}
+    if not path.exists():
+        return own
+    return {**own, log_keys.KEY_FILE: files.read_small(path, log_keys.MAX_FILE_BYTES)}
 
 
 def _vault(keys: bytes) -> MultiFernet:
@@ -113,29 +125,35 @@ def restore(directory: Path, key_lost: bool) -> None:
     printed; run this once more afterwards, to compare.
     """
     settings = Settings.from_process()
-    if settings.database_url is not None:
-        _compare(settings, settings.database_url, directory)
-        return
-    restored = asyncio.run(
-        restoring.restore_sqlite(
-            directory, settings.data_dir, settings.encryption_keys, is_key_lost=key_lost
-        )
+    plan = restoring.Plan(
+        keys=settings.encryption_keys,
+        is_key_lost=key_lost,
+        other_key=None if settings.checkpoints.keys else log_keys.KEY_FILE,
+        finish=renew_log_id,
     )
+    if settings.database_url is not None:
+        _compare(settings, settings.database_url, directory, plan)
+        return
+    restored = asyncio.run(restoring.restore_sqlite(directory, settings.data_dir, plan))
     click.echo(f"restored the backup of {restored.made_at} UTC to {settings.data_dir.absolute()}")
     click.echo(
-        "What happened since then is not in it. Alerts that were finished since are delivered\n"
-        "again. Compare `vyrox contained` with the vendors' consoles.",
+        "What happened since then is not in it: alerts that were finished since are delivered\n"
+        "again, and hosts that were contained since are not known. Compare the vendors'\n"
+        "consoles. Its audit log is another log from here on, with another name.",
         err=True,
     )
 
 
-def _compare(settings: Settings, url: str, directory: Path) -> None:
-    facts = asyncio.run(restoring.compare_postgres(directory, url, settings.data_dir))
+def _compare(settings: Settings, url: str, directory: Path, plan: restoring.Plan) -> None:
+    is_in_use = partial(running, now=wall_clock())
+    facts = asyncio.run(
+        restoring.finish_postgres(directory, url, settings.data_dir, plan, is_in_use)
+    )
     if facts is None:
         click.echo(making.load_command(url, directory))
         raise OperatorError("the database is empty: run the command above, then this once more")
     entries = sum(chain.entries for chain in facts.chains)
     click.echo(
-        f"the database has all entries of the audit log that it had at the backup, and is at "
-        f"schema {facts.schema}; it has {entries} now"
+        "restored: the database has all entries of the audit log that it had at the backup, "
+        f"{entries} in all"
     )

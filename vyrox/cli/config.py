@@ -5,12 +5,13 @@ from typing import Final
 
 import click
 
+from vyrox.chain import log_keys
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.settings.shown import Shown, ShownSettings, show_settings
 from vyrox.store.encryption import KEY_FILE
 
-KEY_FILES: Final = {"VYROX_ENCRYPTION_KEY": KEY_FILE}
+KEY_FILES: Final = {"VYROX_ENCRYPTION_KEY": KEY_FILE, "VYROX_CHECKPOINT_KEY": log_keys.KEY_FILE}
 """The secrets that are in a file of the data directory if their variable is not set."""
 
 _ORDER: Final = ("environment", "file", "default")

@@ -17,6 +17,7 @@ _ENCRYPTED: Final = {
     "tenant_credentials": ("secret", "previous_secret"),
     "edr_credentials": ("secret",),
     "notify_targets": ("url", "secret"),
+    "audit_readers": ("secret",),
 }
 """The columns of each table that hold encrypted secrets."""
 

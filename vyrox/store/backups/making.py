@@ -20,7 +20,6 @@ from vyrox.store.backups import files
 from vyrox.store.backups.facts import Facts, count_readable, read_facts
 from vyrox.store.backups.files import Manifest
 from vyrox.store.database import SQLITE_FILE, opened_as_it_is
-from vyrox.store.encryption import KEY_FILE
 from vyrox.store.schema import MIGRATION_TIMEOUT_S
 
 
@@ -30,12 +29,12 @@ class Contents:
 
     Attributes:
         vault: The keys in use, to count what they decrypt; None: there are none.
-        key: The content of a key file, if it is to be in the backup.
+        keys: Key files by name, if they are to be in the backup.
         others: Further files by name.
     """
 
     vault: MultiFernet | None
-    key: bytes | None
+    keys: Mapping[str, bytes]
     others: Mapping[str, bytes]
 
 
@@ -83,8 +82,7 @@ def _finish(
     readable: int | None,
     now: float,
 ) -> Manifest:
-    key = {} if contents.key is None else {KEY_FILE: contents.key}
-    for name, content in {**contents.others, **key}.items():
+    for name, content in {**contents.others, **contents.keys}.items():
         files.write_new(directory / name, content)
     manifest = Manifest(
         format=files.FORMAT,

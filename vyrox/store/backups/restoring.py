@@ -2,16 +2,24 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cryptography.fernet import Fernet, MultiFernet
+from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
 from vyrox.store import data_dir
 from vyrox.store.backups import files
-from vyrox.store.backups.facts import ChainHead, Facts, missing_chains, read_facts
+from vyrox.store.backups.facts import (
+    ChainHead,
+    Facts,
+    count_readable,
+    missing_chains,
+    read_facts,
+)
 from vyrox.store.backups.files import Manifest
 from vyrox.store.backups.making import inspect_sqlite
 from vyrox.store.database import SQLITE_FILE, open_database, opened_as_it_is
@@ -26,15 +34,26 @@ killed leaves it, and the next one removes it."""
 _NO_DATA: Final = frozenset({data_dir.LOCK_FILE, PRECEDENCE_FILE, KEY_FILE, STAGING, "lost+found"})
 
 
-async def restore_sqlite(
-    source: Path, directory: Path, keys: Sequence[str], *, is_key_lost: bool
-) -> Manifest:
-    """Restore the backup in `source` into the data directory, and bring its schema up to date.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a backup is restored.
 
-    Args:
-        keys: Of VYROX_ENCRYPTION_KEY. Default: the key file of the data directory, or of
-            the backup.
+    Attributes:
+        keys: Of VYROX_ENCRYPTION_KEY. Without any: the key file of the data directory, or of the
+            backup.
         is_key_lost: Restore also if the stored secrets cannot be decrypted.
+        other_key: The name of a further key file; it is restored unless there is one.
+        finish: Changes the restored database, in a transaction.
+    """
+
+    keys: Sequence[str] = ()
+    is_key_lost: bool = False
+    other_key: str | None = None
+    finish: Callable[[Connection], None]
+
+
+async def restore_sqlite(source: Path, directory: Path, plan: Plan) -> Manifest:
+    """Restore the backup in `source` into the data directory, and bring its schema up to date.
 
     Raises:
         OperatorError: The backup is damaged or of a later version, a service runs, the directory
@@ -45,56 +64,61 @@ async def restore_sqlite(
     if manifest.database != "sqlite":
         raise OperatorError("this backup is of PostgreSQL: set DATABASE_URL")
     directory = data_dir.prepare(directory)
+    if data_dir.is_owned(directory):
+        raise OperatorError(
+            f"a service runs on {directory}: stop it first, and restore into an empty directory"
+        )
     with data_dir.owned(directory):
-        _check_empty(directory)
+        _check_empty(directory, plan)
         staging = directory / STAGING
         shutil.rmtree(staging, ignore_errors=True)
         try:
             staging.mkdir(mode=0o700)
-            await _make_ready(source, manifest, directory, keys, is_key_lost=is_key_lost)
+            await _make_ready(source, manifest, directory, plan)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return manifest
 
 
-async def _make_ready(
-    source: Path, manifest: Manifest, directory: Path, keys: Sequence[str], *, is_key_lost: bool
-) -> None:
+async def _make_ready(source: Path, manifest: Manifest, directory: Path, plan: Plan) -> None:
     staging = directory / STAGING
     by_name = {file.name: file for file in manifest.files}
     if SQLITE_FILE not in by_name:
         raise OperatorError(f"the backup has no {SQLITE_FILE}")
     for name, file in by_name.items():  # all are read, so that all are compared
         files.copy_checked(source, file, staging / name)
-    takes_key = KEY_FILE in by_name and not keys and not (directory / KEY_FILE).exists()
-    vault = _vault(keys, (staging if takes_key else directory) / KEY_FILE)
+    wanted = [plan.other_key] if plan.keys else [KEY_FILE, plan.other_key]
+    restored = [name for name in wanted if name in by_name and not (directory / name).exists()]
+    takes_key = KEY_FILE in restored
+    vault = _vault(plan.keys, (staging if takes_key else directory) / KEY_FILE)
     facts, readable = inspect_sqlite(staging / SQLITE_FILE, vault)
     if facts != manifest.facts:
         raise OperatorError("the database has other rows or entries than the manifest says")
-    if not is_key_lost:
+    if not plan.is_key_lost:
         _check_key(manifest, readable, directory)
     if takes_key and b"," in (staging / KEY_FILE).read_bytes():
         raise OperatorError(
             "the backup has several keys: set VYROX_ENCRYPTION_KEY, here and for the service, to "
             f"the content of {source / KEY_FILE}"
         )
-    await _bring_up_to_date(staging, manifest.facts.chains)
-    for name in (KEY_FILE, SQLITE_FILE) if takes_key else (SQLITE_FILE,):
+    await _bring_up_to_date(staging, manifest.facts.chains, plan)
+    for name in (*restored, SQLITE_FILE):
         files.sync(staging / name)
         os.rename(staging / name, directory / name)
     files.sync(directory)
 
 
-async def _bring_up_to_date(staging: Path, heads: list[ChainHead]) -> None:
+async def _bring_up_to_date(staging: Path, heads: list[ChainHead], plan: Plan) -> None:
     async with open_database(None, staging, create=False) as database:
         if await database.read(missing_chains, heads, timeout_s=MIGRATION_TIMEOUT_S):
             raise OperatorError("a migration has changed the audit log: nothing was restored")
+        await database.write(plan.finish)
     if (staging / f"{SQLITE_FILE}-wal").exists():
         raise OperatorError(f"{staging} is in use by another process: nothing was restored")
 
 
-def _check_empty(directory: Path) -> None:
-    found = sorted({path.name for path in directory.iterdir()} - _NO_DATA)
+def _check_empty(directory: Path, plan: Plan) -> None:
+    found = sorted({path.name for path in directory.iterdir()} - _NO_DATA - {plan.other_key})
     if found:
         raise OperatorError(
             f"{directory} holds data already ({', '.join(found[:3])}): restore into an empty "
@@ -127,26 +151,43 @@ def _check_key(manifest: Manifest, readable: int | None, directory: Path) -> Non
         )
 
 
-async def compare_postgres(source: Path, url: str, directory: Path) -> Facts | None:
-    """Return the facts of the database at `url` if the backup belongs to it; None: it is empty.
+async def finish_postgres(
+    source: Path, url: str, directory: Path, plan: Plan, is_in_use: Callable[[Connection], Sized]
+) -> Facts | None:
+    """Compare the database at `url`, which was loaded from the backup's dump, with the backup.
+
+    Return its facts, or None if it is empty: nothing was loaded yet.
+
+    Args:
+        is_in_use: Returns the services that use it.
 
     Raises:
-        OperatorError: It holds other data, or is of a later version.
-        DatabaseUnavailableError: It cannot be reached.
+        OperatorError: A service uses it, it holds other data, the key does not fit, or it is of a
+            later version.
+        DatabaseUnavailableError: It cannot be reached, or a migration failed.
     """
     manifest = files.read_manifest(source)
     if manifest.database != "postgresql":
         raise OperatorError("this backup is of SQLite: unset DATABASE_URL to restore it")
     files.check_files(source, manifest.files)
+    vault = _vault(plan.keys, directory / KEY_FILE)
     async with opened_as_it_is(url, directory) as database:
         if await database.read(read_version) is None:
             return None
         facts = await database.read(read_facts, timeout_s=MIGRATION_TIMEOUT_S)
         heads = manifest.facts.chains
         missing = await database.read(missing_chains, heads, timeout_s=MIGRATION_TIMEOUT_S)
+        readable = None if vault is None else await database.read(count_readable, vault)
     if missing:
         raise OperatorError(
             f"the database at DATABASE_URL is not that of this backup: {len(missing)} of "
-            f"{len(manifest.facts.chains)} audit chains do not have the entries it had then"
+            f"{len(heads)} audit chains do not have the entries it had then"
         )
+    if not plan.is_key_lost and facts.secrets:
+        # Secrets may have been set between the backup and its dump.
+        _check_key(manifest, readable, directory)
+    async with open_database(url, directory, create=False) as database:
+        if await database.read(is_in_use):
+            raise OperatorError("a service uses the database at DATABASE_URL: stop it first")
+        await database.write(plan.finish)
     return facts
