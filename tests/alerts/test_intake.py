@@ -325,7 +325,7 @@ async def test_delete_expired_deletes_large_bodies_in_parts(
         await database.write(finish, stored.alert_id, NOW)
         await quarantined(database, b"%d" % number * 30, NOW)
     assert await delete_expired(counted, 1.0, NOW + 2) == 10
-    assert counted.writes == 6  # for each: one body of 30, then three of 10; then nothing
+    assert counted.writes == 8  # three bodies of 10, two; one of 30 each; then nothing
     assert await database.read(all_ids) == set()
 
 

@@ -1,11 +1,16 @@
 """Alerts that triage has judged are kept while their incident is open (contract 50)."""
 
-from typing import Final
+import re
+from collections.abc import Callable
+from typing import Final, cast
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tests.plans import plans_of
 from tests.sample_alerts import NOW, TENANT, all_ids, finish, new_delivery, store_all
+from vyrox.alerts import retention
 from vyrox.alerts.retention import delete_expired
 from vyrox.store.database import Database
 from vyrox.store.tables import (
@@ -158,3 +163,43 @@ async def test_what_is_known_of_a_host_is_forgotten_with_the_retention_contract_
     await database.write(add)
     await delete_expired(database, KEPT_S, NOW)
     assert await database.read(known) == [2]
+
+
+async def test_what_is_kept_is_passed_once_and_no_write_reads_a_whole_table_contract_82(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With very many alerts of open incidents, each transaction read all of them again."""
+    monkeypatch.setattr(retention, "PAGE", 3)
+    old = [new_delivery(b"%d" % number, received_at=LONG_AGO) for number in range(8)]
+    await store_all(database, *old)
+    await database.write(_add_incident, 1, None)
+    for number, each in enumerate(old):
+        await database.write(finish, each.alert_id, LONG_AGO)
+        if number % 4 < 3:
+            await database.write(_judge, each.alert_id, 1)
+    for number in range(2, 5):
+        await database.write(_add_incident, number, LONG_AGO, None, f"tenant-{number}")
+    plans: list[str] = []
+
+    class Watched:
+        """Runs transactions, and notes the plans of those that write."""
+
+        read = database.read
+
+        async def write(self, transaction: Callable[..., int], *args: object) -> int:
+            results: list[int] = []
+
+            def run(connection: Connection) -> None:
+                def noted(connection: Connection) -> None:
+                    results.append(transaction(connection, *args))
+
+                plans.extend(plans_of(connection, noted, ("seqscan",)))
+
+            await database.write(run)
+            return results[0]
+
+    assert await delete_expired(cast(Database, Watched()), KEPT_S, NOW) == 5
+    assert len(await database.read(all_ids)) == 6
+    assert plans
+    whole = r"SCAN (alerts|verdicts|incident|host_|person_)|Seq Scan on (?!quarantine)"
+    assert not [plan for plan in plans if re.search(whole, plan)]

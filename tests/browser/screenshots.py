@@ -170,6 +170,7 @@ async def shots(person: "Person", origin: str) -> list[Shot]:
         ("alert", alert),
         ("quarantine", "/quarantine"),
         ("quarantined", quarantined),
+        ("dead", "/dead"),
         ("audit", "/audit"),
         ("audit-entry", entry),
         ("reports", "/reports?tenant=acme-corp"),

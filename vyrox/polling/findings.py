@@ -146,8 +146,7 @@ def _kept(found: Arrivals) -> Finding:
     return Finding(
         "last 422",
         "wrong",
-        f"{_counted(kept.number, 'payload')} waiting, the last of {utc_text(kept.last_at)} UTC: "
-        f"{kept.reason}",
+        f"{utc_text(kept.last_at)} {_counted(kept.number, 'payload')} waiting: {kept.reason}",
         (f"vyrox queue quarantine list {found.tenant_id}",),
     )
 
