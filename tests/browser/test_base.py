@@ -106,7 +106,7 @@ async def test_a_link_signs_in_with_one_click_contract_76(site: Site) -> None:
     assert "to see only" in await vic.page.inner_text("header")
     assert vic.complaints == []
     await vic.page.goto(f"{site.origin}/keys")
-    await vic.page.get_by_role("button", name="Sign out everywhere").click()
+    await vic.page.get_by_role("button", name="Sign out", exact=True).click()
     await vic.page.wait_for_url(f"{site.origin}/sign-in")
 
 
@@ -128,5 +128,5 @@ async def test_without_the_script_contract_76(site: Site) -> None:
         return bool(page.url == f"{site.origin}/sign-in")
 
     await page.goto(f"{site.origin}/keys")
-    await page.get_by_role("button", name="Sign out everywhere").click()
+    await page.get_by_role("button", name="Sign out", exact=True).click()
     await until(is_signed_out)
