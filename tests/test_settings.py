@@ -39,6 +39,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "redis_url": None,
         "database_url": None,
         "encryption_keys": (),
+        "trusted_proxies": (),
         "public_url": None,
         "data_dir": Path(".vyrox"),
         "ingestion_host": "0.0.0.0",  # noqa: S104
@@ -559,6 +560,7 @@ NAMES = [
     "REDIS_URL",
     "DATABASE_URL",
     "VYROX_ENCRYPTION_KEY",
+    "TRUSTED_PROXIES",
     "PUBLIC_URL",
     "VYROX_DATA_DIR",
     "INGESTION_HOST",

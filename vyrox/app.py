@@ -61,6 +61,8 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
 
     # The first matching route serves a request, so `/health` is that of ingestion (contract 29).
     app = JsonApplication([*public, *private], lifespan=lifespan, around=by_host)
+    for each in (app, ingestion_app, proxy_app, console_app):
+        each.state.trusted_proxies = settings.trusted_proxies
     app.state.ingestion_app = ingestion_app
     app.state.proxy_app = proxy_app
     app.state.console_app = console_app

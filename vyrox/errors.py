@@ -100,15 +100,18 @@ class UnauthorizedError(VyroxError):
     Args:
         kind: What was wrong, for the log and the audit event only.
         tenant_id: The tenant that the request named, or None if it is not a valid tenant id.
+        how: In which way it is malformed.
     """
 
     status = 401
     detail = "unauthorized"
 
-    def __init__(self, kind: str, tenant_id: str | None = None) -> None:
+    def __init__(self, kind: str, tenant_id: str | None = None, how: str | None = None) -> None:
         super().__init__(kind)
         self.kind = kind
         self.tenant_id = tenant_id
+        self.how = how
+        self.log_fields = {"how": how}
 
 
 class RefusedByPolicyError(VyroxError):

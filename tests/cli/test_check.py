@@ -159,7 +159,7 @@ async def test_check_shows_what_arrived_and_what_was_refused_contract_75(
             # Again and again: a refusal in the second of the good delivery may be before it.
             assert await send(detection, "another secret") == 401
             found, shown = await checked()
-            return found == 1 and "401 bad_credential" in shown
+            return found == 1 and "401 wrong" in shown
 
         await until(is_refused)
         await becomes(1, f"must begin with {fingerprint}", "--signature falcon")

@@ -187,10 +187,6 @@ async def test_quarantined_alert_is_told_contract_16(application: Application) -
     assert "workstation-01" not in str(reason)
 
 
-WRONG: Final = "bad_credential"
-"""What a webhook's malformed or wrong credential is called."""
-
-
 async def test_failed_webhook_authentication_is_told_contract_27(application: Application) -> None:
     """In the tenant's chain where it is one, else in the service's own, with what it claimed."""
     await application.onboard("removed", "crowdstrike")
@@ -201,10 +197,10 @@ async def test_failed_webhook_authentication_is_told_contract_27(application: Ap
     acme, of_removed = ("acme-corp",) * 2, ("removed",) * 2
     of_nobody = ("nobody", None)
     cases: dict[str, tuple[Webhook, Whose, str]] = {
-        "missing": (webhook("crowdstrike", secret=None), acme, "missing_credential"),
-        "wrong_signature": (webhook("crowdstrike", secret=OTHER_SECRET), acme, WRONG),
-        "malformed": (replace(webhook("crowdstrike"), headers=malformed), acme, WRONG),
-        "wrong_token": (webhook("sentinelone", secret=OTHER_SECRET), acme, WRONG),
+        "missing": (webhook("crowdstrike", secret=None), acme, "missing"),
+        "wrong_signature": (webhook("crowdstrike", secret=OTHER_SECRET), acme, "wrong"),
+        "malformed": (replace(webhook("crowdstrike"), headers=malformed), acme, "malformed"),
+        "wrong_token": (webhook("sentinelone", secret=OTHER_SECRET), acme, "wrong"),
         "removed": (webhook("crowdstrike", removed), of_removed, "no_secret"),
         "unknown": (webhook("crowdstrike", unknown), of_nobody, "unknown_tenant"),
         "unknown_path": (webhook("generic", tenant_id="nobody"), of_nobody, "unknown_tenant"),
@@ -239,11 +235,11 @@ async def test_failed_proxy_authentication_is_told_contract_27(proxy: Proxied) -
     other = sign(body, OTHER_SECRET)
     old = export_headers()
     signatures: dict[str, tuple[list[str], str]] = {
-        "missing": ([], "missing_credential"),
-        "wrong": ([other], "bad_signature"),
-        "upper": ([right.upper()], "malformed_credential"),
-        "bare": ([right.removeprefix("sha256=")], "malformed_credential"),
-        "twice": ([right, right], "malformed_credential"),
+        "missing": ([], "missing"),
+        "wrong": ([other], "wrong"),
+        "upper": ([right.upper()], "malformed"),
+        "bare": ([right.removeprefix("sha256=")], "malformed"),
+        "twice": ([right, right], "malformed"),
     }
     expected: dict[str, tuple[str, str | None, str]] = {}
     for case, (values, failure) in signatures.items():
@@ -252,11 +248,11 @@ async def test_failed_proxy_authentication_is_told_contract_27(proxy: Proxied) -
         assert answer.status_code == 401
         expected[case] = ("/execute", None, failure)
     exports: dict[str, tuple[dict[str, str], str, str | None, str]] = {
-        "no_headers": ({}, TENANT, TENANT, "missing_credential"),
-        "no_tenant": ({}, "a:b", None, "missing_credential"),
+        "no_headers": ({}, TENANT, TENANT, "missing"),
+        "no_tenant": ({}, "a:b", None, "missing"),
         "odd_timestamp": ({**old, "x-vyrox-timestamp": "1_0"}, TENANT, TENANT, MALFORMED),
         "odd_signature": ({**old, "x-vyrox-signature": "x"}, TENANT, TENANT, MALFORMED),
-        "others": (old, "initech", "initech", "bad_signature"),
+        "others": (old, "initech", "initech", "wrong"),
     }
     for case, (sent, tenant_id, claimed, failure) in exports.items():
         answer = await proxy.export(tenant_id, {**sent, "x-request-id": case})
@@ -270,7 +266,7 @@ async def test_failed_proxy_authentication_is_told_contract_27(proxy: Proxied) -
     assert set(await audit.verified_chains(proxy.database)) == {(SERVICE, "events")}
 
 
-MALFORMED: Final = "malformed_credential"
+MALFORMED: Final = "malformed"
 
 
 async def test_refused_execution_is_told_contract_27(proxy_settings: Settings) -> None:

@@ -18,6 +18,7 @@ from vyrox import log
 from vyrox.errors import UnavailableError, VyroxError
 from vyrox.http.explaining import explained
 from vyrox.http.responses import JsonResponse, error_response
+from vyrox.http.senders import sender_of
 from vyrox.ids import new_id
 
 MAX_LOGGED_CHARACTERS: Final = 128
@@ -142,7 +143,7 @@ class RequestContext:
                 log.event("request.client_disconnected", logging.WARNING, request_id=request_id)
                 return None
             case VyroxError():
-                _log_refusal(exc, scope["path"], request_id)
+                _log_refusal(exc, scope, request_id)
                 return exc
             case asyncio.CancelledError():
                 # The shutdown cancels this request. If the cancellation went on to uvicorn, uvicorn
@@ -162,15 +163,16 @@ def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return new_id()
 
 
-def _log_refusal(error: VyroxError, path: str, request_id: str) -> None:
+def _log_refusal(error: VyroxError, scope: Scope, request_id: str) -> None:
     log.event(
         f"request.refused.{error.status}",
         logging.ERROR if error.status == 500 else logging.WARNING,
         request_id=request_id,
-        path=path,
+        path=scope["path"],
         error=type(error).__name__,
         reason=str(error),
         tenant=getattr(error, "tenant_id", None),
+        address=sender_of(scope),
         **error.log_fields,
     )
 
@@ -194,6 +196,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         request_id=request_id_of(request),
         method=_escaped(request.scope["method"]),
         path=_escaped(request.scope["path"]),
+        address=sender_of(request.scope),
     )
     detail = _DETAILS.get(error.status_code, "bad request")
     return JsonResponse({"detail": detail}, error.status_code, error.headers)

@@ -18,7 +18,12 @@ MAX_INCOMPLETE_BYTES: Final = 128 * 1024 * 1024
 """Total size of the partly received bodies of one group of routes. The senders are not
 authenticated yet, so this memory must be bounded."""
 
-_PLAIN: Final = frozenset({b"identity"})
+PLAIN: Final = frozenset({b"identity", b"", b"utf-8"})
+"""Values of Content-Encoding that mean none, in lower case. Some senders put their character set
+there, or send it empty."""
+
+MAX_QUOTED: Final = 64
+"""Characters of an encoding in the log."""
 
 _body_timeout: Final = SharedTimeout(
     BODY_TIMEOUT_S,
@@ -65,7 +70,7 @@ async def read_body(
     request: Request,
     limit: int,
     incomplete: IncompleteBodies,
-    encodings: Collection[bytes] = _PLAIN,
+    encodings: Collection[bytes] = PLAIN,
 ) -> bytes:
     """Return the request's whole body as sent, at most `limit` bytes.
 
@@ -83,7 +88,8 @@ async def read_body(
         if name == b"content-length" and int(value) > limit:
             raise BodyTooLargeError(f"{int(value)} bytes declared")
         if name == b"content-encoding" and value.lower() not in encodings:
-            raise UnsupportedEncodingError("content-encoding")
+            quoted = ascii(value[:MAX_QUOTED].decode("latin-1"))
+            raise UnsupportedEncodingError(f"content-encoding {quoted}")
     with _body_timeout:
         message = await request.receive()
         if message["type"] == "http.request" and not message.get("more_body", False):

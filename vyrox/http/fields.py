@@ -111,23 +111,29 @@ def seen_in(body: bytes, reason: str, field: str | None = None) -> dict[str, str
         return {}
     keys = [_escaped(key, MAX_KEY) for key in list(top)[:MAX_KEYS]]
     shown = {"keys": ", ".join(keys)}
-    path = field or _path_in(reason)
+    exact = field or _path_in(reason)
+    path = exact or named_field(reason)
     if path:
-        shown["field"] = path[:MAX_FOUND]
+        shown["field"] = _escaped(path, MAX_FOUND)
         found = _at(top, path)
-        shown["found"] = "nothing" if found is None else _escaped(_text(found), MAX_FOUND)
+        if found is not None:
+            shown["found"] = _escaped(_text(found), MAX_FOUND)
+        elif exact:
+            shown["found"] = "nothing"
     return shown
+
+
+def named_field(reason: str) -> str:
+    """Return the field that a refusal's text begins with, as `hostname: ...`; else nothing."""
+    named = _NAMED.match(reason)
+    return named[1] if named else ""
 
 
 def _path_in(reason: str) -> str:
     missing = re.match(r"Object missing required field `([^`]+)`", reason)
     at = _PATH.search(reason)
     parts = [at[1].removeprefix(".") if at else "", missing[1] if missing else ""]
-    path = ".".join(part for part in parts if part)
-    if path:
-        return path
-    named = _NAMED.match(reason)
-    return named[1] if named else ""
+    return ".".join(part for part in parts if part)
 
 
 def _at(level: dict[str, msgspec.Raw], path: str) -> bytes | None:

@@ -58,10 +58,12 @@ class Refusal(msgspec.Struct, frozen=True):
     Attributes:
         at: In Unix seconds.
         failure: Why, as in the log.
+        how: In which way the credential is malformed.
     """
 
     at: float
     failure: str
+    how: str | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -115,6 +117,7 @@ class Arrivals(msgspec.Struct, frozen=True):
 class _Refused(msgspec.Struct):
     source: str | None = None
     failure: str | None = None
+    how: str | None = None
     claimed_tenant: str | None = None
     resolved_tenant: str | None = None
 
@@ -224,5 +227,5 @@ def _refusals(connection: Connection, tenant_ids: Collection[str]) -> dict[_Plac
             continue  # somebody changed it, which `vyrox audit verify` reports
         for tenant_id in {refused.claimed_tenant, refused.resolved_tenant} & wanted:
             place = (str(tenant_id), refused.source or "")
-            found.setdefault(place, Refusal(at, refused.failure or "unknown"))
+            found.setdefault(place, Refusal(at, refused.failure or "unknown", refused.how))
     return found

@@ -21,6 +21,7 @@ from vyrox.chain.entry import Draft
 from vyrox.chain.events import event
 from vyrox.errors import MalformedRequestError, NormalizationError, UnauthorizedError
 from vyrox.http.application import header_values, request_id_of
+from vyrox.http.senders import sender_of
 from vyrox.models import Tenant
 from vyrox.polling.notices import MISSED, VENDOR, Announced, Batch
 from vyrox.routes.ingestion import Ingestion, store_timeout
@@ -114,6 +115,7 @@ def _note_forged(
         source=VENDOR,
         number=len(failures),
         failure=failures[0].kind,
+        address=sender_of(request.scope),
     )
     ingestion.events.note_unauthenticated(
         "auth.failed",
@@ -122,6 +124,7 @@ def _note_forged(
         source=VENDOR,
         claimed_tenant=credentials.tenant_id or None,
         failure=failures[0].kind,
+        address=sender_of(request.scope),
         notifications=len(failures),
     )
 

@@ -26,15 +26,23 @@ from vyrox.alerts.records import RecordJoiner
 from vyrox.approvals.discord.receiving import Interactions
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
-from vyrox.errors import NormalizationError, UnauthorizedError, UnavailableError
+from vyrox.errors import (
+    MissingTenantError,
+    NormalizationError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from vyrox.http.application import header_values, request_id_of
 from vyrox.http.bodies import IncompleteBodies, read_body
+from vyrox.http.fields import seen_in
 from vyrox.http.responses import JsonResponse
+from vyrox.http.senders import sender_of
 from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.models import BEARER_VENDORS, Tenant, Vendor
 from vyrox.polling.notices import Batch
 from vyrox.tenants.authentication import authenticate_bearer, authenticate_signature
 from vyrox.tenants.directory import Credentials, TenantDirectory
+from vyrox.tenants.malformed import how_malformed
 from vyrox.tenants.schemes import authenticate_secret
 
 STORE_TIMEOUT_S: Final = 0.9
@@ -82,6 +90,13 @@ _PATHS: Final[dict[Vendor, str]] = {
 }
 """The webhooks whose body names the tenant."""
 
+_NAMES: Final[dict[Vendor, str]] = {
+    "crowdstrike": "customer_id",
+    "sentinelone": "accountId",
+    "defender": "tenantId",
+}
+"""The member of such a body that names the tenant, for the log."""
+
 
 def create_routes() -> list[BaseRoute]:
     """Return the routes of the public listener."""
@@ -109,7 +124,11 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
     # 2. The tenant that the request names. Nothing else is read before the credential is verified.
     payload = tolerant(body)
     assert adapter.unverified_tenant_id is not None  # noqa: S101  (so for each of _PATHS)
-    claimed = adapter.unverified_tenant_id(payload)
+    try:
+        claimed = adapter.unverified_tenant_id(payload)
+    except MissingTenantError as exc:
+        exc.log_fields = seen_in(body, str(exc), _NAMES[vendor])
+        raise
     # 3. The credential. From here on, `tenant` is the tenant whose secret has verified it.
     tenant = _authenticate(ingestion, request, body, claimed, vendor, now)
     # 4. The payload becomes an alert, or goes to quarantine.
@@ -127,6 +146,7 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
             reason=str(exc),
             body_kept=body_kept,
         )
+        exc.log_fields = seen_in(body, str(exc))
         raise
     # 5. The row is committed, then the stream entry is confirmed. Now the alert cannot be lost.
     with store_timeout:
@@ -174,20 +194,27 @@ def _authenticate(
             tokens = header_values(request, b"authorization")
             tenant, slot = authenticate_bearer(tokens, credentials)
     except UnauthorizedError as exc:
-        note_unauthenticated(ingestion, request, credentials, vendor, exc)
-        raise
+        raise noted(ingestion, request, credentials, vendor, exc) from exc
     ingestion.tenants.note_used(tenant.tenant_id, vendor, slot, now)
     return tenant
 
 
-def note_unauthenticated(
+def noted(
     ingestion: Ingestion,
     request: Request,
     credentials: Credentials,
     vendor: Vendor,
     error: UnauthorizedError,
-) -> None:
-    """Note the event of a refused credential, with the same work for every tenant (contract 3)."""
+    *,
+    own_path: bool = False,
+) -> UnauthorizedError:
+    """Note the event of a refused credential, and return the error that is logged.
+
+    The work is the same for every tenant (contract 3).
+    """
+    how = how_malformed(request.scope["headers"], vendor, credentials.options, own_path=own_path)
+    is_malformed = error.kind == "wrong" and how is not None
+    kind, shown = ((error.kind, None), ("malformed", how))[is_malformed]
     resolved = credentials.tenant_id if credentials.onboarded else None
     ingestion.events.note_unauthenticated(
         "auth.failed",
@@ -195,8 +222,11 @@ def note_unauthenticated(
         request_id_of(request),
         source=vendor,
         claimed_tenant=credentials.tenant_id or None,
-        failure=error.kind,
+        failure=kind,
+        how=shown,
+        address=sender_of(request.scope),
     )
+    return UnauthorizedError(kind, error.tenant_id, shown)
 
 
 async def report_health(request: Request) -> Response:

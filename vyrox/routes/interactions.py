@@ -12,6 +12,7 @@ from vyrox.errors import NotFoundError, UnauthorizedError
 from vyrox.http.application import header_values, request_id_of
 from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.responses import JsonResponse
+from vyrox.http.senders import sender_of
 from vyrox.routes.ingestion import Ingestion
 
 MAX_BODY_BYTES: Final = 65_536
@@ -63,5 +64,6 @@ def _authenticate(
             source="discord",
             claimed_tenant=None,
             failure=exc.kind,
+            address=sender_of(request.scope),
         )
         raise

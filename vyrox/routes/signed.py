@@ -37,10 +37,12 @@ from vyrox.http.bodies import IncompleteBodies, read_body
 from vyrox.http.explaining import note_signed
 from vyrox.http.fields import invalid_field
 from vyrox.http.replay_window import check_window
+from vyrox.http.senders import sender_of
 from vyrox.ids import is_tenant_id
 from vyrox.store.database import Database
 from vyrox.store.signed_changes import run_once
 from vyrox.tenants.audit_readers import AuditReaders
+from vyrox.tenants.malformed import how_of_signature
 from vyrox.tenants.private_secrets import PrivateSecrets
 
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,12}")
@@ -245,15 +247,15 @@ def authenticate(
     if used is not None:
         note_signed(request)
         if used == "previous":
-            log.paced_event("auth.previous_secret", path=request.scope["path"])
+            log.paced_event(
+                "auth.previous_secret",
+                path=request.scope["path"],
+                address=sender_of(request.scope),
+            )
         return
-    if not signatures:
-        failure = "missing_credential"
-    elif _SIGNATURE.fullmatch(signature) is None:
-        failure = "malformed_credential"
-    else:
-        failure = "bad_signature"
-    _refuse(proxy, request, failure, claimed_tenant)
+    how = how_of_signature(signatures)
+    failure = "missing" if not signatures else "malformed" if how else "wrong"
+    _refuse(proxy, request, UnauthorizedError(failure, claimed_tenant, how))
 
 
 async def _is_of_reader(proxy: Proxy, request: Request, message: bytes, tenant_id: str) -> bool:
@@ -277,22 +279,24 @@ def signed_timestamp(proxy: Proxy, request: Request, claimed_tenant: str | None)
     """
     timestamps = header_values(request, b"x-vyrox-timestamp")
     if not timestamps or not header_values(request, b"x-vyrox-signature"):
-        _refuse(proxy, request, "missing_credential", claimed_tenant)
+        _refuse(proxy, request, UnauthorizedError("missing", claimed_tenant))
     if len(timestamps) > 1 or _TIMESTAMP.fullmatch(timestamps[0]) is None:
-        _refuse(proxy, request, "malformed_credential", claimed_tenant)
+        _refuse(proxy, request, UnauthorizedError("malformed", claimed_tenant, "timestamp"))
     return timestamps[0]
 
 
-def _refuse(proxy: Proxy, request: Request, failure: str, claimed_tenant: str | None) -> NoReturn:
+def _refuse(proxy: Proxy, request: Request, error: UnauthorizedError) -> NoReturn:
     proxy.events.note_unauthenticated(
         "auth.failed",
         None,
         request_id_of(request),
         route=request.scope["path"],
-        claimed_tenant=claimed_tenant,
-        failure=failure,
+        claimed_tenant=error.tenant_id,
+        failure=error.kind,
+        how=error.how,
+        address=sender_of(request.scope),
     )
-    raise UnauthorizedError(failure, claimed_tenant)
+    raise error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from vyrox import log
 from vyrox.alerts.batches import Batch, StoredBatch, put_all
+from vyrox.alerts.quarantine import Unreadable
 from vyrox.alerts.queue import QueueEntry
 from vyrox.errors import (
     NormalizationError,
@@ -28,7 +29,8 @@ from vyrox.errors import (
     UnsupportedEncodingError,
 )
 from vyrox.http.application import header_values, request_id_of
-from vyrox.http.bodies import read_body
+from vyrox.http.bodies import PLAIN, read_body
+from vyrox.http.fields import named_field, seen_in
 from vyrox.http.responses import JsonResponse
 from vyrox.http.shared_timeout import SharedTimeout
 from vyrox.ids import is_tenant_id
@@ -41,15 +43,14 @@ from vyrox.routes.graph import (
 from vyrox.routes.ingestion import (
     Ingestion,
     incomplete_bodies,
-    note_unauthenticated,
+    noted,
     store_timeout,
 )
 from vyrox.routes.readings import Readings, Sender, read_delivery
 from vyrox.tenants.directory import Credentials
 from vyrox.tenants.schemes import authenticate_secret, authenticate_signed
 
-_IDENTITY: Final = b"identity"
-_ENCODINGS: Final = frozenset({_IDENTITY, b"gzip", b"x-gzip"})
+_ENCODINGS: Final = PLAIN | {b"gzip", b"x-gzip"}
 
 READ_HERE_BYTES: Final = 16 * 1024
 """A larger body is read in a thread: it may hold thousands of alerts, and other requests wait. A
@@ -120,7 +121,7 @@ async def receive_delivery(request: Request, vendor: Vendor) -> Response:
 
 def _is_gzip(request: Request) -> bool:
     encodings = header_values(request, b"content-encoding")
-    compressed = [each for each in encodings if each.lower() != _IDENTITY]
+    compressed = [each for each in encodings if each.lower() not in PLAIN]
     if len(compressed) > 1:
         raise UnsupportedEncodingError("compressed more than once")
     return bool(compressed)
@@ -147,8 +148,7 @@ def _authenticate(
         else:
             tenant, slot, message_id = authenticate_signed(body, headers, vendor, credentials, now)
     except UnauthorizedError as exc:
-        note_unauthenticated(ingestion, request, credentials, vendor, exc)
-        raise
+        raise noted(ingestion, request, credentials, vendor, exc, own_path=True) from exc
     ingestion.tenants.note_used(tenant.tenant_id, vendor, slot, now)
     return Sender(tenant, vendor, message_id)
 
@@ -240,8 +240,17 @@ def _respond(
     if ids:
         return JsonResponse({"status": "queued", "alert_ids": ids}, 202)
     if readings.unreadable:
-        raise NormalizationError(readings.unreadable[0].reason)
+        raise _unreadable(sender, readings.unreadable[0])
     return JsonResponse({"status": "ignored"}, 202)
+
+
+def _unreadable(sender: Sender, first: Unreadable) -> NormalizationError:
+    """Return the refusal, with what stood in the field for the log."""
+    refused = NormalizationError(first.reason)
+    # A field map says where the alert's field is in the payload.
+    field = (sender.tenant.field_map or {}).get(named_field(first.reason))
+    refused.log_fields = seen_in(first.raw, first.reason, field)
+    return refused
 
 
 def _log_ignored(request_id: str, sender: Sender, ignored: Counter[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, Literal
 
@@ -28,6 +29,7 @@ class Settings:
         default_secrets: Per vendor, for tenants not onboarded (contract 8).
         database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
         encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
+        trusted_proxies: From these, X-Forwarded-For names the sender in the log (contract 84).
         redelivery_window_s: See contract 14.
         console_port: Of the console's listener; None: DEFAULT_CONSOLE_PORT, if it is free.
         console_origin: As a browser shows it, without a slash at its end; None: `localhost` with
@@ -60,6 +62,7 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     public_url: str | None = None
     data_dir: Path = Path(".vyrox")
     ingestion_host: str = "0.0.0.0"  # noqa: S104  (the public listener is meant to be reached)
@@ -142,6 +145,7 @@ class Settings:
             redis_url=read.value("REDIS_URL", None, values.redis_url),
             database_url=database_url,
             encryption_keys=encryption_keys,
+            trusted_proxies=read.value("TRUSTED_PROXIES", (), values.networks),
             public_url=read.value("PUBLIC_URL", None, values.public_url),
             data_dir=read.value("VYROX_DATA_DIR", cls.data_dir, values.directory),
             ingestion_host=read.value("INGESTION_HOST", cls.ingestion_host, values.host),

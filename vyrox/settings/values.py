@@ -6,6 +6,7 @@ repeat the value, which may be a secret.
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -182,6 +183,20 @@ def host_names(text: str) -> tuple[str, ...]:
             "without ports"
         )
     return names
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Return networks and addresses."""
+    try:
+        found = tuple(ip_network(each.strip()) for each in text.split(","))
+    except ValueError:
+        raise ValueError(
+            "must be one or more networks or addresses, comma-separated, such as "
+            "10.0.0.0/8,2001:db8::1, without bits beyond the network's"
+        ) from None
+    if any(isinstance(each, IPv6Network) and "%" in str(each) for each in found):
+        raise ValueError("must be networks without a zone")
+    return found
 
 
 def redis_url(text: str) -> str:

@@ -27,7 +27,7 @@ _DUMMY_SECRETS: Final = tuple(secrets.token_bytes(32) for _ in range(_SLOTS + 1)
 use of the same key could be faster, because it is in the processor's cache. There is one more than
 needed, so that the tuple is always sliced: a slice of a whole tuple makes no copy."""
 
-_FAILURES: Final = (("unknown_tenant", "no_secret"), ("bad_credential", "bad_credential"))
+_FAILURES: Final = (("unknown_tenant", "no_secret"), ("wrong", "wrong"))
 """Indexed by: is there a secret, is the tenant onboarded. A dict would take longer for some keys
 than for others."""
 
@@ -104,5 +104,5 @@ def match_secrets(
 
 def _failure(credentials: Credentials, presented: bool) -> str:
     if not presented:
-        return "missing_credential"
+        return "missing"
     return _FAILURES[len(credentials.secrets) > 0][credentials.onboarded]

@@ -215,13 +215,13 @@ async def test_a_removed_approver_is_a_stranger_contract_67(at_discord: Discord)
 @pytest.mark.parametrize(
     ("failure", "changed"),
     [
-        ("bad_signature", {"x-signature-ed25519": "0" * 128}),
-        ("malformed_credential", {"x-signature-ed25519": "F" * 128}),
-        ("malformed_credential", {"x-signature-ed25519": "0" * 126}),
-        ("malformed_credential", {"x-signature-ed25519": "zz"}),
-        ("malformed_credential", {"x-signature-timestamp": "1_04067200"}),
-        ("malformed_credential", {"x-signature-timestamp": "01704067200"}),
-        ("bad_signature", {"x-signature-timestamp": "1704067201"}),
+        ("wrong", {"x-signature-ed25519": "0" * 128}),
+        ("malformed", {"x-signature-ed25519": "F" * 128}),
+        ("malformed", {"x-signature-ed25519": "0" * 126}),
+        ("malformed", {"x-signature-ed25519": "zz"}),
+        ("malformed", {"x-signature-timestamp": "1_04067200"}),
+        ("malformed", {"x-signature-timestamp": "01704067200"}),
+        ("wrong", {"x-signature-timestamp": "1704067201"}),
     ],
 )
 async def test_authentication_is_one_401_contract_67(
@@ -250,8 +250,8 @@ async def test_what_is_signed_is_split_in_one_way_contract_67(at_discord: Discor
         response = await at_discord.client.post("/interactions", content=content, headers=sent)
         assert response.status_code == 401
     assert at_discord.failures == [
-        "missing_credential",
-        "malformed_credential",
+        "missing",
+        "malformed",
         "malformed_body",
         "stale_signature",
         "stale_signature",

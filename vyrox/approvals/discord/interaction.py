@@ -142,16 +142,16 @@ def authenticate(
         UnauthorizedError: Discord has not signed it, or not within SIGNED_FOR_S.
     """
     if len(signatures) != 1 or len(timestamps) != 1:
-        raise UnauthorizedError("missing_credential" if not signatures else "malformed_credential")
+        raise UnauthorizedError("missing" if not signatures else "malformed")
     [signature], [timestamp] = signatures, timestamps
     if not _SIGNATURE.fullmatch(signature) or not _TIMESTAMP.fullmatch(timestamp):
-        raise UnauthorizedError("malformed_credential")
+        raise UnauthorizedError("malformed")
     if not body.startswith(b"{"):
         raise UnauthorizedError("malformed_body")
     try:
         key.verify(bytes.fromhex(signature.decode()), timestamp + body)
     except InvalidSignature as exc:
-        raise UnauthorizedError("bad_signature") from exc
+        raise UnauthorizedError("wrong") from exc
     if abs(now - int(timestamp)) > SIGNED_FOR_S:
         raise UnauthorizedError("stale_signature")
     return Signed(timestamp.decode(), signature.decode(), body)
