@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
+import httpx
 import msgspec
 import pytest
 from click.testing import Result
@@ -19,7 +21,7 @@ from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, running_service
 from vyrox.chain.entry import Draft
 from vyrox.chain.writer import append
-from vyrox.cli import acting
+from vyrox.cli import acting, signed_request
 from vyrox.clock import wall_clock
 from vyrox.containment.attempt import Outcome
 from vyrox.containment.events import outcome_event
@@ -563,3 +565,21 @@ async def test_wait_needs_the_database_before_it_acts_contract_83(vyrox: Vyrox) 
         line = refused(await run(vyrox, *command(listener.url), "--wait"), 4)
     assert line.startswith("--wait reads the service's database: ")
     assert listener.heads == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b'{"status":"executed","dry_run":false}', "executed"),
+        (200, b'{"status":"replayed","dry_run":true}', "replayed: a dry run, no vendor was called"),
+        (403, b'{"detail":"refused by policy","reason":"frozen"}', "403 refused by policy"),
+        (502, b"<html>", "502 <html>"),
+    ],
+)
+def test_response_is_in_words_on_a_terminal_only_contract_83(
+    status: int, body: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = httpx.Response(status, content=body)
+    assert signed_request._words(answer).startswith(f"{status} ")
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    assert signed_request._words(answer) == words

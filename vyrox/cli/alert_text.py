@@ -16,6 +16,20 @@ MAX_SHOWN: Final = 4096
 """Characters of one value that `show` prints. `--json` prints all."""
 
 _NOT_FIELDS: Final = frozenset({"triage", "is_contained", "actions", "raw", "notes"})
+_FIRST: Final = (
+    "severity",
+    "hostname",
+    "username",
+    "process_name",
+    "process_cmdline",
+    "technique",
+    "band",
+    "score",
+    "incident",
+    "received_at",
+)
+"""What a person reads first. The other fields follow in their order."""
+
 _TIMES: Final = frozenset(
     {"process_start", "timestamp", "received_at", "finished_at", "verdict_at"}
 )
@@ -93,7 +107,8 @@ def _program(alert: ListedAlert) -> str | None:
 def show_fields(alert: ShownAlert) -> dict[str, str]:
     """Return each field of the alert that has a value, as text."""
     fields: dict[str, str] = {}
-    for name, value in msgspec.structs.asdict(alert).items():
+    values = msgspec.structs.asdict(alert)
+    for name, value in {**{name: values[name] for name in _FIRST}, **values}.items():
         if name in _NOT_FIELDS or value is None:
             continue
         fields[name.replace("_", " ")] = _bounded(_value_text(alert, name, value))

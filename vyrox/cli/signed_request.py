@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import quote
@@ -76,6 +77,14 @@ class _Explained(msgspec.Struct, frozen=True):
     outcome: str | None = None
 
 
+class _Done(msgspec.Struct, frozen=True):
+    """The body of a response that a person reads."""
+
+    detail: str = ""
+    status: str = ""
+    dry_run: bool = False
+
+
 def send(
     request: ContainmentRequest | BreakGlass, url: str | None, route: str, as_json: bool
 ) -> None:
@@ -92,12 +101,28 @@ def send(
     answer = _post(request, _place(url), route)
     explained = _decode(answer)
     click.echo(f"request {printable(request.request_id)}", err=as_json)
-    click.echo(printable(answer.text if as_json else f"{answer.status_code} {_short(answer)}"))
+    click.echo(printable(answer.text if as_json else _words(answer)))
     if answer.status_code != httpx.codes.OK:
         code = _exit_code(answer.status_code, explained)
         for line in _explain(answer, explained, code, request):
             click.echo(printable(line), err=True)
         raise click.exceptions.Exit(code)
+
+
+def _words(answer: httpx.Response) -> str:
+    """Return the response: on a terminal in words, for programs as it came."""
+    status = answer.status_code
+    if not sys.stdout.isatty():
+        return f"{status} {_short(answer)}"
+    try:
+        done = msgspec.json.decode(answer.content, type=_Done)
+    except ValueError:
+        return f"{status} {_short(answer)}"
+    if status != httpx.codes.OK:
+        return f"{status} {done.detail}"
+    if done.dry_run:
+        return f"{done.status}: a dry run, no vendor was called"
+    return done.status
 
 
 def read(path: Sequence[str], tenant_id: str, url: str | None) -> bytes:
