@@ -37,6 +37,9 @@ def print_record(fields: Mapping[str, str], width: int = DEFAULT_COLUMNS) -> Non
 def record_lines(fields: Mapping[str, str], width: int) -> Iterator[str]:
     """Yield the lines of `print_record`."""
     indent = max(map(cell_len, fields)) + _GAP
+    words = (cell_len(word) for value in fields.values() for word in printable(value).split())
+    if indent + max(words, default=0) == width + 1:
+        indent -= 1  # so that the longest word, such as a hash, is not broken by the terminal
     for name, value in fields.items():
         first, *others = textwrap.wrap(
             printable(value),
