@@ -31,6 +31,8 @@ from vyrox.approvals.leases import Leases
 from vyrox.approvals.proposer import Proposer
 from vyrox.approvals.rows import is_any_approved_or_over
 from vyrox.chain.checkpoints import Checkpoints
+from vyrox.chain.cosigning import INTERVAL_S as WITNESS_INTERVAL_S
+from vyrox.chain.cosigning import WitnessOutbox
 from vyrox.chain.events import AuditEvents
 from vyrox.chain.writer import ChainWriter
 from vyrox.containment import claims, confirmation
@@ -92,6 +94,7 @@ class Parts:
     clocks: ClockGuard
     writer: ChainWriter
     checkpoints: Checkpoints | None
+    witnesses: list[WitnessOutbox]
     events: AuditEvents
     intake: Intake
     queue: AlertQueue
@@ -182,6 +185,10 @@ def background(
         every(AGENDA_INTERVAL_S, "agenda", agenda.look),
         every(USES_INTERVAL_S, "uses of secrets", parts.secrets.store_uses),
         every(HEALTH_INTERVAL_S, "health", parts.health.probe),
+        *(
+            every(WITNESS_INTERVAL_S, "witness", each.run, wake=each.noticed)
+            for each in parts.witnesses
+        ),
         every(EVENTS_INTERVAL_S, "events", parts.events.flush),
         every(CLOCKS_INTERVAL_S, "clocks", clocks.probe),
         every(CLAIMS_INTERVAL_S, "claims", settle_claims),

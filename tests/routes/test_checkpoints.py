@@ -294,10 +294,10 @@ async def test_a_cut_chain_gets_no_checkpoint_contract_93(database: Database) ->
     found = Checkpoints(database, wall_clock, Signer("log/1", (LOG_KEY,)))
     await fill(database, 3)
     assert read_checkpoint(await found.current(TENANT, "actions")).size == 3
-    await database.write(_delete_from, 3)
+    await database.write(delete_from, 3)
     with pytest.raises(BrokenChainError, match="deleted"):
         await found.current(TENANT, "actions")
-    await database.write(_delete_from, 2)
+    await database.write(delete_from, 2)
     await fill(database, 3)
 
 
@@ -318,7 +318,7 @@ async def test_trees_are_bounded_and_read_again_contract_93(
     assert await database.read(_stored_subtrees) == 2
 
 
-def _delete_from(connection: Connection, sequence: int) -> None:
+def delete_from(connection: Connection, sequence: int) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("ALTER TABLE audit_log DISABLE TRIGGER USER"))
     else:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -76,15 +76,18 @@ class Checkpoints:
     """The checkpoints of all chains of a log."""
 
     def __init__(self, database: Database, clock: Clock, signer: Signer) -> None:
-        """Begin without a tree in memory."""
+        """Begin without a tree in memory. `followers` are called as `follow` is."""
         self._database = database
         self._clock = clock
         self._trees: OrderedDict[Chain, _Tree] = OrderedDict()
         self._reading: set[asyncio.Task[None]] = set()
         self.signer = signer
+        self.followers: list[Callable[[Sequence[Receipt]], None]] = []
 
     def follow(self, receipts: Sequence[Receipt]) -> None:
         """Add committed actions to their trees. What does not follow is read when it is needed."""
+        for follower in self.followers:
+            follower(receipts)
         for receipt in receipts:
             if receipt.stream == "actions":
                 chain = (receipt.tenant_id, receipt.stream)

@@ -77,6 +77,7 @@ _AUDIT: Final = LazyGroup(
         "prove": Lazy("audit_prove:prove", "Prove that an entry is in the log, or that it grew."),
         "reader": Lazy("audit_key:reader", "Make a key that reads TENANT's log, and nothing else."),
         "verify": Lazy("audit:verify", "Verify an export or, with --live, the database."),
+        "watch": Lazy("audit_watch:watch", "Watch a tenant's log as a witness, and co-sign it."),
     },
 )
 _CONSOLE: Final = LazyGroup(

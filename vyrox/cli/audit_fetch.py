@@ -1,5 +1,6 @@
 """What commands fetch from the audit routes of a service, signed with a reader's key."""
 
+from base64 import b64decode
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -8,7 +9,7 @@ import msgspec
 
 from vyrox.chain.checkpoints import Consistency, Inclusion
 from vyrox.chain.entry import Stream
-from vyrox.chain.notes import MAX_NOTE_BYTES, Note, read_note
+from vyrox.chain.notes import MAX_NOTE_BYTES, Key, Note, read_key, read_note
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError
@@ -17,10 +18,20 @@ TIMEOUT_S: Final = 30.0
 MAX_BYTES: Final = MAX_NOTE_BYTES
 """Of one answer: a proof has at most 63 hashes for each kind of subtree."""
 
+_KEY: Final = "x-vyrox-checkpoint-key"
+
 T = TypeVar("T")
 
 _inclusion: Final = msgspec.json.Decoder(Inclusion)
 _consistency: Final = msgspec.json.Decoder(Consistency)
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A checkpoint, and what the service says of the key that has signed it."""
+
+    note: Note
+    key: Key
+    endorsement: bytes
 
 
 class UnreachableError(OperatorError):
@@ -39,7 +50,7 @@ class AuditClient:
         self._tenant_id = tenant_id
         self._key = key
 
-    async def checkpoint(self, stream: Stream) -> Note:
+    async def checkpoint(self, stream: Stream) -> Fetched:
         """Return the present checkpoint, not verified.
 
         Raises:
@@ -47,12 +58,14 @@ class AuditClient:
             OperatorError: It refuses.
             NoteError: It sent something else.
         """
-        return read_note(await self._get("checkpoint", stream))
+        body, headers = await self._get("checkpoint", stream)
+        endorsement = b64decode(headers.get("x-vyrox-key-endorsement", ""))
+        return Fetched(read_note(body), read_key(headers.get(_KEY, "")), endorsement)
 
     async def inclusion(self, stream: Stream, entry: int, size: int | None) -> Inclusion:
         """Return the proof of an entry, not verified. Raises as `checkpoint`."""
         numbers = {"entry": entry} if size is None else {"entry": entry, "size": size}
-        return _decoded(_inclusion, await self._get("proof", stream, **numbers))
+        return _decoded(_inclusion, (await self._get("proof", stream, **numbers))[0])
 
     async def consistency(self, stream: Stream, old_size: int, size: int | None) -> Consistency:
         """Return the proof that a tree extends an older one, not verified.
@@ -60,9 +73,9 @@ class AuditClient:
         Raises as `checkpoint`.
         """
         numbers = {"old_size": old_size} if size is None else {"old_size": old_size, "size": size}
-        return _decoded(_consistency, await self._get("proof", stream, **numbers))
+        return _decoded(_consistency, (await self._get("proof", stream, **numbers))[0])
 
-    async def _get(self, name: str, stream: Stream, **numbers: int) -> bytes:
+    async def _get(self, name: str, stream: Stream, **numbers: int) -> tuple[bytes, httpx.Headers]:
         timestamp = str(int(wall_clock()))
         headers = {
             "x-vyrox-timestamp": timestamp,
@@ -83,7 +96,7 @@ class AuditClient:
             raise UnreachableError(f"{url} answered {answer.status_code}")
         if answer.status_code != httpx.codes.OK:
             raise OperatorError(f"{url} answered {answer.status_code}{_hint(answer.status_code)}")
-        return body
+        return body, answer.headers
 
 
 def _hint(status: int) -> str:

@@ -65,10 +65,11 @@ def key(tenant_id: str | None, rotate: bool, as_json: bool) -> None:
 
 async def _show_key(tenant_id: str, *, rotate: bool) -> _Shown:
     async with opened_database() as opened:
-        if rotate:
-            _rotate(opened)
         signer = await open_signer(opened)
         if rotate:
+            await opened.database.write(register, signer, wall_clock())
+            _rotate(opened)
+            signer = await open_signer(opened)
             await opened.database.write(register, signer, wall_clock())
         known = await opened.database.read(list_keys)
     keys: dict[str, str] = {stream: str(signer.key(tenant_id, stream)) for stream in STREAMS}
@@ -80,8 +81,8 @@ def _rotate(opened: Opened) -> None:
     settings = opened.settings
     if settings.checkpoints.keys or settings.database_url is not None:
         raise OperatorError(
-            "set VYROX_CHECKPOINT_KEY=NEW,OLD in every container and restart; vyrox generate-key "
-            "makes the new one. Remove the old one when your outsiders have followed"
+            "set VYROX_CHECKPOINT_KEY=OLD,NEW in every container and restart, then NEW,OLD; vyrox "
+            "generate-key makes the new one. Remove the old one when all witnesses have followed"
         )
     directory = settings.data_dir
     before = log_keys.read_key_file(directory)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from vyrox.errors import OperatorError
 
@@ -39,6 +40,20 @@ class Server(uvicorn.Server):
         """Finish the requests in progress, and end."""
         self.should_exit = True
         self._stopping.set()
+
+
+def small_server(app: ASGIApp) -> Server:
+    """Return a server for a few callers: without a log, and with little patience at its end."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        limit_concurrency=64,
+        timeout_graceful_shutdown=1,
+    )
+    return Server(config)
 
 
 def bind(host: str, port: int, setting: str = "") -> socket.socket:

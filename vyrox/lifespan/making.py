@@ -32,7 +32,7 @@ from vyrox.containment.responder import ClientsOf, EdrClients, MakeClient
 from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client, open_alerts
-from vyrox.lifespan.auditing import open_checkpoints
+from vyrox.lifespan.auditing import open_checkpoints, open_witnesses
 from vyrox.lifespan.stores import Stores
 from vyrox.models import Outbound
 from vyrox.notify.channels import Channels
@@ -78,6 +78,7 @@ async def make_parts(
     await clocks.probe()
     checkpoints = await open_checkpoints(settings, database)
     follow = None if checkpoints is None else checkpoints.follow
+    witnesses = await open_witnesses(stack, settings, database, checkpoints)
     writer = ChainWriter(database, wall_clock, follow)
     budget = Budget(
         settings.unauthenticated_events_per_second, settings.unauthenticated_event_bytes_per_day
@@ -156,6 +157,7 @@ async def make_parts(
         clocks=clocks,
         writer=writer,
         checkpoints=checkpoints,
+        witnesses=witnesses,
         events=AuditEvents(writer, budget=budget),
         intake=Intake(writer, settings.redelivery_window_s),
         queue=queue,

@@ -17,6 +17,7 @@ from vyrox.chain import export
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.cosignatures import add_cosignatures
 from vyrox.chain.entry import Stream
+from vyrox.chain.identity import list_keys
 from vyrox.chain.nodes import BrokenChainError
 from vyrox.chain.reading import STREAMS
 from vyrox.errors import InvalidRequestError, NotFoundError, UnavailableError
@@ -43,7 +44,13 @@ async def checkpoint(request: Request) -> Response:
     with unavailable_as_500():
         note = await found.current(tenant_id, stream)
         note = await proxy.database.read(add_cosignatures, (tenant_id, stream), note)
-    return Response(note.encode(), media_type=_NOTE, headers=_NOT_STORED)
+        known = await proxy.database.read(list_keys)
+    key = found.signer.key(tenant_id, stream)
+    headers = _NOT_STORED | {"x-vyrox-checkpoint-key": str(key)}
+    endorsements = [each.endorsement for each in known if each.public_key == key.public]
+    if endorsements and endorsements[0] is not None:
+        headers["x-vyrox-key-endorsement"] = b64encode(endorsements[0].encode()).decode()
+    return Response(note.encode(), media_type=_NOTE, headers=headers)
 
 
 async def proof(request: Request) -> Response:
