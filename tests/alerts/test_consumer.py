@@ -88,7 +88,7 @@ async def test_a_batch_leaves_the_stream_by_few_calls_contract_82(
     calls: list[int] = []
     script = consumer._remove_script
 
-    async def counted(keys: list[str], args: list[str]) -> object:
+    async def counted(keys: list[str], args: list[bytes | str]) -> object:
         calls.append(len(args) // 2)
         return await script(keys, args)
 

@@ -170,7 +170,6 @@ async def shots(person: "Person", origin: str) -> list[Shot]:
         ("alert", alert),
         ("quarantine", "/quarantine"),
         ("quarantined", quarantined),
-        ("dead", "/dead"),
         ("audit", "/audit"),
         ("audit-entry", entry),
         ("reports", "/reports?tenant=acme-corp"),

@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import multiprocessing
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,8 +35,8 @@ from vyrox.containment import settlement
 from vyrox.containment.attempt import DeviceLease
 from vyrox.containment.contained import is_host_contained
 from vyrox.errors import DatabaseUnavailableError, OperatorError
-from vyrox.store import database
-from vyrox.store.database import Database, open_database
+from vyrox.store import database, sqlite
+from vyrox.store.database import SQLITE_FILE, Database, open_database
 from vyrox.store.indexes import SCHEMA
 from vyrox.store.schema import HEAD
 from vyrox.store.tables import confirmations
@@ -234,6 +236,29 @@ async def test_open_database_twice_at_once_migrates_once(
     async with open_database(database_url, data_dir) as database:
         assert await database.read(differences) == []
         assert await database.read(run, "SELECT count(*) FROM heartbeat") == 1
+
+
+async def test_a_migration_waits_for_that_of_another_process(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the first one takes longer than SQLite waits for a short write."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 20)
+    with closing(sqlite3.connect(data_dir / SQLITE_FILE, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+
+        async def open_it() -> None:
+            async with open_database(None, data_dir) as database:
+                assert await database.read(differences) == []
+                # A short write waits as shortly as before.
+                timeout = await database.write(run, "PRAGMA busy_timeout")
+                assert timeout == 20
+
+        opening = asyncio.create_task(open_it())
+        done, _ = await asyncio.wait({opening}, timeout=0.3)  # much longer than a short write waits
+        assert not done
+        other.execute("COMMIT")
+        await opening
 
 
 @pytest.mark.long

@@ -1,14 +1,12 @@
 """Freezing and unfreezing, with a notice to the people of each tenant (contract 35 and 69)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.approvals.discord.configured import list_channels
-from vyrox.approvals.telling import tell
-from vyrox.notify.messages import NoticeKind
-from vyrox.store.tables import notify_targets
+from vyrox.store.tables import discord_channels, notify_targets
 from vyrox.tenants import guard_rails, policy
 from vyrox.tenants.freezes import EVERY_TENANT
 from vyrox.tenants.guard_rails import Frozen
@@ -26,7 +24,8 @@ def set_frozen(
         OperatorError: The tenant is unknown.
     """
     found = policy.set_frozen(connection, tenant_id, now, frozen=frozen, by=by)
-    if found.changed:
+    people = _reachable(connection, tenant_id) if found.changed else ()
+    if people:
         who = (by or "the operator")[:40]
         what = "every tenant" if tenant_id == EVERY_TENANT else tenant_id
         text = (
@@ -34,9 +33,7 @@ def set_frozen(
             if frozen
             else f"{who} unfroze {what}: what is approved from now on is carried out"
         )
-        kind: NoticeKind = "tenant.frozen" if frozen else "tenant.unfrozen"
-        for each in _told(connection, tenant_id):
-            tell(connection, each, kind, text, f"/tenants/{each}", now)
+        _notify(connection, people, text, now, frozen=frozen)
     return found
 
 
@@ -51,9 +48,22 @@ def end_freeze(connection: Connection, tenant_id: str, now: float) -> tuple[Froz
     return ended, sorted(name for name, rails in stored.items() if rails.frozen_at is not None)
 
 
-def _told(connection: Connection, tenant_id: str) -> Sequence[str]:
-    """Return the tenants that get a notice: the one, or all that have a way to people."""
+def _reachable(connection: Connection, tenant_id: str) -> Sequence[str]:
+    """Return which tenants have a target or a channel: of the one, or of all."""
+    columns = (notify_targets.c.tenant_id, discord_channels.c.tenant_id)
+    queries = [sa.select(each) for each in columns]
     if tenant_id != EVERY_TENANT:
-        return [tenant_id]
-    found = connection.execute(sa.select(notify_targets.c.tenant_id).distinct()).scalars()
-    return sorted({*found, *(each.tenant_id for each in list_channels(connection))})
+        queries = [sa.select(each).where(each == tenant_id) for each in columns]
+    return sorted(connection.execute(sa.union(*queries)).scalars())
+
+
+def _notify(
+    connection: Connection, people: Sequence[str], text: str, now: float, *, frozen: bool
+) -> None:
+    # Imported here: what notices need is most of what the command to freeze would load.
+    from vyrox.approvals.telling import tell
+
+    for each in people:
+        kind: Literal["tenant.frozen", "tenant.unfrozen"]
+        kind = "tenant.frozen" if frozen else "tenant.unfrozen"
+        tell(connection, each, kind, text, f"/tenants/{each}", now)

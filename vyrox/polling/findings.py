@@ -107,8 +107,7 @@ def _alert(found: Arrivals) -> Finding:
 def _refusal(found: Arrivals, prints: Fingerprints) -> Finding:
     refusal = found.refusal
     assert refusal is not None  # noqa: S101
-    how = f" ({refusal.how})" if refusal.how else ""
-    text = f"{utc_text(refusal.at)} 401 {refusal.failure}{how}"
+    text = f"{utc_text(refusal.at)} 401 {refusal.failure}"
     if refusal.at <= _last_good(found):
         return Finding("last 401", "info", f"{text}, before the last delivery")
     return Finding("last 401", "wrong", text, _what_to_do(found, refusal.failure, prints))
@@ -127,7 +126,7 @@ def _what_to_do(found: Arrivals, failure: str, prints: Fingerprints) -> tuple[st
     row = found.onboarded
     if row is None or not row.enabled:
         return (f"vyrox tenant add {found.tenant_id} --vendor {found.vendor}",)
-    if failure in ("missing", "missing_credential"):  # the second is of an earlier version
+    if failure == "missing_credential":
         return (f"let the sender set {header_of(found.vendor, row.webhook).partition(':')[0]}",)
     if failure == "stale":
         return ("set the clocks of the sender and of this machine: they differ by 5 minutes",)
@@ -147,7 +146,8 @@ def _kept(found: Arrivals) -> Finding:
     return Finding(
         "last 422",
         "wrong",
-        f"{utc_text(kept.last_at)} {_counted(kept.number, 'payload')} waiting: {kept.reason}",
+        f"{_counted(kept.number, 'payload')} waiting, the last of {utc_text(kept.last_at)} UTC: "
+        f"{kept.reason}",
         (f"vyrox queue quarantine list {found.tenant_id}",),
     )
 

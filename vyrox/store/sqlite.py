@@ -62,10 +62,16 @@ class Sqlite:
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> T:
-        """As `Database.write`."""
+        """As `Database.write`.
+
+        A transaction that may take longer than others, as a migration does, waits as long for that
+        of another process, which may be the same migration.
+        """
         executed = threading.Event()
         idle = not self._writing
-        written = self._writer.submit(partial(self._write, executed, transaction, *args))
+        is_long = timeout_s > TRANSACTION_TIMEOUT_S
+        busy_ms = int(timeout_s * 1000) if is_long else BUSY_TIMEOUT_MS
+        written = self._writer.submit(partial(self._write, executed, busy_ms, transaction, *args))
         self._writing.add(written)
         written.add_done_callback(self._writing.discard)
         if idle:
@@ -73,13 +79,18 @@ class Sqlite:
         return await _result(written, timeout_s)
 
     def _write(
-        self, executed: threading.Event, transaction: Callable[[Connection, *Ts], T], *args: *Ts
+        self,
+        executed: threading.Event,
+        busy_ms: int,
+        transaction: Callable[[Connection, *Ts], T],
+        *args: *Ts,
     ) -> T:
         # Runs in the thread that writes.
         try:
             with (
                 self._connected(self._writing_engine) as connection,
                 self._precedence.turn(),
+                _waiting(connection, busy_ms),
                 connection.begin(),
             ):
                 result = transaction(connection, *args)
@@ -131,6 +142,18 @@ class Sqlite:
             connection.close()
         self._engine.dispose()
         self._precedence.close()
+
+
+@contextmanager
+def _waiting(connection: Connection, busy_ms: int) -> Iterator[None]:
+    if busy_ms == BUSY_TIMEOUT_MS:
+        yield
+        return
+    _sqlite_of(connection).execute(f"PRAGMA busy_timeout = {busy_ms}").close()
+    try:
+        yield
+    finally:
+        _sqlite_of(connection).execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").close()
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -364,7 +364,7 @@
     find("show-shortcuts").hidden = false;
     find("show-shortcuts").addEventListener("click", () => help.showModal());
     const rows = () => all("main a.row, main .table tbody tr")
-      .map((each) => (each.matches("a") ? each : each.querySelector("a[href]"))).filter(Boolean);
+      .map((each) => (each.matches("a") ? each : each.querySelector("a[href]"))).filter((each) => each && each.checkVisibility());
     const move = (by) => {
       const found = rows();
       const row = document.activeElement.closest("main a.row, main .table tbody tr");
