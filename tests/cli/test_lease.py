@@ -35,7 +35,7 @@ def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
 def test_leases_are_listed_extended_and_ended_contract_68(vyrox: Vyrox) -> None:
     [row] = rows_of(succeeded(vyrox("lease", "list", TENANT)))
     assert (row["TENANT"], row["STATE"]) == (TENANT, "in force")
-    assert "no containment has an end" in vyrox("lease", "list", "initech").stderr
+    assert "initech is not onboarded" in vyrox("lease", "list", "initech").stderr
 
     extend = ("lease", "extend", TENANT, "WORKSTATION-01", "--reason", "not clean", "--by", "ann")
     made = vyrox(*extend, "--lease", "2d")

@@ -16,6 +16,7 @@ from tests.cli.test_queue import alert
 from tests.tenants.test_guard_rails import wanted
 from vyrox.alerts.intake import delivery, store
 from vyrox.clock import wall_clock
+from vyrox.models import ContainmentRequest
 from vyrox.store.database import open_database
 from vyrox.store.encryption import KEY_FILE
 from vyrox.tenants import containers
@@ -157,3 +158,56 @@ def test_contained_shows_since_when_by_whom_and_why_contract_86(
     assert all(before <= each["since"] <= wall_clock() for each in found)
     assert status(vyrox)["contained"] == 2
     assert "did you mean" in vyrox("contained", f"{TENANT}x").stderr
+
+
+def test_a_plain_lift_takes_the_rest_from_the_containment_contract_88(
+    on_sqlite: Vyrox, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contain(on_sqlite, data_dir, None)
+    sent: list[ContainmentRequest] = []
+    monkeypatch.setattr(
+        "vyrox.cli.execute.send_after_question", lambda request, *_: sent.append(request)
+    )
+    lift = ("lift", TENANT, "SRV-2", "--approved-by", "bob")
+    succeeded(on_sqlite(*lift))
+    succeeded(on_sqlite(*lift, "--alert", "another"))
+    earlier = ("--tenant", TENANT, "--host", "x", "--alert", "a", "--approved-by", "b")
+    succeeded(on_sqlite("lift", *earlier, "--action", "LIFT_NETWORK_QUARANTINE"))
+    assert [(each.host, each.alert_id, each.action_type) for each in sent] == [
+        ("SRV-2", "alert-2", "LIFT_HOST_ISOLATION"),
+        ("SRV-2", "another", "LIFT_HOST_ISOLATION"),
+        ("x", "a", "LIFT_NETWORK_QUARANTINE"),
+    ]
+    unknown = on_sqlite("lift", TENANT, "nohost", "--approved-by", "bob")
+    assert (unknown.exit_code, "no containment of nohost" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "action"),
+    [
+        ("--isolate", "HOST_ISOLATION"),
+        ("--kill", "PROCESS_KILL"),
+        ("--quarantine", "NETWORK_QUARANTINE"),
+    ],
+)
+def test_short_names_of_actions_contract_88(
+    on_sqlite: Vyrox, monkeypatch: pytest.MonkeyPatch, option: str, action: str
+) -> None:
+    sent: list[ContainmentRequest] = []
+    monkeypatch.setattr(
+        "vyrox.cli.execute.send_after_question", lambda request, *_: sent.append(request)
+    )
+    rest = ("--alert", "a", "--approved-by", "b")
+    succeeded(on_sqlite("execute", "acme", "pc-1", option, *rest))
+    succeeded(on_sqlite("execute", "--tenant", "acme", "--host", "pc-1", "--action", action, *rest))
+    assert {(e.tenant_id, e.host, e.action_type, e.alert_id) for e in sent} == {
+        ("acme", "pc-1", action, "a")
+    }
+    for wrong in (
+        ("acme", "pc-1", option, "--action", "HOST_ISOLATION", "--kill", "--quarantine"),
+        ("acme", "pc-1"),
+        ("acme", option),
+        ("acme", "pc-1", option, "--tenant", "other"),
+        ("acme", "pc-1", option, "--host", "other"),
+    ):
+        assert on_sqlite("execute", *wrong, *rest).exit_code == 2

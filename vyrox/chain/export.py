@@ -1,7 +1,7 @@
 """Read the entries of the audit chains page by page, in constant memory (contract 26)."""
 
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -123,6 +123,31 @@ async def events(
         seen.update((tenant_id, sequence) for _, tenant_id, sequence, _ in new)
 
 
+async def newest_events(
+    database: Database, wanted: Wanted, most: int, last: Mapping[str, int]
+) -> list[bytes]:
+    """Return the newest events as JSON, in order of time.
+
+    Args:
+        last: Per chain, the sequence of the last event that is read, as `last_events` returns it.
+    """
+    found: list[bytes] = []
+    before: tuple[int, str, int] | None = None
+    while len(found) < most and (page := await database.read(_events_before, wanted, before)):
+        before = page[-1][:3]
+        found += [
+            entry
+            for _, chain, sequence, entry in page
+            if sequence <= last.get(chain, 0) and _concerns(entry, chain, wanted.tenant_id)
+        ]
+    return found[:most][::-1]
+
+
+def last_events(connection: Connection) -> dict[str, int]:
+    """Return the sequence of each chain's last event."""
+    return {row[0]: row[1] or 0 for row in connection.execute(_LAST_EVENTS)}
+
+
 def _concerns(entry: bytes, chain: str, tenant_id: str | None) -> bool:
     if tenant_id is None or chain == tenant_id:
         return True
@@ -134,7 +159,7 @@ def _concerns(entry: bytes, chain: str, tenant_id: str | None) -> bool:
 
 def _last_events(connection: Connection) -> tuple[dict[str, int], int]:
     """Return the sequence of each chain's last event, and the time of the latest."""
-    last = {row[0]: row[1] or 0 for row in connection.execute(_LAST_EVENTS)}
+    last = last_events(connection)
     latest = sa.select(sa.func.max(audit_log.c.timestamp)).where(audit_log.c.stream == "events")
     return last, connection.execute(latest).scalar() or 0
 
@@ -143,17 +168,33 @@ def _events_after(
     connection: Connection, wanted: Wanted, after: tuple[int, str, int], until: int
 ) -> list[tuple[int, str, int, bytes]]:
     c = audit_log.c
-    query = sa.select(c.timestamp, c.tenant_id, c.sequence, c.entry).where(
-        c.stream == "events",
-        c.timestamp <= until,
-        sa.tuple_(c.timestamp, c.tenant_id, c.sequence) > after,
-    )
+    place = (c.timestamp, c.tenant_id, c.sequence)
+    query = _events(wanted).where(c.timestamp <= until, sa.tuple_(*place) > after)
+    rows = connection.execute(query.order_by(*place).limit(PAGE))
+    return [(row.timestamp, row.tenant_id, row.sequence, row.entry) for row in rows]
+
+
+def _events_before(
+    connection: Connection, wanted: Wanted, before: tuple[int, str, int] | None
+) -> list[tuple[int, str, int, bytes]]:
+    c = audit_log.c
+    place = (c.timestamp, c.tenant_id, c.sequence)
+    query = _events(wanted).where(c.timestamp >= wanted.since)
+    if before is not None:
+        query = query.where(sa.tuple_(*place) < before)
+    newest_first = (each.desc() for each in place)
+    rows = connection.execute(query.order_by(*newest_first).limit(PAGE))
+    return [(row.timestamp, row.tenant_id, row.sequence, row.entry) for row in rows]
+
+
+def _events(wanted: Wanted) -> sa.Select[Any]:
+    c = audit_log.c
+    query = sa.select(c.timestamp, c.tenant_id, c.sequence, c.entry).where(c.stream == "events")
     if wanted.tenant_id is not None:
         query = query.where(c.tenant_id.in_({wanted.tenant_id, SERVICE}))
     if wanted.kind is not None:
         query = query.where(c.kind == wanted.kind)
-    rows = connection.execute(query.order_by(c.timestamp, c.tenant_id, c.sequence).limit(PAGE))
-    return [(row.timestamp, row.tenant_id, row.sequence, row.entry) for row in rows]
+    return query
 
 
 def newest_event(connection: Connection) -> int:

@@ -3,27 +3,62 @@
 An expected error is one line on standard error and exit code 1; a usage error is exit code 2.
 """
 
-from typing import Final
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
 
 import click
 
-from vyrox.cli.groups import Lazy, LazyGroup
+from vyrox.cli.groups import NAMED_TENANT, Lazy, LazyGroup
 from vyrox.errors import (
     DatabaseUnavailableError,
     OperatorError,
     QueueUnavailableError,
+    UnavailableError,
     VyroxError,
 )
 
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
 
 class _Commands(LazyGroup):
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None
+    ) -> NoReturn:
+        """Run the command and exit. Ctrl-C ends it without a word."""
+        try:
+            code = super().main(args, prog_name, standalone_mode=False)
+        except click.ClickException as exc:
+            exc.show()
+            sys.exit(exc.exit_code)
+        except click.Abort as exc:
+            # Click raises the same for a no, Ctrl-D and Ctrl-C.
+            if isinstance(exc.__cause__ or exc.__context__, KeyboardInterrupt):
+                sys.exit(INTERRUPTED)
+            click.echo("Aborted!", err=True)
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)  # else click prints an empty line
         except VyroxError as exc:
             which = next((text for kind, text in _STORES.items() if isinstance(exc, kind)), "")
-            click.echo(f"vyrox: {which}{exc}", err=True)
+            click.echo(f"vyrox: {which}{exc}{_hint(ctx, exc)}", err=True)
             ctx.exit(exc.exit_code if isinstance(exc, OperatorError) else 1)
+
+
+def _hint(context: click.Context, error: VyroxError) -> str:
+    """Return what an error lacks about a tenant that may be mistyped."""
+    tenant_id = context.meta.get(NAMED_TENANT)
+    if tenant_id is None or "did you mean" in str(error) or isinstance(error, UnavailableError):
+        return ""
+    from vyrox.cli.mistyped import hint_of
+
+    return hint_of(tenant_id)
 
 
 _STORES: Final[dict[type[VyroxError], str]] = {
@@ -242,6 +277,9 @@ cli: Final = _Commands(
         "audit": _AUDIT,
         "backup": Lazy("backup:backup", "Make a backup in a new directory; the service may run."),
         "config": Lazy("config:config", "Show every setting, and where its value came from."),
+        "completion": Lazy(
+            "completion:completion", "Print what lets a shell complete commands and options."
+        ),
         "console": _CONSOLE,
         "contained": Lazy("contained:contained", "Show what is contained now, and why."),
         "demo": Lazy("demo:demo", "Show the main job end to end."),

@@ -14,14 +14,16 @@ from vyrox.alerts.intake import folded
 from vyrox.alerts.listing import MAX_LISTED, AlertPage, ShownAlert, list_alerts, show_alert
 from vyrox.alerts.verdict import Decision
 from vyrox.cli.alert_text import LIST_COLUMNS, action_fields, list_row, show_fields
+from vyrox.cli.choices import Choice
 from vyrox.cli.explain import verdict_lines
+from vyrox.cli.ids import whole
 from vyrox.cli.options import (
     by_option,
     limit_option,
     note_option,
     place_option,
     since_option,
-    tenant_option,
+    tenant_first,
 )
 from vyrox.cli.output import json_option, print_json, print_record, printable, terminal_width
 from vyrox.cli.queues import opened_entries
@@ -51,20 +53,20 @@ def _check_name(
 
 
 @click.command("list")
-@tenant_option
+@tenant_first()
 @click.option(
     "--severity",
     "severities",
     multiple=True,
-    type=click.Choice(get_args(Severity)),
+    type=Choice(get_args(Severity)),
     help="Only this severity. May be given several times.",
 )
 @click.option("--host", callback=_check_name, help="Only this host name, in any case.")
 @click.option("--user", callback=_check_name, help="Only this user name, in any case.")
-@click.option("--delivery", type=click.Choice(get_args(DeliveryState)), help="Only this delivery.")
+@click.option("--delivery", type=Choice(get_args(DeliveryState)), help="Only this delivery.")
 @click.option(
     "--verdict",
-    type=click.Choice(["none", *get_args(PersonVerdict)]),
+    type=Choice(["none", *get_args(PersonVerdict)]),
     help="Only this verdict by a person; none: without one.",
 )
 @since_option("Received")
@@ -112,7 +114,7 @@ def list_(
 
 
 @click.command()
-@click.argument("alert_id", metavar="ALERT")
+@click.argument("alert_id", metavar="ALERT", callback=whole("alert"))
 @click.option("--raw", "with_raw", is_flag=True, help="Also the body as the vendor sent it.")
 @click.option("--ocsf", "as_ocsf", is_flag=True, help="Print an OCSF Detection Finding.")
 @json_option
@@ -151,9 +153,9 @@ def show(alert_id: str, with_raw: bool, as_ocsf: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("alert_ids", metavar="ALERT...", nargs=-1, required=True)
+@click.argument("alert_ids", metavar="ALERT...", nargs=-1, required=True, callback=whole("alert"))
 @click.option(
-    "--verdict", required=True, type=click.Choice(get_args(PersonVerdict)), help="Your verdict."
+    "--verdict", required=True, type=Choice(get_args(PersonVerdict)), help="Your verdict."
 )
 @note_option
 @by_option

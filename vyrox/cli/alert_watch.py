@@ -16,7 +16,8 @@ from vyrox.alerts.finding import AlertFilter
 from vyrox.alerts.listing import ListedAlert
 from vyrox.alerts.watching import BY_SEVERITY, Watch, at_least
 from vyrox.cli.alert_text import list_lines
-from vyrox.cli.options import tenant_option
+from vyrox.cli.choices import Choice
+from vyrox.cli.options import tenant_first
 from vyrox.cli.output import DEFAULT_COLUMNS, json_option, printable, terminal_width
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
@@ -46,10 +47,10 @@ def _check_command(
 
 
 @click.command()
-@tenant_option
+@tenant_first()
 @click.option(
     "--min-severity",
-    type=click.Choice(BY_SEVERITY),
+    type=Choice(BY_SEVERITY),
     default=BY_SEVERITY[-1],
     help="Only alerts of this severity or a worse one; `unknown` is between `low` and `medium`.",
 )
@@ -70,10 +71,7 @@ def watch(
     that is reported there, and the next alert follows.
     """
     wanted = AlertFilter(tenant_id, at_least(min_severity))
-    try:
-        asyncio.run(_watch(wanted, command, as_json=as_json))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    asyncio.run(_watch(wanted, command, as_json=as_json))
 
 
 async def _watch(wanted: AlertFilter, command: Sequence[str], *, as_json: bool) -> None:

@@ -12,15 +12,18 @@ from vyrox.approvals.proposal import MAX_REASON
 from vyrox.approvals.proposing import Wanted
 from vyrox.approvals.shown import MAX_LISTED, ListedProposal, ShownDecision, ShownProposal
 from vyrox.cli.asked import print_asked
+from vyrox.cli.choices import Choice
+from vyrox.cli.ids import whole
 from vyrox.cli.lease_option import lease_of, lease_options
-from vyrox.cli.options import by_option, check_tenant_id, tenant_or_all
+from vyrox.cli.options import by_option, tenant_first, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_record, printable
 from vyrox.cli.stores import read, write
-from vyrox.cli.tables import Column, at, print_table, wide_option
+from vyrox.cli.tables import SHORT_ID, Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError
 from vyrox.models import ActionType, LiftType
 from vyrox.settings import Settings
+from vyrox.tenants.known import require_known
 from vyrox.triage.incident_ids import IncidentKey, parse_id
 
 _LIST_COLUMNS: Final = (
@@ -59,6 +62,8 @@ def list_(tenant_id: str | None, with_ended: bool, limit: int, as_json: bool) ->
     else:
         print_table(_LIST_COLUMNS, map(_list_row, listed))
         if not listed:
+            if tenant_id is not None:
+                read(require_known, tenant_id)
             click.echo("no proposals match", err=True)
     for used in glasses:
         click.echo(printable(_glass_line(used)), err=True)
@@ -90,7 +95,7 @@ def _list_row(each: ListedProposal) -> Sequence[object]:
 
 
 @click.command("show")
-@click.argument("proposal_id", metavar="PROPOSAL")
+@click.argument("proposal_id", metavar="PROPOSAL", callback=whole("proposal"))
 @json_option
 def show_(proposal_id: str, as_json: bool) -> None:
     """Show PROPOSAL: the text that people decide on, its state, and what became of it."""
@@ -143,15 +148,21 @@ def _check_text(
     return value
 
 
+def _check_alert(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    return whole("alert", SHORT_ID)(context, parameter, _check_text(context, parameter, value))
+
+
 @click.command("propose")
 @click.option(
     "--incident", "key", callback=_check_incident, help="What this incident suggests, and no more."
 )
-@click.option("--tenant", "tenant_id", callback=check_tenant_id, help="Tenant identifier.")
-@click.option("--alert", "alert_id", callback=_check_text, help="The alert that is the reason.")
+@tenant_first()
+@click.option("--alert", "alert_id", callback=_check_alert, help="The alert that is the reason.")
 @click.option(
     "--action",
-    type=click.Choice([*get_args(ActionType), *get_args(LiftType)]),
+    type=Choice([*get_args(ActionType), *get_args(LiftType)]),
     help="What is to be done to the host.",
 )
 @click.option(
@@ -177,9 +188,12 @@ def propose_(
     by: str,
     as_json: bool,
 ) -> None:
-    """Propose one action on one device. Nothing is done unless people approve it."""
+    """Propose one action on a device of TENANT, or what an incident suggests.
+
+    Nothing is done unless people approve it.
+    """
     if (key is None) == (tenant_id is None):
-        raise click.UsageError("Give either '--incident' or '--tenant'.")
+        raise click.UsageError("Give either '--incident' or TENANT.")
     ttl_s = Settings.from_process().approval_ttl_s
     if key is not None:
         if any((alert_id, action, host, hostname, lease_s, has_no_end)):
@@ -204,12 +218,12 @@ def _wanted(fields: dict[str, str | int | None]) -> Wanted:
     optional = ("hostname", "lease_s")
     missing = [name for name, value in fields.items() if value is None and name not in optional]
     if missing:
-        raise click.UsageError("With '--tenant', give '--alert', '--action', '--host', '--reason'.")
+        raise click.UsageError("With TENANT, give '--alert', '--action', '--host', '--reason'.")
     return msgspec.convert(fields, Wanted)
 
 
 @click.command("withdraw")
-@click.argument("proposal_id", metavar="PROPOSAL")
+@click.argument("proposal_id", metavar="PROPOSAL", callback=whole("proposal"))
 @by_option
 def withdraw_(proposal_id: str, by: str) -> None:
     """Take back PROPOSAL, which nothing has decided yet."""

@@ -17,6 +17,7 @@ from vyrox.clock import wall_clock
 from vyrox.console import sessions
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.store.database import Transaction
+from vyrox.tenants.known import require_known
 
 _name_argument = click.argument("name", metavar="NAME")
 _discord_option = click.option(
@@ -147,6 +148,8 @@ def sign_out(tenant_id: str, name: str) -> None:
     With a passkey, or a new link, NAME can sign in again.
     """
     ended = write(sessions.end_all, [tenant_id], name)
+    if not ended:
+        read(require_known, tenant_id)
     click.echo(f"{counted(ended, 'session')} of {name} ended")
 
 
@@ -171,6 +174,8 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
     )
     print_table(columns, (_row(each) for each in found.approvers))
     if not found.approvers:
+        if tenant_id is not None:
+            read(require_known, tenant_id)
         click.echo("there are no approvers; see: vyrox approver add", err=True)
     _print_keys(found.approvers)
     for change in found.waiting:

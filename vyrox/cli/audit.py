@@ -3,7 +3,9 @@
 import asyncio
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
+from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -13,13 +15,17 @@ from vyrox.chain import export as exporting
 from vyrox.chain import live
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Scalar, Stream
-from vyrox.cli.options import parse_since
+from vyrox.chain.kinds import EVENT_KINDS
+from vyrox.cli.options import parse_since, tenant_first
 from vyrox.cli.output import as_time, json_option, printable
+from vyrox.cli.paging import paged
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
 from vyrox.ids import is_tenant_id
 from vyrox.tenants.known import require_known
+
+MAX_LIMIT: Final = 100_000
 
 FOLLOW_INTERVAL_S: Final = 1.0
 OVERLAP_S: Final = 5
@@ -40,47 +46,76 @@ def _check_chain(
 def _check_kind(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
-    if value is not None and not (value.isascii() and value.isprintable()):
+    if value is None or value in EVENT_KINDS:
+        return value
+    if not (value.isascii() and value.isprintable()):
         raise click.BadParameter("must be a kind such as auth.failed")
-    return value
+    if near := get_close_matches(value, EVENT_KINDS, n=1, cutoff=0.7):
+        raise click.BadParameter(f"there is no kind {value}. Did you mean {near[0]}?")
+    return value  # of an earlier version
 
 
-@click.command()
+def _kinds_help() -> str:
+    """Return the kinds by family, for the end of the help."""
+    families: dict[str, list[str]] = {}
+    for kind in EVENT_KINDS:
+        family, _, name = kind.partition(".")
+        families.setdefault(family, []).append(name)
+    lines = (f"{family}. {' '.join(names)}" for family, names in families.items())
+    return "\n\n".join(("KIND is a family, a dot and a name:", *lines))
+
+
+@click.command(epilog=_kinds_help())
+@tenant_first(check=_check_chain)
 @click.option(
-    "--tenant",
-    "tenant_id",
-    callback=_check_chain,
-    help="Only this tenant's events, and failed authentications with its name if it is onboarded."
-    " '' is the service's own chain: all failed authentications, and freezes of every tenant.",
+    "--kind",
+    callback=_check_kind,
+    metavar="KIND",
+    help="Only this kind: one of those below.",
 )
-@click.option("--kind", callback=_check_kind, help="Only this kind, such as auth.failed.")
 @click.option(
     "--since",
     callback=parse_since,
     help="Only newer ones: an age (90s, 30m, 12h, 7d) or ISO 8601.",
 )
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_LIMIT), help="Only the newest, at most so many."
+)
 @click.option("--follow", is_flag=True, help="Continue with new events until Ctrl-C.")
 @json_option
 def events(
-    tenant_id: str | None, kind: str | None, since: int, follow: bool, as_json: bool
+    tenant_id: str | None,
+    kind: str | None,
+    since: int,
+    limit: int | None,
+    follow: bool,
+    as_json: bool,
 ) -> None:
-    """Show events: accepted alerts, failed authentication, refusals, outcomes, changes.
+    """Show events of TENANT, or of all tenants and the service, oldest first.
 
-    With --json, one object a line.
+    With TENANT, also failed authentications with its name if it is onboarded. '' is the service's
+    own chain: all failed authentications, and freezes of every tenant. With --json, one object a
+    line.
     """
     wanted = exporting.Wanted(tenant_id, kind, since)
-    try:
-        asyncio.run(_show_events(wanted, follow=follow, as_json=as_json))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with nullcontext() if follow else paged():
+        asyncio.run(_show_events(wanted, limit, follow=follow, as_json=as_json))
 
 
-async def _show_events(wanted: exporting.Wanted, *, follow: bool, as_json: bool) -> None:
+async def _show_events(
+    wanted: exporting.Wanted, limit: int | None, *, follow: bool, as_json: bool
+) -> None:
     since = wanted.since
     seen: dict[str, int] = {}
     is_empty = True
     async with opened_database() as opened:
-        while True:
+        if limit is not None:
+            seen = await opened.database.read(exporting.last_events)
+            found = await exporting.newest_events(opened.database, wanted, limit, seen)
+            if found:
+                is_empty = False
+                _print_events(found, as_json)
+        while limit is None or follow:
             # Not this machine's clock alone: events carry the time of the service.
             latest = min(await opened.database.read(exporting.newest_event), int(wall_clock()))
             async for page in exporting.events(opened.database, wanted, seen):

@@ -19,6 +19,7 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 from vyrox.chain import export as exporting
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Stream
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
@@ -57,7 +58,7 @@ _dated_decoder: Final = msgspec.json.Decoder(_Dated)
 )
 @click.option(
     "--stream",
-    type=click.Choice(["actions", "events"]),
+    type=Choice(["actions", "events"]),
     default="actions",
     show_default=True,
     help="Which of the two chains. Both together show who approved; the events only from the "

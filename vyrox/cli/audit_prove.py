@@ -14,6 +14,7 @@ from vyrox.chain.reading import STREAMS
 from vyrox.chain.tree import consistency_holds, inclusion_holds
 from vyrox.cli.audit_fetch import TIMEOUT_S, AuditClient
 from vyrox.cli.audit_key import open_signer
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import print_json
 from vyrox.cli.secret_input import read_secret_lines
@@ -40,7 +41,7 @@ class _Asked(msgspec.Struct, frozen=True):
 @click.option("--old-size", type=_number, help="Prove that the log grew from this size.")
 @click.option("--size", type=_number, help="The size that is proven. Default: the present one.")
 @click.option(
-    "--stream", type=click.Choice(STREAMS), default="actions", show_default=True, help="The chain."
+    "--stream", type=Choice(STREAMS), default="actions", show_default=True, help="The chain."
 )
 @click.option("--url", help="Ask the private listener, instead of reading the database.")
 @click.option(

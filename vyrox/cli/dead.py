@@ -8,6 +8,7 @@ import click
 from vyrox.alerts import dead_letters
 from vyrox.alerts import queue as queues
 from vyrox.alerts.reviving import Revived, revive_alert
+from vyrox.cli.ids import whole
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import json_option, print_json
 from vyrox.cli.queues import opened_queue
@@ -44,7 +45,7 @@ def list_dead(tenant_id: str, as_json: bool) -> None:
 
 @click.command()
 @tenant_argument
-@click.argument("ids", metavar="[ALERT]...", nargs=-1)
+@click.argument("ids", metavar="[ALERT]...", nargs=-1, callback=whole("alert"))
 @wide_option
 @json_option
 def revive(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:

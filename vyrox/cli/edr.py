@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import new_option, tenant_argument
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
@@ -40,7 +41,7 @@ _NEEDS: Final[dict[EdrVendor, frozenset[str]]] = {
 
 _CID: Final = re.compile(r"[0-9a-f]{32}")
 
-_vendors = click.Choice(EDR_VENDORS)
+_vendors = Choice(EDR_VENDORS)
 
 
 @click.command("set")

@@ -11,15 +11,20 @@ from uuid import uuid4
 import click
 
 from vyrox.cli.acting import Way, send_after_question
-from vyrox.cli.options import MAX_NOTE, by_option
-from vyrox.cli.output import json_option
+from vyrox.cli.choices import Choice
+from vyrox.cli.ids import whole
+from vyrox.cli.options import MAX_NOTE, by_option, tenant_first
+from vyrox.cli.output import json_option, printable
+from vyrox.cli.plain_lift import Plain, plain_lift
 from vyrox.cli.preview import print_preview
+from vyrox.cli.tables import SHORT_ID
 from vyrox.clock import wall_clock
 from vyrox.models import ActionType, ContainmentRequest, LiftType
 
 MAX_APPROVED_AT: Final = 253_402_300_799
 """The last second of the year 9999."""
 
+T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -31,21 +36,93 @@ def _check_reason(
     return value
 
 
-def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
-    """Return the options of both commands, of which one takes these actions."""
+_HOST: Final = "vyrox.cli.execute.host"
+_ACTION: Final = "vyrox.cli.execute.action"
+
+
+def _note_host(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_HOST] = value
+
+
+def _chosen_host(context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
+    """Return HOST, or the value of its earlier spelling `--host`."""
+    earlier: str | None = context.meta.get(_HOST)
+    if value is not None and earlier not in {None, value}:
+        raise click.UsageError("HOST and '--host' are different.")
+    if value is None and earlier is None:
+        raise click.UsageError("Missing argument 'HOST'.")
+    return value or earlier or ""
+
+
+def _short_action(action: ActionType) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def note(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value:
+            context.meta.setdefault(_ACTION, []).append(action)
+
+    return note
+
+
+def _chosen_action(
+    context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    chosen = {*context.meta.get(_ACTION, []), *([] if value is None else [value])}
+    if len(chosen) > 1:
+        raise click.UsageError("Give one action.")
+    return next(iter(chosen), None)
+
+
+def _unchecked(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    return value  # the service refuses what is no tenant
+
+
+def _short_option(name: str, action: ActionType, help_: str) -> Callable[[Command], Command]:
+    return click.option(
+        name,
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_short_action(action),
+        help=f"{help_}  [{action}]",
+    )
+
+
+_SHORT: Final = (
+    _short_option("--isolate", "HOST_ISOLATION", "Cut the host off."),
+    _short_option("--kill", "PROCESS_KILL", "End the alert's process."),
+    _short_option("--quarantine", "NETWORK_QUARANTINE", "Quarantine the host."),
+)
+
+
+def _request_options(
+    actions: tuple[str, ...], *shown: Callable[[Any], Any]
+) -> Callable[[Command], Command]:
+    """Return the arguments and options of both commands, of which one takes these actions."""
     options = (
-        click.option("--tenant", "tenant_id", required=True, help="Tenant identifier."),
-        click.option("--alert", "alert_id", required=True, help="The alert that is the reason."),
-        click.option(
-            "--action",
-            required=True,
-            type=click.Choice(actions),
-            help="What is done to the host.",
-        ),
+        tenant_first(required=True, check=_unchecked),
+        click.argument("host", metavar="HOST", required=False, callback=_chosen_host),
         click.option(
             "--host",
-            required=True,
-            help="The vendor's device id, or a host name if only one device has it.",
+            "old_host",
+            hidden=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_note_host,
+            help="HOST.",
+        ),
+        *shown,
+        click.option(
+            "--alert",
+            "alert_id",
+            callback=whole("alert", SHORT_ID),
+            help="The alert that is the reason.",
+        ),
+        click.option(
+            "--action",
+            type=Choice(actions),
+            callback=_chosen_action,
+            help="What is done to the host, by its name in the API.",
         ),
         click.option("--approved-by", help="Who approved it."),
         click.option(
@@ -88,7 +165,7 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
 
 
 @click.command()
-@_request_options(get_args(ActionType))
+@_request_options(get_args(ActionType), *_SHORT)
 @click.option(
     "--preview",
     "only_preview",
@@ -98,8 +175,8 @@ def _request_options(actions: tuple[str, ...]) -> Callable[[Command], Command]:
 )
 def execute(
     tenant_id: str,
-    alert_id: str,
-    action: ActionType,
+    alert_id: str | None,
+    action: ActionType | None,
     host: str,
     approved_by: str | None,
     is_break_glass: bool,
@@ -113,17 +190,18 @@ def execute(
     as_json: bool,
     only_preview: bool,
 ) -> None:
-    """Carry out an approved containment: sign the request and send it to the private listener.
+    """Carry out an approved containment of HOST: sign it and send it to the private listener.
 
-    On a terminal it asks first. Exits with 0 if the action was executed, replayed or a dry run, 3
+    HOST is the vendor's device id, or a host name if only one device has it. On a terminal it asks
+    first. Exits with 0 if the action was executed, replayed or a dry run, 3
     if it was refused, 4 if it was not done, 5 if that is not known. With --preview, exits with 0 if
     no guard rail refuses the action, else with 1.
     """
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
         tenant_id=tenant_id,
-        alert_id=alert_id,
-        action_type=action,
+        alert_id=_given(alert_id, "--alert"),
+        action_type=_given(action, "--isolate", "--kill", "--quarantine", "--action"),
         host=host,
         approved_by=by if is_break_glass else "preview" if only_preview else _required(approved_by),
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
@@ -144,8 +222,8 @@ def execute(
 @click.option("--force", is_flag=True, help="Lift the host even if Vyrox has not contained it.")
 def lift(
     tenant_id: str,
-    alert_id: str,
-    action: LiftType,
+    alert_id: str | None,
+    action: LiftType | None,
     host: str,
     approved_by: str | None,
     is_break_glass: bool,
@@ -159,15 +237,17 @@ def lift(
     as_json: bool,
     force: bool,
 ) -> None:
-    """Undo a containment: sign the request and send it to the private listener.
+    """Undo the containment of HOST: sign it and send it to the private listener.
 
-    On a terminal it asks first. Exits as execute does.
+    What is not given of --alert and --action is taken from the containment, which the service's
+    database has. On a terminal it asks first. Exits as execute does.
     """
+    plain = Plain(alert_id, action) if alert_id and action else plain_lift(tenant_id, host)
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
         tenant_id=tenant_id,
-        alert_id=alert_id,
-        action_type=action,
+        alert_id=_of_containment(alert_id or plain.alert_id, host),
+        action_type=action or plain.action,
         host=host,
         approved_by=by if is_break_glass else _required(approved_by),
         approved_at=int(wall_clock()) if approved_at is None else approved_at,
@@ -189,6 +269,18 @@ def _check_break_glass(is_break_glass: bool, reason: str | None, has_others: boo
         )
     if reason is not None and not is_break_glass:
         raise click.UsageError("'--reason' goes with '--break-glass' only.")
+
+
+def _given(value: T | None, *names: str) -> T:
+    if value is None:
+        raise click.UsageError(f"Missing option {' / '.join(repr(name) for name in names)}.")
+    return value
+
+
+def _of_containment(alert_id: str | None, host: str) -> str:
+    if alert_id is None:
+        raise click.UsageError(f"Vyrox knows no containment of {printable(host)}: give '--alert'.")
+    return alert_id
 
 
 def _required(approved_by: str | None) -> str:

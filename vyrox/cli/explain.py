@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from vyrox.cli.ids import whole
 from vyrox.cli.options import tenant_or_all
 from vyrox.cli.output import (
     as_minute,
@@ -26,7 +27,7 @@ from vyrox.triage.suppressions import Suppression
 
 
 @click.command("explain")
-@click.argument("alert_id", metavar="ALERT")
+@click.argument("alert_id", metavar="ALERT", callback=whole("alert"))
 @json_option
 def explain_(alert_id: str, as_json: bool) -> None:
     """Show why ALERT has its score and band: every reason, the strongest family first."""

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class Lazy(NamedTuple):
@@ -24,6 +25,12 @@ class Lazy(NamedTuple):
 
 
 Table = dict[str, "Lazy | click.Group"]
+
+NAMED_TENANT: Final = "vyrox.cli.groups.tenant"
+"""Where a command's context has the tenant that it is about."""
+
+HELP: Final = 100
+"""Characters of the help of a command in a completion."""
 
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -50,6 +57,12 @@ class LazyGroup(click.Group):
             module = f"vyrox.cli.{module}"
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin so, without importing any command."""
+        names = sorted(name for name in self.table if name.startswith(incomplete))
+        found = [CompletionItem(name, help=_short(self.table[name], HELP)) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -5,6 +5,8 @@ from typing import Any, Final, ParamSpec, TypeVar, get_args
 
 import click
 
+from vyrox.cli.choices import Choice
+from vyrox.cli.ids import whole
 from vyrox.cli.incident_text import LIST_COLUMNS, list_row, show_lines, status_text
 from vyrox.cli.options import (
     by_option,
@@ -12,7 +14,7 @@ from vyrox.cli.options import (
     note_option,
     place_option,
     since_option,
-    tenant_option,
+    tenant_first,
 )
 from vyrox.cli.output import counted, json_option, print_json, terminal_width
 from vyrox.cli.stores import read, write
@@ -54,19 +56,19 @@ _incident: Final = click.argument("key", metavar="INCIDENT", callback=_check_inc
 
 
 @click.command("list")
-@tenant_option
+@tenant_first()
 @click.option(
     "--status",
     "statuses",
     multiple=True,
-    type=click.Choice(get_args(Status)),
+    type=Choice(get_args(Status)),
     help="Only this status. May be given several times.",
 )
 @click.option(
     "--band",
     "bands",
     multiple=True,
-    type=click.Choice(get_args(Band)),
+    type=Choice(get_args(Band)),
     help="Only this band. May be given several times.",
 )
 @since_option("Changed")
@@ -135,7 +137,7 @@ def ack(key: IncidentKey, note: str | None, by: str, as_json: bool) -> None:
 @click.option(
     "--resolution",
     required=True,
-    type=click.Choice(get_args(PersonResolution)),
+    type=Choice(get_args(PersonResolution)),
     help="What it was. The two benign ones need a note.",
 )
 @_changes
@@ -192,7 +194,7 @@ def merge(key: IncidentKey, other: IncidentKey, note: str | None, by: str, as_js
 
 
 @click.command()
-@click.argument("alert_ids", metavar="ALERT...", nargs=-1, required=True)
+@click.argument("alert_ids", metavar="ALERT...", nargs=-1, required=True, callback=whole("alert"))
 @click.option("--to", "into", callback=_check_incident, help="To this incident.")
 @click.option("--new", "is_new", is_flag=True, help="To a new incident.")
 @_changes

@@ -12,6 +12,7 @@ from vyrox.cli.stores import read, write
 from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.settings import Settings
+from vyrox.tenants.known import require_known
 
 _COLUMNS = (
     Column("TENANT", "same"),
@@ -48,6 +49,8 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
     )
     print_table(_COLUMNS, rows)
     if not found:
+        if tenant_id is not None:
+            read(require_known, tenant_id)
         click.echo("no containment has an end", err=True)
 
 

@@ -6,6 +6,8 @@ from typing import Final, get_args
 import click
 import msgspec
 
+from vyrox.cli.choices import Choice
+from vyrox.cli.ids import whole
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import json_option, print_json, print_record
 from vyrox.cli.secret_input import read_secret_lines
@@ -44,7 +46,7 @@ class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
 @tenant_argument
 @click.option(
     "--min-band",
-    type=click.Choice(BANDS),
+    type=Choice(BANDS),
     default="review",
     show_default=True,
     help="Announce incidents from this band up.",
@@ -52,7 +54,7 @@ class _Added(msgspec.Struct, frozen=True, omit_defaults=True):
 @click.option(
     "--format",
     "form",
-    type=click.Choice(get_args(Format)),
+    type=Choice(get_args(Format)),
     default="vyrox",
     show_default=True,
     help="vyrox: Vyrox's own JSON. ocsf: OCSF Detection Finding (class 2004). apprise: a short "
@@ -180,7 +182,7 @@ def list_(tenant_id: str, as_json: bool) -> None:
 
 @click.command()
 @tenant_argument
-@click.argument("target_id", metavar="TARGET")
+@click.argument("target_id", metavar="TARGET", callback=whole("target"))
 def remove(tenant_id: str, target_id: str) -> None:
     """Remove a TARGET of TENANT. What waits for it is not sent."""
     unsent = write(targets.remove_target, tenant_id, target_id, wall_clock())

@@ -7,6 +7,7 @@ import click
 import msgspec
 from cryptography.fernet import MultiFernet
 
+from vyrox.cli.ids import whole
 from vyrox.cli.notify import find_targets
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import json_option, print_json
@@ -33,7 +34,7 @@ class _Tried(msgspec.Struct, frozen=True):
 
 @click.command()
 @tenant_argument
-@click.argument("target_id", metavar="[TARGET]", required=False)
+@click.argument("target_id", metavar="[TARGET]", required=False, callback=whole("target"))
 @json_option
 def test(tenant_id: str, target_id: str | None, as_json: bool) -> None:
     """Send a test message to TENANT's targets, or to one, and print what happened.

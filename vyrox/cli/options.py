@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from vyrox.cli.groups import NAMED_TENANT
 from vyrox.clock import wall_clock
 from vyrox.errors import InvalidRequestError
 from vyrox.ids import is_tenant_id
@@ -20,9 +21,10 @@ _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def check_tenant_id(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
+    context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
     """Return the value of an argument or option that names a tenant."""
+    context.meta[NAMED_TENANT] = value
     if value is not None and not is_tenant_id(value):
         raise click.BadParameter("must be 1 to 128 letters, digits, dots, underscores and hyphens")
     return value
@@ -32,11 +34,62 @@ tenant_argument = click.argument("tenant_id", metavar="TENANT", callback=check_t
 tenant_or_all = click.argument(
     "tenant_id", metavar="[TENANT]", required=False, callback=check_tenant_id
 )
+_OLD_TENANT: Final = "vyrox.cli.options.tenant"
+
+
+def note_tenant(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    """Note the value of the earlier `--tenant`, an eager option."""
+    context.meta[_OLD_TENANT] = value
+
+
+def noted_tenant(context: click.Context) -> str | None:
+    """Return the value of the earlier `--tenant`."""
+    earlier: str | None = context.meta.get(_OLD_TENANT)
+    return earlier
+
+
+def tenant_first(
+    what: str = "TENANT",
+    *,
+    required: bool = False,
+    check: Callable[[click.Context, click.Parameter, str | None], str | None] = check_tenant_id,
+) -> Callable[[F], F]:
+    """Return the argument TENANT, with `--tenant` as its earlier spelling.
+
+    Args:
+        what: Shown in the usage.
+        check: As a callback of an argument.
+    """
+
+    def chosen(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        earlier = noted_tenant(context)
+        if value is not None and earlier not in {None, value}:
+            raise click.UsageError("TENANT and '--tenant' are different.")
+        value = earlier if value is None else value
+        if value is None and required:
+            raise click.UsageError("Missing argument 'TENANT'.")
+        return check(context, parameter, value)
+
+    def add(command: F) -> F:
+        # The option first: it is eager, so the argument's callback knows it.
+        old = click.option(
+            "--tenant",
+            "old_tenant",
+            hidden=True,
+            is_eager=True,
+            expose_value=False,
+            callback=note_tenant,
+            help="TENANT.",
+        )
+        metavar = what if required else f"[{what}]"
+        new = click.argument("tenant_id", metavar=metavar, required=False, callback=chosen)
+        return new(old(command))
+
+    return add
+
+
 new_option = click.option(
     "--new", "is_new", is_flag=True, help="Accept a TENANT that is not known yet."
-)
-tenant_option = click.option(
-    "--tenant", "tenant_id", callback=check_tenant_id, help="Only this tenant."
 )
 
 

@@ -5,8 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from io import StringIO
-from itertools import islice
+from io import TextIOBase
 from typing import Final
 
 import click
@@ -17,49 +16,83 @@ PAGER: Final = ("less", "-FRX")
 
 def page(lines: Iterable[str]) -> None:
     """Print the lines, through a pager if a terminal has fewer. A pipe never gets a pager."""
-    program = shutil.which(PAGER[0]) if sys.stdout.isatty() else None
-    if program is None:
+    with paged():
         for line in lines:
             click.echo(line)
-        return
-    height = shutil.get_terminal_size().lines
-    rest = iter(lines)
-    first = list(islice(rest, height))
-    if len(first) < height:
-        click.echo("\n".join(first), nl=bool(first))
-        return
-    _through(program, first, rest)
-
-
-def _through(program: str, first: Iterable[str], rest: Iterable[str]) -> None:
-    with subprocess.Popen([program, *PAGER[1:]], stdin=subprocess.PIPE, text=True) as pager:  # noqa: S603
-        assert pager.stdin is not None  # noqa: S101
-        # The reader may leave before the end. Ctrl-C is for the pager, which has the terminal.
-        with suppress(BrokenPipeError, KeyboardInterrupt):
-            for lines in (first, rest):
-                for line in lines:
-                    pager.stdin.write(f"{line}\n")
-        with suppress(BrokenPipeError):
-            pager.stdin.close()
-        while pager.poll() is None:
-            with suppress(KeyboardInterrupt):
-                pager.wait()
 
 
 @contextmanager
 def paged() -> Iterator[None]:
-    """Print through a pager what is printed within."""
-    if not sys.stdout.isatty():
+    """Print through a pager what is printed within, if a terminal has fewer lines.
+
+    Who leaves the pager ends what is printed, and not the command.
+    """
+    program = shutil.which(PAGER[0]) if sys.stdout.isatty() else None
+    if program is None or isinstance(sys.stdout, _Paged):
         yield
         return
-    held = _Terminal()
+    height = shutil.get_terminal_size().lines
+    held = _Paged(program, height)
     try:
-        with redirect_stdout(held):
+        with redirect_stdout(held), suppress(_LeftError):
             yield
     finally:
-        page(held.getvalue().removesuffix("\n").split("\n") if held.getvalue() else [])
+        held.end()
 
 
-class _Terminal(StringIO):
+class _LeftError(Exception):
+    """The reader has left the pager."""
+
+
+class _Paged(TextIOBase):
+    """Holds what is printed until it is longer than the screen, and then starts the pager."""
+
+    def __init__(self, program: str, height: int) -> None:
+        super().__init__()
+        self._program = program
+        self._height = height
+        self._held: list[str] = []
+        self._lines = 0
+        self._pager: subprocess.Popen[str] | None = None
+
+    encoding = "utf-8"
+    errors = "strict"
+    """Click takes a stream without these, or one that takes bytes, for a binary one."""
+
     def isatty(self) -> bool:
         return True
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError("text only")
+        if self._pager is not None:
+            self._send(text)
+            return len(text)
+        self._held.append(text)
+        self._lines += text.count("\n")
+        if self._lines >= self._height:
+            self._pager = subprocess.Popen(  # noqa: S603  (its path is in PATH)
+                [self._program, *PAGER[1:]], stdin=subprocess.PIPE, text=True
+            )
+            self._send("".join(self._held))
+        return len(text)
+
+    def end(self) -> None:
+        """Print what is held, or wait until the reader leaves the pager."""
+        if self._pager is None:
+            click.echo("".join(self._held), nl=False)
+            return
+        assert self._pager.stdin is not None  # noqa: S101
+        with suppress(BrokenPipeError):
+            self._pager.stdin.close()
+        while self._pager.poll() is None:
+            with suppress(KeyboardInterrupt):  # for the pager, which has the terminal
+                self._pager.wait()
+
+    def _send(self, text: str) -> None:
+        assert self._pager is not None  # noqa: S101
+        assert self._pager.stdin is not None  # noqa: S101
+        try:
+            self._pager.stdin.write(text)
+        except BrokenPipeError as exc:
+            raise _LeftError from exc

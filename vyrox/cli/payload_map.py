@@ -9,7 +9,9 @@ import msgspec
 
 from vyrox.adapters.suggesting import suggest
 from vyrox.alerts.quarantine_review import find_quarantined
+from vyrox.cli.choices import Choice
 from vyrox.cli.field_map import read_field_map
+from vyrox.cli.ids import whole
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import read
 from vyrox.cli.tables import Column, print_table
@@ -27,14 +29,17 @@ _file_argument = click.argument(
     "file", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 _quarantined_option = click.option(
-    "--quarantined", metavar="ID", help="The payload with this id in quarantine, instead of FILE."
+    "--quarantined",
+    metavar="ID",
+    callback=whole("payload"),
+    help="The payload with this id in quarantine, instead of FILE.",
 )
 
 
 @click.command("test")
 @_file_argument
 @_quarantined_option
-@click.option("--vendor", type=click.Choice(get_args(Vendor)), help="Who sends it.")
+@click.option("--vendor", type=Choice(get_args(Vendor)), help="Who sends it.")
 @click.option(
     "--field-map",
     "field_map_file",

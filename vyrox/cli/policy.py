@@ -9,6 +9,7 @@ import msgspec
 
 from vyrox.approvals.approver_commands import RuleChange, change_policy_and_rules
 from vyrox.approvals.rules import FOUR_EYES
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import by_option, new_option, tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import write_urgently
@@ -67,7 +68,7 @@ def _check_rules(
 )
 @click.option(
     "--other-hosts",
-    type=click.Choice(get_args(OtherHosts)),
+    type=Choice(get_args(OtherHosts)),
     help="Refuse or allow a host that the alert does not name.",
 )
 @click.option(
@@ -98,7 +99,7 @@ def _check_rules(
 )
 @click.option(
     "--propose",
-    type=click.Choice(get_args(Propose)),
+    type=Choice(get_args(Propose)),
     help="From which band on Vyrox proposes by itself what an incident suggests, if TENANT has an "
     "approver.",
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import tenant_or_all
 from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
@@ -18,7 +19,7 @@ from vyrox.tenants.known import require_known
 
 @click.command()
 @tenant_or_all
-@click.option("--vendor", type=click.Choice(EDR_VENDORS), help="Pull from this vendor.")
+@click.option("--vendor", type=Choice(EDR_VENDORS), help="Pull from this vendor.")
 @click.option("--off", is_flag=True, help="Pull no longer.")
 @wide_option
 @json_option

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from vyrox.alerts import quarantine_review as kept
+from vyrox.cli.ids import whole
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.stores import opened_database, require_known_if_empty, write
@@ -71,7 +72,7 @@ def _state(row: kept.Quarantined) -> str:
 
 @click.command()
 @tenant_argument
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, callback=whole("payload"))
 def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
     """Mark TENANT's payloads as not worth a replay. If room is needed, they are deleted first."""
     count = write(kept.dismiss, tenant_id, ids, wall_clock())
@@ -82,7 +83,7 @@ def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
 
 @click.command()
 @tenant_argument
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("ids", metavar="[ID]...", nargs=-1, callback=whole("payload"))
 @json_option
 def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Show the reason and the body of all of TENANT's payloads, or of the given ones."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from vyrox.alerts.replaying import Replayed, replay_payload
+from vyrox.cli.ids import whole
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import json_option, print_json
 from vyrox.cli.quarantine import choose
@@ -18,7 +19,7 @@ from vyrox.tenants.payloads import read_kept
 
 @click.command()
 @tenant_argument
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("ids", metavar="[ID]...", nargs=-1, callback=whole("payload"))
 @wide_option
 @json_option
 def replay(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:

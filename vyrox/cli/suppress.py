@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from vyrox.cli.ids import whole
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import json_option, print_json, terminal_width
 from vyrox.cli.stores import opened_database, read, require_known_if_empty, write
@@ -31,7 +32,12 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 @click.command("suppress")
 @tenant_argument
-@click.option("--like", metavar="ALERT", help="Alerts like this one: its command, host and user.")
+@click.option(
+    "--like",
+    metavar="ALERT",
+    callback=whole("alert"),
+    help="Alerts like this one: its command, host and user.",
+)
 @click.option("--command", metavar="LINE", help="Command lines of this shape.")
 @click.option("--program", metavar="NAME", help="This program, whatever its command line.")
 @click.option(
@@ -120,7 +126,13 @@ async def _preview(asked: Asked) -> tuple[Wanted, Preview]:
 @click.command()
 @tenant_or_all
 @click.option("--all", "with_ended", is_flag=True, help="Also what has ended or expired.")
-@click.option("--alerts", "of", metavar="ID", help="List the newest alerts that ID has hidden.")
+@click.option(
+    "--alerts",
+    "of",
+    metavar="ID",
+    callback=whole("suppression"),
+    help="List the newest alerts that ID has hidden.",
+)
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Of the alerts."
 )
@@ -172,7 +184,7 @@ def _print_hidden(found: Sequence[Hidden], *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("suppression_id", metavar="ID")
+@click.argument("suppression_id", metavar="ID", callback=whole("suppression"))
 @click.option("--reason", default="a person ended it", help="Why, for the audit log.")
 @by_option
 @json_option
@@ -192,7 +204,7 @@ def unsuppress(suppression_id: str, reason: str, by: str, as_json: bool) -> None
 
 
 @click.command()
-@click.argument("suppression_id", metavar="ID")
+@click.argument("suppression_id", metavar="ID", callback=whole("suppression"))
 @by_option
 @_yes
 @json_option

@@ -11,6 +11,7 @@ import click
 import msgspec
 from cryptography.fernet import MultiFernet
 
+from vyrox.cli.choices import Choice
 from vyrox.cli.field_map import read_field_map
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json
@@ -50,7 +51,7 @@ class _Webhook(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_secret_expires_at: float | None = None
 
 
-_vendors = click.Choice(get_args(Vendor))
+_vendors = Choice(get_args(Vendor))
 only_vendor_option = click.option(
     "--vendor", type=_vendors, help="Needed if the tenant is onboarded for several."
 )

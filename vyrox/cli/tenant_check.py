@@ -8,6 +8,7 @@ import click
 import msgspec
 from cryptography.fernet import MultiFernet
 
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import DEFAULT_COLUMNS, json_option, print_json, printable, shortened
 from vyrox.cli.stores import opened_database
@@ -44,7 +45,7 @@ class _Checked(msgspec.Struct, frozen=True):
 
 @click.command()
 @tenant_argument
-@click.option("--vendor", type=click.Choice(get_args(Vendor)), help="Only this vendor.")
+@click.option("--vendor", type=Choice(get_args(Vendor)), help="Only this vendor.")
 @json_option
 def check(tenant_id: str, vendor: Vendor | None, as_json: bool) -> None:
     """Show whether TENANT's alerts arrive: the last ones, what was refused, and what to do.

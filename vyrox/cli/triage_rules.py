@@ -1,8 +1,18 @@
 """`vyrox triage signals`, `disable` and `enable`: which rules count for which tenant."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
-from vyrox.cli.options import by_option, check_name, check_tenant_id
+from vyrox.cli.options import (
+    by_option,
+    check_name,
+    check_tenant_id,
+    note_tenant,
+    noted_tenant,
+    tenant_first,
+)
 from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
 from vyrox.cli.tables import Column, print_table
@@ -12,19 +22,41 @@ from vyrox.triage import switches
 from vyrox.triage.rules import SIGNALS
 from vyrox.triage.switches import Disabled
 
-_of_tenant = click.option(
-    "--tenant", "tenant_id", required=True, callback=check_tenant_id, help="For this tenant."
-)
-_maybe_tenant = click.option(
-    "--tenant", "tenant_id", callback=check_tenant_id, help="Show which are off for this tenant."
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _tenant_and_signal(command: F) -> F:
+    """Return the arguments TENANT SIGNAL; the earlier spelling was SIGNAL --tenant TENANT."""
+    tenant = click.argument("tenant_id", metavar="TENANT", required=False)
+    signal = click.argument("signal", metavar="SIGNAL", required=False, callback=_check_signal)
+    old = click.option(
+        "--tenant",
+        "old_tenant",
+        hidden=True,
+        is_eager=True,
+        expose_value=False,
+        callback=note_tenant,
+        help="TENANT.",
+    )
+    return tenant(signal(old(command)))
+
+
+def _check_signal(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    first: str | None = context.params.get("tenant_id")
+    earlier = noted_tenant(context)
+    if earlier is not None and value is None:
+        first, value = earlier, first
+    if first is None or value is None:
+        raise click.UsageError("Missing argument 'TENANT' or 'SIGNAL'.")
+    context.params["tenant_id"] = check_tenant_id(context, parameter, first)
+    return value
 
 
 @click.command()
-@_maybe_tenant
+@tenant_first()
 @json_option
 def signals(tenant_id: str | None, as_json: bool) -> None:
-    """List the signals with their weights. Only --tenant needs the database."""
+    """List the signals with their weights, and which are off for TENANT."""
     off = {each.signal: each for each in ([] if tenant_id is None else _off(tenant_id))}
     if as_json:
         print_json(
@@ -61,8 +93,7 @@ def _off(tenant_id: str) -> list[Disabled]:
 
 
 @click.command()
-@click.argument("signal")
-@_of_tenant
+@_tenant_and_signal
 @by_option
 @click.option(
     "--second",
@@ -71,19 +102,18 @@ def _off(tenant_id: str) -> list[Disabled]:
 )
 @json_option
 def disable(signal: str, tenant_id: str, by: str, second: str | None, as_json: bool) -> None:
-    """Switch SIGNAL off for a tenant. Verdicts that exist do not change."""
+    """Switch SIGNAL off for TENANT. Verdicts that exist do not change."""
     read(require_known, tenant_id)
     changed = write(switches.disable, Disabled(tenant_id, signal, by, wall_clock()), second)
     _print(tenant_id, signal, "off", changed=changed, as_json=as_json)
 
 
 @click.command()
-@click.argument("signal")
-@_of_tenant
+@_tenant_and_signal
 @by_option
 @json_option
 def enable(signal: str, tenant_id: str, by: str, as_json: bool) -> None:
-    """Switch SIGNAL on again for a tenant."""
+    """Switch SIGNAL on again for TENANT."""
     read(require_known, tenant_id)
     changed = write(switches.enable, tenant_id, signal, by, wall_clock())
     _print(tenant_id, signal, "on", changed=changed, as_json=as_json)

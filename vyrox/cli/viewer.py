@@ -15,6 +15,7 @@ from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.console import people_commands as commands
 from vyrox.console.viewers import list_viewers
+from vyrox.tenants.known import require_known
 
 _name_argument = click.argument("name", metavar="NAME")
 
@@ -85,4 +86,6 @@ def list_(tenant_id: str | None, as_json: bool) -> None:
         ),
     )
     if not found:
+        if tenant_id is not None:
+            read(require_known, tenant_id)
         click.echo("there are no viewers; see: vyrox viewer add", err=True)

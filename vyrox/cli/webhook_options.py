@@ -8,6 +8,7 @@ import click
 import msgspec
 from cryptography.fernet import InvalidToken
 
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.vault import open_vault
@@ -38,7 +39,7 @@ _NOT_STANDARD: Final = "must be whsec_ and Base64 of 24 to 64 bytes for --signat
 _OPTIONS: Final = (
     click.option(
         "--signature",
-        type=click.Choice(SIGNATURES),
+        type=Choice(SIGNATURES),
         help="How deliveries on the tenant's own path are signed. falcon, falcon-hex: by "
         "CrowdStrike Falcon. standard: Standard Webhooks, at the generic vendor. "
         "A new tenant has vyrox.",
@@ -127,7 +128,7 @@ def check_standard_secret(options: WebhookOptions, secret: bytes) -> None:
 
 
 _vendor_option = click.option(
-    "--vendor", required=True, type=click.Choice(get_args(Vendor)), help="The vendor."
+    "--vendor", required=True, type=Choice(get_args(Vendor)), help="The vendor."
 )
 
 

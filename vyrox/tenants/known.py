@@ -66,6 +66,15 @@ def is_known(connection: Connection, tenant_id: str) -> bool:
     return any(connection.execute(query.limit(1)).first() for query in queries)
 
 
+def nearest_known(connection: Connection, tenant_id: str) -> str | None:
+    """Return the most similar known tenant; None if this one is known, or no other is similar."""
+    if is_known(connection, tenant_id):
+        return None
+    by_lower = {name.lower(): name for name in list_known(connection)}
+    nearest = get_close_matches(tenant_id.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[nearest[0]] if nearest else None
+
+
 def list_known(connection: Connection, most: int = MAX_COMPARED) -> list[str]:
     """Return the names of the known tenants, in order."""
     return list(connection.execute(_NAMES, {"most": most}).scalars())
@@ -73,7 +82,6 @@ def list_known(connection: Connection, most: int = MAX_COMPARED) -> list[str]:
 
 def unknown_text(connection: Connection, tenant_id: str) -> str:
     """Return what to say of a tenant that is not known, with the most similar known one."""
-    by_lower = {name.lower(): name for name in list_known(connection)}
-    nearest = get_close_matches(tenant_id.lower(), by_lower, n=1, cutoff=0.5)
-    hint = f"did you mean {by_lower[nearest[0]]}?" if nearest else "see: vyrox tenant list"
+    nearest = nearest_known(connection, tenant_id)
+    hint = f"did you mean {nearest}?" if nearest else "see: vyrox tenant list"
     return f"{tenant_id} is not onboarded and has sent no alert; {hint}"
