@@ -107,7 +107,8 @@ def _alert(found: Arrivals) -> Finding:
 def _refusal(found: Arrivals, prints: Fingerprints) -> Finding:
     refusal = found.refusal
     assert refusal is not None  # noqa: S101
-    text = f"{utc_text(refusal.at)} 401 {refusal.failure}"
+    how = f" ({refusal.how})" if refusal.how else ""
+    text = f"{utc_text(refusal.at)} 401 {refusal.failure}{how}"
     if refusal.at <= _last_good(found):
         return Finding("last 401", "info", f"{text}, before the last delivery")
     return Finding("last 401", "wrong", text, _what_to_do(found, refusal.failure, prints))
@@ -126,7 +127,7 @@ def _what_to_do(found: Arrivals, failure: str, prints: Fingerprints) -> tuple[st
     row = found.onboarded
     if row is None or not row.enabled:
         return (f"vyrox tenant add {found.tenant_id} --vendor {found.vendor}",)
-    if failure == "missing_credential":
+    if failure in ("missing", "missing_credential"):  # the second is of an earlier version
         return (f"let the sender set {header_of(found.vendor, row.webhook).partition(':')[0]}",)
     if failure == "stale":
         return ("set the clocks of the sender and of this machine: they differ by 5 minutes",)
