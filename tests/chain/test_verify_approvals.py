@@ -164,13 +164,6 @@ def test_a_real_export_says_who_approved_each_action_contract_64(
     assert run("--links-only", "--approvals", *paths).returncode == 0
 
 
-def test_the_events_are_exported_from_the_database_only(data_dir: Path) -> None:
-    arguments = ("--stream", "events", "--url", "http://127.0.0.1:1", "--out", str(data_dir / "x"))
-    result = Vyrox(data_dir)("audit", "export", TENANT, *arguments)
-    assert result.exit_code == 2
-    assert "--url has the actions only" in result.stderr
-
-
 def test_the_report_as_json_contract_64(tmp_path: Path) -> None:
     done = run("--json", "--approvals", *whole_story().write(tmp_path))
     report = json.loads(done.stdout)

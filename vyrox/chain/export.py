@@ -1,6 +1,6 @@
 """Read the entries of the audit chains page by page, in constant memory (contract 26)."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -70,6 +70,13 @@ async def pages(
         page = await database.read(_page, tenant_id, stream, after, min(after + PAGE, part.last))
         if page:
             yield page
+
+
+def read_parts(
+    connection: Connection, tenant_id: str, streams: Iterable[Stream], since: int
+) -> dict[Stream, Part]:
+    """Return the part of each stream as of one moment: an action and its events are both there."""
+    return {stream: _part(connection, tenant_id, stream, since) for stream in streams}
 
 
 def _part(connection: Connection, tenant_id: str, stream: Stream, since: int) -> Part:

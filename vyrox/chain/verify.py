@@ -1311,7 +1311,12 @@ def read_keys(data: bytes) -> Keys:
         for each in _objects(members.get(name))
     ]
     successions = members.get("successions")
-    return Keys(keys, frozenset(pins), successions if isinstance(successions, list) else [])
+    has_pins = "approvers" in members or "discord" in members
+    return Keys(
+        keys,
+        frozenset(pins) if has_pins else None,
+        successions if isinstance(successions, list) else [],
+    )
 
 
 def read_key_lines(data: bytes) -> Keys:
@@ -2610,12 +2615,17 @@ class Approvals:
 
 @dataclass(frozen=True)
 class ApprovalsReport:
-    """What the actions and the events of a tenant show together."""
+    """What the actions and the events of a tenant show together.
+
+    Attributes:
+        is_range: Whether an export begins later than entry 1. Who approved is not checked then.
+    """
 
     actions: Report
     events: Report
     failures: list[Failure]
     findings: list[Finding]
+    is_range: bool = False
 
 
 def verify_approvals(
@@ -2649,6 +2659,8 @@ def verify_approvals(
     tenants = {actions_report.tenant_id, events_report.tenant_id} - {None}
     if len(tenants) > 1:
         raise NothingToCheckError("the actions and the events are of different tenants")
+    if max(actions_report.first_entry, events_report.first_entry) > 1:
+        return ApprovalsReport(actions_report, events_report, [], [], is_range=True)
     if evidence is not None and not (evidence.named or frozenset()) <= approvals.enrolled:
         evidence.problems.append("keys.json: it names a key of an approver that no event enrolled")
     findings = [approvals.finding(action_hash) for action_hash in actions]
@@ -2678,15 +2690,16 @@ def _verify_of_two(
         raise
     if report.stream not in (stream, None):
         raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
-    if report.first_entry > 1:
+    if report.first_entry > 1 and not is_whole(path):
         raise NothingToCheckError(f"the {stream} are a range: who approved needs whole chains")
     return report
 
 
 def is_whole(path: str) -> bool:
     """Return whether a path is a directory with the export of both streams."""
-    return any(
-        is_daily_file(name, "events") or name == "checkpoint-events.txt" for name in _names(path)
+    names = _names(path)
+    return any(is_daily_file(name, "events") for name in names) or all(
+        f"checkpoint-{stream}.txt" in names for stream in STREAMS
     )
 
 
@@ -2875,9 +2888,17 @@ def _of_two(paths: Sequence[str], evidence: Evidence, links_only: bool) -> Outco
         f"{not_proven} are not",
         f"{len(report.failures)} checks failed",
     ]
-    return found.outcome(links_only, members, lines, report.failures)
+    if report.is_range:
+        members["result"] = "checkpoint refused" if found.refused() else "range holds"
+        lines = [*_shown(report.actions), *_shown(report.events)]
+    outcome = found.outcome(links_only, members, lines, report.failures)
+    if report.is_range:
+        outcome.not_shown.append(RANGE)
+        outcome.lines.append(f"NOT PROVEN: {RANGE}")
+    return outcome
 
 
+RANGE = "who approved the actions: that needs an export of all entries"
 NOT_SHOWN = (
     "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
     "chain was not replaced as a whole"

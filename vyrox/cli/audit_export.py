@@ -1,35 +1,33 @@
-"""`vyrox audit export`: a tenant's chain as daily files, and a verifier that needs no Vyrox."""
+"""`vyrox audit export`: a tenant's log as files, and a verifier that needs no Vyrox."""
 
 import asyncio
 import os
 import shlex
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import click
-import httpx
 import msgspec
-from rich.console import Console
-from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-from vyrox.chain import export as exporting
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Stream
+from vyrox.chain.keys_file import NAME as KEYS_NAME
+from vyrox.chain.keys_file import KeysInForce, keys_file
+from vyrox.chain.reading import STREAMS
+from vyrox.cli.audit_source import Source, Wanted, from_database, from_service
 from vyrox.cli.choices import Choice
-from vyrox.cli.options import tenant_argument
-from vyrox.cli.stores import opened_database
-from vyrox.clock import wall_clock
-from vyrox.crypto import sign
+from vyrox.cli.options import since_option, tenant_argument
+from vyrox.cli.secret_input import read_secret_lines
 from vyrox.errors import OperatorError
 from vyrox.settings import Settings
 from vyrox.store.data_dir import open_private
 
-ANSWER_TIMEOUT_S: Final = 60.0
-NDJSON: Final = "application/x-ndjson"
+MAX_KEY: Final = 256
 VERIFIER_NAME: Final = "verify_audit.py"
 UNDATED: Final = "1970-01-01"
 """The day of entries without a readable time at the beginning of the export."""
@@ -57,33 +55,46 @@ _dated_decoder: Final = msgspec.json.Decoder(_Dated)
     "VYROX_HMAC_SECRET or VYROX_READ_SECRET, instead of reading the database.",
 )
 @click.option(
-    "--stream",
-    type=Choice(["actions", "events"]),
-    default="actions",
-    show_default=True,
-    help="Which of the two chains. Both together show who approved; the events only from the "
-    "database.",
+    "--key-stdin", is_flag=True, help="Sign for --url with a reader's key from standard input."
 )
-def export(tenant_id: str, directory: Path, url: str | None, stream: Stream) -> None:
-    """Write TENANT's actions to audit-YYYY-MM-DD.jsonl, one file a UTC day, with a verifier.
+@click.option(
+    "--stream",
+    type=Choice([*STREAMS, "both"]),
+    default="both",
+    show_default=True,
+    help="Which of the two chains. Both together show who approved.",
+)
+@since_option("Only entries")
+def export(
+    tenant_id: str, directory: Path, url: str | None, key_stdin: bool, stream: str, since: int
+) -> None:
+    """Write TENANT's log to daily files, with its checkpoints and keys, and a verifier.
 
+    The actions are in audit-YYYY-MM-DD.jsonl, the events in events-YYYY-MM-DD.jsonl; of one stream
+    alone, both are named audit. With --since the verifier needs the proofs, which are written too.
     If the directory has files that are not the beginning of this export, nothing is written: the
     files may be the only proof that the log was changed since.
     """
-    if url is not None and stream == "events":
-        raise click.UsageError("--url has the actions only: export the events without it.")
-    lines = _from_database(tenant_id, stream) if url is None else _from_proxy(tenant_id, url)
+    if key_stdin and url is None:
+        raise click.UsageError("--key-stdin needs --url.")
+    # The events first: a dispatch that is among them must find its action.
+    streams: tuple[Stream, ...] = ("events", "actions")
+    if stream != "both":
+        streams = (cast("Stream", stream),)
+    source = _source(Wanted(tenant_id, streams, since), url, key_stdin=key_stdin)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
-            count = asyncio.run(_write_daily_files(lines, Path(fresh)))
-            _take_over(Path(fresh), directory)
+            count = asyncio.run(_write(source, tenant_id, streams, Path(fresh), is_whole=not since))
+            _take_over(Path(fresh), directory, _prefixes(streams).values())
             if count == 0:
                 raise click.UsageError(f"{tenant_id} has no entries: nothing to verify.")
             _write_verifier(Path(fresh) / VERIFIER_NAME)
             (Path(fresh) / VERIFIER_NAME).replace(directory / VERIFIER_NAME)
     except OSError as exc:
         raise OperatorError(f"{exc.filename or directory}: {exc.strerror}") from exc
+    for hint in _hints(directory, streams):
+        click.echo(hint, err=True)
     noun = "entry" if count == 1 else "entries"
     command = shlex.join(["python3", "-I", str(directory / VERIFIER_NAME), str(directory)])
     click.echo(f"{count} {noun} in {directory}; verify with: {command}")
@@ -96,25 +107,94 @@ def export(tenant_id: str, directory: Path, url: str | None, stream: Stream) -> 
         )
 
 
+def _hints(directory: Path, streams: tuple[Stream, ...]) -> Iterator[str]:
+    missing = [each for each in streams if not (directory / f"checkpoint-{each}.txt").exists()]
+    if missing:
+        yield (
+            f"without a checkpoint of the {' and '.join(sorted(missing))}: the service makes its "
+            "key for checkpoints when it starts, and an older one signs none"
+        )
+
+
+def _source(
+    wanted: Wanted, url: str | None, *, key_stdin: bool
+) -> AbstractAsyncContextManager[Source]:
+    if url is None:
+        return from_database(wanted)
+    if key_stdin:
+        [key] = read_secret_lines(["key"], MAX_KEY)
+    else:
+        key = Settings.from_process().require_reading_secret()
+    return from_service(wanted, url, key)
+
+
+async def _write(
+    opened: AbstractAsyncContextManager[Source],
+    tenant_id: str,
+    streams: tuple[Stream, ...],
+    directory: Path,
+    *,
+    is_whole: bool,
+) -> int:
+    """Write the entries of each stream and what belongs beside them; return how many there were."""
+    count = 0
+    in_force: KeysInForce | None = None
+    async with opened as source:
+        for stream in streams:
+            lines = await source.lines(stream)
+            if lines is None:
+                continue
+            if stream == "events" and is_whole:
+                in_force = KeysInForce()
+                lines = _followed(lines, in_force)
+            count += await _write_daily_files(lines, directory, _prefixes(streams)[stream])
+        if count:
+            for stream in streams:
+                for name, content in (await source.evidence(stream)).items():
+                    _write_file(directory / name, content)
+            known = await source.log_keys()
+            keys = keys_file(tenant_id, in_force, known.signer, known.known, known.witnesses)
+            if keys is not None:
+                _write_file(directory / KEYS_NAME, keys)
+    return count
+
+
+def _prefixes(streams: tuple[Stream, ...]) -> dict[Stream, str]:
+    """Return how the names of each stream's daily files begin."""
+    return {each: each if each == "events" and len(streams) > 1 else "audit" for each in streams}
+
+
+async def _followed(lines: AsyncIterator[bytes], in_force: KeysInForce) -> AsyncIterator[bytes]:
+    async for line in lines:
+        in_force.add(line)
+        yield line
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with _new_file(path) as file:
+        file.write(content)
+
+
 def _write_verifier(path: Path) -> None:
     path.write_bytes(files("vyrox.chain").joinpath("verify.py").read_bytes())
     path.chmod(0o700)
 
 
-def _take_over(fresh: Path, directory: Path) -> None:
-    """Move the daily files of `fresh` to `directory`, where they may only add to what is there.
+def _take_over(fresh: Path, directory: Path, prefixes: Iterable[str]) -> None:
+    """Move the files of `fresh` to `directory`, where entries may only be added to what is there.
 
     Raises:
         OperatorError: They do not; nothing was moved.
     """
-    for file in directory.glob("audit-*.jsonl"):
+    for file in (file for prefix in prefixes for file in directory.glob(f"{prefix}-*.jsonl")):
         if not _begins_with(fresh / file.name, file):
             raise OperatorError(
                 f"{file} is not the beginning of this export, so nothing was written: keep it, and "
                 "export to another directory"
             )
-    # The oldest first, so that at any moment the files there are one chain.
-    for file in sorted(fresh.iterdir()):
+    # The oldest first, so that at any moment the files there are one chain; then the checkpoints,
+    # because those of before are right for the longer chain too.
+    for file in sorted(fresh.iterdir(), key=lambda each: (each.suffix != ".jsonl", each.name)):
         file.replace(directory / file.name)
 
 
@@ -128,53 +208,7 @@ def _begins_with(file: Path, beginning: Path) -> bool:
     return True
 
 
-async def _from_database(tenant_id: str, stream: Stream) -> AsyncIterator[bytes]:
-    async with opened_database() as opened:
-        async for page in exporting.pages(opened.database, tenant_id, stream):
-            for entry in page:
-                yield entry
-
-
-async def _from_proxy(tenant_id: str, url: str) -> AsyncIterator[bytes]:
-    timestamp = str(int(wall_clock()))
-    secret = Settings.from_process().require_reading_secret()
-    headers = {
-        "accept": NDJSON,
-        "x-vyrox-timestamp": timestamp,
-        "x-vyrox-signature": sign(f"{tenant_id}:{timestamp}", secret),
-    }
-    columns = (SpinnerColumn(), FileSizeColumn(), TimeElapsedColumn())
-    terminal = Console(stderr=True)
-    progress = Progress(*columns, console=terminal, disable=not terminal.is_terminal)
-    try:
-        with progress:
-            task = progress.add_task("export", total=None)
-            async with (
-                httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S, trust_env=False) as client,
-                client.stream(
-                    "GET",
-                    f"{url.rstrip('/')}/audit/export",
-                    params={"tenant_id": tenant_id},
-                    headers=headers,
-                ) as answer,
-            ):
-                if answer.status_code != httpx.codes.OK:
-                    raise OperatorError(f"{url} answered {answer.status_code}")
-                if answer.headers.get("content-type") != NDJSON:
-                    raise OperatorError(f"{url} answered with something else than an export")
-                rest = b""
-                async for chunk in answer.aiter_bytes():
-                    progress.update(task, advance=len(chunk))
-                    *whole, rest = (rest + chunk).split(b"\n")
-                    for line in whole:
-                        yield line
-                if rest:
-                    raise OperatorError(f"{url}: the export is incomplete")
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise OperatorError(f"{url}: {type(exc).__name__} {exc}") from exc
-
-
-async def _write_daily_files(lines: AsyncIterator[bytes], directory: Path) -> int:
+async def _write_daily_files(lines: AsyncIterator[bytes], directory: Path, prefix: str) -> int:
     """Write each line to the file of its UTC day; return how many there were.
 
     What was tampered with is written like the rest, for the verifier to find: a line without a
@@ -190,7 +224,7 @@ async def _write_daily_files(lines: AsyncIterator[bytes], directory: Path) -> in
                 if file is not None:
                     file.close()
                 day = of_line
-                file = _new_file(directory / f"audit-{day}.jsonl")
+                file = _new_file(directory / f"{prefix}-{day}.jsonl")
             file.write(line + b"\n")
             count += 1
     finally:

@@ -1,0 +1,232 @@
+"""Where `vyrox audit export` reads from: the database, or a service (contract 26 and 97)."""
+
+import binascii
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import httpx
+import msgspec
+from rich.console import Console
+from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+from vyrox.chain import export as exporting
+from vyrox.chain.checkpoints import Checkpoints
+from vyrox.chain.cosignatures import add_cosignatures, read_cosigned
+from vyrox.chain.entry import Stream
+from vyrox.chain.identity import KnownKey, Signer, list_keys
+from vyrox.chain.nodes import BrokenChainError
+from vyrox.chain.notes import read_checkpoint
+from vyrox.cli.audit_fetch import AuditClient
+from vyrox.cli.audit_key import open_signer
+from vyrox.cli.stores import Opened, opened_database
+from vyrox.clock import wall_clock
+from vyrox.crypto import sign
+from vyrox.errors import OperatorError
+
+ANSWER_TIMEOUT_S: Final = 60.0
+NDJSON: Final = "application/x-ndjson"
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What is exported: entries of a time of `since` or later; 0 means all."""
+
+    tenant_id: str
+    streams: tuple[Stream, ...]
+    since: int
+
+
+class LogKeys(msgspec.Struct, frozen=True):
+    """What is known of the keys of the log."""
+
+    signer: Signer | None = None
+    known: tuple[KnownKey, ...] = ()
+    witnesses: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """A log that can be exported."""
+
+    async def lines(self, stream: Stream) -> AsyncIterator[bytes] | None:
+        """Return the entries; None if the source does not have this stream."""
+
+    async def evidence(self, stream: Stream) -> dict[str, bytes]:
+        """Return the files that belong beside the entries: checkpoints, and a proof of a range."""
+
+    async def log_keys(self) -> LogKeys:
+        """Return the keys of the log."""
+
+
+class FromDatabase:
+    """Reads the rows, both streams as of one moment."""
+
+    def __init__(self, opened: Opened, wanted: Wanted, parts: dict[Stream, exporting.Part]) -> None:
+        """Begin with the parts that were committed."""
+        self._opened = opened
+        self._wanted = wanted
+        self._parts = parts
+
+    async def lines(self, stream: Stream) -> AsyncIterator[bytes]:
+        """Return the entries. Raises DatabaseUnavailableError."""
+        tenant_id = self._wanted.tenant_id
+        return _each(exporting.pages(self._opened.database, tenant_id, stream, self._parts[stream]))
+
+    async def evidence(self, stream: Stream) -> dict[str, bytes]:
+        """Return a checkpoint of exactly these entries, and the newest that was co-signed."""
+        chain, part = (self._wanted.tenant_id, stream), self._parts[stream]
+        signer = await self._signer()
+        if signer is None:
+            return {}
+        database = self._opened.database
+        checkpoints = Checkpoints(database, wall_clock, signer)
+        try:
+            note = await checkpoints.at(*chain, part.last)
+            files = {f"checkpoint-{stream}.txt": note}
+            encoded = {}
+            if 1 < part.first <= part.last:
+                proof = await checkpoints.inclusion(*chain, part.first, part.last)
+                encoded[f"proof-{stream}.json"] = msgspec.json.encode(proof)
+        except BrokenChainError:
+            return {}  # the verifier finds at which entry
+        files[f"checkpoint-{stream}.txt"] = await database.read(add_cosignatures, chain, note)
+        for other in await database.read(read_cosigned, chain):
+            if other.text != note.text and part.first <= read_checkpoint(other).size <= part.last:
+                files[f"cosigned-{stream}.txt"] = other
+                break
+        return encoded | {name: each.encode() for name, each in files.items()}
+
+    async def log_keys(self) -> LogKeys:
+        """Return the keys that have signed, and those of the witnesses in the settings."""
+        signer = await self._signer()
+        if signer is None:
+            return LogKeys()
+        known = await self._opened.database.read(list_keys)
+        settings = self._opened.settings.checkpoints
+        witnesses = tuple(each.key for each in settings.witnesses if each.key is not None)
+        return LogKeys(signer, tuple(known), witnesses)
+
+    async def _signer(self) -> Signer | None:
+        try:
+            return await open_signer(self._opened)
+        except OperatorError:
+            return None
+
+
+@asynccontextmanager
+async def from_database(wanted: Wanted) -> AsyncIterator[FromDatabase]:
+    """Open the database, and note what is committed."""
+    async with opened_database() as opened:
+        parts = await opened.database.read(
+            exporting.read_parts, wanted.tenant_id, wanted.streams, wanted.since
+        )
+        yield FromDatabase(opened, wanted, parts)
+
+
+class FromService:
+    """Asks the private listener."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, url: str, wanted: Wanted, key: str, progress: Progress
+    ) -> None:
+        """`key` is VYROX_HMAC_SECRET, or that of a reader."""
+        self._client = client
+        self._url = url.rstrip("/")
+        self._shown = url
+        self._wanted = wanted
+        self._key = key
+        self._progress = progress
+        self._parts: dict[Stream, tuple[int, int, bytes | None]] = {}
+
+    async def lines(self, stream: Stream) -> AsyncIterator[bytes] | None:
+        """Return the entries; None if the service is older and has the actions only.
+
+        Raises:
+            OperatorError: The service did not send a whole export.
+        """
+        try:
+            request = self._request(stream)
+            answer = await self._client.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise OperatorError(f"{self._shown}: {type(exc).__name__} {exc}") from exc
+        if answer.status_code != httpx.codes.OK:
+            await answer.aclose()
+            raise OperatorError(f"{self._shown} answered {answer.status_code}")
+        if answer.headers.get("content-type") != NDJSON:
+            await answer.aclose()
+            raise OperatorError(f"{self._shown} answered with something else than an export")
+        try:
+            first, last = (
+                int(answer.headers[f"x-vyrox-audit-{name}"]) for name in ("first", "size")
+            )
+            note = answer.headers.get("x-vyrox-checkpoint")
+            self._parts[stream] = first, last, None if note is None else b64decode(note)
+        except (KeyError, ValueError, binascii.Error):
+            if stream == "events" or self._wanted.since:
+                await answer.aclose()
+                return None
+        return self._received(answer)
+
+    def _request(self, stream: Stream) -> httpx.Request:
+        tenant_id, timestamp = self._wanted.tenant_id, str(int(wall_clock()))
+        headers = {
+            "accept": NDJSON,
+            "x-vyrox-timestamp": timestamp,
+            "x-vyrox-signature": sign(f"{tenant_id}:{timestamp}", self._key),
+        }
+        params: dict[str, str | int] = {"tenant_id": tenant_id}
+        if stream == "events":
+            params["stream"] = stream
+        if self._wanted.since:
+            params["since"] = self._wanted.since
+        url = f"{self._url}/audit/export"
+        return self._client.build_request("GET", url, params=params, headers=headers)
+
+    async def _received(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        task = self._progress.add_task("export", total=None)
+        rest = b""
+        try:
+            async for chunk in answer.aiter_bytes():
+                self._progress.update(task, advance=len(chunk))
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+        except httpx.HTTPError as exc:
+            raise OperatorError(f"{self._shown}: {type(exc).__name__} {exc}") from exc
+        finally:
+            await answer.aclose()
+        if rest:
+            raise OperatorError(f"{self._shown}: the export is incomplete")
+
+    async def evidence(self, stream: Stream) -> dict[str, bytes]:
+        """Return the checkpoint that the export came with, and the proof of a range."""
+        first, last, note = self._parts.get(stream, (1, 0, None))
+        if note is None:
+            return {}
+        files = {f"checkpoint-{stream}.txt": note}
+        if 1 < first <= last:
+            client = AuditClient(self._client, self._url, self._wanted.tenant_id, self._key)
+            proof = await client.inclusion(stream, first, last)
+            files[f"proof-{stream}.json"] = msgspec.json.encode(proof)
+        return files
+
+    async def log_keys(self) -> LogKeys:
+        """Return nothing: who asks over the network should know the key from elsewhere."""
+        return LogKeys()
+
+
+@asynccontextmanager
+async def from_service(wanted: Wanted, url: str, key: str) -> AsyncIterator[FromService]:
+    """Open a connection, and show on a terminal how far the export is."""
+    columns = (SpinnerColumn(), FileSizeColumn(), TimeElapsedColumn())
+    terminal = Console(stderr=True)
+    progress = Progress(*columns, console=terminal, disable=not terminal.is_terminal)
+    with progress:
+        async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S, trust_env=False) as client:
+            yield FromService(client, url, wanted, key, progress)
+
+
+async def _each(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    async for page in pages:
+        for entry in page:
+            yield entry
