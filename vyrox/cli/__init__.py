@@ -215,6 +215,9 @@ _TENANT: Final = LazyGroup(
         "add": Lazy("tenant:add", "Onboard TENANT for a vendor, and print its secret once."),
         "check": Lazy("tenant_check:check", "Show whether TENANT's alerts arrive; say what to do."),
         "edr": _EDR,
+        "explain": Lazy(
+            "tenant_explain:explain", "Find out why a signature of TENANT's sender is refused."
+        ),
         "field-map": Lazy(
             "field_map:field_map", "Replace TENANT's field map with the one in FILE."
         ),
