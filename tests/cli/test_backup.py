@@ -79,7 +79,7 @@ def test_backup_and_restore_contract_91(tmp_path: Path) -> None:
 def test_backup_has_the_key_only_if_asked_contract_91(tmp_path: Path) -> None:
     vyrox, kept = with_tenant(tmp_path / "data"), tmp_path / "kept"
     without = vyrox("backup", str(tmp_path / "without"))
-    assert str(tmp_path / "data" / KEY_FILE) in without.stderr
+    assert str(tmp_path / "data" / KEY_FILE) in without.stdout
     assert not (tmp_path / "without" / KEY_FILE).exists()
     log_keys.open_log_keys([], tmp_path / "data", make=True)
     succeeded(vyrox("backup", str(kept), "--with-key"))

@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from vyrox.chain import log_keys
 from vyrox.chain.identity import renew_log_id
 from vyrox.cli.config import KEY_FILES
-from vyrox.cli.output import counted, json_option, print_json
+from vyrox.cli.output import counted, json_option, print_json, print_record, terminal_width
 from vyrox.cli.stores import prepare_directory
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
@@ -42,19 +42,17 @@ def backup(directory: Path, with_key: bool, as_json: bool) -> None:
     forge alerts. With DATABASE_URL, the command for pg_dump is printed.
     """
     settings = Settings.from_process()
-    manifest = asyncio.run(_back_up(settings, directory, with_key=with_key))
+    manifest = _back_up(settings, directory, with_key=with_key)
     if as_json:
         print_json(manifest)
     else:
-        _print(manifest, directory)
-    if manifest.facts.secrets and not with_key:
-        click.echo(_where_the_key_is(settings), err=True)
+        _print(manifest, directory, "in it" if with_key else _where_the_key_is(settings))
     if settings.database_url is not None:
         click.echo("now dump the database; it asks for the password, or reads ~/.pgpass:", err=True)
         click.echo(making.dump_command(settings.database_url, directory), err=as_json)
 
 
-async def _back_up(settings: Settings, directory: Path, *, with_key: bool) -> Manifest:
+def _back_up(settings: Settings, directory: Path, *, with_key: bool) -> Manifest:
     url = settings.database_url
     data_dir = settings.data_dir if url else prepare_directory(settings.data_dir, create=False)
     key = _key(settings, data_dir)
@@ -67,7 +65,9 @@ async def _back_up(settings: Settings, directory: Path, *, with_key: bool) -> Ma
     )
     if url is None:
         return making.back_up_sqlite(data_dir, directory, contents, wall_clock())
-    return await making.back_up_beside_postgres(url, data_dir, directory, contents, wall_clock())
+    return asyncio.run(
+        making.back_up_beside_postgres(url, data_dir, directory, contents, wall_clock())
+    )
 
 
 def _key(settings: Settings, data_dir: Path) -> bytes | None:
@@ -94,24 +94,25 @@ def _vault(keys: bytes) -> MultiFernet:
 
 
 def _where_the_key_is(settings: Settings) -> str:
-    place = (
-        "in VYROX_ENCRYPTION_KEY"
-        if settings.encryption_keys
-        else f"in {settings.data_dir.absolute() / KEY_FILE}"
-    )
-    return f"the key is not in the backup: it is {place}. Keep a copy in another place"
+    path = settings.data_dir.absolute() / KEY_FILE
+    place = "VYROX_ENCRYPTION_KEY" if settings.encryption_keys else str(path)
+    return f"not in it: keep a copy of {place} in another place"
 
 
-def _print(manifest: Manifest, directory: Path) -> None:
+def _print(manifest: Manifest, directory: Path, key: str) -> None:
     facts = manifest.facts
     entries = sum(chain.entries for chain in facts.chains)
-    size = sum(file.size for file in manifest.files)
-    click.echo(f"backup of {manifest.made_at} UTC in {directory.absolute()}, checked")
-    click.echo(
-        f"{counted(facts.tables.get('alerts', 0), 'alert')}, {entries} entries in "
-        f"{counted(len(facts.chains), 'audit chain')}, {counted(facts.secrets, 'stored secret')}, "
-        f"schema {facts.schema}, {size:,} bytes"
-    )
+    click.echo(f"backup of {manifest.made_at} UTC, checked")
+    fields = {
+        "in": str(directory.absolute()),
+        "size": f"{sum(file.size for file in manifest.files):,} bytes",
+        "alerts": f"{facts.tables.get('alerts', 0):,}",
+        "audit log": f"{entries:,} entries in {counted(len(facts.chains), 'chain')}",
+        "secrets": f"{facts.secrets:,}",
+        "schema": facts.schema,
+        "key": key,
+    }
+    print_record({f"  {name}": value for name, value in fields.items()}, terminal_width())
 
 
 @click.command()
@@ -135,7 +136,8 @@ def restore(directory: Path, key_lost: bool) -> None:
         _compare(settings, settings.database_url, directory, plan)
         return
     restored = asyncio.run(restoring.restore_sqlite(directory, settings.data_dir, plan))
-    click.echo(f"restored the backup of {restored.made_at} UTC to {settings.data_dir.absolute()}")
+    click.echo(f"restored the backup of {restored.made_at} UTC")
+    click.echo(f"  in {settings.data_dir.absolute()}")
     click.echo(
         "What happened since then is not in it: alerts that were finished since are delivered\n"
         "again, and hosts that were contained since are not known. Compare the vendors'\n"

@@ -75,6 +75,8 @@ async def restore_sqlite(source: Path, directory: Path, plan: Plan) -> Manifest:
         try:
             staging.mkdir(mode=0o700)
             await _make_ready(source, manifest, directory, plan)
+        except OSError as exc:
+            raise OperatorError(f"{directory}: {exc.strerror}") from exc
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return manifest
