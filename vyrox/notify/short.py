@@ -78,8 +78,8 @@ _TITLES: Final[dict[NoticeKind, str]] = {
     "lease.postponed": "a containment runs on",
     "lease.failed": "a containment could not be lifted",
     "lease.waiting": "a containment waits to be lifted",
-    "tenant.frozen": "frozen",
-    "tenant.unfrozen": "not frozen any more",
+    "tenant.frozen": "the tenant is frozen",
+    "tenant.unfrozen": "the tenant is not frozen any more",
 }
 
 
