@@ -1,10 +1,13 @@
 """Words and habits of the command line (contract 87 and 88)."""
 
+import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -246,6 +249,32 @@ def test_completion_in_a_real_shell_contract_88(data_dir: Path, shell: str) -> N
     )
     assert "list" in done.stdout
     assert "show" not in done.stdout
+
+
+def test_secrets_are_asked_for_hidden_and_ctrl_c_ends_the_prompt_contract_88(
+    data_dir: Path,
+) -> None:
+    env = {"PATH": "/usr/bin:/bin", "VYROX_DATA_DIR": str(data_dir), "PYTHONPATH": str(ROOT)}
+    vyrox = [sys.executable, "-m", "vyrox"]
+    subprocess.run([*vyrox, "tenant", "add", "acme", "--vendor", "generic"], env=env, check=True)
+    secret = "typed-secret-0123456789-0123456789"
+    for typed, code in ((f"{secret}\n".encode(), 0), (b"\x03", INTERRUPTED)):
+        child, terminal = pty.fork()
+        if child == 0:  # pragma: no cover  (the command)
+            rotate = [*vyrox, "tenant", "rotate", "acme", "--secret-stdin", "--force"]
+            os.execve(sys.executable, rotate, env)  # noqa: S606
+        shown = b""
+        while b"secret:" not in shown:
+            shown += os.read(terminal, 1024)
+        os.write(terminal, typed)
+        with suppress(OSError):  # the end of a terminal
+            while data := os.read(terminal, 1024):
+                shown += data
+        _, status = os.waitpid(child, 0)
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(status) == code, shown
+        assert secret.encode() not in shown
+        assert b"Traceback" not in shown
 
 
 def test_ctrl_c_ends_a_command_without_a_traceback_contract_88(data_dir: Path) -> None:

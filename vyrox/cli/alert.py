@@ -26,6 +26,7 @@ from vyrox.cli.options import (
     tenant_first,
 )
 from vyrox.cli.output import json_option, print_json, print_record, printable, terminal_width
+from vyrox.cli.paging import through_pager
 from vyrox.cli.queues import opened_entries
 from vyrox.cli.stores import Opened, opened_database, read
 from vyrox.cli.tables import print_table, wide_option
@@ -118,6 +119,7 @@ def list_(
 @click.option("--raw", "with_raw", is_flag=True, help="Also the body as the vendor sent it.")
 @click.option("--ocsf", "as_ocsf", is_flag=True, help="Print an OCSF Detection Finding.")
 @json_option
+@through_pager
 def show(alert_id: str, with_raw: bool, as_ocsf: bool, as_json: bool) -> None:
     """Show every field of ALERT, and what Vyrox did on its device."""
 

@@ -17,6 +17,7 @@ from vyrox.cli.ids import whole
 from vyrox.cli.lease_option import lease_of, lease_options
 from vyrox.cli.options import by_option, tenant_first, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_record, printable
+from vyrox.cli.paging import through_pager
 from vyrox.cli.stores import read, write
 from vyrox.cli.tables import SHORT_ID, Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
@@ -97,6 +98,7 @@ def _list_row(each: ListedProposal) -> Sequence[object]:
 @click.command("show")
 @click.argument("proposal_id", metavar="PROPOSAL", callback=whole("proposal"))
 @json_option
+@through_pager
 def show_(proposal_id: str, as_json: bool) -> None:
     """Show PROPOSAL: the text that people decide on, its state, and what became of it."""
     shown = read(by_command.show_any, proposal_id, wall_clock())

@@ -17,6 +17,7 @@ from vyrox.cli.output import (
     shortened,
     terminal_width,
 )
+from vyrox.cli.paging import through_pager
 from vyrox.cli.stores import opened_database, read
 from vyrox.clock import wall_clock
 from vyrox.tenants.known import require_known
@@ -29,6 +30,7 @@ from vyrox.triage.suppressions import Suppression
 @click.command("explain")
 @click.argument("alert_id", metavar="ALERT", callback=whole("alert"))
 @json_option
+@through_pager
 def explain_(alert_id: str, as_json: bool) -> None:
     """Show why ALERT has its score and band: every reason, the strongest family first."""
     found = read(explain, alert_id)

@@ -17,6 +17,7 @@ from vyrox.cli.options import (
     tenant_first,
 )
 from vyrox.cli.output import counted, json_option, print_json, terminal_width
+from vyrox.cli.paging import through_pager
 from vyrox.cli.stores import read, write
 from vyrox.cli.tables import print_table, wide_option
 from vyrox.clock import wall_clock
@@ -104,6 +105,7 @@ def list_(
 @_incident
 @click.option("--ocsf", "as_ocsf", is_flag=True, help="Print an OCSF Detection Finding.")
 @json_option
+@through_pager
 def show(key: IncidentKey, as_ocsf: bool, as_json: bool) -> None:
     """Show INCIDENT: why it is one, what speaks for it, its timeline and the proposed action."""
     if as_ocsf:

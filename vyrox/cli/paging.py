@@ -3,12 +3,15 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import wraps
 from io import TextIOBase
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 PAGER: Final = ("less", "-FRX")
 """It ends by itself if all fits on the screen, and leaves what was shown there."""
@@ -38,6 +41,17 @@ def paged() -> Iterator[None]:
             yield
     finally:
         held.end()
+
+
+def through_pager(command: Command) -> Command:
+    """Return the function of a command that prints through a pager."""
+
+    @wraps(command)
+    def run(*args: object, **options: object) -> object:
+        with paged():
+            return command(*args, **options)
+
+    return cast(Command, run)
 
 
 class _LeftError(Exception):

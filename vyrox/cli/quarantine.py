@@ -10,6 +10,7 @@ from vyrox.alerts import quarantine_review as kept
 from vyrox.cli.ids import whole
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import json_option, print_json, printable
+from vyrox.cli.paging import through_pager
 from vyrox.cli.stores import opened_database, require_known_if_empty, write
 from vyrox.cli.tables import Column, at, print_table, wide_option
 from vyrox.clock import wall_clock
@@ -85,6 +86,7 @@ def dismiss(tenant_id: str, ids: Sequence[str]) -> None:
 @tenant_argument
 @click.argument("ids", metavar="[ID]...", nargs=-1, callback=whole("payload"))
 @json_option
+@through_pager
 def show(tenant_id: str, ids: Sequence[str], as_json: bool) -> None:
     """Show the reason and the body of all of TENANT's payloads, or of the given ones."""
 

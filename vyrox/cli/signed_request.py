@@ -198,7 +198,7 @@ def _explain(
         # The outcome of an action that failed at the vendor is an event of another kind.
         kind = "" if status == httpx.codes.BAD_GATEWAY else " --kind execute.refused"
         tenant = shlex.quote(request.tenant_id)
-        yield f"why: vyrox audit events --tenant {tenant}{kind} --since 5m"
+        yield f"why: vyrox audit events {tenant}{kind} --since 5m"
     log_id = answer.headers.get("x-request-id")
     if log_id and log_id != request.request_id:
         yield f"log id: {log_id}"

@@ -58,8 +58,9 @@ only_vendor_option = click.option(
 _secret_stdin_option = click.option(
     "--secret-stdin",
     is_flag=True,
-    help=f"Read the secret from standard input, at least {MIN_SECRET_BYTES} bytes, instead of "
-    "making one. One line end is removed; other white space at the ends is refused.",
+    help=f"Read the secret from a hidden prompt or standard input, at least {MIN_SECRET_BYTES} "
+    "bytes, instead of making one. One line end is removed; other white space at the ends is "
+    "refused.",
 )
 
 

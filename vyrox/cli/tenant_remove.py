@@ -9,7 +9,7 @@ from cryptography.fernet import InvalidToken, MultiFernet
 
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import printable
-from vyrox.cli.secret_input import is_terminal
+from vyrox.cli.secret_input import ctrl_c_ends, is_terminal
 from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.tenant import only_vendor, only_vendor_option
 from vyrox.cli.vault import open_vault
@@ -91,7 +91,8 @@ async def _ask_to_remove(
 
 def _ask(question: str, *, ask: bool) -> None:
     if ask:
-        click.confirm(question, abort=True, err=True)
+        with ctrl_c_ends():
+            click.confirm(question, abort=True, err=True)
 
 
 async def _restore(tenant_id: str, vendor: Vendor | None) -> Vendor:
@@ -140,8 +141,8 @@ def _print_remains(tenant_id: str, remains: Remains) -> None:
     if remains.contained:
         _, device_id, _ = remains.contained[0]
         click.echo(
-            f"first lift what is contained: vyrox lift --tenant {tenant_id} --host "
-            f"{printable(shlex.quote(device_id))} ..."
+            f"first lift what is contained: vyrox lift {tenant_id} "
+            f"{printable(shlex.quote(device_id))} --approved-by NAME"
         )
     for vendor in remains.edr_vendors:
         then = "then" if remains.contained else "credentials remain"

@@ -1,1 +1,1 @@
-"""Send made-up but realistic vendor detections to a running ingestion service."""
+"""Send made-up but realistic vendor detections to the public listener of a running service."""

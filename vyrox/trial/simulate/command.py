@@ -125,7 +125,7 @@ def simulate(
     all_stages: bool,
     dry_run: bool,
 ) -> None:
-    """Send SCENARIO's signed detections to a running ingestion service.
+    """Send SCENARIO's signed detections to the public listener of a running service.
 
     Each run sends new identifiers and times, so no detection counts as a redelivery.
     """
