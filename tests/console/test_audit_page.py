@@ -265,16 +265,20 @@ async def test_the_download_verifies_without_vyrox_contract_80(
     with zipfile.ZipFile(io.BytesIO(answer.content)) as whole:
         assert whole.testzip() is None
         whole.extractall(tmp_path)
+    signed = {"checkpoint-actions.txt", "checkpoint-events.txt"}
+    has_key = opened.console.checkpoints is not None  # with PostgreSQL, only if it is set
     assert set(os.listdir(tmp_path)) == {
-        "README.txt", "verify_audit.py", "actions.ndjson", "events.ndjson"
+        "README.txt", "verify_audit.py", "actions.ndjson", "events.ndjson", "keys.json",
+        *(signed if has_key else ()),
     }  # fmt: skip
     commands = [
         line.split()[1:] for line in archive.README.splitlines() if line.startswith("    python3")
     ]
-    assert len(commands) == 3
+    assert len(commands) == 2
     for command in commands:
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, check=False)  # noqa: ASYNC221
-        assert done.returncode == 3
+        assert done.returncode == (0 if has_key else 3)
+    assert ("Verified." in (tmp_path / "report.html").read_text()) == has_key
     await opened.console.events.flush()
     exported = [e for e in await events(opened.database, TENANT) if e["kind"] == "audit.exported"]
     assert [each["by"] for each in exported] == ["ann"]

@@ -16,8 +16,8 @@ import msgspec
 
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Stream
-from vyrox.chain.keys_file import NAME as KEYS_NAME
-from vyrox.chain.keys_file import KeysInForce, keys_file
+from vyrox.chain.evidence import KEYS_NAME
+from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.reading import STREAMS
 from vyrox.cli.audit_source import Source, Wanted, from_database, from_service
 from vyrox.cli.choices import Choice
@@ -85,7 +85,7 @@ def export(
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
-            count = asyncio.run(_write(source, tenant_id, streams, Path(fresh), is_whole=not since))
+            count = asyncio.run(_write(source, streams, Path(fresh), is_whole=not since))
             _take_over(Path(fresh), directory, _prefixes(streams).values())
             if count == 0:
                 raise click.UsageError(f"{tenant_id} has no entries: nothing to verify.")
@@ -130,7 +130,6 @@ def _source(
 
 async def _write(
     opened: AbstractAsyncContextManager[Source],
-    tenant_id: str,
     streams: tuple[Stream, ...],
     directory: Path,
     *,
@@ -152,8 +151,7 @@ async def _write(
             for stream in streams:
                 for name, content in (await source.evidence(stream)).items():
                     _write_file(directory / name, content)
-            known = await source.log_keys()
-            keys = keys_file(tenant_id, in_force, known.signer, known.known, known.witnesses)
+            keys = await source.keys(in_force)
             if keys is not None:
                 _write_file(directory / KEYS_NAME, keys)
     return count

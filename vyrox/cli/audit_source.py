@@ -13,11 +13,9 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 
 from vyrox.chain import export as exporting
 from vyrox.chain.checkpoints import Checkpoints
-from vyrox.chain.cosignatures import add_cosignatures, read_cosigned
 from vyrox.chain.entry import Stream
-from vyrox.chain.identity import KnownKey, Signer, list_keys
-from vyrox.chain.nodes import BrokenChainError
-from vyrox.chain.notes import read_checkpoint
+from vyrox.chain.evidence import beside, keys_beside
+from vyrox.chain.keys_file import KeysInForce, keys_file
 from vyrox.cli.audit_fetch import AuditClient
 from vyrox.cli.audit_key import open_signer
 from vyrox.cli.stores import Opened, opened_database
@@ -37,14 +35,6 @@ class Wanted(msgspec.Struct, frozen=True):
     since: int
 
 
-class LogKeys(msgspec.Struct, frozen=True):
-    """What is known of the keys of the log."""
-
-    signer: Signer | None = None
-    known: tuple[KnownKey, ...] = ()
-    witnesses: tuple[str, ...] = ()
-
-
 class Source(Protocol):
     """A log that can be exported."""
 
@@ -54,8 +44,8 @@ class Source(Protocol):
     async def evidence(self, stream: Stream) -> dict[str, bytes]:
         """Return the files that belong beside the entries: checkpoints, and a proof of a range."""
 
-    async def log_keys(self) -> LogKeys:
-        """Return the keys of the log."""
+    async def keys(self, in_force: KeysInForce | None) -> bytes | None:
+        """Return `keys.json`, or None if no key is known."""
 
 
 class FromDatabase:
@@ -73,44 +63,28 @@ class FromDatabase:
         return _each(exporting.pages(self._opened.database, tenant_id, stream, self._parts[stream]))
 
     async def evidence(self, stream: Stream) -> dict[str, bytes]:
-        """Return a checkpoint of exactly these entries, and the newest that was co-signed."""
-        chain, part = (self._wanted.tenant_id, stream), self._parts[stream]
-        signer = await self._signer()
-        if signer is None:
-            return {}
-        database = self._opened.database
-        checkpoints = Checkpoints(database, wall_clock, signer)
-        try:
-            note = await checkpoints.at(*chain, part.last)
-            files = {f"checkpoint-{stream}.txt": note}
-            encoded = {}
-            if 1 < part.first <= part.last:
-                proof = await checkpoints.inclusion(*chain, part.first, part.last)
-                encoded[f"proof-{stream}.json"] = msgspec.json.encode(proof)
-        except BrokenChainError:
-            return {}  # the verifier finds at which entry
-        files[f"checkpoint-{stream}.txt"] = await database.read(add_cosignatures, chain, note)
-        for other in await database.read(read_cosigned, chain):
-            if other.text != note.text and part.first <= read_checkpoint(other).size <= part.last:
-                files[f"cosigned-{stream}.txt"] = other
-                break
-        return encoded | {name: each.encode() for name, each in files.items()}
+        """As `evidence.beside`."""
+        chain = (self._wanted.tenant_id, stream)
+        return await beside(
+            self._opened.database, await self._checkpoints(), chain, self._parts[stream]
+        )
 
-    async def log_keys(self) -> LogKeys:
-        """Return the keys that have signed, and those of the witnesses in the settings."""
-        signer = await self._signer()
-        if signer is None:
-            return LogKeys()
-        known = await self._opened.database.read(list_keys)
-        settings = self._opened.settings.checkpoints
-        witnesses = tuple(each.key for each in settings.witnesses if each.key is not None)
-        return LogKeys(signer, tuple(known), witnesses)
+    async def keys(self, in_force: KeysInForce | None) -> bytes | None:
+        """As `evidence.keys_beside`."""
+        witnesses = self._opened.settings.checkpoints.witnesses
+        return await keys_beside(
+            self._opened.database,
+            await self._checkpoints(),
+            self._wanted.tenant_id,
+            in_force,
+            [each.key for each in witnesses if each.key is not None],
+        )
 
-    async def _signer(self) -> Signer | None:
+    async def _checkpoints(self) -> Checkpoints | None:
         try:
-            return await open_signer(self._opened)
+            return Checkpoints(self._opened.database, wall_clock, await open_signer(self._opened))
         except OperatorError:
-            return None
+            return None  # there is no key
 
 
 @asynccontextmanager
@@ -210,9 +184,9 @@ class FromService:
             files[f"proof-{stream}.json"] = msgspec.json.encode(proof)
         return files
 
-    async def log_keys(self) -> LogKeys:
-        """Return nothing: who asks over the network should know the key from elsewhere."""
-        return LogKeys()
+    async def keys(self, in_force: KeysInForce | None) -> bytes | None:
+        """Return those of the approvers: the reader must know the log's from elsewhere."""
+        return keys_file(self._wanted.tenant_id, in_force, None, (), ())
 
 
 @asynccontextmanager

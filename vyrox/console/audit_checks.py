@@ -112,7 +112,7 @@ async def download(request: Request) -> Response:
     tenant_id = (await read_form(request)).get("tenant", "")
     sees(person, tenant_id)
     # The first part is made before the response starts: an unavailable database is then an error.
-    parts = archive(console.database, tenant_id)
+    parts = archive(console.database, tenant_id, console.checkpoints)
     first = await anext(parts)
 
     async def body() -> AsyncIterator[bytes]:

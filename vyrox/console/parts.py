@@ -20,6 +20,7 @@ from vyrox.approvals.ceremonies import Options
 from vyrox.approvals.decisions import Decisions
 from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.passkeys import RelyingParty
+from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.events import AuditEvents
 from vyrox.clock import Clock
 from vyrox.console import sessions
@@ -82,6 +83,7 @@ class Console:
         health: Of the database and of Redis.
         discord: What posts at Discord.
         fingerprint: Of a webhook's secret, by tenant, vendor and the encrypted secret.
+        checkpoints: What signs the audit logs that are downloaded; None without a key.
     """
 
     database: Database
@@ -97,6 +99,7 @@ class Console:
     health: Health
     discord: Joiner
     fingerprint: Callable[[str, str, str | None], str | None]
+    checkpoints: Checkpoints | None
 
 
 class Owned(NamedTuple):

@@ -100,4 +100,5 @@ def _for_console(settings: Settings, stores: Stores, parts: Parts) -> Console:
         health=parts.health,
         discord=parts.discord,
         fingerprint=partial(fingerprint, stores.vault),
+        checkpoints=parts.checkpoints,
     )
