@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-browser screenshots coverage check check-deploy bench chaos install lock clean help
+.PHONY: demo test test-long test-debian test-browser screenshots coverage check check-deploy bench chaos install lock clean help
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
@@ -16,16 +16,22 @@ demo: .venv/runtime-installed            ## Run the main job end to end, on free
 	@$(BIN)/vyrox demo $(ARGS)
 
 test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
-	@$(PYTEST) -m "not long and not browser" $(ARGS)
+	@$(PYTEST) -m "not long and not browser and not debian" $(ARGS)
 
 test-long: .venv/dev-installed            ## Run what takes longer: kills, faults, PostgreSQL in every layer, many more examples
-	@$(PYTEST) -m "(long or hypothesis) and not browser" --hypothesis-profile=long $(ARGS)
+	@$(PYTEST) -m "(long or hypothesis) and not browser and not debian" --hypothesis-profile=long $(ARGS)
 
 coverage: .venv/dev-installed            ## Run every test and print the coverage
-	@$(PYTEST) -m "not browser" --cov $(ARGS)
+	@$(PYTEST) -m "not browser and not debian" --cov $(ARGS)
 
 test-browser: .venv/browser-installed browser            ## Run the tests in a real browser, Debian's Chromium
 	@CHROMIUM=$(CHROMIUM) $(PYTEST) -m browser tests/browser $(ARGS)
+
+test-debian: .venv/dev-installed            ## Run the tests that need programs of Debian (PgBouncer)
+	@for each in pgbouncer; do PATH=$$PATH:/usr/sbin command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	test -z "$$missing" || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends $$missing >/dev/null; } \
+		|| { echo "This needs, as root: apt-get install$$missing" >&2; exit 1; }
+	@$(PYTEST) -m debian $(ARGS)
 
 screenshots: .venv/browser-installed browser            ## Make the pictures in docs/images, from the demo's data
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.screenshots

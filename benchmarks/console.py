@@ -84,7 +84,7 @@ def filled(name: str, size: Size, keep: Path | None) -> Iterator[Place]:
             return
         with Postgres(fsync=True, directory=directory / "server") as server:
             asyncio.run(_create(server.url("postgres")))
-            url = server.url(DATABASE).replace("postgresql://", "postgresql+asyncpg://")
+            url = server.url(DATABASE)
             yield asyncio.run(_filled(directory, size, url))
 
 

@@ -110,15 +110,14 @@ def _serving(place: Place) -> Iterator[tuple[Settings, Mapping[str, str]]]:
 
 
 async def _copied(url: str) -> str:
-    plain = url.replace("postgresql+asyncpg://", "postgresql://")
-    connection = await asyncpg.connect(plain.replace(f"/{DATABASE}?", "/postgres?"))
+    connection = await asyncpg.connect(url.replace(f"/{DATABASE}?", "/postgres?"))
     try:
         await connection.execute(f"DROP DATABASE IF EXISTS {DATABASE}_copy")
         await connection.execute(f"CREATE DATABASE {DATABASE}_copy TEMPLATE {DATABASE}")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
-    return plain.replace(f"/{DATABASE}?", f"/{DATABASE}_copy?")
+    return url.replace(f"/{DATABASE}?", f"/{DATABASE}_copy?")
 
 
 async def _offer(

@@ -168,7 +168,7 @@ async def new_postgres_database(
     connection = await asyncpg.connect(postgres.url("postgres"))
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     await connection.close()
-    return postgres.url(name).replace("postgresql://", "postgresql+asyncpg://")
+    return postgres.url(name)
 
 
 async def drop_postgres_database(postgres: Postgres, url: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vyrox.store import database
-from vyrox.store.database import SQLITE_FILE, Database, open_database
+from vyrox.store.database import SQLITE_FILE, open_database
 
 
 async def _migrate(directory: Path) -> None:
@@ -40,11 +40,13 @@ def ready_schema() -> Iterator[None]:
         migrated = Path(directory) / SQLITE_FILE
 
         @functools.wraps(connect)
-        def connect_to_copy(url: str | None, data_dir: Path, *, urgent: bool) -> Database:
+        async def connect_to_copy(
+            url: str | None, data_dir: Path, *, urgent: bool
+        ) -> database._Connected:
             file = data_dir / SQLITE_FILE
             if url is None and not file.exists():
                 copy_file(migrated, file)
-            return connect(url, data_dir, urgent=urgent)
+            return await connect(url, data_dir, urgent=urgent)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(database, "_connect", connect_to_copy)

@@ -116,7 +116,7 @@ def test_lifespan_refuses_a_database_that_is_away(data_dir: Path) -> None:
     away = Settings(
         hmac_secret=HMAC_SECRET,
         data_dir=data_dir,
-        database_url="postgresql+asyncpg://user:password@127.0.0.1:1/vyrox",
+        database_url="postgresql://user:password@127.0.0.1:1/vyrox",
         encryption_keys=(Fernet.generate_key().decode(),),
     )
     with pytest.raises(OperatorError, match=r"^the database cannot be opened: [^\n]+$") as caught:

@@ -5,7 +5,6 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -418,64 +417,6 @@ def test_from_env_refuses_parameters_of_redis_that_undo_what_is_asked_for(
 ) -> None:
     said = "REDIS_URL takes no parameters but db and those that begin with ssl_"
     assert refused({"REDIS_URL": f"{url}?db=1&{parameter}"}) == said
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("postgres://u:p@h:5433/d", "postgresql+asyncpg://u:p@h:5433/d"),
-        ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
-        ("postgres://h/d", "postgresql+asyncpg://h/d"),
-        ("postgres://u:p@[::1]:5/d", "postgresql+asyncpg://u:p@[::1]:5/d"),
-        ("postgres://u:p%40%2F@h/d", "postgresql+asyncpg://u:p%40%2F@h/d"),
-        ("postgres://u:p@h/d?sslmode=require", "postgresql+asyncpg://u:p@h/d?ssl=require"),
-        ("postgres://u:p@h/d?sslmode=verify-full", "postgresql+asyncpg://u:p@h/d?ssl=verify-full"),
-        ("postgresql:///d?host=/run/pg", "postgresql+asyncpg:///d?host=%2Frun%2Fpg"),
-        ("postgresql://u@/d?host=/run/pg", "postgresql+asyncpg://u@/d?host=%2Frun%2Fpg"),
-    ],
-)
-def test_from_env_gives_a_database_url_as_sqlalchemy_takes_it(url: str, expected: str) -> None:
-    settings = Settings.from_env({"DATABASE_URL": url, "VYROX_ENCRYPTION_KEY": KEY})
-
-    assert settings.database_url == expected
-    assert sa.make_url(expected).render_as_string(hide_password=False) == expected
-
-
-def test_from_env_keeps_a_password_with_every_special_character() -> None:
-    env = {"DATABASE_URL": "postgres://u:p%40%3A%2F%3F%23%25@h/d", "VYROX_ENCRYPTION_KEY": KEY}
-
-    url = Settings.from_env(env).database_url
-
-    assert url is not None
-    assert sa.make_url(url).password == "p@:/?#%"
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        pytest.param("", "must be a postgres:// or", id="reject_empty"),
-        pytest.param("h/d", "must be a postgres:// or", id="reject_no_scheme"),
-        pytest.param("sqlite:///x.db", "must be a postgres:// or", id="reject_sqlite"),
-        pytest.param("mysql://u:p@h/d", "must be a postgres:// or", id="reject_mysql"),
-        pytest.param("postgresql+psycopg://h/d", "must be a postgres:// or", id="reject_driver"),
-        pytest.param("postgres:///d", "must be a postgres:// or", id="reject_no_host"),
-        pytest.param(f"postgres://u:{SECRET}@h:x/d", "must be a postgres:// or", id="reject_port"),
-        pytest.param(f"postgres://u:{SECRET}@h:65536/d", "must be", id="reject_port_too_high"),
-        pytest.param(f"postgres://u:{SECRET}@h/d?x=1", "no parameters but", id="reject_parameter"),
-        pytest.param(f"postgres://u:{SECRET}@h/d?sslmode=on", "as sslmode", id="reject_sslmode"),
-        pytest.param(
-            f"postgres://u:{SECRET}@h/d?sslmode=require&sslmode=disable",
-            "as sslmode",
-            id="reject_two_sslmodes",
-        ),
-    ],
-)
-def test_from_env_refuses_a_bad_database_url_without_repeating_it(url: str, said: str) -> None:
-    text = refused({"DATABASE_URL": url, "VYROX_ENCRYPTION_KEY": KEY})
-
-    assert text.startswith("DATABASE_URL ")
-    assert said in text
-    assert SECRET not in text
 
 
 def test_from_env_requires_an_encryption_key_with_a_database_url() -> None:

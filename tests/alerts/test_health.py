@@ -170,7 +170,7 @@ async def test_check_database_that_hangs_or_hangs_up_contract_17(
 ) -> None:
     socket = ".s.PGSQL.5432"
     name = sa.make_url(await new_postgres_database(postgres)).database
-    url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"
+    url = f"postgresql://postgres@/{name}?host={quote(str(data_dir))}"
     async with (
         fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy,
         open_database(url, data_dir) as database,

@@ -29,6 +29,7 @@ from tests.sample_alerts import (
     new_delivery,
     store_all,
 )
+from tests.store.queries import sqlalchemy_url
 from vyrox.alerts import retention
 from vyrox.alerts.intake import Delivery, Intake, StoredAlert, dedup_key, store
 from vyrox.alerts.quarantine import Unreadable, keep
@@ -339,7 +340,7 @@ async def test_delete_expired_waits_for_nobody_who_holds_a_row(
         await store_all(database, held, free)
         for delivery in (held, free):
             await database.write(finish, delivery.alert_id, NOW)
-        engine = create_async_engine(url)
+        engine = create_async_engine(sqlalchemy_url(url))
         async with engine.begin() as connection:
             await connection.run_sync(finish, held.alert_id, NOW)
             assert await delete_expired(database, 1.0, NOW + 2) == 1

@@ -132,7 +132,7 @@ async def test_audit_log_postgresql_change_by_the_superuser_is_refused(
     url = await new_postgres_database(postgres)
     async with open_database(url, data_dir) as database:
         before = await written(database)
-        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        connection = await asyncpg.connect(url)
         with pytest.raises(asyncpg.IntegrityConstraintViolationError):
             await connection.execute(change)
         await connection.close()

@@ -44,6 +44,7 @@ from tests.conftest import new_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
+from tests.store.queries import sqlalchemy_url
 from vyrox import log
 from vyrox.chain import export
 from vyrox.chain.entry import GENESIS, Draft, Receipt, seal
@@ -337,7 +338,7 @@ async def test_commit_reads_the_head_again_after_a_writer_without_the_lock(
     url = await new_postgres_database(postgres)
     sealed = seal({**action("other").members, "tenant_id": TENANT}, GENESIS, int(NOW))
     row = (TENANT, sealed.timestamp, sealed.hash, sealed.json)
-    other = await asyncpg.connect(url.replace("+asyncpg", ""))
+    other = await asyncpg.connect(url)
     async with open_database(url, data_dir) as database, running_writer(database) as writer:
         transaction = other.transaction()
         await transaction.start()
@@ -357,7 +358,7 @@ async def test_commit_waits_for_the_other_writer_and_takes_the_chains_in_order_o
 ) -> None:
     """With another order two writers would deadlock; without waiting they would race."""
     url = await new_postgres_database(postgres)
-    engine = create_async_engine(url)
+    engine = create_async_engine(sqlalchemy_url(url))
     async with open_database(url, data_dir) as real:
         faulty = FaultyDatabase(real)
         async with running_writer(faulty) as writer, engine.begin() as other:

@@ -30,7 +30,7 @@ class Vyrox:
         self.env = {"VYROX_DATA_DIR": str(data_dir), **extra}
         if database_url is not None:
             # As platforms spell it.
-            self.env["DATABASE_URL"] = database_url.replace("postgresql+asyncpg://", "postgres://")
+            self.env["DATABASE_URL"] = database_url
             self.env["VYROX_ENCRYPTION_KEY"] = Fernet.generate_key().decode()
 
     def __call__(

@@ -369,7 +369,7 @@ async def test_change_waits_for_who_is_claiming_contract_35(
     url = await new_postgres_database(postgres)
     vyrox = Vyrox(data_dir, url)
     await asyncio.to_thread(known, vyrox)
-    claiming = await asyncpg.connect(url.replace("+asyncpg", ""))
+    claiming = await asyncpg.connect(url)
     try:
 
         async def is_waited_for() -> bool:

@@ -34,10 +34,15 @@ def run(connection: Connection, statement: str) -> object:
     return result.scalar() if result.returns_rows else None
 
 
+def sqlalchemy_url(url: str) -> str:
+    """Return a PostgreSQL URL as SQLAlchemy takes it, for asyncpg."""
+    return url.replace("postgresql://", "postgresql+asyncpg://")
+
+
 @asynccontextmanager
 async def raw_connection(url: str) -> AsyncIterator[AsyncConnection]:
     """Connect without the store."""
-    engine = create_async_engine(url)
+    engine = create_async_engine(sqlalchemy_url(url))
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()

@@ -192,7 +192,7 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
 ) -> None:
     socket = ".s.PGSQL.5432"
     name = sa.make_url(await new_postgres_database(postgres)).database
-    url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"
+    url = f"postgresql://postgres@/{name}?host={quote(str(data_dir))}"
     async with (
         fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy,
         open_database(url, data_dir) as database,
@@ -213,7 +213,7 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
 async def test_postgres_closes_what_has_timed_out(postgres: Postgres, data_dir: Path) -> None:
     socket = ".s.PGSQL.5432"
     name = sa.make_url(await new_postgres_database(postgres)).database
-    url = f"postgresql+asyncpg://postgres@/{name}?host={quote(str(data_dir))}"
+    url = f"postgresql://postgres@/{name}?host={quote(str(data_dir))}"
     async with fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy:
         async with open_database(url, data_dir) as database:
             proxy.hold_requests()

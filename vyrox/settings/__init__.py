@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from vyrox.errors import SettingsError
 from vyrox.models import DIRECT, Outbound, Vendor
-from vyrox.settings import values
+from vyrox.settings import postgres_url, values
 from vyrox.settings.checkpoints import CheckpointSettings, read_checkpoints
 from vyrox.settings.discord import DiscordApplication, read_application
 from vyrox.settings.outbound import read_outbound
@@ -27,7 +27,7 @@ class Settings:
         previous_hmac_secret: Is accepted too, while a rotation lasts (contract 85).
         read_secret: Is accepted too, for reads.
         default_secrets: Per vendor, for tenants not onboarded (contract 8).
-        database_url: A SQLAlchemy URL for asyncpg, or None for SQLite in `data_dir`.
+        database_url: A `postgresql://` URL, or None for SQLite in `data_dir`.
         encryption_keys: Fernet keys, the first encrypts; empty means the key file in `data_dir`.
         trusted_proxies: From these, X-Forwarded-For names the sender in the log (contract 84).
         redelivery_window_s: See contract 14.
@@ -121,7 +121,7 @@ class Settings:
         Raises:
             SettingsError: As `from_env`.
         """
-        database_url = read.value("DATABASE_URL", None, values.database_url)
+        database_url = read.value("DATABASE_URL", None, postgres_url.database_url)
         encryption_keys = read.value(
             "VYROX_ENCRYPTION_KEY", cls.encryption_keys, values.encryption_keys
         )

@@ -38,9 +38,6 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-"""Source: libpq, `sslmode`."""
-
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
@@ -221,30 +218,6 @@ def redis_url(text: str) -> str:
     if not all(name == "db" or name.startswith("ssl_") for name in names):
         raise ValueError("takes no parameters but db and those that begin with ssl_")
     return text
-
-
-def database_url(text: str) -> str:
-    """Return the URL of a PostgreSQL as SQLAlchemy takes it, for asyncpg."""
-    import sqlalchemy as sa  # as above
-
-    refused = ValueError("must be a postgres:// or postgresql:// URL with a host")
-    try:
-        url = sa.make_url(text)
-    except (ValueError, sa.exc.ArgumentError):
-        raise refused from None
-    hosted = (url.host or "host" in url.query) and (url.port or 0) <= 65535
-    if url.drivername not in {"postgres", "postgresql"} or not hosted:
-        raise refused
-    query = dict(url.query)
-    if not query.keys() <= {"host", "sslmode"}:
-        raise ValueError("takes no parameters but host and sslmode")
-    if "sslmode" in query:
-        # libpq's `sslmode` is `ssl` to asyncpg; platforms hand out libpq's spelling.
-        query["ssl"] = query.pop("sslmode")
-        if query["ssl"] not in _SSL_MODES:
-            raise ValueError(f"takes as sslmode one of {', '.join(sorted(_SSL_MODES))}")
-    url = url.set(drivername="postgresql+asyncpg", query=query)
-    return url.render_as_string(hide_password=False)
 
 
 def encryption_keys(text: str) -> tuple[str, ...]:

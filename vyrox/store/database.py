@@ -70,7 +70,7 @@ async def open_database(
     """Open the store, bring its schema up to date, and close it at the end.
 
     Args:
-        url: A `postgresql+asyncpg://` URL, or None for SQLite in `data_dir`.
+        url: A `postgresql://` URL of libpq, or None for SQLite in `data_dir`.
         create: Create the database if it does not exist.
         urgent: Its writes go before those of other processes (SQLite; PostgreSQL's locks queue).
 
@@ -81,7 +81,7 @@ async def open_database(
     """
     if url is None and not create and not (data_dir / SQLITE_FILE).exists():
         raise MissingDatabaseError
-    database = _connect(url, data_dir, urgent=urgent)
+    database = await _connect(url, data_dir, urgent=urgent)
     try:
         version = await database.read(read_version)
         if version is None and not create:
@@ -96,20 +96,20 @@ async def open_database(
 @asynccontextmanager
 async def opened_as_it_is(url: str, data_dir: Path) -> AsyncIterator[Database]:
     """Open the store at `url` without a migration, and close it at the end."""
-    database = _connect(url, data_dir, urgent=False)
+    database = await _connect(url, data_dir, urgent=False)
     try:
         yield database
     finally:
         await database.close()
 
 
-def _connect(url: str | None, data_dir: Path, *, urgent: bool) -> _Connected:
+async def _connect(url: str | None, data_dir: Path, *, urgent: bool) -> _Connected:
     if url is None:
         return Sqlite(data_dir / SQLITE_FILE, urgent=urgent)
     # Imported here: on SQLite, a command must not wait for asyncpg to be imported.
-    from vyrox.store.postgres import Postgres
+    from vyrox.store.postgres import Postgres, has_pooler
 
-    return Postgres(url)
+    return Postgres(url, pooled=await has_pooler(url))
 
 
 def database_time(connection: Connection, now: float) -> float:

@@ -4,10 +4,12 @@ Imported only for a PostgreSQL URL: asyncpg takes longer to import than a comman
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Final, Protocol, TypeVar, TypeVarTuple, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from sqlalchemy.engine import AdaptedConnection, Dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from vyrox.errors import DatabaseUnavailableError
+from vyrox.settings.postgres_url import SYSTEM_AUTHORITIES
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
 
 T = TypeVar("T")
@@ -24,30 +27,101 @@ Ts = TypeVarTuple("Ts")
 
 _DIALECT: Final[Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
 
+CONNECT_TIMEOUT_S: Final = 2.0
+
 POOL_TIMEOUT_S: Final = 1.0
 """Longest that a transaction waits for a connection of the pool."""
+
+
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""The server's default may be another level, at which concurrent writers fail."""
+
+_SESSION: Final = {
+    "synchronous_commit": "on",
+    # A container that freezes in a transaction must not keep its locks for ever.
+    "idle_in_transaction_session_timeout": f"{TRANSACTION_TIMEOUT_S:.0f}s",
+}
+"""What each transaction relies on."""
+
+_ARGS: Final[dict[str, object]] = {"server_settings": {"application_name": "vyrox", **_SESSION}}
+
+# A pooler may give each transaction another session, and takes few parameters of a session: so each
+# transaction sets them for itself, and no statement is prepared for later.
+_POOLED_BEGIN: Final = "; ".join(
+    [_BEGIN, *(f"SET LOCAL {name} = '{value}'" for name, value in _SESSION.items())]
+)
+
+
+async def _begin_set_up(**args: object) -> asyncpg.Connection:
+    # SQLAlchemy asks a new connection several things; they must all reach one session.
+    connection = await asyncpg.connect(**args)
+    await connection.execute("BEGIN")
+    return connection
+
+
+def _end_set_up(connection: AdaptedConnection, _record: object) -> None:
+    connection.run_async(lambda driver: driver.execute("COMMIT"))
+
+
+_POOLED_ARGS: Final[dict[str, object]] = {
+    "async_creator_fn": _begin_set_up,
+    "server_settings": {"application_name": "vyrox"},
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+}
+
+
+def _connect_args(url: str) -> dict[str, object]:
+    """Return what asyncpg takes for the URL, which names files that it reads itself."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    args: dict[str, object] = {"dsn": url, "timeout": CONNECT_TIMEOUT_S}
+    if query.get("sslrootcert") == SYSTEM_AUTHORITIES:  # which asyncpg does not know
+        context = ssl.create_default_context()
+        context.check_hostname = query.get("sslmode") != "verify-ca"
+        if certificate := query.pop("sslcert", None):
+            context.load_cert_chain(certificate, query.pop("sslkey", None))
+        del query["sslrootcert"], query["sslmode"]
+        args["dsn"] = parts._replace(query=urlencode(query)).geturl()
+        args["ssl"] = context
+    return args
+
+
+async def has_pooler(url: str) -> bool:
+    """Whether a pooler such as PgBouncer is on the way to the server.
+
+    A pooler tells its clients a process number of its own making.
+
+    Raises:
+        DatabaseUnavailableError: The server cannot be reached.
+    """
+    with translated_errors(asyncpg.PostgresError, asyncpg.InterfaceError), _without_values():
+        connection = await asyncpg.connect(**_connect_args(url), statement_cache_size=0)
+        try:
+            told = connection.get_server_pid()
+            # Its tag is the answer: rows would take two messages, which could reach two servers.
+            tag = await connection.execute(f"SELECT 1 WHERE pg_backend_pid() = {told}")
+        finally:
+            await connection.close()
+    return bool(tag != "SELECT 1")
 
 
 class Postgres:
     """A pool of connections. Each transaction runs in a task of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, pooled: bool = False) -> None:
+        """Take the URL as libpq has it. `pooled`: a pooler is on the way (contract 102)."""
+        self._begin = _POOLED_BEGIN if pooled else _BEGIN
         self._engine = create_async_engine(
-            url,
+            "postgresql+asyncpg://",
             isolation_level="AUTOCOMMIT",  # `_run_transaction` begins and commits
             pool_size=5,
             pool_timeout=POOL_TIMEOUT_S,
-            connect_args={
-                "timeout": 2,
-                "server_settings": {
-                    "application_name": "vyrox",
-                    "synchronous_commit": "on",
-                    # A container that freezes in a transaction must not keep its locks for ever.
-                    "idle_in_transaction_session_timeout": f"{TRANSACTION_TIMEOUT_S:.0f}s",
-                },
-            },
+            connect_args=_connect_args(url) | (_POOLED_ARGS if pooled else _ARGS),
             hide_parameters=True,  # errors must not show values
         )
+        if pooled:
+            sa.event.listen(self._engine.sync_engine, "connect", _end_set_up)
         sa.event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._running: set[asyncio.Task[object]] = set()
 
@@ -74,7 +148,9 @@ class Postgres:
 
     async def _in_transaction(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
         async with self._engine.connect() as connection:
-            return await connection.run_sync(partial(_run_transaction, transaction), *args)
+            return await connection.run_sync(
+                partial(_run_transaction, self._begin, transaction), *args
+            )
 
     def _ended(self, running: "asyncio.Task[object]") -> None:
         self._running.discard(running)
@@ -89,15 +165,14 @@ class Postgres:
 
 
 def _run_transaction(
-    transaction: Callable[[Connection, *Ts], T], connection: Connection, *args: *Ts
+    begin: str, transaction: Callable[[Connection, *Ts], T], connection: Connection, *args: *Ts
 ) -> T:
     # SQLAlchemy would begin with the first statement that it executes itself. Here some statements
     # go to the driver directly, so BEGIN and COMMIT do too.
     driver = cast(_Asyncpg, connection.connection.driver_connection)
     ended = False
     try:
-        # The server's default may be another level, at which concurrent writers fail.
-        _execute(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+        _execute(connection, begin)
         try:
             result = transaction(connection, *args)
         except Exception:
