@@ -403,7 +403,7 @@ def test_from_env_refuses_a_bad_redis_url_without_repeating_it(url: str) -> None
     assert refused({"REDIS_URL": url}) == (
         "REDIS_URL must be a redis://, rediss:// or unix:// URL that redis-py takes"
         if has_scheme
-        else "REDIS_URL must begin with redis://, rediss:// or unix://"
+        else "REDIS_URL must begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://"
     )
 
 

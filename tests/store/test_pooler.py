@@ -150,10 +150,9 @@ async def test_tls_checks_the_certificate_as_the_url_says_contract_102(
     good, key = certificate(tmp_path, "localhost")
     (tmp_path / "other").mkdir()
     other, _ = certificate(tmp_path / "other", "localhost")
-    Path(key).chmod(0o644)
-    tls = (
-        f"client_tls_sslmode = require\nclient_tls_cert_file = {good}\nclient_tls_key_file = {key}"
-    )
+    os.chmod(key, 0o644)
+    files = {"sslmode": "require", "cert_file": good, "key_file": key}
+    tls = "\n".join(f"client_tls_{each} = {value}" for each, value in files.items())
     name = await new_database(postgres)
     with pgbouncer(postgres, name, tmp_path, "transaction", tls) as plain:
         url = plain.replace("127.0.0.1", "localhost")
@@ -162,7 +161,7 @@ async def test_tls_checks_the_certificate_as_the_url_says_contract_102(
         for refused in (
             f"{url}?sslmode=disable",
             f"{url}?sslmode=verify-full&sslrootcert={other}",
-            f"{plain}?sslmode=verify-full&sslrootcert={good}",  # another name than the certificate's
+            f"{plain}?sslmode=verify-full&sslrootcert={good}",  # another name
             f"{url}?sslmode=verify-full&sslrootcert=system",
         ):
             with pytest.raises(DatabaseUnavailableError):

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from vyrox.errors import SettingsError
 from vyrox.models import DIRECT, Outbound, Vendor
-from vyrox.settings import postgres_url, values
+from vyrox.settings import postgres_url, redis_url, values
 from vyrox.settings.checkpoints import CheckpointSettings, read_checkpoints
 from vyrox.settings.discord import DiscordApplication, read_application
 from vyrox.settings.outbound import read_outbound
@@ -142,7 +142,7 @@ class Settings:
             previous_hmac_secret=private.previous,
             read_secret=private.read,
             default_secrets=default_secrets(read.value, private.by_name()),
-            redis_url=read.value("REDIS_URL", None, values.redis_url),
+            redis_url=read.value("REDIS_URL", None, redis_url.redis_url),
             database_url=database_url,
             encryption_keys=encryption_keys,
             trusted_proxies=read.value("TRUSTED_PROXIES", (), values.networks),

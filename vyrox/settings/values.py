@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from vyrox.models import BEARER_VENDORS, Vendor
 
@@ -194,30 +194,6 @@ def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     if any(isinstance(each, IPv6Network) and "%" in str(each) for each in found):
         raise ValueError("must be networks without a zone")
     return found
-
-
-def redis_url(text: str) -> str:
-    """Return the URL, which redis-py takes and which sets none of the client's options."""
-    # Imported only if the variable is set: most commands do without.
-    import redis.asyncio
-    import redis.exceptions
-
-    # Not refused in the library's words, which can repeat the URL and with it the password.
-    refused = ValueError("must be a redis://, rediss:// or unix:// URL that redis-py takes")
-    if not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    try:
-        # Makes a connection without opening it, which is when redis-py checks the parameters.
-        pool = redis.asyncio.ConnectionPool.from_url(text)
-        pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError, redis.exceptions.RedisError):
-        raise refused from None
-    # Others go before what `redis_client.connect` asks for, and can undo it: its time limits, the
-    # form of the replies.
-    names = parse_qs(urlsplit(text).query).keys()
-    if not all(name == "db" or name.startswith("ssl_") for name in names):
-        raise ValueError("takes no parameters but db and those that begin with ssl_")
-    return text
 
 
 def encryption_keys(text: str) -> tuple[str, ...]:

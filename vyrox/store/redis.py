@@ -3,8 +3,8 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
 
 import redis.asyncio
 import redis.asyncio.connection
@@ -15,30 +15,65 @@ from redis.connection import HiredisRespSerializer
 from redis.typing import EncodableT
 
 from vyrox.errors import QueueForbiddenError, QueueUnavailableError
+from vyrox.settings.redis_url import Sentinels, sentinels_of
 
 CALL_TIMEOUT_S: Final = 0.8
 """Longest that a call to Redis may take. A webhook must get its response within a second."""
 
 
-def connect(url: str) -> redis.asyncio.Redis:
-    """Return a client for `url` that sends every command once.
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """Yield a client for `url` that sends every command once, and close it at the end.
 
     By default redis-py retries ten times: one XADD became eleven, and one second a minute. Its
     timeout is not used either. It is built on `asyncio.wait_for`, which in Python 3.11 can lose a
     cancellation: then our own time limits fail, and a background task does not end. `redis_call`
     limits the time instead.
     """
-    client = redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=None,
-        socket_connect_timeout=CALL_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=16,
-        protocol=2,
-        client_name="vyrox",
+    options: dict[str, Any] = {
+        "socket_timeout": None,
+        "socket_connect_timeout": CALL_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": 16,
+        "protocol": 2,
+        "client_name": "vyrox",
+    }
+    async with AsyncExitStack() as stack:
+        sentinels = sentinels_of(url)
+        if sentinels is None:
+            client = redis.asyncio.Redis.from_url(url, **options)
+        else:
+            client = await _of_sentinels(stack, sentinels, options)
+        await stack.enter_async_context(client)
+        pool = client.connection_pool
+        pool.connection_class = type("Connection", (_PackingInC, pool.connection_class), {})
+        yield client
+
+
+async def _of_sentinels(
+    stack: AsyncExitStack, sentinels: Sentinels, options: dict[str, Any]
+) -> redis.asyncio.Redis:
+    """Return a client of the primary, which each new connection asks the Sentinels for."""
+    said = redis.asyncio.connection.parse_url(sentinels.url)
+    kind = said.pop("connection_class", None)
+    is_tls = kind is not None and issubclass(kind, redis.asyncio.SSLConnection)
+    tls = {"ssl": True} if is_tls else {}
+    del said["host"]
+    username, password = sentinels.login
+    asked = {name: value for name, value in said.items() if name.startswith("ssl_")} | tls
+    found = redis.asyncio.Sentinel(  # type: ignore[no-untyped-call]
+        sentinels.hosts,
+        sentinel_kwargs={
+            **options,
+            **asked,
+            "username": username or None,
+            "password": password or None,
+        },
+        **{**options, **said, **tls},
     )
-    pool = client.connection_pool
-    pool.connection_class = type("Connection", (_PackingInC, pool.connection_class), {})
+    for sentinel in found.sentinels:
+        await stack.enter_async_context(sentinel)
+    client: redis.asyncio.Redis = found.master_for(sentinels.service)
     return client
 
 
