@@ -1,7 +1,7 @@
 """Where the stores are, for people: never with a login, nor with parameters."""
 
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 
 def database_place(url: str | None, data_dir: Path) -> str:
@@ -9,8 +9,14 @@ def database_place(url: str | None, data_dir: Path) -> str:
     if url is None:
         return f"SQLite in {data_dir.absolute()}"
     parts = urlsplit(url)
-    socket = parse_qs(parts.query).get("host", [""])[0]
-    return f"PostgreSQL at {_address(url) or socket}{parts.path}"
+    query = dict(parse_qsl(parts.query))
+    tls = {
+        "verify-full": ", TLS",
+        "verify-ca": ", TLS",
+        "require": ", TLS, certificate not checked",
+    }
+    how = tls.get(query.get("sslmode", ""), "")
+    return f"PostgreSQL at {_address(url) or query.get('host', '')}{parts.path}{how}"
 
 
 def queue_place(url: str | None) -> str:

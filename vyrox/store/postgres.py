@@ -111,6 +111,7 @@ class Postgres:
 
     def __init__(self, url: str, *, pooled: bool = False) -> None:
         """Take the URL as libpq has it. `pooled`: a pooler is on the way (contract 102)."""
+        self.is_pooled = pooled
         self._begin = _POOLED_BEGIN if pooled else _BEGIN
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
