@@ -54,8 +54,6 @@ class FaultyDatabase:
         began: Each write sets this before it waits for the gate.
     """
 
-    is_pooled = False
-
     def __init__(self, database: Database) -> None:
         self._database = database
         self.writes = 0

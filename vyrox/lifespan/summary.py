@@ -35,8 +35,7 @@ async def summarize(settings: Settings, database: Database) -> Summary:
     return Summary(
         version=version("vyrox"),
         mode="dry_run" if settings.dry_run else "live",
-        database=database_place(settings.database_url, settings.data_dir)
-        + (", through a pooler" if database.is_pooled else ""),
+        database=database_place(settings.database_url, settings.data_dir),
         queue=queue_place(settings.redis_url),
         tenants=tenants,
         approvers=approvers,

@@ -38,12 +38,7 @@ class Database(Protocol):
     Both methods raise DatabaseUnavailableError if the store is unreachable, full, read-only or
     slower than `timeout_s`. The write may still have happened. Any other error (a broken
     constraint, a mistake in a query) is raised unchanged.
-
-    Attributes:
-        is_pooled: A pooler, such as PgBouncer, is on the way to the server.
     """
-
-    is_pooled: bool
 
     async def write(
         self,

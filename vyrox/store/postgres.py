@@ -4,6 +4,7 @@ Imported only for a PostgreSQL URL: asyncpg takes longer to import than a comman
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import AdaptedConnection, Dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from vyrox import log
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.settings.postgres_url import SYSTEM_AUTHORITIES
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
@@ -111,7 +113,6 @@ class Postgres:
 
     def __init__(self, url: str, *, pooled: bool = False) -> None:
         """Take the URL as libpq has it. `pooled`: a pooler is on the way (contract 102)."""
-        self.is_pooled = pooled
         self._begin = _POOLED_BEGIN if pooled else _BEGIN
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -122,6 +123,7 @@ class Postgres:
             hide_parameters=True,  # errors must not show values
         )
         if pooled:
+            log.event("database.pooled", logging.INFO)
             sa.event.listen(self._engine.sync_engine, "connect", _end_set_up)
         sa.event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._running: set[asyncio.Task[object]] = set()

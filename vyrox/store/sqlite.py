@@ -38,8 +38,6 @@ rows up to this; it is prepared once and kept."""
 class Sqlite:
     """One file. One thread writes, so that writes never wait for each other's locks."""
 
-    is_pooled = False
-
     def __init__(self, path: Path, *, urgent: bool = False) -> None:
         """Open the file. If `urgent`, its writes go before the writes of other processes."""
         self._precedence = Precedence(path.parent / PRECEDENCE_FILE, urgent=urgent)
