@@ -69,7 +69,7 @@ def pgbouncer(
         try:
             deadline = time.monotonic() + PATIENCE_S
             while not is_listening(port) and time.monotonic() < deadline:
-                time.sleep(0.02)  # of another process, no event tells
+                time.sleep(0.02)  # there is no event of another process
             yield url
         finally:
             process.terminate()

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from tests.polling import PATIENCE_S, until
 from vyrox.errors import QueueUnavailableError
-from vyrox.settings.redis_url import redis_url, sentinels_of
+from vyrox.settings.redis_url import redis_url
 from vyrox.store.redis import connect, redis_call
 from vyrox.store.valkey import server_path
+from vyrox.store_urls import sentinels_of
 
 PASSWORD = "of-the-servers"
 OWN = "of-the-sentinels"
@@ -41,7 +42,7 @@ def running(directory: Path, name: str, port: int, lines: str, *options: str) ->
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
-                time.sleep(0.02)  # of another process, no event tells
+                time.sleep(0.02)  # there is no event of another process
             yield
         finally:
             process.terminate()

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-SYSTEM_AUTHORITIES: Final = "system"
-"""As `sslrootcert`: the authorities that this machine trusts. Source: libpq 16."""
+from vyrox.store_urls import SYSTEM_AUTHORITIES
 
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 """Source: libpq, `sslmode`."""
@@ -91,8 +90,8 @@ def _is_here(host: str) -> bool:
 def _secure(query: dict[str, str], is_here: bool) -> None:
     """Settle what `query` says of TLS.
 
-    asyncpg cannot bind SCRAM to the TLS channel. Whoever requires that is to be protected from a
-    server that pretends: a checked certificate does that as well.
+    asyncpg cannot bind SCRAM to the TLS channel. Who requires that wants no other
+    server in its place: a checked certificate shuts that out as well.
     """
     binding = query.pop("channel_binding", "prefer")
     if binding == "require":

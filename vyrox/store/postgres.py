@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from vyrox import log
 from vyrox.errors import DatabaseUnavailableError
-from vyrox.settings.postgres_url import SYSTEM_AUTHORITIES
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
+from vyrox.store_urls import SYSTEM_AUTHORITIES
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -92,7 +92,7 @@ def _connect_args(url: str) -> dict[str, object]:
 async def has_pooler(url: str) -> bool:
     """Whether a pooler such as PgBouncer is on the way to the server.
 
-    A pooler tells its clients a process number of its own making.
+    A pooler gives its clients a process number of its own making.
 
     Raises:
         DatabaseUnavailableError: The server cannot be reached.
@@ -100,9 +100,9 @@ async def has_pooler(url: str) -> bool:
     with translated_errors(asyncpg.PostgresError, asyncpg.InterfaceError), _without_values():
         connection = await asyncpg.connect(**_connect_args(url), statement_cache_size=0)
         try:
-            told = connection.get_server_pid()
+            given = connection.get_server_pid()
             # Its tag is the answer: rows would take two messages, which could reach two servers.
-            tag = await connection.execute(f"SELECT 1 WHERE pg_backend_pid() = {told}")
+            tag = await connection.execute(f"SELECT 1 WHERE pg_backend_pid() = {given}")
         finally:
             await connection.close()
     return bool(tag != "SELECT 1")

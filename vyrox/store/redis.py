@@ -15,7 +15,7 @@ from redis.connection import HiredisRespSerializer
 from redis.typing import EncodableT
 
 from vyrox.errors import QueueForbiddenError, QueueUnavailableError
-from vyrox.settings.redis_url import Sentinels, sentinels_of
+from vyrox.store_urls import Sentinels, sentinels_of
 
 CALL_TIMEOUT_S: Final = 0.8
 """Longest that a call to Redis may take. A webhook must get its response within a second."""
