@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -197,3 +197,25 @@ def normal_host(host: str) -> str:
     """
     host = host.lower()
     return host.replace("-", "") if _UUID.fullmatch(host) else host
+
+
+class Sentinels(NamedTuple):
+    """Where to ask for the primary.
+
+    Attributes:
+        service: What the Sentinels call it.
+        url: Login, database and TLS of primary and Sentinels, as a URL of one server.
+        login: With which the Sentinels themselves are asked: user and password, or empty.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    url: str
+    login: tuple[str, str]
+
+
+SYSTEM_AUTHORITIES: Final = "system"
+"""In the URL of PostgreSQL, as `sslrootcert`: the authorities that this machine trusts.
+
+Source: libpq 16.
+"""

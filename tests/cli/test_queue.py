@@ -128,7 +128,7 @@ def enqueue(vyrox: Vyrox, *alerts: NormalizedAlert) -> None:
 
     async def run() -> None:
         settings = Settings.from_env(vyrox.env)
-        if settings.redis_url is not None:
+        if isinstance(settings.redis_url, str):
             await _fill(settings, settings.redis_url, alerts)
             return
         with data_dirs.owned(settings.data_dir):

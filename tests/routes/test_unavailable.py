@@ -178,7 +178,7 @@ async def outage(request: pytest.FixtureRequest, settings: Settings) -> AsyncIte
 
 @asynccontextmanager
 async def running_with(outage: Outage) -> AsyncIterator[Application]:
-    assert outage.settings.redis_url is not None
+    assert isinstance(outage.settings.redis_url, str)
     opened = running(outage.settings, outage.settings.redis_url, is_patient=False)
     async with opened as application:
         await application.onboard_documented()

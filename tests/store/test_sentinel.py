@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from tests.polling import PATIENCE_S, until
 from vyrox.errors import QueueUnavailableError
-from vyrox.settings.redis_url import redis_url
+from vyrox.settings.redis_url import redis_url, sentinels_of
 from vyrox.store.redis import connect, redis_call
 from vyrox.store.valkey import server_path
-from vyrox.store_urls import sentinels_of
 
 PASSWORD = "of-the-servers"
 OWN = "of-the-sentinels"
@@ -65,8 +64,7 @@ async def test_a_failover_is_followed_contract_102(tmp_path: Path) -> None:
         stack.enter_context(running(tmp_path, "second", second, replica))
         stack.enter_context(running(tmp_path, "sentinel", asked, sentinel, "--sentinel"))
         url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{asked}/queue?db=0&sentinel_password={OWN}"
-        assert redis_url(url) == url
-        async with connect(url) as client:
+        async with connect(redis_url(url)) as client:
             async with redis_call():
                 await client.set("key", "before")
                 assert (await client.info())["tcp_port"] == first
@@ -127,4 +125,4 @@ def test_a_url_of_sentinels_is_read_contract_102() -> None:
 def test_any_text_is_a_url_or_an_error_of_ours_contract_102(text: str) -> None:
     for url in (f"redis+sentinel://{text}", f"redis+sentinel://:s3cret@h/q?{text}", text):
         with contextlib.suppress(ValueError):
-            assert redis_url(url) == url
+            assert redis_url(url) == (sentinels_of(url) or url)

@@ -9,6 +9,7 @@ from vyrox.alerts.entries import QueueEntries
 from vyrox.alerts.queue import AlertQueue
 from vyrox.cli.stores import Opened, prepare_directory
 from vyrox.errors import OperatorError
+from vyrox.models import Sentinels
 from vyrox.settings import Settings
 from vyrox.store import data_dir, valkey
 from vyrox.store.redis import connect
@@ -37,7 +38,7 @@ async def opened_entries(opened: Opened) -> AsyncIterator[QueueEntries]:
 
 
 @asynccontextmanager
-async def _running_redis(settings: Settings) -> AsyncIterator[str]:
+async def _running_redis(settings: Settings) -> AsyncIterator[str | Sentinels]:
     """Return REDIS_URL, or the URL of the embedded Valkey.
 
     The embedded Valkey is the running service's. If no service runs, it runs for as long as the

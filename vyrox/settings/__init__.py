@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from vyrox.errors import SettingsError
-from vyrox.models import DIRECT, Outbound, Vendor
+from vyrox.models import DIRECT, Outbound, Sentinels, Vendor
 from vyrox.settings import postgres_url, redis_url, values
 from vyrox.settings.checkpoints import CheckpointSettings, read_checkpoints
 from vyrox.settings.discord import DiscordApplication, read_application
@@ -59,7 +59,7 @@ class Settings:
     previous_hmac_secret: str | None = field(default=None, repr=False)
     read_secret: str | None = field(default=None, repr=False)
     default_secrets: Mapping[Vendor, bytes] = field(default_factory=dict, repr=False)
-    redis_url: str | None = field(default=None, repr=False)
+    redis_url: str | Sentinels | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -3,6 +3,8 @@
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from vyrox.models import Sentinels
+
 
 def database_place(url: str | None, data_dir: Path) -> str:
     """Return the place of the database that `Settings.database_url` names."""
@@ -19,10 +21,13 @@ def database_place(url: str | None, data_dir: Path) -> str:
     return f"PostgreSQL at {_address(url) or query.get('host', '')}{parts.path}{how}"
 
 
-def queue_place(url: str | None) -> str:
+def queue_place(url: str | Sentinels | None) -> str:
     """Return the place of the Redis that `Settings.redis_url` names."""
     if url is None:
         return "Valkey of this service, in the data directory"
+    if isinstance(url, Sentinels):
+        hosts = ", ".join(f"{host}:{port}" for host, port in url.hosts)
+        return f"Redis {url.service}, of the Sentinels {hosts}"
     parts = urlsplit(url)
     return f"Redis at {_address(url)}{parts.path}"
 

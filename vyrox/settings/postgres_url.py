@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from vyrox.store_urls import SYSTEM_AUTHORITIES
+from vyrox.models import SYSTEM_AUTHORITIES
 
 _SSL_MODES: Final = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 """Source: libpq, `sslmode`."""

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from vyrox import log
 from vyrox.errors import DatabaseUnavailableError
+from vyrox.models import SYSTEM_AUTHORITIES
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
-from vyrox.store_urls import SYSTEM_AUTHORITIES
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

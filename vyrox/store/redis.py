@@ -15,14 +15,14 @@ from redis.connection import HiredisRespSerializer
 from redis.typing import EncodableT
 
 from vyrox.errors import QueueForbiddenError, QueueUnavailableError
-from vyrox.store_urls import Sentinels, sentinels_of
+from vyrox.models import Sentinels
 
 CALL_TIMEOUT_S: Final = 0.8
 """Longest that a call to Redis may take. A webhook must get its response within a second."""
 
 
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[redis.asyncio.Redis]:
+async def connect(url: str | Sentinels) -> AsyncIterator[redis.asyncio.Redis]:
     """Yield a client for `url` that sends every command once, and close it at the end.
 
     By default redis-py retries ten times: one XADD became eleven, and one second a minute. Its
@@ -39,11 +39,10 @@ async def connect(url: str) -> AsyncIterator[redis.asyncio.Redis]:
         "client_name": "vyrox",
     }
     async with AsyncExitStack() as stack:
-        sentinels = sentinels_of(url)
-        if sentinels is None:
-            client = redis.asyncio.Redis.from_url(url, **options)
+        if isinstance(url, Sentinels):
+            client = await _of_sentinels(stack, url, options)
         else:
-            client = await _of_sentinels(stack, sentinels, options)
+            client = redis.asyncio.Redis.from_url(url, **options)
         await stack.enter_async_context(client)
         pool = client.connection_pool
         pool.connection_class = type("Connection", (_PackingInC, pool.connection_class), {})
