@@ -229,13 +229,13 @@ async def test_execute_fails_with_any_other_answer_contract_83(vyrox: Vyrox, sta
             "VYROX_HMAC_SECRET here is not the service's\n"
             "why: vyrox audit events --kind auth.failed --since 5m\n",
         ),
-        (403, f"why: vyrox audit events --tenant {TENANT} --kind execute.refused --since 5m\n"),
+        (403, f"why: vyrox audit events {TENANT} --kind execute.refused --since 5m\n"),
         (
             410,
             "--approved-at is more than 30 s from the service's time\n"
-            f"why: vyrox audit events --tenant {TENANT} --kind execute.refused --since 5m\n",
+            f"why: vyrox audit events {TENANT} --kind execute.refused --since 5m\n",
         ),
-        (502, f"why: vyrox audit events --tenant {TENANT} --since 5m\n"),
+        (502, f"why: vyrox audit events {TENANT} --since 5m\n"),
     ],
 )
 async def test_execute_says_where_the_reason_is(vyrox: Vyrox, status: int, said: str) -> None:
