@@ -1,7 +1,10 @@
 """Signed notes, checkpoints and co-signatures (contract 93 and 95)."""
 
 import base64
+import re
+from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,6 +23,7 @@ from vyrox.chain.notes import (
     sign_note,
     sign_time,
 )
+from vyrox.chain.tree import root_of
 
 EXAMPLE_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 EXAMPLE_SEED = "AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
@@ -65,6 +69,21 @@ def test_a_checkpoint_is_short_and_reads_back() -> None:
     long = "v" * 60 + "/0123456789abcdef/" + "t" * 64 + "/actions"
     text = Checkpoint(long, 2**63 - 1, bytes(32)).text()
     assert len(Note(text, (sign_note(text, long, PRIVATE, PUBLIC),)).encode()) <= 512
+
+
+def test_the_example_of_the_page_is_what_the_code_signs_contract_93() -> None:
+    """docs/AUDIT_CHAIN.md: a checkpoint of its two worked examples."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "AUDIT_CHAIN.md").read_text()
+    section = page.partition("\n## Checkpoints\n")[2]
+    note = read_note(section.split("```\n")[1].encode())
+    found = read_checkpoint(note)
+    hashes = re.findall(r'"hash": "([0-9a-f]{64})"', page)
+    assert found.size == len(hashes) == 2
+    assert found.root == root_of(map(bytes.fromhex, hashes))
+    key = read_key(section.split("`")[7].strip())
+    assert key.public == PUBLIC
+    assert check(note, key) is None
+    assert check(note, msgspec.structs.replace(key, kind=TIMED)) == 1_704_067_260
 
 
 def test_a_timed_signature_says_when() -> None:

@@ -135,6 +135,21 @@ async def test_an_action_that_fails_has_its_checkpoint_too_contract_93(settings:
         assert "x-vyrox-checkpoint" not in refused.headers
 
 
+async def test_an_answer_does_not_wait_for_its_checkpoint_contract_93(
+    running: Proxied, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes without one if entries must be read first; the next one has it."""
+    monkeypatch.setattr(module, "MAX_WAIT_S", 0)
+    await fill(running.database, 3)
+    late = await running.execute(wanted())
+    assert (late.status_code, late.headers["x-vyrox-audit-size"]) == (200, "4")
+    assert "x-vyrox-checkpoint" not in late.headers
+    assert "checkpoint.late" in [each.message for each in caplog.records]
+    assert verified(running, (await get(running, "checkpoint")).content).size == 4
+    answer = await running.execute(wanted())
+    assert verified(running, b64decode(answer.headers["x-vyrox-checkpoint"])).size == 5
+
+
 async def test_checkpoint_is_of_all_entries_and_says_when_contract_93(running: Proxied) -> None:
     """Of either stream, also of one without entries."""
     empty = await get(running, "checkpoint")
@@ -214,7 +229,8 @@ async def test_export_of_a_range_comes_with_what_proves_it_contract_94(running: 
     for since, count in ((0, 7), (1000, 7), (1001, 2), (2001, 0)):
         assert len((await get(running, "export", since=since)).json()) == count
     await fill(running.database, 2, "events")
-    assert len((await get(running, "export", stream="events")).json()) == 2
+    events = (await get(running, "export", stream="events")).json()
+    assert [each["kind"] for each in events].count("execute.refused") == 2
     assert (await get(running, "export", since="x")).status_code == 400
 
 

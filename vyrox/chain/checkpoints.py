@@ -107,7 +107,7 @@ class Checkpoints:
         chain: Chain = (tenant_id, "actions")
         tree = self._tree(chain)
         if tree.frontier.size < max(at_least, 1):
-            task = asyncio.create_task(self._catch_up(chain, tree))
+            task = asyncio.create_task(self._catch_up(chain, tree, max(at_least, 1)))
             self._reading.add(task)
             task.add_done_callback(self._read)
             await asyncio.wait([task], timeout=MAX_WAIT_S)
@@ -195,9 +195,14 @@ class Checkpoints:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.event("checkpoint.failed", logging.ERROR, reason=str(error))
 
-    async def _catch_up(self, chain: Chain, tree: _Tree) -> None:
-        """Read what was committed since. Raises as `current`."""
+    async def _catch_up(self, chain: Chain, tree: _Tree, enough: int | None = None) -> None:
+        """Read what was committed since, unless the tree has `enough` by now.
+
+        Raises as `current`.
+        """
         async with tree.lock:
+            if enough is not None and tree.frontier.size >= enough:
+                return  # another caller has read them
             size = await self._database.read(nodes.length, chain)
             if size < tree.frontier.size:
                 raise BrokenChainError(
