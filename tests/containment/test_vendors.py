@@ -170,7 +170,7 @@ def fleet_vendors() -> tuple[EdrVendor, ...]:
 
 @pytest.fixture
 async def site(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    monkeypatch.setattr(background, "CONFIRMATION_INTERVAL_S", 0.02)
+    monkeypatch.setattr(background, "AGENDA_INTERVAL_S", 0.02)
     monkeypatch.setattr(devices, "CONFIRM_FIRST_S", 0.05)
     monkeypatch.setattr(confirmation, "BACK_OFF_S", (0.05,))
     async with acting(data_dir) as opened:
@@ -180,7 +180,7 @@ async def site(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 @pytest.fixture
 async def unobserved(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """A site without the background check of confirmations."""
-    monkeypatch.setattr(background, "CONFIRMATION_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(background, "AGENDA_INTERVAL_S", 3600.0)
     async with acting(data_dir) as opened:
         yield opened
 
