@@ -547,17 +547,32 @@ async def test_wait_ends_with_the_outcome_contract_83(
 ) -> None:
     monkeypatch.setattr(acting, "WAIT_INTERVAL_S", 0.05)
     await asyncio.to_thread(vyrox.migrated)
+    # An earlier attempt with this id ended in another way, and this one is accepted.
+    earlier: list[Outcome] = ["failed" if last == "confirmed" else "confirmed", "requested"]
+    begun = [outcome("request-1", each) for each in earlier]
+    await asyncio.to_thread(vyrox.write, append, begun, wall_clock())
     done = answer(200, b'{"status":"executed","dry_run":false}')
     async with listening(done) as listener:
         args = command(listener.url, request_id="request-1")
         waiting = asyncio.create_task(run(vyrox, *args, "--wait"))
-        other = outcome("request-2", "confirmed")
-        drafts = [other, outcome("request-1", "requested"), outcome("request-1", last)]
+        drafts = [outcome("request-2", "confirmed"), outcome("request-1", last)]
         for draft in drafts:
             await asyncio.to_thread(vyrox.write, append, [draft], wall_clock())
         result = await waiting
     assert result.exit_code == code
     assert result.stdout.splitlines()[-1] == last
+
+
+async def test_wait_ends_without_an_outcome_contract_83(
+    vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another action on the device may have followed: then there is none."""
+    monkeypatch.setattr(acting, "WAIT_AT_MOST_S", 0.0)
+    await asyncio.to_thread(vyrox.migrated)
+    async with listening(answer(200, b'{"status":"executed","dry_run":false}')) as listener:
+        result = await run(vyrox, *command(listener.url), "--wait")
+    assert result.exit_code == 5
+    assert "outcome_unknown: none within 20 minutes" in result.stdout
 
 
 async def test_wait_needs_the_database_before_it_acts_contract_83(vyrox: Vyrox) -> None:

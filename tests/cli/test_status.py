@@ -19,8 +19,10 @@ from vyrox.clock import wall_clock
 from vyrox.models import ContainmentRequest
 from vyrox.store.database import open_database
 from vyrox.store.encryption import KEY_FILE
+from vyrox.store.tables import secret_uses
 from vyrox.tenants import containers
 from vyrox.tenants.policy import set_frozen
+from vyrox.tenants.private_secrets import name_of
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
@@ -211,3 +213,20 @@ def test_short_names_of_actions_contract_88(
         ("acme", "pc-1", option, "--host", "other"),
     ):
         assert on_sqlite("execute", *wrong, *rest).exit_code == 2
+
+
+def test_last_use_of_the_previous_secret_is_shown_contract_85(on_sqlite: Vyrox) -> None:
+    previous = "previous-secret-0123456789-0123456789"
+    assert status(on_sqlite)["previous_secret"] is None
+    on_sqlite.env["VYROX_HMAC_SECRET_PREVIOUS"] = previous
+    assert status(on_sqlite)["previous_secret"] == {"used_at": None}
+    assert "VYROX_HMAC_SECRET_PREVIOUS, never used\n" in on_sqlite("status").stdout
+    row: dict[str, object] = {"name": name_of(previous), "used_at": 1_764_417_600.0}
+    on_sqlite.write(_insert, row)
+    shown = on_sqlite("status").stdout
+    assert "VYROX_HMAC_SECRET_PREVIOUS, last used 2025-11-29 12:00:00 UTC\n" in shown
+    assert previous not in shown
+
+
+def _insert(connection: Connection, row: dict[str, object]) -> None:
+    connection.execute(secret_uses.insert().values(row))

@@ -21,13 +21,16 @@ from vyrox.cli.signed_request import (
     send,
 )
 from vyrox.cli.stores import opened_database
-from vyrox.clock import wall_clock
+from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.errors import VyroxError
 from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType
 from vyrox.store.database import Database
 
 WAIT_INTERVAL_S: Final = 1.0
 """Time between two checks of the outcome."""
+
+WAIT_AT_MOST_S: Final = 1200.0
+"""An action has its outcome after 15 minutes; if another one follows on its device, never."""
 
 LINE: Final = 76
 """Columns of the question, after its indent."""
@@ -54,6 +57,8 @@ _EFFECTS: Final[dict[ActionType | LiftType, str]] = {
 
 _WAITED_FOR: Final = {"confirmed": 0, "failed": FAILED, "outcome_unknown": UNKNOWN, "dry_run": 0}
 """The outcomes that stay, with their exit codes. `requested` is followed by one of them."""
+
+_NEVER: Final = "none within 20 minutes: see vyrox contained, and the vendor's console"
 
 _event_decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
 
@@ -200,10 +205,11 @@ async def _outcome(request: ContainmentRequest) -> tuple[str, str | None]:
         found = await _newest(opened.database, wanted, seen, request.request_id)
         if found is None:
             click.echo("waiting for the vendor's state; Ctrl-C ends the wait only", err=True)
-        while found is None:
+        until = monotonic_clock() + WAIT_AT_MOST_S
+        while found is None and monotonic_clock() < until:
             await asyncio.sleep(WAIT_INTERVAL_S)
             found = await _newest(opened.database, wanted, seen, request.request_id)
-        return found
+        return found or ("outcome_unknown", _NEVER)
 
 
 async def _newest(
@@ -214,6 +220,8 @@ async def _newest(
         for line in page:
             event = _event_decoder.decode(line)
             outcome, reason = str(event.get("outcome")), event.get("reason")
-            if event.get("execution") == request_id and outcome in _WAITED_FOR:
-                newest = (outcome, None if reason is None else str(reason))
+            if event.get("execution") == request_id:
+                # After `requested`, an earlier attempt's outcome does not count.
+                known = (outcome, None if reason is None else str(reason))
+                newest = known if outcome in _WAITED_FOR else None
     return newest

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from vyrox.cli.output import counted, json_option, print_json, printable, record_lines
+from vyrox.cli.output import as_time, counted, json_option, print_json, printable, record_lines
 from vyrox.cli.paging import paged
 from vyrox.cli.status_reading import read_status
 from vyrox.cli.stores import opened_database
@@ -112,6 +112,10 @@ def _facts(found: Status) -> Iterator[tuple[str, str]]:
     )
     yield "contained", _contained_text(found)
     yield "proposals", f"{_at_most(found.proposals, MAX_LISTED)} open"
+    if found.previous_secret is not None:
+        used_at = found.previous_secret.used_at
+        used = "never used" if used_at is None else f"last used {as_time(used_at)} UTC"
+        yield "old secret", f"VYROX_HMAC_SECRET_PREVIOUS, {used}"
     if found.break_glass:
         yield "break glass", f"{found.break_glass} not acknowledged"
 

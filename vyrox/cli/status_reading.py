@@ -5,18 +5,21 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from vyrox.alerts.health import Health
 from vyrox.alerts.queue import AlertQueue
 from vyrox.cli.stores import Opened
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
-from vyrox.console.status import Status, status_of, touch
+from vyrox.console.status import PreviousSecret, Status, status_of, touch
 from vyrox.errors import OperatorError, UnavailableError
 from vyrox.store import data_dir, valkey
 from vyrox.store.redis import connect
 from vyrox.tenants.containers import running
 from vyrox.tenants.fingerprints import fingerprint
 from vyrox.tenants.known import list_known
+from vyrox.tenants.private_secrets import last_use
 from vyrox.tenants.records import holds_secrets
 
 _Fingerprint = Callable[[str, str, str | None], str | None]
@@ -61,7 +64,12 @@ async def read_status(opened: Opened) -> Status:
     find, lost = await _open_secrets(opened)
     discord = _Discord(opened.settings.discord is not None)
     service = _Service(_Failing(failing), discord, distrust, find)
-    return await database.read(status_of, service, containers, tenant_ids, entries, now, lost)
+    found = await database.read(status_of, service, containers, tenant_ids, entries, now, lost)
+    previous = opened.settings.previous_hmac_secret
+    if previous is None:
+        return found
+    used = PreviousSecret(await database.read(last_use, previous))
+    return msgspec.structs.replace(found, previous_secret=used)
 
 
 async def _open_secrets(opened: Opened) -> tuple[_Fingerprint, str | None]:

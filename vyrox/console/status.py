@@ -70,6 +70,12 @@ class SourceStatus(msgspec.Struct, frozen=True):
     why: str | None
 
 
+class PreviousSecret(msgspec.Struct, frozen=True):
+    """VYROX_HMAC_SECRET_PREVIOUS is set. `used_at`: when a request was last signed with it."""
+
+    used_at: float | None
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How the service is. Times are Unix seconds.
 
@@ -81,6 +87,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         contained: Devices, up to MAX_LISTED; so are `proposals`, which wait for a decision.
         waiting: Containments that wait until the device is read back; `lifting`: lifts.
         break_glass: What was done without an approval and is not acknowledged.
+        previous_secret: None: there is none in the settings of this command.
     """
 
     is_ok: bool
@@ -100,6 +107,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     lifting: int
     proposals: int
     break_glass: int
+    previous_secret: PreviousSecret | None = None
 
 
 class _Read(msgspec.Struct, frozen=True, kw_only=True):
