@@ -566,7 +566,7 @@ async def test_wait_ends_with_the_outcome_contract_83(
 async def test_wait_ends_without_an_outcome_contract_83(
     vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another action on the device may have followed: then there is none."""
+    """Another action on the device may have followed: then no outcome comes."""
     monkeypatch.setattr(acting, "WAIT_AT_MOST_S", 0.0)
     await asyncio.to_thread(vyrox.migrated)
     async with listening(answer(200, b'{"status":"executed","dry_run":false}')) as listener:

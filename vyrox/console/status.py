@@ -87,7 +87,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         contained: Devices, up to MAX_LISTED; so are `proposals`, which wait for a decision.
         waiting: Containments that wait until the device is read back; `lifting`: lifts.
         break_glass: What was done without an approval and is not acknowledged.
-        previous_secret: None: there is none in the settings of this command.
+        previous_secret: None: the settings of this command have no such secret.
     """
 
     is_ok: bool
