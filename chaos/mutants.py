@@ -31,6 +31,7 @@ SERVE: Final = "tests/test_serve.py"
 PASSKEYS: Final = "tests/approvals/test_passkeys.py"
 DISPATCH: Final = "tests/approvals/test_dispatch.py"
 VERIFIER: Final = "tests/chain/test_verify_approvals.py"
+CHECKPOINTS: Final = "tests/chain/test_verify_checkpoints.py"
 DECIDING: Final = "tests/approvals/test_deciding.py"
 ENROLMENT: Final = "tests/approvals/test_enrolment.py"
 ENDORSING: Final = "tests/approvals/test_endorsing.py"
@@ -349,6 +350,34 @@ MUTANTS: Final = (
         '        is_altered = response.get("content") != work.message.content\n',
         "        is_altered = False\n",
         (MESSAGES,),
+    ),
+    Mutant(
+        "the auditor does not compare the root of a checkpoint",
+        "vyrox/chain/verify.py",
+        "            roots.at.get(size) == checkpoint.root,\n",
+        "            True,\n",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "the auditor takes an export that ends before its checkpoint",
+        "vyrox/chain/verify.py",
+        "            size <= end,\n",
+        "            True,\n",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "the auditor takes a checkpoint that an unknown key has signed",
+        "vyrox/chain/verify.py",
+        "                is_signed or kept.is_kept or self.source is None,\n",
+        "                True,\n",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "the auditor does not check the signature of a new key",
+        "vyrox/chain/verify.py",
+        "                _check_note_signature(note.text, own, signature)\n",
+        "                pass\n",
+        (CHECKPOINTS,),
     ),
     Mutant(
         "the auditor takes a key that was not verified by the device (UV)",

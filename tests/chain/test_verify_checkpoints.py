@@ -253,6 +253,11 @@ def test_a_new_key_is_followed_from_the_old_one_contract_96(tmp_path: Path) -> N
         new.successions = [by.succeeded_by(new)]
         directory = new.write(tmp_path / "export", STORY.lines)
         assert run(directory, f"--keys={keys}")[0] == expected
+    forged = old.succeeded_by(new).splitlines()
+    forged[2] = b64(bytes([1]) + stranger.public)  # the signature is that of another text
+    stranger.successions = ["\n".join([*forged, ""])]
+    assert run(stranger.write(tmp_path / "export", STORY.lines), f"--keys={keys}")[0] == 1
+    stranger.successions = []
     last = Log(6)
     last.successions = [old.succeeded_by(new), new.succeeded_by(last)]
     assert run(last.write(tmp_path / "export", STORY.lines), f"--keys={keys}")[0] == 0

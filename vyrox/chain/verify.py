@@ -2780,7 +2780,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome = _outcome(given)
         if given.html is not None:
-            _write(given.html, html_page(outcome))
+            made_at = int(time.time())  # noqa: TID251  (this file imports nothing of Vyrox)
+            _write(given.html, html_page(outcome, made_at))
     except NothingToCheckError as exc:
         outcome = _not_verified(exc)
     lines = [json.dumps(outcome.document())] if given.json else outcome.lines
@@ -3039,10 +3040,10 @@ def _judged(judged: Judged) -> Members:
 
 def _judged_lines(judged: Judged) -> list[str]:
     checkpoint = judged.kept.checkpoint
-    of = f"{checkpoint.size} entries of {_shortened(checkpoint.origin)}"
     holds = "HOLDS" if judged.problem is None else "DOES NOT HOLD"
     return [
-        f"CHECKPOINT {holds}: {_name(judged.kept)}, {of}",
+        f"CHECKPOINT {holds}: {_name(judged.kept)}, of size {checkpoint.size}",
+        f"    log {_shortened(checkpoint.origin)}",
         *([] if judged.problem is None else [f"    {judged.problem}"]),
         *(f"    {_signed_by(each)}" for each in judged.signers),
         *([] if judged.signers else ["    no known key has signed it"]),
@@ -3154,13 +3155,16 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --page: #14171b; --line: #3a414b;
   --soft: #a3adba; --good: #6fd39a; --bad: #ff8d8d; --warn: #f0be63; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 60rem; margin: 0 auto; padding: 2rem 1rem; overflow-wrap: anywhere; }
+  max-width: 64rem; margin: 0 auto; padding: 2rem 1rem; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .verdict { border: 2px solid; border-radius: .4rem; padding: .8rem 1rem; font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0;
   border-bottom: 1px solid var(--line); }
+td { overflow-wrap: break-word; } td:last-child, .soft { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { thead { display: none; } tr { display: block; padding: .5rem 0;
+  border-bottom: 1px solid var(--line); } td { display: block; border: 0; padding: 0; } }
 .soft { color: var(--soft); } pre { white-space: pre-wrap; font-size: .85rem;
   border: 1px solid var(--line); border-radius: .4rem; padding: .6rem; }
 @media print { :root { --ink: #000; --page: #fff; --line: #999; --soft: #333; --good: #000;
@@ -3175,7 +3179,7 @@ _VERDICTS = {
 }
 
 
-def html_page(outcome: Outcome) -> str:
+def html_page(outcome: Outcome, made_at: int) -> str:
     """Return the outcome as a page that can be read and printed."""
     members = outcome.members
     tone, verdict = _VERDICTS.get(outcome.status, ("bad", "Nothing was checked."))
@@ -3187,19 +3191,19 @@ def html_page(outcome: Outcome) -> str:
         f"<h1>Audit log{'' if tenant is None else ' of ' + _html(tenant)}</h1>",
         f'<p class="verdict {tone}">{verdict}</p>',
         *([_html_problem(members)] if "reason" in members else []),
-        _html_list("Proven", outcome.shown),
-        _html_list("Not proven", outcome.not_shown),
         _html_list("Failed", members.get("checkpoint_problems", [])),
         _html_failures(members.get("failures", [])),
-        _html_actions(members.get("actions", [])),
+        _html_list("Proven", outcome.shown),
+        _html_list("Not proven", [each.replace("NOT SHOWN ", "") for each in outcome.not_shown]),
+        _html_actions(members),
         _html_checkpoints(members.get("checkpoints", [])),
         *(
             "<h2>Proof of a fork</h2>" + "".join(f"<pre>{_html(note)}</pre>" for note in pair)
             for pair in members.get("forks", [])
         ),
         _html_chains(chains),
-        '<p class="soft">Made by verify_audit.py from an export, without Vyrox. To repeat it: '
-        "<code>python3 -I verify_audit.py DIR</code></p>",
+        f'<p class="soft">Made on {_shown_time(made_at)} by verify_audit.py from an '
+        "export, without Vyrox. To repeat it: <code>python3 -I verify_audit.py DIR</code></p>",
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -3244,11 +3248,12 @@ def _html_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
     )
 
 
-def _html_actions(actions: Sequence[Members]) -> str:
+def _html_actions(members: Members) -> str:
+    actions = members.get("actions", [])
     rows = [
         [
             str(each["entry"]),
-            _utc(each["timestamp"]),
+            _shown_time(each["timestamp"]) or "",
             _html(each["action_type"])
             + (' <span class="soft">(dry run)</span>' if each["dry_run"] else "")
             + f"<br>{_html(each['host'])}",
@@ -3256,7 +3261,15 @@ def _html_actions(actions: Sequence[Members]) -> str:
         ]
         for each in actions
     ]
-    return _html_table("Who approved what", ("Entry", "When", "Action", "How it is proven"), rows)
+    table = _html_table("Who approved what", ("Entry", "When", "Action", "How it is proven"), rows)
+    if not table:
+        return ""
+    not_proven = sum(each["not_proven"] is not None for each in actions)
+    return (
+        f"{table}\n<p>{len(actions) - not_proven} of {len(actions)} actions are proven, or follow "
+        f"from a proven one; {not_proven} are not. The keys of the persons are "
+        f"{_html(members['keys'])}; who a person is, the log says.</p>"
+    )
 
 
 def _html_proof(action: Members) -> str:
@@ -3320,8 +3333,7 @@ def _html_chains(chains: Mapping[str, Members]) -> str:
             _html(each["stream"] or name),
             f"{each['first_entry']} to {each['first_entry'] - 1 + each['entries']}",
             "<br>".join(
-                "" if each[when] is None else _utc(each[when])
-                for when in ("first_timestamp", "last_timestamp")
+                _shown_time(each[when]) or "" for when in ("first_timestamp", "last_timestamp")
             ),
             _html(each["last_hash"]),
         ]
