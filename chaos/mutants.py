@@ -52,6 +52,8 @@ CHECK: Final = "tests/cli/test_check.py"
 TOTALS: Final = "tests/triage/test_totals.py"
 AUDIT_PAGE: Final = "tests/console/test_audit_page.py"
 REPORTS: Final = "tests/console/test_reports.py"
+CHECKPOINTS: Final = "tests/routes/test_checkpoints.py"
+WITNESS: Final = "tests/chain/test_witness.py"
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -216,6 +218,41 @@ MUTANTS: Final = (
         "            incident.announced_band, incident.announced_at = incident.band, now\n",
         "            pass\n",
         ("triage", "tests/triage/test_announcement.py"),
+    ),
+    Mutant(
+        "a checkpoint does not cover the entries of another container",
+        "vyrox/chain/checkpoints.py",
+        "        if tree.frontier.size < max(at_least, 1):\n",
+        "        if tree.frontier.size < 1:\n",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "an entry is added twice to a tree",
+        "vyrox/chain/checkpoints.py",
+        "tree.frontier.size == receipt.sequence - 1:",
+        "tree.frontier.size >= receipt.sequence - 1:",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "a chain that was cut is signed",
+        "vyrox/chain/checkpoints.py",
+        "            if size < tree.frontier.size:\n",
+        "            if size < 0:\n",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "a reader's key reads what is not the audit log",
+        "vyrox/routes/signed.py",
+        "async def signed_read(request: Request, *, by_reader: bool = False) -> str:",
+        "async def signed_read(request: Request, *, by_reader: bool = True) -> str:",
+        (CHECKPOINTS,),
+    ),
+    Mutant(
+        "a witness co-signs without a proof",
+        "vyrox/chain/witness.py",
+        "    return consistency_holds(old.size, new.size, old.root, new.root, proof)\n",
+        "    return True\n",
+        (WITNESS,),
     ),
     Mutant(
         "a passkey's proof is stored that an auditor refuses",

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from tests.audit import action
 from tests.cli import Vyrox, refused, succeeded
-from tests.proxy import NOWHERE, TENANT, Proxied, proxied
+from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Proxied, proxied
 from tests.routes.test_checkpoints import KEY, delete_from
 from tests.service import HMAC_SECRET, ROOT, environment, running_service
 from vyrox.chain.log_keys import new_key, open_log_keys, read_log_keys
@@ -66,8 +66,9 @@ def test_the_key_changes_and_an_outsider_can_follow_contract_93(
     known = after["known"]
     assert isinstance(known, list)
     lines = succeeded(vyrox("audit", "key", TENANT)).splitlines()
-    key = read_key(next(line for line in lines if line.startswith("actions")).split()[1])
-    assert key.public == b64decode(str(after["public_key"]))
+    for line in lines[:3]:
+        assert read_key(line.split()[1]).public == b64decode(str(after["public_key"]))
+    assert lines[0].split()[1] == after["log_key"]
     [_, first, second] = known
     assert first["public_key"] != second["public_key"]
     note = read_note(second["endorsement"].encode())
@@ -158,6 +159,26 @@ async def test_watch_ends_with_evidence_if_the_log_is_rewritten_contract_95(
         with pytest.raises(RewrittenError, match="were changed"):
             await watch.check_all()
     assert list(state.glob("evidence-actions-*.txt"))
+
+
+async def test_watch_says_what_it_could_not_check_contract_95(
+    settings: Settings, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refusal or an answer of another form shows no rewrite, and nothing is co-signed."""
+
+    async def nonsense(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(
+            200, headers={"x-vyrox-key-endorsement": "x"}, content=request.url.raw_path
+        )
+
+    async with proxied(settings) as running:
+        for transport in (httpx.ASGITransport(running.app), httpx.MockTransport(nonsense)):
+            async with httpx.AsyncClient(transport=transport) as http:
+                client = AuditClient(http, "http://vyrox", TENANT, OTHER_SECRET)
+                witness = await asyncio.to_thread(Witness, data_dir / "w", "w", TENANT, wall_clock)
+                assert not await Watch(witness, client).check_all()
+                assert witness.last("actions") is None
+    assert capsys.readouterr().err.count("NOT CHECKED") == 4
 
 
 async def test_watch_follows_a_key_that_is_endorsed_and_no_other_contract_95(

@@ -20,7 +20,7 @@ from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
 from vyrox.chain import checkpoints as module
 from vyrox.chain.checkpoints import Checkpoints, Consistency, Inclusion
-from vyrox.chain.entry import Stream
+from vyrox.chain.entry import Receipt, Stream
 from vyrox.chain.events import event
 from vyrox.chain.identity import Signer, list_keys, origin_of, register
 from vyrox.chain.log_keys import LogKey, new_key, read_log_keys
@@ -90,10 +90,10 @@ def hashes_of(entries: list[dict[str, object]]) -> list[bytes]:
     return [bytes.fromhex(str(entry["hash"])) for entry in entries]
 
 
-async def fill(database: Database, count: int, stream: Stream = "actions") -> None:
-    """Append entries as another container does."""
+async def fill(database: Database, count: int, stream: Stream = "actions") -> list[Receipt]:
+    """Append entries as another container does; return their receipts."""
     draft = action("host") if stream == "actions" else event("execute.refused", TENANT, None)
-    await database.write(append, [draft] * count, wall_clock())
+    return await database.write(append, [draft] * count, wall_clock())
 
 
 async def test_execute_answers_with_a_checkpoint_that_covers_its_entry_contract_93(
@@ -325,8 +325,10 @@ async def test_trees_are_bounded_and_read_again_contract_93(
     monkeypatch.setattr(module, "READ_ON", 10)
     found, other = (Checkpoints(database, wall_clock, Signer("l/1", (LOG_KEY,))) for _ in range(2))
     for count in (300, 1, 9, 250):
-        await fill(database, count)
+        receipts = await fill(database, count)
         await found.current("initech", "actions")
+        await found.current(TENANT, "actions")
+        found.follow(receipts)  # those that were read already
         assert (await found.current(TENANT, "actions")).text == (
             await other.current(TENANT, "actions")
         ).text

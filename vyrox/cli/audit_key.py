@@ -10,6 +10,7 @@ import msgspec
 from vyrox.chain import log_keys
 from vyrox.chain.entry import SERVICE
 from vyrox.chain.identity import KnownKey, Signer, list_keys, read_log_name, register
+from vyrox.chain.notes import Key
 from vyrox.chain.reading import STREAMS
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
 from vyrox.cli.output import as_time, json_option, print_json, print_record
@@ -28,11 +29,13 @@ class _Shown(msgspec.Struct, frozen=True):
     """What an outsider needs to verify checkpoints.
 
     Attributes:
+        log_key: The verifier key under the name of the log, as a witness prints it.
         keys: The verifier key of each stream.
         known: All keys so far, each with the note of the key before.
     """
 
     log: str
+    log_key: str
     public_key: str
     keys: dict[str, str]
     known: list[dict[str, str | int | None]]
@@ -56,7 +59,7 @@ def key(tenant_id: str | None, rotate: bool, as_json: bool) -> None:
     if as_json:
         print_json(shown)
         return
-    print_record({"log": shown.log, "public key": shown.public_key, **shown.keys}, width=1000)
+    print_record({"log": shown.log_key, **shown.keys}, width=1000)
     for each in shown.known:
         if each["endorsement"] is not None:
             click.echo(f"\nkey {each['number']} was endorsed by the key before:\n")
@@ -74,7 +77,8 @@ async def _show_key(tenant_id: str, *, rotate: bool) -> _Shown:
         known = await opened.database.read(list_keys)
     keys: dict[str, str] = {stream: str(signer.key(tenant_id, stream)) for stream in STREAMS}
     public = b64encode(signer.keys[0].public).decode()
-    return _Shown(signer.log_name, public, keys, [_fields(each) for each in known])
+    log_key = str(Key(signer.log_name, signer.keys[0].public))
+    return _Shown(signer.log_name, log_key, public, keys, [_fields(each) for each in known])
 
 
 def _rotate(opened: Opened) -> None:

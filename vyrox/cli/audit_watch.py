@@ -20,7 +20,7 @@ from vyrox.chain.entry import Stream
 from vyrox.chain.notes import TIMED, Note, NoteError, check, read_checkpoint, read_key
 from vyrox.chain.reading import STREAMS
 from vyrox.chain.witness import Added, RefusedError, RewrittenError, Witness
-from vyrox.cli.audit_fetch import TIMEOUT_S, AuditClient, Fetched, UnreachableError
+from vyrox.cli.audit_fetch import TIMEOUT_S, AuditClient, Fetched
 from vyrox.cli.options import check_tenant_id
 from vyrox.cli.output import printable
 from vyrox.cli.secret_input import read_secret_lines
@@ -67,7 +67,7 @@ class Watch:
                     await self._check(stream)
             except RewrittenError:
                 raise
-            except (UnreachableError, NoteError, OSError) as exc:
+            except (OperatorError, NoteError, OSError, ValueError) as exc:
                 click.echo(_line(f"{stream}: NOT CHECKED: {exc}"), err=True)
                 checked = False
         return checked
