@@ -13,9 +13,9 @@ from vyrox.chain.identity import KnownKey, Signer, list_keys, read_log_name, reg
 from vyrox.chain.notes import Key
 from vyrox.chain.reading import STREAMS
 from vyrox.cli.options import by_option, tenant_argument, tenant_or_all
-from vyrox.cli.output import as_time, json_option, print_json, print_record
+from vyrox.cli.output import json_option, print_json, print_record
 from vyrox.cli.stores import Opened, opened_database, read, write
-from vyrox.cli.tables import print_table
+from vyrox.cli.tables import at, print_table, wide_option
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
@@ -122,6 +122,7 @@ async def open_signer(opened: Opened) -> Signer:
 @click.option("--list", "is_list", is_flag=True, help="List the readers of TENANT.")
 @click.option("--remove", "removed", metavar="NAME", help="Accept the key of NAME no longer.")
 @by_option
+@wide_option
 @json_option
 def reader(
     tenant_id: str, name: str, is_list: bool, removed: str | None, by: str, as_json: bool
@@ -159,7 +160,7 @@ def _list_readers(tenant_id: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    rows = ((each.name, as_time(each.added_at), each.added_by) for each in found)
+    rows = ((each.name, at(each.added_at), each.added_by) for each in found)
     print_table(("READER", "ADDED", "BY"), rows)
     if not found:
         click.echo(f"{tenant_id} has no readers; make one: vyrox audit reader TENANT", err=True)

@@ -10,7 +10,7 @@ from vyrox.approvals.drills import DrillAnswer, ShownDrill
 from vyrox.cli.options import by_option, tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json
 from vyrox.cli.stores import opened_database
-from vyrox.cli.tables import Column, print_table
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.clock import monotonic_clock, wall_clock
 
 POLL_S: Final = 0.5
@@ -27,6 +27,7 @@ POLL_S: Final = 0.5
     help="Wait so long, or until all who can decide have answered.",
 )
 @by_option
+@wide_option
 @json_option
 def drill(tenant_id: str, wait_s: float, by: str, as_json: bool) -> None:
     """Ask TENANT's approvers for an answer that has no effect, and show who has answered.

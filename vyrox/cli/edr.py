@@ -11,7 +11,7 @@ from vyrox.cli.options import new_option, tenant_argument
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.secret_input import read_secret
 from vyrox.cli.stores import opened_database, write
-from vyrox.cli.tables import Column, print_table
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.containment.remains import remove_edr_credentials
@@ -150,6 +150,7 @@ def remove(tenant_id: str, vendor: EdrVendor, force: bool) -> None:
 @click.command()
 @tenant_argument
 @click.option("--vendor", type=_vendors, help="Needed if the tenant has credentials for several.")
+@wide_option
 @json_option
 def check(tenant_id: str, vendor: EdrVendor | None, as_json: bool) -> None:
     """Call the vendor, change nothing, and list the permissions.

@@ -14,7 +14,7 @@ from vyrox.cli.field_map import read_field_map
 from vyrox.cli.ids import whole
 from vyrox.cli.output import as_time, json_option, print_json, printable
 from vyrox.cli.stores import read
-from vyrox.cli.tables import Column, print_table
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.errors import NormalizationError, OperatorError
 from vyrox.models import Tenant, Vendor
@@ -46,6 +46,7 @@ _quarantined_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="JSON file with the place of each alert field. For the generic vendor.",
 )
+@wide_option
 @json_option
 def test(
     file: Path | None,

@@ -8,6 +8,7 @@ from typing import Final, get_args
 import click
 import msgspec
 
+from vyrox.cli.choices import Choice
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import counted, json_option, print_json, printable
 from vyrox.cli.secret_input import is_terminal, read_secret_lines
@@ -71,7 +72,7 @@ class _Explained(msgspec.Struct, frozen=True):
 
 @click.command("explain")
 @tenant_argument
-@click.option("--vendor", required=True, type=click.Choice(get_args(Vendor)), help="The vendor.")
+@click.option("--vendor", required=True, type=Choice(get_args(Vendor)), help="The vendor.")
 @click.option("--signature", help="The value of the signature's header, as it was sent.")
 @click.option(
     "--token", "is_token", is_flag=True, help="Ask for the bearer token, or read it in place of it."

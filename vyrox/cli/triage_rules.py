@@ -15,7 +15,7 @@ from vyrox.cli.options import (
 )
 from vyrox.cli.output import json_option, print_json
 from vyrox.cli.stores import read, write
-from vyrox.cli.tables import Column, print_table
+from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.tenants.known import require_known
 from vyrox.triage import switches
@@ -54,6 +54,7 @@ def _check_signal(context: click.Context, parameter: click.Parameter, value: str
 
 @click.command()
 @tenant_first()
+@wide_option
 @json_option
 def signals(tenant_id: str | None, as_json: bool) -> None:
     """List the signals with their weights, and which are off for TENANT."""
