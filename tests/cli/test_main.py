@@ -241,7 +241,8 @@ def test_migrate_makes_the_schema_and_may_run_again(
     [
         pytest.param(
             {"REDIS_URL": "http://:canary@host"},
-            "REDIS_URL must begin with redis://, rediss:// or unix://",
+            "REDIS_URL must begin with redis://, rediss://, unix://, redis+sentinel:// or "
+            "rediss+sentinel://",
             id="reject_redis_url",
         ),
         pytest.param(
