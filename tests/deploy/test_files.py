@@ -106,7 +106,7 @@ def test_init_writes_secrets_that_are_accepted_and_never_overwrites_contract_101
     assert written.read_text() == before
 
 
-@pytest.mark.parametrize("name", ["install.sh", "init.sh", "check.sh", "vyrox-as-service"])
+@pytest.mark.parametrize("name", ["install.sh", "init.sh", "check.sh", "check-wheel.sh", "vyrox-as-service"])
 def test_scripts_are_valid_shell_and_executable_contract_101(name: str) -> None:
     path = ROOT / "deploy" / name
     subprocess.run(["sh", "-n", str(path)], check=True)
