@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-debian test-browser screenshots coverage check check-deploy check-wheel bench chaos install lock clean help
+.PHONY: demo test test-long test-debian test-browser screenshots coverage check check-deploy check-wheel supply-chain bench chaos install lock clean help
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
@@ -49,6 +49,9 @@ check-deploy: .venv/dev-installed            ## Check the Dockerfile, compose.ya
 
 check-wheel:            ## Build the wheel, install it with hashes, run the demo from it (PYTHON=python3.12)
 	@PYTHON=$(PYTHON) deploy/check-wheel.sh
+
+supply-chain: .venv/dev-installed            ## Write the SBOM and the table of licences, and ask for known vulnerabilities
+	@deploy/supply-chain.sh
 
 bench: .venv/bench-installed            ## Measure the promised numbers (SECONDS=3 for a short look)
 	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq wrk >/dev/null; } \

@@ -106,7 +106,9 @@ def test_init_writes_secrets_that_are_accepted_and_never_overwrites_contract_101
     assert written.read_text() == before
 
 
-@pytest.mark.parametrize("name", ["install.sh", "init.sh", "check.sh", "check-wheel.sh", "vyrox-as-service"])
+@pytest.mark.parametrize(
+    "name", ["install.sh", "init.sh", "check.sh", "check-wheel.sh", "vyrox-as-service"]
+)
 def test_scripts_are_valid_shell_and_executable_contract_101(name: str) -> None:
     path = ROOT / "deploy" / name
     subprocess.run(["sh", "-n", str(path)], check=True)
@@ -129,3 +131,21 @@ def test_a_service_link_of_kubernetes_is_no_port_contract_101(link: str) -> None
 def test_what_is_no_service_link_is_an_error_contract_101(text: str) -> None:
     with pytest.raises(SettingsError, match="PROXY_PORT"):
         Settings.from_env({"PROXY_PORT": text})
+
+
+def test_every_installed_package_has_its_licence_contract_105() -> None:
+    """`make supply-chain` writes the table again."""
+    text = (ROOT / "requirements.txt").read_text()
+    lines = [line.removesuffix("\\").strip() for line in text.splitlines() if "==" in line]
+    # Lines of a platform or an older Python are not installed everywhere; the table has one's.
+    pairs = [line.split("==") for line in lines if ";" not in line]
+    pinned = {(name.replace("_", "-").lower(), version) for name, version in pairs}
+    rows = re.findall(
+        r"^\| (\S+) +\| (\S+) +\| (\S.*?) +\|",
+        (ROOT / "docs/licences.md").read_text(),
+        re.MULTILINE,
+    )
+    listed = {(name.replace("_", "-").lower(), version) for name, version, _ in rows}
+    assert len(pinned) > 40
+    assert pinned - listed == set()
+    assert "UNKNOWN" not in [licence for *_, licence in rows]
