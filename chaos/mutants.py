@@ -52,7 +52,7 @@ CHECK: Final = "tests/cli/test_check.py"
 TOTALS: Final = "tests/triage/test_totals.py"
 AUDIT_PAGE: Final = "tests/console/test_audit_page.py"
 REPORTS: Final = "tests/console/test_reports.py"
-CHECKPOINTS: Final = "tests/routes/test_checkpoints.py"
+SIGNED: Final = "tests/routes/test_checkpoints.py"
 WITNESS: Final = "tests/chain/test_witness.py"
 
 
@@ -224,28 +224,28 @@ MUTANTS: Final = (
         "vyrox/chain/checkpoints.py",
         "        if tree.frontier.size < max(at_least, 1):\n",
         "        if tree.frontier.size < 1:\n",
-        (CHECKPOINTS,),
+        (SIGNED,),
     ),
     Mutant(
         "an entry is added twice to a tree",
         "vyrox/chain/checkpoints.py",
         "tree.frontier.size == receipt.sequence - 1:",
         "tree.frontier.size >= receipt.sequence - 1:",
-        (CHECKPOINTS,),
+        (SIGNED,),
     ),
     Mutant(
         "a chain that was cut is signed",
         "vyrox/chain/checkpoints.py",
         "            if size < tree.frontier.size:\n",
         "            if size < 0:\n",
-        (CHECKPOINTS,),
+        (SIGNED,),
     ),
     Mutant(
         "a reader's key reads what is not the audit log",
         "vyrox/routes/signed.py",
         "async def signed_read(request: Request, *, by_reader: bool = False) -> str:",
         "async def signed_read(request: Request, *, by_reader: bool = True) -> str:",
-        (CHECKPOINTS,),
+        (SIGNED,),
     ),
     Mutant(
         "a witness co-signs without a proof",
