@@ -67,10 +67,7 @@ class WriteUnknownError(AuditWriteError):
 
 
 class EntryError(VyroxError):
-    """The members are not a valid audit entry, or its bytes changed; nothing was written.
-
-    The text names the member, never its value.
-    """
+    """Not a valid audit entry, or changed bytes. The text names the member, never its value."""
 
 
 class MissingTenantError(VyroxError):
@@ -115,10 +112,7 @@ class UnauthorizedError(VyroxError):
 
 
 class RefusedByPolicyError(VyroxError):
-    """A guard rail of the tenant refuses the action. Nothing was claimed (contract 35).
-
-    The text is the rule.
-    """
+    """A guard rail refuses the action; the text is the rule. Nothing was claimed (contract 35)."""
 
     status = 403
     detail = "refused by policy"
@@ -154,10 +148,7 @@ class InFlightError(VyroxError):
 
 
 class NotPossibleError(VyroxError):
-    """What is to be changed is in a state that does not allow it. Nothing was changed.
-
-    The text is for the person who asked: it says why, and what to do.
-    """
+    """Its present state does not allow the change. The text says why, and what to do."""
 
     status = 409
     detail = "not possible in its present state"
@@ -242,11 +233,7 @@ class VendorError(VyroxError):
 
 
 class VendorBusyError(VendorError):
-    """The vendor asks for a pause that is too long, or for one after the last retry.
-
-    Attributes:
-        pause_s: The pause, in seconds.
-    """
+    """The vendor asks for a pause of `pause_s`: too long, or after the last retry."""
 
     def __init__(self, text: str, pause_s: float) -> None:
         super().__init__(text)

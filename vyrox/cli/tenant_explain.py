@@ -37,7 +37,7 @@ from vyrox.tenants.webhook_options import WebhookOptions
 _FORMS: Final = {
     "upper_case": "its hex digits or its prefix are in upper case",
     "base64": "it is Base64, and hex is expected",
-    "no_prefix": "its prefix is missing: sha256= or, for Standard Webhooks, v1,",
+    "no_prefix": "its prefix is missing (sha256= or v1,)",
     "blanks": "white space or quotes are in it",
     "length": "it is too long or too short",
     "characters": "it has characters that no signature has",
