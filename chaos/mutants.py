@@ -53,6 +53,9 @@ TOTALS: Final = "tests/triage/test_totals.py"
 AUDIT_PAGE: Final = "tests/console/test_audit_page.py"
 REPORTS: Final = "tests/console/test_reports.py"
 SIGNED: Final = "tests/routes/test_checkpoints.py"
+EXPLAINED: Final = "tests/routes/test_explain.py"
+PRIVATE_SECRETS: Final = "tests/routes/test_private_secrets.py"
+SENDERS: Final = "tests/http/test_senders.py"
 WITNESS: Final = "tests/chain/test_witness.py"
 
 
@@ -71,6 +74,27 @@ class Mutant(msgspec.Struct, frozen=True):
 
 
 MUTANTS: Final = (
+    Mutant(
+        "the secret for reads signs changes too",
+        "vyrox/tenants/private_secrets.py",
+        'if verify(message, signature, secret) and (is_read or name != "read")',
+        "if verify(message, signature, secret)",
+        (PRIVATE_SECRETS,),
+    ),
+    Mutant(
+        "every signed request gets an explanation",
+        "vyrox/http/explaining.py",
+        'request.scope["state"][_MEMBER] = asked == [b"1"]',
+        'request.scope["state"][_MEMBER] = True',
+        (EXPLAINED,),
+    ),
+    Mutant(
+        "any peer may say from which address it sends",
+        "vyrox/http/senders.py",
+        "if not trusted or not _is_in(peer, trusted):",
+        "if not trusted:",
+        (SENDERS,),
+    ),
     Mutant(
         "acknowledged, and the vendor called, before the commit",
         "vyrox/store/sqlite.py",
