@@ -235,6 +235,17 @@ def test_a_witness_alone_does_not_speak_for_the_log(tmp_path: Path) -> None:
     assert "no key of the log" in problems(document)
 
 
+def test_the_keys_of_witnesses_may_be_known_alone(tmp_path: Path) -> None:
+    directory = Path(OURS.write(tmp_path / "export", STORY.lines, [WITNESS]))
+    (directory / "keys.json").write_bytes(OURS.keys())
+    keys = tmp_path / "keys.txt"
+    keys.write_text(WITNESS.key)
+    status, _, text = run(str(directory), f"--keys={keys}")
+    assert status == 0
+    assert "co-signed by 'witness.example/w1'" in text
+    assert "Vyrox's own" in text
+
+
 def test_the_time_that_the_log_signs_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\n".join(ACTIONS))
     (tmp_path / "keys.json").write_bytes(OURS.keys())

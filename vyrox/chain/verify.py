@@ -1080,7 +1080,7 @@ class Evidence:
         keys = read_keys(_whole(path))
         self.named = keys.pins
         if self.source is None and keys.notes:
-            self.keys, self.source = keys.notes, KEYS_BESIDE
+            self.keys, self.source = [*self.keys, *keys.notes], KEYS_BESIDE
         self.keys = _followed(self.keys, keys.successions)
 
     def read_given(
@@ -1107,7 +1107,8 @@ class Evidence:
         data = _whole(path, follow=True)
         keys = read_keys(data) if data.lstrip()[:1] == b"{" else read_key_lines(data)
         self.keys, self.pins = _followed(keys.notes, keys.successions), keys.pins
-        self.source = KEYS_GIVEN if self.keys else None
+        if any(each.kind == ED25519 for each in self.keys):
+            self.source = KEYS_GIVEN
 
     def begin(self, stream: str, entry: Entry, entry_hash: str) -> Roots | None:
         """Return where the roots of a chain are kept, from its first entry on.
