@@ -136,7 +136,10 @@ async def watched(settings: Settings, state: Path) -> AsyncIterator[tuple[Proxie
             yield running, Watch(witness, client)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2])
+_long = pytest.mark.long
+
+
+@pytest.mark.parametrize("kept", [1, pytest.param(0, marks=_long), pytest.param(2, marks=_long)])
 async def test_watch_ends_with_evidence_if_the_log_is_rewritten_contract_95(
     settings: Settings, data_dir: Path, kept: int
 ) -> None:
@@ -199,6 +202,7 @@ async def test_watch_follows_a_key_that_is_endorsed_and_no_other_contract_95(
             await watch.check_all()
 
 
+@pytest.mark.long
 async def test_watch_and_prove_with_the_key_of_a_reader_contract_95(
     vyrox: Vyrox, data_dir: Path
 ) -> None:
