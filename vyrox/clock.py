@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Clock = Callable[[], float]
 """Returns seconds: Unix seconds in UTC, except for the monotonic clock."""
@@ -18,6 +19,7 @@ def monotonic_clock() -> float:
     return time.monotonic()
 
 
+@lru_cache(4096)
 def utc_text(seconds: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return Unix seconds as a date and a time in UTC; as a number if no date can show them.
 

@@ -1,7 +1,7 @@
 """What the routes of each listener use."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from vyrox.alerts.batches import BatchIntake
 from vyrox.alerts.entries import QueueEntries
@@ -99,6 +99,7 @@ def _for_console(settings: Settings, stores: Stores, parts: Parts) -> Console:
         entries=QueueEntries(stores.redis),
         health=parts.health,
         discord=parts.discord,
-        fingerprint=partial(fingerprint, stores.vault),
+        # A page asks for those of every source each time.
+        fingerprint=lru_cache(4096)(partial(fingerprint, stores.vault)),
         checkpoints=parts.checkpoints,
     )

@@ -36,19 +36,25 @@ _IS_REFUSED: Final = sa.text("kind = 'auth.failed'")
 
 # Literally the condition of the index `quarantine_waiting`, likewise.
 _KEPT: Final = """
-    FROM quarantine WHERE quarantine.tenant_id = t.tenant_id AND quarantine.source = v.source
-    AND replayed_at IS NULL AND dismissed_at IS NULL
+    FROM quarantine WHERE quarantine.tenant_id = place.tenant_id
+    AND quarantine.source = place.source AND replayed_at IS NULL AND dismissed_at IS NULL
 """
 
 _ARRIVED: Final = f"""
-SELECT t.tenant_id, v.source,
-    (SELECT received_at FROM alerts
-     WHERE alerts.tenant_id = t.tenant_id AND alerts.source = v.source
-     ORDER BY received_at DESC LIMIT 1),
-    (SELECT count(*) FROM (SELECT 1 {_KEPT} LIMIT {MAX_COUNTED}) AS kept),
-    (SELECT last_received_at {_KEPT} ORDER BY last_received_at DESC LIMIT 1),
-    (SELECT reason {_KEPT} ORDER BY last_received_at DESC LIMIT 1)
-FROM tenants t CROSS JOIN vendors v
+SELECT tenant_id, source, alert_at,
+    CASE WHEN last_at IS NULL THEN 0
+    ELSE (SELECT count(*) FROM (SELECT 1 {_KEPT} LIMIT {MAX_COUNTED}) AS kept) END,
+    last_at,
+    CASE WHEN last_at IS NULL THEN NULL
+    ELSE (SELECT reason {_KEPT} ORDER BY last_received_at DESC LIMIT 1) END
+FROM (
+    SELECT tenant_id, source,
+        (SELECT received_at FROM alerts
+         WHERE alerts.tenant_id = place.tenant_id AND alerts.source = place.source
+         ORDER BY received_at DESC LIMIT 1) AS alert_at,
+        (SELECT last_received_at {_KEPT} ORDER BY last_received_at DESC LIMIT 1) AS last_at
+    FROM (SELECT tenant_id, source FROM tenants CROSS JOIN vendors) AS place
+) AS place
 """  # noqa: S608  (nothing in it comes from outside)
 
 

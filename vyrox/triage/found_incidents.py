@@ -24,6 +24,9 @@ MAX_SEARCHED: Final = 5_000
 _LEAST: Final = 60
 """Rows of each tenant that are searched, however many tenants there are."""
 
+_FIRST: Final = 12
+"""Rows of each tenant that are searched first."""
+
 State = Literal["open", "acknowledged", "closed", "all"]
 """`open`: not closed."""
 
@@ -103,12 +106,7 @@ def find_incidents(
     """Return at most `limit` incidents of these tenants from a place on. Merged ones are not."""
     room = max(MAX_SEARCHED // max(len(tenant_ids), 1), _LEAST)
     wanted = _Wanted(state, band, before)
-    newest: list[Place] = []
-    horizon: Place | None = None
-    for searched in sorted({min(4 * limit, room), room}):
-        newest, horizon = _search(connection, sorted(tenant_ids), wanted, limit + 1, searched)
-        if horizon is None or len(newest) > limit:
-            break
+    newest, horizon = _search(connection, sorted(tenant_ids), wanted, limit + 1, room)
     shown = newest[:limit]
     has_more = len(newest) > limit
     after = shown[-1] if has_more else horizon
@@ -118,11 +116,33 @@ def find_incidents(
 def _search(
     connection: Connection, tenant_ids: Sequence[str], wanted: _Wanted, most: int, room: int
 ) -> tuple[list[Place], Place | None]:
-    """Search the first `room` rows of each tenant, of which there is a list in order.
+    """Search the first `room` rows of each tenant at most, of which there is a list in order.
+
+    Few rows of each tenant are searched first, then more of those that may have more for the page:
+    the tenants with the newest rows.
 
     Return at most `most` places, and the place down to which every tenant was searched; None: to
     its end.
     """
+    first = min(room, max(4 * most // max(len(tenant_ids), 1), _FIRST))
+    found, ends = _search_each(connection, tenant_ids, wanted, most, first)
+    if first < room:
+        best = sorted(found, reverse=True)[:most]
+        last = best[-1] if len(best) == most else None
+        again = [end.tenant_id for end in ends if last is None or end > last]
+        found = [each for each in found if each.tenant_id not in again]
+        ends = [each for each in ends if each.tenant_id not in again]
+        more, their_ends = _search_each(connection, again, wanted, most, room)
+        found, ends = found + more, ends + their_ends
+    horizon = max(ends, default=None)
+    newest = sorted(found, reverse=True)[:most]
+    return [each for each in newest if horizon is None or each >= horizon], horizon
+
+
+def _search_each(
+    connection: Connection, tenant_ids: Sequence[str], wanted: _Wanted, most: int, room: int
+) -> tuple[list[Place], list[Place]]:
+    """Return what matches in the first `room` rows of each tenant, and where each was left."""
     found: list[Place] = []
     ends: list[Place] = []
     for at in range(0, len(tenant_ids), MAX_TENANTS):
@@ -135,9 +155,7 @@ def _search(
         known = {name: each for name, each in values.items() if name not in {"status", "band"}}
         rows_found = connection.execute(query, {**known, "skipped": room - 1})
         ends += [Place(*row) for row in rows_found]
-    horizon = max(ends, default=None)
-    newest = sorted(found, reverse=True)[:most]
-    return [each for each in newest if horizon is None or each >= horizon], horizon
+    return found, ends
 
 
 # Both queries are made once as text. For each request, SQLAlchemy would need a millisecond for
