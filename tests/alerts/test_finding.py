@@ -16,6 +16,7 @@ from vyrox.alerts.finding import AlertFilter, find_alerts, is_possible_id, parse
 from vyrox.alerts.intake import delivery, store
 from vyrox.errors import InvalidRequestError
 from vyrox.store.database import open_database
+from vyrox.store.tables import alerts
 
 
 @contextmanager
@@ -38,8 +39,9 @@ def plans(connection: Connection) -> Iterator[list[str]]:
         (AlertFilter(), "alerts_received"),
         (AlertFilter("acme"), "alerts_tenant"),
         (AlertFilter(severities=("critical",)), "alerts_severe_received"),
-        (AlertFilter("acme", hostname="dc-01"), "alerts_hostname"),
-        (AlertFilter("acme", username="jane"), "alerts_username"),
+        (AlertFilter("acme", hostname="dc-01", delivery="done"), "alerts_hostname"),
+        (AlertFilter("acme", username="jane", delivery="done"), "alerts_username"),
+        (AlertFilter("acme", hostname="dc-01", delivery="queued"), "alerts_unfinished"),
         (AlertFilter(delivery="queued"), "alerts_unfinished"),
         (AlertFilter(delivery="dead"), "alerts_dead_received"),
         (AlertFilter(verdict="benign"), "alerts_verdict"),
@@ -67,17 +69,19 @@ async def test_a_name_in_any_tenant_is_read_from_the_index_of_each_contract_50(
     data_dir: Path,
 ) -> None:
     def plan(connection: Connection) -> list[str]:
-        store(connection, [delivery(new_alert(each), each.encode(), 1.0) for each in "ab"], 9.0)
+        store(connection, [delivery(new_alert(each), each.encode(), 1.0) for each in "abc"], 9.0)
+        is_other = alerts.c.tenant_id != "c"
+        connection.execute(alerts.update().where(is_other).values(finished_at=2.0))
         with plans(connection) as found:
             assert (
-                len(find_alerts(connection, AlertFilter(hostname="workstation-01"), None, 9)) == 2
+                len(find_alerts(connection, AlertFilter(hostname="workstation-01"), None, 9)) == 3
             )
         return found
 
     async with open_database(None, data_dir) as database:
         steps = await database.write(plan)
     assert (
-        len([step for step in steps if "INDEX alerts_hostname (tenant_id=? AND hos" in step]) == 2
+        len([step for step in steps if "INDEX alerts_hostname (tenant_id=? AND hos" in step]) == 3
     )
     assert not [step for step in steps if step.startswith("SCAN")], steps
 

@@ -7,11 +7,12 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection
 
-from tests.alerts.test_searching import add, alert
+from tests.alerts.test_searching import alert, finish
 from tests.audit import noted
 from tests.plans import analyse, plans_of
 from vyrox.alerts.alert_events import read_events
 from vyrox.alerts.dead_letters import mark_dead
+from vyrox.alerts.intake import delivery, store
 from vyrox.alerts.quarantine import Unreadable, keep
 from vyrox.alerts.search_fill import fill_some
 from vyrox.alerts.searching import AlertSearch, Text, search_alerts
@@ -29,7 +30,7 @@ Ask = Callable[[Connection], object]
 
 def fill(connection: Connection) -> None:
     made = [(alert(number, TENANTS[number % 8]), float(number)) for number in range(2000)]
-    add(connection, made)
+    store(connection, [delivery(each, each.id.encode(), at) for each, at in made], 9.0)
     append(
         connection,
         [noted(number, each.tenant_id) for number, (each, _) in enumerate(made[:1000])],
@@ -38,6 +39,7 @@ def fill(connection: Connection) -> None:
     judge(connection, [each for each, _ in made])
     for each, at in made[:60]:
         mark_dead(connection, each.tenant_id, each.id, 5, at)
+    finish(connection)
     payloads = [
         Unreadable(TENANTS[number % 8], "generic", b"%1500d" % number, "why", float(number))
         for number in range(1000)

@@ -39,6 +39,12 @@ def alert(number: int, tenant_id: str = "acme", source: Vendor = "crowdstrike") 
 
 def add(connection: Connection, made: Sequence[tuple[NormalizedAlert, float]]) -> None:
     store(connection, [delivery(each, each.id.encode(), at) for each, at in made], WINDOW_S)
+    finish(connection)
+
+
+def finish(connection: Connection) -> None:
+    is_waiting = alerts.c.finished_at.is_(None)
+    connection.execute(alerts.update().where(is_waiting).values(finished_at=5.0))
 
 
 def judge(connection: Connection, alert_id: str, band: str) -> None:

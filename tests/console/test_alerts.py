@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection
 
+from tests.alerts.test_searching import finish
 from tests.console.running import TENANT, Running
 from tests.sample_alerts import NOW, WINDOW_S
 from tests.triage.stored import judged, new
@@ -80,6 +81,11 @@ async def test_a_search_is_an_address_and_shows_whole_pages_contract_79(opened: 
     # All at one time, as the alerts of one delivery are.
     await add(opened, *(made(number, hostname="ws-1") for number in range(120)))
     await add(opened, made(500, "other-tenant", hostname="ws-1"))
+    # Its index has them when they are finished, and until then the page says so.
+    waiting = (await jane.get("/alerts?host=WS-*")).text
+    assert links(waiting) == []
+    assert "Some alerts wait to be judged" in waiting
+    await opened.database.write(finish)
     found: list[str] = []
     path: str | None = "/alerts?host=WS-*"
     while path is not None:
@@ -88,6 +94,7 @@ async def test_a_search_is_an_address_and_shows_whole_pages_contract_79(opened: 
         older = re.search(r'rel="next" href="([^"]+)"', page)
         path = None if older is None else html.unescape(older[1])
         assert path is None or "host=WS" in path
+        assert "wait to be judged" not in page
     assert found == [made(number).id for number in reversed(range(120))]
     assert "other-tenant" not in (await jane.get("/alerts")).text
 

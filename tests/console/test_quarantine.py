@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.adapters.payloads import CROWDSTRIKE
+from tests.alerts.test_searching import finish
 from tests.audit import events
 from tests.console.running import TENANT, Browser, Running
 from tests.console.test_alerts import EVIL, add, links, look_only, made
@@ -123,6 +124,7 @@ async def test_every_alert_of_a_compressed_payload_is_replayed_contract_79(opene
     other = GOOD.replace(b"workstation-01", b"workstation-02")
     row = await quarantined(opened, gzip.compress(b"[%b,%b]" % (GOOD, other)))
     await jane.send(f"/quarantine/{row.id}/replay", ok="1")
+    await opened.database.write(finish)
     assert len(links((await jane.get("/alerts?host=workstation-0*")).text)) >= 2
     after = await now_is(opened, row.id)
     assert after.alert_id is not None

@@ -28,7 +28,7 @@ def count(connection: Connection) -> None:
             partial(waiting.decided, now=1e9, limit=9),
             "alerts_verdict (verdict=? AND received_at>?)",
         ),
-        (partial(waiting.severe, limit=9), "alerts_severe_received"),
+        (partial(waiting.severe, limit=9), "alerts_severe_waiting"),
         (partial(waiting.dead, limit=9), "alerts_dead"),
         (partial(announcement._due_tenants, now=1e9), "incidents_due (due_at<?)"),
         (count, "sqlite_autoindex_daily_totals_1 (tenant_id=? AND day=? AND name=? AND key=?)"),

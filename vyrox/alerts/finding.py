@@ -1,6 +1,7 @@
 """Finds the rows of alerts that a list, or a person, asks for (contract 50)."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -57,9 +58,20 @@ def find_alerts(
     connection: Connection, wanted: AlertFilter, before: Place | None, limit: int
 ) -> list[FoundAlert]:
     """Return the newest rows that `wanted` accepts. `queued` and `taken` are the same here."""
-    if wanted.tenant_id is None and (wanted.hostname or wanted.username):
-        return _find_in_each_tenant(connection, wanted, before, limit)
-    query = found_alerts(wanted).order_by(_a.received_at.desc(), _a.id.desc()).limit(limit)
+    if wanted.hostname or wanted.username:
+        return _find_named(connection, wanted, before, limit)
+    return _find(connection, wanted, before, limit)
+
+
+def _find(
+    connection: Connection,
+    wanted: AlertFilter,
+    before: Place | None,
+    limit: int,
+    *conditions: sa.ColumnElement[bool],
+) -> list[FoundAlert]:
+    query = found_alerts(wanted).where(*conditions)
+    query = query.order_by(_a.received_at.desc(), _a.id.desc()).limit(limit)
     if before is not None:
         # The first condition is for the index; the second one is exact.
         query = query.where(
@@ -68,20 +80,33 @@ def find_alerts(
     return [FoundAlert(*row) for row in connection.execute(query)]
 
 
-def _find_in_each_tenant(
+def _find_named(
     connection: Connection, wanted: AlertFilter, before: Place | None, limit: int
 ) -> list[FoundAlert]:
-    """Do the same for a name in any tenant: an index has the names of one tenant together."""
+    """Do the same for a name: an index has the finished alerts of each tenant by their names."""
     found: list[FoundAlert] = []
-    next_tenant = sa.select(sa.func.min(_a.tenant_id))
-    tenant_id = connection.execute(next_tenant).scalar()
-    while tenant_id is not None:
-        own = msgspec.structs.replace(wanted, tenant_id=tenant_id)
-        found += find_alerts(connection, own, before, limit)
-        after = next_tenant.where(_a.tenant_id > tenant_id)
-        tenant_id = connection.execute(after).scalar()
+    if wanted.delivery not in _WAITING:
+        for tenant_id in _tenants(connection) if wanted.tenant_id is None else [wanted.tenant_id]:
+            own = msgspec.structs.replace(wanted, tenant_id=tenant_id)
+            found += _find(connection, own, before, limit, _a.finished_at.is_not(None))
+    if wanted.delivery in {None, *_WAITING}:
+        # Joined with nothing: else SQLite may read all alerts of the tenant.
+        conditions = [_a.finished_at.is_(None), _a.received_at >= 0.0]
+        if wanted.tenant_id is not None:
+            conditions.append(_a.tenant_id.concat("") == wanted.tenant_id)
+        every = msgspec.structs.replace(wanted, tenant_id=None)
+        found += _find(connection, every, before, limit, *conditions)
     found.sort(key=lambda each: (each.received_at, each.id), reverse=True)
     return found[:limit]
+
+
+def _tenants(connection: Connection) -> Iterator[str]:
+    """Yield the tenants that have alerts."""
+    following = sa.select(sa.func.min(_a.tenant_id))
+    tenant_id = connection.execute(following).scalar()
+    while tenant_id is not None:
+        yield tenant_id
+        tenant_id = connection.execute(following.where(_a.tenant_id > tenant_id)).scalar()
 
 
 def found_alerts(wanted: AlertFilter) -> sa.Select[Any]:
@@ -114,6 +139,9 @@ def found_alerts(wanted: AlertFilter) -> sa.Select[Any]:
         sa.func.length(_a.alert),
     ).where(*conditions)
 
+
+_WAITING: Final = frozenset({"queued", "taken", "unfinished"})
+"""The states of alerts that are not finished."""
 
 _UNFINISHED: Final = (_a.finished_at.is_(None),)
 _DELIVERED: Final[dict[DeliveryState, tuple[sa.ColumnElement[bool], ...]]] = {

@@ -66,19 +66,28 @@ class FoundAlerts(NamedTuple):
         older: The place from which the search goes on; None: there is nothing older.
         rows_read: How many rows were read.
         has_too_many: There are more than MAX_RANGES tenants or values, and only those were read.
+        has_waiting: Alerts of the tenants are not finished, and the search cannot find those yet.
     """
 
     ids: list[str]
     older: Place | None
     rows_read: int
     has_too_many: bool
+    has_waiting: bool
 
 
 _INDEXED: Final = ("sha256", "username", "hostname")
 """The first one that is asked for is read from its index; all further fields only narrow.
 
-An index of more fields would take too much of the processor time of every alert.
+An index of more fields would take too much of the processor time of every alert. These have only
+the alerts that are finished.
 """
+
+# Literally a condition of these indexes, so that both databases use them.
+_IS_FINISHED: Final = sa.text("finished_at IS NOT NULL")
+
+MAX_WAITING_READ: Final = 1000
+"""The newest unfinished alerts of all tenants, among which those of some tenants are searched."""
 
 _FIELDS: Final = (*_INDEXED, "raw_id", "technique")
 
@@ -105,9 +114,12 @@ def search_alerts(
     if search.source is not None:
         narrowing.append(_a.source == search.source)
 
+    is_indexed = len(keys) > 1
+
     def in_time(columns: Columns) -> list[sa.ColumnElement[bool]]:
         since, until = search.since, search.until
-        times = [] if since is None else [columns.received_at >= since]
+        times = [columns.finished_at.is_not(None)] if is_indexed else []
+        times += [] if since is None else [columns.received_at >= since]
         return times if until is None else [*times, columns.received_at <= until]
 
     sought = Sought(
@@ -119,7 +131,21 @@ def search_alerts(
         matches=sa.and_(*narrowing) if narrowing else None,
     )
     found = read_newest(connection, sought, before, limit, MAX_ROWS_READ)
-    return FoundAlerts(*found, len(ranges) > MAX_RANGES)
+    has_waiting = is_indexed and _has_waiting(connection, search.tenant_ids)
+    return FoundAlerts(*found, len(ranges) > MAX_RANGES, has_waiting)
+
+
+def _has_waiting(connection: Connection, tenant_ids: Sequence[str]) -> bool:
+    newest = (
+        sa.select(_a.tenant_id)
+        .where(_a.finished_at.is_(None), _a.received_at >= 0.0)
+        .order_by(_a.received_at.desc())
+        .limit(MAX_WAITING_READ)
+        .subquery()
+    )
+    query = sa.select(sa.literal(1)).select_from(newest)
+    own = query.where(newest.c.tenant_id.in_(tenant_ids)).limit(1)
+    return connection.execute(own).first() is not None
 
 
 def _ranges(
@@ -186,7 +212,7 @@ def _beginning_with(
     ) -> sa.ScalarSelect[str]:
         return (
             sa.select(sa.func.min(column))
-            .where(_a.tenant_id == tenant_id, condition, column < text + _LAST)
+            .where(_a.tenant_id == tenant_id, condition, column < text + _LAST, _IS_FINISHED)
             .scalar_subquery()
         )
 

@@ -110,14 +110,15 @@ def _read_some(
 def _query(
     connection: Connection, sought: Sought, before: Place | None, each: int
 ) -> sa.Select[Any]:
+    is_postgres = connection.dialect.name == "postgresql"
     if len(sought.ranges) == 1:
-        conditions = _in_range(sought, sought.table.c, sought.ranges[0], before)
+        conditions = _in_range(sought, sought.table.c, sought.ranges[0], before, is_postgres)
         query = sa.select(sa.literal(0, sa.Integer).label("number"), *_shown(sought))
         query = query.select_from(sought.table).where(*conditions)
         return query.order_by(*_newest_first(sought, sought.table.c)).limit(each)
     # One text for any number of ranges: to compile a query for each would take most of the time.
     encoded = msgspec.json.encode(sought.ranges).decode()
-    if connection.dialect.name == "postgresql":
+    if is_postgres:
         return _query_postgres(sought, before, each, encoded)
     return _query_sqlite(sought, before, each, encoded)
 
@@ -130,7 +131,7 @@ def _query_sqlite(sought: Sought, before: Place | None, each: int, encoded: str)
     inner = sought.table.alias("newest")
     ids = (
         sa.select(inner.c.id)
-        .where(*_in_range(sought, inner.c, values, before))
+        .where(*_in_range(sought, inner.c, values, before, is_postgres=False))
         .order_by(*_newest_first(sought, inner.c))
         .limit(each)
         .correlate(ranges)
@@ -155,7 +156,7 @@ def _query_postgres(
     newest = (
         sa.select(*_shown(sought))
         .select_from(sought.table)
-        .where(*_in_range(sought, sought.table.c, values, before))
+        .where(*_in_range(sought, sought.table.c, values, before, is_postgres=True))
         .order_by(*_newest_first(sought, sought.table.c))
         .limit(each)
         .lateral("newest")
@@ -177,13 +178,19 @@ def _newest_first(sought: Sought, columns: Columns) -> tuple[sa.ColumnElement[An
 
 
 def _in_range(
-    sought: Sought, columns: Columns, values: Sequence[Any], before: Place | None
+    sought: Sought,
+    columns: Columns,
+    values: Sequence[Any],
+    before: Place | None,
+    is_postgres: bool,
 ) -> list[sa.ColumnElement[bool]]:
     """Return the conditions of the rows of one range that are before a place."""
     at, row_id = columns[sought.at], columns.id
     found = [columns[name] == value for name, value in zip(sought.keys, values, strict=True)]
     found += sought.where(columns)
     if before is not None:
-        # The first condition is for the index; the second one is exact.
-        found += [at <= before[0], sa.tuple_(at, row_id) < sa.tuple_(*before)]
+        # The first condition is for the index; the second one is exact. With a sum, SQLite does not
+        # take an index for it that has the tenant and the time only.
+        exact = at if is_postgres else at + 0.0
+        found += [at <= before[0], sa.tuple_(exact, row_id) < sa.tuple_(*before)]
     return found
