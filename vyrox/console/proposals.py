@@ -1,7 +1,7 @@
 """A proposal's page: what is to be decided, what is known, and the decision (contract 66, A38)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from vyrox.approvals import statements
 from vyrox.approvals.asking import who_may_decide
 from vyrox.approvals.deciding import is_requester
+from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.lease_rows import find as find_lease
 from vyrox.approvals.of_incident import wanted_of
 from vyrox.approvals.proofs import SignedByPasskey
@@ -45,6 +46,17 @@ class _Comment(msgspec.Struct, frozen=True):
     comment: Annotated[str, msgspec.Meta(max_length=statements.MAX_COMMENT)]
 
 
+class _Read(NamedTuple):
+    """What is stored of a proposal, as of one moment."""
+
+    shown: ShownProposal
+    proposal: Proposal
+    frozen_since: float | None
+    able: Sequence[str]
+    evidence: Evidence
+    lease: Lease | None
+
+
 async def proposal_page(request: Request) -> Response:
     """Show a proposal. Nothing is decided by that (A15).
 
@@ -57,11 +69,8 @@ async def proposal_page(request: Request) -> Response:
     proposal_id = request.path_params["proposal_id"]
     now = console.now()
     tenant_id = await owner_of(request, person, _PROPOSAL)
-    shown = await console.database.read(_read, tenant_id, proposal_id, now)
-    frozen = await console.database.read(frozen_since, tenant_id)
-    proposal = parse(shown.proposal.encode())
-    able = await console.database.read(who_may_decide, proposal)
-    evidence = await console.database.read(evidence_of, tenant_id, proposal.alert_id, now)
+    read = await console.database.read(_read_all, tenant_id, proposal_id, now)
+    shown, proposal, frozen, able, evidence, lease = read
     version = version_of(person, (shown, frozen, able, evidence))
     if is_current(request, version):
         return not_modified()
@@ -77,7 +86,7 @@ async def proposal_page(request: Request) -> Response:
         shown=shown,
         proposal=proposal,
         evidence=evidence,
-        lease=await console.database.read(find_lease, proposal.id),
+        lease=lease,
         frozen_since=frozen,
         max_comment=statements.MAX_COMMENT,
         can_decide=is_asked and person.approver in able,
@@ -147,6 +156,20 @@ async def suggested_page(request: Request) -> Response:
         reason=reason,
         key=key.id,
         can_propose=key.tenant_id in person.acts_for,
+    )
+
+
+def _read_all(connection: Connection, tenant_id: str, proposal_id: str, now: float) -> _Read:
+    """Return all that the page shows, as of one moment."""
+    shown = _read(connection, tenant_id, proposal_id, now)
+    proposal = parse(shown.proposal.encode())
+    return _Read(
+        shown,
+        proposal,
+        frozen_since(connection, tenant_id),
+        who_may_decide(connection, proposal),
+        evidence_of(connection, tenant_id, proposal.alert_id, now),
+        find_lease(connection, proposal.id),
     )
 
 
