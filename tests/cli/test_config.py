@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.cli import Vyrox, succeeded
 from tests.service import environment, running_service
 from tests.test_docs import variables
+from vyrox.cli.folding import say
 from vyrox.settings.look_alikes import find_look_alikes
 from vyrox.settings.shown import look_alikes, show
 
@@ -227,3 +228,15 @@ def test_serve_that_does_not_start_warns_too_contract_89(data_dir: Path) -> None
     assert "VYROX_HMAC_SECRETS" in first
     assert "PROXY_PORT" in last
     assert CANARY not in result.output
+
+
+def test_sentences_are_folded_between_words_on_a_terminal_only_contract_89(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say("word " * 30)
+    assert capsys.readouterr().err == "word " * 30 + "\n"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    say("word " * 30)
+    first, second = capsys.readouterr().err.splitlines()
+    assert len(first) <= 80
+    assert second.startswith("  word")

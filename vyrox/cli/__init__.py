@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 import click
 
+from vyrox.cli.folding import say
 from vyrox.cli.groups import NAMED_TENANT, Lazy, LazyGroup
 from vyrox.errors import (
     DatabaseUnavailableError,
@@ -47,7 +48,7 @@ class _Commands(LazyGroup):
             ctx.exit(INTERRUPTED)  # else click prints an empty line
         except VyroxError as exc:
             which = next((text for kind, text in _STORES.items() if isinstance(exc, kind)), "")
-            click.echo(f"vyrox: {which}{exc}{_hint(ctx, exc)}", err=True)
+            say(f"vyrox: {which}{exc}{_hint(ctx, exc)}")
             ctx.exit(exc.exit_code if isinstance(exc, OperatorError) else 1)
 
 

@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from vyrox.chain import log_keys
 from vyrox.chain.identity import renew_log_id
 from vyrox.cli.config import KEY_FILES
+from vyrox.cli.folding import say
 from vyrox.cli.output import counted, json_option, print_json, print_record, terminal_width
 from vyrox.cli.stores import prepare_directory
 from vyrox.clock import wall_clock
@@ -48,7 +49,7 @@ def backup(directory: Path, with_key: bool, as_json: bool) -> None:
     else:
         _print(manifest, directory, "in it" if with_key else _where_the_key_is(settings))
     if settings.database_url is not None:
-        click.echo("now dump the database; it asks for the password, or reads ~/.pgpass:", err=True)
+        say("now dump the database; it asks for the password, or reads ~/.pgpass:")
         click.echo(making.dump_command(settings.database_url, directory), err=as_json)
 
 
@@ -138,11 +139,10 @@ def restore(directory: Path, key_lost: bool) -> None:
     restored = asyncio.run(restoring.restore_sqlite(directory, settings.data_dir, plan))
     click.echo(f"restored the backup of {restored.made_at} UTC")
     click.echo(f"  in {settings.data_dir.absolute()}")
-    click.echo(
-        "What happened since then is not in it: alerts that were finished since are delivered\n"
-        "again, and hosts that were contained since are not known. Compare the vendors'\n"
-        "consoles. Its audit log is another log from here on, with another name.",
-        err=True,
+    say(
+        "What happened since then is not in it: alerts that were finished since are delivered "
+        "again, and hosts that were contained since are not known. Compare the vendors' consoles. "
+        "Its audit log is another log from here on, with another name."
     )
 
 

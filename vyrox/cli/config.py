@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from vyrox.chain import log_keys
+from vyrox.cli.folding import say
 from vyrox.cli.output import json_option, print_json, printable
 from vyrox.cli.tables import Column, print_table, wide_option
 from vyrox.settings.shown import Shown, ShownSettings, show_settings
@@ -34,9 +35,9 @@ def config(names: tuple[str, ...], as_json: bool) -> None:
     else:
         _print(chosen)
     for each in found.unknown:
-        click.echo(f"warning: {each.text}", err=True)
+        say(f"warning: {each.text}")
     if found.problem is not None:
-        click.echo(f"vyrox: {printable(found.problem)}", err=True)
+        say(f"vyrox: {printable(found.problem)}")
         click.get_current_context().exit(1)
 
 

@@ -29,9 +29,10 @@ _FIRST: Final = ("tenant", "host", "reason", "severity")
 _LAST: Final = ("alert_id", "request_id")
 _SHORT_NAMES: Final = {"alert_id": "alert", "request_id": "req"}
 _LONG_ID: Final = re.compile(
-    r"([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|([0-9a-f]{12})[0-9a-f]{20,}"
+    r"([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|([0-9a-f]{12})[0-9a-f]{52}"
 )
-"""A UUID or a hash. Commands take the beginning of an id."""
+"""A UUID, or a hash of 64 digits. Commands take the beginning of an id. A vendor's ids of a device
+are shorter, and stay whole."""
 
 _QUOTED: Final = re.compile(r'[\s="\\]')
 

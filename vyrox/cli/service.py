@@ -12,6 +12,7 @@ def serve() -> None:
     import uvloop
 
     from vyrox import log
+    from vyrox.cli.folding import say
     from vyrox.cli.log_text import choose
     from vyrox.errors import SettingsError
     from vyrox.serve import serve as serve_until_stopped
@@ -22,7 +23,7 @@ def serve() -> None:
         settings = Settings.from_process()
     except SettingsError:
         for each in look_alikes():
-            click.echo(f"vyrox: {each}", err=True)
+            say(f"vyrox: {each}")
         raise
     with log.configured(encode=choose(settings)):
         for each in look_alikes():
