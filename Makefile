@@ -27,8 +27,10 @@ coverage: .venv/dev-installed            ## Run every test and print the coverag
 test-browser: .venv/browser-installed browser            ## Run the tests in a real browser, Debian's Chromium
 	@CHROMIUM=$(CHROMIUM) $(PYTEST) -m browser tests/browser $(ARGS)
 
-test-debian: .venv/dev-installed            ## Run the tests that need programs of Debian (PgBouncer)
-	@for each in pgbouncer; do PATH=$$PATH:/usr/sbin command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+test-debian: .venv/dev-installed            ## Run the tests that need programs of Debian (PgBouncer, promtool)
+	@for each in pgbouncer promtool:prometheus; do \
+		PATH=$$PATH:/usr/sbin command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; \
+	done; \
 	test -z "$$missing" || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends $$missing >/dev/null; } \
 		|| { echo "This needs, as root: apt-get install$$missing" >&2; exit 1; }
 	@$(PYTEST) -m debian $(ARGS)

@@ -77,6 +77,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "notify_group_interval_s": 300,
         "notify_repeat_s": 14_400,
         "notify_per_hour": 30,
+        "metrics_tenants": False,
         "log_format": None,
         "no_color": None,
         "checkpoints": {"origin": "vyrox", "keys": (), "witnesses": ()},

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement
 
-from vyrox import log
+from vyrox import log, metrics
 from vyrox.alerts import records
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.health import INTERVAL_S as HEALTH_INTERVAL_S
@@ -232,7 +232,10 @@ async def every(
 
 async def _pause(interval_s: float | None, wake: asyncio.Event | None) -> None:
     if wake is None and interval_s is not None:
+        clock = asyncio.get_running_loop().time
+        due_at = clock() + interval_s
         await asyncio.sleep(interval_s)
+        metrics.LOOP_LAG.observe(max(0.0, clock() - due_at))
         return
     assert wake is not None  # noqa: S101  (without both, nothing would ever be done)
     with contextlib.suppress(TimeoutError):

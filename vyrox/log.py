@@ -21,6 +21,8 @@ from typing import Final
 
 import msgspec
 
+from vyrox import metrics
+
 logger = logging.getLogger("vyrox")
 
 MAX_FIELD: Final = 256
@@ -72,6 +74,8 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
         fields: Values for the reader. The caller must not pass secrets or payloads.
     """
     counts[name] += 1
+    if (count := metrics.OF_EVENTS.get(name)) is not None:
+        count(fields)
     if level >= logging.WARNING:
         if _may_write(name):
             # Without an exception, True would print "NoneType: None" in a consumer's own log.

@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import log
+from vyrox import log, metrics
 from vyrox.chain.entry import GENESIS, SERVICE, Draft, Receipt, seal
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
@@ -146,7 +146,8 @@ class ChainWriter:
             part, attempts = parts.pop()
             state = _CommitState()
             try:
-                written = await self._database.write(_write_batch, part, self._clock(), state)
+                with metrics.COMMIT.timed():
+                    written = await self._database.write(_write_batch, part, self._clock(), state)
             except Exception as exc:  # noqa: BLE001  (every error goes to the callers)
                 # A commit that failed, or may have failed, is not tried again. The next batch reads
                 # what is in the chains and continues from there (contract 32).

@@ -14,6 +14,7 @@ from vyrox.clock import wall_clock
 from vyrox.console.challenges import Challenges
 from vyrox.console.parts import Console
 from vyrox.containment.rate_limit import RateLimit
+from vyrox.lifespan.exposing import Exposition
 from vyrox.lifespan.making import console_for_others
 from vyrox.lifespan.stores import Stores
 from vyrox.lifespan.summary import Summary, summarize
@@ -66,6 +67,7 @@ async def for_routes(settings: Settings, stores: Stores, parts: Parts) -> Opened
         readers=AuditReaders(stores.database, stores.vault),
         rate_limit=RateLimit(settings.execute_rate_per_minute),
         approval_ttl_s=settings.approval_ttl_s,
+        metrics=Exposition(settings, stores.database, parts).text,
     )
     summary = await summarize(settings, stores.database)
     return Opened(summary, ingestion, proxy, _for_console(settings, stores, parts))

@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography.fernet import MultiFernet
 
-from vyrox import log
+from vyrox import log, metrics
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import Clock
 from vyrox.errors import NotDeliveredError, UnavailableError
@@ -132,6 +132,7 @@ def _log(attempt: Attempt) -> None:
     due = attempt.due
     if attempt.error is None:
         name, level = "notify.sent", logging.INFO
+        metrics.NOTIFICATION.observe(attempt.at - due.created_at)
     elif attempt.retry_at is None:
         name, level = "notify.dead", logging.ERROR
     else:

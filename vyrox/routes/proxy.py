@@ -1,5 +1,7 @@
 """The private listener: containment, alerts, incidents, and the audit log (contract 51)."""
 
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -10,6 +12,7 @@ from vyrox.routes.approvals import one_approval, propose_action
 from vyrox.routes.audit import checkpoint, export_entries, proof
 from vyrox.routes.execute import execute, lift, use_break_glass
 from vyrox.routes.incidents import CHANGES, list_of_incidents, one_incident
+from vyrox.routes.signed import Proxy
 from vyrox.routes.suppressions import (
     confirm_suppression,
     end_suppression,
@@ -17,6 +20,8 @@ from vyrox.routes.suppressions import (
     make_suppression,
     preview_of_suppression,
 )
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def create_routes() -> list[BaseRoute]:
@@ -45,9 +50,16 @@ def create_routes() -> list[BaseRoute]:
         Route("/audit/export", export_entries, methods=["GET"]),
         Route("/audit/proof", proof, methods=["GET"]),
         Route("/health", report_health, methods=["GET"]),
+        Route("/metrics", report_metrics, methods=["GET"]),
     ]
 
 
 async def report_health(_request: Request) -> Response:
     """Return 200 while the process serves; check nothing (contract 28)."""
     return JsonResponse({"status": "ok"})
+
+
+async def report_metrics(request: Request) -> Response:
+    """Return what is measured, in Prometheus' text format (contract 98)."""
+    proxy: Proxy = request.app.state.proxy
+    return Response(await proxy.metrics(), headers={"content-type": METRICS_TYPE})

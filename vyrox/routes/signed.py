@@ -4,7 +4,7 @@ Contract 51 describes the forms: `signed_read` for a GET, `signed_change` for a 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -68,6 +68,7 @@ class Proxy:
         secrets: Those that requests may be signed with.
         checkpoints: None: there is no key for them.
         approval_ttl_s: How long a proposal may be decided on.
+        metrics: Returns what is measured, as text for Prometheus.
     """
 
     clock: Clock
@@ -82,6 +83,7 @@ class Proxy:
     readers: AuditReaders
     rate_limit: RateLimit
     approval_ttl_s: int
+    metrics: Callable[[], Awaitable[bytes]]
 
 
 class SignedBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,6 +53,7 @@ class Settings:
         log_format: None: text if standard error is a terminal, else JSON (contract 90).
         no_color: The text has no colours.
         checkpoints: What signs the checkpoints of the audit log (contract 93).
+        metrics_tenants: `/metrics` names tenants (contract 98).
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -104,6 +105,7 @@ class Settings:
     log_format: Literal["text", "json"] | None = None
     no_color: bool | None = None
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
+    metrics_tenants: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -225,6 +227,7 @@ class Settings:
             log_format=read.value("LOG_FORMAT", None, values.log_format),
             no_color=read.value("NO_COLOR", None, bool),
             checkpoints=read_checkpoints(read.value),
+            metrics_tenants=read.value("METRICS_TENANTS", False, values.boolean),
         )
         settings._check_console()
         if set(settings.checkpoints.keys) & set(encryption_keys):

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.typing import EncodableT
 
+from vyrox import metrics
 from vyrox.errors import QueueForbiddenError, QueueUnavailableError
 from vyrox.models import Sentinels
 
@@ -100,8 +101,9 @@ async def redis_call() -> AsyncIterator[None]:
         QueueUnavailableError: Redis failed. The command may still have been executed.
     """
     try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            yield
+        with metrics.REDIS.timed():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                yield
     except TimeoutError as exc:
         raise QueueUnavailableError(f"no reply within {CALL_TIMEOUT_S} s") from exc
     except (redis.exceptions.RedisError, OSError) as exc:

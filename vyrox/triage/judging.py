@@ -41,11 +41,13 @@ class Stored(msgspec.Struct, frozen=True):
         judged: Alerts that got a verdict now. All other alerts of the batch had one.
         due_at: When the first announcement is due, or None.
         took_s: Processor time of the transaction's thread.
+        waited_s: How long each of them has waited for its verdict.
     """
 
     judged: int
     due_at: float | None
     took_s: float
+    waited_s: tuple[float, ...] = ()
 
 
 def store_verdicts(
@@ -79,7 +81,8 @@ def store_verdicts(
     due_at = _plan(grouping, now)
     rows.save(connection, grouping)
     append(connection, _drafts(grouping), now)
-    return Stored(len(new), due_at, time.thread_time() - began)
+    waited_s = tuple(now - judged.arrived_at for judged in new)
+    return Stored(len(new), due_at, time.thread_time() - began, waited_s)
 
 
 def least_of(alert: NormalizedAlert) -> NormalizedAlert:

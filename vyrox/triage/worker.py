@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
-from vyrox import log
+from vyrox import log, metrics
 from vyrox.alerts.consumer import AlertConsumer, QueuedAlert
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
@@ -218,6 +218,8 @@ class TriageWorker:
                 "triage.failed", logging.ERROR, tenant=tenant_id, alert_id=ids[0], alerts=len(ids)
             )
             return await self._store_apart(tenant_id, judged)
+        for waited_s in stored.waited_s:
+            metrics.TRIAGE.observe(waited_s)
         if stored.due_at is not None and stored.due_at <= now:
             await self._announcer.run()
         await self._pace.give_way(stored.took_s)

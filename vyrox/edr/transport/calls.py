@@ -6,6 +6,8 @@ or the vendor refused the request. Every other failure is a VendorOutcomeUnknown
 """
 
 import asyncio
+import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -16,6 +18,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
+from vyrox import metrics
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.edr.client import Deadline, Order, ResponseTooLargeError
 from vyrox.edr.transport.reasons import reason
@@ -42,6 +45,17 @@ CONNECT_S: Final = 10.0
 CONNECT_SHARE: Final = 0.3
 """The same limit, as a share of the remaining deadline. httpcore leaves a socket open if it is
 cancelled during TLS, so its own timeouts must come first."""
+
+_VENDOR_NAMES: Final = {
+    "crowdstrike": "crowdstrike",
+    "sentinelone": "sentinelone",
+    "s1gov": "sentinelone",
+    "microsoft": "defender",
+    "/defender": "defender",
+}
+"""What the vendors' addresses contain, those of the mock among them."""
+
+_VENDORS: Final = re.compile("|".join(_VENDOR_NAMES))
 
 USER_AGENT: Final = f"vyrox/{version('vyrox')}"
 
@@ -196,6 +210,32 @@ async def exchange(
         VendorError: Nothing was sent, or the request changes nothing.
         VendorOutcomeUnknownError: It may have been sent, and no complete response came.
     """
+    began, outcome = time.perf_counter(), "failed"
+    vendor = _vendor_of(request.url)
+    try:
+        response = await _exchange(http, request, deadline, authorization)
+        outcome = "429" if response.status == 429 else f"{response.status // 100}xx"
+    except VendorOutcomeUnknownError:
+        outcome = "unknown"
+        raise
+    finally:
+        metrics.VENDOR_CALLS.add(vendor, request.name, outcome)
+        metrics.VENDOR.observe(time.perf_counter() - began, vendor)
+    return response
+
+
+def _vendor_of(url: str) -> str:
+    found = _VENDORS.search(url)
+    return _VENDOR_NAMES[found[0]] if found else metrics.OTHER
+
+
+async def _exchange(
+    http: httpx.AsyncClient,
+    request: VendorRequest,
+    deadline: Deadline,
+    authorization: str | None,
+) -> VendorResponse:
+    """As `exchange`."""
     sending = _Sending(request, deadline)
     await sending.check()
     headers = {"accept": "application/json"}
