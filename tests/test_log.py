@@ -279,16 +279,23 @@ def canary_bodies(vendor: Vendor) -> Iterator[bytes]:
             yield documented.replace(old, new % PAYLOAD_CANARY.encode())
 
 
-SHOWN: Final = ("severity", "host", "process", "technique")
-"""What the log line of a delivery has of the payload (contract 50)."""
+_DELIVERED: Final = ("severity", "host", "process", "technique")
+_REFUSED: Final = ("field", "found", "keys")
+
+SHOWN: Final = {
+    "alert.accepted": _DELIVERED,
+    "alert.redelivered": _DELIVERED,
+    "request.refused.400": _REFUSED,
+    "request.refused.422": _REFUSED,
+}
+"""What log lines have of the payload (contracts 50 and 84)."""
 
 
 def unshown(line: str) -> str:
     """Return `line` without what it may show of the payload."""
     fields = json.loads(line)
-    if fields["event"] not in {"alert.accepted", "alert.redelivered"}:
-        return line
-    return json.dumps({name: value for name, value in fields.items() if name not in SHOWN})
+    shown = SHOWN.get(fields["event"], ())
+    return json.dumps({name: value for name, value in fields.items() if name not in shown})
 
 
 async def test_no_secret_or_payload_is_told(

@@ -382,7 +382,7 @@ def test_check_and_try_take_a_directory_contract_60(tmp_path: Path) -> None:
     usable = rule({"s": {"CommandLine|contains": "zzzz"}}, title="Usable")
     loaded(directory, usable, rule({"s": {"ParentImage": "x"}}, title="Parent"))
     printed = succeeded(vyrox("triage", "sigma", "check", str(directory)))
-    assert "001.yml  Parent  refused  it needs what alerts do not have: ParentImage" in printed
+    assert "refused\t001.yml\tParent\tit needs what alerts do not have: ParentImage" in printed
     assert printed.endswith("1 loaded, 1 refused, 0 failed\n")
     tried = vyrox(
         "triage", "try", "--sigma", str(directory), "-", stdin=b'{"process_cmdline":"zzzz"}'

@@ -40,4 +40,4 @@ def test_the_commands_use_the_fleet_there_is(mock: MockEdr) -> None:
 
     assert f"echo {client.client_secret} | " in PAGE
     assert f"--client-id {client.client_id} " in PAGE
-    assert f"--host {WORKSTATION_01} " in PAGE
+    assert f"vyrox execute acme-corp {WORKSTATION_01} " in PAGE
