@@ -58,6 +58,8 @@ supply-chain: .venv/dev-installed            ## Write the SBOM and the table of 
 bench: .venv/bench-installed            ## Measure the promised numbers (SECONDS=3 for a short look)
 	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq wrk >/dev/null; } \
 		|| { echo 'make bench needs wrk: apt-get install wrk, as root' >&2; exit 1; }
+	@cd benchmarks/node && { test -d node_modules || { command -v npm >/dev/null && npm ci --silent --no-audit --no-fund; } \
+		|| echo 'The hand-made Node build could not be installed (it needs node, npm and a C++ compiler)' >&2; }
 	@$(BIN)/python -m benchmarks $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ALERTS),--alerts $(ALERTS))
 
 chaos: .venv/dev-installed            ## Kill everything mid-load and count the losses (ROUNDS=200, PARTS="kill fuzz", OUT=file)

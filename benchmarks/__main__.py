@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks import (
     clicks,
     cold_start,
+    idle,
     memory,
     proofs,
     queue_depth,
@@ -41,6 +42,7 @@ def main() -> None:
     proofs.measure()
     clicks.measure(6 * seconds)
     cold_start.main()
+    idle.measure(6 * seconds, min(alerts, 100_000))
     tenants.measure(seconds)
     queue_depth.measure(seconds, alerts)
     memory.measure(alerts)

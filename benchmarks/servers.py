@@ -4,6 +4,7 @@ The data is on the disk that holds the temporary files: a commit must cost what 
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from benchmarks.stores import Stores, onboard
 from vyrox.settings import Settings
 
 ROOT: Final = Path(__file__).parent.parent
+NODE: Final = shutil.which("node")
+NODE_BUILD: Final = Path(__file__).parent / "node"
 START_TIMEOUT_S: Final = 60.0
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -93,23 +96,53 @@ def ceiling() -> Iterator[Server]:
 
 @contextmanager
 def conventional() -> Iterator[Server]:
-    """Run the conventional build, on a Valkey with the persistence that Vyrox gives its own."""
-    with fresh_directory() as directory:
-        valkey_socket = directory / "valkey.sock"
-        valkey = ValkeyServer(
-            port=0,
-            data_dir=directory,
-            unix_socket_path=valkey_socket,
-            config={"appendonly": "yes", "appendfsync": "everysec", "save": ""},
-        )
+    """Run the conventional build."""
+    with fresh_directory() as directory, _valkey(directory) as valkey_socket:
         environment = {
             "BENCH_SECRET": SECRET,
             "BENCH_HMAC_SECRET": HMAC_SECRET,
             "BENCH_REDIS_URL": f"unix://{valkey_socket}",
             "BENCH_LOG": str(directory / "log"),
         }
-        with valkey, _uvicorn("benchmarks.conventional:app", environment) as server:
+        with _uvicorn("benchmarks.conventional:app", environment) as server:
             yield server
+
+
+def has_node() -> bool:
+    """Return whether the hand-made Node build is installed; `make bench` does that."""
+    return NODE is not None and (NODE_BUILD / "node_modules").is_dir()
+
+
+@contextmanager
+def node() -> Iterator[Server]:
+    """Run the hand-made Node build."""
+    assert NODE is not None  # noqa: S101  (`has_node`)
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    with fresh_directory() as directory, _valkey(directory) as valkey_socket:
+        environment = {
+            "BENCH_SECRET": SECRET,
+            "BENCH_DATABASE": str(directory / "alerts.db"),
+            "BENCH_REDIS_SOCKET": str(valkey_socket),
+            "BENCH_PORT": str(port),
+            "NODE_ENV": "production",
+        }
+        with started([str(NODE_BUILD / "server.js")], environment, directory, NODE) as pid:
+            wait_until_listening([address])
+            yield Server(pid, {"webhook": address})
+
+
+@contextmanager
+def _valkey(directory: Path) -> Iterator[Path]:
+    """Run a Valkey with the persistence that Vyrox gives its own; yield its socket."""
+    path = directory / "valkey.sock"
+    with ValkeyServer(
+        port=0,
+        data_dir=directory,
+        unix_socket_path=path,
+        config={"appendonly": "yes", "appendfsync": "everysec", "save": ""},
+    ):
+        yield path
 
 
 @contextmanager
@@ -154,11 +187,16 @@ def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, st
 
 
 @contextmanager
-def started(arguments: list[str], environment: Mapping[str, str], directory: Path) -> Iterator[int]:
-    """Run Python with `arguments`, its output in a file; yield its process id."""
+def started(
+    arguments: list[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    program: str = sys.executable,
+) -> Iterator[int]:
+    """Run Python, or another program, with its output in a file; yield its process id."""
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [program, *arguments],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], **environment},
             stdout=output,

@@ -12,13 +12,14 @@ import msgspec
 
 from benchmarks.load import PATHS, Kind, Load, drive
 from benchmarks.postgres import postgres
-from benchmarks.servers import Server, ceiling, conventional, vyrox
+from benchmarks.servers import Server, ceiling, conventional, has_node, node, vyrox
 
 CONNECTIONS: Final = (1, 32, 128)
 WARM_UP_S: Final = 1
 
 CEILING: Final = "a. bare 202"
 CONVENTIONAL: Final = "b. conventional"
+NODE: Final = "n. hand-made Node"
 SQLITE: Final = "c. Vyrox, SQLite"
 POSTGRES: Final = "c. Vyrox, PostgreSQL"
 
@@ -44,14 +45,18 @@ def measure(server: Server, kind: Kind, connections: int, seconds: int) -> Measu
 def compare(kind: Kind, seconds: int) -> None:
     """Measure all servers at each number of connections, and print a table."""
     print(f"\nPOST {PATHS[kind]}, {seconds} s each, every request new")
+    with_node = kind == "webhook" and has_node()
+    if kind == "webhook" and not with_node:
+        print("The hand-made Node build is left out: node or npm is missing.")
     print(
-        f"{'conns':>5}  {'server':<21}{'req/s':>8}{'c/a':>7}{'c/b':>7}"
+        f"{'conns':>5}  {'server':<21}{'req/s':>8}{'c/a':>7}{'c/b':>7}{'c/n':>7}"
         f"{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'errors':>8}{'CPU us/req':>12}"
     )
     with postgres() as new_database:
         servers: dict[str, Callable[[], AbstractContextManager[Server]]] = {
             CEILING: ceiling,
             CONVENTIONAL: conventional,
+            **({NODE: node} if with_node else {}),
             SQLITE: vyrox,
             POSTGRES: lambda: vyrox(new_database()),
         }
@@ -67,11 +72,12 @@ def compare(kind: Kind, seconds: int) -> None:
 def _print_row(connections: int, name: str, measured: Measured, rates: dict[str, float]) -> None:
     load = measured.load
     is_ours = name.startswith("c.")
-    ratios = [
-        f"{rates[name] / rates[other]:.2f}" if is_ours else "" for other in (CEILING, CONVENTIONAL)
-    ]
+    ratios = "".join(
+        f"{rates[name] / rates[other]:>7.2f}" if is_ours and other in rates else " " * 7
+        for other in (CEILING, CONVENTIONAL, NODE)
+    )
     print(
-        f"{connections:>5}  {name:<21}{load.per_second:>8.0f}{ratios[0]:>7}{ratios[1]:>7}"
+        f"{connections:>5}  {name:<21}{load.per_second:>8.0f}{ratios}"
         f"{load.p50_us / 1000:>9.2f}{load.p99_us / 1000:>9.2f}{load.max_us / 1000:>9.1f}"
         f"{load.errors:>8}{measured.cpu_us:>12.1f}",
         flush=True,
