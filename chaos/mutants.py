@@ -101,13 +101,13 @@ MUTANTS: Final = (
         "                connection.begin(),\n"
         "            ):\n"
         "                result = transaction(connection, *args)\n"
-        "                executed.set()\n"
+        "                executed.release()\n"
         "                return result\n",
         "            ):\n"
         "                begun = connection.begin()\n"
         "                result = transaction(connection, *args)\n"
-        "                executed.set()\n"
-        "                self._writer.submit(begun.commit)\n"
+        "                executed.release()\n"
+        "                threading.Thread(target=begun.commit).start()\n"
         "                return result\n",
         ("disk", WRITER),
     ),

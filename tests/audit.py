@@ -69,6 +69,7 @@ class FaultyDatabase:
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        pause: bool = False,
     ) -> T:
         self.writes += 1
         fault = self.faults.pop(self.writes, self.always)
@@ -76,7 +77,7 @@ class FaultyDatabase:
         await self.gate.wait()
         if fault == "before":
             raise self.error
-        result = await self._database.write(transaction, *args, timeout_s=timeout_s)
+        result = await self._database.write(transaction, *args, timeout_s=timeout_s, pause=pause)
         if fault == "after":
             raise self.error
         return result

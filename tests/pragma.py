@@ -1,7 +1,5 @@
 """What a pragma can do to SQLite: a full disk, a file that is read-only."""
 
-import asyncio
-
 from vyrox.store.database import Database
 from vyrox.store.sqlite import Sqlite
 
@@ -16,4 +14,4 @@ async def set_pragma(database: Database, pragma: str) -> None:
             assert driver is not None
             driver.execute(f"PRAGMA {pragma}").close()
 
-    await asyncio.get_running_loop().run_in_executor(database._writer, run)
+    await database._writer.submit(run)

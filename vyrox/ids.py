@@ -1,22 +1,15 @@
 """Tenant identifiers, the vendors' customer identifiers, and random identifiers."""
 
-import os
 import re
+import uuid
 from typing import Final
 
 from vyrox.models import Vendor
 
-_VARIANT: Final = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
-
 
 def new_id() -> str:
-    """Return a random UUID as text. It takes half the time of `uuid.uuid4`.
-
-    Source:
-        RFC 9562, 5.4 (version 4).
-    """
-    d = os.urandom(16).hex()
-    return f"{d[:8]}-{d[8:12]}-4{d[13:16]}-{_VARIANT[d[16]]}{d[17:20]}-{d[20:]}"
+    """Return a random UUID (version 4) as text."""
+    return str(uuid.uuid4())
 
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -436,8 +436,9 @@ class Counting:
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        pause: bool = False,
     ) -> T:
-        returned = await self._database.write(transaction, *args, timeout_s=timeout_s)
+        returned = await self._database.write(transaction, *args, timeout_s=timeout_s, pause=pause)
         self.returned.append(returned)
         return returned
 

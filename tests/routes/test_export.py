@@ -423,8 +423,9 @@ class FailingReads:
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        pause: bool = False,
     ) -> T:
-        return await self._database.write(transaction, *args, timeout_s=timeout_s)
+        return await self._database.write(transaction, *args, timeout_s=timeout_s, pause=pause)
 
 
 @pytest.mark.parametrize("reads", [0, 1])

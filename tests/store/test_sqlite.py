@@ -75,10 +75,10 @@ async def test_sqlite_write_blocks_the_loop_until_its_statements_are_executed(
         transaction(connection)
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(sqlite, "YIELD_S", None)  # no limit: a blocked loop hangs
+        monkeypatch.setattr(sqlite, "YIELD_S", -1)  # no limit: a blocked loop hangs
         asyncio.get_running_loop().call_soon(continued.set)
         with suppress(LookupError, sa.exc.IntegrityError):
-            await database.write(observed)
+            await database.write(observed, pause=True)
         assert continued_early == [False]
 
 
@@ -92,11 +92,11 @@ async def test_sqlite_write_does_not_block_the_loop_during_the_commit(
         continued_meanwhile.append(continued.wait(30))
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(sqlite, "YIELD_S", None)
+        monkeypatch.setattr(sqlite, "YIELD_S", -1)
         asyncio.get_running_loop().call_soon(continued.set)
         sa.event.listen(sa.Engine, "commit", before_commit)
         try:
-            await database.write(tenants)
+            await database.write(tenants, pause=True)
         finally:
             sa.event.remove(sa.Engine, "commit", before_commit)
         assert continued_meanwhile == [True]
@@ -109,14 +109,14 @@ async def test_sqlite_write_that_cannot_begin_stops_blocking_the_loop(
         raise LookupError
 
     async with open_database(None, data_dir) as database:
-        monkeypatch.setattr(sqlite, "YIELD_S", None)
+        monkeypatch.setattr(sqlite, "YIELD_S", -1)
         sa.event.listen(sa.Engine, "begin", fail)
         try:
             with pytest.raises(LookupError):
-                await database.write(tenants)
+                await database.write(tenants, pause=True)
         finally:
             sa.event.remove(sa.Engine, "begin", fail)
-        assert await database.write(tenants) == []
+        assert await database.write(tenants, pause=True) == []
 
 
 async def test_sqlite_write_that_takes_long_stops_blocking_the_loop(data_dir: Path) -> None:
@@ -127,7 +127,7 @@ async def test_sqlite_write_that_takes_long_stops_blocking_the_loop(data_dir: Pa
         return release.wait(30)
 
     async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
-        writes = [group.create_task(database.write(slow)) for _ in range(3)]
+        writes = [group.create_task(database.write(slow, pause=True)) for _ in range(3)]
         await asyncio.sleep(0)
         release.set()
         assert await asyncio.gather(*writes) == [True, True, True]
@@ -138,14 +138,14 @@ async def test_sqlite_write_behind_another_does_not_wait_for_it(
 ) -> None:
     release = threading.Event()
     async with open_database(None, data_dir) as database, asyncio.TaskGroup() as group:
-        first = group.create_task(database.write(lambda _: release.wait(30)))
+        first = group.create_task(database.write(lambda _: release.wait(30), pause=True))
         await asyncio.sleep(0)
-        monkeypatch.setattr(sqlite, "YIELD_S", None)
-        cancelled = group.create_task(database.write(tenants))
+        monkeypatch.setattr(sqlite, "YIELD_S", -1)
+        cancelled = group.create_task(database.write(tenants, pause=True))
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.wait([cancelled])
-        third = group.create_task(database.write(tenants))
+        third = group.create_task(database.write(tenants, pause=True))
         await asyncio.sleep(0)
         release.set()
         assert (await first, await third) == (True, [])

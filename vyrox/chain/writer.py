@@ -147,7 +147,9 @@ class ChainWriter:
             state = _CommitState()
             try:
                 with metrics.COMMIT.timed():
-                    written = await self._database.write(_write_batch, part, self._clock(), state)
+                    written = await self._database.write(
+                        _write_batch, part, self._clock(), state, pause=len(part) > 1
+                    )
             except Exception as exc:  # noqa: BLE001  (every error goes to the callers)
                 # A commit that failed, or may have failed, is not tried again. The next batch reads
                 # what is in the chains and continues from there (contract 32).

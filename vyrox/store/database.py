@@ -45,8 +45,12 @@ class Database(Protocol):
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        pause: bool = False,
     ) -> T:
-        """Return what `transaction(connection, *args)` returned, after a commit with fsync."""
+        """Return what `transaction(connection, *args)` returned, after a commit with fsync.
+
+        If `pause`, the event loop may pause while its statements run. That pays if they are many.
+        """
         ...
 
     async def read(

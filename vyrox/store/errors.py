@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import sqlalchemy as sa
 
@@ -24,21 +24,26 @@ too long for an index)."""
 
 @contextmanager
 def translated_errors(*driver_errors: type[Exception]) -> Iterator[None]:
-    """Raise DatabaseUnavailableError if the store is unavailable; leave mistakes as they are.
+    """Do with the errors of the block what `raise_translated` does."""
+    try:
+        yield
+    except Exception as exc:  # noqa: BLE001  (raised again)
+        raise_translated(exc, *driver_errors)
+
+
+def raise_translated(exc: Exception, *driver_errors: type[Exception]) -> NoReturn:
+    """Raise DatabaseUnavailableError if the store is unavailable; raise mistakes as they are.
 
     Args:
         driver_errors: What the driver raises without SQLAlchemy.
     """
-    try:
-        yield
-    except Exception as exc:
-        unavailable = (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError, *driver_errors)
-        if not isinstance(exc, unavailable) or _is_mistake(exc):
-            raise
-        cause = _cause(exc)
-        reason = str(cause).partition("\n")[0]
-        kind = DatabaseBusyError if _is_busy(cause) else DatabaseUnavailableError
-        raise kind(f"{type(cause).__name__}: {reason}") from exc
+    unavailable = (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError, *driver_errors)
+    if not isinstance(exc, unavailable) or _is_mistake(exc):
+        raise exc
+    cause = _cause(exc)
+    reason = str(cause).partition("\n")[0]
+    kind = DatabaseBusyError if _is_busy(cause) else DatabaseUnavailableError
+    raise kind(f"{type(cause).__name__}: {reason}") from exc
 
 
 def _cause(exc: Exception) -> BaseException | None:

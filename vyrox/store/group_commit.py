@@ -123,10 +123,11 @@ class GroupCommit(Generic[Item, Result]):
         try:
             while True:
                 await self._until_waiting(1)
-                if self._gather_s:
+                wanted = min(expected, GATHER_AT_MOST)
+                if self._gather_s and self._waiting < wanted:
                     with suppress(TimeoutError):  # write what there is
                         async with asyncio.timeout(self._gather_s):
-                            await self._until_waiting(min(expected, GATHER_AT_MOST))
+                            await self._until_waiting(wanted)
                 batch = self._take()
                 if batch:
                     await self._write_batch(batch)

@@ -133,6 +133,7 @@ class Postgres:
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        pause: bool = False,  # noqa: ARG002  (its statements run on the server)
     ) -> T:
         """As `Database.write` and `Database.read`."""
         running = asyncio.create_task(self._in_transaction(transaction, *args))

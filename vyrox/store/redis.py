@@ -11,8 +11,6 @@ import redis.asyncio.connection
 import redis.exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
-from redis.typing import EncodableT
 
 from vyrox import metrics
 from vyrox.errors import QueueForbiddenError, QueueUnavailableError
@@ -45,8 +43,6 @@ async def connect(url: str | Sentinels) -> AsyncIterator[redis.asyncio.Redis]:
         else:
             client = redis.asyncio.Redis.from_url(url, **options)
         await stack.enter_async_context(client)
-        pool = client.connection_pool
-        pool.connection_class = type("Connection", (_PackingInC, pool.connection_class), {})
         yield client
 
 
@@ -78,16 +74,6 @@ async def _of_sentinels(
 
 
 _COMMAND: Final = re.compile(r"run the '([a-z|_-]{1,40})' command")
-
-_PACKER: Final = HiredisRespSerializer()
-
-
-class _PackingInC(redis.asyncio.connection.AbstractConnection):
-    """Encodes commands in C, which redis-py's asynchronous client does not do itself."""
-
-    def pack_command(self, *args: EncodableT) -> list[bytes]:
-        packed: list[bytes] = _PACKER.pack(*args)  # type: ignore[arg-type]  # annotated wrongly
-        return packed
 
 
 @asynccontextmanager

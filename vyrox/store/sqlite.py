@@ -6,7 +6,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Final, TypeVar, TypeVarTuple, cast
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S, raise_translated
 from vyrox.store.precedence import PRECEDENCE_FILE, Precedence
+from vyrox.store.threads import Threads
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -52,35 +52,37 @@ class Sqlite:
         self._writing_engine = self._engine.execution_options(vyrox_writes=True)
         self._own = threading.local()  # each thread's connection
         self._connections: list[Connection] = []
-        self._writer = ThreadPoolExecutor(1, "sqlite-writer")
-        self._writing: set[object] = set()  # futures
-        self._readers = ThreadPoolExecutor(4, "sqlite-reader")
+        self._writer = Threads(1, "sqlite-writer")
+        # Writes that were submitted, and that have ended: one thread counts each.
+        self._submitted = self._ended = 0
+        self._readers = Threads(4, "sqlite-reader")
 
     async def write(
         self,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        pause: bool = False,
     ) -> T:
         """As `Database.write`.
 
         A transaction that may take longer than others, as a migration does, waits as long for that
         of another process, which may be the same migration.
         """
-        executed = threading.Event()
-        idle = not self._writing
+        executed = threading.Lock()
+        executed.acquire()
+        is_idle = self._submitted == self._ended
+        self._submitted += 1
         is_long = timeout_s > TRANSACTION_TIMEOUT_S
         busy_ms = int(timeout_s * 1000) if is_long else BUSY_TIMEOUT_MS
         written = self._writer.submit(partial(self._write, executed, busy_ms, transaction, *args))
-        self._writing.add(written)
-        written.add_done_callback(self._writing.discard)
-        if idle:
+        if pause and is_idle:
             _yield_until(executed)
         return await _result(written, timeout_s)
 
     def _write(
         self,
-        executed: threading.Event,
+        executed: threading.Lock,
         busy_ms: int,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
@@ -94,11 +96,14 @@ class Sqlite:
                 connection.begin(),
             ):
                 result = transaction(connection, *args)
-                executed.set()
+                executed.release()
                 return result
         except BaseException:
-            executed.set()
+            if executed.locked():
+                executed.release()
             raise
+        finally:
+            self._ended += 1
 
     @contextmanager
     def _connected(self, engine: sa.Engine) -> Iterator[Connection]:
@@ -136,8 +141,8 @@ class Sqlite:
 
     async def close(self) -> None:
         """Wait for the transactions in progress, and close the file."""
-        self._writer.shutdown()
-        self._readers.shutdown()
+        self._writer.end()
+        self._readers.end()
         for connection in self._connections:
             connection.close()
         self._engine.dispose()
@@ -189,15 +194,25 @@ def _begin_sqlite(connection: Connection) -> None:
     execute_sqlite(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _yield_until(executed: threading.Event) -> None:
+def _yield_until(executed: threading.Lock) -> None:
     # The only function that blocks the event loop on purpose.
-    executed.wait(YIELD_S)
+    executed.acquire(timeout=YIELD_S)
 
 
-async def _result(future: Future[T], timeout_s: float) -> T:
-    with translated_errors():
-        async with asyncio.timeout(timeout_s):
-            return await asyncio.wrap_future(future)
+async def _result(future: "asyncio.Future[T]", timeout_s: float) -> T:
+    # A timer of its own: `asyncio.timeout` costs as much as the whole hand-over.
+    timer = asyncio.get_running_loop().call_later(timeout_s, _time_out, future)
+    try:
+        return await future
+    except Exception as exc:  # noqa: BLE001  (raised again)
+        raise_translated(exc)
+    finally:
+        timer.cancel()
+
+
+def _time_out(future: "asyncio.Future[T]") -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 def execute_sqlite(
