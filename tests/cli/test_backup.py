@@ -22,10 +22,12 @@ from tests.ingestion import SECRET, TENANTS, webhook
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.service import running_service
+from tests.store.test_data_dir import change_owner
 from vyrox.chain import log_keys
 from vyrox.chain.identity import read_log_name, renew_log_id
 from vyrox.chain.live import verify_tenant
 from vyrox.chain.verify import Report
+from vyrox.errors import OperatorError
 from vyrox.store import data_dir as data_directory
 from vyrox.store import database as store_database
 from vyrox.store.backups import files, making, restoring
@@ -271,9 +273,38 @@ def test_backup_needs_a_new_directory_contract_91(tmp_path: Path) -> None:
     assert "is not empty" in refused(vyrox("backup", str(tmp_path / "full")))
     assert content(tmp_path / "full") == ["mine"]
     assert "inside the data directory" in refused(vyrox("backup", str(tmp_path / "data" / "kept")))
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for inside in ("beside/../data/kept", "link/kept"):
+        assert "inside the data directory" in refused(vyrox("backup", f"{tmp_path}/{inside}"))
+    assert "kept" not in content(tmp_path / "data")
     (tmp_path / "empty").mkdir(0o755)
     succeeded(vyrox("backup", str(tmp_path / "empty")))
     assert stat.S_IMODE((tmp_path / "empty").stat().st_mode) == 0o700
+
+
+def test_backup_is_not_written_where_another_user_could_replace_it_contract_91(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    change_owner(theirs, monkeypatch)
+    with (
+        pytest.raises(OperatorError, match="belongs to another user"),
+        files.new_directory(theirs),
+    ):
+        pytest.fail("it was taken")
+    assert content(theirs) == []
+    with files.new_directory(tmp_path / "new") as new:
+        assert new.exists()
+
+
+def test_restore_lets_no_manifest_drive_the_terminal(tmp_path: Path) -> None:
+    vyrox, kept = with_tenant(tmp_path / "data"), tmp_path / "kept"
+    succeeded(vyrox("backup", str(kept), "--with-key"))
+    edit(kept, lambda manifest: manifest.update(made_at="\x1b[2Jnow"))
+    printed = succeeded(Vyrox(tmp_path / "other")("restore", str(kept)))
+    assert printed.startswith(r"restored the backup of \x1b[2Jnow UTC")
 
 
 def test_backup_of_a_damaged_database_leaves_nothing_contract_91(tmp_path: Path) -> None:

@@ -492,6 +492,18 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("on_terminal")
+async def test_execute_names_the_nearest_tenant_when_it_asks_contract_88(vyrox: Vyrox) -> None:
+    succeeded(await answered(vyrox, b"", "tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
+    words = ("HOST", "--isolate", "--alert", "alt_1", "--approved-by", "jane")
+    mistyped = await answered(vyrox, b"n\n", "execute", "acme-crop", *words)
+    assert "there is no tenant acme-crop: did you mean acme-corp?" in " ".join(
+        mistyped.stderr.split()
+    )
+    right = await answered(vyrox, b"n\n", "execute", "acme-corp", *words)
+    assert "did you mean" not in right.stderr
+
+
+@pytest.mark.usefixtures("on_terminal")
 async def test_execute_asks_in_words_on_a_terminal_contract_83(vyrox: Vyrox) -> None:
     async with listening(answer(200, msgspec.json.encode(ALERT))) as listener:
         args = command(listener.url)

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import socket
 import sys
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -123,6 +126,32 @@ async def test_text_is_there_while_it_serves() -> None:
     assert first.startswith("mock EDR on http://127.0.0.1:")
     assert "mock-Qx7RkP2mWv9TzL4bYc8NfD1hSg6JuE3aA5oK" in text
     assert "12345678123412341234123456789abc" in text
+
+
+async def test_it_serves_although_a_terminal_is_shorter_than_its_tables() -> None:
+    """A pager would hold the mock back until its reader leaves it."""
+    control, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vyrox", "mock-edr", "--port", str(port)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    shown = b""
+    try:
+        async with asyncio.timeout(30), httpx.AsyncClient() as client:
+            while b"laptop-23.acme.local" not in shown:
+                shown += await asyncio.to_thread(os.read, control, 65_536)
+            effects = await client.get(f"http://127.0.0.1:{port}/_mock/effects")
+    finally:
+        process.kill()
+        await process.wait()
+        os.close(terminal)
+        os.close(control)
+    assert effects.json() == []
 
 
 async def test_a_port_of_ones_own() -> None:

@@ -163,3 +163,13 @@ def test_unknown_tenants_are_named_contract_84(vyrox: Vyrox) -> None:
 )
 def test_what_is_no_digest_is_none_contract_84(text: str) -> None:
     assert digest_of(text) is None
+
+
+def test_bytes_that_are_not_utf_8_are_a_malformed_signature_contract_84(vyrox: Vyrox) -> None:
+    secret_of(vyrox, "acme")
+    wrong = explain(vyrox, "\udcff\udcfe")
+    assert wrong.exit_code == 1
+    assert "wrong: malformed" in wrong.stdout
+    assert "\udcff" not in wrong.output
+    timed = explain(vyrox, sign(BODY, "x" * 32), "--timestamp", "\udcff", "--message-id", "\udcff")
+    assert "wrong: no known secret fits" in timed.stdout

@@ -9,6 +9,7 @@ import msgspec
 
 from vyrox.chain import export
 from vyrox.chain.entry import Scalar
+from vyrox.cli.mistyped import hint_of
 from vyrox.cli.output import as_minute, printable, record_lines, shortened
 from vyrox.cli.secret_input import is_terminal
 from vyrox.cli.signed_request import (
@@ -152,7 +153,7 @@ def _described(request: ContainmentRequest, url: str | None) -> dict[str, str]:
         alert = "it cannot be read"
     known = alert if isinstance(alert, _Alert) else None
     return {
-        "tenant": request.tenant_id,
+        "tenant": f"{request.tenant_id}{hint_of(request.tenant_id) if url is None else ''}",
         "host": _host(request, known),
         "user": (known and known.username) or "not known",
         "alert": f"{request.alert_id}: {alert if isinstance(alert, str) else _summary(alert)}",

@@ -13,7 +13,14 @@ from vyrox.chain import log_keys
 from vyrox.chain.identity import renew_log_id
 from vyrox.cli.config import KEY_FILES
 from vyrox.cli.folding import say
-from vyrox.cli.output import counted, json_option, print_json, print_record, terminal_width
+from vyrox.cli.output import (
+    counted,
+    json_option,
+    print_json,
+    print_record,
+    printable,
+    terminal_width,
+)
 from vyrox.cli.stores import prepare_directory
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
@@ -137,7 +144,7 @@ def restore(directory: Path, key_lost: bool) -> None:
         _compare(settings, settings.database_url, directory, plan)
         return
     restored = asyncio.run(restoring.restore_sqlite(directory, settings.data_dir, plan))
-    click.echo(f"restored the backup of {restored.made_at} UTC")
+    click.echo(printable(f"restored the backup of {restored.made_at} UTC"))
     click.echo(f"  in {settings.data_dir.absolute()}")
     say(
         "What happened since then is not in it: alerts that were finished since are delivered "

@@ -41,6 +41,7 @@ def mock_edr(host: str, port: int, as_json: bool) -> None:
 
 
 def _print(inventory: "Inventory") -> None:
+    """Print it without a pager: until its reader left it, the mock would answer nothing."""
     click.echo(f"mock EDR on {inventory.url}\n")
     print_table(
         ("VENDOR", "BASE URL", "CLIENT ID", "SECRET OR TOKEN", "AZURE TENANT"),
@@ -48,6 +49,7 @@ def _print(inventory: "Inventory") -> None:
             (each.vendor, each.base_url, each.client_id, each.client_secret, each.azure_tenant)
             for each in inventory.credentials
         ),
+        is_paged=False,
     )
     click.echo()
     print_table(
@@ -56,4 +58,5 @@ def _print(inventory: "Inventory") -> None:
             (each.vendor, each.id, each.name, "yes" if each.online else "no", ", ".join(each.tags))
             for each in inventory.devices
         ),
+        is_paged=False,
     )

@@ -67,12 +67,23 @@ wide_option: Final = click.option(
 )
 
 
-def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[object]]) -> None:
-    """Print `rows` under `columns`, long ones through a pager. None is a hyphen."""
+def print_table(
+    columns: Sequence[Column | str], rows: Iterable[Sequence[object]], *, is_paged: bool = True
+) -> None:
+    """Print `rows` under `columns`. None is a hyphen.
+
+    Args:
+        is_paged: Long ones go through a pager, and the command waits until its reader leaves it.
+    """
     context = click.get_current_context(silent=True)
     is_wide = context is not None and bool(context.meta.get(_META))
     width = terminal_width() if sys.stdout.isatty() else None
-    page(table_lines(columns, rows, width, is_wide=is_wide, now=wall_clock()))
+    lines = table_lines(columns, rows, width, is_wide=is_wide, now=wall_clock())
+    if is_paged:
+        page(lines)
+    else:
+        for line in lines:
+            click.echo(line)
 
 
 def table_lines(

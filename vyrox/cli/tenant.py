@@ -13,6 +13,7 @@ from cryptography.fernet import MultiFernet
 
 from vyrox.cli.choices import Choice
 from vyrox.cli.field_map import read_field_map
+from vyrox.cli.folding import folded, say
 from vyrox.cli.options import tenant_argument
 from vyrox.cli.output import as_time, json_option, print_json
 from vyrox.cli.secret_input import read_secret
@@ -111,12 +112,11 @@ def add(
     _print_webhook(webhook, as_json)
     if not as_json:
         for line in ("", *steps(vendor, tenant_id, webhook.webhook_url, options), ""):
-            click.echo(line, err=True)
+            click.echo(folded(line), err=True)
     if is_new:
-        click.echo(
+        say(
             "Guard rail: only the host that an alert names can be contained. To change that: "
-            f"vyrox tenant policy {tenant_id} --other-hosts allow",
-            err=True,
+            f"vyrox tenant policy {tenant_id} --other-hosts allow"
         )
     if vendor == "generic" and field_map is None:
         click.echo(

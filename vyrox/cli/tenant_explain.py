@@ -113,7 +113,7 @@ def explain(
     else:
         form = _form(signature, vendor, options)
         digest = digest_of(signature)
-        around = _around(options, timestamp.encode(), message_id.encode())
+        around = _around(options, _bytes(timestamp), _bytes(message_id))
         match = None if digest is None else find_match(digest, content, secrets, around)
     found = _Explained(
         tenant_id=tenant_id,
@@ -137,7 +137,12 @@ def explain(
 
 def _read_token() -> bytes:
     [token] = read_secret_lines(["token"], 2 * MAX_SECRET_BYTES)
-    return token.encode("utf-8", "surrogateescape")
+    return _bytes(token)
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of an argument as they were typed, also those that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _read_body() -> bytes:
@@ -198,7 +203,7 @@ def _form(signature: str, vendor: Vendor, options: WebhookOptions) -> str | None
     names = {"vyrox": "x-vyrox-signature", "standard": "webhook-signature"}
     name = names.get(options.signature, options.signature_header)
     is_bearer = vendor in BEARER_VENDORS
-    headers = [((b"x-vyrox-signature" if is_bearer else name.encode()), signature.encode())]
+    headers = [((b"x-vyrox-signature" if is_bearer else name.encode()), _bytes(signature))]
     # A vendor with tokens may be signed too; then the form is the usual one.
     return how_malformed(headers, "generic" if is_bearer else vendor, options, own_path=True)
 

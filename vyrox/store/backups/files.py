@@ -60,9 +60,13 @@ def new_directory(path: Path) -> Iterator[Path]:
     """
     path = path.absolute()
     try:
+        was_there = path.exists()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.is_symlink() or any(path.iterdir()):
             raise OperatorError(f"{path} is not empty: name a new directory")
+        if was_there and path.stat().st_uid != os.geteuid():
+            # Its owner could replace what is written there.
+            raise OperatorError(f"{path} belongs to another user: name a new directory")
         path.chmod(0o700)
     except OSError as exc:
         raise OperatorError(f"{path}: {exc.strerror}") from exc

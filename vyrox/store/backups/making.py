@@ -48,7 +48,7 @@ def back_up_sqlite(data_dir: Path, target: Path, contents: Contents, now: float)
     source = data_dir / SQLITE_FILE
     if not source.exists():
         raise MissingDatabaseError
-    if target.absolute().is_relative_to(data_dir.absolute()):
+    if target.resolve().is_relative_to(data_dir.resolve()):
         raise OperatorError("a backup inside the data directory is lost with it: name another")
     with files.new_directory(target) as directory:
         copy = directory / SQLITE_FILE
