@@ -10,8 +10,10 @@ import httpx
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from starlette.applications import Starlette
 
 from tests.ingestion import SECRET, TENANTS, webhook
+from tests.patience import patient_stores
 from tests.service import HMAC_SECRET
 from vyrox import log, metrics
 from vyrox.app import create_app
@@ -49,6 +51,11 @@ def no_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
 async def scrape(settings: Settings, redis_url: str) -> tuple[str, str]:
     """Return what is measured before and after: an alert, it again, and three wrong requests."""
     whole = create_app(settings)
+    with patient_stores():
+        return await _scrape(whole)
+
+
+async def _scrape(whole: Starlette) -> tuple[str, str]:
     async with (
         whole.router.lifespan_context(whole),
         httpx.AsyncClient(

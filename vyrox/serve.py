@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import errno
 import gc
-import itertools
 import logging
 import signal
 import socket
@@ -20,7 +19,7 @@ from starlette.applications import Starlette
 
 from vyrox import log
 from vyrox.app import create_app
-from vyrox.errors import OperatorError, SettingsError
+from vyrox.errors import OperatorError
 from vyrox.http.connection_limit import (
     backlog,
     console_backlog,
@@ -32,6 +31,7 @@ from vyrox.http.connection_limit import (
 )
 from vyrox.http.listener import Server, address_of, bind
 from vyrox.http.protocol import BoundedHttpProtocol
+from vyrox.lifespan.fatal import check_fatal
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 
 COLLECTOR_THRESHOLDS: Final = (10_000, 20, 50)
@@ -50,12 +50,10 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then finish the requests in progress and return.
 
     Raises:
-        SettingsError: A required setting is missing, or two ports are the same.
-        OperatorError: An address is in use, or a store cannot be opened. No port accepts
-            connections before the stores are open.
+        OperatorError: What `check_fatal` finds; an address is in use, or a store cannot be opened.
+            No port accepts connections before the stores are open.
     """
-    settings.require_hmac_secret()
-    _check_ports(settings)
+    check_fatal(settings)
     opening = asyncio.current_task()
     assert opening is not None  # noqa: S101  (a coroutine runs in a task)
     _on_signal(opening.cancel)
@@ -82,17 +80,6 @@ async def serve(settings: Settings) -> None:
             summary = msgspec.structs.asdict(app.state.summary)
             await _serve_all(servers, app.state.console_app, summary)
     log.event("stopped")
-
-
-def _check_ports(settings: Settings) -> None:
-    names = {
-        "INGESTION_PORT (or PORT)": settings.ingestion_port,
-        "PROXY_PORT": settings.proxy_port,
-        "CONSOLE_PORT": None if settings.console_on_public else settings.console_port,
-    }
-    for (name, port), (other, same) in itertools.combinations(names.items(), 2):
-        if port == same and port:
-            raise SettingsError(f"{name} and {other} must not be the same")
 
 
 def _bind_all(

@@ -52,7 +52,7 @@ class RedisCheck:
         try:
             async with redis_call():
                 info: dict[str, object] = await self._redis.info()
-            _check_server(info)
+            check_server(info)
             for check in self._rights:
                 await check()
         except QueueForbiddenError as exc:
@@ -60,7 +60,12 @@ class RedisCheck:
         self._is_done = True
 
 
-def _check_server(info: dict[str, object]) -> None:
+def check_server(info: dict[str, object]) -> None:
+    """Return if this Redis keeps what is queued.
+
+    Raises:
+        OperatorError: It would not; the text says what to change.
+    """
     if info.get("cluster_enabled") == 1:
         raise OperatorError(f"REDIS_URL: this Redis is a node of a cluster; {SEE}")
     policy = info.get("maxmemory_policy")

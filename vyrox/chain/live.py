@@ -6,6 +6,7 @@ the next link.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -14,8 +15,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.chain.entry import Scalar, Stream
+from vyrox.chain.entry import Scalar, Sealed, Stream, check_sealed
 from vyrox.chain.verify import Chain, Report, TamperedError
+from vyrox.errors import EntryError
 from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 
@@ -79,6 +81,42 @@ async def verifying(
         await asyncio.to_thread(_add, chain, page, tenant_id, stream)
         after = page[-1].sequence
         yield chain.entries
+
+
+async def verify_newest(
+    database: Database, tenant_id: str, stream: Stream, number: int = PAGE
+) -> int:
+    """Return how many of the chain's newest entries are linked as they should be, up to `number`.
+
+    What is before them is not read, so this is no proof of the whole chain.
+
+    Raises:
+        TamperedError: One of them was changed, or one is missing between them.
+        DatabaseUnavailableError: The database cannot be read.
+    """
+    rows = await database.read(_newest, tenant_id, stream, number)
+    for before, row in itertools.pairwise((None, *rows)):
+        assert row is not None  # noqa: S101  (only the first is)
+        try:
+            check_sealed(Sealed(row.entry, row.hash, row.timestamp))
+        except EntryError as exc:
+            raise TamperedError(row.sequence, str(exc)) from exc
+        _check_row(row, row.sequence, tenant_id, stream)
+        previous = _decoder.decode(row.entry)["previous_hash"]
+        if before and (before.sequence + 1, before.hash) != (row.sequence, previous):
+            raise TamperedError(row.sequence, "it does not follow the entry before it")
+    return len(rows)
+
+
+def _newest(connection: Connection, tenant_id: str, stream: Stream, number: int) -> list[_Row]:
+    c = audit_log.c
+    query = (
+        sa.select(c.sequence, c.kind, c.timestamp, c.hash, c.entry)
+        .where(c.tenant_id == tenant_id, c.stream == stream)
+        .order_by(c.sequence.desc())
+        .limit(number)
+    )
+    return [_Row(*row) for row in connection.execute(query)][::-1]
 
 
 def _add(chain: Chain, page: Sequence[_Row], tenant_id: str, stream: Stream) -> None:

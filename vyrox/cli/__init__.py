@@ -280,6 +280,7 @@ cli: Final = _Commands(
         "approver": _APPROVER,
         "audit": _AUDIT,
         "backup": Lazy("backup:backup", "Make a backup in a new directory; the service may run."),
+        "doctor": Lazy("doctor:doctor", "Check the whole installation, and say what to do."),
         "config": Lazy("config:config", "Show every setting, and where its value came from."),
         "completion": Lazy(
             "completion:completion", "Print what lets a shell complete commands and options."

@@ -98,8 +98,8 @@ async def open_database(
 
 
 @asynccontextmanager
-async def opened_as_it_is(url: str, data_dir: Path) -> AsyncIterator[Database]:
-    """Open the store at `url` without a migration, and close it at the end."""
+async def opened_as_it_is(url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+    """Open the store at `url`, or that of `data_dir`, without a migration; close it at the end."""
     database = await _connect(url, data_dir, urgent=False)
     try:
         yield database
@@ -125,3 +125,10 @@ def database_time(connection: Connection, now: float) -> float:
         return now
     query = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
     return float(connection.execute(query).scalar_one())
+
+
+def server_version(connection: Connection) -> str:
+    """Return the database's own name and version."""
+    if connection.dialect.name == "postgresql":
+        return f"PostgreSQL {connection.execute(sa.text('SHOW server_version')).scalar_one()}"
+    return f"SQLite {connection.execute(sa.text('SELECT sqlite_version()')).scalar_one()}"
