@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from vyrox.background import AGENDA_INTERVAL_S, every
-from vyrox.errors import QueueUnavailableError
+from vyrox.errors import DatabaseBusyError, QueueUnavailableError
+from vyrox.lifespan.summary import summarize
+from vyrox.settings import Settings
+from vyrox.store.database import Database
 
 
 async def run_three_times(fail: Callable[[], Awaitable[None]]) -> int:
@@ -116,3 +121,14 @@ async def test_every_is_woken_contract_67() -> None:
 
 def test_a_change_of_a_tenant_is_read_within_a_second_contract_8() -> None:
     assert AGENDA_INTERVAL_S <= 0.5
+
+
+async def test_a_busy_database_does_not_end_the_start_contract_90(data_dir: Path) -> None:
+    """The summary counts tenants and approvers; without them it says the rest."""
+
+    class Busy:
+        async def read(self, *_: object, **__: object) -> object:
+            raise DatabaseBusyError("TimeoutError")
+
+    found = await summarize(Settings(data_dir=data_dir), cast(Database, Busy()))
+    assert (found.tenants, found.approvers, found.mode) == (None, None, "dry_run")

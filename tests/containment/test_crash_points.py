@@ -299,22 +299,22 @@ async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
     site = Site(data_dir, await new_postgres_database(postgres))
     second = data_dir / "second"
     second.mkdir()
-    requests = [wanted(host=f"host-{number}") for number in range(150)]
+    hosts = [f"host-{number}" for number in range(150)]
     answers: dict[str, list[httpx.Response]] = {}
     async with AsyncExitStack() as stack:
         clients = []
         for directory in (data_dir, second):
             service = await stack.enter_async_context(site.service(data_dir=directory))
             clients.append(await stack.enter_async_context(client_of(service)))
-        waiting = iter(requests)
+        waiting = iter(hosts)
 
         async def send() -> None:
-            for fields in waiting:
-                both = [ask(client, fields) for client in clients]
-                answers[str(fields["host"])] = await asyncio.gather(*both)
+            for host in waiting:
+                fields = wanted(host=host)  # approved now: an approval is good for 30 s
+                answers[host] = await asyncio.gather(*(ask(client, fields) for client in clients))
 
         await asyncio.gather(*(send() for _ in range(SENDERS)))
-    assert len(answers) == len(requests)
+    assert len(answers) == len(hosts)
     for both in answers.values():
         assert {answer.status_code for answer in both} <= {200, 409}
         assert [answer.json() for answer in both].count(EXECUTED) == 1

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from vyrox.approvals.approvers import list_approvers
+from vyrox.errors import DatabaseUnavailableError
 from vyrox.settings import Settings
 from vyrox.settings.places import database_place, queue_place
 from vyrox.store.database import Database
@@ -17,21 +18,24 @@ class Summary(msgspec.Struct, frozen=True):
     """The service in a few words.
 
     Attributes:
-        tenants: How many are onboarded.
-        approvers: How many persons may decide, in all tenants.
+        tenants: How many are onboarded; None if the database was too busy to say it.
+        approvers: How many persons may decide, in all tenants; None likewise.
     """
 
     version: str
     mode: Literal["dry_run", "live"]
     database: str
     queue: str
-    tenants: int
-    approvers: int
+    tenants: int | None
+    approvers: int | None
 
 
 async def summarize(settings: Settings, database: Database) -> Summary:
-    """Return the summary. Raises DatabaseUnavailableError."""
-    tenants, approvers = await database.read(_count)
+    """Return the summary. A database that is too busy to count does not end the start."""
+    try:
+        tenants, approvers = await database.read(_count)
+    except DatabaseUnavailableError:
+        tenants = approvers = None
     return Summary(
         version=version("vyrox"),
         mode="dry_run" if settings.dry_run else "live",
