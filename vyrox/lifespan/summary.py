@@ -32,10 +32,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 async def summarize(settings: Settings, database: Database) -> Summary:
     """Return the summary. A database that is too busy to count does not end the start."""
-    try:
-        tenants, approvers = await database.read(_count)
-    except DatabaseUnavailableError:
-        tenants = approvers = None
+    tenants, approvers = await _counted(database)
     return Summary(
         version=version("vyrox"),
         mode="dry_run" if settings.dry_run else "live",
@@ -44,6 +41,13 @@ async def summarize(settings: Settings, database: Database) -> Summary:
         tenants=tenants,
         approvers=approvers,
     )
+
+
+async def _counted(database: Database) -> tuple[int | None, int | None]:
+    try:
+        return await database.read(_count)
+    except DatabaseUnavailableError:
+        return None, None
 
 
 def _count(connection: Connection) -> tuple[int, int]:
