@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP
 from tests.blocking import nothing_blocks_the_loop
+from tests.documented import documented
 from tests.patience import patient_stores
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.queue import stream_key
@@ -244,7 +245,11 @@ async def running(
     with patient_stores() if is_patient else nullcontext():
         async with (
             whole.router.lifespan_context(whole),
-            httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client,
+            httpx.AsyncClient(
+                transport=transport,
+                base_url="http://vyrox",
+                event_hooks={"response": [documented]},
+            ) as client,
         ):
             with nothing_blocks_the_loop():
                 yield Application(client, app, settings, redis_url, whole.state.proxy.database)

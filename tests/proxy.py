@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from tests import audit
 from tests.blocking import nothing_blocks_the_loop
+from tests.documented import documented
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
@@ -155,7 +156,10 @@ async def proxied(settings: Settings, vendor: FakeVendor | None = None) -> Async
     async with (
         whole.router.lifespan_context(whole),
         httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://vyrox", timeout=30
+            transport=httpx.ASGITransport(app),
+            base_url="http://vyrox",
+            timeout=30,
+            event_hooks={"response": [documented]},
         ) as client,
     ):
         running = Proxied(client, app)

@@ -18,6 +18,7 @@ from vyrox.http.application import JsonApplication
 from vyrox.http.by_host import ByHost, hosts_of
 from vyrox.lifespan.opening import open_resources
 from vyrox.routes import ingestion, interactions, proxy, tenant_paths
+from vyrox.routes.documents import serving
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
 
 
@@ -45,7 +46,7 @@ def create_app(settings: Settings, make: MakeClient | None = None) -> Starlette:
         *tenant_paths.create_routes(),
         *interactions.create_routes(),
     ]
-    private = proxy.create_routes()
+    private = [*proxy.create_routes(), *serving.create_routes()]
     ingestion_app = JsonApplication(public, around=by_host)
     # The private listener has no 503 (contract 19).
     proxy_app = JsonApplication(private, shutdown_error=VyroxError)

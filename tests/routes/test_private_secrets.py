@@ -20,6 +20,7 @@ from tests.proxy import (
 )
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, SettingsError
+from vyrox.routes.documents.described import PRIVATE
 from vyrox.routes.proxy import create_routes
 from vyrox.settings import Settings
 from vyrox.tenants.private_secrets import last_use
@@ -49,8 +50,8 @@ def routes() -> list[tuple[str, str]]:
     return [
         (method, route.path.replace("{", "").replace("}", ""))
         for route in found
-        if route.path != "/health"
         for method in sorted(route.methods or ())
+        if PRIVATE[f"{method.replace('HEAD', 'GET')} {route.path}"].credential != "none"
     ]
 
 

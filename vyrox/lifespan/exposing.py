@@ -23,6 +23,9 @@ from vyrox.store.database import Database
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+_VERSION: Final = version("vyrox")
+"""Read once: it is in a file, and the event loop must not wait for one."""
+
 _Kind = Literal["counter", "gauge"]
 
 VALID_S: Final = 5.0
@@ -111,7 +114,7 @@ class Exposition:
         yield _gauge("database_read", "Whether what is read from it is shown.", is_read)
         yield _gauge("clock_trusted", "Whether the clocks can be trusted.", self._trusts_clocks())
         yield _gauge("dry_run", "Whether no vendor is called.", self._settings.dry_run)
-        info: dict[Labels, float] = {(version("vyrox"),): 1.0}
+        info: dict[Labels, float] = {(_VERSION,): 1.0}
         yield _Family("gauge", "build_info", "The version.", ("version",), info)
 
     def _trusts_clocks(self) -> bool:

@@ -33,7 +33,7 @@ from vyrox.triage.decisions import decide_alerts
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
 
-class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AlertsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of a list. An unknown one is an error: it could be a mistyped filter."""
 
     tenant_id: str
@@ -47,13 +47,15 @@ class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 100
 
 
-class _FinishBody(SignedBody, frozen=True, kw_only=True):
+class FinishBody(SignedBody, frozen=True, kw_only=True):
+    """A person's verdict on an alert. `id` is the alert of the path."""
+
     id: Text
     verdict: PersonVerdict
     note: Annotated[str, msgspec.Meta(max_length=MAX_NOTE)] | None = None
 
 
-_FINISH: Final = msgspec.json.Decoder(_FinishBody)
+_FINISH: Final = msgspec.json.Decoder(FinishBody)
 
 
 async def list_of_alerts(request: Request) -> Response:
@@ -129,7 +131,7 @@ def _decide_one(
     return finished
 
 
-def _read_query(request: Request) -> _Query:
+def _read_query(request: Request) -> AlertsQuery:
     severities = request.query_params.getlist("severity")
     fields: dict[str, object] = {"severity": severities}
     for name, value in request.query_params.multi_items():
@@ -139,12 +141,12 @@ def _read_query(request: Request) -> _Query:
             raise InvalidRequestError(f"the parameter {name[:64]} is given twice")
         fields[name] = value
     try:
-        return msgspec.convert(fields, _Query, strict=False)
+        return msgspec.convert(fields, AlertsQuery, strict=False)
     except ValueError as exc:
         raise invalid_field(exc) from exc
 
 
-def _filter(query: _Query) -> AlertFilter:
+def _filter(query: AlertsQuery) -> AlertFilter:
     hostname, username = folded(query.host), folded(query.user)
     is_empty = (hostname is None) != (query.host is None) or (username is None) != (
         query.user is None

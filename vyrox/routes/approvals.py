@@ -28,13 +28,13 @@ from vyrox.store.signed_changes import run_once
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
 
-class _Body(Wanted, frozen=True, kw_only=True):
+class ProposalBody(Wanted, frozen=True, kw_only=True):
     """The fields of a proposal (contract 62), and the idempotency key. Others are ignored."""
 
     request_id: UUID
 
 
-_decoder: Final = msgspec.json.Decoder(_Body)
+_decoder: Final = msgspec.json.Decoder(ProposalBody)
 
 
 async def propose_action(request: Request) -> Response:
@@ -87,7 +87,7 @@ async def one_approval(request: Request) -> Response:
     return JsonResponse(shown, headers=_NOT_STORED)
 
 
-def _decode(body: bytes) -> _Body:
+def _decode(body: bytes) -> ProposalBody:
     try:
         decoded = _decoder.decode(body)
     except (ValueError, RecursionError) as exc:
@@ -97,10 +97,12 @@ def _decode(body: bytes) -> _Body:
     return decoded
 
 
-def _made(connection: Connection, *, wanted: _Body, now: float, trace_id: str, ttl_s: int) -> bytes:
+def _made(
+    connection: Connection, *, wanted: ProposalBody, now: float, trace_id: str, ttl_s: int
+) -> bytes:
     return msgspec.json.encode(propose(connection, wanted, now, ttl_s, trace_id))
 
 
-def _fingerprint(wanted: _Body) -> bytes:
+def _fingerprint(wanted: ProposalBody) -> bytes:
     """Return 32 bytes that identify what the request asks for."""
     return sha256(b"/webhook\n" + msgspec.json.encode(wanted, order="deterministic")).digest()

@@ -34,7 +34,7 @@ from vyrox.routes.signed import (
 )
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
+class ActionBody(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that both bodies have (contract 20). Other fields are ignored."""
 
     request_id: Text
@@ -45,23 +45,27 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
     approved_at: int
 
 
-class _ExecuteBody(_Body, frozen=True, kw_only=True):
+class ExecuteBody(ActionBody, frozen=True, kw_only=True):
+    """A containment that a person has approved."""
+
     action_type: ActionType
 
 
-class _LiftBody(_Body, frozen=True, kw_only=True):
+class LiftBody(ActionBody, frozen=True, kw_only=True):
+    """The end of a containment; `force`: also of one that Vyrox has not made."""
+
     action_type: LiftType
     force: bool = False
 
 
 _Decoder = (
-    msgspec.json.Decoder[_ExecuteBody]
-    | msgspec.json.Decoder[_LiftBody]
+    msgspec.json.Decoder[ExecuteBody]
+    | msgspec.json.Decoder[LiftBody]
     | msgspec.json.Decoder[BreakGlass]
 )
 
-_EXECUTE: Final = msgspec.json.Decoder(_ExecuteBody)
-_LIFT: Final = msgspec.json.Decoder(_LiftBody)
+_EXECUTE: Final = msgspec.json.Decoder(ExecuteBody)
+_LIFT: Final = msgspec.json.Decoder(LiftBody)
 _BREAK_GLASS: Final = msgspec.json.Decoder(BreakGlass)
 
 

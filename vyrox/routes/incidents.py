@@ -44,7 +44,7 @@ _NOT_STORED: Final = {"cache-control": "no-store"}
 Note = Annotated[str, msgspec.Meta(max_length=MAX_NOTE)]
 
 
-class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The parameters of a list. An unknown one is an error: it could be a mistyped filter."""
 
     tenant_id: str
@@ -55,27 +55,35 @@ class _Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 50
 
 
-class _Body(SignedBody, frozen=True, kw_only=True):
+class IncidentBody(SignedBody, frozen=True, kw_only=True):
     """The body of a change. `id` is the incident of the path."""
 
     id: Text
     note: Note | None = None
 
 
-class _CloseBody(_Body, frozen=True, kw_only=True):
+class CloseBody(IncidentBody, frozen=True, kw_only=True):
+    """As `IncidentBody`, and how the incident ended."""
+
     resolution: PersonResolution
 
 
-class _CommentBody(SignedBody, frozen=True, kw_only=True):
+class CommentBody(SignedBody, frozen=True, kw_only=True):
+    """A comment, which is required."""
+
     id: Text
     note: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NOTE)]
 
 
-class _MergeBody(_Body, frozen=True, kw_only=True):
+class MergeBody(IncidentBody, frozen=True, kw_only=True):
+    """As `IncidentBody`. `other` is the second incident: the younger becomes part of the older."""
+
     other: Text
 
 
-class _MoveBody(_Body, frozen=True, kw_only=True):
+class MoveBody(IncidentBody, frozen=True, kw_only=True):
+    """As `IncidentBody`. Without `to`, the alerts make a new incident."""
+
     alerts: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_MOVED)]
     to: Text | None = None
 
@@ -116,36 +124,36 @@ async def one_incident(request: Request) -> Response:
 Change = Callable[[Connection, IncidentKey, Actor, Any], Incident]
 
 
-def _acknowledge(connection: Connection, key: IncidentKey, actor: Actor, body: _Body) -> Incident:
+def _acknowledge(
+    connection: Connection, key: IncidentKey, actor: Actor, body: IncidentBody
+) -> Incident:
     return life.acknowledge(connection, key, actor, body.note)
 
 
-def _close(connection: Connection, key: IncidentKey, actor: Actor, body: _CloseBody) -> Incident:
+def _close(connection: Connection, key: IncidentKey, actor: Actor, body: CloseBody) -> Incident:
     return life.close(connection, key, actor, body.resolution, body.note)
 
 
-def _reopen(connection: Connection, key: IncidentKey, actor: Actor, body: _Body) -> Incident:
+def _reopen(connection: Connection, key: IncidentKey, actor: Actor, body: IncidentBody) -> Incident:
     return life.reopen(connection, key, actor, body.note)
 
 
-def _comment(
-    connection: Connection, key: IncidentKey, actor: Actor, body: _CommentBody
-) -> Incident:
+def _comment(connection: Connection, key: IncidentKey, actor: Actor, body: CommentBody) -> Incident:
     return life.comment(connection, key, actor, body.note)
 
 
-def _merge(connection: Connection, key: IncidentKey, actor: Actor, body: _MergeBody) -> Incident:
+def _merge(connection: Connection, key: IncidentKey, actor: Actor, body: MergeBody) -> Incident:
     other = _own_key(body.other, key.tenant_id)
     return regrouping.merge(connection, key, other, actor, body.note)
 
 
-def _move(connection: Connection, key: IncidentKey, actor: Actor, body: _MoveBody) -> Incident:
+def _move(connection: Connection, key: IncidentKey, actor: Actor, body: MoveBody) -> Incident:
     into = None if body.to is None else _own_key(body.to, key.tenant_id)
     return regrouping.move(connection, body.alerts, into, actor, body.note, key)
 
 
 def _route(
-    body_type: type[_Body] | type[_CommentBody], change: Change
+    body_type: type[IncidentBody] | type[CommentBody], change: Change
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a change: 404 or 409 if it is not possible, else the incident."""
     decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body_type)
@@ -162,18 +170,18 @@ def _route(
 
 
 def _changed(
-    connection: Connection, change: Change, actor: Actor, body: _Body | _CommentBody
+    connection: Connection, change: Change, actor: Actor, body: IncidentBody | CommentBody
 ) -> ListedIncident:
     return listed(change(connection, _own_key(body.id, body.tenant_id), actor, body))
 
 
 CHANGES: Final = {
-    "ack": _route(_Body, _acknowledge),
-    "close": _route(_CloseBody, _close),
-    "reopen": _route(_Body, _reopen),
-    "comment": _route(_CommentBody, _comment),
-    "merge": _route(_MergeBody, _merge),
-    "move": _route(_MoveBody, _move),
+    "ack": _route(IncidentBody, _acknowledge),
+    "close": _route(CloseBody, _close),
+    "reopen": _route(IncidentBody, _reopen),
+    "comment": _route(CommentBody, _comment),
+    "merge": _route(MergeBody, _merge),
+    "move": _route(MoveBody, _move),
 }
 """The last part of the path, and its endpoint."""
 
@@ -190,7 +198,7 @@ def _own_key(incident_id: str, tenant_id: str) -> IncidentKey:
     return key
 
 
-def _read_query(request: Request) -> _Query:
+def _read_query(request: Request) -> IncidentsQuery:
     lists = ("status", "band")
     params = request.query_params
     fields: dict[str, object] = {name: params.getlist(name) for name in lists}
@@ -201,7 +209,7 @@ def _read_query(request: Request) -> _Query:
             raise InvalidRequestError(f"the parameter {name[:64]} is given twice")
         fields[name] = value
     try:
-        query = msgspec.convert(fields, _Query, strict=False)
+        query = msgspec.convert(fields, IncidentsQuery, strict=False)
     except ValueError as exc:
         raise invalid_field(exc) from exc
     if query.since is not None and not math.isfinite(query.since):

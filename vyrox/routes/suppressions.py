@@ -36,12 +36,14 @@ Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON)]
 Families = Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)]
 
 
-class _ListQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SuppressionsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose; `all`: also those that have ended."""
+
     tenant_id: str
     all: bool = False
 
 
-class _ScopeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScopeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The scope of a preview. `family` may be repeated."""
 
     tenant_id: str
@@ -55,7 +57,9 @@ class _ScopeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     any_user: bool = False
 
 
-class _MakeBody(SignedBody, frozen=True, kw_only=True):
+class SuppressionBody(SignedBody, frozen=True, kw_only=True):
+    """What is suppressed, why, and for how many days."""
+
     reason: Reason
     like: Text | None = None
     command: Command | None = None
@@ -68,18 +72,22 @@ class _MakeBody(SignedBody, frozen=True, kw_only=True):
     days: Days = DEFAULT_DAYS
 
 
-class _ConfirmBody(SignedBody, frozen=True, kw_only=True):
+class ConfirmBody(SignedBody, frozen=True, kw_only=True):
+    """`id` is the suppression of the path."""
+
     id: Text
 
 
-class _EndBody(SignedBody, frozen=True, kw_only=True):
+class EndBody(SignedBody, frozen=True, kw_only=True):
+    """`id` is the suppression of the path."""
+
     id: Text
     reason: Reason = "a person ended it"
 
 
-_MAKE: Final = msgspec.json.Decoder(_MakeBody)
-_CONFIRM: Final = msgspec.json.Decoder(_ConfirmBody)
-_END: Final = msgspec.json.Decoder(_EndBody)
+_MAKE: Final = msgspec.json.Decoder(SuppressionBody)
+_CONFIRM: Final = msgspec.json.Decoder(ConfirmBody)
+_END: Final = msgspec.json.Decoder(EndBody)
 
 
 async def list_of_suppressions(request: Request) -> Response:
@@ -92,7 +100,7 @@ async def list_of_suppressions(request: Request) -> Response:
     """
     proxy: Proxy = request.app.state.proxy
     tenant_id = await signed_read(request)
-    query = _read_query(request, _ListQuery)
+    query = _read_query(request, SuppressionsQuery)
     now = proxy.clock()
     with unavailable_as_500():
         found = await proxy.database.read(suppressions.list_all, tenant_id, now, query.all)
@@ -111,7 +119,7 @@ async def preview_of_suppression(request: Request) -> Response:
     """
     proxy: Proxy = request.app.state.proxy
     tenant_id = await signed_read(request)
-    query = _read_query(request, _ScopeQuery)
+    query = _read_query(request, ScopeQuery)
     asked = Asked(
         tenant_id=tenant_id,
         reason="",
@@ -194,7 +202,7 @@ def _make(connection: Connection, asked: Asked, now: float, request_id: str) -> 
 
 
 def _confirm(
-    connection: Connection, change: SignedChange[_ConfirmBody], request_id: str
+    connection: Connection, change: SignedChange[ConfirmBody], request_id: str
 ) -> dict[str, object]:
     body, now = change.body, change.now
     confirmed = suppression_life.confirm(
@@ -204,7 +212,7 @@ def _confirm(
 
 
 def _end(
-    connection: Connection, change: SignedChange[_EndBody], request_id: str
+    connection: Connection, change: SignedChange[EndBody], request_id: str
 ) -> dict[str, object]:
     body, now = change.body, change.now
     ended = suppression_life.end(
@@ -218,7 +226,7 @@ def _require_same_id(request: Request, suppression_id: str) -> None:
         raise InvalidRequestError("the id in the body is not that of the path")
 
 
-Query = TypeVar("Query", _ListQuery, _ScopeQuery)
+Query = TypeVar("Query", SuppressionsQuery, ScopeQuery)
 
 
 def _read_query(request: Request, kind: type[Query]) -> Query:
