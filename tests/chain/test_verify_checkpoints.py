@@ -125,6 +125,33 @@ def test_an_older_checkpoint_verifies_and_says_how_far_it_reaches(tmp_path: Path
     assert status == 3  # a checkpoint of nothing shows nothing
 
 
+def test_what_no_kept_checkpoint_reaches_is_said_not_to_be_proven(tmp_path: Path) -> None:
+    """The operator may have rewritten it and signed it again, whatever lies beside the export."""
+    directory = OURS.write(tmp_path / "export", STORY.lines, [WITNESS])
+    count = len(STORY.lines["events"])
+    option = kept(tmp_path, OURS.checkpoint("events", STORY.lines["events"][:1]))
+    replaced = "NOT PROVEN: that the events {}were not replaced before this export was made"
+    _, _, text = run(directory, option)
+    assert replaced.format(f"2 to {count} ") in text
+    keys = tmp_path / "keys.txt"
+    keys.write_text(f"{OURS.key}\n{WITNESS.key}\n")
+    _, _, text = run(directory, f"--keys={keys}")  # the witness is known from elsewhere
+    assert f"NOT PROVEN: which events followed after entry {count}" in text
+    assert "were not replaced" not in text
+    keys.write_text(OURS.key)
+    assert replaced.format("") in run(directory, f"--keys={keys}")[2]
+
+
+def test_a_checkpoint_without_a_known_key_says_what_to_give(tmp_path: Path) -> None:
+    directory = Path(OURS.write(tmp_path / "export", STORY.lines))
+    (directory / "keys.json").unlink()
+    status, _, text = run(str(directory))
+    assert status == 3
+    assert "Give what `vyrox audit key` prints with --keys" in text
+    (directory / "keys.json").write_text("{")
+    assert run(str(directory))[2].count("FAILED: keys.json") == 1
+
+
 def test_any_number_of_kept_checkpoints_is_compared(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\n".join(ACTIONS))
     options = [

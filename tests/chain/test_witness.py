@@ -20,7 +20,7 @@ from vyrox.chain.cosigning import FIRST_RETRY_S, WitnessOutbox
 from vyrox.chain.entry import Receipt
 from vyrox.chain.identity import Signer
 from vyrox.chain.log_keys import LogKey, new_key, read_log_keys
-from vyrox.chain.notes import TIMED, Key, Note, check, read_checkpoint, read_note
+from vyrox.chain.notes import TIMED, Key, Note, Signature, check, read_checkpoint, read_note
 from vyrox.chain.tree import Frontier
 from vyrox.chain.witness import (
     Added,
@@ -128,9 +128,9 @@ def test_two_logs_of_one_size_are_a_rewrite_with_evidence_contract_95(data_dir: 
 def test_another_key_must_be_named_by_the_one_before_contract_95(data_dir: Path) -> None:
     witness = opened(data_dir)
     other = Key(ORIGIN, OTHER.public)
-    for endorsement in (None, b"", signed(1).encode()):
+    for endorsements in ((), (b"",), (signed(1).encode(), b"x")):
         with pytest.raises(RewrittenError, match="log-key"):
-            witness.know(other, endorsement)
+            witness.know(other, endorsements)
     assert witness.know(other, force=True)
     assert not witness.know(other)
 
@@ -249,6 +249,51 @@ async def test_what_a_witness_refuses_is_an_error_contract_95(
         unknown.follow(rewritten)
         await unknown.run()
     assert events(caplog) == ["witness.refused", "witness.unknown_log"]
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+async def test_a_witness_that_never_ends_its_answer_is_away_contract_95(
+    database: Database, caplog: pytest.LogCaptureFixture, is_compressed: bool
+) -> None:
+    """A byte now and then renews the timeout of each read; a compressed answer could be huge."""
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * is_compressed
+            await asyncio.sleep(0.01)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        headers = {"content-encoding": "gzip"} if is_compressed else {}
+        return httpx.Response(200, headers=headers, content=drip())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        found = Checkpoints(database, lambda: float(NOW), SIGNER)
+        clocks = (lambda: float(NOW), Clock())
+        post = posting(client, deadline_s=0.1)
+        sending = WitnessOutbox("http://witness", None, database, found, post, clocks)
+        await sending.run()
+        sending.follow(await grow(database, 1))
+        await sending.run()
+    assert events(caplog) == ["witness.away"]
+
+
+async def test_a_witness_cannot_sign_in_the_name_of_the_log_contract_95(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A verifier that knows the log's key would refuse the whole checkpoint."""
+    line = Signature(ORIGIN, Key(ORIGIN, KEY.public, TIMED).id, bytes(72)).line()
+
+    async def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=line)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        sending = outbox(database, client, Clock(), None)
+        await sending.run()
+        sending.follow(await grow(database, 1))
+        await sending.run()
+    assert events(caplog) == ["witness.bad_signature"]
+    assert await cosigned(database) == []
 
 
 async def test_a_wrong_cosignature_is_not_stored_contract_95(

@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection
 
@@ -22,13 +23,14 @@ from tests.cli import Vyrox, refused, succeeded
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Proxied, proxied
 from tests.routes.test_checkpoints import KEY, delete_from
 from tests.service import HMAC_SECRET, ROOT, environment, running_service
+from vyrox.chain import verify
 from vyrox.chain.log_keys import new_key, open_log_keys, read_log_keys
 from vyrox.chain.notes import Key, check, read_checkpoint, read_key, read_note
 from vyrox.chain.tree import inclusion_holds
 from vyrox.chain.witness import RewrittenError, Witness
 from vyrox.chain.writer import append
 from vyrox.cli.audit_fetch import AuditClient
-from vyrox.cli.audit_watch import Watch
+from vyrox.cli.audit_watch import Watch, watch
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.settings import Settings
@@ -66,6 +68,9 @@ def test_the_key_changes_and_an_outsider_can_follow_contract_93(
     known = after["known"]
     assert isinstance(known, list)
     lines = succeeded(vyrox("audit", "key", TENANT)).splitlines()
+    printed = verify.read_key_lines("\n".join(lines).encode() + b"\n")
+    assert [each.text() for each in printed.notes] == [line.split()[1] for line in lines[:3]]
+    assert printed.successions == [each["endorsement"] for each in known[1:]]
     for line in lines[:3]:
         assert read_key(line.split()[1]).public == b64decode(str(after["public_key"]))
     assert lines[0].split()[1] == after["log_key"]
@@ -196,10 +201,34 @@ async def test_watch_follows_a_key_that_is_endorsed_and_no_other_contract_95(
             known = watch.witness.log_key
             assert known is not None
             assert known.public == read_log_keys(keys)[0].public
+    # The witness is away while the key changes twice.
+    third, fourth = new_key(), new_key()
+    for keys, watcher in (
+        ((third, OTHER_KEY), data_dir / "another"),
+        ((fourth, third), state),
+    ):
+        chosen = replace(settings, checkpoints=CheckpointSettings(keys=keys))
+        async with watched(chosen, watcher) as (_, watch):
+            assert await watch.check_all()
     chosen = replace(settings, checkpoints=CheckpointSettings(keys=(new_key(),)))
     async with watched(chosen, state) as (_, watch):
         with pytest.raises(RewrittenError, match="log-key"):
             await watch.check_all()
+
+
+def test_watch_prints_no_control_character_of_the_log_contract_95(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evidence on the screen is what the log has sent: it must not steer a terminal."""
+
+    async def rewritten(*_: object) -> int:
+        raise RewrittenError("BEFORE\n\u009b2J\u202eevil")
+
+    monkeypatch.setattr("vyrox.cli.audit_watch._watch", rewritten)
+    args = ["--url", "http://x", "--tenant", TENANT, "--key-stdin", "--state", str(data_dir / "w")]
+    ended = CliRunner().invoke(watch, args, input="k" * 64)
+    assert ended.exit_code == 1
+    assert "BEFORE\n\\x9b2J\\u202eevil" in ended.output
 
 
 @pytest.mark.long

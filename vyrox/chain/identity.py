@@ -101,6 +101,16 @@ def list_keys(connection: Connection) -> list[KnownKey]:
     return [KnownKey(*row) for row in connection.execute(query.order_by(_c.number))]
 
 
+def endorsements_up_to(public_key: bytes, known: Sequence[KnownKey]) -> list[str]:
+    """Return the notes with which each key names the next one, up to the one that names this."""
+    numbers = [each.number for each in known if each.public_key == public_key]
+    return [
+        each.endorsement
+        for each in known
+        if each.endorsement is not None and each.number <= max(numbers, default=0)
+    ]
+
+
 def register(connection: Connection, signer: Signer, now: float) -> None:
     """Note that the active key signs from now on, if it is new.
 

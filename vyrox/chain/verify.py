@@ -20,9 +20,10 @@ reads one entry at a time, in order, and checks that
 
 With `--approvals` it also checks the proofs of who approved the actions, below "Approvals".
 
-Exit status: 0: the links hold, and `--links-only` was given. 1: tampered with, or unreadable, or a
-proof is wrong. 2: wrong usage, or nothing to check. 3: the links hold, but there is no checkpoint.
-So it is not shown that the end is there, or that the chain was not replaced as a whole.
+Exit status: 0: all holds, and each stream has a checkpoint; or the links hold, and `--links-only`
+was given. 1: tampered with, or unreadable, or a proof or a checkpoint is wrong. 2: wrong usage, or
+nothing to check. 3: the links hold, but there is no checkpoint that counts. So it is not shown that
+the end is there, or that the chain was not replaced as a whole.
 
 Source: docs/AUDIT_CHAIN.md, format 1. `vyrox.chain.entry` writes these entries. The two modules
 share no code, so a mistake in one is not repeated in the other.
@@ -1034,6 +1035,7 @@ class Evidence:
 
     Attributes:
         keys: The keys of logs and witnesses that count.
+        witnesses: Those of witnesses that were given, so the export does not name them itself.
         pins: The approvers' keys that count, or None if all do.
         named: The approvers' keys that `keys.json` beside the export lists, or None without it.
         source: Where `keys` are from, for people; None without a key of a log.
@@ -1045,6 +1047,7 @@ class Evidence:
         self.kept: list[Kept] = []
         self.proofs: list[Proof] = []
         self.keys: list[NoteKey] = []
+        self.witnesses: list[NoteKey] = []
         self.pins: Pins | None = None
         self.named: Pins | None = None
         self.source: str | None = None
@@ -1068,7 +1071,8 @@ class Evidence:
             try:
                 read(path)
             except RefusedProofError as exc:
-                self.problems.append(f"{name}: {exc}")
+                problem = f"{name}: {exc}"
+                self.problems += [] if problem in self.problems else [problem]
 
     def _read_checkpoint(self, path: str) -> None:
         self.kept.append(Kept(os.path.basename(path), read_checkpoint(_whole(path)), False))
@@ -1107,7 +1111,8 @@ class Evidence:
         data = _whole(path, follow=True)
         keys = read_keys(data) if data.lstrip()[:1] == b"{" else read_key_lines(data)
         self.keys, self.pins = _followed(keys.notes, keys.successions), keys.pins
-        if any(each.kind == ED25519 for each in self.keys):
+        self.witnesses = [each for each in self.keys if each.kind == COSIGNATURE]
+        if len(self.keys) > len(self.witnesses):
             self.source = KEYS_GIVEN
 
     def begin(self, stream: str, entry: Entry, entry_hash: str) -> Roots | None:
@@ -1325,28 +1330,39 @@ def read_key_lines(data: bytes) -> Keys:
 
     A line is the key of a log or a witness as C2SP writes it, or a name, white space, and a
     thumbprint or a public key. A thumbprint may be in groups, as the console displays it.
+    What `vyrox audit key` prints is such a file too, with the notes that name the next keys.
 
     Raises:
         RefusedProofError: A line is something else.
     """
     notes, pins = [], set()
     try:
-        lines = data.decode().split("\n")
+        text = data.decode()
     except UnicodeDecodeError:
         raise RefusedProofError("it is not UTF-8") from None
-    for number, line in enumerate(lines, 1):
+    successions: list[object] = [found.group(1) for found in _SUCCESSION.finditer(text)]
+    text = _SUCCESSION.sub(lambda found: "\n" * found.group().count("\n"), text)
+    for number, line in enumerate(text.split("\n"), 1):
         words = line.split()
         if not words or line.startswith("#"):
             continue
         key = "".join(words[1:])
+        if words[0] in ("log", *STREAMS) and len(words) == 2 and "+" in key:
+            words = [key]
         if len(words) == 1 and "+" in line:
             notes.append(read_note_key(words[0]))
         elif _PIN.fullmatch(key):
             pins.add((words[0], key))
         else:
             raise RefusedProofError(f"line {number} is not a name and a key")
-    return Keys(notes, None if notes and not pins else frozenset(pins))
+    return Keys(notes, None if notes and not pins else frozenset(pins), successions)
 
+
+_SUCCESSION = re.compile(
+    r"^(?:key [0-9]+ was endorsed by the key before:\n\n)?"
+    r"(vyrox-checkpoint-key-v1\n(?:.+\n)+\n(?:\u2014 .+\n)+)",
+    re.MULTILINE,
+)
 
 _PIN = re.compile(r"[A-Za-z0-9_-]{43}|[0-9a-f]{64}")
 
@@ -2989,14 +3005,26 @@ class _Found:
                 f"the {stream} {size + 1} to {end}: the newest checkpoint has {size} entries. "
                 "Their links hold, but a missing end or a replacement would look the same"
             ]
-        if any(each.counts and each.kept.is_kept for each in judged):
+        elsewhere = [each.kept.checkpoint.size for each in judged if self._is_elsewhere(each)]
+        if elsewhere and max(elsewhere) >= end:
             return [f"which {stream} followed after entry {end}"]
+        which = f"{stream} {max(elsewhere) + 1} to {end}" if elsewhere else stream
         return [
-            f"that the {stream} were not replaced before this export was made, by a person who "
+            f"that the {which} were not replaced before this export was made, by a person who "
             "holds the log's key: keep the checkpoint, and give it the next time with --checkpoint"
         ]
 
+    def _is_elsewhere(self, judged: Judged) -> bool:
+        """Return whether it holds, and a person with the log's key could not have made it now."""
+        by_witness = any(each.key in self.evidence.witnesses for each in judged.signers)
+        return judged.counts and (judged.kept.is_kept or by_witness)
+
     def _of_keys(self) -> list[str]:
+        if self.evidence.source is None and self.evidence.kept and not self.is_covered():
+            return [
+                "that a key of the log has signed a checkpoint: no key is known. Give what "
+                "`vyrox audit key` prints with --keys"
+            ]
         if self.evidence.source != KEYS_BESIDE:
             return []
         return [

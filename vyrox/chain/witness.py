@@ -130,12 +130,13 @@ class Witness:
         """The key of the log, under the log's name; None: not known yet."""
         return self._log
 
-    def know(self, key: Key, endorsement: bytes | None = None, *, force: bool = False) -> bool:
+    def know(self, key: Key, endorsements: Sequence[bytes] = (), *, force: bool = False) -> bool:
         """Know the key of the log from now on; return whether it is new.
 
         Args:
             key: Of a chain of the log.
-            endorsement: The note with which the key that is known names this one.
+            endorsements: The notes with which each key names the next one, the oldest first. They
+                must lead from the key that is known to this one.
             force: The operator says so.
 
         Raises:
@@ -145,7 +146,7 @@ class Witness:
         if self._log == log:
             return False
         if self._log is not None and not force:
-            _check_endorsed(self._log, log, endorsement)
+            _check_endorsed(self._log, log, endorsements)
         self._log = log
         _write(self._directory / LOG_KEY_FILE, f"{log}\n".encode())
         return True
@@ -249,20 +250,30 @@ def _extends(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -> bool:
     return consistency_holds(old.size, new.size, old.root, new.root, proof)
 
 
-def _check_endorsed(known: Key, new: Key, endorsement: bytes | None) -> None:
-    try:
-        note = read_note(endorsement or b"")
-        check(note, known)
-        first, log, encoded, _, _ = note.text.split("\n")
-        is_right = (first, log) == (NEW_KEY, new.name) and new.name == known.name
-        if is_right and b64decode(encoded) == bytes([NOTE]) + new.public:
+def _check_endorsed(known: Key, new: Key, endorsements: Sequence[bytes]) -> None:
+    last = known
+    for each in endorsements:
+        last = _named_by(last, each) or last
+        if last == new:
             return
-    except (NoteError, ValueError):
-        pass
     raise RewrittenError(
         f"another log or key than before, and the key before has not named it.\nBEFORE: {known}\n"
         f"NOW:    {new}\nIf the operator of the log says why, go on with --log-key"
     )
+
+
+def _named_by(known: Key, endorsement: bytes) -> Key | None:
+    """Return the key that `known` names as the next one of the same log; None if it does not."""
+    try:
+        note = read_note(endorsement)
+        check(note, known)
+        first, log, encoded, _, _ = note.text.split("\n")
+        public = b64decode(encoded, validate=True)
+    except (NoteError, ValueError):
+        return None
+    if (first, log, public[:1]) != (NEW_KEY, known.name, bytes([NOTE])):
+        return None
+    return Key(log, public[1:])
 
 
 def _read(path: Path) -> bytes:

@@ -27,11 +27,15 @@ _consistency: Final = msgspec.json.Decoder(Consistency)
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """A checkpoint, and what the service says of the key that has signed it."""
+    """A checkpoint, and what the service says of the key that has signed it.
+
+    Attributes:
+        endorsements: Notes with which a key names the next one, the oldest first.
+    """
 
     note: Note
     key: Key
-    endorsement: bytes
+    endorsements: tuple[bytes, ...]
 
 
 class UnreachableError(OperatorError):
@@ -59,8 +63,9 @@ class AuditClient:
             NoteError: It sent something else.
         """
         body, headers = await self._get("checkpoint", stream)
-        endorsement = b64decode(headers.get("x-vyrox-key-endorsement", ""))
-        return Fetched(read_note(body), read_key(headers.get(_KEY, "")), endorsement)
+        named = headers.get("x-vyrox-key-endorsement", "").split(",")
+        endorsements = tuple(b64decode(each) for each in named)
+        return Fetched(read_note(body), read_key(headers.get(_KEY, "")), endorsements)
 
     async def inclusion(self, stream: Stream, entry: int, size: int | None) -> Inclusion:
         """Return the proof of an entry, not verified. Raises as `checkpoint`."""
@@ -80,12 +85,15 @@ class AuditClient:
         headers = {
             "x-vyrox-timestamp": timestamp,
             "x-vyrox-signature": sign(f"{self._tenant_id}:{timestamp}", self._key),
+            "accept-encoding": "identity",  # a few compressed bytes can become gigabytes
         }
         params: dict[str, str | int] = {"tenant_id": self._tenant_id, "stream": stream, **numbers}
         url = f"{self._url}/audit/{name}"
         body = b""
         try:
             async with self._client.stream("GET", url, params=params, headers=headers) as answer:
+                if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                    raise OperatorError(f"{url} answered with a compressed body")
                 async for chunk in answer.aiter_bytes():
                     body += chunk
                     if len(body) > MAX_BYTES:

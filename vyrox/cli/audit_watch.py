@@ -17,7 +17,7 @@ import click
 import httpx
 
 from vyrox.chain.entry import Stream
-from vyrox.chain.notes import TIMED, Note, NoteError, check, read_checkpoint, read_key
+from vyrox.chain.notes import TIMED, Key, Note, NoteError, check, read_checkpoint, read_key
 from vyrox.chain.reading import STREAMS
 from vyrox.chain.witness import Added, RefusedError, RewrittenError, Witness
 from vyrox.cli.audit_fetch import TIMEOUT_S, AuditClient, Fetched
@@ -90,8 +90,7 @@ class Watch:
         except RefusedError as exc:
             what = f"{stream}: entries that the log had were changed: {exc}"
             raise await self._rewritten(stream, note, what) from exc
-        late_s = int(wall_clock()) - self._signed_at(note)
-        late = f"; its signed time is {late_s} s from this clock" if abs(late_s) > STALE_S else ""
+        late = self._how_late(note)
         click.echo(_line(f"{stream}: {size} entries, {size - old} of them new: co-signed{late}"))
 
     async def _rewritten(self, stream: Stream, note: Note, what: str) -> RewrittenError:
@@ -105,7 +104,7 @@ class Watch:
         except RefusedError:
             is_known = False
         try:
-            is_new = await asyncio.to_thread(self.witness.know, fetched.key, fetched.endorsement)
+            is_new = await asyncio.to_thread(self.witness.know, fetched.key, fetched.endorsements)
         except RewrittenError:
             if is_known:
                 return  # the known key has signed as well, so it is still in use
@@ -114,12 +113,16 @@ class Watch:
             click.echo(_line(f"the key of the log is {self.witness.log_key}"))
             click.echo("compare it with what its operator has given you: vyrox audit key", err=True)
 
-    def _signed_at(self, note: Note) -> int:
+    def _how_late(self, note: Note) -> str:
         log = self.witness.log_key
         if log is None:
-            return 0
-        name = read_checkpoint(note).origin
-        return check(note, type(log)(name, log.public, TIMED)) or 0
+            return ""
+        try:
+            at = check(note, Key(read_checkpoint(note).origin, log.public, TIMED)) or 0
+        except NoteError:
+            return "; no signature of the log has a time"
+        late_s = int(wall_clock()) - at
+        return f"; its signed time is {late_s} s from this clock" if abs(late_s) > STALE_S else ""
 
     async def _proof(self, stream: Stream, old: int, size: int) -> tuple[bytes, ...]:
         if old in {0, size}:
@@ -187,7 +190,9 @@ def watch(
     try:
         sys.exit(asyncio.run(_watch(witness, url, tenant_id, secret, listen, interval, once)))
     except RewrittenError as exc:
-        click.echo(f"\nTHE LOG WAS REWRITTEN\n\n{exc}", err=True)
+        # The text is the log's, which is not trusted; only its line ends are kept.
+        lines = "\n".join(map(printable, str(exc).split("\n")))
+        click.echo(f"\nTHE LOG WAS REWRITTEN\n\n{lines}", err=True)
         sys.exit(REWRITTEN)
 
 

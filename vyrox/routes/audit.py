@@ -17,7 +17,7 @@ from vyrox.chain import export
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.cosignatures import add_cosignatures
 from vyrox.chain.entry import Stream
-from vyrox.chain.identity import list_keys
+from vyrox.chain.identity import endorsements_up_to, list_keys
 from vyrox.chain.nodes import BrokenChainError
 from vyrox.chain.reading import STREAMS
 from vyrox.errors import InvalidRequestError, NotFoundError, UnavailableError
@@ -28,6 +28,9 @@ from vyrox.routes.signed import Proxy, signed_read, unavailable_as_500
 _LINES: Final = "application/x-ndjson"
 _NOTE: Final = "text/plain; charset=utf-8"
 _NOT_STORED: Final = {"cache-control": "no-store"}
+MAX_ENDORSEMENTS: Final = 16
+"""Notes of changes of the key in one answer, each of about 300 bytes. The newest ones are kept."""
+
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -47,9 +50,10 @@ async def checkpoint(request: Request) -> Response:
         known = await proxy.database.read(list_keys)
     key = found.signer.key(tenant_id, stream)
     headers = _NOT_STORED | {"x-vyrox-checkpoint-key": str(key)}
-    endorsements = [each.endorsement for each in known if each.public_key == key.public]
-    if endorsements and endorsements[0] is not None:
-        headers["x-vyrox-key-endorsement"] = b64encode(endorsements[0].encode()).decode()
+    endorsements = endorsements_up_to(key.public, known)[-MAX_ENDORSEMENTS:]
+    if endorsements:
+        encoded = (b64encode(each.encode()).decode() for each in endorsements)
+        headers["x-vyrox-key-endorsement"] = ",".join(encoded)
     return Response(note.encode(), media_type=_NOTE, headers=headers)
 
 
