@@ -22,8 +22,8 @@ PLAIN: Final = frozenset({b"identity", b"", b"utf-8"})
 """Values of Content-Encoding that mean none, in lower case. Some senders put their character set
 there, or send it empty."""
 
-MAX_QUOTED: Final = 64
-"""Characters of an encoding in the log."""
+MAX_QUOTED: Final = 16
+"""Characters of an encoding in the log. A secret that was put there by mistake has at least 32."""
 
 _body_timeout: Final = SharedTimeout(
     BODY_TIMEOUT_S,
