@@ -27,7 +27,7 @@ STEPS: Final = {
     "after the judging": Step(worker.TriageWorker, "_store", False),
     "before the commit": Step(worker, "store_verdicts", True),
     "before the entries leave": Step(AlertConsumer, "remove", False),
-    "between two entries that leave": Step(AlertConsumer, "_remove", True),
+    "after the entries have left": Step(AlertConsumer, "remove", True),
     "before the commit of an announcement": Step(announcement, "announce", True),
     "before the sending": Step(Webhooks, "deliver", False),
     "before the settling": Step(Webhooks, "deliver", True),
