@@ -8,7 +8,7 @@ RUN python3 -m venv /opt/vyrox \
     && /opt/vyrox/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY vyrox vyrox
-# What only builds is not part of the image: 25 MB less, and nothing there that installs software.
+# What only builds is not part of the image, so nothing in it installs software.
 RUN /opt/vyrox/bin/pip install --quiet --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/vyrox/bin/pip uninstall --quiet --yes hatchling editables pip \
     && /opt/vyrox/bin/python -m compileall -q /opt/vyrox/lib

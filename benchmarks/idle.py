@@ -42,7 +42,7 @@ def measure(seconds: int, alerts: int) -> None:
 
 
 def _print(name: str, server: Server, seconds: int, target: float) -> None:
-    time.sleep(SETTLE_S)
+    time.sleep(SETTLE_S)  # what an idle service does is only to be seen over time
     own, valkey = server.cpu_s(), server.valkey_cpu_s()
     time.sleep(seconds)
     own, valkey = server.cpu_s() - own, server.valkey_cpu_s() - valkey

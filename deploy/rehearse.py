@@ -185,7 +185,7 @@ def rehearse(image: Image) -> None:
             break
         if service.poll() is not None:
             sys.exit(f"the service ended with exit code {service.returncode}")
-        time.sleep(1)
+        time.sleep(1)  # as a platform does: its health check asks again and again
     else:
         sys.exit("the health check never succeeded")
     print("healthy, as user", image.user)
