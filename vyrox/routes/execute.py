@@ -137,6 +137,7 @@ async def _carry_out(request: Request, decoder: _Decoder) -> Response:
         action=action.action_type,
         host=action.host,
     )
+    # 7. The checkpoint that the caller can keep.
     return JsonResponse(executed, headers=await _audit_headers(proxy, action, receipts))
 
 
