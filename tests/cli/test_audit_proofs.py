@@ -29,8 +29,9 @@ from vyrox.chain.notes import Key, check, read_checkpoint, read_key, read_note
 from vyrox.chain.tree import inclusion_holds
 from vyrox.chain.witness import RewrittenError, Witness
 from vyrox.chain.writer import append
+from vyrox.cli import cli
 from vyrox.cli.audit_fetch import AuditClient
-from vyrox.cli.audit_watch import Watch, watch
+from vyrox.cli.audit_watch import Watch
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.settings import Settings
@@ -226,7 +227,8 @@ def test_watch_prints_no_control_character_of_the_log_contract_95(
 
     monkeypatch.setattr("vyrox.cli.audit_watch._watch", rewritten)
     args = ["--url", "http://x", "--tenant", TENANT, "--key-stdin", "--state", str(data_dir / "w")]
-    ended = CliRunner().invoke(watch, args, input="k" * 64)
+    # From the top: a command that is invoked alone would keep help without `-h`.
+    ended = CliRunner().invoke(cli, ["audit", "watch", *args], input="k" * 64)
     assert ended.exit_code == 1
     assert "BEFORE\n\\x9b2J\\u202eevil" in ended.output
 

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.trial.simulate.conftest import ACCEPTED, Recorder
+from vyrox.cli import cli
 from vyrox.crypto import verify
 from vyrox.trial.demo.terminal import Terminal
 from vyrox.trial.demo.week import Sender
-from vyrox.trial.simulate.command import simulate
 from vyrox.trial.simulate.scenarios import SCENARIOS
 from vyrox.trial.simulate.sending import ATTEMPTS
 
@@ -23,7 +23,8 @@ ONE_PER_VENDOR = ["mimikatz", "psexec", "lsass-dump", "backup"]
 
 
 def run(*args: str, **env: str) -> Result:
-    return CliRunner().invoke(simulate, args, env=env, prog_name="vyrox simulate")
+    # From the top: a command that is invoked alone would keep help without `-h`.
+    return CliRunner().invoke(cli, ["simulate", *args], env=env, prog_name="vyrox")
 
 
 def openssl_hmac(body: bytes, secret: str) -> str:
