@@ -211,6 +211,13 @@ MUTANTS: Final = (
         ("tests/cli/test_guard_rails.py",),
     ),
     Mutant(
+        "health reports what was true long ago",
+        "vyrox/alerts/health.py",
+        "if time.monotonic() >= self._probed_at + FRESH_S:",
+        "if time.monotonic() >= self._probed_at + 60 * FRESH_S:",
+        ("tests/alerts/test_health.py",),
+    ),
+    Mutant(
         "an alert finished before it has its verdict",
         "vyrox/triage/worker.py",
         "        left = await self._judge_and_store(",

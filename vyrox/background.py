@@ -54,7 +54,7 @@ from vyrox.store.database import Database
 from vyrox.tenants.containers import Container
 from vyrox.tenants.directory import TenantDirectory
 from vyrox.tenants.private_secrets import PrivateSecrets
-from vyrox.triage import announcement
+from vyrox.triage import announcement, waiting
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.notes.writer import INTERVAL_S as NOTES_INTERVAL_S
 from vyrox.triage.notes.writer import NoteWriter
@@ -158,6 +158,7 @@ def background(
         await database.write(delete_before, day_of(clocks.lease_time()) - KEPT_DAYS)
 
     tasks = {
+        "container": Asked(parts.container.is_behind(), parts.container.report),
         "tenants": Asked(parts.tenants.is_stale(), parts.tenants.refresh),
         "approvals": Asked(
             is_any_approved_or_over(NOW), parts.approvals.run, parts.approvals.noticed
@@ -176,7 +177,8 @@ def background(
     agenda = Agenda(
         database,
         lambda: {"now": clocks.lease_time(), **parts.tenants.parameters()},
-        {name: (each.is_due, each.wake) for name, each in tasks.items()},
+        {name: (each.is_due, each.wake) for name, each in tasks.items()}
+        | {"triage": (waiting.is_any(), parts.triage.news)},
     )
     return [
         parts.writer.run(),

@@ -1,5 +1,6 @@
 """Whether an alert would be accepted now (contract 17)."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,8 @@ from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from tests.redis_user import redis_user
 from tests.sample_alerts import NOW
-from vyrox.alerts.health import INTERVAL_S, TIMEOUT_S, Health
+from vyrox.alerts import health as health_module
+from vyrox.alerts.health import FRESH_S, TIMEOUT_S, Health
 from vyrox.alerts.queue import AlertQueue
 from vyrox.errors import UnavailableError
 from vyrox.store.database import Database, open_database
@@ -44,13 +46,13 @@ async def sqlite_health(redis_url: str, data_dir: Path) -> AsyncIterator[tuple[H
 async def assert_failing(health: Health, store: str) -> None:
     await health.probe()
     with pytest.raises(UnavailableError, match=f"^{store}: "):
-        health.check()
+        await health.check()
 
 
 async def is_well(health: Health) -> bool:
     await health.probe()
     try:
-        health.check()
+        await health.check()
     except UnavailableError:
         return False
     return True
@@ -58,7 +60,7 @@ async def is_well(health: Health) -> bool:
 
 async def assert_well(health: Health) -> None:
     await health.probe()
-    health.check()
+    await health.check()
 
 
 def run(connection: Connection, statement: str) -> None:
@@ -66,7 +68,7 @@ def run(connection: Connection, statement: str) -> None:
 
 
 def test_intervals_leave_a_fault_unseen_for_less_than_a_second_contract_17() -> None:
-    assert INTERVAL_S + TIMEOUT_S < 1
+    assert FRESH_S + TIMEOUT_S < 1
 
 
 async def test_probe_writes_to_both_stores(client: redis.asyncio.Redis, database: Database) -> None:
@@ -120,7 +122,7 @@ async def test_check_redis_whose_user_cannot_queue_contract_17(
     ):
         await health.probe()
         with pytest.raises(UnavailableError, match=re.escape(reason)):
-            health.check()
+            await health.check()
 
 
 async def test_check_redis_that_became_a_replica_contract_17(
@@ -191,7 +193,7 @@ async def test_check_names_every_store_that_fails(data_dir: Path) -> None:
         await set_pragma(database, "query_only = ON")
         await health.probe()
         with pytest.raises(UnavailableError, match=r"database: .*; queue: |queue: .*; database: "):
-            health.check()
+            await health.check()
 
 
 async def test_check_fails_too_where_the_reason_is_a_bug(data_dir: Path, redis_url: str) -> None:
@@ -201,7 +203,43 @@ async def test_check_fails_too_where_the_reason_is_a_bug(data_dir: Path, redis_u
         with pytest.raises(sa.exc.OperationalError):
             await health.probe()
         with pytest.raises(UnavailableError, match=r"^database: OperationalError"):
-            health.check()
+            await health.check()
+
+
+async def test_check_probes_what_is_not_fresh_and_once_for_all_contract_17_and_92(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_module, "FRESH_S", 3600.0)
+    probed: list[str] = []
+
+    async def write(store: str) -> None:
+        await asyncio.sleep(0)
+        probed.append(store)
+
+    health = Health(partial(write, "database"), partial(write, "queue"))
+    await asyncio.gather(*(health.check() for _ in range(20)))
+    assert sorted(probed) == ["database", "queue"]
+    monkeypatch.setattr(health_module, "FRESH_S", 0.0)
+    await health.check()
+    assert len(probed) == 4
+
+
+async def test_check_whose_caller_is_gone_leaves_no_old_answer_contract_17() -> None:
+    begun = asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise UnavailableError("away")
+
+    health = Health(hang, fail)
+    caller = asyncio.create_task(health.check())
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(UnavailableError, match="no response within"):
+        await health.check()
 
 
 async def test_probe_logs_each_change_once(

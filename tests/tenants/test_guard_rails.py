@@ -17,8 +17,10 @@ from vyrox.containment.execution import Executed
 from vyrox.containment.remains import list_remains, remove_edr_credentials
 from vyrox.errors import OperatorError, RefusedByPolicyError, VendorError, VendorLookUpError
 from vyrox.models import ContainmentRequest, Device, NormalizedAlert
+from vyrox.store.agenda import Agenda
 from vyrox.store.database import Database
 from vyrox.tenants import guard_rails, records, removal
+from vyrox.tenants.containers import Container
 from vyrox.tenants.device_rules import check_rule, is_of_alert, matches
 from vyrox.tenants.guard_rails import Rails
 
@@ -294,6 +296,24 @@ async def test_frozen_tenant_has_nothing_done_contract_35(database: Database) ->
         assert await proxy.execute(wanted("1")) == EXECUTED
     changes = [event["change"] for event in await events(database, kind="tenant.changed")]
     assert changes == ["frozen", "unfrozen"]
+
+
+async def test_a_container_that_has_not_read_a_freeze_reports_at_once_contract_39_and_92(
+    database: Database,
+) -> None:
+    container = Container(database, lambda: NOW, lambda: None, is_dry_run=True)
+    await container.start()
+    behind = asyncio.Event()
+    agenda = Agenda(database, dict, {"container": (container.is_behind(), behind)})
+    await agenda.look()
+    assert not behind.is_set()
+    await database.write(freeze, True)
+    await agenda.look()
+    assert behind.is_set()
+    behind.clear()
+    await container.report()
+    await agenda.look()
+    assert not behind.is_set()
 
 
 def freeze(connection: Connection, frozen: bool) -> bool:

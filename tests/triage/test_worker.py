@@ -1,5 +1,6 @@
 """The worker judges what is queued, on a real Valkey (contract 52)."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -17,9 +18,11 @@ from vyrox.errors import QueueUnavailableError
 from vyrox.models import NormalizedAlert
 from vyrox.notify.outbox import PER_HOUR
 from vyrox.notify.timers import DEFAULT
+from vyrox.store.agenda import Agenda
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, verdicts
 from vyrox.triage import suppression_life, suppressions
+from vyrox.triage import waiting as waiting_alerts
 from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.judging import Stored, store_verdicts
@@ -94,6 +97,22 @@ async def test_another_container_takes_over_contract_52(
     [alert] = await queued(queue, sqlite, new())
     assert await consumer.read(TENANT, f"{OWN_PREFIX}dead", 1)
     await worker.run()
+    assert await numbers_of(sqlite, alert) == [1]
+
+
+async def test_the_agenda_wakes_an_idle_worker_contract_92(
+    queue: AlertQueue, sqlite: Database, worker: TriageWorker
+) -> None:
+    """The alert comes through another container: nothing in this process notices it."""
+    agenda = Agenda(sqlite, dict, {"triage": (waiting_alerts.is_any(), worker.news)})
+    await worker.run()
+    idle = asyncio.create_task(worker.run())
+    await asyncio.sleep(0)
+    await agenda.look()
+    assert not worker.news.is_set()
+    [alert] = await queued(queue, sqlite, new())
+    await agenda.look()
+    await idle
     assert await numbers_of(sqlite, alert) == [1]
 
 

@@ -1,19 +1,26 @@
 """Checks whether an alert would be accepted now (contract 17).
 
 Both stores are probed with a write, because a store that is full or read-only still serves reads.
-The service probes at a fixed rate, so requests to `/health` add no load.
+A request to `/health` probes them if the last probe is older than FRESH_S, so many requests add
+little load. Beside that the service probes seldom, for the log and for who else uses the result.
 """
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from vyrox import log
 from vyrox.errors import UnavailableError
 
-INTERVAL_S: Final = 0.4
-"""Time between two probes. With TIMEOUT_S less than a second: `/health` must know by then."""
+INTERVAL_S: Final = 2.0
+"""Time between two probes that no request has asked for."""
+
+FRESH_S: Final = 0.4
+"""Age of a probe from which a request needs a new one. With TIMEOUT_S less than a second: `/health`
+must know by then."""
 
 TIMEOUT_S: Final = 0.5
 """How long a store may take for one probe."""
@@ -28,13 +35,18 @@ class Health:
         """Each argument writes to its store, and raises UnavailableError if that fails."""
         self._probes = {"database": database, "queue": queue}
         self._failing: dict[str, str] = {}
+        self._probing = asyncio.Lock()
+        self._probed_at = -math.inf  # when the last finished probe began, on the monotonic clock
 
-    def check(self) -> None:
-        """Return if the last probe of each store succeeded.
+    async def check(self) -> None:
+        """Return if a probe of each store, at most FRESH_S old, succeeded.
 
         Raises:
             UnavailableError: A probe failed; the text says why.
         """
+        async with self._probing:
+            if time.monotonic() >= self._probed_at + FRESH_S:
+                await self._probe_all()
         if self._failing:
             raise UnavailableError("; ".join(self._failing.values()))
 
@@ -48,7 +60,17 @@ class Health:
         Raises:
             Exception: A bug. The store counts as unavailable.
         """
-        await asyncio.gather(*(self._probe(name) for name in self._probes))
+        async with self._probing:
+            bugs = await self._probe_all()
+        if bugs:
+            raise bugs[0]
+
+    async def _probe_all(self) -> list[BaseException]:
+        began_at = time.monotonic()
+        probes = (self._probe(name) for name in self._probes)
+        done = await asyncio.gather(*probes, return_exceptions=True)
+        self._probed_at = began_at
+        return [each for each in done if each is not None]
 
     async def _probe(self, name: str) -> None:
         try:

@@ -236,5 +236,5 @@ async def report_health(request: Request) -> Response:
         UnavailableError: A store or the queue would not accept it.
     """
     ingestion: Ingestion = request.app.state.ingestion
-    ingestion.health.check()
+    await ingestion.health.check()
     return JsonResponse({"status": "ok"})

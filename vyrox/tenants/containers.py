@@ -1,8 +1,8 @@
 """Which containers use this database, and how each one is (contract 39 and 86).
 
-Each container updates its row every 0.4 s, which also shows that the database can be written
-(`alerts.health`). The same statement reads the newest version of the guard rails. So `vyrox tenant
-freeze` can wait until every container has read the freeze.
+Each container updates its row with each probe of the database (`alerts.health`), and when there is
+a newer version of the guard rails, which the same statement reads. So `vyrox tenant freeze` can
+wait until every container has read the freeze.
 """
 
 import asyncio
@@ -105,6 +105,10 @@ class Container:
         except UnavailableError as exc:
             distrust = str(exc)
         await self._database.write(report, self.id, self._clock(), self._is_dry_run, distrust)
+
+    def is_behind(self) -> sa.ColumnElement[bool]:
+        """Return the condition that there are guard rails newer than the last report."""
+        return sa.exists().where(_c.id == self.id, _c.version < _NEWEST)
 
     async def leave(self) -> None:
         """Delete the row at the end. If that fails, it no longer counts after SILENT_S."""

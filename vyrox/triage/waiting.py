@@ -38,6 +38,11 @@ def decided(connection: Connection, now: float, limit: int) -> list[NormalizedAl
     return _alerts(connection, limit, order, is_decided, is_finished, is_new, ~_JUDGED)
 
 
+def is_any() -> sa.ColumnElement[bool]:
+    """Return the condition that an alert is not finished."""
+    return sa.exists().where(_c.finished_at.is_(None))
+
+
 def oldest(connection: Connection) -> float | None:
     """Return when the oldest alert that is not finished was received."""
     query = sa.select(sa.func.min(_c.received_at)).where(_c.finished_at.is_(None))

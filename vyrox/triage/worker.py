@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from vyrox import log, metrics
@@ -33,13 +34,11 @@ BATCH: Final = 100
 """Alerts of one tenant that are judged before the next tenant's turn."""
 
 SCAN_S: Final = 2.0
-"""Time between two searches for tenants whose alerts came through another container."""
+"""Time between two searches for tenants whose alerts came through another container, while alerts
+wait. If none wait, the agenda announces such alerts."""
 
 SEVERE_S: Final = 0.25
 """Time between two searches for severe alerts, while alerts wait."""
-
-IDLE_S: Final = 0.1
-"""How long the worker waits if no alert waits and none is announced to it."""
 
 RETRY_S: Final = 1.0
 OFF_S: Final = 3600.0
@@ -88,16 +87,17 @@ class TriageWorker:
         self._storms = Storms()
         self._pace = Pace()
         self._noticed: set[str] = set()
-        self._news = asyncio.Event()
+        self.news = asyncio.Event()
+        """To be set while alerts may wait."""
         self._scan_at = self._take_over_at = self._behind_at = self._severe_at = 0.0
 
     def notice(self, tenant_id: str) -> None:
         """Take note that an alert of this tenant was queued."""
         self._noticed.add(tenant_id)
-        self._news.set()
+        self.news.set()
 
     async def run(self) -> None:
-        """Judge one round of all tenants that have alerts; wait a little if there are none.
+        """Judge one round of all tenants that have alerts; wait for news first if none is known.
 
         Raises:
             UnavailableError: A store is unavailable, for RETRY_S now; nothing is lost.
@@ -114,6 +114,8 @@ class TriageWorker:
             raise
 
     async def _round(self) -> None:
+        if not self._noticed:
+            await self._until_news()
         await self._search()
         tenants, self._noticed = sorted(self._noticed), set()
         try:
@@ -123,12 +125,15 @@ class TriageWorker:
             raise
         if any(behind):
             await self._judge_severe()
+
+    async def _until_news(self) -> None:
+        """Wait for an alert that is noticed, for the agenda, or until it is time to search."""
+        self.news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._take_over_at - time.monotonic()):
+                await self.news.wait()
         if not self._noticed:
-            self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), IDLE_S)
-            except TimeoutError:
-                return
+            self._scan_at = 0.0
 
     async def _search(self) -> None:
         now = time.monotonic()
