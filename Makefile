@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-debian test-browser screenshots coverage check check-deploy check-wheel supply-chain bench chaos install lock clean help
+.PHONY: demo test test-long test-debian test-api test-browser screenshots coverage check check-deploy check-wheel supply-chain bench chaos install lock clean help
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
@@ -16,13 +16,16 @@ demo: .venv/runtime-installed            ## Run the main job end to end, on free
 	@$(BIN)/vyrox demo $(ARGS)
 
 test: .venv/dev-installed            ## Run the quick tests (ARGS=tests/chain for some of them)
-	@$(PYTEST) -m "not long and not browser and not debian" $(ARGS)
+	@$(PYTEST) -m "not long and not browser and not debian and not api" $(ARGS)
 
 test-long: .venv/dev-installed            ## Run what takes longer: kills, faults, PostgreSQL in every layer, many more examples
-	@$(PYTEST) -m "(long or hypothesis) and not browser and not debian" --hypothesis-profile=long $(ARGS)
+	@$(PYTEST) -m "(long or hypothesis) and not browser and not debian and not api" --hypothesis-profile=long $(ARGS)
 
 coverage: .venv/dev-installed            ## Run every test and print the coverage
-	@$(PYTEST) -m "not browser and not debian" --cov $(ARGS)
+	@$(PYTEST) -m "not browser and not debian and not api" --cov $(ARGS)
+
+test-api: .venv/dev-installed            ## Run schemathesis, with the API's document, against a running service
+	@$(PYTEST) -m api tests/api $(ARGS)
 
 test-browser: .venv/browser-installed browser            ## Run the tests in a real browser, Debian's Chromium
 	@CHROMIUM=$(CHROMIUM) $(PYTEST) -m browser tests/browser $(ARGS)

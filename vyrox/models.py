@@ -56,8 +56,13 @@ class ContainmentRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     force: bool = False
 
 
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-_Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+NOT_BLANK: Final = {"pattern": r"[^\s\u001c-\u001f\u0085]"}
+"""For the API's documents: a text that is only white space is refused (contract 20)."""
+
+Words = Annotated[str, msgspec.Meta(min_length=1, max_length=256, extra_json_schema=NOT_BLANK)]
+"""A text that the route checks with `check_texts`."""
+
+_Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, extra_json_schema=NOT_BLANK)]
 
 
 class BreakGlass(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +73,12 @@ class BreakGlass(msgspec.Struct, frozen=True, kw_only=True):
         at: When it was asked for, in Unix seconds.
     """
 
-    request_id: _Text
-    tenant_id: _Text
-    alert_id: _Text
+    request_id: Words
+    tenant_id: Words
+    alert_id: Words
     action_type: ActionType | LiftType
-    host: _Text
-    by: _Text
+    host: Words
+    by: Words
     reason: _Reason
     at: int
 

@@ -111,6 +111,17 @@ async def test_public_routes_respond_as_documented_contract_100(application: App
         assert str(answer.status_code) in (operation_of(method, path) or {})["responses"]
 
 
+async def test_another_method_is_refused_with_those_of_the_document_contract_100(
+    private: Proxied,
+) -> None:
+    paths = msgspec.json.decode(document())["paths"]
+    for path in {route.split()[1] for route in PRIVATE}:
+        refused = await private.client.request("PATCH", path)
+        allowed = set(refused.headers["allow"].lower().split(", "))
+        assert refused.status_code == 405, path
+        assert allowed - {"head"} == set(paths[path]), path
+
+
 def fits(described: Described, content: bytes) -> bool:
     """Return whether the content has one of the documented types."""
     for kind in described.returns[JSON]:

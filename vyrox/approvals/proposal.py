@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from vyrox.models import ActionType, EdrVendor, LiftType
+from vyrox.models import NOT_BLANK, ActionType, EdrVendor, LiftType
 
 DOMAIN: Final = b"vyrox-proposal-v1\n"
 """What is hashed before the text, so that no other text of Vyrox has the same hash."""
@@ -30,7 +30,9 @@ CONTAINMENTS: Final = frozenset({"HOST_ISOLATION", "NETWORK_QUARANTINE"})
 _NONCE_BYTES: Final = 16
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REASON)]
+Reason = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=MAX_REASON, extra_json_schema=NOT_BLANK)
+]
 Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
 """Whole Unix seconds, up to the year 9999."""
 

@@ -32,7 +32,7 @@ from vyrox.errors import (
     NotPossibleError,
 )
 from vyrox.ids import new_id
-from vyrox.models import ActionType, ContainmentRequest, Device, EdrVendor, LiftType
+from vyrox.models import ActionType, ContainmentRequest, Device, EdrVendor, LiftType, Words
 from vyrox.store.locks import lock
 from vyrox.tenants.known import is_known
 
@@ -54,10 +54,10 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tenant_id: Text
-    alert_id: Text
+    alert_id: Words
     action_type: ActionType | LiftType
-    host: Text
-    requested_by: Text
+    host: Words
+    requested_by: Words
     reason: Reason
     vendor: EdrVendor | None = None
     hostname: Text | None = None

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from vyrox import log
@@ -199,7 +199,15 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         address=sender_of(request.scope),
     )
     detail = _DETAILS.get(error.status_code, "bad request")
-    return JsonResponse({"detail": detail}, error.status_code, error.headers)
+    headers = _allowed(request) if error.status_code == 405 else error.headers
+    return JsonResponse({"detail": detail}, error.status_code, headers)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """Return the methods of the path. Starlette names those of one route of it."""
+    routes = [each for each in request.app.routes if isinstance(each, Route)]
+    here = [each for each in routes if each.matches(request.scope)[0] is not Match.NONE]
+    return {"allow": ", ".join(sorted({one for each in here for one in each.methods or ()}))}
 
 
 def _escaped(text: str) -> str:

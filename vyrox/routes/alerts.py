@@ -19,7 +19,7 @@ from vyrox.errors import InvalidRequestError, UnavailableError
 from vyrox.http.application import request_id_of
 from vyrox.http.fields import invalid_field
 from vyrox.http.responses import JsonResponse
-from vyrox.models import DeliveryState, PersonVerdict, Severity
+from vyrox.models import DeliveryState, PersonVerdict, Severity, Words
 from vyrox.routes.signed import (
     Proxy,
     SignedBody,
@@ -30,6 +30,16 @@ from vyrox.routes.signed import (
 )
 from vyrox.triage.decisions import decide_alerts
 
+Place = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=256,
+        extra_json_schema={"pattern": r"^[0-9]{1,10}\.[0-9]{1,9}_[0-9a-f-]{36}$"},
+    ),
+]
+"""The `next` of the page before."""
+
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
 
@@ -38,12 +48,12 @@ class AlertsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tenant_id: str
     severity: tuple[Severity, ...] = ()
-    host: Text | None = None
-    user: Text | None = None
+    host: Words | None = None
+    user: Words | None = None
     delivery: DeliveryState | None = None
     verdict: PersonVerdict | Literal["none"] | None = None
     since: float | None = None
-    before: Text | None = None
+    before: Place | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 100
 
 

@@ -23,10 +23,9 @@ from vyrox.http.explaining import reason_of
 from vyrox.http.fields import invalid_field
 from vyrox.http.replay_window import check_window
 from vyrox.http.responses import JsonResponse
-from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType
+from vyrox.models import ActionType, BreakGlass, ContainmentRequest, LiftType, Words
 from vyrox.routes.signed import (
     Proxy,
-    Text,
     authenticate,
     check_texts,
     read_signed_body,
@@ -37,11 +36,11 @@ from vyrox.routes.signed import (
 class ActionBody(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that both bodies have (contract 20). Other fields are ignored."""
 
-    request_id: Text
-    tenant_id: Text
-    alert_id: Text
-    host: Text
-    approved_by: Text
+    request_id: Words
+    tenant_id: Words
+    alert_id: Words
+    host: Words
+    approved_by: Words
     approved_at: int
 
 

@@ -39,6 +39,18 @@ from vyrox.triage.regrouping import MAX_MOVED
 from vyrox.triage.score import Band
 from vyrox.triage.shown_incident import show_incident
 
+Place = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=256,
+        extra_json_schema={
+            "pattern": r"^(open|closed)_[0-9]{1,10}\.[0-9]{1,9}_[\w.-]{1,128}-[1-9][0-9]{0,8}$"
+        },
+    ),
+]
+"""The `next` of the page before."""
+
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
 Note = Annotated[str, msgspec.Meta(max_length=MAX_NOTE)]
@@ -51,7 +63,7 @@ class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: tuple[Status, ...] = ()
     band: tuple[Band, ...] = ()
     since: float | None = None
-    before: Text | None = None
+    before: Place | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)] = 50
 
 

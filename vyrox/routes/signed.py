@@ -39,6 +39,7 @@ from vyrox.http.fields import invalid_field
 from vyrox.http.replay_window import check_window
 from vyrox.http.senders import sender_of
 from vyrox.ids import is_tenant_id
+from vyrox.models import Words
 from vyrox.store.database import Database
 from vyrox.store.signed_changes import run_once
 from vyrox.tenants.audit_readers import AuditReaders
@@ -97,7 +98,7 @@ class SignedBody(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant_id: Text
     request_id: UUID
-    by: Text
+    by: Words
     at: int
 
 

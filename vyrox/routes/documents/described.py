@@ -13,6 +13,7 @@ import msgspec
 
 from vyrox.alerts.listing import AlertPage, ShownAlert
 from vyrox.alerts.verdict import FinishedAlert
+from vyrox.approvals.discord.interaction import Interaction
 from vyrox.approvals.proposing import Proposed
 from vyrox.approvals.shown import ShownProposal
 from vyrox.chain.checkpoints import Consistency, Inclusion
@@ -205,7 +206,7 @@ PUBLIC: Final[Mapping[str, Described]] = {
         "discord",
         (*BODY, NotFoundError, UnauthorizedError, InvalidRequestError),
         _json(dict[str, Any]),
-        object,
+        Interaction,
     ),
     "GET /health": Described("Whether an alert would be accepted now", (28, 29)),
 }

@@ -15,6 +15,7 @@ import msgspec
 from vyrox.errors import VyroxError
 from vyrox.http.explaining import MAX_REASON
 from vyrox.routes.documents.described import EVERY, JSON, PRIVATE, PUBLIC, Credential, Described
+from vyrox.routes.documents.shapes import HandshakeQuery
 
 Node = dict[str, Any]
 
@@ -62,7 +63,7 @@ _EXPLAIN: Final = {
     "name": "X-Vyrox-Explain",
     "in": "header",
     "description": "1: an error says why, if the signature is right (contract 83)",
-    "schema": {"enum": ["1"]},
+    "schema": {"type": "string", "examples": ["1"]},
 }
 
 _ERROR: Final = {
@@ -79,7 +80,11 @@ _ERROR: Final = {
 _RETRY_AFTER: Final = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
 _TRACE: Final = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
 
-_TENANT: Final = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
+_TENANT: Final = {
+    "type": "string",
+    "pattern": "^[A-Za-z0-9._-]{1,128}$",
+    "not": {"enum": [".", ".."]},
+}
 _SEGMENT: Final = {"type": "string", "minLength": 1}
 _SLOW_DOWN: Final = frozenset({429, 503})
 
@@ -150,8 +155,14 @@ def _operation(listener: str, route: str, each: Described, schemas: Node, compon
     }
     if each.body is not None:
         schema = {} if each.body is object else schemas[repr(each.body)]
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+        # Graph's handshake has no body.
+        required = not _has_handshake(each)
+        operation["requestBody"] = {"required": required, "content": {JSON: {"schema": schema}}}
     return operation
+
+
+def _has_handshake(each: Described) -> bool:
+    return each.query is HandshakeQuery
 
 
 def _joined(one: Node, other: Node) -> Node:
@@ -201,7 +212,7 @@ def _responses(each: Described, schemas: Node) -> Node:
     responses: Node = {
         str(each.status): {"description": "Success", "headers": _TRACE, "content": content}
     }
-    if each.query is not None and each.query.__name__ == "HandshakeQuery":
+    if _has_handshake(each):
         text = {"text/plain": {"schema": {"type": "string"}}}
         told = "The validation token of Microsoft Graph, echoed (contract 74)"
         responses["200"] = {"description": told, "headers": _TRACE, "content": text}
@@ -244,4 +255,6 @@ def _about(error: type[VyroxError]) -> str:
 def _cleaned(schema: Node) -> Node:
     if "description" in schema:
         schema["description"] = cleandoc(schema["description"])
+    if "tenant_id" in schema.get("properties", {}):
+        schema["properties"]["tenant_id"] = _TENANT
     return schema

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from vyrox.adapters.decoding import Identifier
 from vyrox.chain.entry import Scalar, Stream
 from vyrox.triage.preview import Preview
 from vyrox.triage.scope import Scope
@@ -37,6 +38,10 @@ class Ignored(msgspec.Struct):
     status: Literal["ignored"]
 
 
+Number = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
+"""Of an entry, or how many."""
+
+
 class TenantQuery(msgspec.Struct):
     """Whose."""
 
@@ -58,42 +63,49 @@ class CheckpointQuery(TenantQuery):
 class ExportQuery(CheckpointQuery):
     """`since`: only the entries after this one."""
 
-    since: Annotated[int, msgspec.Meta(ge=0)] = 0
+    since: Number = 0
 
 
 class ProofQuery(CheckpointQuery):
     """Exactly one of `entry` and `old_size`. Without `size`: in all entries."""
 
-    entry: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    old_size: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    size: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    entry: Number | None = None
+    old_size: Number | None = None
+    size: Number | None = None
 
 
 class HandshakeQuery(msgspec.Struct):
     """Microsoft Graph's handshake: the token is echoed."""
 
-    validationToken: str | None = None  # noqa: N815  (Microsoft's name)
+    validationToken: Annotated[str, msgspec.Meta(pattern="^[ -~]{1,1024}$")] | None = None  # noqa: N815
+
+
+NamedTenant = (
+    Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{1,128}$")]
+    | Annotated[int, msgspec.Meta(ge=0)]
+)
+"""A tenant that a vendor's body names."""
 
 
 class CrowdStrikeDelivery(msgspec.Struct):
     """CrowdStrike's alert. Further fields: contract 12."""
 
-    customer_id: str | int
-    detect_id: str
+    customer_id: NamedTenant
+    detect_id: Identifier
 
 
 class SentinelOneDelivery(msgspec.Struct):
     """SentinelOne's alert. Further fields: contract 12."""
 
-    accountId: str | int  # noqa: N815
-    id: str
+    accountId: NamedTenant  # noqa: N815
+    id: Identifier
 
 
 class DefenderDelivery(msgspec.Struct):
     """Defender's alert. Further fields: contract 12."""
 
-    tenantId: str | int  # noqa: N815
-    id: str
+    tenantId: NamedTenant  # noqa: N815
+    id: Identifier
 
 
 ShownSuppression: Final = msgspec.defstruct(
