@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Final
 
 from chaos.signal_log import log_line
-from vyrox import background, clock
+from vyrox import clock
 from vyrox.cli import main
 from vyrox.containment import vendor_action
-from vyrox.lifespan import listeners, making
+from vyrox.lifespan import background, listeners, making
 
 _real: Final = clock.wall_clock
 _state: Final = {"by_s": 0.0}

@@ -236,11 +236,10 @@ MUTANTS: Final = (
     Mutant(
         "a notification recorded as sent before it is sent",
         "vyrox/notify/sender.py",
-        "            attempt = await self._attempt(due)\n            await self._writer",
-        "            attempt = Attempt(due, self._lease_time())\n"
-        "            await self._writer.commit(delivery.settle, attempt, owner=due.tenant_id)\n"
-        "            attempt = await self._attempt(due)\n"
-        "            await self._writer",
+        "                attempt = await self._attempt(due)\n",
+        "                attempt = Attempt(due, self._lease_time())\n"
+        "                await self._writer.commit(delivery.settle, attempt, owner=due.tenant_id)\n"
+        "                attempt = await self._attempt(due)\n",
         ("triage",),
     ),
     Mutant(

@@ -14,9 +14,9 @@ from types import FrameType
 from typing import Final
 
 from chaos.planted import Step, plant
-from vyrox import background
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.cli import main
+from vyrox.lifespan import background
 from vyrox.notify import delivery
 from vyrox.notify.webhook import Webhooks
 from vyrox.triage import announcement, worker

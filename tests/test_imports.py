@@ -154,9 +154,10 @@ def test_libraries_are_used_in_their_folders() -> None:
     }
     assert importers("uvicorn") <= {"http", "serve", "trial"}
     assert importers("redis") <= {"alerts", "lifespan", "settings", "store"}
-    assert importers("httpx") <= {"approvals", "cli", "edr", "http", "triage", "trial"}
+    assert importers("httpx") <= {"approvals", "cli", "edr", "http", "lifespan", "triage", "trial"}
     assert importers("httpcore") == {"notify"}
     assert importers("apprise") == {"notify"}
+    assert importers("opentelemetry") == {"lifespan", "tracing"}
     assert importers("webauthn") == {"approvals"}
     assert importers("jinja2") == {"console"}
     assert "cli" not in importers("sqlalchemy")

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from vyrox.background import AGENDA_INTERVAL_S, every
 from vyrox.errors import DatabaseBusyError, QueueUnavailableError
+from vyrox.lifespan.background import AGENDA_INTERVAL_S, every
 from vyrox.lifespan.summary import summarize
 from vyrox.settings import Settings
 from vyrox.store.database import Database

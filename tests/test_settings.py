@@ -81,6 +81,7 @@ def test_from_env_of_nothing_gives_the_documented_defaults() -> None:
         "log_format": None,
         "no_color": None,
         "checkpoints": {"origin": "vyrox", "keys": (), "witnesses": ()},
+        "telemetry": {"url": None, "headers": {}, "service": "vyrox", "share": 1.0},
     }
 
 

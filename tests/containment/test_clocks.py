@@ -16,10 +16,10 @@ from tests.postgres import Postgres
 from tests.proxy import NOWHERE, encoded, proxied, signed, wanted
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
-from vyrox import background, log
+from vyrox import log
 from vyrox.app import create_app
 from vyrox.clock import wall_clock
-from vyrox.lifespan import listeners, making
+from vyrox.lifespan import background, listeners, making
 from vyrox.settings import Settings
 from vyrox.store.tables import alerts
 

@@ -20,9 +20,9 @@ from tests.proxy import NOWHERE, Fields, Proxied, encoded, proxied, signed, want
 from tests.routes.test_execute import EXECUTED
 from tests.service import HMAC_SECRET
 from tests.vendor import VAULT, add_alert
-from vyrox import background
 from vyrox.clock import wall_clock
 from vyrox.containment import confirmation, devices
+from vyrox.lifespan import background
 from vyrox.models import EdrVendor
 from vyrox.settings import Settings
 from vyrox.tenants.edr_credentials import EdrCredentials, new_version, set_credentials

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from vyrox import tracing
 from vyrox.approvals.deciding import Proof, decide
 from vyrox.approvals.rows import StoredProposal
 from vyrox.clock import Clock
@@ -36,7 +37,15 @@ class Decisions:
         If the caller stops waiting, the decision may be recorded all the same.
         """
         self._check_clocks()
+        began = tracing.now()
         stored = await self._database.write(decide, tenant_id, proposal_id, proof, self._now())
+        tracing.record(
+            "decision",
+            stored.proposal.alert_id,
+            began,
+            tenant=tenant_id,
+            outcome=stored.stored_state,
+        )
         for notice in self._notices:
             notice()
         return stored

@@ -5,6 +5,7 @@ from typing import Final, Literal
 import msgspec
 from sqlalchemy import Connection
 
+from vyrox import tracing
 from vyrox.approvals import events, lease_rows, rows
 from vyrox.approvals.display import display
 from vyrox.approvals.proposal import (
@@ -101,6 +102,7 @@ def propose(
         ActionNotSupportedError: The vendor cannot do the action.
         NotPossibleError: The tenant has MAX_OPEN open proposals.
     """
+    began = tracing.now()
     lock(connection, "containments")
     if not is_known(connection, wanted.tenant_id):
         raise NotFoundError(f"there is no tenant {wanted.tenant_id}")
@@ -114,6 +116,16 @@ def propose(
         raise NotPossibleError(f"{proposal.tenant_id} has {MAX_OPEN} open proposals")
     stored = rows.insert(connection, proposal, text)
     append(connection, [events.proposed(stored, request_id)], now)
+    # Before the commit, and for every channel: a span is no promise.
+    tracing.record(
+        "proposal",
+        proposal.alert_id,
+        began,
+        vendor=proposal.vendor,
+        tenant=proposal.tenant_id,
+        request_id=request_id,
+        action=proposal.action_type,
+    )
     return _proposed(stored, now)
 
 

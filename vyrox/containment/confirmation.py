@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox import log
+from vyrox import log, tracing
 from vyrox.chain.writer import ChainWriter, WorkResult
 from vyrox.clock import Clock
 from vyrox.containment import settlement
@@ -28,7 +28,7 @@ from vyrox.models import EdrVendor
 from vyrox.store.agenda import Moment
 from vyrox.store.database import Database
 from vyrox.store.locks import lock
-from vyrox.store.tables import confirmations
+from vyrox.store.tables import claims, confirmations
 from vyrox.tenants.edr_credentials import EdrCredentials, list_credentials
 
 MAX_CONCURRENT_CHECKS: Final = 16
@@ -104,7 +104,15 @@ class Confirmation:
                 raise error
 
     async def _check(self, due: _Due) -> None:
+        alert_id = await self._database.read(_alert_id, due) if tracing.now() else None
+        with tracing.step(
+            "confirmation", alert_id, vendor=due.vendor, tenant=due.tenant_id, attempt=due.attempts
+        ) as span:
+            await self._check_traced(due, span)
+
+    async def _check_traced(self, due: _Due, span: tracing.Step) -> None:
         progress, reason = await self._try_to_read_progress(due)
+        span.set(outcome=progress)
         match progress:
             case "reached":
                 await self._settle(due, "confirmed", None)
@@ -231,6 +239,12 @@ def _postpone(connection: Connection, due: _Due, next_at: float) -> None:
         .where(_c.entry_hash == due.entry_hash)
         .values(next_at=next_at, until_at=due.until_at, attempts=due.attempts + 1)
     )
+
+
+def _alert_id(connection: Connection, due: _Due) -> str | None:
+    query = sa.select(claims.c.alert_id).where(claims.c.request_id == due.execution)
+    found = connection.execute(query).scalar()
+    return None if found is None else bytes(found).decode()
 
 
 def _credentials(connection: Connection, due: _Due) -> EdrCredentials | None:

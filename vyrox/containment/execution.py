@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from vyrox import log
+from vyrox import log, tracing
 from vyrox.chain.entry import Receipt
 from vyrox.chain.writer import ChainWriter, Committed
 from vyrox.clock import Clock
@@ -115,7 +115,7 @@ class Containment:
                 it was committed, the entry gets the outcome `failed`, and the claim is deleted.
             VendorError: The vendor did not act, or may have acted; see its subclasses.
         """
-        task = asyncio.create_task(self._carry_out(request, trace_id, approval, entered))
+        task = asyncio.create_task(self._traced(request, trace_id, approval, entered))
         self._in_progress.add(task)
         task.add_done_callback(self._in_progress.discard)
         return await asyncio.shield(task)
@@ -131,6 +131,24 @@ class Containment:
             for task in self._recording_later:
                 task.cancel()
             await asyncio.wait(self._recording_later)
+
+    async def _traced(
+        self,
+        request: ContainmentRequest,
+        trace_id: str,
+        approval: Approval | None,
+        entered: Callable[[Receipt], None] | None,
+    ) -> Executed:
+        with tracing.step(
+            "action",
+            request.alert_id,
+            tenant=request.tenant_id,
+            request_id=trace_id,
+            action=request.action_type,
+        ) as span:
+            executed = await self._carry_out(request, trace_id, approval, entered)
+            span.set(outcome=executed.status)
+            return executed
 
     async def _carry_out(
         self,
@@ -174,17 +192,19 @@ class Containment:
                 ClaimedAttempt(attempt, claimed.responder, receipt, deadline)
             )
         # 3. The result.
-        await self._record(result)
+        with tracing.step("result", outcome=result.outcome):
+            await self._record(result)
         if error is not None:
             raise error
         return Executed("dry_run" if self._dry_run else "executed", self._dry_run)
 
     async def _commit(self, attempt: Attempt) -> Committed[claims.ClaimResult]:
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                return await self._writer.commit(
-                    claims.claim, attempt, owner=attempt.request.tenant_id
-                )
+            with tracing.step("claim"):
+                async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                    return await self._writer.commit(
+                        claims.claim, attempt, owner=attempt.request.tenant_id
+                    )
         except OverloadedError:
             raise  # the writer has not accepted it, so it is never committed
         except (TimeoutError, UnavailableError) as exc:

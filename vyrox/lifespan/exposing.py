@@ -11,10 +11,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal
 
 from vyrox import log, metrics
-from vyrox.background import Parts
 from vyrox.chain.entry import SERVICE
 from vyrox.clock import monotonic_clock, wall_clock
 from vyrox.errors import UnavailableError
+from vyrox.lifespan.background import Parts
 from vyrox.lifespan.measuring import Gauges, read_gauges
 from vyrox.metrics import Histogram, LabelledCounter, Labels
 from vyrox.settings import Settings

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vyrox.errors import OperatorError, SettingsError
+from vyrox.lifespan.collecting import check_installed
 from vyrox.settings import Settings
 from vyrox.store import data_dir
 
@@ -62,5 +63,6 @@ FATAL: Final[Mapping[str, Callable[[Settings], str]]] = {
     "ports": _ports,
     "data directory": _directory,
     "disk": _disk,
+    "traces": check_installed,
 }
 """By what is checked: a function that returns what is well, or raises OperatorError."""

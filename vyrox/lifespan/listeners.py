@@ -9,11 +9,11 @@ from vyrox.alerts.quarantine import Quarantine
 from vyrox.approvals.discord.clicks import Application
 from vyrox.approvals.discord.receiving import Interactions
 from vyrox.approvals.passkeys import RelyingParty
-from vyrox.background import Parts
 from vyrox.clock import wall_clock
 from vyrox.console.challenges import Challenges
 from vyrox.console.parts import Console
 from vyrox.containment.rate_limit import RateLimit
+from vyrox.lifespan.background import Parts
 from vyrox.lifespan.exposing import Exposition
 from vyrox.lifespan.making import console_for_others
 from vyrox.lifespan.stores import Stores

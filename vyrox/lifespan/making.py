@@ -21,7 +21,6 @@ from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.dispatch import Dispatcher
 from vyrox.approvals.leases import Leases
 from vyrox.approvals.proposer import Proposer
-from vyrox.background import Parts
 from vyrox.chain.events import AuditEvents, Budget
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import monotonic_clock, wall_clock
@@ -33,6 +32,7 @@ from vyrox.containment.vendor_action import lease_s
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client, open_alerts
 from vyrox.lifespan.auditing import open_checkpoints, open_witnesses
+from vyrox.lifespan.background import Parts
 from vyrox.lifespan.stores import Stores
 from vyrox.models import Outbound
 from vyrox.notify.channels import Channels

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from vyrox import log
-from vyrox.background import Parts, background
 from vyrox.chain.events import AuditEvents
 from vyrox.containment.responder import MakeClient
 from vyrox.errors import UnavailableError
+from vyrox.lifespan.background import Parts, background
+from vyrox.lifespan.collecting import start_sending
 from vyrox.lifespan.listeners import Opened, for_routes
 from vyrox.lifespan.making import make_parts
 from vyrox.lifespan.stores import Stores, open_stores
@@ -24,6 +25,7 @@ async def open_resources(settings: Settings, make: MakeClient | None) -> AsyncIt
         OperatorError: The data directory is in use, or a store cannot be opened.
     """
     async with AsyncExitStack() as stack:
+        await start_sending(stack, settings)
         stores = await open_stores(stack, settings)
         parts = await make_parts(stack, settings, stores, make)
         await _start_tasks(stack, settings, stores, parts)

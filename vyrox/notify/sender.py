@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography.fernet import MultiFernet
 
-from vyrox import log, metrics
+from vyrox import log, metrics, tracing
 from vyrox.chain.writer import ChainWriter
 from vyrox.clock import Clock
 from vyrox.errors import NotDeliveredError, UnavailableError
@@ -94,8 +94,13 @@ class Sender:
             await asyncio.wait(self._sending)
 
     async def _send_one(self, due: Due) -> None:
+        incident = None if due.incident is None else f"{due.tenant_id}-{due.incident}"
         try:
-            attempt = await self._attempt(due)
+            with tracing.step(
+                "notification", incident, tenant=due.tenant_id, incident=due.incident
+            ) as span:
+                attempt = await self._attempt(due)
+                span.set(outcome=_outcome(attempt))
             await self._writer.commit(delivery.settle, attempt, owner=due.tenant_id)
         except UnavailableError as exc:
             # The claim expires, and the notification is sent again.
@@ -128,18 +133,26 @@ class Sender:
         return Attempt(due, now, reason, delivery.retry_at(due, now, self._jitter()))
 
 
-def _log(attempt: Attempt) -> None:
-    due = attempt.due
+_LEVELS: Final = {
+    "sent": logging.INFO,
+    "dead": logging.ERROR,
+    "attempt_failed": logging.WARNING,
+}
+
+
+def _outcome(attempt: Attempt) -> str:
     if attempt.error is None:
-        name, level = "notify.sent", logging.INFO
+        return "sent"
+    return "dead" if attempt.retry_at is None else "attempt_failed"
+
+
+def _log(attempt: Attempt) -> None:
+    due, outcome = attempt.due, _outcome(attempt)
+    if outcome == "sent":
         metrics.NOTIFICATION.observe(attempt.at - due.created_at)
-    elif attempt.retry_at is None:
-        name, level = "notify.dead", logging.ERROR
-    else:
-        name, level = "notify.attempt_failed", logging.WARNING
     log.event(
-        name,
-        level,
+        f"notify.{outcome}",
+        _LEVELS[outcome],
         tenant=due.tenant_id,
         target=due.target_id,
         notification=due.id,

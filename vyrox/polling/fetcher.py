@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from vyrox import log
+from vyrox import log, tracing
 from vyrox.alerts.queue import AlertQueue
 from vyrox.clock import Clock
 from vyrox.edr.client import Deadline
@@ -162,6 +162,7 @@ class Fetcher:
 
     async def _store(self, notice: Notice, page: Page) -> None:
         account, limits = notice.account, self._limits
+        now = self._clock()
         bindings = await self._database.read(read_bindings, account.vendor)
         all_read = await asyncio.to_thread(
             read_elements, account, bindings, page, limits, self._clock()
@@ -171,7 +172,11 @@ class Fetcher:
         )
         if stored.entries:
             # What Redis does not take now, a refill adds later.
-            await self._queue.put_batch(stored.entries)
+            with tracing.delivery(
+                "poll", now, vendor=account.vendor, tenant=account.tenant_id
+            ) as arrival:
+                arrival.stored([(each.alert_id, False) for each in stored.entries])
+                await self._queue.put_batch(stored.entries)
             for tenant_id in {each.tenant_id for each in stored.entries}:
                 self._notice(tenant_id)
         _log(

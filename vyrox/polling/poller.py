@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from vyrox import log
+from vyrox import log, tracing
 from vyrox.alerts.queue import AlertQueue
 from vyrox.clock import Clock
 from vyrox.edr.client import Deadline
@@ -183,7 +183,11 @@ class Pollers:
         )
         if stored.entries:
             # What Redis does not take now, a refill adds later.
-            results = await self._queue.put_batch(stored.entries)
+            with tracing.delivery(
+                "poll", now, vendor=poller.vendor, tenant=poller.tenant_id
+            ) as arrival:
+                arrival.stored([(each.alert_id, False) for each in stored.entries])
+                results = await self._queue.put_batch(stored.entries)
             for tenant_id in {each.tenant_id for each in stored.entries}:
                 self._notice(tenant_id)
             if b"full" in results:

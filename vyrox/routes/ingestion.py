@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from vyrox import log
+from vyrox import log, tracing
 from vyrox.adapters import ADAPTERS
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.alerts.batches import BatchIntake
@@ -149,8 +149,12 @@ async def receive_alert(request: Request, vendor: Vendor) -> Response:
         exc.log_fields = seen_in(body, str(exc))
         raise
     # 5. The row is committed, then the stream entry is confirmed. Now the alert cannot be lost.
-    with store_timeout:
+    arrival = tracing.delivery(
+        "webhook", now, vendor=vendor, tenant=tenant.tenant_id, request_id=request_id
+    )
+    with store_timeout, arrival:
         stored = await ingestion.intake.accept(alert, body, now, request_id)
+        arrival.stored([(stored.alert_id, stored.redelivery)])
         if not stored.finished:
             entry = QueueEntry(tenant.tenant_id, stored.alert_id, stored.alert, body)
             await ingestion.queue.put(entry)

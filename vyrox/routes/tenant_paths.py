@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from vyrox import log
+from vyrox import log, tracing
 from vyrox.alerts.batches import Batch, StoredBatch, put_all
 from vyrox.alerts.quarantine import Unreadable
 from vyrox.alerts.queue import QueueEntry
@@ -180,8 +180,16 @@ async def _store(
     request_id = request_id_of(request)
     new = [msgspec.structs.replace(each, request_id=request_id) for each in readings.deliveries]
     batch = Batch(sender.tenant.tenant_id, tuple(new), tuple(readings.unreadable))
-    with store_timeout if len(new) + len(batch.unreadable) <= MANY else _many_timeout:
+    arrival = tracing.delivery(
+        "webhook",
+        new[0].received_at if new else 0.0,
+        vendor=sender.vendor,
+        tenant=batch.tenant_id,
+        request_id=request_id,
+    )
+    with store_timeout if len(new) + len(batch.unreadable) <= MANY else _many_timeout, arrival:
         stored = await ingestion.batches.accept(batch)
+        arrival.stored([(each.alert_id, each.redelivery) for each in stored.alerts])
         entries = [
             QueueEntry(each.tenant_id, row.alert_id, row.alert, each.raw)
             for each, row in zip(new, stored.alerts, strict=True)

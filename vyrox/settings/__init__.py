@@ -14,6 +14,7 @@ from vyrox.settings.discord import DiscordApplication, read_application
 from vyrox.settings.outbound import read_outbound
 from vyrox.settings.private import PrivateSecrets, read_secrets
 from vyrox.settings.reading import Reader, default_secrets, environment
+from vyrox.settings.telemetry import TelemetrySettings, read_telemetry
 
 DEFAULT_CONSOLE_PORT: Final = 8002
 
@@ -53,7 +54,8 @@ class Settings:
         log_format: None: text if standard error is a terminal, else JSON (contract 90).
         no_color: The text has no colours.
         checkpoints: What signs the checkpoints of the audit log (contract 93).
-        metrics_tenants: `/metrics` names tenants (contract 98).
+        metrics_tenants: `/metrics` names tenants (contract 98); spans too.
+        telemetry: Where spans go (contract 106).
     """
 
     hmac_secret: str | None = field(default=None, repr=False)
@@ -106,6 +108,7 @@ class Settings:
     no_color: bool | None = None
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     metrics_tenants: bool = False
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -228,6 +231,7 @@ class Settings:
             no_color=read.value("NO_COLOR", None, bool),
             checkpoints=read_checkpoints(read.value),
             metrics_tenants=read.value("METRICS_TENANTS", False, values.boolean),
+            telemetry=read_telemetry(read.value),
         )
         settings._check_console()
         if set(settings.checkpoints.keys) & set(encryption_keys):
@@ -291,7 +295,5 @@ class Settings:
             )
         public = values.authority(self.public_url or "")
         if public == values.authority(self.console_origin):
-            raise SettingsError(
-                "CONSOLE_ORIGIN must have another name or port than PUBLIC_URL: with "
-                "CONSOLE_ON_PUBLIC no alert would arrive"
-            )
+            text = "CONSOLE_ORIGIN must have another name or port than PUBLIC_URL: "
+            raise SettingsError(f"{text}with CONSOLE_ON_PUBLIC no alert would arrive")

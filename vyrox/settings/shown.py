@@ -17,7 +17,7 @@ from vyrox.settings.reading import Reader, Variable, environment, text_of, what_
 
 Source = Literal["environment", "file", "default"]
 
-_SECRET: Final = re.compile(r"(?:^|_)(?:SECRETS?|KEYS?|TOKENS?|PASSWORDS?)(?:_|$)")
+_SECRET: Final = re.compile(r"(?:^|_)(?:SECRETS?|KEYS?|TOKENS?|PASSWORDS?|HEADERS)(?:_|$)")
 _PUBLIC: Final = frozenset({"DISCORD_PUBLIC_KEY"})
 
 _LOGIN: Final = re.compile(r"//.*@", re.S)

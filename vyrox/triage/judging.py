@@ -5,7 +5,7 @@ still queued, or it has one verdict, an incident, and is finished.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -42,12 +42,14 @@ class Stored(msgspec.Struct, frozen=True):
         due_at: When the first announcement is due, or None.
         took_s: Processor time of the transaction's thread.
         waited_s: How long each of them has waited for its verdict.
+        incidents: By alert id, the number of its incident.
     """
 
     judged: int
     due_at: float | None
     took_s: float
     waited_s: tuple[float, ...] = ()
+    incidents: Mapping[str, int] = {}
 
 
 def store_verdicts(
@@ -82,7 +84,8 @@ def store_verdicts(
     rows.save(connection, grouping)
     append(connection, _drafts(grouping), now)
     waited_s = tuple(now - judged.arrived_at for judged in new)
-    return Stored(len(new), due_at, time.thread_time() - began, waited_s)
+    numbers = {judged.alert.id: grouping.find(number) for judged, number, _ in placed}
+    return Stored(len(new), due_at, time.thread_time() - began, waited_s, numbers)
 
 
 def least_of(alert: NormalizedAlert) -> NormalizedAlert:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from vyrox import log, metrics
+from vyrox import log, metrics, tracing
 from vyrox.alerts.consumer import AlertConsumer, QueuedAlert
 from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
@@ -21,7 +21,7 @@ from vyrox.store.database import Database
 from vyrox.triage import waiting
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.fingerprint import content_of
-from vyrox.triage.judging import least_of, store_verdicts
+from vyrox.triage.judging import Stored, least_of, store_verdicts
 from vyrox.triage.memory import Memory, read_memory
 from vyrox.triage.pace import Pace
 from vyrox.triage.score import OwnRules, Verdict, judge, with_error
@@ -212,7 +212,7 @@ class TriageWorker:
         self, tenant_id: str, judged: Sequence[tuple[NormalizedAlert, Verdict]]
     ) -> frozenset[str]:
         """Store verdicts, and announce what is due. Returns as `_judge_and_store`."""
-        now = self._clock()
+        now, began = self._clock(), tracing.now()
         try:
             stored = await self._database.write(store_verdicts, tenant_id, judged, now)
         except UnavailableError:
@@ -225,6 +225,8 @@ class TriageWorker:
             return await self._store_apart(tenant_id, judged)
         for waited_s in stored.waited_s:
             metrics.TRIAGE.observe(waited_s)
+        if began:
+            _trace(judged, stored, began)
         if stored.due_at is not None and stored.due_at <= now:
             await self._announcer.run()
         await self._pace.give_way(stored.took_s)
@@ -265,6 +267,20 @@ class TriageWorker:
         oldest = await self._database.read(waiting.oldest)
         if oldest is not None and (age_s := self._clock() - oldest) > BEHIND_S:
             log.event("triage.behind", logging.WARNING, oldest_s=round(age_s))
+
+
+def _trace(judged: Sequence[tuple[NormalizedAlert, Verdict]], stored: Stored, at: float) -> None:
+    """Make a span for each verdict, with a link to the spans of the incident."""
+    for alert, verdict in judged:
+        if (number := stored.incidents.get(alert.id)) is not None:
+            tracing.record(
+                *("verdict", alert.id, at),
+                links=[f"{alert.tenant_id}-{number}"],
+                vendor=alert.source,
+                tenant=alert.tenant_id,
+                outcome=verdict.band,
+                incident=number,
+            )
 
 
 async def _of_each(tenants: Iterable[str], work: Callable[[str], Awaitable[T]]) -> list[T]:

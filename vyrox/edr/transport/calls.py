@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
-from vyrox import metrics
+from vyrox import metrics, tracing
 from vyrox.adapters.tolerant_json import tolerant
 from vyrox.edr.client import Deadline, Order, ResponseTooLargeError
 from vyrox.edr.transport.reasons import reason
@@ -212,15 +212,17 @@ async def exchange(
     """
     began, outcome = time.perf_counter(), "failed"
     vendor = _vendor_of(request.url)
-    try:
-        response = await _exchange(http, request, deadline, authorization)
-        outcome = "429" if response.status == 429 else f"{response.status // 100}xx"
-    except VendorOutcomeUnknownError:
-        outcome = "unknown"
-        raise
-    finally:
-        metrics.VENDOR_CALLS.add(vendor, request.name, outcome)
-        metrics.VENDOR.observe(time.perf_counter() - began, vendor)
+    with tracing.step("vendor call", vendor=vendor, call=request.name) as span:
+        try:
+            response = await _exchange(http, request, deadline, authorization)
+            outcome = "429" if response.status == 429 else f"{response.status // 100}xx"
+        except VendorOutcomeUnknownError:
+            outcome = "unknown"
+            raise
+        finally:
+            span.set(outcome=outcome)
+            metrics.VENDOR_CALLS.add(vendor, request.name, outcome)
+            metrics.VENDOR.observe(time.perf_counter() - began, vendor)
     return response
 
 
