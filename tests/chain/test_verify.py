@@ -786,6 +786,8 @@ def test_verify_audit_prints_one_json_object() -> None:
         "last_timestamp": START + 2,
         "last_hash": json.loads(ENTRIES[2])["hash"],
         "first_entry": 1,
+        "archived_by": None,
+        "retained": None,
         **WITHOUT,
     }
     tampered = run_process("--json", "-", given=lines(ENTRIES[1:]))

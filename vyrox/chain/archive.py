@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import IO, Final
 
 from vyrox.chain.checkpoints import Checkpoints
-from vyrox.chain.evidence import KEYS_NAME, beside, keys_beside
+from vyrox.chain.evidence import KEYS_NAME, beside, keys_beside, retained_beside
 from vyrox.chain.export import pages, read_parts
 from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.live import STREAMS
@@ -94,7 +94,9 @@ async def archive(
                     await asyncio.to_thread(_add, file, page, in_force)
                     yield sink.take()
         for stream in STREAMS:
-            found = await beside(database, checkpoints, (tenant_id, stream), parts[stream])
+            chain, part = (tenant_id, stream), parts[stream]
+            found = await beside(database, checkpoints, chain, part)
+            found |= await retained_beside(database, chain, part)
             for name, data in found.items():
                 whole.writestr(_info(name), data)
         keys = await keys_beside(database, checkpoints, tenant_id, in_force, ())

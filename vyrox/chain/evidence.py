@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from vyrox.chain.archived import archived_up_to, read_retained, retained_lines
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.cosignatures import add_cosignatures, read_cosigned
 from vyrox.chain.export import Part
@@ -15,6 +16,10 @@ from vyrox.chain.notes import Note, read_checkpoint
 from vyrox.store.database import Database
 
 KEYS_NAME: Final = NAME
+RETAINED_NAME: Final = "retained-events.txt"
+
+PAGE: Final = 1000
+"""Retained events that one transaction reads."""
 
 
 async def beside(
@@ -41,6 +46,27 @@ async def beside(
     older = await database.read(read_cosigned, chain)
     files |= {f"cosigned-{stream}.txt": each.encode() for each in _within(older, note, part)[:1]}
     return files
+
+
+async def retained_beside(database: Database, chain: Chain, part: Part) -> dict[str, bytes]:
+    """Return the file of the events that were retained of those in archives (contract 103).
+
+    None unless `part` begins right after them.
+
+    Raises:
+        DatabaseUnavailableError: The database cannot be read.
+    """
+    tenant_id, stream = chain
+    if stream != "events" or part.first == 1:
+        return {}
+    last = await database.read(archived_up_to, tenant_id)
+    if part.first != last + 1:
+        return {}
+    lines, after = b"", 0
+    while page := await database.read(read_retained, tenant_id, after, last, PAGE):
+        lines += retained_lines(page)
+        after = page[-1].sequence
+    return {RETAINED_NAME: lines}
 
 
 def _within(older: Sequence[Note], note: Note, part: Part) -> list[Note]:

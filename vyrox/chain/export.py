@@ -7,9 +7,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.archived import archived_up_to
 from vyrox.chain.entry import SERVICE, Stream
 from vyrox.chain.nodes import length
 from vyrox.chain.reading import first_at
+from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
 from vyrox.store.tables import audit_log
 
@@ -68,6 +70,10 @@ async def pages(
         part = await find_part(database, tenant_id, stream)
     for after in range(part.first - 1, part.last, PAGE):
         page = await database.read(_page, tenant_id, stream, after, min(after + PAGE, part.last))
+        if stream == "events" and await database.read(archived_up_to, tenant_id) >= part.first:
+            raise DatabaseUnavailableError(
+                "events went into an archive in the meantime: export again"
+            )
         if page:
             yield page
 
@@ -81,6 +87,9 @@ def read_parts(
 
 def _part(connection: Connection, tenant_id: str, stream: Stream, since: int) -> Part:
     first = first_at(connection, tenant_id, stream, since) if since else 1
+    if stream == "events":
+        # What the database still has of those before is no chain: see `chain.archived`.
+        first = max(first, archived_up_to(connection, tenant_id) + 1)
     return Part(first, length(connection, (tenant_id, stream)))
 
 

@@ -32,6 +32,7 @@ EVENT_KINDS: Final = (
     "auth.failed",
     "break_glass.acknowledged",
     "break_glass.used",
+    "chain.archived",
     "checkpoint.key_changed",
     "discord.configured",
     "discord.removed",

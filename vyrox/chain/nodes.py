@@ -12,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.chain.archived import archived_up_to, read_archived_hashes
 from vyrox.chain.entry import Stream
 from vyrox.chain.tree import HASH_BYTES, Frontier, Subtree, fold, leaf_hash, node_hash, subtrees
 from vyrox.errors import VyroxError
@@ -51,23 +52,37 @@ def length(connection: Connection, chain: Chain) -> int:
 def read_entry_hashes(connection: Connection, chain: Chain, start: int, end: int) -> list[bytes]:
     """Return the hashes of the entries after `start` to `end`, counted from 1.
 
+    Those of events in an archive are stored apart.
+
     Raises:
         BrokenChainError: They are not all there.
     """
+    found: list[bytes] = []
+    after = start
+    if chain[1] == "events":
+        archived = min(archived_up_to(connection, chain[0]), end)
+        if start < archived:
+            found = read_archived_hashes(connection, chain[0], start, archived)
+            after = archived
+    return _checked(chain, found + _read_row_hashes(connection, chain, after, end), end - start)
+
+
+def _read_row_hashes(connection: Connection, chain: Chain, after: int, end: int) -> list[bytes]:
+    if after >= end:
+        return []
     query = (
         sa.select(_log.hash)
         .where(
             _log.tenant_id == chain[0],
             _log.stream == chain[1],
-            _log.sequence.between(start + 1, end),
+            _log.sequence.between(after + 1, end),
         )
         .order_by(_log.sequence)
     )
     try:
-        found = [bytes.fromhex(text) for text in connection.execute(query).scalars()]
+        return [bytes.fromhex(text) for text in connection.execute(query).scalars()]
     except ValueError:
-        found = []
-    return _checked(chain, found, end - start)
+        return []
 
 
 def read_roots(

@@ -210,11 +210,11 @@ def first_at(connection: Connection, tenant_id: str, stream: Stream, time: float
     high = (connection.execute(sa.select(sa.func.max(_c.sequence)).where(own)).scalar() or 0) + 1
     while low + 1 < high:  # `low` is before `time`, `high` is not, or is the end
         middle = (low + high) // 2
-        query = sa.select(_c.timestamp).where(own, _c.sequence == middle)
-        timestamp = connection.execute(query).scalar()
-        # A row that somebody has deleted is passed over, towards the newer ones.
-        if timestamp is None or timestamp < time:
-            low = middle
-        else:
+        # The next one that is there: events may be in an archive, or somebody has deleted rows.
+        query = sa.select(_c.sequence, _c.timestamp).where(own, _c.sequence >= middle)
+        row = connection.execute(query.order_by(_c.sequence).limit(1)).first()
+        if row is None or row.timestamp >= time:
             high = middle
+        else:
+            low = row.sequence
     return high

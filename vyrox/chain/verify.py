@@ -65,6 +65,12 @@ MAX_TIMESTAMP = 253_402_300_799
 MAX_ENTRY_CHARACTERS = 262_144
 """Longest entry. It has at most 65,536 bytes; the rest is for indentation and escapes."""
 
+ARCHIVED = "chain.archived"
+"""The kind of the event that says that events are in an archive, and which were retained."""
+
+RETAINED_FILE = "retained-events.txt"
+"""Beside an export of events that begins after an archive: those that were retained."""
+
 CHUNK_BYTES = 65_536
 DAY_S = 86_400
 
@@ -92,6 +98,8 @@ EVENT_TYPES = {
 
 _SCALAR_TYPES = frozenset({str, int, bool, type(None)})
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER = re.compile(rb"[1-9][0-9]{0,17}")
+_PART = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")
 _SPACE = " \t\n\r"
 """White space in JSON. `str.strip` alone would remove other characters too."""
 
@@ -149,6 +157,8 @@ class Report:
         stream: `actions` or `events`. Stream, tenant and times are None without entries.
         last_hash: `GENESIS` for a chain without entries.
         first_entry: The number of the first entry: more than 1 for a range.
+        archived_by: The event that says that the entries before the first one are in an archive.
+        retained: How many of those were given, all that this event lists. None: none were given.
     """
 
     entries: int
@@ -158,6 +168,8 @@ class Report:
     last_timestamp: int | None
     last_hash: str
     first_entry: int = 1
+    archived_by: int | None = None
+    retained: int | None = None
 
 
 class _RefusedError(ValueError):
@@ -177,6 +189,8 @@ class Chain:
 
     Attributes:
         before: How many entries of the chain are before the first one that was added.
+        archived: The event `chain.archived` that says where those are, and its number; None until
+            it was added.
     """
 
     def __init__(
@@ -190,6 +204,9 @@ class Chain:
         self.before = 0
         self.entries = 0
         self.last_hash = GENESIS
+        self.archived: tuple[int, Entry] | None = None
+        self._ends: dict[int, str] = {}
+        self._retained: _Retained | None = None
         self._stream: str | None = None
         self._tenant_id: str | None = None
         self._first_timestamp: int | None = None
@@ -226,10 +243,9 @@ class Chain:
         if stated != recomputed:
             raise _RefusedError("its hash is not that of its content: it was changed", entry)
         self._check_link(stream, entry, recomputed)
-        if self._last_timestamp is not None and timestamp < self._last_timestamp:
-            raise _RefusedError("its timestamp is before that of the entry before it")
-        if day is not None and timestamp not in day:
-            raise _RefusedError(f"its day is {_utc(timestamp)[:10]}, not that of the file")
+        self._check_time(timestamp, day)
+        if entry.get("kind") == ARCHIVED:
+            self._check_archived(entry)
         if self.entries == 0:
             self._stream, self._tenant_id, self._first_timestamp = stream, tenant_id, timestamp
         self.entries += 1
@@ -240,17 +256,93 @@ class Chain:
         if self._each is not None:
             self._each(self.before + self.entries, entry, recomputed)
 
+    def _check_time(self, timestamp: int, day: range | None) -> None:
+        if self._last_timestamp is not None and timestamp < self._last_timestamp:
+            raise _RefusedError("its timestamp is before that of the entry before it")
+        if day is not None and timestamp not in day:
+            raise _RefusedError(f"its day is {_utc(timestamp)[:10]}, not that of the file")
+
+    def begin_after(self, number: int, entry_hash: str) -> None:
+        """Begin with the entry after this one: those up to it are in an archive.
+
+        That an event says so is for the caller to check, in `archived`.
+        """
+        self.before, self.last_hash = number, entry_hash
+        self.end_part()
+
+    def end_part(self) -> None:
+        """Note that an archive ends here: an event `chain.archived` must name this entry."""
+        self._ends[self.before + self.entries] = self.last_hash
+
+    def begin_retained(self) -> None:
+        """Expect the events that were retained of those before the first entry."""
+        self._retained = _Retained()
+
+    def retain(self, number: int, entry: bytes | str) -> None:
+        """Verify one of them, after `begin_retained`. `check_retained` ends it.
+
+        Raises:
+            TamperedError: It is no event, was changed, or is not in order.
+        """
+        retained = cast(_Retained, self._retained)
+        try:
+            decoded = _decode(entry)
+            stream, _, _ = _check_members(decoded)
+            stated, recomputed = decoded.pop("hash"), _hash(decoded)
+            _refuse_unless(
+                stated == recomputed, "its hash is not that of its content: it was changed"
+            )
+            _refuse_unless(
+                stream == "events" and number > retained.last,
+                "it is no event, or the one before it has a higher number",
+            )
+        except _RefusedError as exc:
+            raise TamperedError(number, str(exc), entry=exc.entry) from None
+        retained.add(number, recomputed)
+        if self._each is not None:
+            self._each(number, decoded, recomputed)
+
+    def check_retained(self) -> None:
+        """Check that the retained events are exactly those that `chain.archived` lists.
+
+        Raises:
+            TamperedError: They are not, or no such event was added.
+        """
+        if self._retained is None:
+            return
+        event = {} if self.archived is None else self.archived[1]
+        found = {"retained": self._retained.number, "retained_sha256": self._retained.hexdigest()}
+        if any(event.get(name) != value for name, value in found.items()):
+            raise TamperedError(
+                self.before + 1,
+                "the events that were retained of those before it are not the ones that an event "
+                f"{ARCHIVED} lists",
+            )
+
+    def _check_archived(self, entry: Entry) -> None:
+        last = entry.get("last")
+        known = self._ends.get(last) if isinstance(last, int) else None
+        if known is None:
+            return
+        if entry.get("last_hash") != known:
+            raise _RefusedError(f"it says that entry {last} has another hash than it has")
+        if last == self.before:
+            if self.archived is not None:
+                raise _RefusedError("an event before it has said where those entries are")
+            self.archived = self.next_number(), entry
+
     def _check_link(self, stream: str, entry: Entry, entry_hash: str) -> None:
         if self._evidence is not None and not self.entries:
             self._roots = self._evidence.begin(stream, entry, entry_hash)
             if self._roots is not None and self._roots.before:
                 self.before = self._roots.before
                 self.last_hash = cast(str, entry["previous_hash"])
+                self.end_part()
         if entry["previous_hash"] != self.last_hash:
             raise _RefusedError(
                 "its previous_hash is not the hash of the entry before it: "
                 "entries were removed, added or moved"
-                if self.entries
+                if self.entries or self.before
                 else "its previous_hash is not 64 zeros: the beginning of the chain is missing"
             )
 
@@ -268,7 +360,25 @@ class Chain:
             self._last_timestamp,
             self.last_hash,
             self.before + 1,
+            None if self.archived is None else self.archived[0],
+            None if self._retained is None else self._retained.number,
         )
+
+
+class _Retained:
+    """What `chain.archived` says of retained events: how many, and one hash of all."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.last = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, number: int, entry_hash: str) -> None:
+        self.number, self.last = self.number + 1, number
+        self._sha256.update(f"{number} {entry_hash}\n".encode())
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
 
 
 def _hash(entry: Entry) -> str:
@@ -517,6 +627,8 @@ def verify_path(
     each: Callable[[int, Entry, str], None] | None = None,
     evidence: Evidence | None = None,
     prefix: str = "audit",
+    before: Sequence[str] = (),
+    retained: str | None = None,
 ) -> Report:
     """Verify the chain in a file, in a directory of daily files or on `-`; return its description.
 
@@ -524,6 +636,8 @@ def verify_path(
         each: As for `Chain`.
         evidence: As for `Chain`.
         prefix: How the names of daily files begin.
+        before: Directories of archives, in order: the same chain, before what is in `path`.
+        retained: A file of events that were retained of those in archives.
 
     Raises:
         TamperedError: At the first entry that does not follow from those before it, or that
@@ -531,6 +645,17 @@ def verify_path(
         NothingToCheckError: There is no such file, or it is empty.
     """
     chain = Chain(each, evidence)
+    for directory in before:
+        _verify_part(chain, directory, "audit")
+        chain.end_part()
+    if retained is not None:
+        _read_retained(chain, retained)
+    _verify_part(chain, path, prefix)
+    chain.check_retained()
+    return chain.report()
+
+
+def _verify_part(chain: Chain, path: str, prefix: str) -> None:
     try:
         if path == "-":
             _verify_standard_input(chain)
@@ -542,7 +667,37 @@ def verify_path(
                 _verify_file(chain, file, path)
     except (OSError, ValueError) as exc:
         raise NothingToCheckError(f"cannot open {path!a}: {_why(exc)}") from None
-    return chain.report()
+
+
+def _read_retained(chain: Chain, path: str) -> None:
+    """Add the events of a file in which each line is the number of an event, a space and it."""
+    chain.begin_retained()
+    try:
+        with open_regular(path) as file:
+            while line := file.readline(MAX_ENTRY_CHARACTERS):
+                number, _, entry = line.rstrip(b"\n").partition(b" ")
+                # 0 is the number of no event, so that line is refused.
+                chain.retain(int(number) if _NUMBER.fullmatch(number) else 0, entry)
+    except TamperedError as exc:
+        exc.file = path
+        raise
+    except OSError as exc:
+        raise NothingToCheckError(f"cannot open {path!a}: {_why(exc)}") from None
+
+
+def archives_in(path: str) -> list[str]:
+    """Return the archives of a directory, the oldest first; the directory itself, if it is one.
+
+    Raises:
+        NothingToCheckError: It has no archive.
+    """
+    names = _names(path)
+    if any(is_daily_file(name, "audit") for name in names):
+        return [path]
+    found = sorted((int(name.partition("-")[0]), name) for name in names if _PART.fullmatch(name))
+    if not found:
+        raise NothingToCheckError(f"{path!a} holds no archive")
+    return [os.path.join(path, name) for _, name in found]
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
@@ -1064,6 +1219,12 @@ class Evidence:
                 self._try(self._read_checkpoint, directory, f"{name}-{stream}.txt")
             self._try(self._read_proof, directory, f"proof-{stream}.json")
         self._try(self._read_keys_beside, directory, "keys.json")
+
+    def read_beside_archive(self, directory: str) -> None:
+        """Read the checkpoints and the proof of an archive; keys count from the export alone."""
+        for name in ("checkpoint", "cosigned"):
+            self._try(self._read_checkpoint, directory, f"{name}-events.txt")
+        self._try(self._read_proof, directory, "proof-events.json")
 
     def _try(self, read: Callable[[str], None], directory: str, name: str) -> None:
         path = os.path.join(directory, name)
@@ -2650,12 +2811,14 @@ def verify_approvals(
     events_path: str,
     pins: Pins | None = None,
     evidence: Evidence | None = None,
+    before: Sequence[str] = (),
 ) -> ApprovalsReport:
     """Verify both chains, then who decided on each action.
 
     Args:
         pins: Only these keys count.
         evidence: What is compared with the roots of both chains.
+        before: Archives of the events before those of the export.
 
     Raises:
         TamperedError: In one of the two chains.
@@ -2669,14 +2832,15 @@ def verify_approvals(
     actions_report = _verify_of_two(actions_path, "actions", keep, evidence)
     approvals = Approvals(actions, pins)
     try:
-        events_report = _verify_of_two(events_path, "events", approvals.add, evidence)
+        events_report = _verify_of_two(events_path, "events", approvals.add, evidence, before)
     except TamperedError as exc:
         approvals.add_changed(exc)
         raise
     tenants = {actions_report.tenant_id, events_report.tenant_id} - {None}
     if len(tenants) > 1:
         raise NothingToCheckError("the actions and the events are of different tenants")
-    if max(actions_report.first_entry, events_report.first_entry) > 1:
+    has_events = events_report.first_entry == 1 or events_report.retained is not None
+    if actions_report.first_entry > 1 or not has_events:
         return ApprovalsReport(actions_report, events_report, [], [], is_range=True)
     if evidence is not None and not (evidence.named or frozenset()) <= approvals.enrolled:
         evidence.problems.append("keys.json: it names a key of an approver that no event enrolled")
@@ -2689,6 +2853,7 @@ def _verify_of_two(
     stream: str,
     each: Callable[[int, Entry, str], None],
     evidence: Evidence | None = None,
+    before: Sequence[str] = (),
 ) -> Report:
     """Verify a chain as `verify_path` does, with the whole path of a file in its error."""
 
@@ -2699,17 +2864,24 @@ def _verify_of_two(
     prefix = "events" if stream == "events" and is_whole(path) else "audit"
     if is_whole(path) and not any(is_daily_file(name, prefix) for name in _names(path)):
         return Chain().report()  # a checkpoint shows whether it ever had entries
+    retained = _retained_beside(path) if stream == "events" and not before else None
     try:
-        report = verify_path(path, of_stream, evidence, prefix)
+        report = verify_path(path, of_stream, evidence, prefix, before, retained)
     except TamperedError as exc:
         if os.path.isdir(path):
             exc.file = os.path.join(path, exc.file or "")
         raise
     if report.stream not in (stream, None):
         raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
-    if report.first_entry > 1 and not is_whole(path):
+    if report.first_entry > 1 and report.retained is None and not is_whole(path):
         raise NothingToCheckError(f"the {stream} are a range: who approved needs whole chains")
     return report
+
+
+def _retained_beside(path: str) -> str | None:
+    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    found = os.path.join(directory, RETAINED_FILE)
+    return found if path != "-" and os.path.lexists(found) else None
 
 
 def is_whole(path: str) -> bool:
@@ -2773,6 +2945,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a proof, for an export that begins later than entry 1; may be given several times",
     )
     parser.add_argument(
+        "--archive",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="an archive of the events before those of the export, or a directory of archives; may "
+        "be given several times, the oldest first",
+    )
+    parser.add_argument(
         "--keys",
         metavar="FILE",
         help="only these keys count: keys.json, or on each line the key of the log or a witness, "
@@ -2811,11 +2991,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _outcome(given: argparse.Namespace) -> Outcome:
     evidence = Evidence()
     evidence.read_given(given.checkpoint, given.proof, given.keys)
+    before = [each for path in given.archive for each in archives_in(path)]
+    for each in before:
+        evidence.read_beside_archive(each)
     paths = given.approvals or ([given.path, given.path] if is_whole(given.path) else None)
     try:
         if paths is None:
-            return _of_one(given.path, evidence, given.links_only)
-        return _of_two(paths, evidence, given.links_only)
+            return _of_one(given.path, evidence, given.links_only, before)
+        return _of_two(paths, evidence, given.links_only, before)
     except TamperedError as exc:
         return _not_verified(exc)
 
@@ -2856,9 +3039,9 @@ class Outcome:
         return {"status": self.status, **self.members, **texts}
 
 
-def _of_one(path: str, evidence: Evidence, links_only: bool) -> Outcome:
+def _of_one(path: str, evidence: Evidence, links_only: bool, before: Sequence[str] = ()) -> Outcome:
     evidence.read_beside(path)
-    report = verify_path(path, evidence=evidence)
+    report = verify_path(path, evidence=evidence, before=before)
     streams = STREAMS if report.stream is None else (report.stream,)
     for kept in evidence.kept:
         if kept.is_kept and kept.stream not in (*streams, None):
@@ -2874,10 +3057,12 @@ def _of_one(path: str, evidence: Evidence, links_only: bool) -> Outcome:
     )
 
 
-def _of_two(paths: Sequence[str], evidence: Evidence, links_only: bool) -> Outcome:
+def _of_two(
+    paths: Sequence[str], evidence: Evidence, links_only: bool, before: Sequence[str] = ()
+) -> Outcome:
     for number, stream in enumerate(STREAMS):
         evidence.read_beside(paths[number], (stream,))
-    report = verify_approvals(paths[0], paths[1], evidence.pins, evidence)
+    report = verify_approvals(paths[0], paths[1], evidence.pins, evidence, before)
     chains = {"actions": report.actions, "events": report.events}
     found = _Found(
         evidence, [(chains[each], evidence.judge(chains[each], each)) for each in chains]
@@ -2965,6 +3150,7 @@ class _Found:
         members["forks"] = [[_note_text(each) for each in pair] for pair in forks]
         shown = [each for chain in self.chains for each in self._proven(*chain)]
         not_shown = [each for chain in self.chains for each in self._not_proven(*chain)]
+        not_shown += [each for report, _ in self.chains for each in _in_archive(report)]
         not_shown = list(dict.fromkeys(not_shown)) + self._of_keys()
         return Outcome(
             status,
@@ -3152,6 +3338,19 @@ def _action_lines(finding: Finding) -> list[str]:
     return lines
 
 
+def _in_archive(report: Report) -> list[str]:
+    if report.archived_by is None:
+        return []
+    events = f"the events 1 to {report.first_entry - 1}"
+    if report.retained is not None:
+        return [
+            f"that of {events} no other says who may decide or who decided than the "
+            f"{report.retained} that lie here: event {report.archived_by} says so. Give the "
+            "archive with --archive"
+        ]
+    return [f"what {events} say: they are in an archive. Give it with --archive"]
+
+
 def _failure_lines(failure: Failure) -> list[str]:
     by = "" if failure.approver is None else f" by {_shortened(failure.approver)}"
     of = "" if failure.proposal_id is None else f"    of proposal {_shortened(failure.proposal_id)}"
@@ -3173,6 +3372,14 @@ def _shown(report: Report) -> list[str]:
         f"first {_utc(report.first_timestamp)}, last {_utc(report.last_timestamp)}",
         f"last hash {report.last_hash}",
         "LINKS HOLD: every entry follows from the one before it",
+        *(
+            [
+                f"entries 1 to {report.first_entry - 1} are in an archive, as event "
+                f"{report.archived_by} says"
+            ]
+            if report.archived_by is not None
+            else []
+        ),
     ]
 
 

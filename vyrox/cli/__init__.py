@@ -105,6 +105,7 @@ _AUDIT: Final = LazyGroup(
     "audit",
     "The audit log: a chain of actions and one of events.",
     {
+        "archive": Lazy("audit_archive:archive", "Move old events into files, verified first."),
         "events": Lazy("audit:events", "Show events: alerts, refusals, outcomes, changes."),
         "export": Lazy(
             "audit_export:export", "Write TENANT's actions to daily files, with a verifier."

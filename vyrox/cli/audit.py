@@ -35,9 +35,10 @@ container whose clock is behind, has an earlier time."""
 _entry_decoder: Final = msgspec.json.Decoder(dict[str, Scalar])
 
 
-def _check_chain(
+def check_chain(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> str | None:
+    """Return the value of an argument or option that names a chain: a tenant, or the service's."""
     if value and not is_tenant_id(value):
         raise click.BadParameter("must be a tenant, or '' for the service itself")
     return value
@@ -66,7 +67,7 @@ def _kinds_help() -> str:
 
 
 @click.command(epilog=_kinds_help())
-@tenant_first(check=_check_chain)
+@tenant_first(check=check_chain)
 @click.option(
     "--kind",
     callback=_check_kind,
@@ -184,7 +185,7 @@ def _word(value: Scalar) -> str:
     "--live",
     "tenant_id",
     metavar="TENANT",
-    callback=_check_chain,
+    callback=check_chain,
     help="Verify both chains of TENANT in the database; '' is the service.",
 )
 @click.option(
@@ -200,6 +201,13 @@ def _word(value: Scalar) -> str:
     metavar="FILE",
     multiple=True,
     help="A proof, for an export that begins later than entry 1.",
+)
+@click.option(
+    "--archive",
+    "archives",
+    metavar="DIR",
+    multiple=True,
+    help="An archive of the events before those of the export, or a directory of archives.",
 )
 @click.option("--keys", metavar="FILE", help="Only these keys count: those of the log, too.")
 @click.option("--html", metavar="FILE", help="Also write a page to read and print.")
@@ -221,7 +229,9 @@ def verify(
     if path is not None or tenant_id is None:
         raise click.UsageError("Give either a FILE, a DIR or -, or --live TENANT.")
     if any(given.values()):
-        raise click.UsageError("--live takes no checkpoint, proof, keys or page: export it first.")
+        raise click.UsageError(
+            "--live takes no checkpoint, proof, archive, keys or page: export it."
+        )
     try:
         found = asyncio.run(_verify_live(tenant_id))
     except VyroxError as exc:
@@ -255,6 +265,15 @@ async def _verify_live(tenant_id: str) -> dict[Stream, live.Result]:
         return await live.verify_tenant(opened.database, tenant_id)
 
 
+def _archived_lines(report: verifier.Report) -> list[str]:
+    if report.archived_by is None:
+        return []
+    return [
+        f"entries 1 to {report.first_entry - 1} are in an archive, as event {report.archived_by} "
+        f"says; {report.retained} of them are here too, all that it lists"
+    ]
+
+
 def _print_verified(
     tenant_id: str,
     stream: Stream,
@@ -272,6 +291,7 @@ def _print_verified(
         document = {"status": held, "result": "links hold", **asdict(result)}
         lines = [
             f"LINKS HOLD: {result.entries} entries ({chain}), last hash {result.last_hash}",
+            *_archived_lines(result),
             "NOT SHOWN without a checkpoint: that no entries were removed at the end, and that the "
             "chain was not replaced as a whole",
         ]

@@ -89,7 +89,7 @@ def export(
             _take_over(Path(fresh), directory, _prefixes(streams).values())
             if count == 0:
                 raise click.UsageError(f"{tenant_id} has no entries: nothing to verify.")
-            _write_verifier(Path(fresh) / VERIFIER_NAME)
+            write_verifier(Path(fresh) / VERIFIER_NAME)
             (Path(fresh) / VERIFIER_NAME).replace(directory / VERIFIER_NAME)
     except OSError as exc:
         raise OperatorError(f"{exc.filename or directory}: {exc.strerror}") from exc
@@ -146,14 +146,14 @@ async def _write(
             if stream == "events" and is_whole:
                 in_force = KeysInForce()
                 lines = _followed(lines, in_force)
-            count += await _write_daily_files(lines, directory, _prefixes(streams)[stream])
+            count += await write_daily_files(lines, directory, _prefixes(streams)[stream])
         if count:
             for stream in streams:
                 for name, content in (await source.evidence(stream)).items():
-                    _write_file(directory / name, content)
+                    write_file(directory / name, content)
             keys = await source.keys(in_force)
             if keys is not None:
-                _write_file(directory / KEYS_NAME, keys)
+                write_file(directory / KEYS_NAME, keys)
     return count
 
 
@@ -168,12 +168,14 @@ async def _followed(lines: AsyncIterator[bytes], in_force: KeysInForce) -> Async
         yield line
 
 
-def _write_file(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file (0600) that belongs beside the entries."""
     with _new_file(path) as file:
         file.write(content)
 
 
-def _write_verifier(path: Path) -> None:
+def write_verifier(path: Path) -> None:
+    """Write the verifier, so that it can be run."""
     path.write_bytes(files("vyrox.chain").joinpath("verify.py").read_bytes())
     path.chmod(0o700)
 
@@ -206,7 +208,7 @@ def _begins_with(file: Path, beginning: Path) -> bool:
     return True
 
 
-async def _write_daily_files(lines: AsyncIterator[bytes], directory: Path, prefix: str) -> int:
+async def write_daily_files(lines: AsyncIterator[bytes], directory: Path, prefix: str) -> int:
     """Write each line to the file of its UTC day; return how many there were.
 
     What was tampered with is written like the rest, for the verifier to find: a line without a

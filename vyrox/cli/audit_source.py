@@ -14,7 +14,7 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 from vyrox.chain import export as exporting
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.entry import Stream
-from vyrox.chain.evidence import beside, keys_beside
+from vyrox.chain.evidence import beside, keys_beside, retained_beside
 from vyrox.chain.keys_file import KeysInForce, keys_file
 from vyrox.cli.audit_fetch import AuditClient
 from vyrox.cli.audit_key import open_signer
@@ -60,14 +60,16 @@ class FromDatabase:
     async def lines(self, stream: Stream) -> AsyncIterator[bytes]:
         """Return the entries. Raises DatabaseUnavailableError."""
         tenant_id = self._wanted.tenant_id
-        return _each(exporting.pages(self._opened.database, tenant_id, stream, self._parts[stream]))
+        return each_of(
+            exporting.pages(self._opened.database, tenant_id, stream, self._parts[stream])
+        )
 
     async def evidence(self, stream: Stream) -> dict[str, bytes]:
         """As `evidence.beside`."""
         chain = (self._wanted.tenant_id, stream)
-        return await beside(
-            self._opened.database, await self._checkpoints(), chain, self._parts[stream]
-        )
+        database, part = self._opened.database, self._parts[stream]
+        files = await beside(database, await self._checkpoints(), chain, part)
+        return files | await retained_beside(database, chain, part)
 
     async def keys(self, in_force: KeysInForce | None) -> bytes | None:
         """As `evidence.keys_beside`."""
@@ -200,7 +202,8 @@ async def from_service(wanted: Wanted, url: str, key: str) -> AsyncIterator[From
             yield FromService(client, url, wanted, key, progress)
 
 
-async def _each(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+async def each_of(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    """Yield the entries of all pages."""
     async for page in pages:
         for entry in page:
             yield entry

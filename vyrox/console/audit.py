@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vyrox.approvals.rows import StoredDecision, decisions_on
+from vyrox.chain.archived import archived_up_to
 from vyrox.chain.entry import SERVICE, Scalar, Stream
 from vyrox.chain.reading import END, STREAMS, Asked, Found, Listed, Place, find_entry, list_entries
 from vyrox.console.audit_subjects import Subject, read_subjects
@@ -99,6 +100,7 @@ async def audit_page(request: Request) -> Response:
     console = console_of(request)
     asked = asked_of(request, person)
     listed, lines = await console.database.read(_read, asked, _place_of(request))
+    archived = await console.database.read(archived_up_to, asked.tenant_id)
     older = None if listed.older is None else here_with(request, after=_cursor(listed.older))
     newest = here_with(request, after=None) if "after" in request.query_params else None
     return page(
@@ -113,6 +115,7 @@ async def audit_page(request: Request) -> Response:
         older=older,
         newest=newest,
         is_cut=listed.is_cut,
+        archived=archived,
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from vyrox.errors import OperatorError
 from vyrox.store.locks import lock
 
-HEAD: Final = "0030"
+HEAD: Final = "0031"
 """The newest migration. A test compares it with the scripts in `migrations/versions`."""
 
 MIGRATION_TIMEOUT_S: Final = 600.0

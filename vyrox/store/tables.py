@@ -120,7 +120,9 @@ audit_log = Table(
     Column("hash", Text, nullable=False),
     Column("entry", LargeBinary, nullable=False),  # as exported, byte for byte
 )
-"""Append-only: triggers refuse UPDATE, DELETE and, in PostgreSQL, TRUNCATE."""
+"""Append-only: triggers refuse UPDATE, DELETE and, in PostgreSQL, TRUNCATE.
+
+Events in an archive may be deleted (contract 103)."""
 
 claims = Table(
     "claims",
@@ -888,3 +890,23 @@ audit_cosignatures = Table(
     Column("note", LargeBinary, nullable=False),  # with our signature and that of the witness
     Column("at", Float, nullable=False),
 )
+
+# Up to which event of a tenant's chain archives have all. The events of an archive, except those
+# that `chain.archived` retains, may be deleted: the triggers of `audit_log` look here.
+audit_archives = Table(
+    "audit_archives",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("last", BigInteger, primary_key=True, autoincrement=False),
+)
+"""Append-only, as `audit_log`."""
+
+# The hashes of all events in archives: checkpoints and proofs are made from them.
+archived_hashes = Table(
+    "archived_hashes",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # of 256 events, from 0
+    Column("hashes", LargeBinary, nullable=False),  # 256 times 32 bytes
+)
+"""Append-only, as `audit_log`."""

@@ -12,7 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
-from vyrox.store.tables import audit_log, edr_credentials, guard_rails, tenant_credentials
+from vyrox.store.tables import (
+    audit_archives,
+    audit_log,
+    edr_credentials,
+    guard_rails,
+    tenant_credentials,
+)
 
 NEW_HINT: Final = " (if the name is right: --new)"
 """For commands with an option that accepts an unknown tenant."""
@@ -20,7 +26,7 @@ NEW_HINT: Final = " (if the name is right: --new)"
 MAX_COMPARED: Final = 10_000
 """Known names that are compared with an unknown name, to suggest the nearest."""
 
-_TABLES: Final = (tenant_credentials, edr_credentials, guard_rails)
+_TABLES: Final = (tenant_credentials, edr_credentials, guard_rails, audit_archives)
 
 _a: Final = audit_log.c
 _ACCEPTED: Final = (_a.stream == "events", _a.kind == "alert.accepted")
@@ -40,6 +46,7 @@ UNION SELECT tenant_id FROM chain WHERE EXISTS (
     SELECT 1 FROM audit_log WHERE audit_log.tenant_id = chain.tenant_id
     AND stream = 'events' AND kind = 'alert.accepted'
 )
+UNION SELECT tenant_id FROM audit_archives WHERE tenant_id > ''
 ORDER BY tenant_id LIMIT :most
 """)
 

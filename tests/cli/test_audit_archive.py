@@ -1,0 +1,515 @@
+"""`vyrox audit archive`: old events leave the database, and nothing else is lost (contract 103)."""
+
+import asyncio
+import io
+import json
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tests.audit import TENANT
+from tests.chain.test_verify_approvals import whole_story
+from tests.cli import Vyrox, refused, rows_of, succeeded
+from tests.ready_schema import copy_file
+from vyrox.chain import archiving, verify
+from vyrox.chain.archived import is_removed
+from vyrox.chain.entry import GENESIS
+from vyrox.chain.events import event
+from vyrox.chain.kinds import EVENT_KINDS
+from vyrox.chain.live import verify_newest
+from vyrox.chain.log_keys import new_key
+from vyrox.chain.nodes import read_entry_hashes
+from vyrox.chain.verify import Approvals
+from vyrox.chain.writer import append
+from vyrox.cli import audit_archive
+from vyrox.settings import Settings
+from vyrox.store.database import SQLITE_FILE, open_database
+from vyrox.store.tables import archived_hashes, audit_archives, audit_log
+from vyrox.tenants.known import is_known, list_known
+from vyrox.triage.totals_log import count_log
+
+OLD, NEWER, NOW = 1_706_745_600, 1_735_689_600, 1_750_000_000
+"""1 February 2024, 1 January 2025, June 2025."""
+
+pytestmark = pytest.mark.usefixtures("anyio_backend")
+
+
+KEY = new_key()
+
+
+@pytest.fixture(autouse=True)
+def the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_archive, "wall_clock", lambda: float(NOW))
+
+
+@pytest.fixture
+def vyrox(data_dir: Path, database_url: str | None) -> Vyrox:
+    return Vyrox(data_dir, database_url, VYROX_CHECKPOINT_KEY=KEY)
+
+
+@pytest.fixture(scope="module")
+def of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database as `filled` makes it, and one with an archive too: most tests copy one."""
+    directory = tmp_path_factory.mktemp("filled")
+    vyrox = filled(Vyrox(directory, VYROX_CHECKPOINT_KEY=KEY))
+    copy_file(directory / SQLITE_FILE, directory / "filled.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_archive, "wall_clock", lambda: float(NOW))
+        archive(vyrox, directory / "archives")
+    return directory
+
+
+@pytest.fixture
+def full(vyrox: Vyrox, database_url: str | None, of_module: Path) -> Vyrox:
+    """With what `filled` writes."""
+    if database_url is not None:
+        return filled(vyrox)
+    copy_file(of_module / "filled.db", Path(vyrox.env["VYROX_DATA_DIR"]) / SQLITE_FILE)
+    return vyrox
+
+
+@pytest.fixture
+def own(data_dir: Path, of_module: Path) -> Vyrox:
+    """On SQLite, with an archive of the events 1 to 512 in `of_module`."""
+    copy_file(of_module / SQLITE_FILE, data_dir / SQLITE_FILE)
+    return Vyrox(data_dir, VYROX_CHECKPOINT_KEY=KEY)
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    return tmp_path / "archives"
+
+
+def accepted(connection: Connection, number: int, at: int, tenant_id: str = TENANT) -> None:
+    drafts = [event("alert.accepted", tenant_id, None, alert_id=f"a-{n}") for n in range(number)]
+    append(connection, drafts, at)
+
+
+def counted(connection: Connection) -> None:
+    while count_log(connection, TENANT):
+        pass
+
+
+def filled(vyrox: Vyrox) -> Vyrox:
+    """Write who approved what, 600 old alerts, and 10 newer ones."""
+    vyrox.write(whole_story().append)
+    vyrox.write(accepted, 600, OLD)
+    vyrox.write(accepted, 10, NEWER)
+    vyrox.write(counted)
+    return vyrox
+
+
+def archive(vyrox: Vyrox, directory: Path, *options: str, before: str = "2025-01-01") -> list[Any]:
+    printed = succeeded(
+        vyrox("audit", "archive", "--before", before, "--out", str(directory), "--json", *options)
+    )
+    found: list[Any] = json.loads(printed)
+    return found
+
+
+def exported(vyrox: Vyrox, directory: Path) -> Path:
+    succeeded(vyrox("audit", "export", TENANT, "--out", str(directory)))
+    return directory
+
+
+def verified(directory: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        status = verify.main(["--json", *options, str(directory)])
+    return status, json.loads(printed.getvalue())
+
+
+def live(vyrox: Vyrox, tenant_id: str = TENANT) -> tuple[int, str]:
+    found = vyrox("audit", "verify", "--live", tenant_id)
+    return found.exit_code, found.output
+
+
+def numbers(connection: Connection, tenant_id: str = TENANT) -> list[int]:
+    c = audit_log.c
+    query = sa.select(c.sequence).where(c.tenant_id == tenant_id, c.stream == "events")
+    return list(connection.execute(query.order_by(c.sequence)).scalars())
+
+
+def run(connection: Connection, statement: str) -> None:
+    connection.execute(sa.text(statement))
+
+
+def test_what_the_proofs_of_approvals_need_is_never_removed_contract_103() -> None:
+    needed = Approvals({}, None)._checks
+    assert [kind for kind in needed if is_removed(kind)] == []
+    assert {"alert.accepted", "auth.failed"} <= {kind for kind in EVENT_KINDS if is_removed(kind)}
+    assert not is_removed("chain.archived")
+    assert not is_removed("kind.of_a_later_version")
+
+
+def test_old_events_leave_the_database_and_all_of_it_verifies_contract_103(
+    full: Vyrox, archives: Path, tmp_path: Path
+) -> None:
+    whole = exported(full, tmp_path / "whole")
+    status, before = verified(whole)
+    assert (status, before["result"]) == (0, "approvals hold")
+    hashes = full.write(lambda c: read_entry_hashes(c, (TENANT, "events"), 0, 600))
+
+    [planned] = rows_of(succeeded(full("audit", "archive", "--before=2025-01-01", "--dry-run")))
+    assert planned["EVENTS"] == "1 to 512"
+    assert live(full)[0] == 3
+    [done] = archive(full, archives)
+    assert done["directory"] == str(archives / TENANT / "1-512")
+    assert f"{done['rows']:,}" == planned["WOULD GO"]
+    assert f"{done['size_bytes']:,}" == planned["BYTES"]
+    left = full.write(numbers)
+    assert len([each for each in left if each <= 512]) == 512 - done["rows"] > 10
+
+    files = archives / TENANT / "1-512"
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in files.iterdir()} == {
+        "audit-2024-01-01.jsonl": 0o600,
+        "audit-2024-02-01.jsonl": 0o600,
+        "checkpoint-events.txt": 0o600,
+        "keys.json": 0o600,
+        "verify_audit.py": 0o700,
+    }
+    status, of_archive = verified(files)
+    assert (status, of_archive["result"], of_archive["entries"]) == (0, "verified", 512)
+
+    rest = exported(full, tmp_path / "rest")
+    status, of_rest = verified(rest)
+    assert (status, of_rest["result"]) == (0, "approvals hold")
+    assert of_rest["actions"] == before["actions"]
+    events = of_rest["chains"]["events"]
+    said_by = left[-1]
+    assert (events["first_entry"], events["archived_by"]) == (513, said_by)
+    assert events["retained"] == 512 - done["rows"]
+    shown = succeeded(full("audit", "verify", str(rest)))
+    assert f"entries 1 to 512 are in an archive, as event {said_by} says" in shown
+
+    kept = [f"--checkpoint={whole / f'checkpoint-{stream}.txt'}" for stream in verify.STREAMS]
+    status, together = verified(rest, f"--archive={archives / TENANT}", *kept)
+    assert (status, together["result"]) == (0, "approvals hold")
+    assert together["chains"]["events"]["first_entry"] == 1
+    assert together["chains"]["events"]["entries"] == said_by
+
+    status, text = live(full)
+    assert status == 3, text
+    assert f"entries 1 to 512 are in an archive, as event {said_by} says" in text
+    # What an outsider has kept can be proven as before, of any entry and any size.
+    assert full.write(lambda c: read_entry_hashes(c, (TENANT, "events"), 0, 600)) == hashes
+    entry = ("audit", "prove", TENANT, "5", "--stream", "events")
+    proof = json.loads(succeeded(full(*entry)))
+    assert proof["hash"] == hashes[4].hex()
+    assert archive(full, archives) == []
+
+
+def test_a_second_archive_follows_the_first_contract_103(
+    full: Vyrox, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = archive(full, archives)
+    full.write(accepted, 300, NOW + 1)
+    full.write(counted)  # as a running service does; until then the event of the archive stays
+    monkeypatch.setattr(audit_archive, "wall_clock", lambda: NOW + 3600.0)
+    second = archive(full, archives, before="2025-06-15T15:30")
+    assert [(each["first"], each["last"]) for each in first + second] == [(1, 512), (513, 768)]
+    own = archives / TENANT
+    assert verified(own / "513-768")[0] == 0  # with its proof
+    rest = exported(full, tmp_path / "rest")
+    assert verified(rest)[0] == 0
+    both = [f"--archive={own / name}" for name in ("1-512", "513-768")]
+    for given in (both, [f"--archive={own}"]):
+        status, found = verified(rest, *given)
+        assert (status, found["chains"]["events"]["first_entry"]) == (0, 1), found
+    status, found = verified(rest, both[1])
+    assert (status, found["chains"]["events"]["first_entry"]) == (0, 513), found
+    assert verified(rest, both[0])[0] == 1  # one is missing between them
+    assert live(full)[0] == 3
+
+
+def test_the_service_and_all_tenants_are_archived_contract_103(
+    vyrox: Vyrox, archives: Path
+) -> None:
+    vyrox.write(accepted, 300, OLD)
+    vyrox.write(accepted, 300, OLD, "other-corp")
+    vyrox.write(lambda c: append(c, [event("auth.failed", "", None) for _ in range(300)], OLD))
+    done = archive(vyrox, archives)
+    assert [(each["tenant_id"], each["last"], each["rows"]) for each in done] == [
+        ("", 256, 256),
+        (TENANT, 256, 256),
+        ("other-corp", 256, 256),
+    ]
+    assert sorted(path.name for path in archives.iterdir()) == [TENANT, "other-corp", "~service"]
+    assert verified(archives / "~service" / "1-256")[0] == 0
+    assert live(vyrox, "")[0] == 3
+    for each in ("other-corp", TENANT):
+        assert vyrox.write(is_known, each)
+    vyrox.write(accepted, 300, NEWER, "other-corp")
+    assert archive(vyrox, archives, "--tenant", TENANT, before="2025-02-01") == []
+    assert set(vyrox.write(list_known)) == {TENANT, "other-corp"}
+
+
+def test_events_that_the_totals_do_not_have_yet_stay_contract_103(
+    vyrox: Vyrox, archives: Path
+) -> None:
+    vyrox.write(whole_story().append)
+    vyrox.write(accepted, 600, OLD)
+    assert archive(vyrox, archives) == []
+    vyrox.write(counted)
+    assert len(archive(vyrox, archives)) == 1
+
+
+STEPS = [
+    pytest.param(place, name, when, marks=[] if is_quick else [pytest.mark.long])
+    for place, name, is_quick in (
+        (audit_archive, "write_daily_files", False),
+        (audit_archive.Archiver, "_verified", False),
+        (audit_archive, "_move", False),
+        (archiving, "_store_hashes", False),
+        (archiving, "_record", True),
+        (archiving, "_remove", False),
+    )
+    for when in ("before", "after")
+]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(("place", "name", "when"), STEPS)
+def test_killed_between_any_two_steps_it_is_run_again_contract_103(
+    full: Vyrox,
+    archives: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: object,
+    name: str,
+    when: str,
+) -> None:
+    """At each point what is there verifies, and the second run ends as the only one would."""
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "PAGE", 100)
+        patch.setattr(place, name, dying(getattr(place, name), when))
+        with pytest.raises(Killed):
+            archive(full, archives)
+        assert live(full)[0] == 3
+        assert verified(exported(full, tmp_path / "between"))[0] == 0
+    archive(full, archives)
+    left = full.write(numbers)
+    assert [each for each in left if each > 512] == list(range(513, left[-1] + 1))
+    assert live(full)[0] == 3
+    rest = exported(full, tmp_path / "rest")
+    assert verified(rest, f"--archive={archives / TENANT}")[0] == 0
+    assert [path.name for path in (archives / TENANT).iterdir()] == ["1-512"]
+
+
+def dying(function: Callable[..., Any], when: str) -> Callable[..., Any]:
+    if asyncio.iscoroutinefunction(function):
+
+        async def later(*args: object, **named: object) -> object:
+            if when == "after":
+                await function(*args, **named)
+            raise Killed
+
+        return later
+
+    def now(*args: object, **named: object) -> object:
+        if when == "after":
+            function(*args, **named)
+        raise Killed
+
+    return now
+
+
+def test_an_archive_that_is_gone_or_was_changed_stops_the_removal_contract_103(
+    full: Vyrox, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "_remove", dying(archiving._remove, "before"))
+        with pytest.raises(Killed):
+            archive(full, archives)
+    left = full.write(numbers)
+    command = ("audit", "archive", "--before", "2025-01-01", "--out")
+    assert "there is no archive" in refused(full(*command, str(tmp_path / "elsewhere")))
+    file = archives / TENANT / "1-512" / "audit-2024-02-01.jsonl"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"a-20", b"a-21", 1))
+    assert "nothing was removed" in refused(full(*command, str(archives)))
+    file.write_bytes(content)
+    (archives / TENANT).rename(tmp_path / "moved")
+    (archives / TENANT).symlink_to(tmp_path / "moved")
+    (tmp_path / "moved" / "1-512").rename(tmp_path / "real")
+    (tmp_path / "moved" / "1-512").symlink_to(tmp_path / "real")
+    assert "is a link" in refused(full(*command, str(archives)))
+    assert full.write(numbers) == left
+
+
+def test_without_a_key_or_with_a_time_to_come_nothing_is_archived_contract_103(
+    data_dir: Path, archives: Path
+) -> None:
+    vyrox = Vyrox(data_dir)
+    vyrox.write(accepted, 300, OLD)
+    command = ("audit", "archive", "--out", str(archives), "--before")
+    assert "there is no key for checkpoints" in refused(vyrox(*command, "2025-01-01"))
+    assert "in the future" in vyrox(*command, "2999-01-01").output
+    assert len(vyrox.write(numbers)) == 300
+
+
+# What an attacker with the database does
+
+
+@pytest.fixture
+def bare(data_dir: Path, of_module: Path) -> Vyrox:
+    """On SQLite, what `filled` writes, without an archive."""
+    copy_file(of_module / "filled.db", data_dir / SQLITE_FILE)
+    return Vyrox(data_dir, VYROX_CHECKPOINT_KEY=KEY)
+
+
+def tampered(vyrox: Vyrox, *statements: str) -> str:
+    directory = Settings.from_env(vyrox.env).data_dir
+    with closing(sqlite3.connect(directory / SQLITE_FILE)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for (name,) in names.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    status, text = live(vyrox)
+    assert status == 1, text
+    return text
+
+
+EVENTS = "FROM audit_log WHERE tenant_id = 'acme-corp' AND stream = 'events'"
+
+
+def test_rows_that_no_event_says_are_archived_are_missed_contract_103(bare: Vyrox) -> None:
+    assert "at entry 1 " in tampered(bare, f"DELETE {EVENTS} AND sequence <= 512")
+    # Nor is it enough to claim an archive.
+    said = "INSERT INTO audit_archives VALUES ('acme-corp', 512)"
+    assert "its hash is not with those of the archive" in tampered(bare, said)
+    made = (
+        "INSERT INTO archived_hashes"
+        " VALUES ('acme-corp', 0, zeroblob(8192)), ('acme-corp', 1, zeroblob(8192))"
+    )
+    text = tampered(bare, f"DELETE {EVENTS} AND sequence <= 513", made)
+    assert "its previous_hash is not" in text
+
+
+def test_an_archive_of_true_hashes_that_no_event_names_is_refused_contract_103(bare: Vyrox) -> None:
+    def claim(connection: Connection) -> None:
+        archiving._store_hashes(connection, TENANT, 0, 512)
+        connection.execute(audit_archives.insert().values(tenant_id=TENANT, last=512))
+
+    bare.write(claim)
+    text = tampered(bare, f"DELETE {EVENTS} AND sequence <= 512 AND kind LIKE 'alert.%'")
+    assert "no event says that it is in an archive" in text
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        (f"DELETE {EVENTS} AND kind = 'approval.decided'", "not the ones that an event"),
+        (f"DELETE {EVENTS} AND sequence <= 512", "not the ones that an event"),
+        (f"DELETE {EVENTS} AND kind = 'chain.archived'", "no event says"),
+        (f"DELETE {EVENTS} AND sequence = 600", "at entry 600 "),
+        (
+            "UPDATE audit_log SET entry = replace(entry, 'jane', 'mary')"
+            " WHERE kind = 'approver.added' AND sequence <= 512",
+            "its hash is not that of its content",
+        ),
+        ("UPDATE archived_hashes SET hashes = zeroblob(8192) WHERE position = 0", "another entry"),
+        ("UPDATE archived_hashes SET hashes = zeroblob(8192) WHERE position = 1", "previous_hash"),
+        ("DELETE FROM archived_hashes WHERE position = 0", "its hash is not with those"),
+        ("DELETE FROM audit_archives", "at entry "),
+        ("INSERT INTO audit_archives VALUES ('acme-corp', 768)", "its hash is not with those"),
+    ],
+)
+def test_a_change_after_an_archive_is_found_contract_103(
+    own: Vyrox, statement: str, reason: str
+) -> None:
+    assert reason in tampered(own, statement)
+
+
+def test_a_forged_event_of_an_archive_is_found_contract_103(
+    own: Vyrox, of_module: Path, tmp_path: Path
+) -> None:
+    """A person who may write to the database may append, but not say another hash."""
+    forged = event(
+        "chain.archived",
+        TENANT,
+        None,
+        first=1,
+        last=512,
+        last_hash=GENESIS,
+        root="",
+        retained=0,
+        retained_sha256="",
+    )
+    own.write(lambda c: append(c, [forged], NOW))
+    rest = exported(own, tmp_path / "rest")
+    for given in ([], [f"--archive={of_module / 'archives' / TENANT}"]):
+        status, found = verified(rest, *given)
+        assert (status, found["result"]) == (1, "tampered")
+        assert "another hash than it has" in found["reason"]
+    assert "another hash than it has" in live(own)[1]
+
+
+def test_retained_events_of_an_export_are_all_that_the_event_lists_contract_103(
+    own: Vyrox, tmp_path: Path
+) -> None:
+    rest = exported(own, tmp_path / "rest")
+    file = rest / "retained-events.txt"
+    lines = file.read_bytes().splitlines(keepends=True)
+    swapped = [lines[1], lines[0], *lines[2:]]
+    for changed in (lines[1:], lines[:-1], swapped, [*lines, lines[-1]], [], [b"x\n", *lines]):
+        file.write_bytes(b"".join(changed))
+        status, found = verified(rest)
+        assert (status, found["result"]) == (1, "tampered"), found
+    file.unlink()
+    status, found = verified(rest)
+    assert (status, found["result"]) == (0, "range holds")
+    assert any("who approved" in each for each in found["not_proven"])
+
+
+def test_the_triggers_let_go_only_what_is_in_an_archive_contract_103(
+    full: Vyrox, archives: Path
+) -> None:
+    full.write(accepted, 300, OLD, "other-corp")
+    archive(full, archives, "--tenant", TENANT)
+    full.write(accepted, 1, NOW)
+    left = full.write(numbers)
+    for statement in (
+        f"DELETE {EVENTS} AND sequence = 513",
+        f"DELETE {EVENTS} AND sequence <= 512",
+        f"DELETE {EVENTS} AND kind = 'chain.archived'",
+        "DELETE FROM audit_log WHERE stream = 'actions'",
+        "DELETE FROM audit_log WHERE tenant_id = 'other-corp' AND sequence = 1",
+        "DELETE FROM audit_archives",
+        "UPDATE audit_archives SET last = 768",
+        "DELETE FROM archived_hashes",
+        "UPDATE archived_hashes SET position = 9",
+    ):
+        with pytest.raises(sa.exc.IntegrityError):
+            full.write(run, statement)
+    assert full.write(numbers) == left
+
+
+def test_hashes_that_somebody_has_put_there_before_are_refused_contract_103(
+    full: Vyrox, archives: Path
+) -> None:
+    planted = {"tenant_id": TENANT, "position": 1, "hashes": bytes(8192)}
+    full.write(lambda c: c.execute(archived_hashes.insert().values(planted)).rowcount)
+    command = ("audit", "archive", "--before", "2025-01-01", "--out", str(archives))
+    assert "other hashes than the events" in refused(full(*command))
+    assert len(full.write(numbers)) > 610
+
+
+async def test_the_newest_entries_are_checked_from_the_archive_on_contract_103(
+    own: Vyrox, data_dir: Path
+) -> None:
+    async with open_database(None, data_dir) as database:
+        left = await database.read(numbers)
+        assert await verify_newest(database, TENANT, "events") == left[-1] - 512
