@@ -93,7 +93,7 @@ async def test_tenant_changes_reach_the_running_service_contract_8(data_dir: Pat
         await vyrox(data_dir, "tenant", "rotate", tenant, "--overlap", "0", "--force")
         await until_answered(OTHER_SECRET, 401)
         await until_answered(added["secret"], 401)
-        await vyrox(data_dir, "tenant", "remove", tenant)
+        await vyrox(data_dir, "tenant", "remove", tenant, "--yes")
         await until_answered(SECRET, 401)
     assert added["secret"] not in "".join(service.output)
 

@@ -163,7 +163,7 @@ def outbox(
     """Return what sends to the witness behind `client`."""
     found = Checkpoints(database, lambda: float(NOW), SIGNER)
     clocks = (lambda: float(NOW), clock)
-    return WitnessOutbox("http://witness", key, database, found, posting(client), clocks)
+    return WitnessOutbox("http://witness", key, database, found, posting(client), clocks, {})
 
 
 async def cosigned(database: Database) -> list[Note]:
@@ -271,7 +271,7 @@ async def test_a_witness_that_never_ends_its_answer_is_away_contract_95(
         found = Checkpoints(database, lambda: float(NOW), SIGNER)
         clocks = (lambda: float(NOW), Clock())
         post = posting(client, deadline_s=0.1)
-        sending = WitnessOutbox("http://witness", None, database, found, post, clocks)
+        sending = WitnessOutbox("http://witness", None, database, found, post, clocks, {})
         await sending.run()
         sending.follow(await grow(database, 1))
         await sending.run()
@@ -306,8 +306,44 @@ async def test_a_wrong_cosignature_is_not_stored_contract_95(
         sending.follow(await grow(database, 1))
         await sending.run()
     assert events(caplog) == ["witness.bad_signature"]
+    assert not any(each.exc_info for each in caplog.records)
     assert await cosigned(database) == []
     assert witness.key.kind == TIMED
+
+
+async def test_a_witness_without_a_key_cannot_sign_in_the_name_of_another_contract_95(
+    database: Database, data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither of one whose key is set, nor of one that was first. Its own name it keeps."""
+    witness, names = opened(data_dir / "witness"), dict[str, str]()
+    claimed = {"http://liar": witness.key.name, "http://one": "one", "http://two": "one"}
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        name = claimed[f"http://{request.url.host}"]
+        return httpx.Response(200, text=Signature(name, bytes(4), bytes(72)).line())
+
+    found = Checkpoints(database, lambda: float(NOW), SIGNER)
+    clocks = (lambda: float(NOW), Clock())
+    async with (
+        served(witness) as known,
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client,
+    ):
+        keyed = ("http://witness", witness.key, database, found, posting(known), clocks, names)
+        outboxes = [WitnessOutbox(*keyed)] + [
+            WitnessOutbox(url, None, database, found, posting(client), clocks, names)
+            for url in claimed
+        ]
+        for count in (1, 2):
+            for each in outboxes:
+                await each.run()
+            receipts = await grow(database, count)
+            for each in outboxes:
+                each.follow(receipts)
+                await each.run()
+    assert events(caplog) == ["witness.bad_signature"] * 4
+    [newest, *_] = await cosigned(database)
+    assert [each.name for each in newest.signatures[1:]] == ["one", witness.key.name]
+    assert check(newest, witness.key) == NOW
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -273,7 +273,7 @@ def test_changes_of_tenants_are_told_contract_27(vyrox: Vyrox, data_dir: Path) -
     succeeded(vyrox("tenant", "add", "initech", "--vendor", "crowdstrike"))
     succeeded(vyrox("tenant", "field-map", "acme-corp", str(field_map)))
     succeeded(vyrox("tenant", "rotate", "acme-corp"))
-    succeeded(vyrox("tenant", "remove", "acme-corp"))
+    succeeded(vyrox("tenant", "remove", "acme-corp", "--yes"))
     printed = succeeded(vyrox("audit", "events", "--json", "--kind", "tenant.changed"))
     told = [(line["tenant_id"], line["source"], line["change"]) for line in lines_of(printed)]
     assert sorted(told, key=repr) == sorted(

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from rich.progress import Progress
 from sqlalchemy import Connection
 
 from tests.approvals.story import START
@@ -22,6 +25,8 @@ from vyrox.chain.identity import Signer, read_log_name, register
 from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.log_keys import new_key, read_log_keys
 from vyrox.chain.writer import append
+from vyrox.cli.audit_source import NDJSON, FromService, Wanted
+from vyrox.errors import OperatorError
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
@@ -151,6 +156,27 @@ async def test_a_reader_fetches_all_of_it_from_the_service_contract_97(
         assert embedded(tmp_path / name).returncode == 3  # no key is named: it is known elsewhere
         found = embedded(tmp_path / name, f"--keys={keys}")
         assert found.returncode == 0, found.stdout
+
+
+async def test_a_line_that_never_ends_is_not_read_to_its_end_contract_97() -> None:
+    """A service that is not one must not fill the memory of the reader."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65_536
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        headers = {"content-type": NDJSON, "x-vyrox-audit-first": "1", "x-vyrox-audit-size": "1"}
+        return httpx.Response(200, headers=headers, content=endless())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        wanted = Wanted(TENANT, ("actions",), 0)
+        source = FromService(client, "http://vyrox", wanted, HMAC_SECRET, Progress(disable=True))
+        lines = await source.lines("actions")
+        assert lines is not None
+        with pytest.raises(OperatorError, match="an entry has more than"):
+            await anext(lines)
 
 
 def test_keys_in_force_have_their_times() -> None:

@@ -29,7 +29,7 @@ from vyrox.chain.notes import Key, check, read_checkpoint, read_key, read_note
 from vyrox.chain.tree import inclusion_holds
 from vyrox.chain.witness import RewrittenError, Witness
 from vyrox.chain.writer import append
-from vyrox.cli import cli
+from vyrox.cli import audit_fetch, cli
 from vyrox.cli.audit_fetch import AuditClient
 from vyrox.cli.audit_watch import Watch
 from vyrox.clock import wall_clock
@@ -188,6 +188,27 @@ async def test_watch_says_what_it_could_not_check_contract_95(
                 assert not await Watch(witness, client).check_all()
                 assert witness.last("actions") is None
     assert capsys.readouterr().err.count("NOT CHECKED") == 4
+
+
+async def test_watch_does_not_wait_for_an_answer_that_never_ends_contract_95(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then renews the timeout of each read."""
+    monkeypatch.setattr(audit_fetch, "WHOLE_TIMEOUT_S", 0.1)
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    async def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=drip())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        client = AuditClient(http, "http://vyrox", TENANT, OTHER_SECRET)
+        witness = await asyncio.to_thread(Witness, data_dir / "w", "w", TENANT, wall_clock)
+        assert not await Watch(witness, client).check_all()
+    assert capsys.readouterr().err.count("was not whole within 0.1 s") == 2
 
 
 async def test_watch_follows_a_key_that_is_endorsed_and_no_other_contract_95(

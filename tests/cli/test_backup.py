@@ -211,6 +211,7 @@ def test_restore_refuses_a_directory_with_data_contract_91(tmp_path: Path) -> No
     assert (data / SQLITE_FILE).read_bytes() == before
     (tmp_path / "other" / "valkey").mkdir(parents=True)
     assert "holds data" in refused(Vyrox(tmp_path / "other")("restore", str(kept)))
+    assert content(tmp_path / "other") == ["valkey"]  # and no lock file
 
 
 def test_restore_refuses_while_a_service_runs_contract_91(tmp_path: Path) -> None:

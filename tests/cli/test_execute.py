@@ -15,17 +15,20 @@ import httpx
 import msgspec
 import pytest
 from click.testing import Result
+from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT
 from tests.service import HMAC_SECRET, running_service
+from tests.vendor import insert_alert
 from vyrox.chain.entry import Draft
 from vyrox.chain.writer import append
-from vyrox.cli import acting, signed_request
+from vyrox.cli import acting, mistyped_alert, signed_request
 from vyrox.clock import wall_clock
 from vyrox.containment.attempt import Outcome
 from vyrox.containment.events import outcome_event
 from vyrox.crypto import verify
+from vyrox.models import NormalizedAlert
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.serve import serving
 
@@ -501,6 +504,53 @@ async def test_execute_names_the_nearest_tenant_when_it_asks_contract_88(vyrox: 
     )
     right = await answered(vyrox, b"n\n", "execute", "acme-corp", *words)
     assert "did you mean" not in right.stderr
+
+
+def _store_alert(connection: Connection, alert_id: str, tenant_id: str) -> None:
+    alert = NormalizedAlert(
+        id=alert_id, tenant_id=tenant_id, source="generic", raw_id=alert_id, timestamp=0.0
+    )
+    insert_alert(connection, alert)
+
+
+def listening_port(listener: Listener) -> dict[str, str]:
+    """Return the settings of a service that listens there."""
+    return {"PROXY_PORT": listener.url.rpartition(":")[2]}
+
+
+async def test_execute_warns_of_an_alert_that_the_tenant_does_not_have_contract_83(
+    vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks like a shortened id is refused, unless the person says so or is asked."""
+    await asyncio.to_thread(vyrox.migrated)
+    other = "0b8e0000-1111-4222-8333-444455556666"
+    await asyncio.to_thread(vyrox.write, _store_alert, other, "initech")
+    options = ("--isolate", "--approved-by", "jane", "--alert")
+    words = ("execute", TENANT, "HOST", *options)
+    async with listening(answer(200, DRY_RUN)) as listener:
+        env = listening_port(listener)
+        for alert in ("deadbeef", "deadbeef-0", "0b8e0000-2222-4222-8333-44445555666"):
+            mistyped = await run(vyrox, *words, alert, "--yes", **env)
+            assert (mistyped.exit_code, listener.heads) == (2, [])
+            assert "--unknown-alert" in mistyped.stderr
+        assert (await run(vyrox, *words, "deadbeef", **env)).exit_code == 2
+        sent = (
+            ("deadbeef", "--unknown-alert"), ("alt_abc123", "--yes"), (other, "--yes"),
+            ("deadbeef-0000-4000-8000-000000000000", "--yes"), ("0b8e0000", "--yes"),
+        )  # fmt: skip
+        for each in sent:
+            warned = await run(vyrox, *words, *each, **env)
+            assert f"no alert {other if each[0] == '0b8e0000' else each[0]}" in warned.stderr
+            assert warned.exit_code == 0
+        assert len(listener.heads) == len(sent)
+        own = "0c000000-1111-4222-8333-444455556666"
+        await asyncio.to_thread(vyrox.write, _store_alert, own, TENANT)
+        assert "warning" not in (await run(vyrox, *words, "0c000000", "--yes", **env)).stderr
+        for module in (acting, mistyped_alert):
+            monkeypatch.setattr(module, "is_terminal", lambda: True)
+        asked = await asyncio.to_thread(vyrox, *words, "deadbeef", stdin=b"n\n", env=env)
+    assert asked.exit_code == 4
+    assert asked.stderr.index("warning: ") < asked.stderr.index("Do it?")
 
 
 @pytest.mark.usefixtures("on_terminal")

@@ -108,7 +108,7 @@ def test_policy_about_hosts_and_alerts_contract_35(vyrox: Vyrox) -> None:
     assert rails(vyrox) == ADDED
     vyrox.write(forget_rails)
     succeeded(vyrox("tenant", "add", "acme", "--vendor", "defender"))
-    succeeded(vyrox("tenant", "remove", "acme", "--vendor", "generic"))
+    succeeded(vyrox("tenant", "remove", "acme", "--yes", "--vendor", "generic"))
     succeeded(vyrox("tenant", "add", "acme", "--vendor", "generic"))
     assert rails(vyrox) == guard_rails.NONE
     policy = ("tenant", "policy", "acme")

@@ -108,7 +108,7 @@ ARGUMENTS: Final = {
     "tenant edr remove": ("--vendor", "crowdstrike"),
     "tenant set": ("--vendor", "crowdstrike", "--signature", "falcon"),
     "tenant poll": ("--vendor", "crowdstrike"),
-    "tenant notify remove": ("t",),
+    "tenant notify remove": ("t",), "tenant remove": ("--yes",),
     "triage suppress": ("--program", "x", "--reason", "r", "--family", "recovery"),
     "triage enable": ("recovery.shadows_deleted",), "triage disable": ("recovery.shadows_deleted",),
     "lease end": ("h", "--reason", "r"), "lease extend": ("h", "--reason", "r", "--lease", "2h"),

@@ -187,6 +187,6 @@ def test_missing_key_file_is_an_error_while_a_target_is_stored_contract_45(
 ) -> None:
     vyrox = onboarded(data_dir)
     succeeded(add(vyrox))
-    succeeded(vyrox("tenant", "remove", TENANT))
+    succeeded(vyrox("tenant", "remove", TENANT, "--yes"))
     (data_dir / "encryption.key").unlink()
     assert "encryption.key is missing" in refused(add(vyrox))

@@ -80,7 +80,7 @@ def test_all_is_well_contract_86(vyrox: Vyrox) -> None:
 def test_each_thing_that_is_wrong_has_a_line_contract_86(on_sqlite: Vyrox) -> None:
     succeeded(on_sqlite("tenant", "add", "acme", "--vendor", "crowdstrike"))
     succeeded(on_sqlite("tenant", "add", "gone", "--vendor", "generic"))
-    succeeded(on_sqlite("tenant", "remove", "gone"))  # its silence is no trouble
+    succeeded(on_sqlite("tenant", "remove", "gone", "--yes"))  # its silence is no trouble
     runs(on_sqlite)
     assert wrong(on_sqlite) == [("acme", "No alert has arrived yet")]
     arrived = delivery(alert(), b"x", wall_clock() - 400)

@@ -395,7 +395,7 @@ def test_list_shows_who_is_removed_and_when_a_previous_secret_was_last_used(
     before = time.time()
     add(vyrox, "acme", "crowdstrike")
     add(vyrox, "beta", "generic")
-    succeeded(vyrox("tenant", "remove", "beta"))
+    succeeded(vyrox("tenant", "remove", "beta", "--yes"))
     expires_at = rotate(vyrox, "acme").previous_secret_expires_at
 
     shown = rows(vyrox)
@@ -495,38 +495,49 @@ def test_rotate_within_an_overlap_needs_force(vyrox: Vyrox) -> None:
 
 @pytest.mark.parametrize("command", ["rotate", "remove"])
 def test_rotate_and_remove_ask_which_vendor_is_meant(on_sqlite: Vyrox, command: str) -> None:
-    assert refused(on_sqlite.migrated()("tenant", command, "acme")) == (
+    words = ("tenant", command, "acme", *(["--yes"] if command == "remove" else []))
+    assert refused(on_sqlite.migrated()(*words)) == (
         "acme is not onboarded; see: vyrox tenant list"
     )
     add(on_sqlite, "acme", "defender")
     add(on_sqlite, "acme", "crowdstrike")
     before = rows(on_sqlite)
 
-    assert refused(on_sqlite("tenant", command, "acme")) == (
-        "acme has crowdstrike, defender: say which with --vendor"
-    )
-    assert refused(on_sqlite("tenant", command, "acme", "--vendor", "generic")) == (
+    assert refused(on_sqlite(*words)) == ("acme has crowdstrike, defender: say which with --vendor")
+    assert refused(on_sqlite(*words, "--vendor", "generic")) == (
         "acme is not onboarded for generic; see: vyrox tenant list"
     )
     assert rows(on_sqlite) == before
 
-    succeeded(on_sqlite("tenant", command, "acme", "--vendor", "defender"))
+    succeeded(on_sqlite(*words, "--vendor", "defender"))
     changed = [row.vendor for row, old in zip(rows(on_sqlite), before, strict=True) if row != old]
     assert changed == ["defender"]
+
+
+def test_remove_without_a_terminal_needs_yes_contract_88(on_sqlite: Vyrox) -> None:
+    add(on_sqlite, "acme", "crowdstrike")
+    before = rows(on_sqlite)
+    for options in ((), ("--purge",), ("--vendor", "crowdstrike")):
+        result = on_sqlite("tenant", "remove", "acme", *options)
+        assert result.exit_code == 2
+        assert "--yes" in result.stderr
+    assert rows(on_sqlite) == before
+    succeeded(on_sqlite("tenant", "remove", "acme", "--yes"))
+    succeeded(on_sqlite("tenant", "remove", "acme", "--undo"))
 
 
 def test_remove_leaves_no_secret_and_no_default_contract_8(vyrox: Vyrox) -> None:
     add(vyrox, "acme", "crowdstrike")
     assert vyrox.look_up("acme", "crowdstrike", time.time()).secrets != ()
 
-    assert succeeded(vyrox("tenant", "remove", "acme")) == (
+    assert succeeded(vyrox("tenant", "remove", "acme", "--yes")) == (
         "acme removed for crowdstrike\nnew containments are refused; lifts still work\n"
     )
 
     assert secrets(vyrox, "acme", "crowdstrike", time.time()) == ()
     assert secrets(vyrox, "acme", "defender", time.time()) == ()
     assert secrets(vyrox, "stranger", "crowdstrike", time.time()) == (b"default",)
-    assert refused(vyrox("tenant", "remove", "acme")) == (
+    assert refused(vyrox("tenant", "remove", "acme", "--yes")) == (
         "acme is not onboarded; see: vyrox tenant list"
     )
 
@@ -537,7 +548,7 @@ def test_a_removal_is_undone_until_the_secret_is_purged_contract_88(vyrox: Vyrox
     newest = secrets(vyrox, "acme", "crowdstrike", time.time())[0]
     undo = ("tenant", "remove", "acme", "--undo")
     assert "nothing can be undone" in refused(vyrox(*undo))
-    removed = vyrox("tenant", "remove", "acme")
+    removed = vyrox("tenant", "remove", "acme", "--yes")
     assert "--vendor crowdstrike --undo" in removed.stderr
     assert secrets(vyrox, "acme", "crowdstrike", time.time()) == ()
     [row] = rows(vyrox)
@@ -548,11 +559,11 @@ def test_a_removal_is_undone_until_the_secret_is_purged_contract_88(vyrox: Vyrox
     assert secrets(vyrox, "acme", "crowdstrike", time.time()) == (newest,)
     assert newest != secret
     assert [row.removed_at for row in rows(vyrox)] == [None]
-    succeeded(vyrox("tenant", "remove", "acme"))
-    assert "is deleted" in succeeded(vyrox("tenant", "remove", "acme", "--purge"))
+    succeeded(vyrox("tenant", "remove", "acme", "--yes"))
+    assert "is deleted" in succeeded(vyrox("tenant", "remove", "acme", "--yes", "--purge"))
     assert "nothing can be undone" in refused(vyrox(*undo))
     add(vyrox, "acme", "crowdstrike")
-    succeeded(vyrox("tenant", "remove", "acme", "--purge"))
+    succeeded(vyrox("tenant", "remove", "acme", "--yes", "--purge"))
     assert "nothing can be undone" in refused(vyrox(*undo))
     assert vyrox(*undo, "--purge").exit_code == 2
 
@@ -561,7 +572,7 @@ def test_a_removal_is_not_undone_with_a_secret_that_is_now_another_contract_88(
     on_sqlite: Vyrox, data_dir: Path
 ) -> None:
     secret = (add(on_sqlite, "acme", "generic").secret or "").encode()
-    succeeded(on_sqlite("tenant", "remove", "acme"))
+    succeeded(on_sqlite("tenant", "remove", "acme", "--yes"))
     undo = ("tenant", "remove", "acme", "--undo")
     own = {"VYROX_HMAC_SECRET": secret.decode()}
     assert "give it a new one: vyrox tenant add" in refused(on_sqlite(*undo, env=own))
@@ -572,7 +583,7 @@ def test_a_removal_is_not_undone_with_a_secret_that_is_now_another_contract_88(
 def test_add_after_remove_has_the_new_secret_alone(vyrox: Vyrox) -> None:
     add(vyrox, "acme", "crowdstrike")
     rotate(vyrox, "acme")
-    succeeded(vyrox("tenant", "remove", "acme", "--vendor", "crowdstrike"))
+    succeeded(vyrox("tenant", "remove", "acme", "--yes", "--vendor", "crowdstrike"))
 
     made = (add(vyrox, "acme", "crowdstrike").secret or "").encode()
 
@@ -655,10 +666,10 @@ async def test_changes_reach_a_running_service_without_a_restart_contract_8(
         await becomes(second, 401)
         assert await answer(first) == 401
 
-        succeeded(await asyncio.to_thread(vyrox, "tenant", "remove", "acme"))
+        succeeded(await asyncio.to_thread(vyrox, "tenant", "remove", "acme", "--yes"))
         await asyncio.to_thread(add, vyrox, "acme", "crowdstrike", "--secret-stdin", stdin=SECRET)
         await becomes(SECRET.decode(), 202)
 
-        succeeded(await asyncio.to_thread(vyrox, "tenant", "remove", "acme"))
+        succeeded(await asyncio.to_thread(vyrox, "tenant", "remove", "acme", "--yes"))
         await becomes(SECRET.decode(), 401)
         assert await answer(default) == 401

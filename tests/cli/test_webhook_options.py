@@ -76,7 +76,7 @@ def test_a_customer_id_belongs_to_one_tenant_contract_71(vyrox: Vyrox) -> None:
     result = vyrox("tenant", "set", "beta", "--vendor", "crowdstrike", "--vendor-id", CID)
     assert "of acme" in refused(result)
     add(vyrox, "beta", "sentinelone", "--vendor-id", CID)  # another vendor's
-    succeeded(vyrox("tenant", "remove", "acme"))
+    succeeded(vyrox("tenant", "remove", "acme", "--yes"))
     succeeded(vyrox("tenant", "set", "beta", "--vendor", "crowdstrike", "--vendor-id", CID))
 
 

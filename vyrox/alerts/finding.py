@@ -158,6 +158,13 @@ def unknown_alert(*alert_ids: str) -> NotFoundError:
     return NotFoundError(f"there is no alert {', '.join(alert_ids)}; see: vyrox alert list")
 
 
+def tenant_of_alert(connection: Connection, alert_id: str) -> str | None:
+    """Return whose alert has this id, or None."""
+    if not is_possible_id(alert_id):
+        return None
+    return connection.execute(sa.select(_a.tenant_id).where(_a.id == alert_id)).scalar()
+
+
 def is_possible_id(alert_id: str) -> bool:
     """Return whether an alert could have this id: databases refuse some texts."""
     return alert_id.isascii() and alert_id.isprintable() and 0 < len(alert_id) <= MAX_ID

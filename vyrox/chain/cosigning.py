@@ -69,12 +69,16 @@ class WitnessOutbox:
         checkpoints: Checkpoints,
         post: Post,
         clocks: tuple[Clock, Clock],
+        names: dict[str, str],
     ) -> None:
         """Create it.
 
         Args:
             key: Verifies its co-signatures; None: they are stored as they come.
             clocks: The time of the day, and one that only moves on.
+            names: The URL of the witness that signs under a name, for all outboxes. Under the name
+                of another, a wrong signature would make a verifier refuse the note. A name whose
+                key is not configured is that of the first that uses it.
         """
         self._url = url
         self._key = key
@@ -82,6 +86,9 @@ class WitnessOutbox:
         self._checkpoints = checkpoints
         self._post = post
         self._clock, self._monotonic = clocks
+        self._names = names
+        if key is not None:
+            names[key.name] = url
         self._due: dict[Chain, float] | None = None
         self._later: dict[Chain, float] = {}  # before then, it is not sent again
         self._retry_s = 0.0
@@ -179,10 +186,13 @@ class WitnessOutbox:
         return await self._post(f"{self._url}/add-checkpoint", body)
 
     async def _store(self, chain: Chain, note: Note, lines: str) -> None:
+        wrong = None
         try:
             found = self._checked(note, read_signatures(lines))
         except NoteError as exc:
-            log.event("witness.bad_signature", logging.ERROR, witness=self._url, reason=str(exc))
+            found, wrong = [], str(exc)
+        if wrong is not None:  # outside of the `except`: the log needs no traceback of it
+            log.event("witness.bad_signature", logging.ERROR, witness=self._url, reason=wrong)
             return
         size = read_checkpoint(note).size
         cosigned = Note(note.text, (note.signatures[0], *found))
@@ -199,6 +209,8 @@ class WitnessOutbox:
             found = [each for each in found if each.key_id == self._key.id]
         if not found:
             raise NoteError("no signature has a time")
+        if self._key is None and self._names.setdefault(found[0].name, self._url) != self._url:
+            raise NoteError(f"the name {found[0].name!a} is that of another witness")
         return found[:1]
 
 

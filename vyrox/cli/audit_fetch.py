@@ -1,5 +1,6 @@
 """What commands fetch from the audit routes of a service, signed with a reader's key."""
 
+import asyncio
 from base64 import b64decode
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +16,11 @@ from vyrox.crypto import sign
 from vyrox.errors import OperatorError
 
 TIMEOUT_S: Final = 30.0
+"""Without a byte."""
+
+WHOLE_TIMEOUT_S: Final = 60.0
+"""For one answer as a whole: a byte now and then must not hold up a watch."""
+
 MAX_BYTES: Final = MAX_NOTE_BYTES
 """Of one answer: a proof has at most 63 hashes for each kind of subtree."""
 
@@ -89,15 +95,15 @@ class AuditClient:
         }
         params: dict[str, str | int] = {"tenant_id": self._tenant_id, "stream": stream, **numbers}
         url = f"{self._url}/audit/{name}"
-        body = b""
         try:
-            async with self._client.stream("GET", url, params=params, headers=headers) as answer:
-                if answer.headers.get("content-encoding", "identity").lower() != "identity":
-                    raise OperatorError(f"{url} answered with a compressed body")
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_BYTES:
-                        raise OperatorError(f"{url} answered with more than {MAX_BYTES} bytes")
+            async with (
+                asyncio.timeout(WHOLE_TIMEOUT_S),
+                self._client.stream("GET", url, params=params, headers=headers) as answer,
+            ):
+                body = await _bounded(answer, url)
+        except TimeoutError as exc:
+            text = f"{url}: the answer was not whole within {WHOLE_TIMEOUT_S:g} s"
+            raise UnreachableError(text) from exc
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise UnreachableError(f"{url}: {type(exc).__name__} {exc}") from exc
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
@@ -105,6 +111,17 @@ class AuditClient:
         if answer.status_code != httpx.codes.OK:
             raise OperatorError(f"{url} answered {answer.status_code}{_hint(answer.status_code)}")
         return body, answer.headers
+
+
+async def _bounded(answer: httpx.Response, url: str) -> bytes:
+    if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        raise OperatorError(f"{url} answered with a compressed body")
+    body = b""
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise OperatorError(f"{url} answered with more than {MAX_BYTES} bytes")
+    return body
 
 
 def _hint(status: int) -> str:

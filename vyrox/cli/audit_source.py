@@ -13,7 +13,7 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 
 from vyrox.chain import export as exporting
 from vyrox.chain.checkpoints import Checkpoints
-from vyrox.chain.entry import Stream
+from vyrox.chain.entry import MAX_ENTRY_BYTES, Stream
 from vyrox.chain.evidence import beside, keys_beside, retained_beside
 from vyrox.chain.keys_file import KeysInForce, keys_file
 from vyrox.cli.audit_fetch import AuditClient
@@ -24,6 +24,9 @@ from vyrox.crypto import sign
 from vyrox.errors import OperatorError
 
 ANSWER_TIMEOUT_S: Final = 60.0
+MAX_LINE_BYTES: Final = 16 * MAX_ENTRY_BYTES
+"""Of one line: the memory that a service can take which is not the one it seems to be."""
+
 NDJSON: Final = "application/x-ndjson"
 
 
@@ -149,6 +152,7 @@ class FromService:
             "accept": NDJSON,
             "x-vyrox-timestamp": timestamp,
             "x-vyrox-signature": sign(f"{tenant_id}:{timestamp}", self._key),
+            "accept-encoding": "identity",  # a few compressed bytes can become gigabytes
         }
         params: dict[str, str | int] = {"tenant_id": tenant_id}
         if stream == "events":
@@ -165,6 +169,10 @@ class FromService:
             async for chunk in answer.aiter_bytes():
                 self._progress.update(task, advance=len(chunk))
                 *whole, rest = (rest + chunk).split(b"\n")
+                if len(rest) > MAX_LINE_BYTES:
+                    raise OperatorError(
+                        f"{self._shown}: an entry has more than {MAX_LINE_BYTES} bytes"
+                    )
                 for line in whole:
                     yield line
         except httpx.HTTPError as exc:

@@ -13,6 +13,7 @@ import click
 from vyrox.cli.acting import Way, send_after_question
 from vyrox.cli.choices import Choice
 from vyrox.cli.ids import whole
+from vyrox.cli.mistyped_alert import check_alert, unknown_alert_option
 from vyrox.cli.options import MAX_NOTE, by_option, tenant_first
 from vyrox.cli.output import json_option, printable
 from vyrox.cli.plain_lift import Plain, plain_lift
@@ -146,6 +147,7 @@ def _request_options(
         ),
         click.option("--url", help="Private listener.  [default: from PROXY_HOST and PROXY_PORT]"),
         click.option("--yes", "-y", is_flag=True, help="Do not ask on a terminal."),
+        unknown_alert_option,
         click.option(
             "--wait",
             "is_waiting",
@@ -186,6 +188,7 @@ def execute(
     approved_at: int | None,
     url: str | None,
     yes: bool,
+    may_be_unknown: bool,
     is_waiting: bool,
     as_json: bool,
     only_preview: bool,
@@ -210,6 +213,7 @@ def execute(
     if only_preview:
         print_preview(request, as_json)
         return
+    check_alert(request, url, is_asked=not yes, may_be_unknown=may_be_unknown)
     send_after_question(
         request,
         reason if is_break_glass else None,
@@ -233,6 +237,7 @@ def lift(
     approved_at: int | None,
     url: str | None,
     yes: bool,
+    may_be_unknown: bool,
     is_waiting: bool,
     as_json: bool,
     force: bool,
@@ -254,6 +259,8 @@ def lift(
         force=force,
     )
     _check_break_glass(is_break_glass, reason, force or approved_by is not None)
+    if alert_id is not None:
+        check_alert(request, url, is_asked=not yes, may_be_unknown=may_be_unknown)
     send_after_question(
         request,
         reason if is_break_glass else None,

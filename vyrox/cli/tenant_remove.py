@@ -44,7 +44,9 @@ def remove(tenant_id: str, vendor: Vendor | None, yes: bool, undo: bool, purge: 
         chosen = asyncio.run(_restore(tenant_id, vendor))
         click.echo(f"{tenant_id} is onboarded for {chosen} again, with the same secret")
         return
-    ask = is_terminal() and not yes
+    if not yes and not is_terminal():
+        raise click.UsageError("Standard input is no terminal to ask on: give '--yes'.")
+    ask = not yes
     chosen, remains = asyncio.run(_remove(tenant_id, vendor, ask=ask, purge=purge))
     if remains is None:
         click.echo(f"the secret of {tenant_id} for {chosen} is deleted")

@@ -52,9 +52,9 @@ async def open_witnesses(
         keys = [None if each.key is None else read_key(each.key) for each in wanted]
     except NoteError as exc:
         raise SettingsError(f"WITNESS_URLS: {exc}") from exc
-    clocks = (wall_clock, monotonic_clock)
+    clocks, names = (wall_clock, monotonic_clock), dict[str, str]()
     outboxes = [
-        WitnessOutbox(each.url, key, database, checkpoints, post, clocks)
+        WitnessOutbox(each.url, key, database, checkpoints, post, clocks, names)
         for each, key in zip(wanted, keys, strict=True)
     ]
     checkpoints.followers += [each.follow for each in outboxes]

@@ -76,7 +76,9 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def is_owned(path: Path) -> bool:
-    """Return whether a process has locked the data directory."""
+    """Return whether a process has locked the data directory. It makes no file."""
+    if not (path / LOCK_FILE).exists():
+        return False
     try:
         with owned(path):
             return False
@@ -101,7 +103,37 @@ def owned(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise OperatorError(
-                f"{path} is in use by another vyrox process: set another VYROX_DATA_DIR for each"
-            ) from exc
+            raise _in_use(path) from exc
+        if not _is_same(path / LOCK_FILE, lock.fileno()):  # `owned_if_used` has removed it just now
+            raise _in_use(path)
         yield
+
+
+@contextmanager
+def owned_if_used(path: Path) -> Iterator[None]:
+    """As `owned`. If the block fails, a lock file that was made for it goes again.
+
+    Raises:
+        OperatorError: As `owned`.
+    """
+    is_new = not (path / LOCK_FILE).exists()
+    with owned(path):
+        try:
+            yield
+        except BaseException:
+            if is_new:
+                (path / LOCK_FILE).unlink(missing_ok=True)
+            raise
+
+
+def _in_use(path: Path) -> OperatorError:
+    return OperatorError(
+        f"{path} is in use by another vyrox process: set another VYROX_DATA_DIR for each"
+    )
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -68,7 +68,7 @@ async def restore_sqlite(source: Path, directory: Path, plan: Plan) -> Manifest:
         raise OperatorError(
             f"a service runs on {directory}: stop it first, and restore into an empty directory"
         )
-    with data_dir.owned(directory):
+    with data_dir.owned_if_used(directory):
         _check_empty(directory, plan)
         staging = directory / STAGING
         shutil.rmtree(staging, ignore_errors=True)
