@@ -224,6 +224,32 @@ async def test_check_probes_what_is_not_fresh_and_once_for_all_contract_17_and_9
     assert len(probed) == 4
 
 
+async def test_requests_that_wait_for_a_slow_probe_share_the_next_contract_17(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_module, "FRESH_S", 0.0)
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    probes: list[str] = []
+
+    async def write() -> None:
+        probes.append("database")
+        begun.set()
+        await may_end.wait()
+
+    async def queue() -> None:
+        pass
+
+    health = Health(write, queue)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(health.check())
+        await begun.wait()
+        for _ in range(20):
+            tasks.create_task(health.check())
+        await asyncio.sleep(0)
+        may_end.set()
+    assert len(probes) == 2
+
+
 async def test_check_whose_caller_is_gone_leaves_no_old_answer_contract_17() -> None:
     begun = asyncio.Event()
 

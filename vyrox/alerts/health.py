@@ -44,8 +44,9 @@ class Health:
         Raises:
             UnavailableError: A probe failed; the text says why.
         """
+        fresh_from = time.monotonic() - FRESH_S  # before the wait, so that many share one probe
         async with self._probing:
-            if time.monotonic() >= self._probed_at + FRESH_S:
+            if self._probed_at <= fresh_from:
                 await self._probe_all()
         if self._failing:
             raise UnavailableError("; ".join(self._failing.values()))
