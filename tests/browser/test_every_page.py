@@ -84,6 +84,20 @@ async def test_what_follows_a_button_has_no_violation_contract_66(
     assert [*await problems(cyd.page), *await violations(cyd.page), *cyd.complaints] == []
 
 
+async def test_the_page_of_the_api_has_no_violation_contract_100(site: Site) -> None:
+    """A link to a schema opens it. With everything open, it is no wider than the window."""
+    for size in (PHONE, DESK):
+        page = await site.browser.new_page()
+        await page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        await page.goto(f"{site.service.proxy_url}/docs")
+        await page.locator("summary", has_text="POST /execute").click()
+        await page.get_by_role("link", name="ExecuteBody").first.click()
+        await page.get_by_text("A containment that a person has approved.").wait_for()
+        assert await violations(page) == []
+        await page.evaluate("document.querySelectorAll('details').forEach((e) => e.open = true)")
+        assert await problems(page) == []
+
+
 def test_the_style_sheet_and_the_script_are_small_contract_66() -> None:
     static = Path(application.__file__).parent / "static"
     assert sum(each.stat().st_size for each in static.iterdir()) <= 60 * 1024

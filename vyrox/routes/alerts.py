@@ -38,7 +38,7 @@ Place = Annotated[
         extra_json_schema={"pattern": r"^[0-9]{1,10}\.[0-9]{1,9}_[0-9a-f-]{36}$"},
     ),
 ]
-"""The `next` of the page before."""
+"""The `before` of an earlier page."""
 
 _NOT_STORED: Final = {"cache-control": "no-store"}
 

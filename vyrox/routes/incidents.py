@@ -49,7 +49,7 @@ Place = Annotated[
         },
     ),
 ]
-"""The `next` of the page before."""
+"""The `before` of an earlier page."""
 
 _NOT_STORED: Final = {"cache-control": "no-store"}
 
