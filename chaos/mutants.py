@@ -98,17 +98,14 @@ MUTANTS: Final = (
     Mutant(
         "acknowledged, and the vendor called, before the commit",
         "vyrox/store/sqlite.py",
-        "                connection.begin(),\n"
-        "            ):\n"
-        "                result = transaction(connection, *args)\n"
-        "                executed.release()\n"
-        "                return result\n",
-        "            ):\n"
-        "                begun = connection.begin()\n"
-        "                result = transaction(connection, *args)\n"
-        "                executed.release()\n"
-        "                threading.Thread(target=begun.commit).start()\n"
-        "                return result\n",
+        "        if connection.in_transaction():\n"
+        "            connection.commit()\n"
+        "        else:\n"
+        '            execute_sqlite(connection, "COMMIT")\n',
+        '        commit = partial(execute_sqlite, connection, "COMMIT")\n'
+        "        if connection.in_transaction():\n"
+        "            commit = connection.commit\n"
+        "        threading.Thread(target=commit).start()\n",
         ("disk", WRITER),
     ),
     Mutant(

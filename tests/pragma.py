@@ -9,9 +9,8 @@ async def set_pragma(database: Database, pragma: str) -> None:
     assert isinstance(database, Sqlite)
 
     def run() -> None:
-        with database._connected(database._writing_engine) as connection:
-            driver = connection.connection.driver_connection
-            assert driver is not None
-            driver.execute(f"PRAGMA {pragma}").close()
+        driver = database._connection().connection.driver_connection
+        assert driver is not None
+        driver.execute(f"PRAGMA {pragma}").close()
 
     await database._writer.submit(run)

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeGuard, cast
 
 import msgspec
 import redis.asyncio
+import redis.exceptions
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -20,7 +21,7 @@ from vyrox.alerts import scripts
 from vyrox.errors import QueueFullError, QueueUnavailableError
 from vyrox.models import NormalizedAlert
 from vyrox.store.group_commit import GroupCommit
-from vyrox.store.redis import redis_call
+from vyrox.store.redis import redis_call, send
 from vyrox.store.tables import alerts
 
 GROUP: Final = "triage"
@@ -169,12 +170,20 @@ class AlertQueue:
             keys += tenant_keys(entry.tenant_id)
             args += (entry.alert_id, entry.alert, entry.raw)
         async with redis_call():
-            reply: object = await self._put_script(keys, args)
+            reply = await self._run_put(keys, args)
             if _is_put_reply(reply, len(entries)):
                 return reply
             # The replies on this connection belong to other requests, so no later one is safe.
             await self._redis.connection_pool.disconnect(inuse_connections=False)
         raise QueueUnavailableError("Redis sent a reply that does not match the request")
+
+    async def _run_put(self, keys: list[str], args: list[str | bytes | int]) -> object:
+        sha = self._put_script.sha
+        try:
+            return await send(self._redis, "EVALSHA", sha, len(keys), *keys, *args)
+        except redis.exceptions.NoScriptError:  # a new Redis
+            reply: object = await self._put_script(keys, args)
+            return reply
 
     async def missing(self, alerts: Sequence[tuple[str, str]]) -> list[str]:
         """Return the ids, of these pairs (tenant id, alert id), that are in no stream."""

@@ -9,8 +9,6 @@ process ends.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -37,11 +35,8 @@ class Precedence:
         self._urgent = urgent
         self._has_timed_out = False
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait until a transaction may run; the block is the transaction.
-
-        The thread that writes enters it, never the event loop.
+    def begin(self) -> None:
+        """Wait until a transaction may run. The thread that writes does it, never the event loop.
 
         Raises:
             OSError: The lock file cannot be opened.
@@ -55,11 +50,11 @@ class Precedence:
             wait_s = 0.0 if self._has_timed_out else WAIT_FOR_URGENT_S
             self._has_timed_out = not _lock(self._descriptor, fcntl.LOCK_SH, wait_s)
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            if self._urgent:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def end(self) -> None:
+        """The transaction has ended."""
+        if self._urgent and self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file."""

@@ -73,6 +73,22 @@ async def _of_sentinels(
     return client
 
 
+async def send(client: redis.asyncio.Redis, *command: str | bytes | int) -> object:
+    """Send one command and return its reply. Use it inside `redis_call`.
+
+    It is what `execute_command` does for this client, without the layers for retries, hooks and
+    measurements, which cost as much as the call.
+    """
+    pool = client.connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        await connection.send_command(*command)
+        reply: object = await connection.read_response()
+        return reply
+    finally:
+        await pool.release(connection)
+
+
 _COMMAND: Final = re.compile(r"run the '([a-z|_-]{1,40})' command")
 
 

@@ -43,6 +43,8 @@ def migrate(connection: Connection) -> None:
         # takes longer than a transaction may be idle, and the server would end the connection.
         limit = f"SET LOCAL idle_in_transaction_session_timeout = '{MIGRATION_TIMEOUT_S:.0f}s'"
         connection.exec_driver_sql(limit)
+    if not connection.in_transaction():
+        connection.begin()  # Alembic would commit by itself
     config = Config()
     config.set_main_option("script_location", "vyrox.store:migrations")
     config.attributes["connection"] = connection

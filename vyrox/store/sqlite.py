@@ -5,8 +5,7 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple, cast
@@ -48,8 +47,6 @@ class Sqlite:
             hide_parameters=True,  # errors must not show values
         )
         sa.event.listen(self._engine, "connect", _configure_sqlite)
-        sa.event.listen(self._engine, "begin", _begin_sqlite)
-        self._writing_engine = self._engine.execution_options(vyrox_writes=True)
         self._own = threading.local()  # each thread's connection
         self._connections: list[Connection] = []
         self._writer = Threads(1, "sqlite-writer")
@@ -69,60 +66,52 @@ class Sqlite:
         A transaction that may take longer than others, as a migration does, waits as long for that
         of another process, which may be the same migration.
         """
-        executed = threading.Lock()
-        executed.acquire()
         is_idle = self._submitted == self._ended
+        executed = _taken_lock() if pause and is_idle else None
         self._submitted += 1
         is_long = timeout_s > TRANSACTION_TIMEOUT_S
         busy_ms = int(timeout_s * 1000) if is_long else BUSY_TIMEOUT_MS
         written = self._writer.submit(partial(self._write, executed, busy_ms, transaction, *args))
-        if pause and is_idle:
+        if executed is not None:
             _yield_until(executed)
         return await _result(written, timeout_s)
 
     def _write(
         self,
-        executed: threading.Lock,
+        executed: "threading.Lock | None",
         busy_ms: int,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
     ) -> T:
         # Runs in the thread that writes.
         try:
-            with (
-                self._connected(self._writing_engine) as connection,
-                self._precedence.turn(),
-                _waiting(connection, busy_ms),
-                connection.begin(),
-            ):
-                result = transaction(connection, *args)
-                executed.release()
-                return result
-        except BaseException:
-            if executed.locked():
-                executed.release()
-            raise
+            connection = self._connection()
+            self._precedence.begin()
+            if busy_ms != BUSY_TIMEOUT_MS:
+                _set_busy_timeout(connection, busy_ms)
+            try:
+                # IMMEDIATE: a transaction that reads first and then writes can fail at once,
+                # without a busy timeout.
+                return _transact(connection, "BEGIN IMMEDIATE", executed, transaction, *args)
+            finally:
+                if busy_ms != BUSY_TIMEOUT_MS:
+                    _set_busy_timeout(connection, BUSY_TIMEOUT_MS)
+                self._precedence.end()
         finally:
+            _release(executed)
             self._ended += 1
 
-    @contextmanager
-    def _connected(self, engine: sa.Engine) -> Iterator[Connection]:
-        """Yield this thread's connection, which it keeps.
+    def _connection(self) -> Connection:
+        """Return this thread's connection, which it keeps.
 
         To get one from the pool and return it costs as much as the statements of a small
         transaction.
         """
         connection: Connection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = engine.connect()
+            connection = self._own.connection = self._engine.connect()
             self._connections.append(connection)
-        try:
-            yield connection
-        except BaseException:
-            # After a failed commit, SQLite may still be in the transaction and would refuse the
-            # next one.
-            _sqlite_of(connection).rollback()
-            raise
+        return connection
 
     async def read(
         self,
@@ -136,8 +125,7 @@ class Sqlite:
         )
 
     def _read(self, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
-        with self._connected(self._engine) as connection, connection.begin():
-            return transaction(connection, *args)
+        return _transact(self._connection(), "BEGIN", None, transaction, *args)
 
     async def close(self) -> None:
         """Wait for the transactions in progress, and close the file."""
@@ -149,20 +137,41 @@ class Sqlite:
         self._precedence.close()
 
 
-@contextmanager
-def _waiting(connection: Connection, busy_ms: int) -> Iterator[None]:
-    if busy_ms == BUSY_TIMEOUT_MS:
-        yield
-        return
-    _sqlite_of(connection).execute(f"PRAGMA busy_timeout = {busy_ms}").close()
+def _transact(
+    connection: Connection,
+    begin: str,
+    executed: "threading.Lock | None",
+    transaction: Callable[[Connection, *Ts], T],
+    *args: *Ts,
+) -> T:
+    """Run a transaction; release `executed` before the commit.
+
+    SQLAlchemy begins one of its own, without a statement, when it is used within. Where it is not,
+    its two steps would cost as much as the statements of a single alert.
+    """
     try:
-        yield
-    finally:
-        _sqlite_of(connection).execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").close()
+        execute_sqlite(connection, begin)
+        result = transaction(connection, *args)
+        _release(executed)
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            execute_sqlite(connection, "COMMIT")
+    except BaseException:
+        connection.rollback()
+        # After a failed commit, SQLite may still be in the transaction and would refuse the next
+        # one.
+        _sqlite_of(connection).rollback()
+        raise
+    return result
+
+
+def _set_busy_timeout(connection: Connection, busy_ms: int) -> None:
+    _sqlite_of(connection).execute(f"PRAGMA busy_timeout = {busy_ms}").close()
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # `_begin_sqlite` begins transactions
+    connection.isolation_level = None  # `_transact` begins transactions
     _switch_to_wal(connection)
     for pragma in (
         "synchronous = FULL",  # a commit is on disk when it returns
@@ -188,10 +197,15 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads first and then writes can fail at once, without a busy timeout.
-    writes = connection.get_execution_options().get("vyrox_writes", False)
-    execute_sqlite(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+def _taken_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _release(lock: "threading.Lock | None") -> None:
+    if lock is not None and lock.locked():
+        lock.release()
 
 
 def _yield_until(executed: threading.Lock) -> None:
