@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-debian test-api test-browser screenshots coverage check check-deploy check-wheel supply-chain bench chaos install lock clean help
+.PHONY: demo test test-long test-debian test-api test-browser screenshots dashboard coverage check check-deploy check-wheel supply-chain bench chaos install lock clean help
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
@@ -30,7 +30,7 @@ test-api: .venv/dev-installed            ## Run schemathesis, with the API's doc
 test-browser: .venv/browser-installed browser            ## Run the tests in a real browser, Debian's Chromium
 	@CHROMIUM=$(CHROMIUM) $(PYTEST) -m browser tests/browser $(ARGS)
 
-test-debian: .venv/dev-installed            ## Run the tests that need programs of Debian (PgBouncer, promtool)
+test-debian: .venv/dev-installed            ## Run the tests that need programs of Debian (PgBouncer, Prometheus)
 	@for each in pgbouncer promtool:prometheus; do \
 		PATH=$$PATH:/usr/sbin command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; \
 	done; \
@@ -41,7 +41,14 @@ test-debian: .venv/dev-installed            ## Run the tests that need programs 
 screenshots: .venv/browser-installed browser            ## Make the pictures in docs/images, from the demo's data
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.screenshots
 
-.PHONY: browser
+dashboard: .venv/browser-installed browser prometheus            ## Draw the picture of the dashboard, from a real Prometheus
+	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.dashboard
+
+.PHONY: browser prometheus
+prometheus:
+	@command -v prometheus >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends prometheus >/dev/null; } \
+		|| { echo 'This needs Prometheus: apt-get install prometheus, as root' >&2; exit 1; }
+
 browser:
 	@command -v $(CHROMIUM) >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq chromium >/dev/null; } \
 		|| { echo 'This needs Chromium: apt-get install chromium, as root, or CHROMIUM=PATH' >&2; exit 1; }

@@ -110,6 +110,9 @@ async def test_metrics_count_deliveries_by_outcome_and_name_no_tenant_contract_9
     found = samples(after)
     assert found["vyrox_store_up", 'store="redis"'] == 1
     assert found["vyrox_database_read", ""] == 1
+    # A state that has none is a 0, so that its line does not end (contract 98).
+    assert found["vyrox_proposals", 'state="pending"'] == 0
+    assert found["vyrox_claims", 'state="unknown"'] == 0
     assert TENANTS["sentinelone"] not in after
     assert SECRET not in after
 

@@ -20,7 +20,7 @@ OTHER: Final = "other"
 
 FAST: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 CALLS: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-WAITS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
+WAITS: Final = (0.02, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
 
 Labels = tuple[str, ...]
 
@@ -33,9 +33,9 @@ class LabelledCounter:
         self.name, self.text, self.labels = name, text, labels
         self.counts: defaultdict[Labels, int] = defaultdict(int)
 
-    def add(self, *values: str) -> None:
-        """Count one."""
-        self.counts[_bounded(self.counts, values)] += 1
+    def add(self, *values: str, number: int = 1) -> None:
+        """Count `number` more."""
+        self.counts[_bounded(self.counts, values)] += number
 
 
 class Histogram:
@@ -86,7 +86,7 @@ def _bounded(known: Mapping[Labels, object], values: Labels) -> Labels:
 
 DELIVERIES: Final = LabelledCounter(
     "deliveries",
-    "Alerts that arrived at a webhook, and refused requests, by their outcome.",
+    "Alerts that arrived, by webhook or poll, and refused requests, by their outcome.",
     ("vendor", "outcome", "tenant"),
 )
 AUTH_FAILURES: Final = LabelledCounter(
@@ -120,6 +120,13 @@ def tenant_label(tenant_id: str) -> str:
         return OTHER
     _tenants.add(tenant_id)
     return tenant_id
+
+
+def count_polled(vendor: str, tenant_id: str, new: int, unreadable: int) -> None:
+    """Count what a poll has found: new alerts, and what went to quarantine."""
+    for outcome, number in (("polled", new), ("unreadable", unreadable)):
+        if number:
+            DELIVERIES.add(vendor, outcome, tenant_label(tenant_id), number=number)
 
 
 Fields = Mapping[str, object]
@@ -166,7 +173,7 @@ def _refusal(status: int) -> Callable[[Fields], None]:
 
 
 _OUTCOMES: Final = (
-    *("accepted", "redelivered", "waiting", "ignored"),
+    *("accepted", "redelivered", "waiting", "ignored", "polled"),
     *(*_REFUSED.values(), "refused"),
 )
 

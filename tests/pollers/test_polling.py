@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from tests.audit import events
 from tests.pollers.site import LIMITS, NOW, TENANT, Killed, Site
 from tests.sample_alerts import queued
+from vyrox import metrics
 from vyrox.alerts.queue import AlertQueue
 from vyrox.alerts.refill import Refill
 from vyrox.edr.client import Deadline
@@ -86,8 +87,12 @@ async def test_what_was_read_is_forgotten_with_the_alerts_contract_72(site: Site
 
 
 async def test_what_fits_no_alert_is_quarantined_once_and_holds_nothing_up_contract_72(
-    site: Site,
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(metrics, "_tenants", set())  # other tests of this process have named some
+    counted = metrics.DELIVERIES.counts
+    places = [(site.vendor, outcome, TENANT) for outcome in ("polled", "unreadable")]
+    before = [counted[place] for place in places]
     gone: dict[str, dict[str, object]] = {
         "crowdstrike": {"composite_id": None, "id": None},
         "sentinelone": {"threatInfo": {"updatedAt": "2026-01-01T01:00:00.000000Z"}, "id": None},
@@ -102,6 +107,8 @@ async def test_what_fits_no_alert_is_quarantined_once_and_holds_nothing_up_contr
     assert deliveries == 1
     [told] = [each for each in await events(site.database) if each["kind"] == "alert.quarantined"]
     assert (told["body_kept"], told["polled"]) == (True, True)
+    # Each is counted once, as for a webhook (contract 98).
+    assert [counted[place] for place in places] == [number + 1 for number in before]
 
 
 @pytest.mark.parametrize("vendor", ["crowdstrike"], indirect=True)

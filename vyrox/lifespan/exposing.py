@@ -8,11 +8,13 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from vyrox import log, metrics
+from vyrox.approvals.states import State as ProposalState
 from vyrox.chain.entry import SERVICE
 from vyrox.clock import monotonic_clock, wall_clock
+from vyrox.containment.claims import State as ClaimState
 from vyrox.errors import UnavailableError
 from vyrox.lifespan.background import Parts
 from vyrox.lifespan.measuring import Gauges, read_gauges
@@ -45,6 +47,7 @@ _SHOWN_AS_ZERO: Final = (
     *("execute.claim_lost", "notify.sent", "notify.attempt_failed", "notify.dead"),
     *("notify.not_recorded", "notify.failed", "audit.event_lost", "audit.events_lost"),
     *("triage.failed", "background.failed", "alert.dead_lettered", "log.dropped"),
+    *("discord.token_refused", "discord.refused", "discord.failed", "tracing.not_sent"),
 )
 """Events that are there before the first of them: Prometheus does not see that a number that
 appears has increased."""
@@ -218,8 +221,11 @@ def _of_stores(gauges: Gauges, *, names: bool) -> Iterator[_Family]:
         ("quarantined", "Payloads that are not alerts, and wait.", gauges.quarantined),
     ):
         yield _by_tenant(name, text, {(each,): n for each, n in values.items()}, (), names=names)
-    yield _by("proposals", "Those of the last 24 hours.", "state", gauges.proposals)
-    yield _by("claims", "Actions whose result is kept, at most 10,000.", "state", gauges.claims)
+    # A state without one is 0: a line that ends where nothing is left would look like an outage.
+    states = {**dict.fromkeys(get_args(ProposalState), 0), **gauges.proposals}
+    yield _by("proposals", "Those of the last 24 hours.", "state", states)
+    states = {**dict.fromkeys(get_args(ClaimState), 0), **gauges.claims}
+    yield _by("claims", "Actions whose result is kept, at most 10,000.", "state", states)
     pending = {"containment": gauges.containments_pending, "lift": gauges.lifts_pending}
     yield _by("confirmations_pending", "Devices that are not read back yet.", "kind", pending)
     lag = gauges.poller_lag_s

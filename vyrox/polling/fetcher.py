@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from vyrox import log, tracing
+from vyrox import log, metrics, tracing
 from vyrox.alerts.queue import AlertQueue
 from vyrox.clock import Clock
 from vyrox.edr.client import Deadline
@@ -170,6 +170,8 @@ class Fetcher:
         stored = await self._database.write(
             notices.store, notice, all_read, page.next is None, limits, self._clock()
         )
+        new = len(stored.entries)
+        metrics.count_polled(account.vendor, account.tenant_id, new, stored.quarantined)
         if stored.entries:
             # What Redis does not take now, a refill adds later.
             with tracing.delivery(

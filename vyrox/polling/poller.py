@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from vyrox import log, tracing
+from vyrox import log, metrics, tracing
 from vyrox.alerts.queue import AlertQueue
 from vyrox.clock import Clock
 from vyrox.edr.client import Deadline
@@ -181,6 +181,8 @@ class Pollers:
         stored = await self._database.write(
             store_page, lease, all_read, cursor, self._limits, self._clock()
         )
+        new = len(stored.entries)
+        metrics.count_polled(poller.vendor, poller.tenant_id, new, stored.quarantined)
         if stored.entries:
             # What Redis does not take now, a refill adds later.
             with tracing.delivery(
