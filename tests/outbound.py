@@ -57,10 +57,11 @@ class Proxy:
             else:
                 down.write("\r\n".join([f"{method} /{path} {version}", *others]).encode())
             with contextlib.closing(down):
-                await asyncio.gather(_pipe(reader, down), _pipe(up, writer))
+                await asyncio.gather(pipe(reader, down), pipe(up, writer))
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy until the reader ends."""
     with contextlib.suppress(OSError):
         while chunk := await reader.read(65536):
             writer.write(chunk)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -104,6 +105,24 @@ def test_doctor_knows_an_older_and_a_newer_schema_contract_99(vyrox: Vyrox) -> N
     vyrox.write(say, "0001")
     state, text = found(vyrox)["database"]
     assert (state, "0001" in text) == ("WARN", True)
+
+
+def test_doctor_looks_at_redis_also_without_a_database_contract_99(
+    data_dir: Path, redis_url: str
+) -> None:
+    env = {"REDIS_URL": redis_url, "VYROX_HMAC_SECRET": secrets.token_hex(32)}
+    vyrox = Vyrox(data_dir, "postgresql://some:word@127.0.0.1:1/db?sslmode=disable", **env)
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            checks = found(vyrox)
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    assert checks["redis"][0] == checks["database"][0] == "FAIL"
+    assert "noeviction" in checks["redis"][1]
+    assert checks["database"][1].startswith("PostgreSQL at 127.0.0.1:1/db: ")
+    assert "word" not in str(checks)
+    assert checks["clocks"] == ("OK", "this machine and Redis agree")
 
 
 async def test_fatal_part_stops_the_start_contract_99(

@@ -122,6 +122,10 @@ async def test_serve_has_the_console_on_the_public_port_contract_66(data_dir: Pa
             assert page.status_code == 200
             health = await client.get(f"{service.ingestion_url}/health")
             assert health.json() == {"status": "ok"}
+            for method, path in PROXY - INGESTION:  # /execute, the exports: from outside, nowhere
+                url = f"{service.ingestion_url}{path}"
+                answer = await client.request(method, url, headers=PUBLIC_NAME)
+                assert answer.status_code in {404, 405}, path
 
 
 def is_refused_by_the_console(answer: httpx.Response) -> bool:

@@ -21,7 +21,8 @@ KEY_FILE: Final = "checkpoint.key"
 
 MAX_FILE_BYTES: Final = 4096
 
-_OTHERS: Final = 0o077
+_OTHERS: Final = 0o007
+"""Not the group: Kubernetes lets the group of a volume (`fsGroup`) read all its files."""
 
 
 class LogKey(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ def open_log_keys(texts: Sequence[str], directory: Path | None, *, make: bool) -
         make: Make the file if it is missing.
 
     Raises:
-        OperatorError: The file cannot be read, other users may read it, or it holds no key.
+        OperatorError: The file cannot be read, every user may read it, or it holds no key.
     """
     if texts:
         return list(read_log_keys(texts))
@@ -103,7 +104,7 @@ def _read_file(path: Path, *, make: bool) -> list[str]:
     descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+b" if make else "rb") as file:
         if os.fstat(descriptor).st_mode & _OTHERS:
-            raise OperatorError(f"{path} can be read by other users: chmod 600 {path}")
+            raise OperatorError(f"{path} can be read by every user: chmod 600 {path}")
         # If two processes start together, the first makes the key and the second waits for it.
         fcntl.flock(file, fcntl.LOCK_EX if make else fcntl.LOCK_SH)
         lines = file.read(MAX_FILE_BYTES).decode("ascii", "replace").split()

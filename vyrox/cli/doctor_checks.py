@@ -99,13 +99,13 @@ def _is_weak(secret: bytes) -> bool:
 def _files(directory: Path) -> Iterator[Check]:
     found = []
     if directory.stat().st_mode & _OTHERS_WRITE:
-        found.append(Check("WARN", "files", f"every user can write to {directory}", "chmod o-w it"))
+        text = f"every user can write to {directory}"
+        found.append(Check("WARN", "files", text, f"chmod o-w {directory}"))
     for name in (*KEY_FILES.values(), SQLITE_FILE):
         file = directory / name
         if file.exists() and file.stat().st_mode & _OTHERS:
-            found.append(
-                Check("WARN", "files", f"other users can read {file}", f"chmod 600 {file}")
-            )
+            text, do = f"other users can read {file}", f"chmod 600 {file}"
+            found.append(Check("WARN", "files", text, do))
     yield from found or [Check("OK", "files", "only their user can read them")]
 
 

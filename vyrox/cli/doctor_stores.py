@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from vyrox.alerts.queue import AlertQueue
-from vyrox.alerts.redis_check import check_server
+from vyrox.alerts.redis_check import SEE, check_server
 from vyrox.alerts.refill import Refill
 from vyrox.chain.entry import SERVICE
 from vyrox.chain.live import STREAMS, verify_newest
@@ -19,9 +19,10 @@ from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.calls import open_http
 from vyrox.edr.vendors import make_client
-from vyrox.errors import OperatorError, UnavailableError, VyroxError
+from vyrox.errors import OperatorError, QueueForbiddenError, UnavailableError, VyroxError
 from vyrox.notify.targets import has_targets
 from vyrox.settings import Settings
+from vyrox.settings.places import database_place, queue_place
 from vyrox.store import valkey
 from vyrox.store.database import (
     SQLITE_FILE,
@@ -36,6 +37,7 @@ from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.known import list_known
 
 MIN_REDIS: Final = (6, 2)
+RIGHTS: Final = "give it the rights of the ACL line; see docs/operations.md, Stores"
 VENDOR_DEADLINE_S: Final = 60.0
 MAX_CHAINS: Final = 200
 MAX_APART_S: Final = 2.0
@@ -49,23 +51,12 @@ async def of_stores(settings: Settings, *, vendors: bool) -> AsyncIterator[Check
         yield Check("WARN", "database", "there is none yet", "vyrox serve makes it")
         return
     async with AsyncExitStack() as stack:
-        try:
-            database = await stack.enter_async_context(
-                opened_as_it_is(settings.database_url, settings.data_dir)
-            )
-            schema = await database.read(read_version)
-            found = _of_schema(schema, await database.read(server_version))
-            now = wall_clock()
-            drift = await database.read(database_time, now) - now
-        except (UnavailableError, OperatorError) as exc:
-            do = "start it, or correct DATABASE_URL"
-            yield Check("FAIL", "database", str(exc), do)
-            return
-        yield found
-        yield _apart("the database", drift)
-        async for each in _redis(settings, database if schema == HEAD else None):
+        database, checks = await _open(stack, settings)
+        for check in checks:
+            yield check
+        async for each in _redis(settings, database):
             yield each
-        if schema != HEAD:
+        if database is None:
             return
         opened = Opened(settings, database)
         async for each in _contents(opened):
@@ -73,6 +64,23 @@ async def of_stores(settings: Settings, *, vendors: bool) -> AsyncIterator[Check
         if vendors:
             async for each in _vendors(opened):
                 yield each
+
+
+async def _open(stack: AsyncExitStack, settings: Settings) -> tuple[Database | None, list[Check]]:
+    """Return how the database is, and the database itself if it has this version's schema."""
+    try:
+        database = await stack.enter_async_context(
+            opened_as_it_is(settings.database_url, settings.data_dir)
+        )
+        schema = await database.read(read_version)
+        found = _of_schema(schema, await database.read(server_version))
+        now = wall_clock()
+        drift = await database.read(database_time, now) - now
+    except (UnavailableError, OperatorError) as exc:
+        where = database_place(settings.database_url, settings.data_dir)
+        do = "start it, or correct DATABASE_URL"
+        return None, [Check("FAIL", "database", f"{where}: {exc}", do)]
+    return database if schema == HEAD else None, [found, _apart("the database", drift)]
 
 
 def _of_schema(schema: str | None, server: str) -> Check:
@@ -100,21 +108,41 @@ async def _redis(settings: Settings, database: Database | None) -> AsyncIterator
             return
         url = valkey.socket_url(settings.data_dir.resolve())
     async with connect(url) as client:
+        now = wall_clock()
         try:
             async with redis_call():
                 info: dict[str, Any] = await client.info()
-                seconds, _ = await client.time()
-            check_server(info)
-            queue = AlertQueue(client, settings.queue_max_alerts, settings.queue_max_bytes)
-            await queue.check_rights()
-            if database is not None:
-                await Refill(client, queue, database).check_rights()
-        except (UnavailableError, OperatorError) as exc:
-            yield Check("FAIL", "redis", str(exc), "start it, or correct REDIS_URL or its user")
+        except QueueForbiddenError as exc:
+            yield Check("FAIL", "redis", str(exc), RIGHTS)
             return
-    yield _redis_version(info)
-    yield _persistence(info)
-    yield _apart("Redis", 0.0 if abs(seconds - wall_clock()) < 1 else seconds - wall_clock())
+        except UnavailableError as exc:
+            where = "Redis" if settings.redis_url is None else queue_place(settings.redis_url)
+            yield Check("FAIL", "redis", f"{where}: {exc}", "start it, or correct REDIS_URL")
+            return
+        yield _redis_version(info)
+        yield _persistence(info)
+        if "server_time_usec" in info:  # TIME would be one more right
+            yield _apart("Redis", info["server_time_usec"] / 1e6 - now)
+        queue = AlertQueue(client, settings.queue_max_alerts, settings.queue_max_bytes)
+        refill = None if database is None else Refill(client, queue, database)
+        yield await _fitness(info, queue, refill)
+
+
+async def _fitness(info: dict[str, Any], queue: AlertQueue, refill: Refill | None) -> Check:
+    try:
+        check_server(info)
+        await queue.check_rights()
+        if refill is not None:
+            await refill.check_rights()
+    except OperatorError as exc:
+        text = str(exc).removeprefix("REDIS_URL: ").removesuffix(f"; {SEE}")
+        return Check("FAIL", "redis", text, SEE)
+    except QueueForbiddenError as exc:
+        return Check("FAIL", "redis", str(exc), RIGHTS)
+    except UnavailableError as exc:
+        return Check("FAIL", "redis", str(exc), "look at its log and its memory")
+    policy = info.get("maxmemory_policy", "unknown")
+    return Check("OK", "redis", f"{policy}, and its user has every right needed")
 
 
 def _redis_version(info: Mapping[str, Any]) -> Check:
@@ -122,8 +150,9 @@ def _redis_version(info: Mapping[str, Any]) -> Check:
     parts = tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
     if parts and parts < MIN_REDIS:
         return Check("FAIL", "redis", f"version {text} is too old", "6.2 or newer is needed")
-    policy = info.get("maxmemory_policy", "unknown")
-    return Check("OK", "redis", f"version {text}, {policy}; its user has every right needed")
+    if valkey_version := info.get("valkey_version"):  # Valkey's other number is Redis 7.2.4
+        return Check("OK", "redis", f"Valkey {valkey_version}")
+    return Check("OK", "redis", f"Redis {text}")
 
 
 def _persistence(info: Mapping[str, Any]) -> Check:
