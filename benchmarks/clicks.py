@@ -73,7 +73,7 @@ async def _measure(channel: str, rate: int, seconds: int) -> None:
             fake.world.endpoint = f"{service.ingestion_url}/interactions"
             hosts = [here.vendor.add_host() for _ in range(rate * seconds)]
             proposals = [await people[0].propose(database, host) for host in hosts]
-            await _wait_until(lambda: _open_messages(fake) >= len(hosts), MESSAGES_S)
+            await wait_until(lambda: _open_messages(fake) >= len(hosts), MESSAGES_S)
             async with AsyncExitStack() as stack:
                 clicks: list[Click] = []
                 for number, person in enumerate(people):
@@ -83,7 +83,7 @@ async def _measure(channel: str, rate: int, seconds: int) -> None:
                     else:
                         opened = person.browser(service.console_url)
                         browser = await stack.enter_async_context(opened)
-                        clicks += [await _sign(browser, each) for each in own]
+                        clicks += [await sign(browser, each) for each in own]
                 server = Server(service.process.pid, {})
                 used = server.cpu_s()
                 figures = await _decide(channel, rate, here, hosts, clicks)
@@ -112,7 +112,7 @@ async def _decide(
         answers.append(wall_clock() - sent[hosts[number]])
 
     await asyncio.gather(*map(one, range(len(hosts))))
-    await _wait_until(lambda: len(here.vendor.changed_at) >= len(hosts), WAIT_S)
+    await wait_until(lambda: len(here.vendor.changed_at) >= len(hosts), WAIT_S)
     calls = [at - sent[host] for host, at in here.vendor.changed_at.items()]
     return (
         f"{channel}, {rate}/s: {len(hosts)} clicks, {refused} refused, {len(calls)} acted on; "
@@ -131,7 +131,7 @@ def _press(fake: FakeDiscord, person: Person, proposal: Proposed) -> Click:
     return click
 
 
-async def _sign(browser: Browser, proposal: Proposed) -> Click:
+async def sign(browser: Browser, proposal: Proposed) -> Click:
     """Get the text to be signed before, as the page does; the passkey signs in the click."""
     issued = await browser.statements(proposal.proposal_id)
 
@@ -143,7 +143,7 @@ async def _sign(browser: Browser, proposal: Proposed) -> Click:
     return click
 
 
-async def _wait_until(holds: Callable[[], bool], within_s: float) -> None:
+async def wait_until(holds: Callable[[], bool], within_s: float) -> None:
     """Wait until it holds, or so long. What is missing then shows in the figures."""
     deadline = time.monotonic() + within_s
     while not holds() and time.monotonic() < deadline:  # noqa: ASYNC110  (of another process)

@@ -53,7 +53,12 @@ class Place:
 
     settings: Settings
     found: Filled
-    is_postgres: bool
+    server: Postgres | None
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is in PostgreSQL."""
+        return self.server is not None
 
 
 def main() -> None:
@@ -80,12 +85,11 @@ def filled(name: str, size: Size, keep: Path | None) -> Iterator[Place]:
         directory = (keep or fresh).resolve() / f"{name}-{size.incidents}"
         directory.mkdir(parents=True, exist_ok=True)
         if name == "sqlite":
-            yield asyncio.run(_filled(directory, size, None))
+            yield asyncio.run(_filled(directory, size))
             return
         with Postgres(fsync=True, directory=directory / "server") as server:
             asyncio.run(_create(server.url("postgres")))
-            url = server.url(DATABASE)
-            yield asyncio.run(_filled(directory, size, url))
+            yield asyncio.run(_filled(directory, size, server))
 
 
 async def _create(url: str) -> None:
@@ -100,7 +104,8 @@ async def _create(url: str) -> None:
         await connection.close()
 
 
-async def _filled(directory: Path, size: Size, url: str | None) -> Place:
+async def _filled(directory: Path, size: Size, server: Postgres | None = None) -> Place:
+    url = None if server is None else server.url(DATABASE)
     key = directory / "key"
     if not key.exists():
         key.write_bytes(Fernet.generate_key())
@@ -124,7 +129,7 @@ async def _filled(directory: Path, size: Size, url: str | None) -> Place:
         notes.write_bytes(msgspec.json.encode(found))
         print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
     found = msgspec.json.decode(notes.read_bytes(), type=Filled)
-    return Place(settings, found, url is not None)
+    return Place(settings, found, server)
 
 
 def _settle(connection: Connection) -> None:

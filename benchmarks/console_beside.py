@@ -80,13 +80,13 @@ def measure(place: Place, seconds: int, views: int) -> None:
     """Print the figures of one database."""
     name = "PostgreSQL" if place.is_postgres else "SQLite"
     print(f"\n{views} pages a second beside {RATE} alerts a second, {name}", flush=True)
-    with _serving(place) as (settings, environment):
+    with serving(place) as (settings, environment, _):
         asyncio.run(_offer(settings, environment, place.found, seconds, views))
 
 
 @contextmanager
-def _serving(place: Place) -> Iterator[tuple[Settings, Mapping[str, str]]]:
-    """Run `vyrox serve` on a copy."""
+def serving(place: Place) -> Iterator[tuple[Settings, Mapping[str, str], int]]:
+    """Run `vyrox serve` on a copy; yield its settings, its environment and its process."""
     with fresh_directory() as directory:
         url = None
         if place.is_postgres:
@@ -104,9 +104,9 @@ def _serving(place: Place) -> Iterator[tuple[Settings, Mapping[str, str]]]:
             "CONSOLE_PORT": str(port),
         }
         settings = Settings.from_env(environment)
-        with started(["-m", "vyrox", "serve"], environment, directory):
+        with started(["-m", "vyrox", "serve"], environment, directory) as pid:
             wait_until_listening([f"127.0.0.1:{each}" for each in (settings.ingestion_port, port)])
-            yield settings, environment
+            yield settings, environment, pid
 
 
 async def _copied(url: str) -> str:
@@ -130,7 +130,7 @@ async def _offer(
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{port}", headers={"host": f"localhost:{port}"}, timeout=60.0
     ) as client:
-        await _sign_in(client, settings, found.tenants[0])
+        await sign_in(client, settings, found.tenants[0])
         address = f"127.0.0.1:{settings.ingestion_port}"
         oldest: list[float] = []
         watching = asyncio.create_task(_watch(stores, oldest))
@@ -150,7 +150,8 @@ async def _offer(
     )
 
 
-async def _sign_in(client: httpx.AsyncClient, settings: Settings, tenant_id: str) -> None:
+async def sign_in(client: httpx.AsyncClient, settings: Settings, tenant_id: str) -> None:
+    """Let the client see what a person of the tenant sees."""
     now = wall_clock()
     name = f"viewer-{time.time_ns():x}"
     async with open_database(settings.database_url, settings.data_dir) as database:

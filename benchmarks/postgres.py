@@ -17,16 +17,16 @@ def postgres() -> Iterator[Callable[[], str]]:
     with Postgres(fsync=True) as server:
 
         def new_database() -> str:
-            name = f"bench_{next(numbers)}"
-            asyncio.run(_create(server.url("postgres"), name))
-            return server.url(name)
+            return asyncio.run(create(server, f"bench_{next(numbers)}"))
 
         yield new_database
 
 
-async def _create(url: str, name: str) -> None:
-    connection = await asyncpg.connect(url)
+async def create(server: Postgres, name: str) -> str:
+    """Create a database and return its URL."""
+    connection = await asyncpg.connect(server.url("postgres"))
     try:
         await connection.execute(f"CREATE DATABASE {name}")
     finally:
         await connection.close()
+    return server.url(name)

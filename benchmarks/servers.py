@@ -36,6 +36,7 @@ class Server:
     """A running server.
 
     Attributes:
+        pid: Its process.
         addresses: Host and port, by kind of request.
         stores: Vyrox's; None for the servers that it is compared with.
         tenants: How many are onboarded.
@@ -48,6 +49,7 @@ class Server:
         stores: Stores | None = None,
         tenants: int = 1,
     ) -> None:
+        self.pid = pid
         self._proc = Path(f"/proc/{pid}")
         self.addresses = addresses
         self.stores = stores
@@ -69,12 +71,12 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return how much processor time it has used, its children's not counted."""
-        return _cpu_s(self._proc)
+        return process_cpu_s(self._proc)
 
     def valkey_cpu_s(self) -> float:
         """Return how much processor time the Valkey that Vyrox has started has used."""
         children = (self._proc / "task" / self._proc.name / "children").read_text().split()
-        return sum(_cpu_s(Path("/proc", pid)) for pid in children)
+        return sum(process_cpu_s(Path("/proc", pid)) for pid in children)
 
     def resident_mib(self) -> float:
         """Return its resident memory, its children's not counted."""
@@ -82,7 +84,8 @@ class Server:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def _cpu_s(process: Path) -> float:
+def process_cpu_s(process: Path) -> float:
+    """Return how much processor time the process of this directory of /proc has used."""
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 

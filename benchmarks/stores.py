@@ -50,6 +50,7 @@ class Stores:
     def __init__(self, settings: Settings, tenants: int) -> None:
         self._settings = settings
         self._tenants = tenants
+        self.data_dir = settings.data_dir
 
     def check(self, kind: Kind, accepted: int, cut_off: int) -> str:
         """Return a line with what is stored for `accepted` requests, if all of them are stored.

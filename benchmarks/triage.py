@@ -102,14 +102,20 @@ class Sent:
     def __init__(self) -> None:
         self.refused = 0
         self.urgent: dict[str, float] = {}
+        self.accepted: list[int] = []
+        self.took: list[float] = []
 
 
 def signed_requests(
-    count: int, tenant_id: str = TENANT, secret: str = SECRET
+    count: int, tenant_id: str = TENANT, secret: str = SECRET, first: int = 0
 ) -> Iterator[tuple[str | None, bytes]]:
-    """Yield the host of an urgent alert, or None, and the bytes of its request."""
+    """Yield the host of an urgent alert, or None, and the bytes of its request.
+
+    Args:
+        first: The number of the first alert. The same number is the same alert.
+    """
     alerts = [json.loads(line)["alert"] for line in SAMPLES.read_text().splitlines()]
-    for number in range(count):
+    for number in range(first, first + count):
         sample = alerts[number % len(alerts)]
         is_urgent = number % URGENT_EVERY == URGENT_EVERY - 1
         host = f"urgent-{number}" if is_urgent else f"ws-{number % HOSTS}"
@@ -135,22 +141,31 @@ def signed_requests(
         yield (host if is_urgent else None), head.encode() + body
 
 
-async def send(address: str, requests: Sequence[tuple[str | None, bytes]]) -> Sent:
-    """Send the requests at RATE, over CONNECTIONS connections in turn."""
-    host, _, port = address.partition(":")
+async def send(
+    address: str | Sequence[str],
+    requests: Sequence[tuple[str | None, bytes]],
+    rate: float = RATE,
+) -> Sent:
+    """Send the requests at `rate`, over CONNECTIONS connections in turn, or more addresses."""
+    addresses = [address] if isinstance(address, str) else address
     sent = Sent()
     began = time.monotonic()
 
     async def one(first: int) -> None:
+        host, _, port = addresses[first % len(addresses)].partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         for number in range(first, len(requests), CONNECTIONS):
-            await asyncio.sleep(began + number / RATE - time.monotonic())
+            await asyncio.sleep(began + number / rate - time.monotonic())
             urgent, request = requests[number]
             if urgent is not None:
                 sent.urgent[urgent] = time.monotonic()
+            at = time.monotonic()
             writer.write(request)
             status = await _status(reader)  # not in the next line: others count meanwhile
+            sent.took.append(time.monotonic() - at)
             sent.refused += status != 202
+            if status == 202:
+                sent.accepted.append(number)
         writer.close()
 
     await asyncio.gather(*(one(first) for first in range(CONNECTIONS)))

@@ -26,6 +26,12 @@ class Valkey:
     def url(self) -> str:
         return f"unix://{self.socket}"
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it, with the data in its directory, and return once it responds."""
         self._directory.mkdir(exist_ok=True)
