@@ -87,6 +87,13 @@ def archives(tmp_path: Path) -> Path:
     return tmp_path / "archives"
 
 
+@pytest.fixture
+def bare(data_dir: Path, of_module: Path) -> Vyrox:
+    """On SQLite, what `filled` writes, without an archive."""
+    copy_file(of_module / "filled.db", data_dir / SQLITE_FILE)
+    return Vyrox(data_dir, VYROX_CHECKPOINT_KEY=KEY)
+
+
 def accepted(connection: Connection, number: int, at: int, tenant_id: str = TENANT) -> None:
     drafts = [event("alert.accepted", tenant_id, None, alert_id=f"a-{n}") for n in range(number)]
     append(connection, drafts, at)
@@ -281,7 +288,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("place", "name", "when"), STEPS)
 def test_killed_between_any_two_steps_it_is_run_again_contract_103(
-    full: Vyrox,
+    bare: Vyrox,
     archives: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -294,14 +301,14 @@ def test_killed_between_any_two_steps_it_is_run_again_contract_103(
         patch.setattr(archiving, "PAGE", 100)
         patch.setattr(place, name, dying(getattr(place, name), when))
         with pytest.raises(Killed):
-            archive(full, archives)
-        assert live(full)[0] == 3
-        assert verified(exported(full, tmp_path / "between"))[0] == 0
-    archive(full, archives)
-    left = full.write(numbers)
+            archive(bare, archives)
+        assert live(bare)[0] == 3
+        assert verified(exported(bare, tmp_path / "between"))[0] == 0
+    archive(bare, archives)
+    left = bare.write(numbers)
     assert [each for each in left if each > 512] == list(range(513, left[-1] + 1))
-    assert live(full)[0] == 3
-    rest = exported(full, tmp_path / "rest")
+    assert live(bare)[0] == 3
+    rest = exported(bare, tmp_path / "rest")
     assert verified(rest, f"--archive={archives / TENANT}")[0] == 0
     assert [path.name for path in (archives / TENANT).iterdir()] == ["1-512"]
 
@@ -359,13 +366,6 @@ def test_without_a_key_or_with_a_time_to_come_nothing_is_archived_contract_103(
 
 
 # What an attacker with the database does
-
-
-@pytest.fixture
-def bare(data_dir: Path, of_module: Path) -> Vyrox:
-    """On SQLite, what `filled` writes, without an archive."""
-    copy_file(of_module / "filled.db", data_dir / SQLITE_FILE)
-    return Vyrox(data_dir, VYROX_CHECKPOINT_KEY=KEY)
 
 
 def tampered(vyrox: Vyrox, *statements: str) -> str:

@@ -290,6 +290,9 @@ cli: Final = _Commands(
         "contained": Lazy("contained:contained", "Show what is contained now, and why."),
         "demo": Lazy("demo:demo", "Show the main job end to end."),
         "discord": _DISCORD,
+        "encrypt-again": Lazy(
+            "encrypt_again:encrypt_again_", "Encrypt all stored secrets with the first key."
+        ),
         "execute": Lazy("execute:execute", "Carry out an approved containment."),
         "fake-discord": Lazy(
             "fake_discord:fake_discord", "Serve a fake Discord, for tests, until stopped."

@@ -1,7 +1,6 @@
 """What is compared between a database and its backup: row counts and the heads of the chains."""
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -9,17 +8,10 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
+from vyrox.store.encrypted import ENCRYPTED
 from vyrox.store.heads import read_heads
 from vyrox.store.schema import HEAD, read_version
 from vyrox.store.tables import audit_log
-
-_ENCRYPTED: Final = {
-    "tenant_credentials": ("secret", "previous_secret"),
-    "edr_credentials": ("secret",),
-    "notify_targets": ("url", "secret"),
-    "audit_readers": ("secret",),
-}
-"""The columns of each table that hold encrypted secrets."""
 
 
 class ChainHead(msgspec.Struct, frozen=True):
@@ -122,7 +114,7 @@ def _is_readable(vault: MultiFernet, secret: str) -> bool:
 
 def _secrets(connection: Connection) -> Iterator[str]:
     inspector = sa.inspect(connection)
-    for name, columns in _ENCRYPTED.items():
+    for name, columns in ENCRYPTED.items():
         if not inspector.has_table(name):
             continue  # an earlier version had none
         present = {column["name"] for column in inspector.get_columns(name)}
