@@ -124,8 +124,14 @@ async def test_serve_survives_idle_connections_to_the_private_listener_contract_
         for _ in range(300):
             await stack.enter_async_context(connected(port_of(service.proxy_url)))
         for url in (service.ingestion_url, service.proxy_url):
-            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
-                assert (await client.get("/health")).status_code == 200
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(base_url=url, timeout=PATIENCE_S)
+            )
+
+            async def is_well(client: httpx.AsyncClient = client) -> bool:
+                return (await client.get("/health")).status_code == 200
+
+            await until(is_well)
         await send(writer, webhook("crowdstrike").raw()[-10:])
         (answer,) = await read_answers(reader)
         assert answer.status == 202
