@@ -23,6 +23,7 @@ from tests.ingestion import SECRET, webhook
 from tests.notify.receiver import Receiver, receiving
 from tests.notify.test_sender import VAULT as NOTIFY_VAULT
 from tests.notify.test_sender import Site, settled
+from tests.outbound import certificate, proxying
 from tests.patience import patient_stores
 from tests.polling import PATIENCE_S
 from tests.polling import until as until_async
@@ -272,6 +273,36 @@ async def test_a_batch_is_sent_again_where_the_collector_asks_for_it_contract_10
     assert "webhook" in collector.of(alert_id)
 
 
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    return certificate(tmp_path, "localhost")
+
+
+@pytest.fixture
+def pem(files: tuple[str, str]) -> str:
+    return Path(files[0]).read_text()
+
+
+async def test_a_collector_is_reached_through_the_proxy_with_the_own_certificate_contract_106(
+    files: tuple[str, str], pem: str
+) -> None:
+    async with receiving(tls=files) as receiver, proxying() as proxy:
+        collector = Collector(receiver)
+        url = receiver.url.replace("127.0.0.1", "localhost")
+        outbound = proxy.outbound(pem)
+        async with otlp.open_collector(TelemetrySettings(), url, outbound, names=False):
+            tracing.record("verdict", "alert", tracing.now())
+    assert collector.of("alert").keys() == {"verdict"}
+    assert {line.split(" ")[0] for line in proxy.asked} == {"CONNECT"}
+
+
+async def test_a_delivery_of_thousands_makes_few_spans_contract_106(collector: Collector) -> None:
+    async with otlp.open_collector(TelemetrySettings(), collector.url, DIRECT, names=False):
+        with tracing.delivery("webhook", tracing.now()) as arrival:
+            arrival.stored((f"alert-{number}", False) for number in range(3000))
+    assert len(collector.spans) == 3 * tracing.MAX_ALERTS
+
+
 async def test_proposal_and_decision_are_in_the_trace_of_their_alert_contract_106(
     database: Database, collector: Collector
 ) -> None:
@@ -361,11 +392,17 @@ def test_settings_of_the_collector_are_checked_and_not_shown_contract_106() -> N
 
 
 async def test_a_queue_that_is_full_loses_spans_and_no_alert_contract_106(
-    settings: Settings, collector: Collector, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(otlp, "MAX_WAITING", 4)
     monkeypatch.setattr(otlp, "MAX_SENT", 2)
     monkeypatch.setattr(otlp, "FLUSH_S", 0.05)
     collector.receiver.behaviours.extend(["hang"] * 9)
     async with service(settings) as client:
-        assert len({await deliver(client) for _ in range(9)}) == 1
+        with caplog.at_level(logging.WARNING):
+            assert len({await deliver(client) for _ in range(9)}) == 1
+    full = [line for line in caplog.records if line.name.startswith("opentelemetry")]
+    assert len(full) == 1

@@ -17,6 +17,9 @@ from vyrox.clock import wall_clock
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer
 
+MAX_ALERTS: Final = 100
+"""Alerts of one delivery that get a first span: thousands would hold the event loop."""
+
 MAX_TEXT: Final = 128
 """Characters of one attribute: callers choose some ids."""
 
@@ -246,7 +249,7 @@ class _Delivery(Delivery):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         ended = wall_clock()
-        for alert_id, came_before in self._alerts:
+        for alert_id, came_before in self._alerts[:MAX_ALERTS]:
             self._make(alert_id, ended, kind, came_before=came_before)
 
     def _make(

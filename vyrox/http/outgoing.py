@@ -44,11 +44,23 @@ def open_transport(
         tls: From `tls_context`; None: a new one.
     """
     context = tls or tls_context(outbound)
-    if outbound.proxy is None:
+    proxy = _proxy(outbound, context)
+    if proxy is None:
         return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
-    secured = context if outbound.proxy.startswith("https:") else None
-    proxy = httpx.Proxy(outbound.proxy, ssl_context=secured)
     return _ViaProxy(verify=context, trust_env=False, limits=limits, proxy=proxy)
+
+
+def open_blocking_transport(outbound: Outbound) -> httpx.BaseTransport:
+    """Do the same as `open_transport`, for an `httpx.Client` in a thread of its own."""
+    context = tls_context(outbound)
+    return httpx.HTTPTransport(verify=context, trust_env=False, proxy=_proxy(outbound, context))
+
+
+def _proxy(outbound: Outbound, context: ssl.SSLContext) -> httpx.Proxy | None:
+    if outbound.proxy is None:
+        return None
+    secured = context if outbound.proxy.startswith("https:") else None
+    return httpx.Proxy(outbound.proxy, ssl_context=secured)
 
 
 class _ViaProxy(httpx.AsyncHTTPTransport):

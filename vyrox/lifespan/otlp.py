@@ -23,7 +23,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from vyrox import log, tracing
-from vyrox.http.outgoing import tls_context, why_failed
+from vyrox.http.outgoing import open_blocking_transport, why_failed
+from vyrox.ids import new_id
 from vyrox.models import Outbound
 from vyrox.settings.telemetry import TelemetrySettings
 
@@ -67,7 +68,13 @@ async def open_collector(
     ids = _Ids()
     provider = TracerProvider(
         TraceIdRatioBased(telemetry.share),
-        Resource({"service.name": telemetry.service, "service.version": version("vyrox")}),
+        Resource(
+            {
+                "service.name": telemetry.service,
+                "service.version": version("vyrox"),
+                "service.instance.id": new_id(),
+            }
+        ),
         shutdown_on_exit=False,
         id_generator=ids,
     )
@@ -121,13 +128,9 @@ class _Exporter(SpanExporter):
     """
 
     def __init__(self, url: str, telemetry: TelemetrySettings, outbound: Outbound) -> None:
-        tls = tls_context(outbound)
-        proxy = None if outbound.proxy is None else httpx.Proxy(outbound.proxy, ssl_context=tls)
-        if outbound.proxy is not None and not outbound.proxy.startswith("https:"):
-            proxy = httpx.Proxy(outbound.proxy)
         self._url = url
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(verify=tls, trust_env=False, proxy=proxy),
+            transport=open_blocking_transport(outbound),
             headers={**telemetry.headers, "content-type": "application/x-protobuf"},
             timeout=TIMEOUT_S,
             trust_env=False,
