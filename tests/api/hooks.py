@@ -8,14 +8,17 @@ import os
 import time
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import NAMESPACE_OID, uuid5
 from zlib import crc32
 
+import msgspec
 import schemathesis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from requests import PreparedRequest
 from requests.auth import AuthBase
 from schemathesis import Case, CheckContext, HookContext, Response
 
+from tests.adapters.payloads import DOCUMENTED
 from vyrox.crypto import sign
 
 HMAC_SECRET: Final = "h" * 40
@@ -59,35 +62,54 @@ if IS_SIGNED:
     schemathesis.auth.set_from_requests(Signature())  # type: ignore[attr-defined]
 
 
+Fields = dict[str, Any]
+
+
 @schemathesis.hook
-def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
+def before_call(_context: HookContext, case: Case[Any], _kwargs: Fields) -> None:
     """Make a valid request one that means something: rules across fields are not in a schema."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    path, query, body = case.path_parameters or {}, case.query or {}, case.body
-    fields: dict[str, Any] = body if isinstance(body, dict) else {}
-    _name_what_exists(path, query, fields)
+    path, query = case.path_parameters or {}, case.query or {}
+    fields: Fields = case.body if isinstance(case.body, dict) else {}
+    if crc32(repr((path, query, fields)).encode()) % 2:
+        _name_what_exists(path, query, fields)
+        if case.path == "/suppressions/preview" or (case.path == "/suppressions" and fields):
+            _take_a_scope(fields or query)
+    for value in path.values():
+        # A body repeats the id of its path, which is encoded here already.
+        fields.update({"id": unquote(str(value))} if "id" in fields else {})
+    _identify(fields, case.path)
+    if case.path == "/audit/proof":
+        # Exactly one of the two.
+        query.pop("entry" if "old_size" in query else "old_size", None)
+        query.update({} if "old_size" in query else {"entry": query.get("entry", 0)})
+    vendor = case.path.removeprefix("/webhook/").removesuffix("/{tenant_id}")
+    if vendor in DOCUMENTED and path and fields:
+        case.body = fields | msgspec.json.decode(DOCUMENTED[vendor])
+
+
+def _name_what_exists(path: Fields, query: Fields, fields: Fields) -> None:
+    path.update({name: IDS[name] for name in path.keys() & IDS.keys()})
+    for place in (query, fields):
+        place.update({"tenant_id": TENANT} if "tenant_id" in place else {})
+
+
+def _take_a_scope(asked: Fields) -> None:
+    asked.update(program="backup.exe", any_host=True)
+    for name in {"like", "command", "host", "family", "families", "user"} & asked.keys():
+        del asked[name]
+
+
+def _identify(fields: Fields, path: str) -> None:
     for name in {"at", "approved_at"} & fields.keys():
         fields[name] = int(time.time())
     for name in {"customer_id", "accountId", "tenantId"} & fields.keys():
         # In JSON Schema 1.0 is an integer too; a tenant's number is one without a fraction.
         fields[name] = int(fields[name]) if isinstance(fields[name], float) else fields[name]
-    if case.path == "/audit/proof":
-        # Exactly one of the two.
-        query.pop("entry" if "old_size" in query else "old_size", None)
-        if "old_size" not in query:
-            query["entry"] = query.get("entry", 0)
-
-
-def _name_what_exists(path: dict[str, Any], query: dict[str, Any], fields: dict[str, Any]) -> None:
-    """Replace the id in half of the paths, and repeat the path's id in the body."""
-    for name, value in path.items():
-        if name in IDS and crc32(str(value).encode()) % 2:
-            path[name] = IDS[name]
-            for place in (query, fields):
-                place.update({"tenant_id": TENANT} if "tenant_id" in place else {})
-        if "id" in fields:
-            fields["id"] = unquote(str(path[name]))  # a path is encoded here already
+    if "request_id" in fields:
+        # Of its own: a boundary value comes in many bodies.
+        fields["request_id"] = str(uuid5(NAMESPACE_OID, repr((path, fields))))
 
 
 @schemathesis.check

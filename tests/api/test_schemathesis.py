@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.api.hooks import DISCORD, HMAC_SECRET, TENANT, WEBHOOK_SECRET
+from tests.cli import Vyrox, succeeded
 from tests.ingestion import VENDORS, webhook
 from tests.patience import PATIENT_VYROX
 from tests.polling import PATIENCE_S, until
@@ -44,10 +45,10 @@ async def service(data_dir: Path) -> AsyncIterator[Service]:
 @pytest.mark.parametrize("is_signed", [True, False], ids=["signed", "unsigned"])
 @pytest.mark.parametrize("listener", ["public", "private"])
 async def test_what_the_document_allows_and_forbids_is_so_contract_100(
-    service: Service, listener: str, is_signed: bool
+    service: Service, data_dir: Path, listener: str, is_signed: bool
 ) -> None:
     """No 5xx, and every response as documented; without a credential nothing gets through."""
-    ids = await known_ids(service) if listener == "private" and is_signed else {}
+    ids = await known_ids(service, data_dir) if listener == "private" and is_signed else {}
     url = service.ingestion_url if listener == "public" else service.proxy_url
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml"),
@@ -70,8 +71,11 @@ async def test_what_the_document_allows_and_forbids_is_so_contract_100(
     assert [line for line in service.lines if line["level"] == "error"] == []
 
 
-async def known_ids(service: Service) -> dict[str, str]:
+async def known_ids(service: Service, data_dir: Path) -> dict[str, str]:
     """Make one of each thing that a path can name, and return their ids."""
+    vyrox = Vyrox(data_dir, VYROX_HMAC_SECRET=HMAC_SECRET)
+    words = ("tenant", "edr", "set", TENANT, "--new", "--vendor", "crowdstrike", "--client-id", "c")
+    succeeded(await asyncio.to_thread(vyrox, *words, stdin=b"secret-of-the-vendor"))
     async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         sent = webhook("crowdstrike", secret=WEBHOOK_SECRET)
         url = f"{service.ingestion_url}{sent.path}"
@@ -98,8 +102,11 @@ async def known_ids(service: Service) -> dict[str, str]:
         [incident] = (await read("/incidents")).json()["incidents"]
         scope = {"program": "backup.exe", "any_host": True, "reason": "the nightly backup"}
         suppression = await change("/suppressions", by="jo", at=int(time.time()), **scope)
+        wanted = {"alert_id": alert_id, "action_type": "HOST_ISOLATION", "host": "workstation-01"}
+        proposal = await change("/webhook", requested_by="jo", reason="a beacon", **wanted)
     return {
         "alert_id": alert_id,
         "incident_id": str(incident["id"]),
         "suppression_id": str(suppression["id"]),
+        "proposal_id": str(proposal["proposal_id"]),
     }

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -98,7 +98,7 @@ class Data(msgspec.Struct, frozen=True):
 class Interaction(msgspec.Struct, frozen=True):
     """One interaction. `type`: 1 ping, 2 slash command, 3 button, 5 form."""
 
-    type: int
+    type: Annotated[int, msgspec.Meta(extra_json_schema={"enum": [1, 2, 3, 5]})]
     id: str = ""
     application_id: str | None = None
     guild_id: str | None = None
