@@ -5,8 +5,11 @@ transaction then says in the chain that it exists, and allows the removal. The r
 at a time. Each step can be run again.
 """
 
+import asyncio
+import time
 from base64 import b64encode
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar, TypeVarTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -23,14 +26,23 @@ from vyrox.chain.archived import (
 )
 from vyrox.chain.entry import SERVICE, Draft, Receipt
 from vyrox.chain.events import event
+from vyrox.chain.export import last_events
 from vyrox.chain.nodes import BrokenChainError, length, read_entry_hashes
 from vyrox.chain.reading import first_at
 from vyrox.chain.writer import append
-from vyrox.errors import OperatorError
+from vyrox.errors import DatabaseBusyError, OperatorError
 from vyrox.store.database import Database
 from vyrox.store.locks import lock_chains
 from vyrox.store.rows import insert_rows
 from vyrox.store.tables import archived_hashes, audit_archives, audit_log, totals_places
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+PATIENCE_S: Final = 30.0
+"""How long a write is tried while the database is locked."""
+
+RETRY_S: Final = 0.05
 
 PAGE: Final = 1000
 """Rows that one transaction reads or removes."""
@@ -58,13 +70,8 @@ class Size(msgspec.Struct, frozen=True):
 
 
 def list_chains(connection: Connection) -> list[str]:
-    """Return the tenants that have events, and SERVICE."""
-    query = sa.select(_log.tenant_id).where(_log.stream == "events", _log.sequence == 1)
-    return sorted({SERVICE, *connection.execute(query).scalars(), *_with_archive(connection)})
-
-
-def _with_archive(connection: Connection) -> list[str]:
-    return list(connection.execute(sa.select(audit_archives.c.tenant_id)).scalars())
+    """Return the tenants that have events, and SERVICE if it has."""
+    return sorted(name for name, last in last_events(connection).items() if last)
 
 
 def list_ends(connection: Connection, tenant_id: str) -> list[int]:
@@ -143,7 +150,7 @@ async def record(
     tenant_id = planned.tenant_id
     for start in range(planned.first - 1, planned.last, BLOCKS * BLOCK):
         end = min(start + BLOCKS * BLOCK, planned.last)
-        await database.write(_store_hashes, tenant_id, start, end)
+        await _write(database, _store_hashes, tenant_id, start, end)
     digest = RetainedDigest()
     after = 0
     while page := await database.read(read_retained, tenant_id, after, planned.last, PAGE):
@@ -161,7 +168,7 @@ async def record(
         retained=digest.number,
         retained_sha256=digest.hexdigest(),
     )
-    return await database.write(_record, planned, draft, now)
+    return await _write(database, _record, planned, draft, now)
 
 
 def _store_hashes(connection: Connection, tenant_id: str, start: int, end: int) -> None:
@@ -197,18 +204,42 @@ async def remove(database: Database, tenant_id: str) -> int:
         DatabaseUnavailableError: Some are left; the next call goes on there.
     """
     last = await database.read(archived_up_to, tenant_id)
-    removed = 0
-    while (first := await database.read(first_removable, tenant_id, last)) is not None:
-        removed += await database.write(_remove, tenant_id, first, min(first + PAGE - 1, last))
+    removed = after = 0
+    while (first := await database.read(first_removable, tenant_id, after, last)) is not None:
+        after = min(first + PAGE - 1, last)
+        removed += await _write(database, _remove, tenant_id, first, after)
     return removed
 
 
-def first_removable(connection: Connection, tenant_id: str, last: int) -> int | None:
-    """Return the first event up to `last` that could be removed."""
+async def _write(database: Database, transaction: Callable[[Connection, *Ts], T], *args: *Ts) -> T:
+    """Write as `database.write`, in turn with a running service, which goes first.
+
+    A database that is locked is tried again. After a write this waits as long as the write took.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        began = time.monotonic()
+        try:
+            written = await database.write(transaction, *args)
+        except DatabaseBusyError:
+            if began > deadline:
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            await asyncio.sleep(min(time.monotonic() - began, PATIENCE_S))
+            return written
+
+
+def first_removable(connection: Connection, tenant_id: str, after: int, last: int) -> int | None:
+    """Return the first event after `after` up to `last` that could be removed."""
     query = (
         sa.select(_log.sequence)
         .where(
-            _log.tenant_id == tenant_id, _log.stream == "events", _log.sequence <= last, IS_REMOVED
+            _log.tenant_id == tenant_id,
+            _log.stream == "events",
+            _log.sequence > after,
+            _log.sequence <= last,
+            IS_REMOVED,
         )
         .order_by(_log.sequence)
         .limit(1)

@@ -169,7 +169,7 @@ class Archiver:
         ends = await self._database.read(archiving.list_ends, tenant_id)
         if not ends:
             return 0
-        first = await self._database.read(archiving.first_removable, tenant_id, ends[-1])
+        first = await self._database.read(archiving.first_removable, tenant_id, 0, ends[-1])
         if first is None:
             return 0
         for before, last in itertools.pairwise((0, *ends)):
