@@ -18,6 +18,7 @@ from tests.audit import TENANT
 from tests.chain.test_verify_approvals import whole_story
 from tests.cli import Vyrox, refused, rows_of, succeeded
 from tests.ready_schema import copy_file
+from tests.service import HMAC_SECRET, running_service
 from vyrox.chain import archiving, verify
 from vyrox.chain.archived import is_removed
 from vyrox.chain.entry import GENESIS
@@ -513,3 +514,22 @@ async def test_the_newest_entries_are_checked_from_the_archive_on_contract_103(
     async with open_database(None, data_dir) as database:
         left = await database.read(numbers)
         assert await verify_newest(database, TENANT, "events") == left[-1] - 512
+
+
+@pytest.mark.long
+async def test_a_reader_far_away_proves_who_approved_contract_103(
+    own: Vyrox, data_dir: Path, of_module: Path, tmp_path: Path, valkey_url: str
+) -> None:
+    settings = {"VYROX_CHECKPOINT_KEY": KEY, "REDIS_URL": valkey_url}
+    async with running_service(data_dir, **settings) as service:
+        out = tmp_path / "rest"
+        command = ("audit", "export", TENANT, "--out", str(out), "--url", service.proxy_url)
+        secret = {"VYROX_HMAC_SECRET": HMAC_SECRET}
+        succeeded(await asyncio.to_thread(lambda: own(*command, env=secret)))
+    _, found = verified(out)
+    assert (found["result"], found["chains"]["events"]["first_entry"]) == ("approvals hold", 513)
+    proven = [each for each in found["actions"] if each.get("not_proven") is None]
+    assert len(proven) == 4
+    archive_of = f"--archive={of_module / 'archives' / TENANT}"
+    _, found = verified(out, archive_of)
+    assert found["chains"]["events"]["first_entry"] == 1

@@ -19,12 +19,13 @@ from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Proxied, export_headers, 
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor
 from vyrox.chain import checkpoints as module
+from vyrox.chain.archiving import Plan, record
 from vyrox.chain.checkpoints import Checkpoints, Consistency, Inclusion
 from vyrox.chain.entry import Receipt, Stream
 from vyrox.chain.events import event
 from vyrox.chain.identity import Signer, list_keys, origin_of, register
 from vyrox.chain.log_keys import LogKey, new_key, read_log_keys
-from vyrox.chain.nodes import BrokenChainError
+from vyrox.chain.nodes import BrokenChainError, read_entry_hashes
 from vyrox.chain.notes import TIMED, Checkpoint, Key, check, read_checkpoint, read_note
 from vyrox.chain.tree import consistency_holds, inclusion_holds, root_of
 from vyrox.chain.writer import append
@@ -232,6 +233,30 @@ async def test_export_of_a_range_comes_with_what_proves_it_contract_94(running: 
     events = (await get(running, "export", stream="events")).json()
     assert [each["kind"] for each in events].count("execute.refused") == 2
     assert (await get(running, "export", since="x")).status_code == 400
+
+
+async def test_export_of_what_is_retained_of_an_archive_contract_103(running: Proxied) -> None:
+    answer = await get(running, "export", stream="retained")
+    assert (answer.text, answer.headers["x-vyrox-audit-first"]) == ("", "1")
+    drafts = [
+        event("tenant.changed" if number % 100 == 0 else "alert.accepted", TENANT, None, n=number)
+        for number in range(600)
+    ]
+    await running.database.write(append, drafts, 1000.0)
+    [last] = await running.database.read(read_entry_hashes, (TENANT, "events"), 511, 512)
+    await record(running.database, Plan(TENANT, 1, 512), last.hex(), b"", 2000.0)
+    answer = await get(running, "export", stream="retained")
+    assert answer.headers["x-vyrox-audit-first"] == "513"
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert [line.partition(" ")[0] for line in answer.text.splitlines()] == [
+        *("1", "101", "201", "301", "401", "501")
+    ]
+    events = await get(running, "export", stream="events")
+    assert events.headers["x-vyrox-audit-first"] == "513"
+    assert events.json()[0]["previous_hash"] == last.hex()
+    assert (await get(running, "export", stream="retaine")).status_code == 400
+    assert (await get(running, "checkpoint", stream="retained")).status_code == 400
+    assert (await get(running, "export", OTHER_SECRET, stream="retained")).status_code == 401
 
 
 async def test_a_reader_reads_the_audit_log_of_its_tenant_and_nothing_else_contract_94(

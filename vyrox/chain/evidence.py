@@ -1,6 +1,6 @@
 """What lies beside an export: a checkpoint of exactly its entries, a proof, keys (contract 97)."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
@@ -62,11 +62,16 @@ async def retained_beside(database: Database, chain: Chain, part: Part) -> dict[
     last = await database.read(archived_up_to, tenant_id)
     if part.first != last + 1:
         return {}
-    lines, after = b"", 0
+    lines = [each async for each in retained_pages(database, tenant_id, last)]
+    return {RETAINED_NAME: b"".join(lines)}
+
+
+async def retained_pages(database: Database, tenant_id: str, last: int) -> AsyncIterator[bytes]:
+    """Yield the lines of the events up to `last` that are retained. Raises as `beside`."""
+    after = 0
     while page := await database.read(read_retained, tenant_id, after, last, PAGE):
-        lines += retained_lines(page)
+        yield retained_lines(page)
         after = page[-1].sequence
-    return {RETAINED_NAME: lines}
 
 
 def _within(older: Sequence[Note], note: Note, part: Part) -> list[Note]:

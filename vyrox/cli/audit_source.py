@@ -4,7 +4,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import httpx
 import msgspec
@@ -14,7 +14,7 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 from vyrox.chain import export as exporting
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.entry import MAX_ENTRY_BYTES, Stream
-from vyrox.chain.evidence import beside, keys_beside, retained_beside
+from vyrox.chain.evidence import RETAINED_NAME, beside, keys_beside, retained_beside
 from vyrox.chain.keys_file import KeysInForce, keys_file
 from vyrox.cli.audit_fetch import AuditClient
 from vyrox.cli.audit_key import open_signer
@@ -146,7 +146,7 @@ class FromService:
                 return None
         return self._received(answer)
 
-    def _request(self, stream: Stream) -> httpx.Request:
+    def _request(self, stream: Stream | Literal["retained"]) -> httpx.Request:
         tenant_id, timestamp = self._wanted.tenant_id, str(int(wall_clock()))
         headers = {
             "accept": NDJSON,
@@ -155,7 +155,7 @@ class FromService:
             "accept-encoding": "identity",  # a few compressed bytes can become gigabytes
         }
         params: dict[str, str | int] = {"tenant_id": tenant_id}
-        if stream == "events":
+        if stream != "actions":
             params["stream"] = stream
         if self._wanted.since:
             params["since"] = self._wanted.since
@@ -190,9 +190,22 @@ class FromService:
         files = {f"checkpoint-{stream}.txt": note}
         if 1 < first <= last:
             client = AuditClient(self._client, self._url, self._wanted.tenant_id, self._key)
+            files |= await self._retained(stream, first)
             proof = await client.inclusion(stream, first, last)
             files[f"proof-{stream}.json"] = msgspec.json.encode(proof)
         return files
+
+    async def _retained(self, stream: Stream, first: int) -> dict[str, bytes]:
+        """Return the file of the events that are retained, if the export begins after them."""
+        if stream != "events":
+            return {}
+        try:
+            answer = await self._client.send(self._request("retained"))
+        except httpx.HTTPError as exc:
+            raise OperatorError(f"{self._shown}: {type(exc).__name__} {exc}") from exc
+        if answer.headers.get("x-vyrox-audit-first") != str(first):
+            return {}  # it begins later, or the service is older
+        return {RETAINED_NAME: answer.content}
 
     async def keys(self, in_force: KeysInForce | None) -> bytes | None:
         """Return those of the approvers: the reader must know the log's from elsewhere."""

@@ -14,9 +14,11 @@ from starlette.responses import Response, StreamingResponse
 
 from vyrox import log
 from vyrox.chain import export
+from vyrox.chain.archived import archived_up_to
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.cosignatures import add_cosignatures
 from vyrox.chain.entry import Stream
+from vyrox.chain.evidence import retained_pages
 from vyrox.chain.identity import endorsements_up_to, list_keys
 from vyrox.chain.nodes import BrokenChainError
 from vyrox.chain.reading import STREAMS
@@ -30,6 +32,9 @@ _NOTE: Final = "text/plain; charset=utf-8"
 _NOT_STORED: Final = {"cache-control": "no-store"}
 MAX_ENDORSEMENTS: Final = 16
 """Notes of changes of the key in one answer, each of about 300 bytes. The newest ones are kept."""
+
+RETAINED: Final = "retained"
+"""The `stream` of an export that is no chain: events of archives that the database has too."""
 
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -114,6 +119,8 @@ async def export_entries(request: Request) -> Response:
     proxy: Proxy = request.app.state.proxy
     # 1 to 4. Who asks, and when: the form that all signed reads have.
     tenant_id = await signed_read(request, by_reader=True)
+    if request.query_params.getlist("stream") == [RETAINED]:
+        return await _export_retained(request, tenant_id)
     stream, since = _stream(request), _number(request, "since") or 0
     # 5. The entries. The first page is read before the response starts: if the database is
     # unavailable, the client gets an error and not an incomplete response.
@@ -129,6 +136,24 @@ async def export_entries(request: Request) -> Response:
         headers=headers,
         media_type=_LINES if lines else "application/json",
     )
+
+
+async def _export_retained(request: Request, tenant_id: str) -> Response:
+    """Stream the events that are retained of those in archives (contract 103)."""
+    proxy: Proxy = request.app.state.proxy
+    with unavailable_as_500():
+        last = await proxy.database.read(archived_up_to, tenant_id)
+        pages = retained_pages(proxy.database, tenant_id, last)
+        first = await anext(pages, b"")
+    proxy.events.note("audit.exported", tenant_id, request_id_of(request), lines=True)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield first
+        async for page in pages:
+            yield page
+
+    headers = _NOT_STORED | {"x-vyrox-audit-first": str(last + 1)}
+    return StreamingResponse(body(), headers=headers, media_type=_NOTE)
 
 
 async def _part_headers(

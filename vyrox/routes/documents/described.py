@@ -274,7 +274,7 @@ PRIVATE: Final[Mapping[str, Described]] = {
         (26,),
         "read",
         READ,
-        {JSON: (Entries,), LINES: ()},
+        {JSON: (Entries,), LINES: (), TEXT: ()},
         query=ExportQuery,
     ),
     "GET /audit/proof": _read(

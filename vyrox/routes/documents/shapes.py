@@ -60,9 +60,13 @@ class CheckpointQuery(TenantQuery):
     stream: Stream = "actions"
 
 
-class ExportQuery(CheckpointQuery):
-    """`since`: only the entries after this one."""
+class ExportQuery(TenantQuery):
+    """`retained`: lines of a number and an event of those in archives that are here too.
 
+    `since`: only the entries after this one.
+    """
+
+    stream: Literal["actions", "events", "retained"] = "actions"
     since: Number = 0
 
 
