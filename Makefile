@@ -65,7 +65,7 @@ check-wheel:            ## Build the wheel, install it with hashes, run the demo
 supply-chain: .venv/dev-installed            ## Write the SBOM and the table of licences, and ask for known vulnerabilities
 	@deploy/supply-chain.sh
 
-bench: .venv/bench-installed            ## Measure the promised numbers (SECONDS=3 for a short look)
+bench: .venv/bench-installed            ## Measure the promised numbers (a quarter of an hour; SECONDS=1 for a short look)
 	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq wrk >/dev/null; } \
 		|| { echo 'make bench needs wrk: apt-get install wrk, as root' >&2; exit 1; }
 	@cd benchmarks/node && { test -d node_modules || { command -v npm >/dev/null && npm ci --silent --no-audit --no-fund; } \

