@@ -115,7 +115,7 @@ clean:            ## Remove what the targets above made
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-browser.txt
 	@touch $@
 
-.venv/bench-installed: requirements-bench.txt .venv/runtime-installed
+.venv/bench-installed: requirements-bench.txt .venv/dev-installed
 	@echo 'Installing what the measurements need'
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-bench.txt
 	@touch $@
