@@ -54,6 +54,7 @@ ACTIONS: Final = 1
 
 ORIGIN: Final = "http://localhost:8002"
 PAGES: Final = ("/", "/incidents", "/alerts", "/audit")
+WARM_UP_RATE: Final = 32
 LOOK_S: Final = 0.1
 DRAIN_S: Final = 20.0
 
@@ -118,9 +119,10 @@ async def _measure(server: Postgres, containers: int, rate: int, seconds: int) -
     async with _running(server, f"scale_{containers}_{rate}", containers) as place:
         requests = offered(rate * seconds)
         found = Found()
+        addresses = [f"127.0.0.1:{each.ingestion_port}" for each, _ in place.containers]
+        await _warm_up(addresses)
         watching = asyncio.create_task(_watch(place.url, found))
         before, began = place.cpu_s(), time.monotonic()
-        addresses = [f"127.0.0.1:{each.ingestion_port}" for each, _ in place.containers]
         sent, *_ = await asyncio.gather(
             send(addresses, [(None, body) for _, _, body in requests], rate),
             _view(place, seconds, found),
@@ -148,6 +150,12 @@ async def _measure(server: Postgres, containers: int, rate: int, seconds: int) -
             "  processors: " + ", ".join(f"{name} {used:.2f}" for name, used in cpu.items()),
             flush=True,
         )
+
+
+async def _warm_up(addresses: Sequence[str]) -> None:
+    """Send some alerts first: the first ones of a new container take longer, and may be refused."""
+    requests = list(signed_requests(5 * WARM_UP_RATE, TENANTS[0], first=10**6))
+    await send(addresses, requests, WARM_UP_RATE)
 
 
 def offered(count: int) -> list[tuple[str, str, bytes]]:

@@ -49,5 +49,9 @@ END
 fi
 install -m 0644 deploy/vyrox.service /etc/systemd/system/vyrox.service
 install -m 0755 deploy/vyrox-as-service /usr/local/bin/vyrox
-echo "Installed. Start it with: systemctl daemon-reload && systemctl enable --now vyrox"
+if [ -e /opt/vyrox.old ]; then
+    echo "Upgraded. Restart it with: systemctl daemon-reload && systemctl restart vyrox"
+else
+    echo "Installed. Start it with: systemctl daemon-reload && systemctl enable --now vyrox"
+fi
 echo "Commands use the service's user and settings: vyrox tenant list"
