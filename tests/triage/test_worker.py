@@ -1,6 +1,7 @@
 """The worker judges what is queued, on a real Valkey (contract 52)."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from vyrox.notify.timers import DEFAULT
 from vyrox.store.agenda import Agenda
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, verdicts
-from vyrox.triage import suppression_life, suppressions
+from vyrox.triage import catalogue, suppression_life, suppressions
 from vyrox.triage import waiting as waiting_alerts
 from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
@@ -70,6 +71,23 @@ async def test_run_judges_every_queued_alert_of_every_tenant_contract_52(
     assert len(await numbers_of(sqlite, *found)) == 250
     assert (await incident(sqlite, 1)).alerts == 200
     assert (await incident(sqlite, 1, "other")).alerts == 50
+
+
+async def test_the_patterns_are_read_beside_the_loop_before_the_first_verdict_contract_52(
+    queue: AlertQueue, sqlite: Database, worker: TriageWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    index = catalogue.index
+
+    def watched() -> object:
+        threads.append(threading.current_thread())
+        return index()
+
+    monkeypatch.setattr(catalogue, "index", watched)
+    await queued(queue, sqlite, new())
+    await worker.run()
+    assert threads[0] is not threading.main_thread()
+    assert set(threads[1:]) == {threading.main_thread()}
 
 
 async def test_critical_alerts_do_not_wait_behind_a_backlog_contract_52(

@@ -18,7 +18,7 @@ from vyrox.clock import Clock
 from vyrox.errors import UnavailableError
 from vyrox.models import NormalizedAlert
 from vyrox.store.database import Database
-from vyrox.triage import waiting
+from vyrox.triage import catalogue, waiting
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.fingerprint import content_of
 from vyrox.triage.judging import Stored, least_of, store_verdicts
@@ -104,7 +104,10 @@ class TriageWorker:
         """
         try:
             if self._decision is None:
-                self._decision = await decide(self._setting, self._consumer)
+                decision = await decide(self._setting, self._consumer)
+                if decision.is_on:  # in the loop it would hold requests up for 0.13 s
+                    await asyncio.to_thread(catalogue.index)
+                self._decision = decision
             if self._decision.is_on:
                 await self._round()
             else:
