@@ -1,6 +1,7 @@
 """`vyrox backup` and `vyrox restore` (contract 91)."""
 
 import asyncio
+import fcntl
 import json
 import os
 import sqlite3
@@ -9,6 +10,8 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -212,6 +215,24 @@ def test_restore_refuses_a_directory_with_data_contract_91(tmp_path: Path) -> No
     (tmp_path / "other" / "valkey").mkdir(parents=True)
     assert "holds data" in refused(Vyrox(tmp_path / "other")("restore", str(kept)))
     assert content(tmp_path / "other") == ["valkey"]  # and no lock file
+
+
+def test_a_lock_file_that_goes_meanwhile_is_no_lock_contract_91(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused restore removes its own, which another process may have opened just before."""
+
+    def remove_and_lock(file: BinaryIO, operation: int) -> None:
+        (tmp_path / data_directory.LOCK_FILE).unlink()
+        fcntl.flock(file, operation)
+
+    own = SimpleNamespace(**vars(fcntl) | {"flock": remove_and_lock})
+    monkeypatch.setattr(data_directory, "fcntl", own)
+    with (
+        pytest.raises(OperatorError, match="in use"),
+        data_directory.owned(data_directory.prepare(tmp_path)),
+    ):
+        pass
 
 
 def test_restore_refuses_while_a_service_runs_contract_91(tmp_path: Path) -> None:

@@ -16,11 +16,16 @@ from tests.ingestion import Application
 from tests.proxy import NOWHERE, TENANT, Proxied, export_headers, proxied, signed
 from tests.service import HMAC_SECRET
 from vyrox import errors
+from vyrox.alerts import finding
 from vyrox.app import create_app
+from vyrox.clock import wall_clock
 from vyrox.errors import CrossSiteError, MisdirectedError, VyroxError
+from vyrox.ids import new_id
 from vyrox.routes.documents.described import JSON, PRIVATE, PUBLIC, Described
 from vyrox.routes.documents.openapi import document
 from vyrox.settings import Settings
+from vyrox.triage import incident_list
+from vyrox.triage.incident_list import IncidentPlace
 
 FILE: Final = Path(__file__).parents[2] / "docs" / "api" / "openapi.json"
 
@@ -120,6 +125,17 @@ async def test_another_method_is_refused_with_those_of_the_document_contract_100
         allowed = set(refused.headers["allow"].lower().split(", "))
         assert refused.status_code == 405, path
         assert allowed - {"head"} == set(paths[path]), path
+
+
+def test_the_place_that_a_page_names_is_one_of_the_document_contract_100() -> None:
+    paths = msgspec.json.decode(document())["paths"]
+    incident = IncidentPlace(is_closed=False, updated_at=wall_clock(), tenant_id=TENANT, number=12)
+    for path, text in (
+        ("/alerts", finding.place_text((wall_clock(), new_id()))),
+        ("/incidents", incident_list.place_text(incident)),
+    ):
+        [before] = [p for p in paths[path]["get"]["parameters"] if p["name"] == "before"]
+        assert re.search(before["schema"]["pattern"], text), text
 
 
 def fits(described: Described, content: bytes) -> bool:
