@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from tests.audit import NOW, TENANT
+from tests.audit import NOW, TENANT, Clock, running_writer
 from tests.chain.exports import LOG
 from tests.chain.test_verify_approvals import whole_story
 from vyrox.chain import verify
@@ -21,7 +21,7 @@ from vyrox.chain.archive import archive
 from vyrox.chain.archived import archived_up_to, read_retained
 from vyrox.chain.archiving import Plan, plan, record, remove
 from vyrox.chain.checkpoints import Checkpoints
-from vyrox.chain.events import event
+from vyrox.chain.events import event, write_events
 from vyrox.chain.export import find_part, pages
 from vyrox.chain.identity import Signer
 from vyrox.chain.live import verify_newest, verify_tenant
@@ -30,8 +30,8 @@ from vyrox.chain.nodes import length, read_entry_hashes
 from vyrox.chain.notes import read_checkpoint
 from vyrox.chain.tree import consistency_holds, inclusion_holds
 from vyrox.chain.verify import Report
-from vyrox.chain.writer import append
-from vyrox.errors import DatabaseUnavailableError
+from vyrox.chain.writer import ChainWriter, append
+from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store.database import Database, open_database
 from vyrox.triage.totals_log import count_log
 
@@ -163,6 +163,37 @@ async def test_the_download_of_the_console_proves_who_approved_contract_103(
     assert "entries 1 to 512 are in an archive, as event" in printed.getvalue()
     (tmp_path / "retained-events.txt").unlink()
     assert verify.main(["--approvals", *files]) == verify.USAGE
+
+
+async def test_archives_and_a_running_service_go_in_turn_contract_103(database: Database) -> None:
+    """Two commands at once make one archive, and no commit of the service fails."""
+    drafts = [event("alert.accepted", TENANT, None, n=n) for n in range(2000)]
+    await database.write(append, drafts, NOW)
+    done = asyncio.Event()
+
+    async def commit(writer: ChainWriter) -> int:
+        number = 0
+        while not done.is_set():
+            draft = event("alert.accepted", TENANT, None, n=number)
+            await writer.commit(write_events, (draft,), owner=TENANT)
+            number += 1
+        return number
+
+    async def archive_twice() -> list[object]:
+        both = (archived(database, NOW + 1), archived(database, NOW + 1))
+        found = await asyncio.gather(*both, return_exceptions=True)
+        done.set()
+        return list(found)
+
+    async with running_writer(database, Clock(NOW + 10)) as writer:
+        number, found = await asyncio.gather(commit(writer), archive_twice())
+    assert number > 0
+    assert [each.last for each in found if isinstance(each, Plan)] in ([1792], [1792, 1792])
+    assert all(isinstance(each, Plan | OperatorError) for each in found), found
+    assert await database.read(length, CHAIN) == 2000 + number + 1
+    for report in (await verify_tenant(database, TENANT)).values():
+        assert isinstance(report, Report), report
+        assert (report.first_entry, report.entries) == (1793, 208 + number + 1)
 
 
 class Overtaken:

@@ -29,7 +29,7 @@ from vyrox.chain.log_keys import new_key
 from vyrox.chain.nodes import read_entry_hashes
 from vyrox.chain.verify import Approvals
 from vyrox.chain.writer import append
-from vyrox.cli import audit_archive
+from vyrox.cli import audit_archive, audit_archiver
 from vyrox.settings import Settings
 from vyrox.store.database import SQLITE_FILE, open_database
 from vyrox.store.tables import archived_hashes, audit_archives, audit_log
@@ -47,7 +47,8 @@ KEY = new_key()
 
 @pytest.fixture(autouse=True)
 def the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_archive, "wall_clock", lambda: float(NOW))
+    for module in (audit_archive, audit_archiver):
+        monkeypatch.setattr(module, "wall_clock", lambda: float(NOW))
 
 
 @pytest.fixture
@@ -62,7 +63,8 @@ def of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vyrox = filled(Vyrox(directory, VYROX_CHECKPOINT_KEY=KEY))
     copy_file(directory / SQLITE_FILE, directory / "filled.db")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_archive, "wall_clock", lambda: float(NOW))
+        for module in (audit_archive, audit_archiver):
+            patch.setattr(module, "wall_clock", lambda: float(NOW))
         archive(vyrox, directory / "archives")
     return directory
 
@@ -220,7 +222,8 @@ def test_a_second_archive_follows_the_first_contract_103(
     first = archive(full, archives)
     full.write(accepted, 300, NOW + 1)
     full.write(counted)  # as a running service does; until then the event of the archive stays
-    monkeypatch.setattr(audit_archive, "wall_clock", lambda: NOW + 3600.0)
+    for module in (audit_archive, audit_archiver):
+        monkeypatch.setattr(module, "wall_clock", lambda: NOW + 3600.0)
     second = archive(full, archives, before="2025-06-15T15:30")
     assert [(each["first"], each["last"]) for each in first + second] == [(1, 512), (513, 768)]
     own = archives / TENANT
@@ -249,7 +252,8 @@ def test_the_service_and_all_tenants_are_archived_contract_103(
         (TENANT, 256, 256),
         ("other-corp", 256, 256),
     ]
-    assert sorted(path.name for path in archives.iterdir()) == [TENANT, "other-corp", "~service"]
+    names = sorted(path.name for path in archives.iterdir())
+    assert names == [".lock", TENANT, "other-corp", "~service"]
     assert verified(archives / "~service" / "1-256")[0] == 0
     assert live(vyrox, "")[0] == 3
     for each in ("other-corp", TENANT):
@@ -272,9 +276,9 @@ def test_events_that_the_totals_do_not_have_yet_stay_contract_103(
 STEPS = [
     pytest.param(place, name, when, marks=[] if is_quick else [pytest.mark.long])
     for place, name, is_quick in (
-        (audit_archive, "write_daily_files", False),
-        (audit_archive.Archiver, "_verified", False),
-        (audit_archive, "_move", False),
+        (audit_archiver, "write_daily_files", False),
+        (audit_archiver.Archiver, "_verified", False),
+        (audit_archiver, "_move", False),
         (archiving, "_store_hashes", False),
         (archiving, "_record", True),
         (archiving, "_remove", False),
@@ -353,6 +357,20 @@ def test_an_archive_that_is_gone_or_was_changed_stops_the_removal_contract_103(
     (tmp_path / "moved" / "1-512").symlink_to(tmp_path / "real")
     assert "is a link" in refused(full(*command, str(archives)))
     assert full.write(numbers) == left
+
+
+def test_one_command_at_a_time_and_what_a_killed_one_left_is_removed_contract_103(
+    full: Vyrox, archives: Path
+) -> None:
+    left = archives / TENANT / ".archive-killed"
+    left.mkdir(parents=True)
+    (left / "audit-2024-01-01.jsonl").write_text("half")
+    command = ("audit", "archive", "--before", "2025-01-01", "--out", str(archives))
+    with audit_archiver.alone(archives):
+        assert "another vyrox audit archive writes" in refused(full(*command))
+    left.mkdir()
+    archive(full, archives)
+    assert [path.name for path in (archives / TENANT).iterdir()] == ["1-512"]
 
 
 def test_without_a_key_or_with_a_time_to_come_nothing_is_archived_contract_103(

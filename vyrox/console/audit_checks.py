@@ -39,11 +39,16 @@ MARK: Final = "<!-- verified -->"
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far one chain is verified."""
+    """How far one chain is verified.
+
+    Attributes:
+        before: Entries before those, which are in an archive.
+    """
 
     stream: Stream
     entries: int
     is_last: bool = False
+    before: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -157,7 +162,7 @@ async def _checked(database: Database, tenant_id: str, request: Request) -> Asyn
         except TamperedError as exc:
             yield Problem(stream, exc.number, exc.reason)
             return
-        yield Progress(stream, chain.entries, is_last=True)
+        yield Progress(stream, chain.entries, is_last=True, before=chain.before)
     yield await asyncio.to_thread(_approved, actions, approvals, chains[0][1].entries)
 
 

@@ -63,6 +63,7 @@ KINDS: Final[dict[str, str]] = {
     "poller.stalled": "Polling of {source} fails: {reason}",
     "poller.recovered": "Polling of {source} works again",
     "audit.exported": "The audit log was exported",
+    "chain.archived": "Events {first} to {last} went into an archive",
     "auth.failed": "A request could not prove who sent it ({failure})",
 }
 """With the members of the event in braces. Other kinds are shown with their name."""
