@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,10 @@ from tests.patience import patient_stores
 from tests.service import HMAC_SECRET
 from vyrox import log, metrics
 from vyrox.app import create_app
+from vyrox.lifespan import exposing
 from vyrox.metrics import Histogram, LabelledCounter
 from vyrox.settings import Settings
+from vyrox.settings.checkpoints import Witness
 
 ROOT: Final = Path(__file__).parent.parent
 DASHBOARD: Final = ROOT / "deploy" / "grafana" / "vyrox.json"
@@ -173,6 +176,28 @@ async def test_dashboard_and_rules_use_what_is_measured_contract_98(
         "vyrox_dry_run",
         "vyrox_database_read",
     }
+
+
+async def test_errors_are_counted_and_a_witness_that_never_answers_is_seen_contract_98(
+    settings: Settings, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposing, "VALID_S", 0.0)
+    witness = Witness("http://127.0.0.1:1", None)
+    watched = dataclasses.replace(
+        settings,
+        checkpoints=dataclasses.replace(settings.checkpoints, witnesses=(witness,)),
+        default_secrets={"sentinelone": SECRET.encode()},
+    )
+    earlier = metrics.ERRORS.counts[()]
+    log.event("background.failed", logging.ERROR)
+    log.event("background.unavailable", logging.WARNING)
+    errors = metrics.ERRORS.counts[()]
+    before, after = await scrape(watched, redis_url)
+    assert samples(before)["vyrox_errors_total", ""] == errors
+    assert errors == earlier + 1
+    # Now there are entries that it has not seen.
+    age = ("vyrox_checkpoint_age_seconds", f'witness="{witness.url}"')
+    assert samples(after)[age] > samples(before)[age] >= 0
 
 
 def test_rules_name_events_that_happen_contract_98() -> None:

@@ -77,6 +77,8 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     if (count := metrics.OF_EVENTS.get(name)) is not None:
         count(fields)
     if level >= logging.WARNING:
+        if level >= logging.ERROR:
+            metrics.ERRORS.add()
         if _may_write(name):
             # Without an exception, True would print "NoneType: None" in a consumer's own log.
             traceback = level >= logging.ERROR and sys.exc_info()[0] is not None

@@ -99,6 +99,9 @@ VENDOR_CALLS: Final = LabelledCounter(
     "Requests to the vendors' APIs, by their outcome.",
     ("vendor", "call", "outcome"),
 )
+ERRORS: Final = LabelledCounter("errors", "Events of the log at level error.", ())
+"""So that one rule can see any of them."""
+
 COMMIT: Final = Histogram("commit", "One commit of the database with all that waited.", FAST)
 REDIS: Final = Histogram("redis", "One call to Redis.", FAST)
 LOOP_LAG: Final = Histogram("event_loop_lag", "How much later than asked a task woke up.", FAST)
@@ -106,7 +109,7 @@ VENDOR: Final = Histogram("vendor_call", "One request to a vendor's API.", CALLS
 TRIAGE: Final = Histogram("triage", "From an alert's arrival to its stored verdict.", WAITS)
 NOTIFICATION: Final = Histogram("notification", "From a notification to its delivery.", WAITS)
 
-COUNTERS: Final = (DELIVERIES, AUTH_FAILURES, VENDOR_CALLS)
+COUNTERS: Final = (DELIVERIES, AUTH_FAILURES, VENDOR_CALLS, ERRORS)
 HISTOGRAMS: Final = (COMMIT, REDIS, LOOP_LAG, VENDOR, TRIAGE, NOTIFICATION)
 
 _tenants: set[str] = set()
@@ -182,6 +185,8 @@ _OUTCOMES: Final = (
 DELIVERIES.counts.update(
     {(vendor, outcome, ""): 0 for vendor in sorted(_SENDERS) for outcome in _OUTCOMES}
 )
+
+ERRORS.counts[()] = 0
 
 OF_EVENTS: Final[dict[str, Callable[[Fields], None]]] = {
     "alert.accepted": _delivery("accepted"),

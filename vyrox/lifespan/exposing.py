@@ -48,6 +48,7 @@ _SHOWN_AS_ZERO: Final = (
     *("notify.not_recorded", "notify.failed", "audit.event_lost", "audit.events_lost"),
     *("triage.failed", "background.failed", "alert.dead_lettered", "log.dropped"),
     *("discord.token_refused", "discord.refused", "discord.failed", "tracing.not_sent"),
+    *("witness.refused", "witness.bad_signature"),
 )
 """Events that are there before the first of them: Prometheus does not see that a number that
 appears has increased."""
@@ -63,6 +64,7 @@ class Exposition:
         self._parts = parts
         self._read: tuple[Gauges | None, int | None] = (None, None)
         self._valid_until = 0.0
+        self._began_at = wall_clock()
         self._reading = asyncio.Lock()
 
     async def text(self) -> bytes:
@@ -105,6 +107,7 @@ class Exposition:
             yield _gauge("queue_entries", "Alerts in Redis.", entries)
         if gauges is not None:
             yield from _of_stores(gauges, names=names)
+            yield self._of_witnesses(gauges)
 
     def _of_process(self) -> Iterator["_Measured"]:
         failing = self._parts.health.failing()
@@ -119,6 +122,17 @@ class Exposition:
         yield _gauge("dry_run", "Whether no vendor is called.", self._settings.dry_run)
         info: dict[Labels, float] = {(_VERSION,): 1.0}
         yield _Family("gauge", "build_info", "The version.", ("version",), info)
+
+    def _of_witnesses(self, gauges: Gauges) -> "_Family":
+        # One that has never answered has waited since the start. One that is not asked any more
+        # is not shown.
+        since_start = wall_clock() - self._began_at if any(gauges.heads.values()) else 0.0
+        ages = {
+            each.url: gauges.checkpoint_age_s.get(each.url, since_start)
+            for each in self._settings.checkpoints.witnesses
+        }
+        text = "Since the witness co-signed the chain that waits longest; 0 if none waits."
+        return _by("checkpoint_age_seconds", text, "witness", ages)
 
     def _trusts_clocks(self) -> bool:
         try:
@@ -215,7 +229,8 @@ def _of_stores(gauges: Gauges, *, names: bool) -> Iterator[_Family]:
     yield _gauge(
         "unfinished_alerts", "Alerts without a verdict, at most 10,000.", gauges.unfinished
     )
-    yield _gauge("oldest_alert_age_seconds", "Of an unfinished alert.", gauges.oldest_age_s)
+    text = "Since the oldest alert without a verdict came; 0 if there is none."
+    yield _gauge("oldest_alert_age_seconds", text, gauges.oldest_age_s)
     for name, text, values in (
         ("dead_letters", "Alerts that nothing could finish.", gauges.dead),
         ("quarantined", "Payloads that are not alerts, and wait.", gauges.quarantined),
@@ -223,17 +238,21 @@ def _of_stores(gauges: Gauges, *, names: bool) -> Iterator[_Family]:
         yield _by_tenant(name, text, {(each,): n for each, n in values.items()}, (), names=names)
     # A state without one is 0: a line that ends where nothing is left would look like an outage.
     states = {**dict.fromkeys(get_args(ProposalState), 0), **gauges.proposals}
-    yield _by("proposals", "Those of the last 24 hours.", "state", states)
+    yield _by("proposals", "Proposals of the last 24 hours.", "state", states)
     states = {**dict.fromkeys(get_args(ClaimState), 0), **gauges.claims}
     yield _by("claims", "Actions whose result is kept, at most 10,000.", "state", states)
     pending = {"containment": gauges.containments_pending, "lift": gauges.lifts_pending}
-    yield _by("confirmations_pending", "Devices that are not read back yet.", "kind", pending)
+    yield _by(
+        "confirmations_pending",
+        "Devices whose action was sent, and that were not read back yet.",
+        "kind",
+        pending,
+    )
     lag = gauges.poller_lag_s
-    yield _by("poller_lag_seconds", "Since all alerts of the vendor were read.", "vendor", lag)
+    text = "Since a poll read all that the vendor had, of the tenant who waits longest."
+    yield _by("poller_lag_seconds", text, "vendor", lag)
     text = "Entries of the audit log; the service's own chain has no tenant."
     yield _by_tenant("audit_entries", text, gauges.heads, ("stream",), names=names)
-    age = gauges.checkpoint_age_s
-    yield _by("checkpoint_age_seconds", "Of what a witness has not followed.", "witness", age)
 
 
 def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> _Family:
