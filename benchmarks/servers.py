@@ -63,7 +63,7 @@ class Server:
         """Send requests of all its tenants; `check` counts the accepted ones in the stores."""
         load = drive(kind, self.addresses[kind], connections, seconds, self.tenants)
         self._accepted += load.accepted
-        self._cut_off += connections
+        self._cut_off += connections + load.errors
         return load
 
     def check(self, kind: Kind = "webhook") -> str:
