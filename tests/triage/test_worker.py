@@ -134,6 +134,28 @@ async def test_the_agenda_wakes_an_idle_worker_contract_92(
     assert await numbers_of(sqlite, alert) == [1]
 
 
+async def test_alerts_that_follow_each_other_are_judged_together_contract_92(
+    queue: AlertQueue, sqlite: Database, worker: TriageWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the worker waits, and is in the round of the first."""
+    monkeypatch.setattr(workers, "TOGETHER_S", 3600.0)
+    sleep = asyncio.sleep
+    first, second = new(1, "whoami"), new(2, "whoami")
+
+    async def until_next_round(delay: float) -> None:
+        if delay > 1000:
+            await queued(queue, sqlite, second)
+        else:
+            await sleep(delay)
+
+    await worker.run()
+    monkeypatch.setattr(asyncio, "sleep", until_next_round)
+    await queued(queue, sqlite, first)
+    worker.notice(TENANT)
+    await worker.run()
+    assert len(await numbers_of(sqlite, first, second)) == 2
+
+
 async def test_one_tenant_that_fails_does_not_stop_the_others_contract_52(
     queue: AlertQueue,
     client: redis.asyncio.Redis,

@@ -37,6 +37,10 @@ SCAN_S: Final = 2.0
 """Time between two searches for tenants whose alerts came through another container, while alerts
 wait. If none wait, the agenda announces such alerts."""
 
+TOGETHER_S: Final = 0.05
+"""Time between the beginnings of two rounds, if the first one took all that waited. To judge and
+store a single alert costs ten times what it costs among others, so the next ones come together."""
+
 SEVERE_S: Final = 0.25
 """Time between two searches for severe alerts, while alerts wait."""
 
@@ -90,6 +94,7 @@ class TriageWorker:
         self.news = asyncio.Event()
         """To be set while alerts may wait."""
         self._scan_at = self._take_over_at = self._behind_at = self._severe_at = 0.0
+        self._round_at = 0.0
 
     def notice(self, tenant_id: str) -> None:
         """Take note that an alert of this tenant was queued."""
@@ -119,6 +124,8 @@ class TriageWorker:
     async def _round(self) -> None:
         if not self._noticed:
             await self._until_news()
+        await asyncio.sleep(self._round_at - time.monotonic())  # not at all if it is negative
+        began_at = time.monotonic()
         await self._search()
         tenants, self._noticed = sorted(self._noticed), set()
         try:
@@ -128,6 +135,8 @@ class TriageWorker:
             raise
         if any(behind):
             await self._judge_severe()
+        else:
+            self._round_at = began_at + TOGETHER_S
 
     async def _until_news(self) -> None:
         """Wait for an alert that is noticed, for the agenda, or until it is time to search."""
