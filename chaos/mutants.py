@@ -98,10 +98,9 @@ MUTANTS: Final = (
     Mutant(
         "acknowledged, and the vendor called, before the commit",
         "vyrox/store/sqlite.py",
+        '        execute_sqlite(connection, "COMMIT")\n'
         "        if connection.in_transaction():\n"
-        "            connection.commit()\n"
-        "        else:\n"
-        '            execute_sqlite(connection, "COMMIT")\n',
+        "            connection.commit()\n",
         '        commit = partial(execute_sqlite, connection, "COMMIT")\n'
         "        if connection.in_transaction():\n"
         "            commit = connection.commit\n"

@@ -153,10 +153,10 @@ def _transact(
         execute_sqlite(connection, begin)
         result = transaction(connection, *args)
         _release(executed)
+        # In SQL: the driver's own commit says nothing if SQLite has rolled back by itself.
+        execute_sqlite(connection, "COMMIT")
         if connection.in_transaction():
             connection.commit()
-        else:
-            execute_sqlite(connection, "COMMIT")
     except BaseException:
         connection.rollback()
         # After a failed commit, SQLite may still be in the transaction and would refuse the next
