@@ -278,7 +278,7 @@ STEPS = [
     for place, name, is_quick in (
         (audit_archiver, "write_daily_files", False),
         (audit_archiver.Archiver, "_verified", False),
-        (audit_archiver, "_move", False),
+        (audit_archiver, "move", False),
         (archiving, "_store_hashes", False),
         (archiving, "_record", True),
         (archiving, "_remove", False),
@@ -373,6 +373,40 @@ def test_one_command_at_a_time_and_what_a_killed_one_left_is_removed_contract_10
     assert [path.name for path in (archives / TENANT).iterdir()] == ["1-512"]
 
 
+def test_an_archive_that_the_log_does_not_know_yet_is_used_contract_103(
+    bare: Vyrox, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is interrupted, and the next one, whose --before is an age, has more to archive."""
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "record", dying(archiving.record, "before"))
+        with pytest.raises(Killed):
+            archive(bare, archives)
+    command = ("audit", "archive", "--out", str(archives), "--before")
+    bare.write(accepted, 400, NEWER)
+    bare.write(counted)
+    (archives / TENANT / "1-512").rename(archives / TENANT / "1-1280")
+    assert "remove it" in refused(bare(*command, "2025-06-01"))
+    (archives / TENANT / "1-1280").rename(archives / TENANT / "1-512")
+    done = archive(bare, archives, before="2025-06-01")
+    assert [(each["first"], each["last"]) for each in done] == [(1, 512), (513, 1024)]
+    rest = exported(bare, tmp_path / "rest")
+    assert verified(rest, f"--archive={archives / TENANT}")[0] == 0
+
+
+def test_a_directory_that_others_may_change_is_refused_contract_103(
+    bare: Vyrox, archives: Path, tmp_path: Path
+) -> None:
+    command = ("audit", "archive", "--before", "2025-01-01", "--out", str(archives))
+    archives.symlink_to(tmp_path)
+    assert "is a link" in refused(bare(*command))
+    archives.unlink()
+    archives.mkdir()
+    archives.chmod(0o777)
+    assert "that everybody may write" in refused(bare(*command))
+    archives.chmod(0o1777)  # as /tmp
+    succeeded(bare(*command))
+
+
 def test_without_a_key_or_with_a_time_to_come_nothing_is_archived_contract_103(
     data_dir: Path, archives: Path
 ) -> None:
@@ -417,12 +451,47 @@ def test_rows_that_no_event_says_are_archived_are_missed_contract_103(bare: Vyro
     assert "its previous_hash is not" in text
 
 
-def test_an_archive_of_true_hashes_that_no_event_names_is_refused_contract_103(bare: Vyrox) -> None:
-    def claim(connection: Connection) -> None:
-        archiving._store_hashes(connection, TENANT, 0, 512)
-        connection.execute(audit_archives.insert().values(tenant_id=TENANT, last=512))
+def claim(connection: Connection, last: int) -> None:
+    """Permit the removal without an event. The trigger that refuses it is gone."""
+    connection.execute(sa.text("DROP TRIGGER audit_archives_said"))
+    archiving._store_hashes(connection, TENANT, 0, last)
+    connection.execute(audit_archives.insert().values(tenant_id=TENANT, last=last))
 
-    bare.write(claim)
+
+def test_a_second_archive_does_not_hide_what_was_removed_before_contract_103(
+    bare: Vyrox, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what was retained of all events before it, so these are verified first."""
+    bare.write(claim, 256)
+    bare.write(run, f"DELETE {EVENTS} AND sequence <= 256 AND kind LIKE 'alert.%'")
+    command = ("audit", "archive", "--before", "2025-01-01", "--out", str(archives))
+    assert "no event says that it is in an archive" in refused(bare(*command))
+    assert not (archives / TENANT).exists()
+
+    async def not_verified(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(audit_archiver.Archiver, "_require_whole", not_verified)
+    succeeded(bare(*command))
+    assert "no event chain.archived says that it is elsewhere" in live(bare)[1]
+    status, found = verified(exported(bare, tmp_path / "rest"))
+    assert (status, found["result"], found["entry"]) == (1, "tampered", 1)
+
+
+def test_a_proof_that_was_removed_is_not_forgotten_by_the_next_archive_contract_103(
+    own: Vyrox, of_module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_archive, "wall_clock", lambda: float(NOW + 86_400))
+    own.write(accepted, 600, NOW)
+    own.write(counted)
+    removed = f"DELETE {EVENTS} AND kind = 'approval.decided'"
+    assert "not the ones that an event" in tampered(own, removed)
+    command = ("audit", "archive", "--before", "2025-06-16", "--out", str(of_module / "archives"))
+    assert "Nothing was removed" in refused(own(*command))
+
+
+def test_an_archive_of_true_hashes_that_no_event_names_is_refused_contract_103(bare: Vyrox) -> None:
+    bare.write(claim, 512)
     text = tampered(bare, f"DELETE {EVENTS} AND sequence <= 512 AND kind LIKE 'alert.%'")
     assert "no event says that it is in an archive" in text
 
@@ -507,6 +576,11 @@ def test_the_triggers_let_go_only_what_is_in_an_archive_contract_103(
         "DELETE FROM audit_log WHERE stream = 'actions'",
         "DELETE FROM audit_log WHERE tenant_id = 'other-corp' AND sequence = 1",
         "DELETE FROM audit_archives",
+        # Nor is a removal permitted of which no event says that it may be.
+        "INSERT INTO audit_archives VALUES ('acme-corp', 256)",
+        "INSERT INTO audit_archives VALUES ('acme-corp', 768)",
+        "INSERT INTO audit_archives VALUES ('acme-corp', -1)",
+        "INSERT INTO audit_archives VALUES ('other-corp', 512)",
         "UPDATE audit_archives SET last = 768",
         "DELETE FROM archived_hashes",
         "UPDATE archived_hashes SET position = 9",

@@ -24,6 +24,7 @@ from tests.store.queries import (
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.store import sqlite
 from vyrox.store.database import open_database
+from vyrox.store.sqlite import execute_sqlite
 
 
 @pytest.mark.parametrize("method", ["read", "write"])
@@ -202,6 +203,33 @@ async def test_sqlite_write_refused_by_the_store_is_unavailable_until_it_is_cure
         assert reason in await refused(database.write(insert_much))
         await set_pragma(database, undo)
         await database.write(insert_much)
+
+
+def insert_tenant_in_sql(connection: Connection, tenant_id: str, version: int) -> None:
+    values = (tenant_id, "generic", 0.0, version)
+    statement = (
+        "INSERT INTO tenant_credentials (tenant_id, vendor, created_at, version) "
+        "VALUES (?, ?, ?, ?)"
+    )
+    execute_sqlite(connection, statement, values)
+
+
+@pytest.mark.parametrize("insert", [insert_tenant, insert_tenant_in_sql])
+async def test_sqlite_write_that_sqlite_has_rolled_back_is_not_acknowledged_contract_32(
+    data_dir: Path, insert: Callable[[Connection, str, int], None]
+) -> None:
+    """SQLite ends a transaction by itself after some errors, as of a full disk."""
+
+    def lose(connection: Connection) -> None:
+        insert(connection, "acme", 1)
+        with suppress(sa.exc.IntegrityError):
+            execute_sqlite(connection, "INSERT OR ROLLBACK INTO heartbeat VALUES (NULL)")
+
+    async with open_database(None, data_dir) as database:
+        with pytest.raises(sa.exc.OperationalError, match="no transaction is active"):
+            await database.write(lose)
+        await database.write(insert, "other", 1)
+        assert await database.read(tenants) == ["other"]
 
 
 async def test_sqlite_write_behind_a_lock_is_unavailable_and_then_works_contract_17(

@@ -101,6 +101,8 @@ class Recorder:
 
     def step(self, connection: Connection, revision: str) -> None:
         """Migrate to `revision`, and write a row to each table that is new or has new columns."""
+        if not connection.in_transaction():
+            connection.begin()  # as `schema.migrate`
         command.upgrade(config_of(connection), revision)
         present = forms(connection)
         for name in sorted(present):

@@ -66,7 +66,7 @@ def is_removed(kind: str) -> bool:
 def archived_up_to(connection: Connection, tenant_id: str) -> int:
     """Return the number of the last event of a tenant that is in an archive; 0 without one."""
     query = sa.select(sa.func.max(_done.last)).where(_done.tenant_id == tenant_id)
-    return connection.execute(query).scalar() or 0
+    return max(0, connection.execute(query).scalar() or 0)
 
 
 def list_archived(connection: Connection) -> dict[str, int]:

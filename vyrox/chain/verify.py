@@ -206,6 +206,7 @@ class Chain:
         self.last_hash = GENESIS
         self.archived: tuple[int, Entry] | None = None
         self._ends: dict[int, str] = {}
+        self._said = 0  # up to which entry events say, one after the other, where it is
         self._retained: _Retained | None = None
         self._stream: str | None = None
         self._tenant_id: str | None = None
@@ -246,6 +247,7 @@ class Chain:
         self._check_time(timestamp, day)
         if entry.get("kind") == ARCHIVED:
             self._check_archived(entry)
+            self._note_archive(self.next_number(), entry, self.before)
         if self.entries == 0:
             self._stream, self._tenant_id, self._first_timestamp = stream, tenant_id, timestamp
         self.entries += 1
@@ -299,6 +301,7 @@ class Chain:
         except _RefusedError as exc:
             raise TamperedError(number, str(exc), entry=exc.entry) from None
         retained.add(number, recomputed)
+        self._note_archive(number, decoded)
         if self._each is not None:
             self._each(number, decoded, recomputed)
 
@@ -312,12 +315,29 @@ class Chain:
             return
         event = {} if self.archived is None else self.archived[1]
         found = {"retained": self._retained.number, "retained_sha256": self._retained.hexdigest()}
-        if any(event.get(name) != value for name, value in found.items()):
+        is_other = any(event.get(name) != value for name, value in found.items())
+        if is_other or self._retained.last > self.before:
             raise TamperedError(
                 self.before + 1,
                 "the events that were retained of those before it are not the ones that an event "
                 f"{ARCHIVED} lists",
             )
+        if self._said != self.before:
+            raise TamperedError(
+                self._said + 1, f"it is missing, and no event {ARCHIVED} says that it is elsewhere"
+            )
+
+    def _note_archive(self, number: int, event: Entry, most: int = MAX_WHOLE) -> None:
+        """Take note of an event, if it says where the next entries are, up to `most`."""
+        last = event.get("last")
+        if (
+            event.get("kind") == ARCHIVED
+            and event.get("first") == self._said + 1
+            and isinstance(last, int)
+            and self._said < last < number
+            and last <= most
+        ):
+            self._said = last
 
     def _check_archived(self, entry: Entry) -> None:
         last = entry.get("last")

@@ -7,6 +7,7 @@ import click
 
 from vyrox.chain import archiving
 from vyrox.chain.checkpoints import Checkpoints
+from vyrox.cli.archive_directories import make_directory
 from vyrox.cli.audit import check_chain
 from vyrox.cli.audit_archiver import Archiver, Done, alone
 from vyrox.cli.audit_key import open_signer
@@ -53,7 +54,7 @@ def archive(
         raise click.UsageError("--before is in the future.")
     try:
         if directory is not None and not dry_run:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(directory)
         done = asyncio.run(_archive(before, None if dry_run else directory, tenant_id))
     except OSError as exc:
         raise OperatorError(f"{exc.filename or directory}: {exc.strerror}") from exc
@@ -86,7 +87,15 @@ async def _archive(before: int, directory: Path | None, tenant_id: str | None) -
         checkpoints = Checkpoints(opened.database, wall_clock, await open_signer(opened))
         archiver = Archiver(opened, checkpoints, directory)
         with alone(directory):
-            return [each for name in tenants if (each := await archiver.run(name, before))]
+            return await _all(archiver, tenants, before)
+
+
+async def _all(archiver: Archiver, tenants: list[str], before: int) -> list[Done]:
+    done = []
+    for name in tenants:
+        while each := await archiver.run(name, before):
+            done.append(each)
+    return done
 
 
 async def _planned(opened: Opened, before: int, tenant_id: str) -> Done | None:

@@ -2,14 +2,12 @@
 
 import asyncio
 import fcntl
-import io
 import itertools
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +15,17 @@ import msgspec
 
 from vyrox.chain import archiving
 from vyrox.chain import verify as verifier
+from vyrox.chain.archived import BLOCK
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.entry import SERVICE
 from vyrox.chain.evidence import KEYS_NAME, beside, keys_beside
 from vyrox.chain.export import Part, pages
 from vyrox.chain.identity import SERVICE_NAME
+from vyrox.chain.live import verify_tenant
 from vyrox.chain.nodes import Chain, read_entry_hashes
 from vyrox.chain.notes import read_checkpoint
+from vyrox.chain.verify import TamperedError
+from vyrox.cli.archive_directories import move, require_own, verify_directory
 from vyrox.cli.audit_export import (
     VERIFIER_NAME,
     write_daily_files,
@@ -34,7 +36,6 @@ from vyrox.cli.audit_source import each_of
 from vyrox.cli.stores import Opened
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
-from vyrox.store.backups.files import sync
 from vyrox.store.data_dir import open_private
 
 _FRESH: Final = ".archive-"
@@ -65,7 +66,7 @@ def alone(directory: Path) -> Iterator[None]:
     Raises:
         OperatorError: Another command is running.
     """
-    _require_own(directory)
+    require_own(directory)
     with os.fdopen(open_private(directory / ".lock", os.O_WRONLY | os.O_CREAT), "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,14 +89,20 @@ class Archiver:
     async def run(self, tenant_id: str, before: int) -> Done | None:
         """Remove what earlier archives have, then archive what is older than `before`.
 
+        An archive that an interrupted run has written is used; then there may be more to do. None
+        is returned if there was nothing to do.
+
         Raises:
-            OperatorError: An archive is missing or does not verify. Nothing was removed for it.
+            OperatorError: The chain or an archive does not verify, or an archive is missing.
+                Nothing was removed for it.
             DatabaseUnavailableError: Run it again: it goes on where it was.
         """
         rows = await self._remove(tenant_id)
         plan = await self._database.read(archiving.plan, tenant_id, before)
         if plan.last < plan.first:
             return Done(tenant_id, 1, 0, rows, None, None) if rows else None
+        plan = self._resumed(plan)
+        await self._require_whole(tenant_id)
         size = await archiving.measure(self._database, plan)
         target = await self._written(plan)
         last_hash = await self._verified(target, plan.tenant_id, plan.first, plan.last)
@@ -104,6 +111,29 @@ class Archiver:
         await archiving.record(self._database, plan, last_hash, root, wall_clock())
         rows += await archiving.remove(self._database, tenant_id)
         return Done(tenant_id, plan.first, plan.last, rows, size.size_bytes, str(target))
+
+    async def _require_whole(self, tenant_id: str) -> None:
+        """Verify the chain: its next archive says what was retained of the earlier ones, too."""
+        found = (await verify_tenant(self._database, tenant_id)).get("events")
+        if isinstance(found, TamperedError):
+            raise OperatorError(
+                f"event {found.number} of {tenant_id or 'the service'}: {found.reason}. Nothing "
+                "was removed"
+            )
+
+    def _resumed(self, plan: archiving.Plan) -> archiving.Plan:
+        """Return the plan of a run that was interrupted before the log had its archive, if any."""
+        parent = self._target(plan.tenant_id, plan.first, plan.last).parent
+        names = [each.name for each in parent.glob(f"{plan.first}-*")]
+        for last in range(plan.first + BLOCK - 1, plan.last + 1, BLOCK) if names else ():
+            if names == [f"{plan.first}-{last}"]:
+                return msgspec.structs.replace(plan, last=last)
+        if names:
+            raise OperatorError(
+                f"{parent} has {', '.join(sorted(names))}, which the log does not know: remove it. "
+                "The database has all of its events"
+            )
+        return plan
 
     async def _remove(self, tenant_id: str) -> int:
         """Go on with a removal that was interrupted, if the archives are there."""
@@ -129,12 +159,12 @@ class Archiver:
         if target.exists():
             return target
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        _require_own(target.parent)
+        require_own(target.parent)
         fresh = Path(tempfile.mkdtemp(prefix=_FRESH, dir=target.parent))
         try:
             await self._write(plan, fresh)
             await self._verified(fresh, plan.tenant_id, plan.first, plan.last)
-            _move(fresh, target)
+            move(fresh, target)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -167,8 +197,8 @@ class Archiver:
         Raises:
             OperatorError: It is missing, does not verify, or has other events.
         """
-        _require_own(directory)
-        found = await asyncio.to_thread(_verify, directory)
+        require_own(directory)
+        found = await asyncio.to_thread(verify_directory, directory)
         [wanted] = await self._database.read(
             read_entry_hashes, (tenant_id, "events"), last - 1, last
         )
@@ -186,32 +216,3 @@ class Archiver:
                 f"{directory / VERIFIER_NAME} {directory}"
             )
         return wanted.hex()
-
-
-def _verify(directory: Path) -> dict[str, object]:
-    printed = io.StringIO()
-    with redirect_stdout(printed):
-        verifier.main(["--json", "--", str(directory)])
-    return msgspec.json.decode(printed.getvalue(), type=dict[str, object])
-
-
-def _move(fresh: Path, target: Path) -> None:
-    """Give a directory its name, when all of it is on disk."""
-    for file in fresh.iterdir():
-        sync(file)
-    sync(fresh)
-    fresh.rename(target)
-    for parent in target.parents[:2]:
-        sync(parent)
-
-
-def _require_own(directory: Path) -> None:
-    """Return if it is a directory of this user. Another user could replace what is in it."""
-    try:
-        found = directory.lstat()
-    except FileNotFoundError:
-        raise OperatorError(
-            f"there is no archive {directory}: give --out as before. Nothing was removed"
-        ) from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise OperatorError(f"{directory} is a link, no directory, or another user's")

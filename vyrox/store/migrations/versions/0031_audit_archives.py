@@ -21,6 +21,14 @@ _IS_ARCHIVED = (
     "AND EXISTS (SELECT 1 FROM audit_archives AS done WHERE done.tenant_id = OLD.tenant_id "
     "AND done.last >= OLD.sequence)"
 )
+# An entry is canonical JSON, so no text in it can look like one of its members.
+_IS_NOT_SAID = (
+    "NOT EXISTS (SELECT 1 FROM audit_log AS said WHERE said.tenant_id = NEW.tenant_id "
+    "AND said.stream = 'events' AND said.kind = 'chain.archived' AND said.sequence > NEW.last "
+    "AND {place} > 0)"
+)
+_SQLITE_PLACE = "instr(CAST(said.entry AS TEXT), '\"last\":' || NEW.last || ',')"
+_POSTGRES_PLACE = "position('\"last\":' || NEW.last || ',' IN convert_from(said.entry, 'UTF8'))"
 _SQLITE_FAMILY = "substr(OLD.kind, 1, instr(OLD.kind, '.') - 1)"
 _POSTGRES_FAMILY = "split_part(OLD.kind, '.', 1)"
 
@@ -31,6 +39,9 @@ _SQLITE = (
     "CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log WHEN NOT ("
     + _IS_ARCHIVED.format(family=_SQLITE_FAMILY, may_go=_MAY_GO)
     + f") BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
+    "CREATE TRIGGER audit_archives_said BEFORE INSERT ON audit_archives WHEN "
+    + _IS_NOT_SAID.format(place=_SQLITE_PLACE)
+    + f" BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END",
     *(
         f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
         f"BEGIN SELECT RAISE(ABORT, '{_REFUSED}'); END"
@@ -47,6 +58,12 @@ _POSTGRES = (
     f"RAISE EXCEPTION '{_REFUSED}' USING ERRCODE = 'restrict_violation'; END $$",
     "CREATE FUNCTION audit_archives_refuse() RETURNS trigger LANGUAGE plpgsql AS "
     f"$$ BEGIN RAISE EXCEPTION '{_REFUSED}' USING ERRCODE = 'restrict_violation'; END $$",
+    "CREATE FUNCTION audit_archives_said() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF "
+    + _IS_NOT_SAID.format(place=_POSTGRES_PLACE)
+    + f" THEN RAISE EXCEPTION '{_REFUSED}' USING ERRCODE = 'restrict_violation'; END IF; "
+    "RETURN NEW; END $$",
+    "CREATE TRIGGER audit_archives_said BEFORE INSERT ON audit_archives "
+    "FOR EACH ROW EXECUTE FUNCTION audit_archives_said()",
     *(
         f"CREATE TRIGGER {table}_no_{name} BEFORE {verbs} ON {table} "
         f"FOR EACH {each} EXECUTE FUNCTION audit_archives_refuse()"
@@ -61,6 +78,8 @@ _POSTGRES = (
 
 def upgrade() -> None:
     """Add the tables. The trigger allows to delete events that an archive has, and no others.
+
+    That an archive has them, an event in the chain must say before `audit_archives` does.
 
     A migration that rebuilds `audit_log` must create its triggers again, with this condition.
     """
