@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -519,6 +520,40 @@ def test_a_change_after_an_archive_is_found_contract_103(
     own: Vyrox, statement: str, reason: str
 ) -> None:
     assert reason in tampered(own, statement)
+
+
+def test_a_hash_of_a_removed_event_that_was_changed_is_found_contract_103(
+    own: Vyrox, data_dir: Path
+) -> None:
+    with closing(sqlite3.connect(data_dir / SQLITE_FILE)) as connection, connection:
+        connection.execute("DROP TRIGGER archived_hashes_no_update")
+        place = "archived_hashes WHERE position = 0"
+        [(hashes,)] = connection.execute(f"SELECT hashes FROM {place}").fetchall()  # noqa: S608
+        changed = hashes[: 32 * 200] + bytes(32) + hashes[32 * 201 :]
+        connection.execute("UPDATE archived_hashes SET hashes = ? WHERE position = 0", (changed,))
+    status, text = live(own)
+    assert (status, "it says that the archive has other entries" in text) == (1, True), text
+
+
+def test_only_the_archive_of_this_log_with_its_checkpoint_counts_contract_103(
+    bare: Vyrox, of_module: Path, archives: Path, tmp_path: Path
+) -> None:
+    """What lies at its place may be of another log, or have no proof of its end."""
+    command = ("audit", "archive", "--before", "2025-01-01", "--out", str(archives))
+    other = filled(Vyrox(tmp_path, VYROX_CHECKPOINT_KEY=KEY))
+    other.write(accepted, 1, NOW)
+    archive(other, archives)
+    target = archives / TENANT / "1-512"
+    assert verified(target)[0] == 0
+    assert "nothing was removed" in refused(bare(*command))
+    shutil.rmtree(target)
+    shutil.copytree(of_module / "archives" / TENANT / "1-512", target)
+    (target / "checkpoint-events.txt").rename(tmp_path / "checkpoint")
+    assert verified(target, "--links-only")[0] == 0
+    assert "nothing was removed" in refused(bare(*command))
+    assert bare.write(numbers)[-1] > 610
+    (tmp_path / "checkpoint").rename(target / "checkpoint-events.txt")
+    assert len(archive(bare, archives)) == 1
 
 
 def test_a_forged_event_of_an_archive_is_found_contract_103(

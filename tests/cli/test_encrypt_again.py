@@ -84,7 +84,8 @@ def test_a_secret_that_changes_meanwhile_is_kept_contract_104(vyrox: Vyrox) -> N
 
         def rotate(self, msg: bytes | str) -> bytes:
             table = metadata.tables["edr_credentials"]
-            self._connection.execute(table.update().values(secret="set meanwhile"))
+            is_read = table.c.secret == msg
+            self._connection.execute(table.update().where(is_read).values(secret="set meanwhile"))
             return super().rotate(msg)
 
     def run(connection: Connection) -> list[str]:
