@@ -2,10 +2,16 @@
 # The first stage builds an environment in /opt/vyrox; the second takes that and nothing else.
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY requirements.txt ./
+COPY requirements.txt requirements-otel.txt requirements-sigma.txt ./
+# Optional parts, as `--build-arg EXTRAS="otel sigma"`.
+ARG EXTRAS=""
 # The lock file is complete and has hashes, so pip resolves nothing.
 RUN python3 -m venv /opt/vyrox \
-    && /opt/vyrox/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r requirements.txt
+    && /opt/vyrox/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes -r requirements.txt \
+    && for extra in $EXTRAS; do \
+        /opt/vyrox/bin/pip install --quiet --no-cache-dir --no-deps --require-hashes \
+            -r "requirements-$extra.txt" || exit 1; \
+    done
 COPY pyproject.toml README.md LICENSE ./
 COPY vyrox vyrox
 # What only builds is not part of the image, so nothing in it installs software.

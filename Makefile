@@ -85,6 +85,11 @@ lock: .venv/dev-installed            ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 		--extra build --extra bench -c requirements.txt -c requirements-dev.txt pyproject.toml \
 		-o requirements-bench.txt --upgrade
+	for extra in otel sigma; do \
+		$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+			--extra build --extra $$extra -c requirements.txt -c requirements-dev.txt pyproject.toml \
+			-o requirements-$$extra.txt --upgrade || exit 1; \
+	done
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 		--extra build --extra dev --extra browser -c requirements.txt -c requirements-dev.txt pyproject.toml \
 		-o requirements-browser.txt --upgrade

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs or upgrades Vyrox on this machine, from this directory, as root: user, environment,
-# settings and systemd unit. It starts nothing.
+# settings and systemd unit. It starts nothing. EXTRAS names optional parts: EXTRAS="otel sigma".
 set -eu
 cd "$(dirname "$0")/.."
 if [ "$(id -u)" != 0 ]; then
@@ -25,6 +25,9 @@ trap 'rm -rf /opt/vyrox.build /opt/vyrox.new' EXIT
 pip() { /opt/vyrox.build/bin/pip --quiet --disable-pip-version-check --python /opt/vyrox.new/bin/python "$@"; }
 echo "Installing into /opt/vyrox (about 100 MB)"
 pip install --no-deps --require-hashes -r requirements.txt
+for extra in ${EXTRAS:-}; do
+    pip install --no-deps --require-hashes -r "requirements-$extra.txt"
+done
 pip install --no-deps --no-build-isolation .
 pip uninstall --yes hatchling editables
 # Scripts in an environment name its path.

@@ -89,6 +89,9 @@ class Image:
             for pair in rest.split():
                 variable, _, value = pair.partition("=")
                 self.env[variable] = value
+        elif name == "ARG":
+            variable, _, value = rest.partition("=")
+            self.env[variable] = os.environ.get(variable, value.strip('"'))
         elif name == "COPY":
             self._copy(rest.split(), stages)
         elif name == "RUN":

@@ -22,7 +22,7 @@ def check_installed(settings: Settings) -> str:
     if not all(map(_is_installed, _NEEDED)):
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT needs packages that are not installed. Install them with: "
-            "pip install 'vyrox[otel]'"
+            "EXTRAS=otel deploy/install.sh, or see docs/deploy.md, Optional parts"
         )
     return f"spans go to {url}"
 

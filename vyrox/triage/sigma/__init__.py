@@ -1,1 +1,1 @@
-"""The user's own Sigma rules, an optional part (`pip install 'vyrox[sigma]'`)."""
+"""The user's own Sigma rules, an optional part (the extra `sigma`)."""

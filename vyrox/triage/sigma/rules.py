@@ -166,7 +166,10 @@ def load(directory: Path) -> SigmaRules:
     try:
         import sigma.rule  # noqa: F401  (an optional part)
     except ImportError:
-        raise OperatorError("Sigma rules need pySigma: pip install 'vyrox[sigma]'") from None
+        raise OperatorError(
+            "Sigma rules need packages that are not installed. Install them with: EXTRAS=sigma "
+            "deploy/install.sh, or see docs/deploy.md, Optional parts"
+        ) from None
     rules = SigmaRules()
     rules.read(directory)
     return rules
