@@ -218,7 +218,11 @@ def test_old_events_leave_the_database_and_all_of_it_verifies_contract_103(
 
 
 def test_a_second_archive_follows_the_first_contract_103(
-    full: Vyrox, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full: Vyrox,
+    archives: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = archive(full, archives)
     full.write(accepted, 300, NOW + 1)
@@ -237,8 +241,33 @@ def test_a_second_archive_follows_the_first_contract_103(
         assert (status, found["chains"]["events"]["first_entry"]) == (0, 1), found
     status, found = verified(rest, both[1])
     assert (status, found["chains"]["events"]["first_entry"]) == (0, 513), found
-    assert verified(rest, both[0])[0] == 1  # one is missing between them
+    # A wrong choice of archives is no fraud: one is missing between them, or one is there twice.
+    for given in (both[:1], [both[1], both[0]], [both[0], *both], [both[1], both[1]]):
+        assert verify.main(["--json", *given, str(rest)]) == verify.USAGE, given
+    assert "does not begin with entry 513 of its chain" in capsys.readouterr().out
     assert live(full)[0] == 3
+
+
+def test_commands_say_that_there_is_an_archive_contract_103(
+    full: Vyrox, archives: Path, tmp_path: Path
+) -> None:
+    before = exported(full, tmp_path / "export")
+    assert full("audit", "events", TENANT).stderr == ""
+    archive(full, archives)
+    said = f"events 1 to 512 of {TENANT} are in an archive"
+    for options in ([TENANT], [], [TENANT, "--since=2024-01-01"], [TENANT, "--kind=auth.failed"]):
+        assert said in full("audit", "events", *options).stderr
+    assert said not in full("audit", "events", TENANT, "--since=2025-06-01").stderr
+    assert said not in full("audit", "events", "").stderr
+    # An earlier export goes back further than a new one.
+    text = refused(full("audit", "export", TENANT, "--out", str(before)))
+    assert "in which the events begin after an archive, so nothing was written" in text
+    assert verified(before)[0] == 0
+
+
+def test_a_mistyped_tenant_is_an_error_contract_88(bare: Vyrox) -> None:
+    words = ("audit", "archive", "--before=2025-01-01", "--dry-run", "--tenant=acme-crop")
+    assert "acme-corp" in refused(bare(*words))
 
 
 def test_the_service_and_all_tenants_are_archived_contract_103(

@@ -41,6 +41,8 @@ REMOVED_KIND: Final = "audit.exported"
 _log: Final = audit_log.c
 _done: Final = audit_archives.c
 _hashes: Final = archived_hashes.c
+_NEXT: Final = audit_log.alias()
+_next: Final = _NEXT.c
 
 IS_REMOVED: Final = sa.or_(
     _log.kind == REMOVED_KIND, *(_log.kind.startswith(f"{name}.") for name in REMOVED_FAMILIES)
@@ -69,10 +71,28 @@ def archived_up_to(connection: Connection, tenant_id: str) -> int:
     return max(0, connection.execute(query).scalar() or 0)
 
 
-def list_archived(connection: Connection) -> dict[str, int]:
-    """Return the number of the last event in an archive, by the tenant."""
-    query = sa.select(_done.tenant_id, sa.func.max(_done.last)).group_by(_done.tenant_id)
-    return {row[0]: row[1] for row in connection.execute(query)}
+def list_archived(
+    connection: Connection, tenant_id: str | None, since: float
+) -> list[tuple[str, int]]:
+    """Return the number of the last event in an archive, by the tenant.
+
+    Args:
+        tenant_id: None: all tenants, and SERVICE.
+        since: Only archives that may have events since this time.
+    """
+    last = sa.select(_done.tenant_id, sa.func.max(_done.last).label("last"))
+    of_each = last.group_by(_done.tenant_id).subquery()
+    query = (
+        sa.select(of_each.c.tenant_id, of_each.c.last)
+        .join(
+            _NEXT, (_next.tenant_id == of_each.c.tenant_id) & (_next.sequence == of_each.c.last + 1)
+        )
+        .where(_next.stream == "events", _next.timestamp >= since)
+        .order_by(of_each.c.tenant_id)
+    )
+    if tenant_id is not None:
+        query = query.where(of_each.c.tenant_id == tenant_id)
+    return [(row[0], row[1]) for row in connection.execute(query)]
 
 
 def read_archived_hashes(

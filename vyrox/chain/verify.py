@@ -180,6 +180,10 @@ class _RefusedError(ValueError):
         self.entry = entry
 
 
+class _ApartError(Exception):
+    """What was given after an archive does not follow it."""
+
+
 class Chain:
     """The entries that were added so far. Each is linked to the one before it.
 
@@ -208,6 +212,7 @@ class Chain:
         self._ends: dict[int, str] = {}
         self._said = 0  # up to which entry events say, one after the other, where it is
         self._retained: _Retained | None = None
+        self._archive: str | None = None
         self._stream: str | None = None
         self._tenant_id: str | None = None
         self._first_timestamp: int | None = None
@@ -234,6 +239,7 @@ class Chain:
             _RefusedError: It is not the next entry, and was not added.
         """
         stream, tenant_id, timestamp = _check_members(entry)
+        self._check_archive(stream, tenant_id, entry)
         if self.entries and (stream, tenant_id) != (self._stream, self._tenant_id):
             raise _RefusedError(
                 f"it is of tenant {tenant_id!a} ({stream}), "
@@ -258,6 +264,18 @@ class Chain:
         if self._each is not None:
             self._each(self.before + self.entries, entry, recomputed)
 
+    def _check_archive(self, stream: str, tenant_id: str, entry: Entry) -> None:
+        """Check that an entry after an archive follows it: a wrong choice of files is no fraud."""
+        archive, self._archive = self._archive, None
+        place = (self._stream, self._tenant_id, self.last_hash)
+        if archive is not None and (stream, tenant_id, entry["previous_hash"]) != place:
+            raise _ApartError(
+                f"what was given after the archive {archive!a} does not begin with entry "
+                f"{self.next_number()} of its chain: give all archives before the export, each "
+                "once, the oldest first, and none of entries that the export has too. If these are "
+                "all, verify each alone: an entry is missing"
+            )
+
     def _check_time(self, timestamp: int, day: range | None) -> None:
         if self._last_timestamp is not None and timestamp < self._last_timestamp:
             raise _RefusedError("its timestamp is before that of the entry before it")
@@ -275,6 +293,11 @@ class Chain:
     def end_part(self) -> None:
         """Note that an archive ends here: an event `chain.archived` must name this entry."""
         self._ends[self.before + self.entries] = self.last_hash
+
+    def end_archive(self, directory: str) -> None:
+        """Note that an archive ends here, for the entry that follows in another directory."""
+        self.end_part()
+        self._archive = directory
 
     def begin_retained(self) -> None:
         """Expect the events that were retained of those before the first entry."""
@@ -665,12 +688,15 @@ def verify_path(
         NothingToCheckError: There is no such file, or it is empty.
     """
     chain = Chain(each, evidence)
-    for directory in before:
-        _verify_part(chain, directory, "audit")
-        chain.end_part()
-    if retained is not None:
-        _read_retained(chain, retained)
-    _verify_part(chain, path, prefix)
+    try:
+        for directory in before:
+            _verify_part(chain, directory, "audit")
+            chain.end_archive(directory)
+        if retained is not None:
+            _read_retained(chain, retained)
+        _verify_part(chain, path, prefix)
+    except _ApartError as exc:
+        raise NothingToCheckError(str(exc)) from None
     chain.check_retained()
     return chain.report()
 

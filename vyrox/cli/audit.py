@@ -14,6 +14,7 @@ import msgspec
 from vyrox.chain import export as exporting
 from vyrox.chain import live
 from vyrox.chain import verify as verifier
+from vyrox.chain.archived import list_archived
 from vyrox.chain.entry import Scalar, Stream
 from vyrox.chain.kinds import EVENT_KINDS
 from vyrox.cli.options import parse_since, tenant_first
@@ -127,14 +128,17 @@ async def _show_events(
                 break
             wanted = msgspec.structs.replace(wanted, since=max(since, latest - OVERLAP_S))
             await asyncio.sleep(FOLLOW_INTERVAL_S)
-        if is_empty:
-            await _explain_none(opened, wanted.tenant_id)
+        await _explain(opened, msgspec.structs.replace(wanted, since=since), is_empty)
 
 
-async def _explain_none(opened: Opened, tenant_id: str | None) -> None:
-    if tenant_id:
-        await opened.database.read(require_known, tenant_id)
-    click.echo("no events match", err=True)
+async def _explain(opened: Opened, wanted: exporting.Wanted, is_empty: bool) -> None:
+    for name, last in await opened.database.read(list_archived, wanted.tenant_id, wanted.since):
+        found = f"events 1 to {last:,} of {name or 'the service'} are in an archive"
+        click.echo(f"{found}; here are those of them that stayed in the database", err=True)
+    if is_empty and wanted.tenant_id:
+        await opened.database.read(require_known, wanted.tenant_id)
+    if is_empty:
+        click.echo("no events match", err=True)
 
 
 def _print_events(page: list[bytes], as_json: bool) -> None:
@@ -275,11 +279,7 @@ def _archived_lines(report: verifier.Report) -> list[str]:
 
 
 def _print_verified(
-    tenant_id: str,
-    stream: Stream,
-    result: live.Result,
-    held: int,
-    as_json: bool,
+    tenant_id: str, stream: Stream, result: live.Result, held: int, as_json: bool
 ) -> None:
     chain = f"tenant {tenant_id!a}, stream {stream}"
     document: dict[str, object]

@@ -17,6 +17,7 @@ from vyrox.cli.stores import Opened, opened_database
 from vyrox.cli.tables import print_table, wide_option
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
+from vyrox.tenants.known import require_known
 
 
 @click.command()
@@ -79,6 +80,8 @@ def _row(done: Done) -> tuple[str, str, str, str, str]:
 
 async def _archive(before: int, directory: Path | None, tenant_id: str | None) -> list[Done]:
     async with opened_database() as opened:
+        if tenant_id:
+            await opened.database.read(require_known, tenant_id)
         tenants = [tenant_id] if tenant_id is not None else None
         if tenants is None:
             tenants = await opened.database.read(archiving.list_chains)

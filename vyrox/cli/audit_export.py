@@ -4,7 +4,7 @@ import asyncio
 import os
 import shlex
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -16,7 +16,7 @@ import msgspec
 
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Stream
-from vyrox.chain.evidence import KEYS_NAME
+from vyrox.chain.evidence import KEYS_NAME, RETAINED_NAME
 from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.reading import STREAMS
 from vyrox.cli.audit_source import Source, Wanted, from_database, from_service
@@ -86,7 +86,7 @@ def export(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
             count = asyncio.run(_write(source, streams, Path(fresh), is_whole=not since))
-            _take_over(Path(fresh), directory, _prefixes(streams).values())
+            _take_over(Path(fresh), directory, _prefixes(streams))
             if count == 0:
                 raise click.UsageError(f"{tenant_id} has no entries: nothing to verify.")
             write_verifier(Path(fresh) / VERIFIER_NAME)
@@ -180,17 +180,20 @@ def write_verifier(path: Path) -> None:
     path.chmod(0o700)
 
 
-def _take_over(fresh: Path, directory: Path, prefixes: Iterable[str]) -> None:
+def _take_over(fresh: Path, directory: Path, prefixes: Mapping[Stream, str]) -> None:
     """Move the files of `fresh` to `directory`, where entries may only be added to what is there.
 
     Raises:
         OperatorError: They do not; nothing was moved.
     """
-    for file in (file for prefix in prefixes for file in directory.glob(f"{prefix}-*.jsonl")):
+    there = ((s, file) for s, p in prefixes.items() for file in directory.glob(f"{p}-*.jsonl"))
+    for stream, file in there:
         if not _begins_with(fresh / file.name, file):
+            why = "is not the beginning of this export"
+            if stream == "events" and (fresh / RETAINED_NAME).exists():
+                why += ", in which the events begin after an archive"
             raise OperatorError(
-                f"{file} is not the beginning of this export, so nothing was written: keep it, and "
-                "export to another directory"
+                f"{file} {why}, so nothing was written: keep it, and export to another directory"
             )
     # The oldest first, so that at any moment the files there are one chain; then the checkpoints,
     # because those of before are right for the longer chain too.

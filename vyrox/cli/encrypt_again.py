@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from vyrox.cli.output import json_option, print_json
+from vyrox.cli.output import counted, json_option, print_json
 from vyrox.cli.stores import opened_database
 from vyrox.cli.vault import open_vault
 from vyrox.errors import OperatorError
@@ -23,11 +23,11 @@ def encrypt_again_(as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:
-        click.echo(f"{done.encrypted} secrets are encrypted with the first key")
+        click.echo(f"encrypted with the first key: {counted(done.encrypted, 'secret')}")
     if done.unreadable:
         raise OperatorError(
-            f"{done.unreadable} secrets cannot be read with any of the keys, and are as they were: "
-            "add the key that encrypted them to VYROX_ENCRYPTION_KEY, or set them again"
+            f"{counted(done.unreadable, 'secret')} cannot be read with any of the keys: add the "
+            "key that encrypted them to VYROX_ENCRYPTION_KEY, or set them again"
         )
 
 
