@@ -67,6 +67,22 @@ def test_the_image_runs_as_a_number_and_has_a_health_check_contract_101() -> Non
     assert "--require-hashes" in DOCKERFILE
 
 
+@pytest.mark.parametrize("extra", ["otel", "sigma"])
+def test_an_optional_part_is_installed_from_a_lock_file_contract_101(extra: str) -> None:
+    """Not from a package index by the name of Vyrox, where it may be another package."""
+    name = f"requirements-{extra}.txt"
+    pinned = re.compile(r"^[\w.-]+(?:\[.*\])?==\S+", re.MULTILINE)
+    of_extra, of_all = (
+        set(pinned.findall((ROOT / each).read_text())) for each in (name, "requirements.txt")
+    )
+    assert of_all < of_extra
+    assert name in DOCKERFILE
+    assert f"!{name}" in (ROOT / ".dockerignore").read_text().splitlines()
+    installs = '-r "requirements-$extra.txt"'
+    assert installs in DOCKERFILE
+    assert installs in (ROOT / "deploy/install.sh").read_text()
+
+
 def test_the_grace_time_is_longer_than_an_action_takes_contract_101() -> None:
     needed = Settings.edr_deadline_s + 30
     assert int(unit("TimeoutStopSec")[0]) > needed
