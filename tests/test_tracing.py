@@ -350,7 +350,7 @@ def test_without_the_extra_the_service_does_not_start_and_says_why_contract_106(
     unset = Settings(hmac_secret=HMAC_SECRET, data_dir=tmp_path)
     monkeypatch.setattr(collecting, "_NEEDED", ("no_such_package.sdk",))
     fatal.check_fatal(unset)
-    with pytest.raises(SettingsError, match="EXTRAS=otel deploy/install.sh"):
+    with pytest.raises(SettingsError, match=r"EXTRAS=otel deploy/install\.sh"):
         fatal.check_fatal(replace(unset, telemetry=TelemetrySettings(url=NOWHERE)))
 
 

@@ -371,7 +371,7 @@ def test_without_pysigma_the_setting_is_an_error_at_the_start_contract_60(
     with pytest.raises(OperatorError, match=r"TRIAGE_SIGMA_DIR: .* is not a directory"):
         load_for_service(tmp_path / "nowhere")
     monkeypatch.setitem(sys.modules, "sigma.rule", None)
-    with pytest.raises(OperatorError, match="TRIAGE_SIGMA_DIR: .*EXTRAS=sigma deploy/install.sh"):
+    with pytest.raises(OperatorError, match=r"TRIAGE_SIGMA_DIR: .*EXTRAS=sigma deploy/install\.sh"):
         load_for_service(tmp_path)
 
 
