@@ -25,6 +25,7 @@ from vyrox.chain.identity import Signer, read_log_name, register
 from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.log_keys import new_key, read_log_keys
 from vyrox.chain.writer import append
+from vyrox.cli import audit_source
 from vyrox.cli.audit_source import NDJSON, FromService, Wanted
 from vyrox.errors import OperatorError
 
@@ -177,6 +178,36 @@ async def test_a_line_that_never_ends_is_not_read_to_its_end_contract_97() -> No
         assert lines is not None
         with pytest.raises(OperatorError, match="an entry has more than"):
             await anext(lines)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "reason"),
+    [(b"x" * 65_536, "an entry has more than"), (b"1 {}\n" * 9_999, "more than")],
+)
+async def test_retained_events_that_never_end_are_not_read_to_their_end_contract_103(
+    monkeypatch: pytest.MonkeyPatch, chunk: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(audit_source, "MAX_RETAINED_BYTES", 200_000)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield chunk
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        part = {"x-vyrox-audit-first": "257", "x-vyrox-audit-size": "300"}
+        if request.url.params["stream"] == "retained":
+            return httpx.Response(200, headers=part, content=endless())
+        note = {"content-type": NDJSON, "x-vyrox-checkpoint": "bm90ZQ=="}
+        return httpx.Response(200, headers=part | note, content=b"")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        wanted = Wanted(TENANT, ("events",), 0)
+        source = FromService(client, "http://vyrox", wanted, HMAC_SECRET, Progress(disable=True))
+        lines = await source.lines("events")
+        assert lines is not None
+        assert [line async for line in lines] == []
+        with pytest.raises(OperatorError, match=reason):
+            await source.evidence("events")
 
 
 def test_keys_in_force_have_their_times() -> None:

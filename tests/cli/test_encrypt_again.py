@@ -1,5 +1,6 @@
 """The key of stored secrets is changed without setting a secret again (contract 104)."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from sqlalchemy import Connection
 from tests.cli import Vyrox, refused, succeeded
 from tests.cli.test_notify import add as add_target
 from vyrox.clock import wall_clock
-from vyrox.store.encrypted import ENCRYPTED, encrypt_again
+from vyrox.store import encrypted
+from vyrox.store.encrypted import ENCRYPTED, encrypt_page
 from vyrox.store.tables import metadata
 
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -65,6 +67,18 @@ def test_after_it_the_old_key_is_not_needed_contract_104(vyrox: Vyrox) -> None:
     assert json.loads(succeeded(vyrox("encrypt-again", "--json")))["encrypted"] == number
 
 
+def test_each_transaction_has_a_bounded_number_of_rows_contract_104(
+    vyrox: Vyrox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a running service waits for none of them, and one that ends in between is run again."""
+    number = sum(map(len, vyrox.write(secrets).values()))
+    vyrox.env |= {"VYROX_ENCRYPTION_KEY": f"{NEW},{OLD}"}
+    monkeypatch.setattr(encrypted, "PAGE", 1)
+    assert str(number) in succeeded(vyrox("encrypt-again"))
+    new = MultiFernet([Fernet(NEW)])
+    assert all(map(new.decrypt, itertools.chain(*vyrox.write(secrets).values())))
+
+
 def test_without_the_old_key_nothing_is_changed_contract_104(vyrox: Vyrox) -> None:
     before = vyrox.write(secrets)
     vyrox.env |= {"VYROX_ENCRYPTION_KEY": NEW}
@@ -89,7 +103,8 @@ def test_a_secret_that_changes_meanwhile_is_kept_contract_104(vyrox: Vyrox) -> N
             return super().rotate(msg)
 
     def run(connection: Connection) -> list[str]:
-        encrypt_again(connection, Changing(connection))
+        for name in ("edr_credentials", "audit_readers"):
+            encrypt_page(connection, Changing(connection), name, ())
         return secrets(connection)["edr_credentials.secret"]
 
     assert vyrox.write(run) == ["set meanwhile"]

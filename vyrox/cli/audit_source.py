@@ -27,6 +27,9 @@ ANSWER_TIMEOUT_S: Final = 60.0
 MAX_LINE_BYTES: Final = 16 * MAX_ENTRY_BYTES
 """Of one line: the memory that a service can take which is not the one it seems to be."""
 
+MAX_RETAINED_BYTES: Final = 256 * 1024 * 1024
+"""Of the events that are retained of archives, which are kept in memory until they are written."""
+
 NDJSON: Final = "application/x-ndjson"
 
 
@@ -200,12 +203,20 @@ class FromService:
         if stream != "events":
             return {}
         try:
-            answer = await self._client.send(self._request("retained"))
+            answer = await self._client.send(self._request("retained"), stream=True)
         except httpx.HTTPError as exc:
             raise OperatorError(f"{self._shown}: {type(exc).__name__} {exc}") from exc
         if answer.headers.get("x-vyrox-audit-first") != str(first):
+            await answer.aclose()
             return {}  # it begins later, or the service is older
-        return {RETAINED_NAME: answer.content}
+        content = bytearray()
+        async for line in self._received(answer):
+            content += line + b"\n"
+            if len(content) > MAX_RETAINED_BYTES:
+                raise OperatorError(
+                    f"{self._shown}: the retained events have more than {MAX_RETAINED_BYTES} bytes"
+                )
+        return {RETAINED_NAME: bytes(content)}
 
     async def keys(self, in_force: KeysInForce | None) -> bytes | None:
         """Return those of the approvers: the reader must know the log's from elsewhere."""

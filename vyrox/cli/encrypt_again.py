@@ -34,4 +34,4 @@ def encrypt_again_(as_json: bool) -> None:
 async def _run() -> Again:
     async with opened_database() as opened:
         vault = await open_vault(opened)
-        return await opened.database.write(encrypt_again, vault)
+        return await encrypt_again(opened.database, vault)
