@@ -16,6 +16,7 @@ KINDS: Final[dict[str, str]] = {
     "alert.redelivered": "An alert came in again: {alert_id}",
     "alert.quarantined": "A payload from {source} went to quarantine: {reason}",
     "alert.dead": "An alert was given up after {deliveries} deliveries: {alert_id}",
+    "alert.revived": "An alert that was given up was queued again: {alert_id}",
     "alert.verdict": "{by} found the alert {alert_id} {verdict}",
     "incident.opened": "Incident {incident} was opened: {why}",
     "incident.reopened": "Incident {incident} was opened again",
@@ -63,6 +64,10 @@ KINDS: Final[dict[str, str]] = {
     "poller.stalled": "Polling of {source} fails: {reason}",
     "poller.recovered": "Polling of {source} works again",
     "audit.exported": "The audit log was exported",
+    "audit.reader_added": "{by} made a key with which {name} reads the audit log",
+    "audit.reader_removed": "{by} ended that {name} may read the audit log",
+    "checkpoint.key_changed": "The key that signs checkpoints of the log was changed",
+    "graph.lifecycle": "Microsoft Graph says of a subscription: {what}",
     "chain.archived": "Events {first} to {last} went into an archive",
     "auth.failed": "A request could not prove who sent it ({failure})",
 }
