@@ -619,7 +619,11 @@ def test_retained_events_of_an_export_are_all_that_the_event_lists_contract_103(
     for changed in (lines[1:], lines[:-1], swapped, [*lines, lines[-1]], [], [b"x\n", *lines]):
         file.write_bytes(b"".join(changed))
         status, found = verified(rest)
-        assert (status, found["result"]) == (1, "tampered"), found
+        # Nothing is said of the entries before a number that the file gives.
+        assert (status, found["result"], found["entry"]) == (1, "tampered", 1), found
+    file.write_bytes(b"".join([*lines, b"999 {}\n"]))
+    found = verified(rest)[1]
+    assert (found["line"], found["reason"][:14]) == (len(lines) + 1, "of event 999: ")
     file.unlink()
     status, found = verified(rest)
     assert (status, found["result"]) == (0, "range holds")

@@ -341,8 +341,8 @@ class Chain:
         is_other = any(event.get(name) != value for name, value in found.items())
         if is_other or self._retained.last > self.before:
             raise TamperedError(
-                self.before + 1,
-                "the events that were retained of those before it are not the ones that an event "
+                1,
+                "the events that were retained of those in archives are not the ones that an event "
                 f"{ARCHIVED} lists",
             )
         if self._said != self.before:
@@ -718,15 +718,18 @@ def _verify_part(chain: Chain, path: str, prefix: str) -> None:
 def _read_retained(chain: Chain, path: str) -> None:
     """Add the events of a file in which each line is the number of an event, a space and it."""
     chain.begin_retained()
+    at = 0
     try:
         with open_regular(path) as file:
             while line := file.readline(MAX_ENTRY_CHARACTERS):
+                at += 1
                 number, _, entry = line.rstrip(b"\n").partition(b" ")
                 # 0 is the number of no event, so that line is refused.
                 chain.retain(int(number) if _NUMBER.fullmatch(number) else 0, entry)
     except TamperedError as exc:
-        exc.file = path
-        raise
+        # Not the number that the file gives: of the entries before it nothing is known.
+        reason = f"of event {exc.number}: {exc.reason}"
+        raise TamperedError(1, reason, path, at, exc.entry) from None
     except OSError as exc:
         raise NothingToCheckError(f"cannot open {path!a}: {_why(exc)}") from None
 
