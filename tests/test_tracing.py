@@ -382,6 +382,7 @@ def test_settings_of_the_collector_are_checked_and_not_shown_contract_106() -> N
         ("OTEL_EXPORTER_OTLP_HEADERS", TOKEN),
         ("OTEL_TRACES_SAMPLER_ARG", "nan"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example.com/v1/traces/"),
         ("OTEL_SERVICE_NAME", "a b"),
     ):
         with pytest.raises(SettingsError, match=name) as refused:

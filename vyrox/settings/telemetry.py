@@ -11,6 +11,8 @@ from vyrox.settings import values
 
 MAX_HEADERS: Final = 20
 MAX_VALUE: Final = 4096
+PATH: Final = "/v1/traces"
+"""Of a collector's endpoint for spans, below its base URL."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -41,7 +43,7 @@ def read_telemetry(read: values.Read) -> TelemetrySettings:
     """
     share = read("OTEL_TRACES_SAMPLER_ARG", None, _share)
     found = TelemetrySettings(
-        url=read("OTEL_EXPORTER_OTLP_ENDPOINT", None, values.public_url),
+        url=read("OTEL_EXPORTER_OTLP_ENDPOINT", None, _endpoint),
         headers=read("OTEL_EXPORTER_OTLP_HEADERS", None, _headers) or {},
         service=read("OTEL_SERVICE_NAME", None, _service) or TelemetrySettings.service,
         share=TelemetrySettings.share if share is None else share,
@@ -51,6 +53,13 @@ def read_telemetry(read: values.Read) -> TelemetrySettings:
             "OTEL_EXPORTER_OTLP_ENDPOINT is required with OTEL_EXPORTER_OTLP_HEADERS"
         )
     return found
+
+
+def _endpoint(text: str) -> str:
+    url = values.public_url(text)
+    if url.rstrip("/").endswith(PATH):
+        raise ValueError(f"must not end with {PATH}, which is added")
+    return url
 
 
 def _headers(text: str) -> dict[str, str]:
