@@ -34,20 +34,28 @@ class _Connection(sqlite3.Connection):
         if MAX_PAGES:
             super().execute(f"PRAGMA max_page_count = {MAX_PAGES}").close()
 
-    def commit(self) -> None:
-        number = next(_commits) if _is_failing and self.in_transaction else 1
-        fails = _is_failing and number % FAIL_EVERY == 0
-        after = fails and number // FAIL_EVERY % 2
-        if not fails or after:
-            super().commit()
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # noqa: ANN401
+        if sql != "COMMIT" or not _is_failing:
+            return super().execute(sql, *values)
+        number = next(_commits)
+        fails = number % FAIL_EVERY == 0
+        after = number // FAIL_EVERY % 2 == 1
+        if fails and not after:
+            raise _failed(after=False)
+        cursor = super().execute(sql)
         if fails:
-            log.event("chaos.commit_failed", after=bool(after))
-            raise sqlite3.OperationalError("disk I/O error")
+            raise _failed(after=True)
+        return cursor
 
     def rollback(self) -> None:
         super().rollback()
         if _is_cured and MAX_PAGES:
             super().execute(f"PRAGMA max_page_count = {NO_LIMIT}").close()
+
+
+def _failed(*, after: bool) -> sqlite3.OperationalError:
+    log.event("chaos.commit_failed", after=after)
+    return sqlite3.OperationalError("disk I/O error")
 
 
 def _connect_faulty(*args: Any, **kwargs: Any) -> sqlite3.Connection:  # noqa: ANN401
