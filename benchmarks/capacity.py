@@ -47,6 +47,7 @@ SECONDS: Final = 12
 ACTIONS: Final = PAGES // 2
 VIEWS: Final = 240
 TABLES_SHOWN: Final = 9
+SETTLED_S: Final = 120
 SIZE: Final = replace(Size(), incidents=2_000, giant=2_000, tenants=5, hosts=200, others=500)
 
 
@@ -182,7 +183,7 @@ def views(name: str) -> Used:
 
         with _bench(name, pid, settings.data_dir, place.server, settings.database_url) as bench:
             look(24)()
-            time.sleep(4 * IDLE_S)  # what a start leaves to do
+            time.sleep(SETTLED_S)  # what a start leaves to do, and autovacuum after the filling
             return bench.measure("page", VIEWS, look(VIEWS))
 
 
