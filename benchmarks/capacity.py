@@ -62,6 +62,7 @@ class Bench:
     def measure(self, what: str, count: int, run: Callable[[], None]) -> Used:
         """Run it, print what one of `count` has used, and return it."""
         if self.idle is None:
+            # What an idle service uses is only to be seen over time.
             self.idle = self._used(lambda: time.sleep(IDLE_S)).each(IDLE_S)
             self._print("idle, a second", self.idle)
         began = time.monotonic()
@@ -78,7 +79,7 @@ class Bench:
         """
         with self.meter.keeping_the_log():
             before = self.meter.wal()
-            time.sleep(IDLE_S)
+            time.sleep(IDLE_S)  # as above, of the log
             idle = (self.meter.wal() - before) / IDLE_S
             before, began = self.meter.wal(), time.monotonic()
             run()
@@ -143,7 +144,7 @@ def alerts(name: str, server: Postgres | None, *, triage: bool) -> list[Used]:
                 sent = asyncio.run(send(running.addresses["webhook"], requests, rate))
                 assert not sent.refused  # noqa: S101  (the figures would be of something else)
                 while triage and stores.count("waiting alerts"):
-                    time.sleep(0.5)  # of another process
+                    time.sleep(0.5)  # another process judges; there is no event of that
 
             return run
 

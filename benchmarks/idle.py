@@ -43,7 +43,7 @@ def measure(seconds: int, alerts: int) -> None:
 def _print(name: str, server: Server, seconds: int, target: float) -> None:
     time.sleep(SETTLE_S)  # what an idle service does is only to be seen over time
     own, valkey = server.cpu_s(), server.valkey_cpu_s()
-    time.sleep(seconds)
+    time.sleep(seconds)  # the same
     own, valkey = server.cpu_s() - own, server.valkey_cpu_s() - valkey
     shares = [100 * used / seconds for used in (own, valkey, own + valkey)]
     print(

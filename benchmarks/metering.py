@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ def ended_children_cpu_s(process: Path) -> float:
     return (int(fields[13]) + int(fields[14])) / 100
 
 
-class Meter:
+class Meter(ABC):
     """Reads what the parts have used, from beside them."""
 
     def __init__(self, cpu: dict[str, Callable[[], float]]) -> None:
@@ -112,12 +113,13 @@ class Meter:
     def _cpu_s(self) -> Numbers:
         return {name: read() for name, read in self._cpu.items()}
 
+    @abstractmethod
     def wal(self) -> float:
         """Return how many bytes of log have been written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tables(self) -> tuple[Numbers, Numbers]:
-        raise NotImplementedError
+        """Return the rows of each table, and its bytes with its indexes."""
 
     @contextmanager
     def keeping_the_log(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ def check_alert(
         return
     try:
         tenant_id = read(tenant_of_alert, request.alert_id)
-    except VyroxError:
+    except VyroxError:  # its stores cannot be read from here; the service decides, and answers
         return
     if tenant_id == request.tenant_id:
         return
