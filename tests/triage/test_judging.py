@@ -27,6 +27,7 @@ from vyrox.store.tables import (
 from vyrox.triage import rows
 from vyrox.triage.judged import Judged
 from vyrox.triage.judging import store_verdicts
+from vyrox.triage.loading import load
 from vyrox.triage.score import judge
 from vyrox.triage.story import MAX_NAMED
 from vyrox.triage.trying import Read, group
@@ -261,6 +262,6 @@ async def test_a_time_long_ago_reads_no_more_incidents_contract_55(sqlite: Datab
 
     def read(connection: Connection) -> int:
         newest = rows.lock(connection, TENANT)
-        return len(rows.load(connection, TENANT, newest, batch).incidents)
+        return len(load(connection, TENANT, newest, batch).incidents)
 
     assert await sqlite.write(read) == 0

@@ -28,6 +28,7 @@ from vyrox.triage import worker as workers
 from vyrox.triage.announcement import Announcer
 from vyrox.triage.judging import Stored, store_verdicts
 from vyrox.triage.memory import Memory, read_memory
+from vyrox.triage.pace import Pace
 from vyrox.triage.score import Verdict, judge
 from vyrox.triage.storms import STORM, WINDOW_S, Storms
 from vyrox.triage.suppressing import Asked, suppress
@@ -154,6 +155,16 @@ async def test_alerts_that_follow_each_other_are_judged_together_contract_92(
     worker.notice(TENANT)
     await worker.run()
     assert len(await numbers_of(sqlite, first, second)) == 2
+
+
+async def test_the_worker_counts_each_alert_that_is_noticed_contract_52(
+    worker: TriageWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Pace] = []
+    monkeypatch.setattr(Pace, "arrived", lambda each: counted.append(each))
+    worker.notice(TENANT)
+    worker.notice(TENANT)
+    assert len(counted) == 2
 
 
 async def test_one_tenant_that_fails_does_not_stop_the_others_contract_52(

@@ -1,54 +1,59 @@
-"""Ingestion comes first: while the process is busy with requests, the worker pauses."""
+"""Ingestion comes first: while alerts flood in, the worker pauses."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
-SHARE: Final = 10
-"""While requests keep the process busy, the worker uses one part in so many of the time."""
+SHARE: Final = 8
+"""During a flood the worker uses one part in so many of the time."""
 
-BUSY: Final = 0.75
-"""Share of one processor that everything but the worker uses, from which the process is busy."""
+FLOOD_PER_S: Final = 600
+"""Alerts a second from which it is a flood. The worker keeps up with fewer: with 500 it must."""
 
 AT_ONCE_S: Final = 0.001
 """How long the worker may work before other tasks run."""
 
 WINDOW_S: Final = 0.25
-"""Over how long that is measured."""
+"""Over how long the alerts are counted."""
 
 
 class Pace:
-    """Measures how busy the process is without the worker, and lets the worker pause."""
+    """Counts the alerts that arrive, and lets the worker pause while they are very many."""
 
-    def __init__(self) -> None:
-        self._own_s = 0.0
+    def __init__(self, timer: Callable[[], float] = time.perf_counter) -> None:
+        """`timer` returns seconds."""
+        self._timer = timer
+        self._arrived = 0
+        self._since = timer()
         self._worked_s = 0.0  # since other tasks ran
-        self._since = time.perf_counter()
-        self._cpu_since = time.process_time()
-        self._is_busy = False
+        self._is_flood = False
+
+    def arrived(self) -> None:
+        """Count an alert that was accepted."""
+        self._arrived += 1
 
     async def give_way(self, worked_s: float) -> None:
-        """Let waiting requests run, and pause while there are many.
+        """Let waiting requests run, and pause during a flood.
 
         Args:
-            worked_s: Processor time that the worker has used since the last call.
+            worked_s: How long the worker has kept the event loop or the database busy since the
+                last call. Not its processor time: a transaction in which it waits for the
+                interpreter's lock or the disk holds up new alerts, too.
         """
-        self._own_s += worked_s
         self._worked_s += worked_s
         if self._worked_s < AT_ONCE_S:
             return
         worked_s, self._worked_s = self._worked_s, 0.0
         await asyncio.sleep(0)
         self._measure()
-        if self._is_busy:
+        if self._is_flood:
             await asyncio.sleep((SHARE - 1) * worked_s)
 
     def _measure(self) -> None:
-        took_s = time.perf_counter() - self._since
+        took_s = self._timer() - self._since
         if took_s < WINDOW_S:
             return
-        used_s = time.process_time() - self._cpu_since
-        self._is_busy = (used_s - self._own_s) / took_s > BUSY
-        self._own_s = 0.0
+        self._is_flood = self._arrived / took_s > FLOOD_PER_S
+        self._arrived = 0
         self._since += took_s
-        self._cpu_since += used_s

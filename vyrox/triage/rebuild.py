@@ -18,7 +18,7 @@ from vyrox.triage.hosts import clean, exact_device
 from vyrox.triage.incidents import MAX_HOSTS_OF_A_PERSON, Incident
 from vyrox.triage.judged import Judged
 from vyrox.triage.linking import DAY_S, keys
-from vyrox.triage.rows import MAX_PERSON_HOSTS
+from vyrox.triage.loading import MAX_PERSON_HOSTS
 from vyrox.triage.score import Verdict
 from vyrox.triage.story import Story
 from vyrox.triage.users import person

@@ -58,6 +58,15 @@ _ADD: Final = (
 )
 
 
+# Made once, as each batch of alerts needs it.
+_KNOWN: Final = sa.select(_t.day, _t.name, _t.key).where(
+    _t.tenant_id == sa.bindparam("tenant_id"),
+    _t.day == sa.bindparam("day"),
+    _t.name.in_(sa.bindparam("names", expanding=True)),
+    _t.key.in_(sa.bindparam("keys", expanding=True)),
+)
+
+
 class Total(NamedTuple):
     """What is counted: on which day, under which name and key."""
 
@@ -185,11 +194,9 @@ def _places(connection: Connection, tenant_id: str, wanted: set[Total]) -> dict[
         names.setdefault(total.day, set()).add(total.name)
         keys.setdefault(total.day, set()).add(total.key)
     for day, own in sorted(keys.items()):
-        of_day = sa.select(_t.day, _t.name, _t.key).where(
-            _t.tenant_id == tenant_id, _t.day == day, _t.name.in_(sorted(names[day]))
-        )
+        of_day = {"tenant_id": tenant_id, "day": day, "names": sorted(names[day])}
         for some in parts(own):
-            found = connection.execute(of_day.where(_t.key.in_(some)))
+            found = connection.execute(_KNOWN, {**of_day, "keys": some}).all()
             known |= {Total(*row) for row in found}
     places = {total: total for total in known}
     room: dict[tuple[int, str], int] = {}

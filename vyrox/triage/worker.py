@@ -98,6 +98,7 @@ class TriageWorker:
 
     def notice(self, tenant_id: str) -> None:
         """Take note that an alert of this tenant was queued."""
+        self._pace.arrived()
         self._noticed.add(tenant_id)
         self.news.set()
 
