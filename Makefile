@@ -36,7 +36,7 @@ test-debian: .venv/dev-installed            ## Run the tests that need programs 
 	done; \
 	test -z "$$missing" || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -yqq --no-install-recommends $$missing >/dev/null; } \
 		|| { echo "This needs, as root: apt-get install$$missing" >&2; exit 1; }
-	@$(PYTEST) -m debian $(ARGS)
+	@$(PYTEST) -m debian $$(grep -rl --include='test_*.py' mark.debian tests) $(ARGS)
 
 screenshots: .venv/browser-installed browser            ## Make the pictures in docs/images, from the demo's data
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.screenshots

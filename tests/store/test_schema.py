@@ -38,7 +38,7 @@ from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store import database, sqlite
 from vyrox.store.database import SQLITE_FILE, Database, open_database
 from vyrox.store.indexes import SCHEMA
-from vyrox.store.schema import HEAD
+from vyrox.store.schema import HEAD, migrate
 from vyrox.store.tables import confirmations
 from vyrox.tenants import edr_credentials, guard_rails
 
@@ -236,6 +236,14 @@ async def test_open_database_twice_at_once_migrates_once(
     async with open_database(database_url, data_dir) as database:
         assert await database.read(differences) == []
         assert await database.read(run, "SELECT count(*) FROM heartbeat") == 1
+
+
+async def test_a_current_schema_is_not_migrated_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other of two that start at once waits with its writes until this transaction ends."""
+    monkeypatch.setattr(command, "upgrade", None)
+    await database.write(migrate)
 
 
 async def test_a_migration_waits_for_that_of_another_process(

@@ -38,6 +38,10 @@ def migrate(connection: Connection) -> None:
     from alembic.util import CommandError
 
     lock(connection, "schema")  # containers that start together migrate one after the other
+    if read_version(connection) == HEAD:
+        # Another one has. On SQLite this transaction keeps the other one from writing, and may not
+        # take as long as it takes to import Alembic.
+        return
     if connection.dialect.name == "postgresql":
         # Between two statements Alembic is imported and reads its scripts. On a busy machine that
         # takes longer than a transaction may be idle, and the server would end the connection.

@@ -10,7 +10,8 @@ from tests.approvals import people
 from tests.approvals.decided import WANTED, prepared, proposed
 from tests.approvals.discord.pressing import Discord, discord
 from tests.audit import NOW, TENANT, Clock
-from vyrox.approvals.discord import configured, posted
+from tests.polling import PATIENCE_S
+from vyrox.approvals.discord import configured, posted, receiving
 from vyrox.approvals.discord.client import DiscordClient
 from vyrox.approvals.discord.configured import Channel
 from vyrox.approvals.discord.joining import Joiner
@@ -71,6 +72,13 @@ def buttons_of(message: Json) -> list[str]:
 
 def channel_of(fake: FakeDiscord, **changes: object) -> Channel:
     return people.channel_of(fake, TENANT, **{"on_call_role_id": fake.world.role_id, **changes})
+
+
+@pytest.fixture(autouse=True)
+def patient_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer for an answer than Discord waits."""
+    monkeypatch.setattr(receiving, "ANSWER_S", PATIENCE_S)
+    monkeypatch.setattr(receiving, "SHOW_S", PATIENCE_S)
 
 
 @pytest.fixture

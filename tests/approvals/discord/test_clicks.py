@@ -375,7 +375,7 @@ async def test_a_commit_not_known_in_time_is_not_recorded_yet_contract_67(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A29, 8: the decision is recorded all the same, once, and a second press says so."""
-    monkeypatch.setattr(receiving, "ANSWER_S", 0.2)
+    monkeypatch.setattr(receiving, "ANSWER_S", 0.5)
     faulty = FaultyDatabase(database)
     async with discord(database, faulty) as at_discord:
         proposal = await proposed(database, KILL)
