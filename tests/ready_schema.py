@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick_files import QUICK_FILES
 from vyrox.store import database
 from vyrox.store.database import SQLITE_FILE, open_database
 
@@ -35,7 +36,7 @@ def copy_file(source: Path, target: Path) -> None:
 def ready_schema() -> Iterator[None]:
     """Let each new SQLite database of this process begin as a copy of a migrated one."""
     connect = database._connect
-    with tempfile.TemporaryDirectory(prefix="vx-") as directory:
+    with tempfile.TemporaryDirectory(prefix="vx-", dir=QUICK_FILES) as directory:
         asyncio.run(_migrate(Path(directory)))
         migrated = Path(directory) / SQLITE_FILE
 

@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 
 from tests.adapters.payloads import DOCUMENTED, FIELD_MAP, REMOVED, changed
 from tests.cli import Vyrox, succeeded
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.ingestion import (
     OTHER_SECRET,
     RAW_IDS,
@@ -218,7 +218,7 @@ async def test_disk_that_is_full_is_503_until_it_is_not_contract_17(data_dir: Pa
 async def test_containers_on_the_same_stores_queue_an_alert_once_contract_14(
     data_dir: Path, redis_url: str, postgres: Postgres
 ) -> None:
-    database_url = await new_postgres_database(postgres)
+    database_url = await ready_postgres_database(postgres)
     shared = {
         "DATABASE_URL": database_url.replace("+asyncpg", ""),
         "REDIS_URL": redis_url,

@@ -13,7 +13,7 @@ import redis.asyncio
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.polling import until
 from tests.postgres import Postgres
@@ -171,7 +171,7 @@ async def test_check_database_that_hangs_or_hangs_up_contract_17(
     postgres: Postgres, client: redis.asyncio.Redis, data_dir: Path
 ) -> None:
     socket = ".s.PGSQL.5432"
-    name = sa.make_url(await new_postgres_database(postgres)).database
+    name = sa.make_url(await ready_postgres_database(postgres)).database
     url = f"postgresql://postgres@/{name}?host={quote(str(data_dir))}"
     async with (
         fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy,

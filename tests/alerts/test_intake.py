@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
 from tests.audit import FaultyDatabase
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from tests.sample_alerts import (
@@ -301,7 +301,7 @@ async def test_store_releases_keys_in_their_order_whatever_the_plan_contract_14(
         await_only(together.wait())
         return store(connection, again, WINDOW_S)
 
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         for held in reversed(deliveries):  # the order in the table is opposite to the index
             await store_all(database, held)
         stored, again = await asyncio.gather(
@@ -334,7 +334,7 @@ async def test_delete_expired_waits_for_nobody_who_holds_a_row(
     postgres: Postgres, data_dir: Path
 ) -> None:
     """It waits neither for a redelivery that updates the row nor for another container."""
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with open_database(url, data_dir) as database:
         held, free = new_delivery(b"held"), new_delivery(b"free")
         await store_all(database, held, free)

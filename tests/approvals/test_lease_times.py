@@ -20,6 +20,7 @@ from tests.approvals.decided import prepared
 from tests.approvals.test_leases import HOUR, Site, alert_at, opened_site
 from tests.audit import NOW, TENANT
 from tests.containment.test_execution import ISOLATION
+from tests.quick_files import QUICK_FILES
 from tests.tenants.test_guard_rails import set_rails
 from vyrox.approvals.lease_rows import Lease
 from vyrox.approvals.lease_steps import (
@@ -179,7 +180,10 @@ CHANGED: Final = [
 @given(st.lists(STEP, max_size=14))
 def test_any_sequence_keeps_to_what_was_approved_contract_68(steps: Sequence[Step]) -> None:
     async def run() -> None:
-        with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        with (
+            tempfile.TemporaryDirectory(dir=QUICK_FILES) as directory,
+            pytest.MonkeyPatch.context() as patch,
+        ):
             async with open_database(None, Path(directory)) as database:
                 await prepared(database)
                 async with opened_site(database) as site:

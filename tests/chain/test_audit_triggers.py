@@ -12,7 +12,7 @@ from alembic import command
 from sqlalchemy import Connection
 
 from tests.audit import NOW, action, entries
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.postgres import Postgres
 from vyrox.chain.writer import append
 from vyrox.store.database import Database, open_database
@@ -129,7 +129,7 @@ async def test_audit_log_of_an_earlier_version_is_kept_and_stays_append_only(
 async def test_audit_log_postgresql_change_by_the_superuser_is_refused(
     postgres: Postgres, data_dir: Path, change: str
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with open_database(url, data_dir) as database:
         before = await written(database)
         connection = await asyncpg.connect(url)

@@ -40,7 +40,7 @@ from tests.audit import (
     running_writer,
     verified_chains,
 )
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
@@ -287,7 +287,7 @@ async def test_commit_value_that_does_not_fit_fails_its_own_item_alone_contract_
 ) -> None:
     if unfit == "too long":
         unfit = os.urandom(20_000).hex()  # for the index, even compressed
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with open_database(url, data_dir) as database, running_writer(database) as writer:
         bad = asyncio.create_task(writer.commit(store_name, unfit))
         good = [asyncio.create_task(writer.commit(store_name, name)) for name in "abc"]
@@ -335,7 +335,7 @@ async def test_commit_reads_the_head_again_after_a_writer_without_the_lock(
     postgres: Postgres, data_dir: Path
 ) -> None:
     """Without the lock, the key prevents a fork: the second writer reads the head again."""
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     sealed = seal({**action("other").members, "tenant_id": TENANT}, GENESIS, int(NOW))
     row = (TENANT, sealed.timestamp, sealed.hash, sealed.json)
     other = await asyncpg.connect(url)
@@ -357,7 +357,7 @@ async def test_commit_waits_for_the_other_writer_and_takes_the_chains_in_order_o
     postgres: Postgres, data_dir: Path
 ) -> None:
     """With another order two writers would deadlock; without waiting they would race."""
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     engine = create_async_engine(sqlalchemy_url(url))
     async with open_database(url, data_dir) as real:
         faulty = FaultyDatabase(real)
@@ -472,7 +472,7 @@ def check_all_there(chains: dict[Place, list[str]], receipts: Sequence[Receipt])
 async def test_commit_two_writers_on_one_postgresql_fork_nothing_and_lose_nothing(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with open_database(url, data_dir) as one, open_database(url, data_dir) as other:
         receipts = await asyncio.gather(hammer(one, "one", 10), hammer(other, "other", 10))
         assert len(receipts[0]) == len(receipts[1]) == 16 * 10 * len(PLACES)
@@ -494,7 +494,7 @@ def hammer_in_process(
 async def test_commit_two_processes_on_one_postgresql_fork_nothing_and_lose_nothing(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     spawn = multiprocessing.get_context("spawn")
     barrier, results = spawn.Barrier(2), spawn.Queue()
     processes = [

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from tests.audit import action
 from tests.cli import Vyrox, refused, rows_of, succeeded
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.sample_alerts import NOW, WINDOW_S, new_delivery
@@ -366,7 +366,7 @@ async def test_change_waits_for_who_is_claiming_contract_35(
     data_dir: Path, postgres: Postgres, command: tuple[str, ...]
 ) -> None:
     """What has read the guard rails before is committed before, and no other change is lost."""
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     vyrox = Vyrox(data_dir, url)
     await asyncio.to_thread(known, vyrox)
     claiming = await asyncpg.connect(url)

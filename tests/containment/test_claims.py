@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, Entry, entries, events, running_writer
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.postgres import Postgres
 from tests.vendor import give_credentials, take_credentials
 from vyrox.chain.writer import ChainWriter
@@ -414,7 +414,7 @@ async def test_claim_hostile_request_id_is_stored_as_data_contract_20(database: 
 async def test_claim_same_ids_in_two_containers_in_different_orders_each_once_contract_19(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     requests = [msgspec.structs.replace(REQUEST, request_id=f"{number}") for number in range(200)]
     async with (
         open_database(url, data_dir) as one,
@@ -434,7 +434,7 @@ async def test_claim_and_record_across_two_containers_never_deadlock(
     postgres: Postgres, data_dir: Path
 ) -> None:
     """Each container records its claims while it gets retries of the other container's claims."""
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with (
         open_database(url, data_dir) as one,
         open_database(url, data_dir) as other,

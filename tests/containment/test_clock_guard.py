@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.audit import NOW, Clock
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.postgres import Postgres
 from vyrox.containment.clock_guard import MAX_APART_S, MAX_STEP_S, ClockGuard
 from vyrox.errors import UnavailableError, VendorError
@@ -19,7 +19,7 @@ LEASE_S = 72.0
 
 @pytest.fixture
 async def postgres_database(postgres: Postgres, data_dir: Path) -> AsyncIterator[Database]:
-    async with open_database(await new_postgres_database(postgres), data_dir) as opened:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection
 
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.ingestion import running, webhook
 from tests.polling import until
 from tests.postgres import Postgres
@@ -146,7 +146,7 @@ async def test_two_containers_whose_clocks_differ_act_once_contract_22_and_40(
     acting: Settings, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the clock that is ahead, the lease of the first container has expired from the start."""
-    settings = replace(acting, database_url=await new_postgres_database(postgres))
+    settings = replace(acting, database_url=await ready_postgres_database(postgres))
     right, ahead = FakeVendor(), FakeVendor()
     clock_ahead = Shifted(90.0)
     for module in (making, listeners):

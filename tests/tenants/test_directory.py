@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection
 
-from tests.conftest import new_postgres_database
+from tests.conftest import ready_postgres_database
 from tests.postgres import Postgres
 from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.models import FieldMap, Vendor
@@ -579,7 +579,7 @@ async def test_refresh_never_misses_a_change_among_concurrent_ones(
 async def test_refresh_without_a_database_keeps_what_is_in_memory_contract_17(
     postgres: Postgres, data_dir: Path
 ) -> None:
-    url = await new_postgres_database(postgres)
+    url = await ready_postgres_database(postgres)
     name = url.partition("@/")[2].partition("?")[0]
     async with open_database(url, data_dir) as database:
         await add(database, "acme", "crowdstrike", b"old")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from tests.audit import events
+from tests.quick_files import QUICK_FILES
 from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of, stored_rows, waiting
 from vyrox.alerts.dead_letters import mark_dead
 from vyrox.models import NormalizedAlert
@@ -222,7 +223,7 @@ def test_batches_give_the_same_incidents_as_a_file_contract_54(
     found.sort(key=lambda each: each.timestamp)
 
     async def in_batches() -> list[int]:
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(dir=QUICK_FILES) as directory:
             async with open_database(None, Path(directory)) as database:
                 left = list(found)
                 for size in sizes:

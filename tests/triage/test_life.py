@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from tests.audit import events
+from tests.quick_files import QUICK_FILES
 from tests.triage.stored import NOW, TENANT, incident, judged, new, numbers_of
 from vyrox.alerts.retention import delete_expired
 from vyrox.errors import InvalidRequestError, NotFoundError, NotPossibleError
@@ -338,7 +339,7 @@ def test_any_sequence_keeps_rows_and_incidents_in_agreement_contract_54(
     first: Sequence[tuple[str, ...]], then: Sequence[tuple[str, ...]]
 ) -> None:
     async def run() -> None:
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(dir=QUICK_FILES) as directory:
             async with open_database(None, Path(directory)) as database:
                 await apply(database, [*first, *then])
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from tests.audit import change_entry
+from tests.quick_files import QUICK_FILES
 from tests.triage.stored import NOW, TENANT, judged, new, stored_rows
 from vyrox.alerts.verdict import Decision
 from vyrox.chain.entry import Draft, Scalar
@@ -144,7 +145,7 @@ def test_totals_equal_a_recount_after_any_order_and_kills_contract_81(
     steps: Sequence[tuple[tuple[str, int, int], bool]],
 ) -> None:
     async def run() -> tuple[Totals, Totals]:
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(dir=QUICK_FILES) as directory:
             async with open_database(None, Path(directory)) as database:
                 history = History(database)
                 for (kind, a, b), killed in steps:
