@@ -31,6 +31,7 @@ from vyrox.chain.writer import append
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign, verify
 from vyrox.store.database import open_database
+from vyrox.tenants.guard_rails import refuse_other_hosts
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")
@@ -156,7 +157,6 @@ def test_events_take_a_time_in_iso_8601(on_sqlite: Vyrox) -> None:
         pytest.param(["verify"], id="reject_nothing_to_verify"),
         pytest.param(["verify", "x", "--live", TENANT], id="reject_two_things_to_verify"),
         pytest.param(["verify", "--live", "../x"], id="reject_live_path"),
-        pytest.param(["verify", "--live", TENANT], id="reject_live_without_entries"),
         pytest.param(["verify", "--live", ""], id="reject_live_service_without_entries"),
         pytest.param(["export", TENANT], id="reject_no_directory"),
         pytest.param(["export", "a/b", "--out", "x"], id="reject_export_of_no_tenant"),
@@ -655,12 +655,27 @@ def test_export_holds_what_was_tampered_with_too(vyrox: Vyrox, out: Path) -> Non
     assert embedded(out).returncode == 1
 
 
-def test_export_of_no_entries_says_so(on_sqlite: Vyrox, out: Path) -> None:
+def test_a_tenant_without_a_log_is_an_error_with_the_nearest_contract_88(
+    on_sqlite: Vyrox, out: Path
+) -> None:
     """An auditor must not take a mistyped name for a tenant without actions."""
-    result = on_sqlite.migrated()("audit", "export", TENANT, "--out", str(out))
+    on_sqlite.migrated().write(refuse_other_hosts, TENANT, 1.0)
+    result = on_sqlite("audit", "export", TENANT, "--out", str(out), "--stream=actions")
     assert result.exit_code == 2
     assert f"{TENANT} has no entries: nothing to verify" in result.stderr
     assert files_of(out) == {}
+    mistyped = f"x{TENANT}"
+    for words, exit_code in (
+        (["export", mistyped, "--out", str(out)], 1),
+        (["verify", "--live", mistyped], 2),
+        (["key", mistyped], 1),
+        (["prove", mistyped, "--old-size=0"], 1),
+        (["reader", mistyped, "--list"], 1),
+    ):
+        assert f"did you mean {TENANT}?" in refused(on_sqlite("audit", *words), exit_code), words
+    # What a mistyped request has written can be read.
+    on_sqlite.write(append, [action("host", mistyped)], MIDNIGHT)
+    succeeded(on_sqlite("audit", "export", mistyped, "--out", str(out)))
 
 
 def test_export_of_one_entry_says_so(on_sqlite: Vyrox, data_dir: Path) -> None:

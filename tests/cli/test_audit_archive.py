@@ -248,6 +248,26 @@ def test_a_second_archive_follows_the_first_contract_103(
     assert live(full)[0] == 3
 
 
+def test_a_wrong_choice_of_files_is_no_fraud_and_says_what_is_wanted_contract_103(
+    own: Vyrox, of_module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = {each: tmp_path / each for each in verify.STREAMS}
+    for stream, directory in out.items():
+        succeeded(own("audit", "export", TENANT, "--stream", stream, "--out", str(directory)))
+    actions, events = str(out["actions"]), str(out["events"])
+    archives = of_module / "archives"
+    for words, said in (
+        ([actions, f"--archive={archives / TENANT}"], f"after it are actions of '{TENANT}': give"),
+        ([events, f"--archive={actions}"], "has actions, so it is no archive"),
+        ([events, f"--archive={archives}"], f"give one, as '{archives / TENANT}'"),
+        ([str(archives / TENANT)], "It holds archives"),
+        (["--approvals", events, actions], "the actions are an export of events"),
+    ):
+        assert verify.main(words) == verify.USAGE, words
+        assert said in capsys.readouterr().err
+    assert verified(out["events"], f"--archive={archives / TENANT}")[0] == 0
+
+
 def test_commands_say_that_there_is_an_archive_contract_103(
     full: Vyrox, archives: Path, tmp_path: Path
 ) -> None:

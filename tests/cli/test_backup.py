@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from cryptography.fernet import Fernet
+from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
 from tests.conftest import drop_postgres_database, new_postgres_database
@@ -30,6 +31,7 @@ from vyrox.chain import log_keys
 from vyrox.chain.identity import read_log_name, renew_log_id
 from vyrox.chain.live import verify_tenant
 from vyrox.chain.verify import Report
+from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.store import data_dir as data_directory
 from vyrox.store import database as store_database
@@ -37,12 +39,13 @@ from vyrox.store.backups import files, making, restoring
 from vyrox.store.database import SQLITE_FILE, open_database
 from vyrox.store.encryption import KEY_FILE
 from vyrox.store.schema import HEAD
+from vyrox.tenants import containers
 
 # For the asynchronous fixtures that these synchronous tests use.
 pytestmark = pytest.mark.usefixtures("anyio_backend")
 
 NOTHING = making.Contents(vault=None, keys={}, others={})
-PLAN = restoring.Plan(finish=renew_log_id)
+PLAN = restoring.Plan(finish=[renew_log_id])
 
 
 def with_tenant(directory: Path) -> Vyrox:
@@ -59,6 +62,7 @@ def content(directory: Path) -> list[str]:
 
 def test_backup_and_restore_contract_91(tmp_path: Path) -> None:
     vyrox, kept = with_tenant(tmp_path / "data"), tmp_path / "kept"
+    vyrox.write(containers.report, "a", wall_clock())
     made = json.loads(succeeded(vyrox("backup", str(kept), "--json")))
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     assert {
@@ -75,6 +79,7 @@ def test_backup_and_restore_contract_91(tmp_path: Path) -> None:
     succeeded(other("restore", str(kept)))
     listed = [succeeded(each("tenant", "list", "--json")) for each in (vyrox, other)]
     assert listed[0] == listed[1]
+    assert other.write(containers.last_report_age, wall_clock()) is None
     # It may say another thing than the other one did since: so it is another log (contract 93).
     assert len({each.write(read_log_name, "vyrox") for each in (vyrox, other)}) == 2
     assert stat.S_IMODE((tmp_path / "other" / SQLITE_FILE).stat().st_mode) == 0o600
@@ -356,6 +361,7 @@ async def test_backup_beside_postgresql_contract_91(tmp_path: Path, postgres: Po
 
     def run() -> None:
         succeeded(vyrox("tenant", "add", "acme-corp", "--vendor", "crowdstrike"))
+        vyrox.write(_report_a_minute_ago)
         result = vyrox("backup", str(kept))
         assert PASSWORD not in result.output
         assert sorted(path.name for path in kept.iterdir()) == ["manifest.json", "settings.json"]
@@ -371,10 +377,16 @@ async def test_backup_beside_postgresql_contract_91(tmp_path: Path, postgres: Po
         succeeded(other("restore", str(kept)))
         listed = [succeeded(each("tenant", "list", "--json")) for each in (vyrox, other)]
         assert listed[0] == listed[1]
+        assert other.write(containers.last_report_age, wall_clock()) is None
 
     await asyncio.to_thread(run)
     for each in (url, empty):
         await drop_postgres_database(postgres, each)
+
+
+def _report_a_minute_ago(connection: Connection) -> None:
+    containers.report(connection, "a", wall_clock())
+    connection.execute(sa.text("UPDATE containers SET seen_at = seen_at - 60"))
 
 
 def with_password(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.tenants.test_guard_rails import wanted
 from vyrox.alerts.intake import delivery, store
 from vyrox.clock import wall_clock
 from vyrox.models import ContainmentRequest
+from vyrox.store.data_dir import owned
 from vyrox.store.database import open_database
 from vyrox.store.encryption import KEY_FILE
 from vyrox.store.tables import secret_uses
@@ -35,6 +37,13 @@ def vyrox(data_dir: Path, database_url: str | None, redis_url: str) -> Vyrox:
 @pytest.fixture
 def on_sqlite(data_dir: Path, redis_url: str) -> Vyrox:
     return Vyrox(data_dir, REDIS_URL=redis_url).migrated()
+
+
+@pytest.fixture
+def locked(data_dir: Path) -> Iterator[None]:
+    """The data directory is locked, as by a service."""
+    with owned(data_dir):
+        yield
 
 
 def status(vyrox: Vyrox) -> dict[str, Any]:
@@ -64,6 +73,13 @@ def test_a_service_that_does_not_run_is_the_first_line_contract_86(on_sqlite: Vy
     assert "mode          not known: no service runs that reports it" in result.stdout
 
 
+def test_a_row_in_a_copy_of_the_file_is_no_service_contract_86(on_sqlite: Vyrox) -> None:
+    """Nor is that of a service that was killed a moment ago."""
+    runs(on_sqlite)
+    assert wrong(on_sqlite) == [(None, "The service does not run")]
+
+
+@pytest.mark.usefixtures("locked")
 def test_all_is_well_contract_86(vyrox: Vyrox) -> None:
     runs(vyrox, dry_run=True)
     found = status(vyrox)
@@ -77,6 +93,7 @@ def test_all_is_well_contract_86(vyrox: Vyrox) -> None:
     assert max(map(len, printed.splitlines())) <= 80
 
 
+@pytest.mark.usefixtures("locked")
 def test_each_thing_that_is_wrong_has_a_line_contract_86(on_sqlite: Vyrox) -> None:
     succeeded(on_sqlite("tenant", "add", "acme", "--vendor", "crowdstrike"))
     succeeded(on_sqlite("tenant", "add", "gone", "--vendor", "generic"))
@@ -110,6 +127,7 @@ def set_frozen_of_acme(connection: Connection) -> None:
     set_frozen(connection, "acme", wall_clock(), frozen=True)
 
 
+@pytest.mark.usefixtures("locked")
 def test_a_lost_key_is_a_thing_that_is_wrong_contract_86(on_sqlite: Vyrox, data_dir: Path) -> None:
     runs(on_sqlite)
     succeeded(on_sqlite("status"))

@@ -234,7 +234,7 @@ async def test_rows_of_every_earlier_schema_are_there_after_the_upgrade_contract
         await restoring.restore_sqlite(
             tmp_path / revision,
             restored,
-            restoring.Plan(keys=[key.decode()], finish=lambda _: None),
+            restoring.Plan(keys=[key.decode()], finish=()),
         )
         async with open_database(None, restored) as database:
             await check(database, vault, written)

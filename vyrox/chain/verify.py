@@ -181,7 +181,7 @@ class _RefusedError(ValueError):
 
 
 class _ApartError(Exception):
-    """What was given after an archive does not follow it."""
+    """What was given does not belong together. That is a wrong choice of files, and no fraud."""
 
 
 class Chain:
@@ -190,6 +190,7 @@ class Chain:
     Args:
         each: It is called with the number of each entry, the entry without `hash`, and its hash.
         evidence: With it the roots of the tree are kept, and a range may begin after entry 1.
+        wanted: The stream that it must be; None: either.
 
     Attributes:
         before: How many entries of the chain are before the first one that was added.
@@ -201,9 +202,11 @@ class Chain:
         self,
         each: Callable[[int, Entry, str], None] | None = None,
         evidence: Evidence | None = None,
+        wanted: str | None = None,
     ) -> None:
         self._each = each
         self._evidence = evidence
+        self._wanted = wanted
         self._roots: Roots | None = None
         self.before = 0
         self.entries = 0
@@ -249,6 +252,8 @@ class Chain:
         recomputed = _hash(entry)
         if stated != recomputed:
             raise _RefusedError("its hash is not that of its content: it was changed", entry)
+        if self._wanted not in (stream, None):
+            raise _ApartError(f"the {self._wanted} are an export of {stream}")
         self._check_link(stream, entry, recomputed)
         self._check_time(timestamp, day)
         if entry.get("kind") == ARCHIVED:
@@ -267,8 +272,15 @@ class Chain:
     def _check_archive(self, stream: str, tenant_id: str, entry: Entry) -> None:
         """Check that an entry after an archive follows it: a wrong choice of files is no fraud."""
         archive, self._archive = self._archive, None
-        place = (self._stream, self._tenant_id, self.last_hash)
-        if archive is not None and (stream, tenant_id, entry["previous_hash"]) != place:
+        if archive is None:
+            return
+        if (stream, tenant_id) != (self._stream, self._tenant_id):
+            raise _ApartError(
+                f"the archive {archive!a} has events of {self._tenant_id!a}, and what was given "
+                f"after it are {stream} of {tenant_id!a}: give the export of its events, or of "
+                "both streams"
+            )
+        if entry["previous_hash"] != self.last_hash:
             raise _ApartError(
                 f"what was given after the archive {archive!a} does not begin with entry "
                 f"{self.next_number()} of its chain: give all archives before the export, each "
@@ -295,7 +307,16 @@ class Chain:
         self._ends[self.before + self.entries] = self.last_hash
 
     def end_archive(self, directory: str) -> None:
-        """Note that an archive ends here, for the entry that follows in another directory."""
+        """Note that an archive ends here, for the entry that follows in another directory.
+
+        Raises:
+            _ApartError: It is no archive.
+        """
+        if self._stream not in ("events", None):
+            raise _ApartError(
+                f"{directory!a} has {self._stream}, so it is no archive: --archive takes what "
+                "`vyrox audit archive` has written, and those are events"
+            )
         self.end_part()
         self._archive = directory
 
@@ -672,6 +693,7 @@ def verify_path(
     prefix: str = "audit",
     before: Sequence[str] = (),
     retained: str | None = None,
+    wanted: str | None = None,
 ) -> Report:
     """Verify the chain in a file, in a directory of daily files or on `-`; return its description.
 
@@ -681,13 +703,14 @@ def verify_path(
         prefix: How the names of daily files begin.
         before: Directories of archives, in order: the same chain, before what is in `path`.
         retained: A file of events that were retained of those in archives.
+        wanted: As for `Chain`.
 
     Raises:
         TamperedError: At the first entry that does not follow from those before it, or that
             cannot be read.
-        NothingToCheckError: There is no such file, or it is empty.
+        NothingToCheckError: There is no such file, it is empty, or is of another stream.
     """
-    chain = Chain(each, evidence)
+    chain = Chain(each, evidence, wanted)
     try:
         for directory in before:
             _verify_part(chain, directory, "audit")
@@ -745,8 +768,15 @@ def archives_in(path: str) -> list[str]:
         return [path]
     found = sorted((int(name.partition("-")[0]), name) for name in names if _PART.fullmatch(name))
     if not found:
-        raise NothingToCheckError(f"{path!a} holds no archive")
+        raise NothingToCheckError(f"{path!a} holds no archive{_of_tenants(path, names)}")
     return [os.path.join(path, name) for _, name in found]
+
+
+def _of_tenants(path: str, names: Sequence[str]) -> str:
+    """Return what to give for a directory that has the archives of several tenants."""
+    below = (os.path.join(path, each) for each in sorted(names))
+    found = next((each for each in below if any(map(_PART.fullmatch, _names(each)))), None)
+    return "" if found is None else f" itself, but those of each tenant: give one, as {found!a}"
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
@@ -786,7 +816,9 @@ def _daily_files(directory: str, prefix: str) -> list[tuple[str, range]]:
             raise TamperedError(1, "the file is not named after a day", name, 1) from None
         days.append((name, range(calendar.timegm(day), calendar.timegm(day) + DAY_S)))
     if not days:
-        raise NothingToCheckError(f"{directory!a} holds no file {prefix}-YYYY-MM-DD.jsonl")
+        has = any(_PART.fullmatch(each) for each in os.listdir(directory))
+        hint = ". It holds archives: give one of them, or an export, and this with --archive" * has
+        raise NothingToCheckError(f"{directory!a} holds no file {prefix}-YYYY-MM-DD.jsonl{hint}")
     return days
 
 
@@ -2905,23 +2937,16 @@ def _verify_of_two(
     before: Sequence[str] = (),
 ) -> Report:
     """Verify a chain as `verify_path` does, with the whole path of a file in its error."""
-
-    def of_stream(number: int, entry: Entry, entry_hash: str) -> None:
-        if ("kind" in entry) == (stream == "events"):
-            each(number, entry, entry_hash)
-
     prefix = "events" if stream == "events" and is_whole(path) else "audit"
     if is_whole(path) and not any(is_daily_file(name, prefix) for name in _names(path)):
         return Chain().report()  # a checkpoint shows whether it ever had entries
     retained = _retained_beside(path) if stream == "events" and not before else None
     try:
-        report = verify_path(path, of_stream, evidence, prefix, before, retained)
+        report = verify_path(path, each, evidence, prefix, before, retained, stream)
     except TamperedError as exc:
         if os.path.isdir(path):
             exc.file = os.path.join(path, exc.file or "")
         raise
-    if report.stream not in (stream, None):
-        raise NothingToCheckError(f"the {stream} are an export of {report.stream}")
     if report.first_entry > 1 and report.retained is None and not is_whole(path):
         raise NothingToCheckError(f"the {stream} are a range: who approved needs whole chains")
     return report

@@ -24,7 +24,7 @@ from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError, VyroxError
 from vyrox.ids import is_tenant_id
-from vyrox.tenants.known import require_known
+from vyrox.tenants.known import require_known, require_logged
 
 MAX_LIMIT: Final = 100_000
 
@@ -266,6 +266,7 @@ def _passed_on(given: dict[str, object]) -> list[str]:
 
 async def _verify_live(tenant_id: str) -> dict[Stream, live.Result]:
     async with opened_database() as opened:
+        await opened.database.read(require_logged, tenant_id)
         return await live.verify_tenant(opened.database, tenant_id)
 
 

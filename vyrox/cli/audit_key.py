@@ -20,6 +20,7 @@ from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
 from vyrox.errors import OperatorError
 from vyrox.tenants import audit_readers
+from vyrox.tenants.known import require_known, require_logged
 
 KEPT: Final = 2
 """Keys that the file has after a change: the new one, and the one that endorses it."""
@@ -68,6 +69,7 @@ def key(tenant_id: str | None, rotate: bool, as_json: bool) -> None:
 
 async def _show_key(tenant_id: str, *, rotate: bool) -> _Shown:
     async with opened_database() as opened:
+        await opened.database.read(require_logged, tenant_id)
         signer = await open_signer(opened)
         if rotate:
             await opened.database.write(register, signer, wall_clock())
@@ -156,6 +158,7 @@ async def _add_reader(tenant_id: str, name: str, by: str) -> str:
 
 
 def _list_readers(tenant_id: str, as_json: bool) -> None:
+    read(require_known, tenant_id)
     found = read(audit_readers.list_readers, tenant_id)
     if as_json:
         print_json(found)

@@ -21,6 +21,7 @@ from vyrox.cli.secret_input import read_secret_lines
 from vyrox.cli.stores import opened_database
 from vyrox.clock import wall_clock
 from vyrox.errors import NotFoundError, OperatorError
+from vyrox.tenants.known import require_logged
 
 MAX_KEY: Final = 256
 
@@ -79,6 +80,7 @@ def prove(
 async def _from_database(asked: _Asked) -> Inclusion | Consistency:
     chain = (asked.tenant_id, asked.stream)
     async with opened_database() as opened:
+        await opened.database.read(require_logged, asked.tenant_id)
         found = Checkpoints(opened.database, wall_clock, await open_signer(opened))
         size = await found.length(*chain) if asked.size is None else asked.size
         try:

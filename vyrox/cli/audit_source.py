@@ -22,6 +22,7 @@ from vyrox.cli.stores import Opened, opened_database
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign
 from vyrox.errors import OperatorError
+from vyrox.tenants.known import require_logged
 
 ANSWER_TIMEOUT_S: Final = 60.0
 MAX_LINE_BYTES: Final = 16 * MAX_ENTRY_BYTES
@@ -99,6 +100,7 @@ class FromDatabase:
 async def from_database(wanted: Wanted) -> AsyncIterator[FromDatabase]:
     """Open the database, and note what is committed."""
     async with opened_database() as opened:
+        await opened.database.read(require_logged, wanted.tenant_id)
         parts = await opened.database.read(
             exporting.read_parts, wanted.tenant_id, wanted.streams, wanted.since
         )

@@ -29,7 +29,7 @@ from vyrox.settings.shown import show_settings
 from vyrox.store.backups import files, making, restoring
 from vyrox.store.backups.files import Manifest
 from vyrox.store.encryption import KEY_FILE
-from vyrox.tenants.containers import running
+from vyrox.tenants.containers import forget_all, running
 
 SETTINGS_FILE: Final = "settings.json"
 
@@ -138,7 +138,7 @@ def restore(directory: Path, key_lost: bool) -> None:
         keys=settings.encryption_keys,
         is_key_lost=key_lost,
         other_key=None if settings.checkpoints.keys else log_keys.KEY_FILE,
-        finish=renew_log_id,
+        finish=(renew_log_id, forget_all),
     )
     if settings.database_url is not None:
         _compare(settings, settings.database_url, directory, plan)

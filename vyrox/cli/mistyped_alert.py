@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from vyrox.alerts.finding import tenant_of_alert
+from vyrox.cli.mistyped import hint_of
 from vyrox.cli.output import printable
 from vyrox.cli.secret_input import is_terminal
 from vyrox.cli.stores import read
@@ -28,9 +29,9 @@ def check_alert(
 ) -> None:
     """Warn of an alert that the tenant does not have.
 
-    The database of this machine is asked, so nothing is said about a service elsewhere, or if it
-    cannot be read. A person at a terminal decides. Otherwise what looks like a shortened id is
-    refused: an alert of other origin may be named, but hardly so.
+    The database of this machine is asked, so nothing is said about a service elsewhere. A person
+    at a terminal decides. Otherwise what looks like a shortened id is refused: an alert of other
+    origin may be named, but hardly so.
 
     Args:
         url: Of the private listener; None for that of this machine's settings.
@@ -43,11 +44,14 @@ def check_alert(
         return
     try:
         tenant_id = read(tenant_of_alert, request.alert_id)
-    except VyroxError:  # its stores cannot be read from here; the service decides, and answers
+    except VyroxError as exc:  # the service decides, and answers
+        text = f"not checked whether {request.alert_id} is an alert of {request.tenant_id}: {exc}"
+        click.echo(f"warning: {printable(text)}", err=True)
         return
     if tenant_id == request.tenant_id:
         return
-    text = printable(f"Vyrox knows no alert {request.alert_id} of {request.tenant_id}")
+    hint = hint_of(request.tenant_id)
+    text = printable(f"Vyrox knows no alert {request.alert_id} of {request.tenant_id}{hint}")
     is_refused = not may_be_unknown and _SHORTENED.fullmatch(request.alert_id) is not None
     if is_refused and not (is_asked and is_terminal()):
         raise click.UsageError(f"{text}: nothing was sent. If it is right: '--unknown-alert'.")

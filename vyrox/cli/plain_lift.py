@@ -2,7 +2,10 @@
 
 from typing import Final, NamedTuple
 
+import click
+
 from vyrox.approvals.why_contained import list_why
+from vyrox.cli.output import printable
 from vyrox.cli.stores import read
 from vyrox.errors import VyroxError
 from vyrox.models import LiftType, normal_host
@@ -24,8 +27,11 @@ def plain_lift(tenant_id: str, host: str) -> Plain:
     """Return what undoes the containment of the host, as far as the database has it."""
     try:
         contained = read(list_why, [tenant_id], MAX_READ)
-    except VyroxError:
-        return Plain(None, "LIFT_HOST_ISOLATION")  # the command may run on another machine
+    except VyroxError as exc:  # the command may run on another machine
+        click.echo(
+            printable(f"warning: not looked up what {host} is contained for: {exc}"), err=True
+        )
+        return Plain(None, "LIFT_HOST_ISOLATION")
     name = normal_host(host)
     for each in contained:
         if name in {normal_host(each.device_id), normal_host(each.hostname or "")}:

@@ -16,7 +16,7 @@ from vyrox.console.status import PreviousSecret, Status, status_of, touch
 from vyrox.errors import OperatorError, UnavailableError
 from vyrox.store import data_dir, valkey
 from vyrox.store.redis import connect
-from vyrox.tenants.containers import running
+from vyrox.tenants.containers import Reported, running
 from vyrox.tenants.fingerprints import fingerprint
 from vyrox.tenants.known import list_known
 from vyrox.tenants.private_secrets import last_use
@@ -57,7 +57,7 @@ async def read_status(opened: Opened) -> Status:
     """Return how the service is. Raises DatabaseUnavailableError."""
     now = wall_clock()
     database = opened.database
-    containers = await database.read(running, now)
+    containers = await _running(opened, now)
     tenant_ids = await database.read(list_known)
     failing, entries = await _probe_stores(opened, tenant_ids, is_running=bool(containers))
     distrust = next((each.distrust for each in containers if each.distrust is not None), None)
@@ -70,6 +70,18 @@ async def read_status(opened: Opened) -> Status:
         return found
     used = PreviousSecret(await database.read(last_use, previous))
     return msgspec.structs.replace(found, previous_secret=used)
+
+
+async def _running(opened: Opened, now: float) -> Sequence[Reported]:
+    """Return the containers that run.
+
+    The only one that uses a SQLite file has locked its directory. So rows in a copy of the file,
+    or of a service that was killed, are of none.
+    """
+    settings = opened.settings
+    if settings.database_url is None and not data_dir.is_owned(settings.data_dir):
+        return []
+    return await opened.database.read(running, now)
 
 
 async def _open_secrets(opened: Opened) -> tuple[_Fingerprint, str | None]:

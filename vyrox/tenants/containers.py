@@ -168,6 +168,11 @@ def last_report_age(connection: Connection, now: float) -> float | None:
     return None if newest is None else max(0.0, database_time(connection, now) - newest)
 
 
+def forget_all(connection: Connection) -> None:
+    """Delete every row: in a copy of a database they are of containers that use the other one."""
+    connection.execute(containers.delete())
+
+
 def _forget(connection: Connection, now: float) -> None:
     before = database_time(connection, now) - FORGET_S
     connection.execute(containers.delete().where(_c.seen_at < before))

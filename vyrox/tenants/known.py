@@ -64,6 +64,17 @@ def require_known(connection: Connection, tenant_id: str, otherwise: str = "") -
         raise OperatorError(f"{unknown_text(connection, tenant_id)}{otherwise}")
 
 
+def require_logged(connection: Connection, tenant_id: str) -> None:
+    """Return if the tenant has an audit log, or is known: also a mistyped request is in one.
+
+    Raises:
+        OperatorError: Neither; the text names the most similar known tenant.
+    """
+    entries = sa.select(_a.tenant_id).where(_a.tenant_id == tenant_id).limit(1)
+    if tenant_id and connection.execute(entries).first() is None:
+        require_known(connection, tenant_id)
+
+
 def is_known(connection: Connection, tenant_id: str) -> bool:
     """Return whether the tenant was onboarded or configured, or has sent an alert."""
     queries = [

@@ -43,13 +43,13 @@ class Plan:
             backup.
         is_key_lost: Restore also if the stored secrets cannot be decrypted.
         other_key: The name of a further key file; it is restored unless there is one.
-        finish: Changes the restored database, in a transaction.
+        finish: What changes the restored database, in one transaction.
     """
 
     keys: Sequence[str] = ()
     is_key_lost: bool = False
     other_key: str | None = None
-    finish: Callable[[Connection], None]
+    finish: Sequence[Callable[[Connection], None]]
 
 
 async def restore_sqlite(source: Path, directory: Path, plan: Plan) -> Manifest:
@@ -114,9 +114,14 @@ async def _bring_up_to_date(staging: Path, heads: list[ChainHead], plan: Plan) -
     async with open_database(None, staging, create=False) as database:
         if await database.read(missing_chains, heads, timeout_s=MIGRATION_TIMEOUT_S):
             raise OperatorError("a migration has changed the audit log: nothing was restored")
-        await database.write(plan.finish)
+        await database.write(_finish, plan)
     if (staging / f"{SQLITE_FILE}-wal").exists():
         raise OperatorError(f"{staging} is in use by another process: nothing was restored")
+
+
+def _finish(connection: Connection, plan: Plan) -> None:
+    for each in plan.finish:
+        each(connection)
 
 
 def _check_empty(directory: Path, plan: Plan) -> None:
@@ -190,6 +195,9 @@ async def finish_postgres(
         _check_key(manifest, readable, directory)
     async with open_database(url, directory, create=False) as database:
         if await database.read(is_in_use):
-            raise OperatorError("a service uses the database at DATABASE_URL: stop it first")
-        await database.write(plan.finish)
+            raise OperatorError(
+                "a service uses the database at DATABASE_URL, or did when it was dumped a few "
+                "seconds ago: stop it, and run this again in 10 s"
+            )
+        await database.write(_finish, plan)
     return facts
