@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -189,7 +189,11 @@ def incident_words(incident: ListedIncident) -> str:
 
 
 _templates: Final = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
+    # Read now, as a request reads no file. Each is compiled when it is first used: a start would
+    # wait for all of them.
+    loader=DictLoader(
+        {each.name: each.read_text("utf-8") for each in (_HERE / "templates").glob("*.html")}
+    ),
     autoescape=True,
     undefined=StrictUndefined,
     finalize=plain,
@@ -218,9 +222,6 @@ _templates.filters.update(
         )
     }
 )
-
-_PAGES: Final = {name[:-5]: _templates.get_template(name) for name in _templates.list_templates()}
-"""Read once: a request reads no file."""
 
 
 def drawing_markup(drawing: Drawing) -> str:
@@ -255,7 +256,7 @@ def rendered(
 ) -> str:
     """Return the text of a page, as `page`, or a part of one."""
     said = None if person is None else DONE.get(person.done)
-    return _PAGES[name].render(
+    return _templates.get_template(f"{name}.html").render(
         page=name, person=person, now=now, version=version, said=said, **values
     )
 
