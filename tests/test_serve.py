@@ -1,6 +1,7 @@
 """`vyrox serve` as a process: two listeners, one start, one stop."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from tests.test_app import INGESTION, PROXY
 from tests.test_log import full_pipe
 from vyrox.errors import VyroxError
 from vyrox.http.listener import Server
-from vyrox.serve import _stop, serve
+from vyrox.serve import _settle_interpreter, _stop, serve
 from vyrox.settings import Settings
 from vyrox.store.data_dir import LOCK_FILE
 from vyrox.store.valkey import is_running
@@ -372,3 +373,17 @@ def test_the_console_learns_that_the_service_stops_contract_80() -> None:
     server = Server(uvicorn.Config(console))
     _stop([server], console)
     assert (server.should_exit, console.state.is_stopping) == (True, True)
+
+
+def test_garbage_is_collected_once_the_service_runs_contract_92() -> None:
+    """A start does without the collector."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    gc.disable()
+    try:
+        _settle_interpreter()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)

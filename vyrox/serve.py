@@ -116,6 +116,7 @@ def _bind_console(settings: Settings) -> socket.socket | None:
 
 def _settle_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.enable()  # `vyrox.cli.service`
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
     # The objects that exist now stay until the end. To check them again would take 50 ms each time.
     gc.collect()
