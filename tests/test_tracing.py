@@ -1,11 +1,12 @@
 """Spans of one alert, from the webhook to the vendor (contract 106)."""
 
+import asyncio
 import json
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -258,6 +259,38 @@ async def test_the_end_does_not_wait_for_a_collector_that_hangs_contract_106(
     async with service(replace(settings, telemetry=telemetry)) as client:
         await deliver(client)
     assert not collector.receiver.disconnected.is_set()
+
+
+async def test_a_response_that_never_ends_does_not_keep_the_thread_contract_106(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(otlp, "REQUEST_S", 0.2)
+    monkeypatch.setattr(otlp, "RETRY_S", ())
+    monkeypatch.setattr(otlp, "INTERVAL_MS", 20)
+
+    dripping: list[bool] = []
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dripping.append(True)
+        with suppress(OSError):
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            while not writer.is_closing():
+                writer.write(b"x: y\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        dripping.pop()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, otlp.open_collector(TelemetrySettings(), url, DIRECT, names=False):
+        for number in range(2):  # the thread goes on with the next ones
+            before = log.counts["tracing.not_sent"]
+            tracing.record("verdict", f"alert-{number}", tracing.now())
+            await until(lambda before=before: log.counts["tracing.not_sent"] > before)  # type: ignore[misc]
+        await until(lambda: not dripping)
+    [line] = [each for each in caplog.records if each.getMessage() == "tracing.not_sent"]
+    assert vars(line)["fields"]["reason"] == "TimeoutError"
 
 
 async def test_a_batch_is_sent_again_where_the_collector_asks_for_it_contract_106(

@@ -271,7 +271,6 @@ def test_a_wrong_choice_of_files_is_no_fraud_and_says_what_is_wanted_contract_10
 def test_commands_say_that_there_is_an_archive_contract_103(
     full: Vyrox, archives: Path, tmp_path: Path
 ) -> None:
-    before = exported(full, tmp_path / "export")
     assert full("audit", "events", TENANT).stderr == ""
     archive(full, archives)
     said = f"events 1 to 512 of {TENANT} are in an archive"
@@ -279,10 +278,55 @@ def test_commands_say_that_there_is_an_archive_contract_103(
         assert said in full("audit", "events", *options).stderr
     assert said not in full("audit", "events", TENANT, "--since=2025-06-01").stderr
     assert said not in full("audit", "events", "").stderr
-    # An earlier export goes back further than a new one.
-    text = refused(full("audit", "export", TENANT, "--out", str(before)))
+
+
+def shown_of(directory: Path) -> dict[str, Any]:
+    """Return what the verifier reports of an export, and the approvers in its `keys.json`."""
+    status, found = verified(directory)
+    assert (status, found["result"]) == (0, "approvals hold"), found
+    names = [
+        each["approver"] for each in json.loads((directory / "keys.json").read_text())["approvers"]
+    ]
+    return {**found["chains"]["events"], "actions": found["actions"], "approvers": names}
+
+
+def test_an_earlier_export_is_continued_after_an_archive_contract_97(
+    bare: Vyrox, archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that runs each night goes on with the same directory."""
+    whole, short = (exported(bare, tmp_path / name) for name in ("whole", "short"))
+    before = shown_of(whole)
+    assert before["approvers"]
+    days = sorted(short.glob("events-*.jsonl"))
+    for day in days[1:]:
+        day.unlink()  # it ends before the archive does
+    archive(bare, archives)
+    rest = exported(bare, tmp_path / "rest")
+    assert shown_of(rest)["first_entry"] == 513
+    after = shown_of(exported(bare, whole))  # a whole export stays whole
+    assert (after["first_entry"], after["entries"]) == (1, before["entries"] + 1)
+    assert (after["approvers"], after["actions"]) == (before["approvers"], before["actions"])
+    assert not (whole / "retained-events.txt").exists()
+    kept = {path: path.read_bytes() for path in short.iterdir()}
+    text = refused(bare("audit", "export", TENANT, "--out", str(short)))
     assert "in which the events begin after an archive, so nothing was written" in text
-    assert verified(before)[0] == 0
+    assert {path: path.read_bytes() for path in short.iterdir()} == kept
+
+    bare.write(accepted, 300, NOW + 1)
+    bare.write(counted)
+    for module in (audit_archive, audit_archiver):
+        monkeypatch.setattr(module, "wall_clock", lambda: NOW + 3600.0)
+    for directory in (whole, rest):
+        exported(bare, directory)
+    archive(bare, archives, before="2025-06-15T15:30")
+    for directory, first in ((whole, 1), (rest, 513), (tmp_path / "new", 769)):
+        found = shown_of(exported(bare, directory))
+        assert (found["first_entry"], found["approvers"]) == (first, before["approvers"])
+        assert found["actions"] == before["actions"]
+    [name] = {path.name for path in whole.glob("events-2024-02-*")}
+    (whole / name).write_bytes((whole / name).read_bytes().replace(b"a-7", b"a-8", 1))
+    exported(bare, whole)
+    assert verified(whole)[0] == verify.TAMPERED
 
 
 def test_a_mistyped_tenant_is_an_error_contract_88(bare: Vyrox) -> None:

@@ -206,8 +206,10 @@ async def test_retained_events_that_never_end_are_not_read_to_their_end_contract
         lines = await source.lines("events")
         assert lines is not None
         assert [line async for line in lines] == []
+        retained = await source.retained()
+        assert retained is not None
         with pytest.raises(OperatorError, match=reason):
-            await source.evidence("events")
+            assert [each async for each in retained] == []
 
 
 def test_keys_in_force_have_their_times() -> None:

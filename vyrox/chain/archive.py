@@ -7,12 +7,18 @@ verifier, and how to use it.
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from importlib.resources import files
 from typing import IO, Final
 
 from vyrox.chain.checkpoints import Checkpoints
-from vyrox.chain.evidence import KEYS_NAME, beside, keys_beside, retained_beside
+from vyrox.chain.evidence import (
+    KEYS_NAME,
+    RETAINED_NAME,
+    beside,
+    keys_beside,
+    retained_beside,
+)
 from vyrox.chain.export import pages, read_parts
 from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.live import STREAMS
@@ -88,6 +94,9 @@ async def archive(
             (VERIFIER_NAME, files("vyrox.chain").joinpath("verify.py").read_bytes()),
         ):
             whole.writestr(_info(name), data)
+        retained = await retained_beside(database, (tenant_id, "events"), parts["events"])
+        async for _ in _add_retained(whole, retained, in_force):
+            yield sink.take()
         for stream in STREAMS:
             with whole.open(_info(f"{stream}.ndjson"), "w", force_zip64=True) as file:
                 async for page in pages(database, tenant_id, stream, parts[stream]):
@@ -95,14 +104,24 @@ async def archive(
                     yield sink.take()
         for stream in STREAMS:
             chain, part = (tenant_id, stream), parts[stream]
-            found = await beside(database, checkpoints, chain, part)
-            found |= await retained_beside(database, chain, part)
-            for name, data in found.items():
+            for name, data in (await beside(database, checkpoints, chain, part)).items():
                 whole.writestr(_info(name), data)
         keys = await keys_beside(database, checkpoints, tenant_id, in_force, ())
         if keys is not None:
             whole.writestr(_info(KEYS_NAME), keys)
     yield sink.take()
+
+
+async def _add_retained(
+    whole: zipfile.ZipFile, retained: AsyncIterator[bytes] | None, in_force: KeysInForce
+) -> AsyncIterator[None]:
+    if retained is None:
+        return
+    with whole.open(_info(RETAINED_NAME), "w", force_zip64=True) as file:
+        async for lines in retained:
+            in_force.add_retained(lines)
+            await asyncio.to_thread(file.write, lines)
+            yield
 
 
 def _add(file: IO[bytes], page: Iterable[bytes], in_force: KeysInForce) -> None:

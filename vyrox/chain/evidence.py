@@ -48,8 +48,10 @@ async def beside(
     return files
 
 
-async def retained_beside(database: Database, chain: Chain, part: Part) -> dict[str, bytes]:
-    """Return the file of the events that were retained of those in archives (contract 103).
+async def retained_beside(
+    database: Database, chain: Chain, part: Part
+) -> AsyncIterator[bytes] | None:
+    """Return pages of the file of the events that were retained of those in archives (103).
 
     None unless `part` begins right after them.
 
@@ -58,12 +60,9 @@ async def retained_beside(database: Database, chain: Chain, part: Part) -> dict[
     """
     tenant_id, stream = chain
     if stream != "events" or part.first == 1:
-        return {}
+        return None
     last = await database.read(archived_up_to, tenant_id)
-    if part.first != last + 1:
-        return {}
-    lines = [each async for each in retained_pages(database, tenant_id, last)]
-    return {RETAINED_NAME: b"".join(lines)}
+    return retained_pages(database, tenant_id, last) if part.first == last + 1 else None
 
 
 async def retained_pages(database: Database, tenant_id: str, last: int) -> AsyncIterator[bytes]:

@@ -42,6 +42,11 @@ class KeysInForce:
         except (ValueError, KeyError, TypeError, RefusedProofError):
             return
 
+    def add_retained(self, lines: bytes) -> None:
+        """Read lines of `retained-events.txt`: events before those that `add` gets."""
+        for line in lines.splitlines():
+            self.add(line.partition(b" ")[2])
+
     def _follow(self, kind: str, event: Members, at: int) -> None:
         match kind:
             case "approver.key_added":

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shlex
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -17,8 +17,8 @@ import msgspec
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Stream
 from vyrox.chain.evidence import KEYS_NAME, RETAINED_NAME
-from vyrox.chain.keys_file import KeysInForce
 from vyrox.chain.reading import STREAMS
+from vyrox.cli.audit_earlier import Joined, join_earlier, keys_in_force
 from vyrox.cli.audit_source import Source, Wanted, from_database, from_service
 from vyrox.cli.choices import Choice
 from vyrox.cli.options import since_option, tenant_argument
@@ -85,8 +85,9 @@ def export(
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as fresh:
-            count = asyncio.run(_write(source, streams, Path(fresh), is_whole=not since))
-            _take_over(Path(fresh), directory, _prefixes(streams))
+            writing = _write(source, streams, Path(fresh), directory, is_whole=not since)
+            count, kept = asyncio.run(writing)
+            _take_over(Path(fresh), directory, _prefixes(streams), kept)
             if count == 0:
                 raise click.UsageError(f"{tenant_id} has no entries: nothing to verify.")
             write_verifier(Path(fresh) / VERIFIER_NAME)
@@ -131,41 +132,58 @@ def _source(
 async def _write(
     opened: AbstractAsyncContextManager[Source],
     streams: tuple[Stream, ...],
+    fresh: Path,
     directory: Path,
     *,
     is_whole: bool,
-) -> int:
-    """Write the entries of each stream and what belongs beside them; return how many there were."""
+) -> tuple[int, Sequence[Path]]:
+    """Write the entries of each stream and what belongs beside them.
+
+    Return how many there are, and which files of an earlier export in `directory` belong to them.
+    """
+    prefixes = _prefixes(streams)
+    joined: dict[Stream, Joined] = {}
     count = 0
-    in_force: KeysInForce | None = None
     async with opened as source:
         for stream in streams:
             lines = await source.lines(stream)
             if lines is None:
                 continue
+            count += await write_daily_files(lines, fresh, prefixes[stream])
+            found = Joined(source.first(stream))
             if stream == "events" and is_whole:
-                in_force = KeysInForce()
-                lines = _followed(lines, in_force)
-            count += await write_daily_files(lines, directory, _prefixes(streams)[stream])
+                where = (fresh, directory, prefixes[stream], found.first)
+                found = await asyncio.to_thread(join_earlier, *where)
+            count += source.first(stream) - found.first
+            joined[stream] = found
         if count:
-            for stream in streams:
-                for name, content in (await source.evidence(stream)).items():
-                    write_file(directory / name, content)
+            for stream, found in joined.items():
+                await _write_beside(source, stream, found.first, fresh)
+            in_force = None
+            if "events" in joined and is_whole:
+                place = (fresh, directory, prefixes["events"], joined["events"])
+                in_force = await asyncio.to_thread(keys_in_force, *place)
             keys = await source.keys(in_force)
             if keys is not None:
-                write_file(directory / KEYS_NAME, keys)
-    return count
+                write_file(fresh / KEYS_NAME, keys)
+    return count, joined["events"].kept if "events" in joined else ()
+
+
+async def _write_beside(source: Source, stream: Stream, first: int, directory: Path) -> None:
+    for name, content in (await source.evidence(stream, first)).items():
+        write_file(directory / name, content)
+    # One that was joined has them from before, or needs none.
+    if stream == "events" and first == source.first(stream):
+        retained = await source.retained()
+        if retained is not None:
+            with _new_file(directory / RETAINED_NAME) as file:
+                async for lines in retained:
+                    file.write(lines)
 
 
 def _prefixes(streams: tuple[Stream, ...]) -> dict[Stream, str]:
     """Return how the names of each stream's daily files begin."""
     return {each: each if each == "events" and len(streams) > 1 else "audit" for each in streams}
-
-
-async def _followed(lines: AsyncIterator[bytes], in_force: KeysInForce) -> AsyncIterator[bytes]:
-    async for line in lines:
-        in_force.add(line)
-        yield line
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -180,15 +198,20 @@ def write_verifier(path: Path) -> None:
     path.chmod(0o700)
 
 
-def _take_over(fresh: Path, directory: Path, prefixes: Mapping[Stream, str]) -> None:
+def _take_over(
+    fresh: Path, directory: Path, prefixes: Mapping[Stream, str], kept: Sequence[Path]
+) -> None:
     """Move the files of `fresh` to `directory`, where entries may only be added to what is there.
+
+    Args:
+        kept: Files there that belong to the export as they are.
 
     Raises:
         OperatorError: They do not; nothing was moved.
     """
     there = ((s, file) for s, p in prefixes.items() for file in directory.glob(f"{p}-*.jsonl"))
     for stream, file in there:
-        if not _begins_with(fresh / file.name, file):
+        if file not in kept and not _begins_with(fresh / file.name, file):
             why = "is not the beginning of this export"
             if stream == "events" and (fresh / RETAINED_NAME).exists():
                 why += ", in which the events begin after an archive"

@@ -14,8 +14,9 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TimeElapsedCo
 from vyrox.chain import export as exporting
 from vyrox.chain.checkpoints import Checkpoints
 from vyrox.chain.entry import MAX_ENTRY_BYTES, Stream
-from vyrox.chain.evidence import RETAINED_NAME, beside, keys_beside, retained_beside
+from vyrox.chain.evidence import beside, keys_beside, retained_beside
 from vyrox.chain.keys_file import KeysInForce, keys_file
+from vyrox.chain.nodes import Chain
 from vyrox.cli.audit_fetch import AuditClient
 from vyrox.cli.audit_key import open_signer
 from vyrox.cli.stores import Opened, opened_database
@@ -29,7 +30,7 @@ MAX_LINE_BYTES: Final = 16 * MAX_ENTRY_BYTES
 """Of one line: the memory that a service can take which is not the one it seems to be."""
 
 MAX_RETAINED_BYTES: Final = 256 * 1024 * 1024
-"""Of the events that are retained of archives, which are kept in memory until they are written."""
+"""Of the events that are retained of archives: a service that never ends must not fill the disk."""
 
 NDJSON: Final = "application/x-ndjson"
 
@@ -48,8 +49,14 @@ class Source(Protocol):
     async def lines(self, stream: Stream) -> AsyncIterator[bytes] | None:
         """Return the entries; None if the source does not have this stream."""
 
-    async def evidence(self, stream: Stream) -> dict[str, bytes]:
-        """Return the files that belong beside the entries: checkpoints, and a proof of a range."""
+    def first(self, stream: Stream) -> int:
+        """Return the number of the first of the entries."""
+
+    async def evidence(self, stream: Stream, first: int) -> dict[str, bytes]:
+        """Return the files that belong beside entries from `first` on: checkpoints, and a proof."""
+
+    async def retained(self) -> AsyncIterator[bytes] | None:
+        """Return pages of `retained-events.txt`; None if the events do not begin after them."""
 
     async def keys(self, in_force: KeysInForce | None) -> bytes | None:
         """Return `keys.json`, or None if no key is known."""
@@ -71,12 +78,20 @@ class FromDatabase:
             exporting.pages(self._opened.database, tenant_id, stream, self._parts[stream])
         )
 
-    async def evidence(self, stream: Stream) -> dict[str, bytes]:
+    def first(self, stream: Stream) -> int:
+        """Return the number of the first of the entries."""
+        return self._parts[stream].first
+
+    async def evidence(self, stream: Stream, first: int) -> dict[str, bytes]:
         """As `evidence.beside`."""
+        part = msgspec.structs.replace(self._parts[stream], first=first)
         chain = (self._wanted.tenant_id, stream)
-        database, part = self._opened.database, self._parts[stream]
-        files = await beside(database, await self._checkpoints(), chain, part)
-        return files | await retained_beside(database, chain, part)
+        return await beside(self._opened.database, await self._checkpoints(), chain, part)
+
+    async def retained(self) -> AsyncIterator[bytes] | None:
+        """As `evidence.retained_beside`."""
+        chain: Chain = (self._wanted.tenant_id, "events")
+        return await retained_beside(self._opened.database, chain, self._parts["events"])
 
     async def keys(self, in_force: KeysInForce | None) -> bytes | None:
         """As `evidence.keys_beside`."""
@@ -187,38 +202,45 @@ class FromService:
         if rest:
             raise OperatorError(f"{self._shown}: the export is incomplete")
 
-    async def evidence(self, stream: Stream) -> dict[str, bytes]:
+    def first(self, stream: Stream) -> int:
+        """Return the number of the first of the entries."""
+        return self._parts.get(stream, (1, 0, None))[0]
+
+    async def evidence(self, stream: Stream, first: int) -> dict[str, bytes]:
         """Return the checkpoint that the export came with, and the proof of a range."""
-        first, last, note = self._parts.get(stream, (1, 0, None))
+        _, last, note = self._parts.get(stream, (1, 0, None))
         if note is None:
             return {}
         files = {f"checkpoint-{stream}.txt": note}
         if 1 < first <= last:
             client = AuditClient(self._client, self._url, self._wanted.tenant_id, self._key)
-            files |= await self._retained(stream, first)
             proof = await client.inclusion(stream, first, last)
             files[f"proof-{stream}.json"] = msgspec.json.encode(proof)
         return files
 
-    async def _retained(self, stream: Stream, first: int) -> dict[str, bytes]:
-        """Return the file of the events that are retained, if the export begins after them."""
-        if stream != "events":
-            return {}
+    async def retained(self) -> AsyncIterator[bytes] | None:
+        """Return the events that are retained, if the export begins after them."""
+        first = self.first("events")
+        if first == 1:
+            return None
         try:
             answer = await self._client.send(self._request("retained"), stream=True)
         except httpx.HTTPError as exc:
             raise OperatorError(f"{self._shown}: {type(exc).__name__} {exc}") from exc
         if answer.headers.get("x-vyrox-audit-first") != str(first):
             await answer.aclose()
-            return {}  # it begins later, or the service is older
-        content = bytearray()
+            return None  # it begins later, or the service is older
+        return self._bounded(answer)
+
+    async def _bounded(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        size = 0
         async for line in self._received(answer):
-            content += line + b"\n"
-            if len(content) > MAX_RETAINED_BYTES:
+            size += len(line) + 1
+            if size > MAX_RETAINED_BYTES:
                 raise OperatorError(
                     f"{self._shown}: the retained events have more than {MAX_RETAINED_BYTES} bytes"
                 )
-        return {RETAINED_NAME: bytes(content)}
+            yield line + b"\n"
 
     async def keys(self, in_force: KeysInForce | None) -> bytes | None:
         """Return those of the approvers: the reader must know the log's from elsewhere."""

@@ -50,12 +50,6 @@ def open_transport(
     return _ViaProxy(verify=context, trust_env=False, limits=limits, proxy=proxy)
 
 
-def open_blocking_transport(outbound: Outbound) -> httpx.BaseTransport:
-    """Do the same as `open_transport`, for an `httpx.Client` in a thread of its own."""
-    context = tls_context(outbound)
-    return httpx.HTTPTransport(verify=context, trust_env=False, proxy=_proxy(outbound, context))
-
-
 def _proxy(outbound: Outbound, context: ssl.SSLContext) -> httpx.Proxy | None:
     if outbound.proxy is None:
         return None

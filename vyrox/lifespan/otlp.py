@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
 from vyrox import log, tracing
-from vyrox.http.outgoing import open_blocking_transport, why_failed
+from vyrox.http.outgoing import open_transport, why_failed
 from vyrox.ids import new_id
 from vyrox.models import Outbound
 from vyrox.settings.telemetry import TelemetrySettings
@@ -39,6 +39,9 @@ INTERVAL_MS: Final = 2000
 
 TIMEOUT_S: Final = 5.0
 """For each step of a request."""
+
+REQUEST_S: Final = 15.0
+"""For a whole request: a byte now and then must not keep the thread."""
 
 FLUSH_S: Final = 2.0
 """How long the end of the service waits for the last spans."""
@@ -129,8 +132,11 @@ class _Exporter(SpanExporter):
 
     def __init__(self, url: str, telemetry: TelemetrySettings, outbound: Outbound) -> None:
         self._url = url
-        self._http = httpx.Client(
-            transport=open_blocking_transport(outbound),
+        # Not a client that blocks: that has no limit for a whole request.
+        self._loop = asyncio.Runner()
+        self._sending = threading.Lock()
+        self._http = httpx.AsyncClient(
+            transport=open_transport(outbound, httpx.Limits(max_connections=1)),
             headers={**telemetry.headers, "content-type": "application/x-protobuf"},
             timeout=TIMEOUT_S,
             trust_env=False,
@@ -156,8 +162,10 @@ class _Exporter(SpanExporter):
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections, unless a request is in progress: it ends with the process."""
+        if self._sending.acquire(blocking=False):
+            self._loop.run(self._http.aclose())
+            self._loop.close()
 
     def force_flush(self, timeout_millis: int = 0) -> bool:  # noqa: ARG002
         """Nothing waits here."""
@@ -168,8 +176,9 @@ class _Exporter(SpanExporter):
         for wait_s in (*RETRY_S, None):
             may_repeat = True
             try:
-                status = self._post(body)
-            except httpx.TransportError as exc:
+                with self._sending:
+                    status = self._loop.run(self._post(body))
+            except (httpx.TransportError, TimeoutError) as exc:
                 reason = why_failed(exc)
             else:
                 if 200 <= status < 300:
@@ -181,10 +190,15 @@ class _Exporter(SpanExporter):
                 return reason
         raise AssertionError
 
-    def _post(self, body: bytes) -> int:
-        with self._http.stream("POST", self._url, content=body) as response:
-            for _ in zip(range(MAX_CHUNKS), response.iter_raw(), strict=False):
-                pass
+    async def _post(self, body: bytes) -> int:
+        async with (
+            asyncio.timeout(REQUEST_S),
+            self._http.stream("POST", self._url, content=body) as response,
+        ):
+            chunks = response.aiter_raw()
+            for _ in range(MAX_CHUNKS):
+                if await anext(chunks, None) is None:
+                    break
             return response.status_code
 
     def _failed(self, reason: str, spans: int) -> None:
