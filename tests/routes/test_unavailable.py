@@ -140,6 +140,24 @@ async def own_postgres_database(
 
 
 @asynccontextmanager
+async def migrated_by_a_later_version(
+    settings: Settings, postgres: Postgres
+) -> AsyncIterator[Outage]:
+    """Do as a new container does beside old ones: change tables, and take a while to commit."""
+    url = await ready_postgres_database(postgres)
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+
+    async def migrate() -> None:
+        await connection.execute("BEGIN")
+        for table in ("alerts", "audit_log", "containers", "tenant_credentials"):
+            await connection.execute(f"ALTER TABLE {table} ADD COLUMN of_a_later_version TEXT")
+
+    outage = replace(settings, database_url=url)
+    yield Outage(outage, migrate, partial(connection.execute, "COMMIT"))
+    await connection.close()
+
+
+@asynccontextmanager
 async def locked_sqlite(settings: Settings) -> AsyncIterator[Outage]:
     """Give a way to lock the database, as another process that never ends its write does."""
     path = settings.data_dir / "vyrox.db"
@@ -161,12 +179,15 @@ async def locked_sqlite(settings: Settings) -> AsyncIterator[Outage]:
         "postgresql_gone",
         "postgresql_silent",
         "postgresql_read_only",
+        "postgresql_migrated",
     ]
 )
 async def outage(request: pytest.FixtureRequest, settings: Settings) -> AsyncIterator[Outage]:
     kind: str = request.param
     if kind.startswith("redis"):
         opening = own_valkey(settings, kind)
+    elif kind == "postgresql_migrated":  # contract 104
+        opening = migrated_by_a_later_version(settings, request.getfixturevalue("postgres"))
     elif kind.startswith("postgresql"):
         postgres: Postgres = request.getfixturevalue("postgres")
         opening = own_postgres_database(settings, kind, postgres)
