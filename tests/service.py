@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.polling import PATIENCE_S
+
 HMAC_SECRET = "test-hmac-secret-0123456789-0123456789"
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +41,7 @@ class Service:
 
     async def wait_for(self, event: str, count: int = 1) -> dict[str, object]:
         """Return the `count`th line about `event`, as soon as it is logged."""
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             while len(found := [line for line in self.lines if line["event"] == event]) < count:
                 if self._reader.done():
                     raise AssertionError("the service ended: " + "".join(self.output))
@@ -48,7 +50,7 @@ class Service:
 
     async def ended(self) -> int:
         """Return the exit code, once the process has ended and its last line was read."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE_S + 20):  # it may wait so long for requests in progress
             await asyncio.shield(self._reader)  # a caller that waits no longer must not end it
             return await self.process.wait()
 
