@@ -37,7 +37,7 @@ _database_numbers = itertools.count()
 TEMPLATE: Final = "vyrox_template"
 
 settings.register_profile("quick", deadline=None, max_examples=10)
-settings.register_profile("long", deadline=None, max_examples=100)
+settings.register_profile("long", deadline=None, max_examples=50)
 settings.load_profile("quick")
 
 

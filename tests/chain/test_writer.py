@@ -670,7 +670,7 @@ def run_machine(database_url: str | None, data_dir: Path) -> None:
             def __init__(self) -> None:
                 super().__init__(runner, containers, clock)
 
-        examples = max(4, settings().max_examples // 6)  # 4 in a quick run, 16 in a long one
+        examples = max(4, settings().max_examples // 6)  # 4 in a quick run, 8 in a long one
         run_state_machine_as_test(
             Machine, settings=settings(max_examples=examples, stateful_step_count=15)
         )

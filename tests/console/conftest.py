@@ -7,6 +7,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.console.running import Running, running
+from tests.patience import patient_stores
 from tests.service import HMAC_SECRET
 from vyrox.settings import Settings
 
@@ -26,5 +27,6 @@ def settings(data_dir: Path, redis_url: str, database_url: str | None) -> Settin
 
 @pytest.fixture
 async def opened(settings: Settings) -> AsyncIterator[Running]:
-    async with running(settings) as found:
-        yield found
+    with patient_stores():
+        async with running(settings) as found:
+            yield found

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from datetime import date
 from typing import Final
 from xml.etree import ElementTree
@@ -39,6 +40,16 @@ TODAY: Final = wall_clock()
 LATER: Final = TODAY - NOW
 WEEK: Final = week_of(TODAY)
 PAGE: Final = f"/reports?week={WEEK.name}"
+
+
+@pytest.fixture(autouse=True)
+def it_is_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Midnight may have passed since this file was imported."""
+    now = wall_clock()
+    week = week_of(now)
+    today = {"TODAY": now, "LATER": now - NOW, "WEEK": week, "PAGE": f"/reports?week={week.name}"}
+    for name, value in today.items():
+        monkeypatch.setattr(sys.modules[__name__], name, value)
 
 
 async def fill(database: Database) -> None:
