@@ -18,6 +18,7 @@ CONSOLE_NAME=$2
 POSTGRES_PASSWORD=$(openssl rand -hex 24)
 VYROX_HMAC_SECRET=$(openssl rand -hex 32)
 VYROX_ENCRYPTION_KEY=$(openssl rand -base64 32 | tr '+/' '-_')
+VYROX_CHECKPOINT_KEY=$(openssl rand -base64 32 | tr '+/' '-_')
 DRY_RUN=true
 REQUIRE_APPROVAL=false
 END

@@ -7,7 +7,9 @@ from typing import cast
 
 import pytest
 
+from vyrox import log
 from vyrox.errors import DatabaseBusyError, QueueUnavailableError
+from vyrox.lifespan import background
 from vyrox.lifespan.background import AGENDA_INTERVAL_S, every
 from vyrox.lifespan.summary import summarize
 from vyrox.settings import Settings
@@ -56,6 +58,12 @@ async def test_every_does_the_work_again_and_again(caplog: pytest.LogCaptureFixt
 async def test_every_goes_on_where_a_store_is_away(caplog: pytest.LogCaptureFixture) -> None:
     assert await run_three_times(be_unavailable) == 3
     assert caplog.messages == ["background.unavailable"] * 2
+    caplog.clear()
+    counted = log.counts["background.unavailable"]
+    for times in range(1, 1001):
+        background._note_unavailable("test", "away", times)
+    assert len(caplog.messages) == 10  # an outage of hours does not fill the disk
+    assert log.counts["background.unavailable"] == counted + 1000
     assert not any(record.exc_info for record in caplog.records)
 
 

@@ -80,6 +80,14 @@ def test_a_row_in_a_copy_of_the_file_is_no_service_contract_86(on_sqlite: Vyrox)
 
 
 @pytest.mark.usefixtures("locked")
+def test_a_service_that_cannot_write_its_row_runs_contract_86(on_sqlite: Vyrox) -> None:
+    """As on a full disk."""
+    on_sqlite.write(containers.report, "a", wall_clock() - 600)
+    assert wrong(on_sqlite) == []
+    assert on_sqlite("status", env={"REDIS_URL": "redis://127.0.0.1:1"}).stderr == ""
+
+
+@pytest.mark.usefixtures("locked")
 def test_all_is_well_contract_86(vyrox: Vyrox) -> None:
     runs(vyrox, dry_run=True)
     found = status(vyrox)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.test_docs import variables
+from vyrox.chain.log_keys import open_log_keys
 from vyrox.errors import SettingsError
 from vyrox.settings import Settings, values
 
@@ -114,6 +115,7 @@ def test_init_writes_secrets_that_are_accepted_and_never_overwrites_contract_101
     assert written.stat().st_mode & 0o777 == 0o600
     env = dict(line.split("=", 1) for line in written.read_text().splitlines())
     assert len(values.encryption_keys(env["VYROX_ENCRYPTION_KEY"])) == 1
+    assert len(open_log_keys([env["VYROX_CHECKPOINT_KEY"]], None, make=False)) == 1
     assert len(env["VYROX_HMAC_SECRET"]) == 64
     before = written.read_text()
     again = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -30,9 +30,14 @@ class Health:
     """The result of the last probe of each store."""
 
     def __init__(
-        self, database: Callable[[], Awaitable[None]], queue: Callable[[], Awaitable[None]]
+        self,
+        database: Callable[[], Awaitable[None]],
+        queue: Callable[[], Awaitable[None]],
+        *,
+        is_logged: bool = True,
     ) -> None:
-        """Each argument writes to its store, and raises UnavailableError if that fails."""
+        """Each of the two writes to its store, and raises UnavailableError if that fails."""
+        self._is_logged = is_logged
         self._probes = {"database": database, "queue": queue}
         self._failing: dict[str, str] = {}
         self._probing = asyncio.Lock()
@@ -85,10 +90,10 @@ class Health:
             self._note_failure(name, type(exc).__name__)
             raise
         else:
-            if self._failing.pop(name, None) is not None:
+            if self._failing.pop(name, None) is not None and self._is_logged:
                 log.event("store.available", logging.WARNING, store=name)
 
     def _note_failure(self, name: str, reason: str) -> None:
-        if name not in self._failing:
+        if name not in self._failing and self._is_logged:
             log.event("store.unavailable", logging.WARNING, store=name, reason=reason)
         self._failing[name] = f"{name}: {reason}"

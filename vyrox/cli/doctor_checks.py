@@ -76,6 +76,10 @@ def of_this_machine(settings: Settings) -> Iterator[Check]:
             yield Check("WARN", "disk", "less than 1 GiB is free", "free some, or add some")
         yield from _ports(settings, is_running=data_dir.is_owned(settings.data_dir))
     yield from _origin(settings)
+    if settings.database_url is not None and not settings.checkpoints.keys:
+        text = "none: VYROX_CHECKPOINT_KEY is not set, so outsiders cannot verify the log"
+        do = "vyrox generate-key; set it in every container"
+        yield Check("WARN", "checkpoints", text, do)
 
 
 def _secrets(settings: Settings) -> Iterator[Check]:

@@ -140,7 +140,7 @@ async def _fitness(info: dict[str, Any], queue: AlertQueue, refill: Refill | Non
     except QueueForbiddenError as exc:
         return Check("FAIL", "redis", str(exc), RIGHTS)
     except UnavailableError as exc:
-        return Check("FAIL", "redis", str(exc), "look at its log and its memory")
+        return Check("FAIL", "redis", str(exc), "look at its log, its memory and its disk")
     policy = info.get("maxmemory_policy", "unknown")
     return Check("OK", "redis", f"{policy}, and its user has every right needed")
 

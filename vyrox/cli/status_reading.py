@@ -16,7 +16,7 @@ from vyrox.console.status import PreviousSecret, Status, status_of, touch
 from vyrox.errors import OperatorError, UnavailableError
 from vyrox.store import data_dir, valkey
 from vyrox.store.redis import connect
-from vyrox.tenants.containers import Reported, running
+from vyrox.tenants.containers import Reported, newest, running
 from vyrox.tenants.fingerprints import fingerprint
 from vyrox.tenants.known import list_known
 from vyrox.tenants.private_secrets import last_use
@@ -76,12 +76,16 @@ async def _running(opened: Opened, now: float) -> Sequence[Reported]:
     """Return the containers that run.
 
     The only one that uses a SQLite file has locked its directory. So rows in a copy of the file,
-    or of a service that was killed, are of none.
+    or of a service that was killed, are of none. And one that cannot write its row runs all the
+    same.
     """
+    found = await opened.database.read(running, now)
     settings = opened.settings
-    if settings.database_url is None and not data_dir.is_owned(settings.data_dir):
+    if settings.database_url is not None:
+        return found
+    if not data_dir.is_owned(settings.data_dir):
         return []
-    return await opened.database.read(running, now)
+    return found or await opened.database.read(newest, now)
 
 
 async def _open_secrets(opened: Opened) -> tuple[_Fingerprint, str | None]:
@@ -118,7 +122,8 @@ async def _probe_stores(
             url = valkey.socket_url(data_dir.prepare(settings.data_dir))
         client = await stack.enter_async_context(connect(url))
         queue = AlertQueue(client, settings.queue_max_alerts, settings.queue_max_bytes)
-        health = Health(partial(opened.database.write, touch, wall_clock()), queue.probe)
+        write = partial(opened.database.write, touch, wall_clock())
+        health = Health(write, queue.probe, is_logged=False)
         await health.probe()
         failing = dict(health.failing())
         if "queue" in failing:

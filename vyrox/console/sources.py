@@ -52,7 +52,7 @@ _STORES: Final = {
     ),
     "queue": (
         "Redis does not work",
-        "start it, or look at its memory: until then no alert is accepted",
+        "start it, or look at its memory and disk: until then no alert is accepted",
     ),
 }
 

@@ -251,7 +251,8 @@ def _by_command(trouble: Trouble) -> Trouble:
 def _of_containers(containers: Sequence[Reported]) -> list[Trouble]:
     if not containers:
         text = "no alert is accepted, and no action is carried out"
-        return [Trouble(None, "The service does not run", "", text, ("vyrox serve",))]
+        do = ("vyrox serve", "or the unit: systemctl start vyrox; see: journalctl -u vyrox")
+        return [Trouble(None, "The service does not run", "", text, do)]
     if _mode(containers) != "mixed":
         return []
     dry = ", ".join(each.id for each in containers if each.is_dry_run)

@@ -219,17 +219,29 @@ async def every(
     If `wake` is set, the work is done at once. Without an interval, it is done only then, and at
     the start.
 
-    An unavailable store is logged. So is a bug: it must not stop the work for ever.
+    An unavailable store is logged the 1st, 2nd, 4th, 8th time and so on, if it does not come back
+    between: the log may be on the disk that is full. A bug is logged: it must not stop the work for
+    ever.
     """
     await asyncio.sleep(first_s)
+    times = 0
     while True:
         try:
             await work()
+            times = 0
         except UnavailableError as exc:
-            log.event("background.unavailable", logging.WARNING, work=name, reason=str(exc))
+            times += 1
+            _note_unavailable(name, str(exc), times)
         except Exception:  # noqa: BLE001  (logged with its traceback, see above)
             log.event("background.failed", logging.ERROR, work=name)
         await _pause(interval_s, wake)
+
+
+def _note_unavailable(name: str, reason: str, times: int) -> None:
+    if times & (times - 1):
+        log.counts["background.unavailable"] += 1
+    else:
+        log.event("background.unavailable", logging.WARNING, work=name, reason=reason, times=times)
 
 
 async def _pause(interval_s: float | None, wake: asyncio.Event | None) -> None:

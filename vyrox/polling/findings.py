@@ -76,9 +76,9 @@ def _webhook(found: Arrivals) -> Finding:
 def _secrets(
     row: TenantRow, found: Arrivals, prints: Fingerprints, now: float
 ) -> Iterator[Finding]:
-    rotate = f"vyrox tenant rotate {found.tenant_id} --vendor {found.vendor}"
     if prints.present is None:
-        yield Finding("secret", "wrong", "no key of this machine decrypts it", (rotate,))
+        text = "no key of this machine decrypts it"
+        yield Finding("secret", "wrong", text, _for_unreadable(found))
     else:
         used = "not used yet" if row.used_at is None else f"last used {utc_text(row.used_at)}"
         yield Finding("secret", "ok", f"{prints.present}, {used}")
@@ -93,15 +93,22 @@ def _secrets(
         yield Finding("previous", "info", text)
 
 
+def _for_unreadable(found: Arrivals) -> tuple[str, ...]:
+    rotate = f"vyrox tenant rotate {found.tenant_id} --vendor {found.vendor}"
+    return ("add the old key: VYROX_ENCRYPTION_KEY=NEW,OLD", f"or, if it is lost: {rotate}")
+
+
 def _alert(found: Arrivals) -> Finding:
     if found.alert_at is not None:
         return Finding("last alert", "ok", utc_text(found.alert_at))
     if found.poller is not None:
         return Finding("last alert", "info", NOTHING_YET)
-    test = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
     if found.onboarded is not None and found.onboarded.webhook.signature == "standard":
-        test = "at the sender: `vyrox simulate` does not sign as Standard Webhooks do"
-    return Finding("last alert", "wrong", NOTHING_YET, (f"send a test alert: {test}",))
+        do = ["send one at the sender: `vyrox simulate` does not sign as Standard Webhooks"]
+    else:
+        test = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
+        do = [f"send a test alert: {test}", "give it the tenant's secret: --secret SECRET"]
+    return Finding("last alert", "wrong", NOTHING_YET, tuple(do))
 
 
 def _refusal(found: Arrivals, prints: Fingerprints) -> Finding:
@@ -131,7 +138,9 @@ def _what_to_do(found: Arrivals, failure: str, prints: Fingerprints) -> tuple[st
         return (f"let the sender set {header_of(found.vendor, row.webhook).partition(':')[0]}",)
     if failure == "stale":
         return ("set the clocks of the sender and of this machine: they differ by 5 minutes",)
-    do = [f"compare: SHA-256 of the sender's secret must begin with {prints.present or '-'}"]
+    if prints.present is None:
+        return _for_unreadable(found)
+    do = [f"compare: SHA-256 of the sender's secret must begin with {prints.present}"]
     other = {"vyrox": "falcon", "falcon": "falcon-hex", "falcon-hex": "falcon"}
     if found.vendor == "crowdstrike":
         scheme = other[row.webhook.signature]

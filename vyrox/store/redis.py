@@ -92,6 +92,14 @@ async def send(client: redis.asyncio.Redis, *command: str | bytes | int) -> obje
 _COMMAND: Final = re.compile(r"run the '([a-z|_-]{1,40})' command")
 
 
+_MEANS: Final = {
+    "MISCONF": "MISCONF: it cannot write to its disk",
+    "OOM": "OOM: its memory is full",
+    "READONLY": "READONLY: it is a replica",
+}
+"""What codes of Redis say, for people."""
+
+
 @asynccontextmanager
 async def redis_call() -> AsyncIterator[None]:
     """Limit a call to Redis to CALL_TIMEOUT_S, and turn every failure into one kind of error.
@@ -114,6 +122,7 @@ async def redis_call() -> AsyncIterator[None]:
         # The text of a reply can quote the command, and so an alert: only its code is kept.
         is_reply = isinstance(exc, redis.exceptions.ResponseError)
         reason = str(exc).partition(" ")[0] if is_reply else str(exc)
+        reason = _MEANS.get(reason, reason)
         raise QueueUnavailableError(f"{type(exc).__name__}: {reason}") from exc
 
 

@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -138,6 +138,18 @@ def running(connection: Connection, now: float) -> Sequence[Reported]:
     """Return the containers that reported within SILENT_S, in order of id."""
     database_now = database_time(connection, now)
     query = sa.select(containers).where(_c.seen_at > database_now - SILENT_S).order_by(_c.id)
+    return _reported(connection, query, database_now)
+
+
+def newest(connection: Connection, now: float) -> Sequence[Reported]:
+    """Return the container with the last report, however old that is; none if none is stored."""
+    query = sa.select(containers).order_by(_c.seen_at.desc()).limit(1)
+    return _reported(connection, query, database_time(connection, now))
+
+
+def _reported(
+    connection: Connection, query: sa.Select[tuple[Any, ...]], database_now: float
+) -> list[Reported]:
     return [
         Reported(
             row.id,

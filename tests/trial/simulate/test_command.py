@@ -86,7 +86,7 @@ def test_simulate_never_reads_the_secret_of_containment_contract_45(
 
     assert result.exit_code == 2
     variable = f"{SCENARIOS[name].vendor.upper()}_WEBHOOK_SECRET"
-    assert f"No secret: set {variable} or give --secret." in result.stderr
+    assert f"No secret: set {variable} or give --secret, as" in result.stderr
     assert "VYROX_HMAC_SECRET" not in run("--help").stdout
     assert recorder.received == []
 

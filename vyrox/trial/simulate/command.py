@@ -186,7 +186,9 @@ def _checked_secret(ctx: click.Context, vendor: Vendor, secret: str | None) -> s
         # Which variable counts depends on the scenario, so the option is asked only here.
         secret = click.Option(["--secret"], envvar=variable).resolve_envvar_value(ctx)
     if not secret:
-        raise click.UsageError(f"No secret: set {variable} or give --secret.")
+        raise click.UsageError(
+            f"No secret: set {variable} or give --secret, as `vyrox tenant add` has printed it."
+        )
     if secret != secret.strip():
         raise click.UsageError(f"--secret ({variable}) must not begin or end with white space.")
     if vendor in BEARER_VENDORS and _BEARER_SECRET.fullmatch(secret) is None:
