@@ -143,6 +143,9 @@ def test_a_lost_key_is_a_thing_that_is_wrong_contract_86(on_sqlite: Vyrox, data_
     succeeded(on_sqlite("tenant", "add", "acme", "--vendor", "crowdstrike"))
     (data_dir / KEY_FILE).unlink()
     assert (None, "The secrets cannot be read") in wrong(on_sqlite)
+    doctor = on_sqlite("doctor")
+    assert doctor.exit_code == 1
+    assert "FAIL  service            The secrets cannot be read" in doctor.stdout
     assert not (data_dir / KEY_FILE).exists()
 
 

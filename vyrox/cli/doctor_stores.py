@@ -10,11 +10,12 @@ from vyrox.alerts.refill import Refill
 from vyrox.chain.entry import SERVICE
 from vyrox.chain.live import STREAMS, verify_newest
 from vyrox.chain.verify import TamperedError
-from vyrox.cli.doctor_checks import Check
+from vyrox.cli.doctor_checks import Check, State
 from vyrox.cli.status_reading import read_status
 from vyrox.cli.stores import Opened
 from vyrox.cli.vault import open_vault
 from vyrox.clock import wall_clock
+from vyrox.console.status import BROKEN
 from vyrox.containment.responder import EdrClients
 from vyrox.edr.client import Deadline
 from vyrox.edr.transport.calls import open_http
@@ -178,7 +179,8 @@ async def _contents(opened: Opened) -> AsyncIterator[Check]:
     for each in found.wrong:
         where = " ".join(part for part in (each.tenant_id, each.where) if part)
         text = ": ".join(part for part in (where, each.what, each.text) if part)
-        yield Check("WARN", "service", text, "; ".join(each.do))
+        state: State = "FAIL" if each.what in BROKEN else "WARN"
+        yield Check(state, "service", text, "; ".join(each.do))
     if not found.wrong:
         yield Check("OK", "service", "it runs, and vyrox status finds nothing wrong")
 
@@ -191,7 +193,7 @@ async def _chains(database: Database, tenants: list[str]) -> Check:
             number += await verify_newest(database, tenant_id, stream)
         except TamperedError as exc:
             text = f"{tenant_id or 'the service'}, {stream}: {exc}"
-            do = f"see: vyrox audit verify {tenant_id}"
+            do = f"see: vyrox audit verify --live {tenant_id or repr('')}"
             return Check("FAIL", "audit log", text, do)
     text = f"the newest {number:,} entries follow one another; vyrox audit verify checks all"
     return Check("OK", "audit log", text)

@@ -45,7 +45,7 @@ VENDOR_NAMES: Final[Mapping[str, str]] = {
     "generic": "Generic webhook",
 }
 
-_STORES: Final = {
+STORES: Final = {
     "database": (
         "The database does not work",
         "free its disk, or start it: until then no alert is accepted and nothing is recorded",
@@ -55,6 +55,7 @@ _STORES: Final = {
         "start it, or look at its memory and disk: until then no alert is accepted",
     ),
 }
+"""What a store that does not work is called, and what to do."""
 
 
 class Stores(Protocol):
@@ -235,7 +236,7 @@ def fine(sources: Sequence[Source], ways: Ways, found: Iterable[Trouble]) -> lis
     names += [
         name
         for name, store in (("Redis", "queue"), ("the database", "database"))
-        if _STORES[store][0] not in wrong
+        if STORES[store][0] not in wrong
     ]
     if ways.channels and not any(each.startswith("Discord") for each in wrong):
         names.append("Discord")
@@ -287,7 +288,7 @@ def _secrets(found: Arrivals, prints: Fingerprints, now: float) -> Secrets | Non
 
 def _of_service(service: Service) -> Iterator[Trouble]:
     for store, reason in service.health.failing().items():
-        what, do = _STORES[store]
+        what, do = STORES[store]
         yield Trouble(None, what, "", reason, (do,))
     try:
         service.check_clocks()

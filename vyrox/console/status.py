@@ -17,7 +17,7 @@ from vyrox.approvals.waiting import list_waiting
 from vyrox.approvals.why_contained import count_waiting
 from vyrox.clock import utc_text
 from vyrox.console import sources
-from vyrox.console.sources import Service, Source, Trouble
+from vyrox.console.sources import STORES, TITLES, Service, Source, Trouble
 from vyrox.store.tables import alerts, heartbeat
 from vyrox.tenants import guard_rails
 from vyrox.tenants.containers import Reported
@@ -37,6 +37,11 @@ _LISTS: Final = {
     "/quarantine": "vyrox queue quarantine list",
 }
 """The command that lists what a page does."""
+
+SECRETS_LOST: Final = "The secrets cannot be read"
+
+BROKEN: Final = frozenset({SECRETS_LOST, TITLES["secret"], *(what for what, _ in STORES.values())})
+"""What is wrong with the installation itself: alerts are refused until it is mended."""
 
 Mode = Literal["live", "dry_run", "mixed", "unknown"]
 
@@ -151,7 +156,7 @@ def status_of(
     queue = Queue(entries, count, None if oldest is None else max(0.0, now - oldest))
     wrong = [
         *_of_containers(containers),
-        *([] if lost is None else [Trouble(None, "The secrets cannot be read", "", lost)]),
+        *_of_secrets(lost),
         *map(_by_command, read.troubles),
         *_of_queue(queue),
         *_of_freezes(frozen, all_frozen_at),
@@ -251,14 +256,21 @@ def _by_command(trouble: Trouble) -> Trouble:
 def _of_containers(containers: Sequence[Reported]) -> list[Trouble]:
     if not containers:
         text = "no alert is accepted, and no action is carried out"
-        do = ("vyrox serve", "or the unit: systemctl start vyrox; see: journalctl -u vyrox")
-        return [Trouble(None, "The service does not run", "", text, do)]
+        start = ("vyrox serve", "or the unit: systemctl start vyrox; see: journalctl -u vyrox")
+        return [Trouble(None, "The service does not run", "", text, start)]
     if _mode(containers) != "mixed":
         return []
     dry = ", ".join(each.id for each in containers if each.is_dry_run)
     text = f"in dry run: {dry}; the others act"
     do = ("give every container the same DRY_RUN",)
     return [Trouble(None, "Some containers act and some do not", "", text, do)]
+
+
+def _of_secrets(lost: str | None) -> list[Trouble]:
+    if lost is None:
+        return []
+    do = ("restore the key as it was: without it the service does not start",)
+    return [Trouble(None, SECRETS_LOST, "", lost, do)]
 
 
 def _of_queue(queue: Queue) -> list[Trouble]:
