@@ -82,7 +82,7 @@ def test_doctor_says_what_is_broken_and_what_to_do_contract_99(
         "port",
         "service",  # Redis does not work
     }
-    assert checks["audit log"][1].startswith("acme, events: ")
+    assert checks["audit log"][1].startswith("acme, events: entry 2: ")
     assert checks["secrets"] == (
         "WARN",
         "VYROX_HMAC_SECRET can be guessed: it does not look random",

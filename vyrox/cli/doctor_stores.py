@@ -192,7 +192,7 @@ async def _chains(database: Database, tenants: list[str]) -> Check:
         try:
             number += await verify_newest(database, tenant_id, stream)
         except TamperedError as exc:
-            text = f"{tenant_id or 'the service'}, {stream}: {exc}"
+            text = f"{tenant_id or 'the service'}, {stream}: entry {exc.number}: {exc.reason}"
             do = f"see: vyrox audit verify --live {tenant_id or repr('')}"
             return Check("FAIL", "audit log", text, do)
     text = f"the newest {number:,} entries follow one another; vyrox audit verify checks all"
