@@ -8,13 +8,13 @@ from typing import Final
 SHARE: Final = 8
 """During a flood the worker uses one part in so many of the time."""
 
-FLOOD_PER_S: Final = 600
+FLOOD_PER_S: Final = 750
 """Alerts a second from which it is a flood. The worker keeps up with fewer: with 500 it must."""
 
 AT_ONCE_S: Final = 0.001
 """How long the worker may work before other tasks run."""
 
-WINDOW_S: Final = 0.25
+WINDOW_S: Final = 0.5
 """Over how long the alerts are counted."""
 
 
