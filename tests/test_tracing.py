@@ -439,4 +439,4 @@ async def test_a_queue_that_is_full_loses_spans_and_no_alert_contract_106(
         with caplog.at_level(logging.WARNING):
             assert len({await deliver(client) for _ in range(9)}) == 1
     full = [line for line in caplog.records if line.name.startswith("opentelemetry")]
-    assert len(full) == 1
+    assert 1 <= len(full) <= 2  # one for each minute

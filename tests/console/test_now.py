@@ -24,6 +24,7 @@ from vyrox.approvals.waiting import list_ended, list_waiting
 from vyrox.clock import wall_clock
 from vyrox.console import sessions, sources
 from vyrox.console.sessions import Person
+from vyrox.lifespan import background
 from vyrox.models import BreakGlass
 from vyrox.store.tables import (
     alerts,
@@ -128,8 +129,14 @@ async def lines_of(browser: Browser, path: str = "/") -> str:
     return text_of(page.text)
 
 
+@pytest.fixture
+def nothing_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No task of the service tends to a lease before the page shows it."""
+    monkeypatch.setattr(background, "AGENDA_INTERVAL_S", 3600.0)
+
+
 @pytest.fixture(autouse=True)
-def stores_are_well(opened: Running) -> None:
+def stores_are_well(nothing_goes_on: None, opened: Running) -> None:
     """A busy machine may miss a probe of a store, and the page then says so."""
 
     class Well(Health):
