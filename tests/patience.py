@@ -47,4 +47,5 @@ def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
         postgres.Postgres.read,
         postgres.Postgres.write,
     ):
+        assert method.__kwdefaults__ is not None
         patch.setitem(method.__kwdefaults__, "timeout_s", PATIENCE_S)

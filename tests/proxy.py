@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 import httpx
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from starlette.applications import Starlette
 from tests import audit
 from tests.blocking import nothing_blocks_the_loop
 from tests.documented import documented
+from tests.patience import make_databases_patient
 from tests.service import HMAC_SECRET
 from tests.vendor import FakeVendor, add_alert, give_credentials
 from vyrox.app import create_app
@@ -153,20 +155,22 @@ async def proxied(settings: Settings, vendor: FakeVendor | None = None) -> Async
     """
     whole = create_app(settings, None if vendor is None else vendor.make)
     app: Starlette = whole.state.proxy_app
-    async with (
-        whole.router.lifespan_context(whole),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://vyrox",
-            timeout=30,
-            event_hooks={"response": [documented]},
-        ) as client,
-    ):
-        running = Proxied(client, app)
-        if vendor is not None:
-            vault = open_vault(settings.encryption_keys, settings.data_dir)
-            await give_credentials(running.database, TENANTS, vault=vault)
-            for tenant_id, alert_id in ALERTS.items():
-                await add_alert(running.database, tenant_id, alert_id)
-        with nothing_blocks_the_loop():
-            yield running
+    with pytest.MonkeyPatch.context() as patch:
+        make_databases_patient(patch)
+        async with (
+            whole.router.lifespan_context(whole),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app),
+                base_url="http://vyrox",
+                timeout=30,
+                event_hooks={"response": [documented]},
+            ) as client,
+        ):
+            running = Proxied(client, app)
+            if vendor is not None:
+                vault = open_vault(settings.encryption_keys, settings.data_dir)
+                await give_credentials(running.database, TENANTS, vault=vault)
+                for tenant_id, alert_id in ALERTS.items():
+                    await add_alert(running.database, tenant_id, alert_id)
+            with nothing_blocks_the_loop():
+                yield running
