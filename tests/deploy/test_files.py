@@ -124,6 +124,24 @@ def test_init_writes_secrets_that_are_accepted_and_never_overwrites_contract_101
     assert written.read_text() == before
 
 
+def test_commands_read_the_settings_as_systemd_does_contract_101(tmp_path: Path) -> None:
+    settings = tmp_path / "vyrox.env"
+    settings.write_text("# no\nA=1 2 $(x)\nB=\"3 'x'\"\nC='4'\n D=5\nE=\"\n")
+    script = (ROOT / "deploy" / "vyrox-as-service").read_text()
+    _, _, script = script.partition("\nfi\n")  # what comes after the change of the user
+    for name, other in {
+        "/etc/vyrox/vyrox.env": str(settings),
+        "/var/lib/vyrox": str(tmp_path),
+        "/opt/vyrox/bin/vyrox": "/usr/bin/env",
+    }.items():
+        script = script.replace(name, other)
+    ran = subprocess.run(["sh", "-euc", script], check=True, capture_output=True, text=True, env={})
+    found = dict(line.split("=", 1) for line in ran.stdout.splitlines())
+    assert {name: found.get(name) for name in "ABCDE"} == {
+        "A": "1 2 $(x)", "B": "3 'x'", "C": "4", "D": None, "E": '"',
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "name", ["install.sh", "init.sh", "check.sh", "check-wheel.sh", "vyrox-as-service"]
 )
