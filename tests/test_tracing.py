@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -291,6 +293,32 @@ async def test_a_response_that_never_ends_does_not_keep_the_thread_contract_106(
         await until(lambda: not dripping)
     [line] = [each for each in caplog.records if each.getMessage() == "tracing.not_sent"]
     assert vars(line)["fields"]["reason"] == "TimeoutError"
+
+
+async def test_a_name_that_is_looked_up_for_long_does_not_hold_up_the_end_contract_106(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python ends when all threads have that are no daemons."""
+    monkeypatch.setattr(otlp, "FLUSH_S", 0)
+    monkeypatch.setattr(otlp, "INTERVAL_MS", 20)
+    threads: list[threading.Thread] = []
+    ended = threading.Event()
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        threads.append(threading.current_thread())
+        ended.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    try:
+        async with otlp.open_collector(
+            TelemetrySettings(), "http://collector.test:4318", DIRECT, names=False
+        ):
+            tracing.record("verdict", "alert", tracing.now())
+            await until(lambda: bool(threads))
+        assert threads[0].daemon
+    finally:
+        ended.set()
 
 
 async def test_a_batch_is_sent_again_where_the_collector_asks_for_it_contract_106(

@@ -7,9 +7,11 @@ delays nothing, and nothing is lost but spans.
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
@@ -27,6 +29,7 @@ from vyrox.http.outgoing import open_transport, why_failed
 from vyrox.ids import new_id
 from vyrox.models import Outbound
 from vyrox.settings.telemetry import TelemetrySettings
+from vyrox.store.threads import Threads
 
 MAX_WAITING: Final = 4096
 """Spans that wait. Beyond it the oldest are lost."""
@@ -123,6 +126,27 @@ class _Ids(RandomIdGenerator):
         return super().generate_span_id() if place is None else place.span_id
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """Looks names up in a thread that ends with the process, however long a server of names takes.
+
+    The end of a process waits for the threads that asyncio has for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names = Threads(1, "collector's name")
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: str, port: int, **options: int
+    ) -> Sequence[object]:
+        return await self._names.submit(partial(socket.getaddrinfo, host, port, **options))
+
+    def close(self) -> None:
+        if not self.is_closed():
+            self._names.end()
+        super().close()
+
+
 class _Exporter(SpanExporter):
     """Sends encoded spans, in the thread of the SDK.
 
@@ -133,7 +157,7 @@ class _Exporter(SpanExporter):
     def __init__(self, url: str, telemetry: TelemetrySettings, outbound: Outbound) -> None:
         self._url = url
         # Not a client that blocks: that has no limit for a whole request.
-        self._loop = asyncio.Runner()
+        self._loop = asyncio.Runner(loop_factory=_Loop)
         self._sending = threading.Lock()
         self._http = httpx.AsyncClient(
             transport=open_transport(outbound, httpx.Limits(max_connections=1)),
