@@ -32,11 +32,6 @@ def migrate(connection: Connection) -> None:
     Raises:
         OperatorError: The schema is that of a later version of Vyrox.
     """
-    # Imported here: a command on a current schema would wait a quarter of a second for Alembic.
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
     lock(connection, "schema")  # containers that start together migrate one after the other
     if read_version(connection) == HEAD:
         # Another one has. On SQLite this transaction keeps the other one from writing, and may not
@@ -47,6 +42,11 @@ def migrate(connection: Connection) -> None:
         # takes longer than a transaction may be idle, and the server would end the connection.
         limit = f"SET LOCAL idle_in_transaction_session_timeout = '{MIGRATION_TIMEOUT_S:.0f}s'"
         connection.exec_driver_sql(limit)
+    # Imported here: a command on a current schema would wait a quarter of a second for Alembic.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     if not connection.in_transaction():
         connection.begin()  # Alembic would commit by itself
     config = Config()
