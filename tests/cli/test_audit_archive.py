@@ -323,10 +323,38 @@ def test_an_earlier_export_is_continued_after_an_archive_contract_97(
         found = shown_of(exported(bare, directory))
         assert (found["first_entry"], found["approvers"]) == (first, before["approvers"])
         assert found["actions"] == before["actions"]
-    [name] = {path.name for path in whole.glob("events-2024-02-*")}
-    (whole / name).write_bytes((whole / name).read_bytes().replace(b"a-7", b"a-8", 1))
-    exported(bare, whole)
-    assert verified(whole)[0] == verify.TAMPERED
+
+
+def test_what_is_not_the_chain_before_an_archive_is_not_continued_contract_97(
+    bare: Vyrox, archives: Path, tmp_path: Path
+) -> None:
+    """It may be the only proof of a change, or was cut, or its beginning is gone."""
+    earlier = exported(bare, tmp_path / "earlier")
+    archive(bare, archives)
+    old, new = "events-2024-01-01.jsonl", "events-2024-02-01.jsonl"
+    lines = (earlier / new).read_bytes().splitlines(keepends=True)
+    number = 512 - len((earlier / old).read_bytes().splitlines())
+    in_archive = b"".join(lines[:number])
+    for name, changed in (
+        ("changed", {new: b"".join(lines).replace(b"a-7", b"a-8", 1)}),
+        ("removed", {new: b"".join(lines[:7] + lines[8:])}),
+        ("twice", {old: (earlier / old).read_bytes() + lines[number]}),
+        ("cut", {new: in_archive[:-1], "events-2025-01-01.jsonl": None}),
+        ("without its beginning", {old: None}),
+        ("without it and with a proof", {old: None, "proof-events.json": b'{"entry":18}'}),
+    ):
+        there = tmp_path / name
+        shutil.copytree(earlier, there)
+        for file, content in changed.items():
+            (there / file).unlink() if content is None else (there / file).write_bytes(content)
+        kept = {path: path.read_bytes() for path in there.iterdir()}
+        text = refused(bare("audit", "export", TENANT, "--out", str(there)))
+        assert "so nothing was written: keep it" in text, name
+        assert {path: path.read_bytes() for path in there.iterdir()} == kept, name
+
+    cut = tmp_path / "cut"
+    (cut / new).write_bytes(in_archive)  # between two lines nothing is missing
+    assert shown_of(exported(bare, cut))["first_entry"] == 1
 
 
 def test_a_mistyped_tenant_is_an_error_contract_88(bare: Vyrox) -> None:

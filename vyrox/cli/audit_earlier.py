@@ -1,7 +1,8 @@
 """Puts an export of events that begin after an archive behind an earlier export (contract 97).
 
-The earlier one goes back further. That its entries are those before is shown by the link: the first
-new entry names the hash of the last one before it.
+The earlier one goes back further. That its entries are those before is shown by their hashes: each
+names the one before it, and so does the first new entry. What does not fit is left as it is: it may
+be the only proof of a change.
 """
 
 import os
@@ -13,8 +14,10 @@ from typing import Final
 import msgspec
 
 from vyrox.chain import verify as verifier
+from vyrox.chain.entry import GENESIS
 from vyrox.chain.evidence import RETAINED_NAME
 from vyrox.chain.keys_file import KeysInForce
+from vyrox.cli.audit_source import MAX_LINE_BYTES
 from vyrox.store.data_dir import open_private
 
 _FRESH: Final = ".joined"
@@ -32,15 +35,19 @@ class Joined(msgspec.Struct, frozen=True):
     kept: Sequence[Path] = ()
 
 
-class _Linked(msgspec.Struct):
-    hash: str
+class _Link(msgspec.Struct):
     previous_hash: str
+
+
+class _Proof(msgspec.Struct):
+    entry: int
 
 
 def join_earlier(fresh: Path, directory: Path, prefix: str, first: int) -> Joined:
     """Put the entries in `directory` that are before `first` before those in `fresh`.
 
-    Nothing is changed if `directory` does not end right before them, or goes on with them.
+    Nothing is changed unless `directory` ends right before them, or goes on with them, and was
+    itself whole, or began after an archive.
     """
     names = sorted(path.name for path in fresh.glob(f"{prefix}-*.jsonl"))
     alone = Joined(first)
@@ -50,32 +57,63 @@ def join_earlier(fresh: Path, directory: Path, prefix: str, first: int) -> Joine
     with begins.open("rb") as file:
         line = file.readline()
     there = sorted(p for p in directory.glob(f"{prefix}-*.jsonl") if p.name <= names[0])
-    number, last, offset = 0, b"", 0
-    for path in there:
-        offset = 0
-        for each in _lines_before(path, line):
-            number, last, offset = number + 1, each, offset + len(each)
-    if not 0 < number < first or not _is_link(last, line):
+    try:
+        begin, number, offset = _verified(there, begins.name, line)
+        if number == 0 or not _is_beginning(directory, begin, first - number):
+            return alone
+    except (verifier.TamperedError, ValueError):
         return alone
     if there[-1].name == begins.name:
         _put_before(there.pop(), offset, begins)
     return Joined(first - number, there)
 
 
+def _verified(there: Sequence[Path], last: str, line: bytes) -> tuple[str, int, int]:
+    """Verify the entries before `line`, which is in the file named `last` or after all of them.
+
+    Return the hash that the first of them names, how many there are, and the length of those in
+    the last file.
+
+    Raises:
+        TamperedError, ValueError: They are no chain that `line` goes on with.
+    """
+    chain, begin, offset = verifier.Chain(), "", 0
+    for path in there:
+        offset = 0
+        for each in _lines_before(path, line if path.name == last else b""):
+            if not begin:
+                begin = _previous(each)
+                chain.begin_after(0, begin)
+            chain.add(each)
+            offset += len(each)
+    if _previous(line) != chain.last_hash:
+        raise ValueError
+    return begin, chain.entries, offset
+
+
 def _lines_before(path: Path, line: bytes) -> Iterator[bytes]:
     with verifier.open_regular(path) as file:
-        for each in file:
+        while each := file.readline(verifier.MAX_ENTRY_CHARACTERS):
             if each == line:
                 return
+            if not each.endswith(b"\n"):
+                raise ValueError  # it was cut, so nothing may follow it
             yield each
 
 
-def _is_link(last: bytes, line: bytes) -> bool:
-    try:
-        before, after = (msgspec.json.decode(each, type=_Linked) for each in (last, line))
-    except ValueError:
+def _previous(line: bytes) -> str:
+    return msgspec.json.decode(line, type=_Link).previous_hash
+
+
+def _is_beginning(directory: Path, begin: str, first: int) -> bool:
+    """Return whether an export may begin so: with entry 1, or as it said, after an archive."""
+    if first == 1 or begin == GENESIS:
+        return first == 1 and begin == GENESIS
+    proof = directory / "proof-events.json"
+    if not (proof.exists() and (directory / RETAINED_NAME).exists()):
         return False
-    return before.hash == after.previous_hash
+    with verifier.open_regular(proof) as file:
+        return msgspec.json.decode(file.read(MAX_LINE_BYTES), type=_Proof).entry == first
 
 
 def _put_before(earlier: Path, length: int, path: Path) -> None:
