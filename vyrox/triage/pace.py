@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-SHARE: Final = 8
+SHARE: Final = 10
 """During a flood the worker uses one part in so many of the time."""
 
 FLOOD_PER_S: Final = 750
