@@ -27,6 +27,8 @@ WITH catalog AS (
     UNION ALL SELECT 'rights', oid::text, xmin::text FROM pg_default_acl
     UNION ALL SELECT 'statistics', concat(starelid, ' ', staattnum), ''
         FROM pg_statistic WHERE starelid >= 16384
+    UNION ALL SELECT 'sequence', seqrelid::text, pg_sequence_last_value(seqrelid)::text
+        FROM pg_sequence
     UNION ALL SELECT 'setting', concat(setrole), setconfig::text FROM pg_db_role_setting
         JOIN pg_database AS own ON own.oid = setdatabase WHERE datname = current_database()
     UNION ALL SELECT 'database', '', concat(datdba, datacl, datconnlimit, datallowconn)
