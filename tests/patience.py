@@ -39,6 +39,11 @@ def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
     """Let a database take PATIENCE_S for a connection and for a transaction."""
     patch.setattr(postgres, "POOL_TIMEOUT_S", PATIENCE_S)
     patch.setattr(postgres, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    make_transactions_patient(patch)
+
+
+def make_transactions_patient(patch: pytest.MonkeyPatch) -> None:
+    """Let a transaction take PATIENCE_S, if its caller sets no limit of its own."""
     # SQLite treats a transaction that may take longer than this in its own way.
     patch.setattr(sqlite, "TRANSACTION_TIMEOUT_S", PATIENCE_S)
     for method in (
