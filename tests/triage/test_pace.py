@@ -52,6 +52,18 @@ async def test_the_worker_pauses_during_a_flood_only_contract_52(
     assert slept == [0, *pauses, 0]
 
 
+async def test_no_pause_is_long_however_long_a_disk_stood_still_contract_52(
+    slept: list[float],
+) -> None:
+    now = 100.0
+    paced = Pace(lambda: now)
+    for _ in range(int(2 * pace.FLOOD_PER_S * WINDOW_S)):
+        paced.arrived()
+    now += WINDOW_S
+    await paced.give_way(30.0)
+    assert slept == [0, pace.LONGEST_S]
+
+
 async def test_little_work_gives_no_way_contract_52(slept: list[float]) -> None:
     paced = Pace()
     await paced.give_way(pace.AT_ONCE_S / 2)

@@ -54,7 +54,7 @@ class Stored(msgspec.Struct, frozen=True):
     Attributes:
         judged: Alerts that got a verdict now. All other alerts of the batch had one.
         due_at: When the first announcement is due, or None.
-        took_s: How long the transaction took, without its commit.
+        took_s: How long the transaction took, without its commit and the wait for other containers.
         waited_s: How long each of them has waited for its verdict.
         incidents: By alert id, the number of its incident.
     """
@@ -78,8 +78,8 @@ def store_verdicts(
         batch: Alerts of this tenant, with the verdicts that they get.
         now: Unix seconds.
     """
-    began = time.perf_counter()
     newest = rows.lock(connection, tenant_id)
+    began = time.perf_counter()
     new = still_hidden(connection, _without_verdict(connection, batch), now)
     if not new:
         return Stored(0, None, time.perf_counter() - began)

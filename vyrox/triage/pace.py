@@ -11,6 +11,10 @@ SHARE: Final = 10
 FLOOD_PER_S: Final = 750
 """Alerts a second from which it is a flood. The worker keeps up with fewer: with 500 it must."""
 
+LONGEST_S: Final = 2.0
+"""Of one pause. After a disk or a database that stood still, a multiple of that would be minutes
+without a verdict."""
+
 AT_ONCE_S: Final = 0.001
 """How long the worker may work before other tasks run."""
 
@@ -48,7 +52,7 @@ class Pace:
         await asyncio.sleep(0)
         self._measure()
         if self._is_flood:
-            await asyncio.sleep((SHARE - 1) * worked_s)
+            await asyncio.sleep(min((SHARE - 1) * worked_s, LONGEST_S))
 
     def _measure(self) -> None:
         took_s = self._timer() - self._since
