@@ -140,9 +140,14 @@ def main() -> None:
     with Postgres(fsync=True) as server, fresh_directory() as directory:
         old = directory / "old"
         packed = subprocess.run(
-            ["git", "archive", given.revision], cwd=ROOT, check=True, capture_output=True
-        ).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            ["git", "archive", "--end-of-options", given.revision],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+        )
+        if packed.returncode != 0:
+            parser.error(packed.stderr.decode(errors="replace").strip())
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
             archive.extractall(old, filter="data")
         sys.exit(asyncio.run(_rehearse(server, old, directory, given)))
 

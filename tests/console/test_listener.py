@@ -15,6 +15,7 @@ from tests.polling import PATIENCE_S
 from tests.service import running_service
 from tests.test_app import INGESTION, PROXY
 from vyrox.console.application import create_routes
+from vyrox.console.pages import _templates
 from vyrox.errors import OperatorError, SettingsError
 from vyrox.serve import serve
 from vyrox.settings import DEFAULT_CONSOLE_PORT, Settings
@@ -135,3 +136,9 @@ def is_refused_by_the_console(answer: httpx.Response) -> bool:
         answer.status_code in {401, 404}
         or answer.headers.get("location", "").startswith("/sign-in")
     )
+
+
+def test_every_template_can_be_compiled_contract_92() -> None:
+    """A start does not do it, so a fault in one would be seen when it is first shown."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)

@@ -286,7 +286,7 @@ def _given(value: T | None, *names: str) -> T:
 
 def _of_containment(alert_id: str | None, host: str) -> str:
     if alert_id is None:
-        raise click.UsageError(f"Vyrox knows no containment of {printable(host)}: give '--alert'.")
+        raise click.UsageError(f"no containment of {printable(host)} was found: give '--alert'.")
     return alert_id
 
 

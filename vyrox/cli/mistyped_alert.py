@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from vyrox.alerts.finding import tenant_of_alert
+from vyrox.cli.folding import say
 from vyrox.cli.mistyped import hint_of
 from vyrox.cli.output import printable
 from vyrox.cli.secret_input import is_terminal
@@ -46,7 +47,7 @@ def check_alert(
         tenant_id = read(tenant_of_alert, request.alert_id)
     except VyroxError as exc:  # the service decides, and answers
         text = f"not checked whether {request.alert_id} is an alert of {request.tenant_id}: {exc}"
-        click.echo(f"warning: {printable(text)}", err=True)
+        say(f"warning: {printable(text)}")
         return
     if tenant_id == request.tenant_id:
         return
@@ -55,4 +56,4 @@ def check_alert(
     is_refused = not may_be_unknown and _SHORTENED.fullmatch(request.alert_id) is not None
     if is_refused and not (is_asked and is_terminal()):
         raise click.UsageError(f"{text}: nothing was sent. If it is right: '--unknown-alert'.")
-    click.echo(f"warning: {text}", err=True)
+    say(f"warning: {text}")

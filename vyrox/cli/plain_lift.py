@@ -2,9 +2,8 @@
 
 from typing import Final, NamedTuple
 
-import click
-
 from vyrox.approvals.why_contained import list_why
+from vyrox.cli.folding import say
 from vyrox.cli.output import printable
 from vyrox.cli.stores import read
 from vyrox.errors import VyroxError
@@ -28,9 +27,7 @@ def plain_lift(tenant_id: str, host: str) -> Plain:
     try:
         contained = read(list_why, [tenant_id], MAX_READ)
     except VyroxError as exc:  # the command may run on another machine
-        click.echo(
-            printable(f"warning: not looked up what {host} is contained for: {exc}"), err=True
-        )
+        say(printable(f"warning: not looked up what {host} is contained for: {exc}"))
         return Plain(None, "LIFT_HOST_ISOLATION")
     name = normal_host(host)
     for each in contained:
