@@ -39,6 +39,10 @@ def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
     """Let a database take PATIENCE_S for a connection and for a transaction."""
     patch.setattr(postgres, "POOL_TIMEOUT_S", PATIENCE_S)
     patch.setattr(postgres, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    # PostgreSQL ends a session that is idle in a transaction, as one of a busy machine may be.
+    session = postgres._SESSION | {"idle_in_transaction_session_timeout": f"{PATIENCE_S:.0f}s"}
+    settings = {"server_settings": {"application_name": "vyrox", **session}}
+    patch.setattr(postgres, "_ARGS", settings)
     make_transactions_patient(patch)
 
 
