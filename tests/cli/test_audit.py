@@ -1,6 +1,7 @@
 """`vyrox audit`: what it shows of the events, what it exports, and what it finds changed."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from vyrox.chain.entry import SERVICE, Draft
 from vyrox.chain.events import event
 from vyrox.chain.verify import verify_path
 from vyrox.chain.writer import append
+from vyrox.cli.options import user_name
 from vyrox.clock import wall_clock
 from vyrox.crypto import sign, verify
 from vyrox.store.database import open_database
@@ -676,6 +678,19 @@ def test_a_tenant_without_a_log_is_an_error_with_the_nearest_contract_88(
     # What a mistyped request has written can be read.
     on_sqlite.write(append, [action("host", mistyped)], MIDNIGHT)
     succeeded(on_sqlite("audit", "export", mistyped, "--out", str(out)))
+
+
+def test_what_is_not_permitted_names_the_user(
+    on_sqlite: Vyrox, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root runs commands by a wrapper, as the user of the service."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    text = refused(on_sqlite("audit", "export", TENANT, "--out", str(out)))
+    assert text == f"{out}: Permission denied (for the user {user_name()}, who runs this)"
 
 
 def test_export_of_one_entry_says_so(on_sqlite: Vyrox, data_dir: Path) -> None:

@@ -53,7 +53,11 @@ class _Commands(LazyGroup):
 
 
 def _hint(context: click.Context, error: VyroxError) -> str:
-    """Return what an error lacks about a tenant that may be mistyped."""
+    """Return what an error lacks: about a tenant that may be mistyped, or who is not permitted."""
+    if isinstance(error.__cause__, PermissionError):
+        from vyrox.cli.options import user_name
+
+        return f" (for the user {user_name()}, who runs this)"  # a wrapper may have changed it
     tenant_id = context.meta.get(NAMED_TENANT)
     if tenant_id is None or "did you mean" in str(error) or isinstance(error, UnavailableError):
         return ""
