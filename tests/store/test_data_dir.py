@@ -101,6 +101,20 @@ def test_prepare_takes_a_directory_of_roots_if_it_may_write_contract_48(
         prepare(data_dir)
 
 
+def test_a_file_that_root_has_made_is_named_contract_48(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not "unable to open database file". What Vyrox does not use may be root's, as lost+found."""
+    (data_dir / "lost+found").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _wanted: path == data_dir)
+    assert prepare(data_dir) == data_dir.resolve()
+    for name in ("vyrox.db", "vyrox.db-wal", "encryption.key"):
+        (data_dir / name).touch()
+        with pytest.raises(OperatorError, match=f"may not use {data_dir / name}, of .*: change"):
+            prepare(data_dir)
+        (data_dir / name).unlink()
+
+
 def test_prepare_refuses_a_link_contract_48(data_dir: Path) -> None:
     link = data_dir / "link"
     link.symlink_to(data_dir)

@@ -79,7 +79,9 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> tuple[Database | N
         drift = await database.read(database_time, now) - now
     except (UnavailableError, OperatorError) as exc:
         where = database_place(settings.database_url, settings.data_dir)
-        do = "start it, or correct DATABASE_URL"
+        do = "restore a backup if it is damaged: docs/operations.md, Back up"
+        if settings.database_url is not None:
+            do = "start it, or correct DATABASE_URL"
         return None, [Check("FAIL", "database", f"{where}: {exc}", do)]
     return database if schema == HEAD else None, [found, _apart("the database", drift)]
 

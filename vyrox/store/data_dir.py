@@ -14,6 +14,9 @@ LOCK_FILE: Final = "serve.lock"
 
 _ROOT: Final = 0
 
+_DATABASE: Final = "vyrox.db"
+"""How the names of SQLite's files begin."""
+
 PRIVATE: Final = 0o077
 """The umask: files are 0600 and directories 0700."""
 
@@ -49,6 +52,18 @@ def _check_owners(path: Path) -> None:
     for file in path.iterdir():
         with suppress(FileNotFoundError):  # a running Valkey removed it
             _check_owner(file, file.lstat().st_uid)
+            _check_usable(file)
+
+
+def _check_usable(file: Path) -> None:
+    """Check a file that root may own: a command of root's can have made it."""
+    needed = os.R_OK | os.W_OK if file.name.startswith(_DATABASE) else os.R_OK
+    is_needed = file.suffix == ".key" or file.name.startswith(_DATABASE)
+    if is_needed and not os.access(file, needed):
+        raise OperatorError(
+            f"VYROX_DATA_DIR: {_user(os.geteuid())} may not use {file}, of "
+            f"{_user(file.lstat().st_uid)}: change its owner with chown"
+        )
 
 
 def _check_owner(path: Path, owner: int) -> None:
