@@ -339,6 +339,8 @@ def test_what_is_not_the_chain_before_an_archive_is_not_continued_contract_97(
         ("changed", {new: b"".join(lines).replace(b"a-7", b"a-8", 1)}),
         ("removed", {new: b"".join(lines[:7] + lines[8:])}),
         ("twice", {old: (earlier / old).read_bytes() + lines[number]}),
+        ("moved", {old: (earlier / old).read_bytes() + lines[0], new: b"".join(lines[1:])}),
+        ("emptied", {"events-2023-01-01.jsonl": b""}),
         ("cut", {new: in_archive[:-1], "events-2025-01-01.jsonl": None}),
         ("without its beginning", {old: None}),
         ("without it and with a proof", {old: None, "proof-events.json": b'{"entry":18}'}),

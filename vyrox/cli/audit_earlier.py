@@ -8,6 +8,7 @@ be the only proof of a change.
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -39,8 +40,15 @@ class _Link(msgspec.Struct):
     previous_hash: str
 
 
+class _Dated(msgspec.Struct):
+    timestamp: int
+
+
 class _Proof(msgspec.Struct):
     entry: int
+
+
+_dated_decoder: Final = msgspec.json.Decoder(_Dated)
 
 
 def join_earlier(fresh: Path, directory: Path, prefix: str, first: int) -> Joined:
@@ -58,7 +66,7 @@ def join_earlier(fresh: Path, directory: Path, prefix: str, first: int) -> Joine
         line = file.readline()
     there = sorted(p for p in directory.glob(f"{prefix}-*.jsonl") if p.name <= names[0])
     try:
-        begin, number, offset = _verified(there, begins.name, line)
+        begin, number, offset = _verified(there, prefix, begins.name, line)
         if number == 0 or not _is_beginning(directory, begin, first - number):
             return alone
     except (verifier.TamperedError, ValueError):
@@ -68,7 +76,7 @@ def join_earlier(fresh: Path, directory: Path, prefix: str, first: int) -> Joine
     return Joined(first - number, there)
 
 
-def _verified(there: Sequence[Path], last: str, line: bytes) -> tuple[str, int, int]:
+def _verified(there: Sequence[Path], prefix: str, last: str, line: bytes) -> tuple[str, int, int]:
     """Verify the entries before `line`, which is in the file named `last` or after all of them.
 
     Return the hash that the first of them names, how many there are, and the length of those in
@@ -79,13 +87,17 @@ def _verified(there: Sequence[Path], last: str, line: bytes) -> tuple[str, int, 
     """
     chain, begin, offset = verifier.Chain(), "", 0
     for path in there:
-        offset = 0
+        offset, before = 0, chain.entries
         for each in _lines_before(path, line if path.name == last else b""):
             if not begin:
                 begin = _previous(each)
                 chain.begin_after(0, begin)
             chain.add(each)
             offset += len(each)
+            if path.stem.removeprefix(prefix + "-") != day_of(each):
+                raise ValueError
+        if chain.entries == before and path.name != last:
+            raise ValueError  # it was emptied
     if _previous(line) != chain.last_hash:
         raise ValueError
     return begin, chain.entries, offset
@@ -99,6 +111,17 @@ def _lines_before(path: Path, line: bytes) -> Iterator[bytes]:
             if not each.endswith(b"\n"):
                 raise ValueError  # it was cut, so nothing may follow it
             yield each
+
+
+def day_of(line: bytes) -> str | None:
+    """Return the UTC day of an entry; None if it has no readable time."""
+    try:
+        timestamp = _dated_decoder.decode(line).timestamp
+    except ValueError:
+        return None
+    if not 0 <= timestamp <= verifier.MAX_TIMESTAMP:
+        return None
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
 
 
 def _previous(line: bytes) -> str:

@@ -6,19 +6,17 @@ import shlex
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 import click
-import msgspec
 
 from vyrox.chain import verify as verifier
 from vyrox.chain.entry import Stream
 from vyrox.chain.evidence import KEYS_NAME, RETAINED_NAME
 from vyrox.chain.reading import STREAMS
-from vyrox.cli.audit_earlier import Joined, join_earlier, keys_in_force
+from vyrox.cli.audit_earlier import Joined, day_of, join_earlier, keys_in_force
 from vyrox.cli.audit_source import Source, Wanted, from_database, from_service
 from vyrox.cli.choices import Choice
 from vyrox.cli.options import since_option, tenant_argument
@@ -31,13 +29,6 @@ MAX_KEY: Final = 256
 VERIFIER_NAME: Final = "verify_audit.py"
 UNDATED: Final = "1970-01-01"
 """The day of entries without a readable time at the beginning of the export."""
-
-
-class _Dated(msgspec.Struct):
-    timestamp: int
-
-
-_dated_decoder: Final = msgspec.json.Decoder(_Dated)
 
 
 @click.command()
@@ -245,7 +236,7 @@ async def write_daily_files(lines: AsyncIterator[bytes], directory: Path, prefix
     file: BinaryIO | None = None
     try:
         async for line in lines:
-            of_line = _day(line) or day
+            of_line = day_of(line) or day
             if file is None or of_line != day:
                 if file is not None:
                     file.close()
@@ -261,13 +252,3 @@ async def write_daily_files(lines: AsyncIterator[bytes], directory: Path, prefix
 
 def _new_file(path: Path) -> BinaryIO:
     return os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")
-
-
-def _day(line: bytes) -> str | None:
-    try:
-        timestamp = _dated_decoder.decode(line).timestamp
-    except ValueError:
-        return None
-    if not 0 <= timestamp <= verifier.MAX_TIMESTAMP:
-        return None
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
