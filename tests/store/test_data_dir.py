@@ -1,10 +1,12 @@
 """The data directory: it is made private, and one process at a time owns it."""
 
+import fcntl
 import os
 import pwd
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +15,7 @@ import pytest
 
 from tests.service import ROOT
 from vyrox.errors import OperatorError
-from vyrox.store.data_dir import LOCK_FILE, owned, prepare
+from vyrox.store.data_dir import LOCK_FILE, is_owned, owned, prepare
 
 
 def mode(path: Path) -> int:
@@ -218,3 +220,16 @@ def test_owned_is_not_handed_to_child_processes(data_dir: Path) -> None:
             pass
         assert child.poll() is None
         child.communicate()
+
+
+def test_a_command_that_looks_does_not_stop_a_start_contract_48(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with owned(data_dir):
+        pass
+    look = os.open(data_dir / LOCK_FILE, os.O_WRONLY)
+    fcntl.flock(look, fcntl.LOCK_EX)
+    monkeypatch.setattr(time, "sleep", lambda _s: os.close(look))  # the look ends meanwhile
+    with owned(data_dir):
+        assert is_owned(data_dir)
+    assert not is_owned(data_dir)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pwd
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import Final
 from vyrox.errors import OperatorError
 
 LOCK_FILE: Final = "serve.lock"
+
+LOOKS: Final = 4
+LOOK_S: Final = 0.05
+"""How often a service that starts asks for the lock again, and after how long."""
 
 _ROOT: Final = 0
 
@@ -92,13 +97,14 @@ def open_private(path: Path, flags: int) -> int:
 
 def is_owned(path: Path) -> bool:
     """Return whether a process has locked the data directory. It makes no file."""
-    if not (path / LOCK_FILE).exists():
-        return False
     try:
-        with owned(path):
-            return False
-    except OperatorError:
+        descriptor = open_private(path / LOCK_FILE, os.O_WRONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
         return True
+    with os.fdopen(descriptor, "wb") as lock:
+        return not _try_to_lock(lock.fileno())
 
 
 @contextmanager
@@ -115,10 +121,8 @@ def owned(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise OperatorError(f"{path / LOCK_FILE}: {exc.strerror}") from exc
     with os.fdopen(descriptor, "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise _in_use(path) from exc
+        if not _lock(lock.fileno()):
+            raise _in_use(path)
         if not _is_same(path / LOCK_FILE, lock.fileno()):  # `owned_if_used` has removed it just now
             raise _in_use(path)
         yield
@@ -139,6 +143,23 @@ def owned_if_used(path: Path) -> Iterator[None]:
             if is_new:
                 (path / LOCK_FILE).unlink(missing_ok=True)
             raise
+
+
+def _lock(descriptor: int) -> bool:
+    """Return whether the lock is this process's now. A command that looks has it for a moment."""
+    for _ in range(LOOKS):
+        if _try_to_lock(descriptor):
+            return True
+        time.sleep(LOOK_S)
+    return _try_to_lock(descriptor)
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _in_use(path: Path) -> OperatorError:
