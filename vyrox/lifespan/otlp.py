@@ -136,7 +136,7 @@ class _Loop(asyncio.SelectorEventLoop):
         super().__init__()
         self._names = Threads(1, "collector's name")
 
-    async def getaddrinfo(  # type: ignore[override]
+    async def getaddrinfo(  # type: ignore[override]  # only what httpx passes
         self, host: str, port: int, **options: int
     ) -> Sequence[object]:
         return await self._names.submit(partial(socket.getaddrinfo, host, port, **options))
