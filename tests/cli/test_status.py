@@ -211,6 +211,8 @@ def test_a_plain_lift_takes_the_rest_from_the_containment_contract_88(
     ]
     unknown = on_sqlite("lift", TENANT, "nohost", "--approved-by", "bob")
     assert (unknown.exit_code, "no containment of nohost" in unknown.stderr) == (2, True)
+    mistyped = on_sqlite("lift", f"{TENANT}x", "nohost", "--approved-by", "bob")
+    assert f"did you mean {TENANT}?" in mistyped.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

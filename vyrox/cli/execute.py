@@ -13,6 +13,7 @@ import click
 from vyrox.cli.acting import Way, send_after_question
 from vyrox.cli.choices import Choice
 from vyrox.cli.ids import whole
+from vyrox.cli.mistyped import hint_of
 from vyrox.cli.mistyped_alert import check_alert, unknown_alert_option
 from vyrox.cli.options import MAX_NOTE, by_option, tenant_first
 from vyrox.cli.output import json_option, printable
@@ -251,7 +252,7 @@ def lift(
     request = ContainmentRequest(
         request_id=str(uuid4()) if request_id is None else request_id,
         tenant_id=tenant_id,
-        alert_id=_of_containment(alert_id or plain.alert_id, host),
+        alert_id=_of_containment(alert_id or plain.alert_id, tenant_id, host),
         action_type=action or plain.action,
         host=host,
         approved_by=by if is_break_glass else _required(approved_by),
@@ -284,9 +285,10 @@ def _given(value: T | None, *names: str) -> T:
     return value
 
 
-def _of_containment(alert_id: str | None, host: str) -> str:
+def _of_containment(alert_id: str | None, tenant_id: str, host: str) -> str:
     if alert_id is None:
-        raise click.UsageError(f"no containment of {printable(host)} was found: give '--alert'.")
+        text = f"no containment of {host} was found: give '--alert'{hint_of(tenant_id)}"
+        raise click.UsageError(printable(text))
     return alert_id
 
 

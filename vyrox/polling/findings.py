@@ -107,7 +107,8 @@ def _alert(found: Arrivals) -> Finding:
         do = ["send one at the sender: `vyrox simulate` does not sign as Standard Webhooks"]
     else:
         test = f"vyrox simulate {_SCENARIOS[found.vendor]} --tenant {found.tenant_id}"
-        do = [f"send a test alert: {test}", "give it the tenant's secret: --secret SECRET"]
+        variable = f"{found.vendor.upper()}_WEBHOOK_SECRET"
+        do = [f"send a test alert: {test}", f"it reads the tenant's secret from {variable}"]
     return Finding("last alert", "wrong", NOTHING_YET, tuple(do))
 
 
