@@ -28,7 +28,8 @@
     |  `- VendorLookUpError              the device was not found, so nothing was claimed
     |- UnavailableError             503  service unavailable (Retry-After: 5)
     |  |- DatabaseUnavailableError       the database is down, full, read-only or too slow
-    |  |  `- DatabaseBusyError           the database is up, but busy: a lock, or too slow
+    |  |  |- DatabaseBusyError           the database is up, but busy: a lock, or too slow
+    |  |  `- NewerSchemaError            a newer version has changed a table that this one needs
     |  |- QueueUnavailableError          Redis is down, rejects writes or is too slow
     |  |  `- QueueForbiddenError          the Redis user may not run a command
     |  |- QueueFullError                 the tenant has QUEUE_MAX_ALERTS or QUEUE_MAX_BYTES queued
@@ -262,6 +263,10 @@ class DatabaseUnavailableError(UnavailableError):
 
 class DatabaseBusyError(DatabaseUnavailableError):
     """The database is up, but busy. A retry may succeed at once."""
+
+
+class NewerSchemaError(DatabaseUnavailableError):
+    """A newer version of Vyrox has migrated the database, and a statement of this one failed."""
 
 
 class QueueUnavailableError(UnavailableError):

@@ -38,7 +38,7 @@ from vyrox.store import database as store_database
 from vyrox.store.backups import files, making, restoring
 from vyrox.store.database import SQLITE_FILE, open_database
 from vyrox.store.encryption import KEY_FILE
-from vyrox.store.schema import HEAD
+from vyrox.store.version import HEAD
 from vyrox.tenants import containers
 
 # For the asynchronous fixtures that these synchronous tests use.

@@ -38,8 +38,9 @@ from vyrox.errors import DatabaseUnavailableError, OperatorError
 from vyrox.store import database, sqlite
 from vyrox.store.database import SQLITE_FILE, Database, open_database
 from vyrox.store.indexes import SCHEMA
-from vyrox.store.schema import HEAD, migrate
+from vyrox.store.schema import migrate
 from vyrox.store.tables import confirmations
+from vyrox.store.version import HEAD
 from vyrox.tenants import edr_credentials, guard_rails
 
 

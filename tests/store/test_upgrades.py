@@ -37,7 +37,7 @@ from vyrox.store.backups import making, restoring
 from vyrox.store.backups.facts import count_readable, read_facts
 from vyrox.store.database import Database, open_database, opened_as_it_is
 from vyrox.store.indexes import SCHEMA
-from vyrox.store.schema import HEAD
+from vyrox.store.version import HEAD
 
 pytestmark = pytest.mark.long
 

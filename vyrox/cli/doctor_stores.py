@@ -33,7 +33,7 @@ from vyrox.store.database import (
     server_version,
 )
 from vyrox.store.redis import connect, redis_call
-from vyrox.store.schema import HEAD, read_version
+from vyrox.store.version import HEAD, read_version
 from vyrox.tenants.edr_credentials import list_credentials
 from vyrox.tenants.known import list_known
 

@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 
 from vyrox.errors import MissingDatabaseError
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S
-from vyrox.store.schema import HEAD, MIGRATION_TIMEOUT_S, migrate, read_version
+from vyrox.store.schema import MIGRATION_TIMEOUT_S, migrate
 from vyrox.store.sqlite import Sqlite
+from vyrox.store.version import HEAD, read_version
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

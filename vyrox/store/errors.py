@@ -62,6 +62,16 @@ def _is_mistake(exc: Exception) -> bool:
     return (getattr(cause, "sqlstate", None) or "")[:2] in _DATA_ERRORS
 
 
+def may_be_schema(exc: BaseException) -> bool:
+    """Return whether a table that has other columns than the code knows explains `exc`."""
+    cause = _cause(exc) if isinstance(exc, Exception) else None
+    code, sqlstate = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
+    # A name that is not there, or a column that a row must have.
+    if code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT_NOTNULL}:
+        return True
+    return sqlstate is not None and (sqlstate[:2] == "42" or sqlstate == "23502")
+
+
 def _is_busy(cause: BaseException | None) -> bool:
     # SQLite's extended code has the plain code in its lowest byte.
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF

@@ -23,6 +23,7 @@ from vyrox import log
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.models import SYSTEM_AUTHORITIES
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
+from vyrox.store.version import refuse_newer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -179,10 +180,11 @@ def _run_transaction(
         _execute(connection, begin)
         try:
             result = transaction(connection, *args)
-        except Exception:
+        except Exception as exc:
             if not driver.is_closed():
                 _execute(connection, "ROLLBACK")
                 ended = True
+                refuse_newer(connection, exc)
             raise
         tag = _execute(connection, "COMMIT")
         ended = True

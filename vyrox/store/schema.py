@@ -1,29 +1,16 @@
-"""The schema: its version, and the migrations that bring it up to date."""
+"""The migrations that bring the schema up to date."""
 
 from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.errors import OperatorError
 from vyrox.store.locks import lock
-
-HEAD: Final = "0031"
-"""The newest migration. A test compares it with the scripts in `migrations/versions`."""
+from vyrox.store.version import HEAD, read_version
 
 MIGRATION_TIMEOUT_S: Final = 600.0
 """Longest that all migrations together may take. Copying a table takes 10 s or more for each
 million rows."""
-
-_alembic_version: Final = sa.table("alembic_version", sa.column("version_num"))
-
-
-def read_version(connection: Connection) -> str | None:
-    """Return the newest migration that has run, or None if Vyrox has no tables here."""
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    version: str | None = connection.execute(sa.select(_alembic_version)).scalar()
-    return version
 
 
 def migrate(connection: Connection) -> None:

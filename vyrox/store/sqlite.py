@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, raise_translated
 from vyrox.store.precedence import PRECEDENCE_FILE, Precedence
 from vyrox.store.threads import Threads
+from vyrox.store.version import refuse_newer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -157,11 +158,12 @@ def _transact(
         execute_sqlite(connection, "COMMIT")
         if connection.in_transaction():
             connection.commit()
-    except BaseException:
+    except BaseException as exc:
         connection.rollback()
         # After a failed commit, SQLite may still be in the transaction and would refuse the next
         # one.
         _sqlite_of(connection).rollback()
+        refuse_newer(connection, exc)
         raise
     return result
 

@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from vyrox.clock import Clock
-from vyrox.errors import UnavailableError
+from vyrox.errors import NewerSchemaError, UnavailableError
 from vyrox.ids import new_id
 from vyrox.store.database import Database, database_time
 from vyrox.store.tables import containers, guard_rails
+from vyrox.store.version import why_newer
 
 SILENT_S: Final = 10.0
 """Time without a report after which a container does not count as running."""
@@ -97,6 +98,7 @@ class Container:
         """Store that this container runs, and the version of the guard rails that it has read.
 
         Raises:
+            NewerSchemaError: It is stored, but this version cannot use all of the database.
             DatabaseUnavailableError: Not stored, or it is not known.
         """
         distrust = None
@@ -104,7 +106,9 @@ class Container:
             self._check_clocks()
         except UnavailableError as exc:
             distrust = str(exc)
-        await self._database.write(report, self.id, self._clock(), self._is_dry_run, distrust)
+        args = (self.id, self._clock(), self._is_dry_run, distrust)
+        if why := await self._database.write(_report_and_check, *args):
+            raise NewerSchemaError(why)
 
     def is_behind(self) -> sa.ColumnElement[bool]:
         """Return the condition that there are guard rails newer than the last report."""
@@ -132,6 +136,13 @@ def report(
     }
     if not connection.execute(_UPDATE, values).rowcount:
         connection.execute(_INSERT, values)
+
+
+def _report_and_check(
+    connection: Connection, container_id: str, now: float, is_dry_run: bool, distrust: str | None
+) -> str | None:
+    report(connection, container_id, now, is_dry_run, distrust)
+    return why_newer(connection)
 
 
 def running(connection: Connection, now: float) -> Sequence[Reported]:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from vyrox.errors import OperatorError
 from vyrox.store.encrypted import ENCRYPTED
 from vyrox.store.heads import read_heads
-from vyrox.store.schema import HEAD, read_version
 from vyrox.store.tables import audit_log
+from vyrox.store.version import HEAD, read_version
 
 
 class ChainHead(msgspec.Struct, frozen=True):

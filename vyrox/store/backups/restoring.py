@@ -25,7 +25,8 @@ from vyrox.store.backups.making import inspect_sqlite
 from vyrox.store.database import SQLITE_FILE, open_database, opened_as_it_is
 from vyrox.store.encryption import KEY_FILE
 from vyrox.store.precedence import PRECEDENCE_FILE
-from vyrox.store.schema import MIGRATION_TIMEOUT_S, read_version
+from vyrox.store.schema import MIGRATION_TIMEOUT_S
+from vyrox.store.version import read_version
 
 STAGING: Final = "restore.partial"
 """The directory in the data directory in which the database is made ready. Only a restore that was
