@@ -94,6 +94,16 @@ def test_readme_defaults_are_those_in_force() -> None:
     assert [name for name, cell in others.items() if not cell.startswith("none")] == []
 
 
+def test_every_secret_has_a_rotation_contract_104() -> None:
+    """As a setting, or in the URL or the file that a setting names."""
+    page = (DOCS / "operations.md").read_text().partition("\n## Rotating secrets and keys\n")[2]
+    named = {name for line in page.splitlines() if line.startswith("| ") for name in code(line)}
+    hidden = re.compile(r"SECRET|KEY|TOKEN|PASSWORD|HEADERS|WITNESS|CA_FILE|_PROXY$")
+    stores = {"DATABASE_URL", "REDIS_URL"}
+    secret = {name for name in variables() if hidden.search(name)} | stores
+    assert secret - named == set()
+
+
 def test_contract_settings_are_the_variables_that_are_read() -> None:
     rows = settings_table(DOCS / "contract.md")
     assert sorted(name for row in rows for name in code(row[0])) == sorted(variables())

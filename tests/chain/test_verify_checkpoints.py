@@ -273,6 +273,19 @@ def test_the_keys_of_witnesses_may_be_known_alone(tmp_path: Path) -> None:
     assert "Vyrox's own" in text
 
 
+def test_a_witness_may_have_two_keys_under_one_name_contract_104(tmp_path: Path) -> None:
+    """While its key is changed. Each reader's key is enough, and so is what was kept before."""
+    new = Witness(WITNESS.name, 8)
+    directory = OURS.write(tmp_path / "export", STORY.lines, [WITNESS, new])
+    before = kept(tmp_path, OURS.checkpoint("actions", STORY.lines["actions"][:1], [WITNESS]))
+    keys = tmp_path / "keys.txt"
+    for known, seen in (([WITNESS], 3), ([new], 2), ([WITNESS, new], 5)):
+        keys.write_text("\n".join([OURS.key, *(each.key for each in known)]))
+        status, _, text = run(directory, f"--keys={keys}", before)
+        assert status == 0
+        assert text.count("co-signed by 'witness.example/w1'") == seen
+
+
 def test_the_time_that_the_log_signs_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\n".join(ACTIONS))
     (tmp_path / "keys.json").write_bytes(OURS.keys())

@@ -198,6 +198,42 @@ async def test_the_service_collects_cosignatures_contract_95(
         assert witness.last_size("actions") == 5
 
 
+async def test_a_witness_gets_another_key_under_its_name_contract_104(
+    database: Database, data_dir: Path
+) -> None:
+    """Both co-sign for a while. The new one begins where the log is; what was co-signed stays."""
+    old, new, clock = opened(data_dir / "old"), opened(data_dir / "new"), Clock()
+    names: dict[str, str] = {}
+    async with served(old) as with_old, served(new) as with_new:
+        found = Checkpoints(database, lambda: float(NOW), SIGNER)
+        clocks = (lambda: float(NOW), clock)
+
+        def sending(url: str, witness: Witness, client: httpx.AsyncClient) -> WitnessOutbox:
+            return WitnessOutbox(url, witness.key, database, found, posting(client), clocks, names)
+
+        first = sending("http://old", old, with_old)
+        await first.run()
+        first.follow(await grow(database, 3))
+        await first.run()
+        [kept] = await cosigned(database)
+        both = [sending("http://old", old, with_old), sending("http://new", new, with_new)]
+        for each in both:  # as after a restart with both lines in WITNESS_URLS
+            await each.run()
+        receipts = await grow(database, 1)
+        for each in both:
+            each.follow(receipts)
+            await each.run()
+        [note] = await cosigned(database)
+        assert [check(note, each.key) for each in (old, new)] == [NOW, NOW]
+        both[1].follow(await grow(database, 1))
+        await both[1].run()
+        newest, earlier = await cosigned(database)
+    assert (read_checkpoint(newest).size, check(newest, new.key)) == (5, NOW)
+    # Of the witness that is gone, what it has co-signed last is in each export as before.
+    assert (read_checkpoint(earlier).size, check(earlier, old.key)) == (4, NOW)
+    assert check(kept, old.key) == NOW
+
+
 async def test_a_witness_that_is_away_delays_nothing_contract_95(
     database: Database, data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

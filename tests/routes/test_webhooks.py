@@ -339,6 +339,24 @@ async def test_receive_alert_falls_back_to_the_default_secret_contract_8(
     assert answer.status_code == (422 if vendor == "generic" else 202)
 
 
+async def test_a_default_secret_is_rotated_by_onboarding_contract_104(
+    with_defaults: Application,
+) -> None:
+    """With the same secret first, then a rotation: no delivery of either secret is refused."""
+
+    async def statuses() -> list[int]:
+        bodies = DOCUMENTED["crowdstrike"], b"%b " % DOCUMENTED["crowdstrike"]
+        sent = [webhook("crowdstrike", body, secret=OTHER_SECRET) for body in bodies]
+        sent[0] = webhook("crowdstrike", bodies[0])
+        return [(await with_defaults.post(each)).status_code for each in sent]
+
+    assert await statuses() == [202, 401]
+    await with_defaults.onboard("acme-corp", "crowdstrike", SECRET)
+    assert await statuses() == [202, 401]
+    await with_defaults.rotate("acme-corp", "crowdstrike", OTHER_SECRET, 60)
+    assert await statuses() == [202, 202]
+
+
 @every_vendor
 @pytest.mark.parametrize(
     "state",

@@ -3,7 +3,8 @@
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
-from vyrox.containment.responder import EdrClients
+from vyrox.containment.responder import ClientsOf, EdrClients
+from vyrox.edr.vendors import Credentials
 from vyrox.errors import VendorError
 from vyrox.store.encryption import encrypt_secret
 from vyrox.tenants.edr_credentials import EdrCredentials
@@ -41,3 +42,21 @@ def test_secret_that_no_key_decrypts_is_logged_before_an_action_needs_it_contrac
         "vendor": "crowdstrike",
         "column": "vendor credentials",
     }
+
+
+def test_the_next_action_uses_what_was_set_last_contract_104() -> None:
+    """Without a restart. The client before keeps its token for what it is doing."""
+    vault = MultiFernet([Fernet(Fernet.generate_key())])
+    made: list[str] = []
+
+    def make(credentials: Credentials) -> int:
+        made.append(credentials.secret)
+        return len(made)
+
+    clients = ClientsOf[int](vault, make)
+    for version, secret in (("1", b"old"), ("1", b"old"), ("2", b"new")):
+        sealed = encrypt_secret(vault, secret, "acme-corp", "crowdstrike", "vendor")
+        url = "https://api.crowdstrike.com"
+        stored = EdrCredentials("acme-corp", "crowdstrike", "id", None, url, sealed, version)
+        assert clients.client(stored) == int(version)
+    assert made == ["old", "new"]

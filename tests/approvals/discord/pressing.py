@@ -82,12 +82,29 @@ def slash(command: str, account: str, **arguments: object) -> Body:
 class Discord:
     """`/interactions` of a running service, and what is posted in the tenant's channel."""
 
-    def __init__(self, database: Database, client: httpx.AsyncClient, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, client: httpx.AsyncClient, clock: Clock, app: JsonApplication
+    ) -> None:
         self.database = database
+        self.app = app
         self.client = client
         self.clock = clock
         self.failures: list[str] = []
         self.notices = 0
+
+    def serve(self, application: Application, used: Database | None = None) -> Interactions:
+        """Answer from now on as after a start with the settings of `application`.
+
+        Args:
+            used: The database as the service sees it.
+        """
+        used = used or self.database
+        decisions = Decisions(used, lambda: None, self.clock, [self.notice])
+        interactions = Interactions(application, used, decisions, self.clock, CONSOLE)
+        self.app.state.ingestion = SimpleNamespace(
+            clock=self.clock, events=self, interactions=interactions
+        )
+        return interactions
 
     async def shown(self, proposal: Shown) -> ShownProposal:
         return await self.database.read(show, TENANT, proposal.proposal_id, self.clock())
@@ -189,7 +206,6 @@ async def discord(database: Database, used: Database | None = None) -> AsyncIter
     Args:
         used: The database as the service sees it.
     """
-    used = used or database
     await prepared(database)
     for name, account in ACCOUNTS.items():
         await database.write(bind, name, account)
@@ -197,11 +213,7 @@ async def discord(database: Database, used: Database | None = None) -> AsyncIter
     app = JsonApplication(create_routes())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://vyrox") as client:
-        running = Discord(database, client, Clock())
-        decisions = Decisions(used, lambda: None, running.clock, [running.notice])
-        interactions = Interactions(APPLICATION, used, decisions, running.clock, CONSOLE)
-        app.state.ingestion = SimpleNamespace(
-            clock=running.clock, events=running, interactions=interactions
-        )
+        running = Discord(database, client, Clock(), app)
+        interactions = running.serve(APPLICATION, used)
         yield running
         await interactions.drain()
