@@ -2,10 +2,12 @@
 
 Two containers with the code of an older revision, out of git, serve one PostgreSQL and one Valkey.
 Alerts come all the time, as from a vendor behind a load balancer: what does not get 202 is sent
-again, to the next container. Then a container with this code starts, and migrates; an old one is
-stopped, one more new one starts, and the other old one is stopped. Afterwards each alert must be
-stored once and have its verdict, and every chain must verify. What each kind of container answered
-in each phase is printed, and what the old ones logged.
+again, to the next container. With `--actions`, hosts are contained and lifted meanwhile at a mock
+vendor, with approvals, through whichever container. Then a container with this code starts, and
+migrates; an old one is stopped, one more new one starts, and the other old one is stopped.
+Afterwards each alert must be stored once and have its verdict, no action may be done twice or
+without its entry, and every chain must verify. What each kind of container answered in each phase
+is printed, and what the old ones logged.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,13 +35,18 @@ from benchmarks.load import SECRET
 from benchmarks.postgres import create
 from benchmarks.servers import (
     ROOT,
+    free_ports,
     fresh_directory,
     vyrox_environment,
     wait_until_listening,
 )
 from benchmarks.triage import signed_requests
+from chaos.upgrade_actions import Actions, actions
 from chaos.valkey import Valkey
+from chaos.vendor import Vendor, vendor
+from tests.approvals.people import ORIGIN
 from tests.postgres import Postgres
+from vyrox.store.database import open_database
 
 TENANTS: Final = ("acme-corp", "globex", "initech")
 AGAIN_S: Final = 0.2
@@ -61,6 +68,8 @@ class Container:
     kind: str
     process: subprocess.Popen[bytes]
     port: int
+    private_url: str
+    console_url: str
     log: Path
     is_ready: bool = False
 
@@ -80,6 +89,7 @@ class Rehearsal:
     url: str
     redis: str
     key: str
+    vendor: Vendor | None = None
     containers: list[Container] = field(default_factory=list)
     phase: str = "before"
     answers: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -98,7 +108,15 @@ class Rehearsal:
             "TRIAGE_ENABLED": "true",
             "CROWDSTRIKE_WEBHOOK_SECRET": SECRET,
             "LOG_FORMAT": "json",
+            "CONSOLE_ORIGIN": ORIGIN,
+            "CONSOLE_PORT": str(free_ports(1)[0]),
+            **({} if self.vendor is None else self.vendor.environment),
+            "EDR_DEADLINE_SECONDS": "30",
         }
+
+    def living(self) -> list[Container]:
+        """Return the containers to which a load balancer would send requests."""
+        return [each for each in self.containers if each.is_ready]
 
     async def start(self, kind: str) -> Container:
         """Start one, and return once its port is open. Raises RuntimeError if it ends instead."""
@@ -113,11 +131,16 @@ class Rehearsal:
                 stdout=log,
                 stderr=log,
             )
-        port = int(environment["INGESTION_PORT"])
-        started = Container(kind, process, port, place / "log")
+        port, *others = (
+            int(environment[name]) for name in ("INGESTION_PORT", "PROXY_PORT", "CONSOLE_PORT")
+        )
+        private, console = (f"http://127.0.0.1:{number}" for number in others)
+        started = Container(kind, process, port, private, console, place / "log")
         self.containers.append(started)
         listening = asyncio.create_task(
-            asyncio.to_thread(wait_until_listening, [f"127.0.0.1:{port}"])
+            asyncio.to_thread(
+                wait_until_listening, [f"127.0.0.1:{number}" for number in (port, *others)]
+            )
         )
         while not listening.done():
             if process.poll() is not None:
@@ -136,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each phase")
     parser.add_argument("--rate", type=float, default=30.0, help="alerts a second")
     parser.add_argument("--rows", type=int, default=0, help="older alerts that are stored before")
+    parser.add_argument("--actions", action="store_true", help="contain and lift hosts, too")
     given = parser.parse_args()
     with Postgres(fsync=True) as server, fresh_directory() as directory:
         old = directory / "old"
@@ -157,45 +181,63 @@ async def _rehearse(server: Postgres, old: Path, directory: Path, given: argpars
     valkey = Valkey(directory / "valkey")
     await valkey.start()
     rehearsal = Rehearsal(old, directory, url, valkey.url, Fernet.generate_key().decode())
-    try:
-        async with _sending(rehearsal, given.rate) as count:
-            await _roll(rehearsal, given.seconds, given.rows)
-            rehearsal.is_ending = True
-            sent = await count()
-        return await _judged(rehearsal, sent)
-    finally:
-        for each in rehearsal.containers:
-            if each.process.poll() is None:
-                await each.stop()
-        await valkey.kill()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(valkey.kill)
+        stack.push_async_callback(_stop_all, rehearsal)
+        if given.actions:
+            rehearsal.vendor = await stack.enter_async_context(vendor())
+        count = await stack.enter_async_context(_sending(rehearsal, given.rate))
+        asked = await _roll(rehearsal, given.seconds, given.rows)
+        rehearsal.is_ending = True
+        sent = await count()
+        return max(await _judged(rehearsal, sent), await _judged_actions(rehearsal, asked))
 
 
-async def _roll(rehearsal: Rehearsal, seconds: float, rows: int) -> None:
+async def _stop_all(rehearsal: Rehearsal) -> None:
+    for each in rehearsal.containers:
+        if each.process.poll() is None:
+            await each.stop()
+
+
+async def _judged_actions(rehearsal: Rehearsal, asked: Actions | None) -> int:
+    if asked is None:
+        return 0
+    async with open_database(rehearsal.url, rehearsal.directory) as database:
+        return int(not await asked.judge(database, rehearsal.directory))
+
+
+async def _roll(rehearsal: Rehearsal, seconds: float, rows: int) -> Actions | None:
     first, second = [await rehearsal.start("old") for _ in range(2)]
-    await asyncio.sleep(seconds)
-    if rows:
-        await _fill(rehearsal.url, rows)
-    rehearsal.phase = "the first new one starts, and migrates"
-    began = time.monotonic()
-    await rehearsal.start("new")
-    print(f"the first new one opened its port after {time.monotonic() - began:.1f} s")
-    rehearsal.phase = "two old ones and a new one"
-    await asyncio.sleep(seconds)
-    rehearsal.phase = "an old one stops, a new one starts"
-    await first.stop()
-    await rehearsal.start("new")
-    rehearsal.phase = "an old one and two new ones"
-    await asyncio.sleep(seconds)
-    rehearsal.phase = "the last old one stops"
-    await second.stop()
-    rehearsal.phase = "new ones alone"
-    await asyncio.sleep(seconds)
+    async with AsyncExitStack() as stack:
+        asked = None
+        if rehearsal.vendor is not None:
+            args = (rehearsal.vendor, rehearsal.url, rehearsal.directory, rehearsal.key)
+            asked = await stack.enter_async_context(actions(*args, rehearsal.living))
+        await asyncio.sleep(seconds)
+        if rows:
+            await _fill(rehearsal.url, rows)
+        rehearsal.phase = "the first new one starts, and migrates"
+        began = time.monotonic()
+        await rehearsal.start("new")
+        print(f"the first new one opened its port after {time.monotonic() - began:.1f} s")
+        rehearsal.phase = "two old ones and a new one"
+        await asyncio.sleep(seconds)
+        rehearsal.phase = "an old one stops, a new one starts"
+        await first.stop()
+        await rehearsal.start("new")
+        rehearsal.phase = "an old one and two new ones"
+        await asyncio.sleep(seconds)
+        rehearsal.phase = "the last old one stops"
+        await second.stop()
+        rehearsal.phase = "new ones alone"
+        await asyncio.sleep(seconds)
     try:
         await rehearsal.start("old")
     except RuntimeError as exc:
         print(f"an old container that is started again ends: {exc}")
     else:
         print("an old container that is started again serves")
+    return asked
 
 
 async def _fill(url: str, rows: int) -> None:
@@ -225,7 +267,7 @@ async def _sending(rehearsal: Rehearsal, rate: float) -> AsyncIterator:  # type:
         number = 0
         while not rehearsal.is_ending:
             tenant = TENANTS[number % len(TENANTS)]
-            if any(each.is_ready for each in rehearsal.containers):
+            if rehearsal.living():
                 _, request = next(streams[number % len(TENANTS)])
                 raw_id = f"ldt:{number // len(TENANTS)}"
                 delivering = _deliver(rehearsal, client, tenant, raw_id, request)
@@ -257,7 +299,7 @@ async def _deliver(
     headers = {"x-vyrox-signature": signature.decode(), "content-type": "application/json"}
     turn = hash((tenant, raw_id))
     while True:
-        living = [each for each in rehearsal.containers if each.is_ready]
+        living = rehearsal.living()
         chosen = living[turn % len(living)]
         phase, began = rehearsal.phase, time.monotonic()
         try:
@@ -296,9 +338,8 @@ async def _judged(rehearsal: Rehearsal, sent: int) -> int:
             if of == phase:
                 print(f"    {kind}: {answer} {number:,} times")
     for each in rehearsal.containers:
-        if each.kind == "old":
-            logged = Counter(_troubles(each.log))
-            print(f"an old container logged: {dict(logged) or 'no warning and no error'}")
+        logged = Counter(_troubles(each.log))
+        print(f"container {each.kind}: logged {dict(logged) or 'no warning and no error'}")
     verified = [await asyncio.to_thread(_verified, rehearsal, tenant) for tenant in TENANTS]
     print(
         f"{sent} alerts sent, {len(rehearsal.accepted)} accepted, {lost} lost, {twice} stored "

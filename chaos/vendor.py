@@ -96,16 +96,15 @@ class Vendor:
         commands = self._mock.crowdstrike.commands.values()
         kills = [each.device_id for each in commands if each.base_command == "kill"]
         changes = [each.device_id for each in self._mock.effects if each.what != "kill"]
-        return Counter(kills) + (Counter(changes) | self._contains)
+        return Counter(kills) + (Counter(changes) | self.accepted("contain"))
 
-    @property
-    def _contains(self) -> Counter[str]:
-        """How often the vendor accepted to contain each host, even if it was contained already."""
+    def accepted(self, action: str) -> Counter[str]:
+        """How often `contain` or `lift_containment` was accepted for each host, needed or not."""
         return Counter(
             aid
             for request in self._mock.requests
             if request.path.endswith("/devices-actions/v2")
-            and request.query == "action_name=contain"
+            and request.query == f"action_name={action}"
             and request.status == _ACCEPTED
             for aid in msgspec.json.decode(request.body, type=_Ids).ids
         )
