@@ -18,8 +18,9 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from sqlalchemy import Connection
 
-from tests.approvals.decided import Said, prepared, proposed
+from tests.approvals.decided import WANTED, Said, prepared, proposed
 from tests.audit import TENANT, Clock, running_writer
 from tests.blocking import nothing_blocks_the_loop
 from tests.ingestion import SECRET, webhook
@@ -36,6 +37,8 @@ from tests.vendor import VAULT
 from vyrox import log, tracing
 from vyrox.app import create_app
 from vyrox.approvals.decisions import Decisions
+from vyrox.approvals.proposing import propose
+from vyrox.approvals.states import DECIDE_S
 from vyrox.clock import wall_clock
 from vyrox.errors import SettingsError
 from vyrox.lifespan import background, collecting, fatal, otlp
@@ -370,12 +373,19 @@ async def test_proposal_and_decision_are_in_the_trace_of_their_alert_contract_10
     opened = await prepared(database)
     clock = Clock()
     decisions = Decisions(opened, lambda: None, clock, [])
+
+    def propose_and_fail(connection: Connection) -> None:
+        propose(connection, WANTED, clock(), DECIDE_S)
+        raise ZeroDivisionError
+
     async with otlp.open_collector(TelemetrySettings(), collector.url, DIRECT, names=False):
+        with pytest.raises(ZeroDivisionError):
+            await opened.write(propose_and_fail)
         new = await proposed(opened)
         for name in ("ann", "bob"):
             await decisions.decide(TENANT, new.proposal_id, Said(new.proposal_sha256, name))
     found = collector.of("alt_abc123")
-    assert found.keys() == {"proposal", "decision"}
+    assert {name: len(spans) for name, spans in found.items()} == {"proposal": 1, "decision": 2}
     outcomes = [attributes(span)["vyrox.outcome"] for span in found["decision"]]
     assert outcomes == ["pending", "approved"]
     assert b"ann" not in collector.sent

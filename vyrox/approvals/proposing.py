@@ -1,5 +1,6 @@
 """Proposing an action, and taking a proposal back (contract 62, A1, A13 and A18)."""
 
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -34,6 +35,7 @@ from vyrox.errors import (
 )
 from vyrox.ids import new_id
 from vyrox.models import ActionType, ContainmentRequest, Device, EdrVendor, LiftType, Words
+from vyrox.store.committed import after_commit
 from vyrox.store.locks import lock
 from vyrox.tenants.known import is_known
 
@@ -116,8 +118,8 @@ def propose(
         raise NotPossibleError(f"{proposal.tenant_id} has {MAX_OPEN} open proposals")
     stored = rows.insert(connection, proposal, text)
     append(connection, [events.proposed(stored, request_id)], now)
-    # Before the commit, and for every channel: a span is no promise.
-    tracing.record(
+    trace = partial(
+        tracing.record,
         "proposal",
         proposal.alert_id,
         began,
@@ -126,6 +128,7 @@ def propose(
         request_id=request_id,
         action=proposal.action_type,
     )
+    after_commit(connection, trace)
     return _proposed(stored, now)
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from vyrox import log
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.models import SYSTEM_AUTHORITIES
+from vyrox.store.committed import run_calls
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, translated_errors
 from vyrox.store.version import refuse_newer
 
@@ -34,7 +35,6 @@ CONNECT_TIMEOUT_S: Final = 2.0
 
 POOL_TIMEOUT_S: Final = 1.0
 """Longest that a transaction waits for a connection of the pool."""
-
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 """The server's default may be another level, at which concurrent writers fail."""
@@ -193,6 +193,7 @@ def _run_transaction(
             connection.invalidate()
     if tag != "COMMIT":  # `transaction` caught an error, which the server has not forgotten
         raise DatabaseUnavailableError(f"the server replied to COMMIT with {tag}")
+    run_calls(connection)
     return result
 
 

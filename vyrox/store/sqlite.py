@@ -13,6 +13,7 @@ from typing import Final, TypeVar, TypeVarTuple, cast
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from vyrox.store.committed import drop_calls, run_calls
 from vyrox.store.errors import TRANSACTION_TIMEOUT_S, raise_translated
 from vyrox.store.precedence import PRECEDENCE_FILE, Precedence
 from vyrox.store.threads import Threads
@@ -159,12 +160,14 @@ def _transact(
         if connection.in_transaction():
             connection.commit()
     except BaseException as exc:
+        drop_calls(connection)
         connection.rollback()
         # After a failed commit, SQLite may still be in the transaction and would refuse the next
         # one.
         _sqlite_of(connection).rollback()
         refuse_newer(connection, exc)
         raise
+    run_calls(connection)
     return result
 
 
