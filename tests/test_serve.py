@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from tests.http.test_protocol import connected, read_answers, send
 from tests.ingestion import SECRET, Webhook, webhook
 from tests.polling import PATIENCE_S, until
+from tests.ports import free_port
 from tests.service import ROOT, Service, environment, running_service
 from tests.test_app import INGESTION, PROXY
 from tests.test_log import full_pipe
@@ -220,8 +221,7 @@ async def test_serve_ends_at_a_signal_while_it_starts(
 
 @pytest.mark.long
 async def test_serve_takes_the_port_of_the_platform(data_dir: Path) -> None:
-    with bound() as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     async with running_service(data_dir, PORT=str(port), INGESTION_PORT="1") as service:
         assert port_of(service.ingestion_url) == port
 
@@ -331,8 +331,7 @@ async def test_serve_refuses_a_data_directory_in_use(data_dir: Path) -> None:
 @pytest.mark.long
 async def test_serve_goes_on_while_its_log_is_blocked(data_dir: Path) -> None:
     """It also ends at a signal."""
-    with bound() as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     reading, writing = full_pipe()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "vyrox", "serve"),

@@ -313,7 +313,9 @@ def test_freeze_names_a_silent_service_that_holds_the_directory_contract_39(
         )
         vyrox.write(containers.report, "stopped", wall_clock() - 12)
         line = refused(vyrox("tenant", "freeze", "acme"))
-        assert f"a service that uses {data_dir} has not reported for 12 s" in line
+        silent = re.search(rf"a service that uses {data_dir} has not reported for (\d+) s", line)
+        assert silent
+        assert int(silent[1]) >= 12
     assert change(vyrox, "freeze", "acme").endswith(not_served(vyrox))
 
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.cli import Vyrox, refused
+from tests.ports import free_port
 from vyrox.trial.simulate.scenarios import SCENARIOS
 
 
@@ -132,8 +133,7 @@ async def test_it_serves_although_a_terminal_is_shorter_than_its_tables() -> Non
     """A pager would hold the mock back until its reader leaves it."""
     control, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "vyrox", "mock-edr", "--port", str(port)),
         stdin=asyncio.subprocess.DEVNULL,
@@ -155,8 +155,7 @@ async def test_it_serves_although_a_terminal_is_shorter_than_its_tables() -> Non
 
 
 async def test_a_port_of_ones_own() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    port = free_port()
     async with running("--port", str(port), "--json") as process:
         assert json.loads(await line(process))["url"] == f"http://127.0.0.1:{port}"
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tests.audit import NOW, TENANT, Clock, FaultyDatabase, entries, events, noted
+from tests.loop_time import set_loop_time
 from tests.polling import until
 from tests.vendor import (
     FakeVendor,
@@ -25,10 +26,10 @@ from vyrox import log
 from vyrox.chain.entry import Receipt
 from vyrox.chain.events import write_events
 from vyrox.chain.writer import ChainWriter
-from vyrox.containment import claims, execution, vendor_action
+from vyrox.containment import claims, execution
 from vyrox.containment.claims import RESULT_KEPT_S
 from vyrox.containment.execution import Containment, Executed
-from vyrox.containment.vendor_action import lease_s
+from vyrox.containment.vendor_action import CLIENT_GRACE_S, lease_s
 from vyrox.errors import (
     ActionNotSupportedError,
     InFlightError,
@@ -314,10 +315,14 @@ async def test_execute_mistake_before_anything_is_sent_releases_the_claim_contra
 async def test_execute_vendor_that_never_answers_ends_with_the_deadline_contract_22(
     database: Database, monkeypatch: pytest.MonkeyPatch, request_: ContainmentRequest
 ) -> None:
-    # Long enough for the check of the order on a busy machine; the vendor never responds.
-    monkeypatch.setattr(vendor_action, "CLIENT_GRACE_S", 1.0)
-    async with running(database, deadline_s=0.05) as proxy:
-        proxy.acting.gate.clear()
+    offset = set_loop_time(monkeypatch)
+
+    async def never_responds() -> None:
+        offset[0] = DEADLINE_S + CLIENT_GRACE_S
+        await asyncio.Event().wait()
+
+    async with running(database) as proxy:
+        proxy.acting.acting = never_responds
         with pytest.raises(VendorOutcomeUnknownError, match="no response before the deadline"):
             await proxy.execute(request_)
         assert await outcomes(database) == [(*await hashes(database), "outcome_unknown")]

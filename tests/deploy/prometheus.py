@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from tests.polling import PATIENCE_S, until
-from vyrox.http.listener import address_of, bind
+from tests.ports import free_port
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 DASHBOARD: Final = DEPLOY / "grafana" / "vyrox.json"
@@ -144,8 +144,7 @@ async def running_prometheus(
     }
     file = directory / "prometheus.json"
     file.write_text(json.dumps(config))  # JSON is YAML
-    with bind("127.0.0.1", 0) as listener:
-        address = address_of(listener)
+    address = f"127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
         PROGRAM,
         f"--config.file={file}",

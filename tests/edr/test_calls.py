@@ -6,6 +6,7 @@ Row by row, on real sockets.
 import asyncio
 import datetime
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.edr.vendor import SECRET, Refusing, allowed, deadline, order_for, unread
+from tests.loop_time import set_loop_time
 from vyrox.edr.client import Check, Deadline
 from vyrox.edr.transport import calls
 from vyrox.edr.transport.calls import (
@@ -32,7 +34,10 @@ from vyrox.edr.transport.calls import (
 from vyrox.errors import UnavailableError, VendorError, VendorOutcomeUnknownError
 from vyrox.models import Device
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+DEADLINE_S = 30.0
+ALMOST_S = DEADLINE_S - 0.05
+"""Moved on by so much, the clock is shortly before the end of a deadline that has just begun."""
 
 UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "InvalidURL"}
 UNSENT.add("ProxyError")  # the proxy has refused to connect
@@ -61,7 +66,7 @@ async def failure(
     url: str,
     *,
     changes: bool,
-    seconds: float = 10.0,
+    seconds: float = DEADLINE_S,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> VendorError:
     """Return what a call that must fail raises."""
@@ -89,8 +94,12 @@ class Listener:
 async def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
     """Serve one raw conversation after another; `talk` gets the request read already."""
     listener = Listener()
+    serving: set[asyncio.Task[object]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             await talk(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -106,6 +115,9 @@ async def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncItera
         yield listener
     finally:
         server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def says(*parts: bytes) -> Talk:
@@ -184,9 +196,10 @@ async def test_exchange_maps_every_exception_of_httpx(name: str) -> None:
 
 @pytest.mark.parametrize("changes", [False, True])
 async def test_exchange_with_nobody_listening_has_sent_nothing(changes: bool) -> None:
-    async with listening(says()) as listener:
-        url = listener.url
-    assert type(await failure(url, changes=changes)) is VendorError
+    with socket.socket() as bound:  # no other process can listen there meanwhile
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        assert type(await failure(url, changes=changes)) is VendorError
 
 
 @pytest.mark.parametrize(
@@ -270,31 +283,46 @@ async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> N
 
 
 @pytest.mark.parametrize("talk", [dribble, hang])
-async def test_exchange_ends_at_its_deadline(talk: Talk) -> None:
-    async with listening(talk) as listener:
-        assert type(await failure(listener.url, changes=True, seconds=0.3)) is (
-            VendorOutcomeUnknownError
-        )
-        assert type(await failure(listener.url, changes=False, seconds=0.3)) is VendorError
+@pytest.mark.parametrize(
+    ("changes", "kind"), [(True, VendorOutcomeUnknownError), (False, VendorError)]
+)
+async def test_exchange_ends_at_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, talk: Talk, changes: bool, kind: type[VendorError]
+) -> None:
+    offset = set_loop_time(monkeypatch)
+
+    async def then(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        offset[0] = ALMOST_S
+        reader.feed_data(head)
+        await talk(reader, writer)
+
+    async with listening(then) as listener:
+        assert type(await failure(listener.url, changes=changes)) is kind
         async with asyncio.timeout(PATIENCE_S):
             await listener.closed.wait()
 
 
-async def test_exchange_whose_deadline_ends_in_the_handshake_has_sent_nothing() -> None:
+async def test_exchange_whose_time_ends_in_the_handshake_has_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "CONNECT_SHARE", 0.1 / DEADLINE_S)  # its end comes first
     async with listening(hang) as listener:
         url = listener.url.replace("http:", "https:")
-        assert type(await failure(url, changes=True, seconds=0.3)) is VendorError
+        assert type(await failure(url, changes=True)) is VendorError
 
 
 class Stops(httpx.AsyncBaseTransport):
     """Reports its progress, as httpcore does, and then never ends."""
 
-    def __init__(self, *events: str) -> None:
+    def __init__(self, events: tuple[str, ...], offset: list[float]) -> None:
         self._events = events
+        self._offset = offset
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         for event in self._events:
             await request.extensions["trace"](event, {})
+        self._offset[0] = DEADLINE_S
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -317,10 +345,10 @@ class Stops(httpx.AsyncBaseTransport):
     ],
 )
 async def test_exchange_that_stops_has_sent_nothing_where_that_is_proved(
-    events: tuple[str, ...], sent: bool
+    monkeypatch: pytest.MonkeyPatch, events: tuple[str, ...], sent: bool
 ) -> None:
-    url = "https://vendor.example/"
-    error = await failure(url, changes=True, seconds=0.1, transport=Stops(*events))
+    stops = Stops(events, set_loop_time(monkeypatch))
+    error = await failure("https://vendor.example/", changes=True, transport=stops)
     assert isinstance(error, VendorOutcomeUnknownError) is sent
 
 
@@ -351,7 +379,9 @@ async def test_exchange_with_an_impossible_host_has_sent_nothing(host: str) -> N
     assert type(failed) is VendorError
 
 
-async def test_exchange_that_waits_for_a_connection_has_sent_nothing() -> None:
+async def test_exchange_that_waits_for_a_connection_has_sent_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1), trust_env=False)
     async with listening(hang) as listener, open_http(transport) as http:
         call = a_call(listener.url, changes=True)
@@ -359,8 +389,9 @@ async def test_exchange_that_waits_for_a_connection_has_sent_nothing() -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not transport._pool.connections:  # noqa: ASYNC110  (no event exists)
                 await asyncio.sleep(0.01)
+            monkeypatch.setattr(calls, "CONNECT_SHARE", 0.1 / DEADLINE_S)
             with pytest.raises(VendorError) as caught:
-                await exchange(http, call, deadline(0.3))
+                await exchange(http, call, deadline(DEADLINE_S))
         assert type(caught.value) is VendorError
         holding.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -504,24 +535,26 @@ async def _no_database() -> None:
     raise UnavailableError("away")
 
 
-async def _hangs() -> None:
-    await asyncio.Event().wait()
-
-
 @pytest.mark.parametrize(
     "check",
     [
         pytest.param(Refusing(), id="refused"),
         pytest.param(_no_database, id="database_away"),
-        pytest.param(_hangs, id="database_hangs"),
+        pytest.param(None, id="database_hangs"),
     ],
 )
 async def test_exchange_sends_nothing_for_an_order_that_must_not_leave_contract_42(
-    check: Check,
+    monkeypatch: pytest.MonkeyPatch, check: Check | None
 ) -> None:
+    offset = set_loop_time(monkeypatch)
+
+    async def hangs() -> None:
+        offset[0] = DEADLINE_S
+        await asyncio.Event().wait()
+
     async with open_http(httpx.MockTransport(never_sent)) as http:
         with pytest.raises(VendorError, match="nothing was sent") as caught:
-            await exchange(http, a_call(changes=True, check=check), deadline(0.2))
+            await exchange(http, a_call(changes=True, check=check or hangs), deadline(DEADLINE_S))
     assert type(caught.value) is VendorError
 
 
@@ -563,7 +596,7 @@ async def test_exchange_with_one_host_takes_no_connection_from_another_contract_
         call = a_call(hanging.url, changes=False)
         held = asyncio.create_task(exchange(http, call, deadline(PATIENCE_S)))
         await began.wait()
-        assert (await exchange(http, a_call(other.url, changes=False), deadline(2))).succeeded
+        assert (await exchange(http, a_call(other.url, changes=False), deadline())).succeeded
         with pytest.raises(VendorError):
             await exchange(http, call, deadline(0.2))
         held.cancel()

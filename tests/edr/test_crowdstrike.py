@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.edr.vendor import FakeVendor, Reply, alert, answer, client_of, deadline, form, order_for
+from tests.loop_time import set_loop_time
 from vyrox.edr.client import ActionResult, Progress, Target
 from vyrox.edr.crowdstrike import rtr
 from vyrox.edr.crowdstrike.processes import Process, find_process
@@ -548,9 +549,7 @@ async def test_kill_on_a_host_with_a_huge_list_of_processes_sends_none(fake: Fak
 async def test_kill_that_never_completes_ends_at_the_deadline(
     fake: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, asleep_s = asyncio.get_running_loop(), [0.0]
-    real = loop.time
-    monkeypatch.setattr(loop, "time", lambda: real() + asleep_s[0])
+    asleep_s = set_loop_time(monkeypatch)
 
     async def sleep(seconds: float) -> None:
         asleep_s[0] += max(seconds, 0.1)

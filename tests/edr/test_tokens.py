@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.edr.vendor import CLIENT_ID, SECRET, FakeVendor, answer, deadline, form, token
+from tests.loop_time import set_loop_time
 from vyrox.edr import defender
 from vyrox.edr.crowdstrike import client
 from vyrox.edr.transport.calls import open_http
@@ -26,14 +27,6 @@ def fake() -> FakeVendor:
 def bearer(fake: FakeVendor, transport: httpx.AsyncBaseTransport | None = None) -> BearerToken:
     http = open_http(transport or httpx.MockTransport(fake.handle))
     return BearerToken(RetryingSender(http, backoff, fake.sleep), CALL)
-
-
-def set_loop_time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return a list whose only element is, from now on, the time of the loop plus itself."""
-    loop, offset = asyncio.get_running_loop(), [0.0]
-    real = loop.time
-    monkeypatch.setattr(loop, "time", lambda: real() + offset[0])
-    return offset
 
 
 async def test_value_fetches_a_token_with_a_form(fake: FakeVendor) -> None:
@@ -58,7 +51,7 @@ async def test_value_is_renewed_before_its_end(
     fake: FakeVendor, monkeypatch: pytest.MonkeyPatch, life_s: object, kept_s: float
 ) -> None:
     fake.on("POST", TOKEN_PATH, token("first", life_s), token("second"))
-    tokens, offset = bearer(fake), set_loop_time(monkeypatch)
+    tokens, offset = bearer(fake), set_loop_time(monkeypatch, stops=True)
     await tokens.value(deadline())
     offset[0] = kept_s - 2
     assert await tokens.value(deadline()) == "Bearer first"

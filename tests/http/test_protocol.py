@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from tests.loop_time import time_passes_while_idle
 from vyrox import log
 from vyrox.errors import MalformedRequestError
 from vyrox.http.connection_limit import limited_protocol
@@ -65,7 +66,7 @@ class BytewiseProtocol(BoundedHttpProtocol):
 
 
 class HastyProtocol(BoundedHttpProtocol):
-    """Has little patience, so that the tests need little time."""
+    """Has little patience. `serving` it, time passes only while nothing happens."""
 
     headers_timeout_s = 0.1
     request_timeout_s = 0.2
@@ -141,15 +142,17 @@ async def serving(
     server.lifespan = config.lifespan_class(config)
     await server.startup()
     await server.on_tick(0)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.servers[0].close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*server.server_state.tasks)
-            await server.servers[0].wait_closed()
+    is_hasty = issubclass(protocol, HastyProtocol)
+    with time_passes_while_idle() if is_hasty else contextlib.nullcontext():
+        try:
+            yield server.servers[0].sockets[0].getsockname()[1]
+        finally:
+            server.servers[0].close()
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.gather(*server.server_state.tasks)
+                await server.servers[0].wait_closed()
 
 
 @contextlib.asynccontextmanager
@@ -956,7 +959,7 @@ async def test_connection_that_is_gone_leaves_no_timer() -> None:
 async def test_request_behind_a_late_body_is_not_idle() -> None:
     """Both arrive in one segment. The request takes longer than a connection may be idle."""
 
-    class Idle(BoundedHttpProtocol):
+    class Idle(HastyProtocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.timeout_keep_alive = 0.05  # type: ignore[assignment]  # uvicorn says whole seconds
@@ -1168,7 +1171,7 @@ async def test_expectation_is_not_met_after_a_refusal() -> None:
 async def test_refused_client_that_stays_is_cut_off(
     closed: asyncio.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Lingering(WatchedProtocol):
+    class Lingering(HastyProtocol, WatchedProtocol):
         headers_timeout_s = 0.05  # must not run on after the refusal
         linger_timeout_s = 0.1
 
@@ -1276,8 +1279,11 @@ UVLOOP: tuple[str, dict[str, Any]] = ("asyncio", {"use_uvloop": True})
     ],
 )
 async def test_uvloop_behaves_alike(data: bytes, refusal: tuple[int, str]) -> None:
+    class Hasty(BoundedHttpProtocol):  # uvloop has a clock of its own
+        headers_timeout_s = request_timeout_s = 0.5 if refusal == TIMED_OUT else PATIENCE_S
+
     assert type(asyncio.get_running_loop()).__module__ == "uvloop"
-    async with serving(protocol=HastyProtocol) as port:
+    async with serving(protocol=Hasty) as port:
         first, second = await exchange(port, POST + b"\r\n" + data)
     assert first.status == 200
     check_refusal(second, refusal)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.audit import NOW, Clock
 from tests.http.test_protocol import WatchedProtocol, connected, serving
+from tests.loop_time import set_loop_time
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.proxy import (
@@ -41,8 +42,8 @@ from tests.service import HMAC_SECRET
 from tests.vendor import COMPOSITE_ID, FakeVendor, add_alert, forget_alert, give_credentials
 from vyrox.chain.entry import SERVICE
 from vyrox.clock import wall_clock
-from vyrox.containment import vendor_action
 from vyrox.containment.clock_guard import ClockGuard
+from vyrox.containment.vendor_action import CLIENT_GRACE_S
 from vyrox.crypto import sign
 from vyrox.errors import VendorError, VendorOutcomeUnknownError
 from vyrox.http.bodies import MAX_INCOMPLETE_BYTES
@@ -648,16 +649,19 @@ async def test_execute_repeats_an_unknown_outcome_unless_it_killed_contract_22(
     action: ActionType,
     failure: Exception | None,
 ) -> None:
-    monkeypatch.setattr(vendor_action, "CLIENT_GRACE_S", 0.05)
+    offset = set_loop_time(monkeypatch)
+
+    async def never_responds() -> None:
+        offset[0] = acting.edr_deadline_s + CLIENT_GRACE_S
+        await asyncio.Event().wait()
+
     vendor = FakeVendor()
     vendor.failure = failure
+    vendor.acting = never_responds if failure is None else None
     fields = wanted(action_type=action)
-    if failure is None:
-        vendor.gate.clear()
-    async with proxied(replace(acting, edr_deadline_s=1), vendor) as running:
+    async with proxied(acting, vendor) as running:
         check(await running.execute(fields), 502, refusal("vendor error"))
-        vendor.failure = None
-        vendor.gate.set()
+        vendor.failure = vendor.acting = None
         again = await running.execute(fields)
         [entry, *_] = await running.entries()
         [outcome, *_] = await running.events(kind="execute.outcome")

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from tests.conftest import new_postgres_database
 from tests.outbound import certificate
 from tests.polling import PATIENCE_S
+from tests.ports import free_port
 from tests.postgres import Postgres
 from tests.store.queries import insert_tenant, run, tenants
 from vyrox.errors import DatabaseUnavailableError
@@ -46,8 +47,7 @@ def pgbouncer(
     postgres: Postgres, name: str, directory: Path, mode: str, more: str = ""
 ) -> Iterator[str]:
     """Run PgBouncer in front of the database `name`, with `more` settings; yield the URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     file = directory / "pgbouncer.ini"
     settings = CONFIGURATION.format(
         socket=postgres.socket_directory,

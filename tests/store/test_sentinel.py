@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.polling import PATIENCE_S, until
+from tests.ports import free_port
 from vyrox.errors import QueueUnavailableError
 from vyrox.settings.redis_url import redis_url, sentinels_of
 from vyrox.store.redis import connect, redis_call
@@ -20,12 +21,6 @@ from vyrox.store.valkey import server_path
 
 PASSWORD = "of-the-servers"
 OWN = "of-the-sentinels"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager
