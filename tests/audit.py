@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from tests.polling import PATIENCE_S
 from vyrox.chain.entry import Draft, Stream
 from vyrox.chain.events import event
 from vyrox.chain.export import pages
@@ -17,7 +18,6 @@ from vyrox.chain.verify import Chain
 from vyrox.chain.writer import ChainWriter
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.store.database import Database
-from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 from vyrox.store.tables import audit_log
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class FaultyDatabase:
         self,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
         pause: bool = False,
     ) -> T:
         self.writes += 1
@@ -86,7 +86,7 @@ class FaultyDatabase:
         self,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> T:
         if self.always == "before":
             raise self.error

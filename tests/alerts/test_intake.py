@@ -17,6 +17,7 @@ from sqlalchemy.util import await_only
 
 from tests.audit import FaultyDatabase
 from tests.conftest import ready_postgres_database
+from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
 from tests.pragma import set_pragma
 from tests.sample_alerts import (
@@ -38,7 +39,6 @@ from vyrox.chain.writer import ChainWriter
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.models import Vendor
 from vyrox.store.database import Database, open_database
-from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 from vyrox.store.tables import alerts, quarantine
 
 DAY_S: Final = 86_400.0
@@ -435,7 +435,7 @@ class Counting:
         self,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
         pause: bool = False,
     ) -> T:
         returned = await self._database.write(transaction, *args, timeout_s=timeout_s, pause=pause)

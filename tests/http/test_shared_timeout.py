@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.loop_time import time_passes_while_idle
 from vyrox.errors import UnavailableError
 from vyrox.http.shared_timeout import SharedTimeout
 
@@ -34,15 +35,16 @@ async def test_time_limit_leaves_alone_who_is_in_time() -> None:
     limit = SharedTimeout(0.02)
     never, soon = asyncio.Event(), asyncio.Event()
     soon.set()
-    late = asyncio.create_task(wait_within(limit, never))
-    assert await wait_within(limit, soon) == "in time"
-    with pytest.raises(TimeoutError):
-        await late
-    after = asyncio.Event()
-    waiting = asyncio.create_task(wait_within(limit, after))
-    await asyncio.sleep(0)
-    after.set()
-    assert await waiting == "in time"
+    with time_passes_while_idle():
+        late = asyncio.create_task(wait_within(limit, never))
+        assert await wait_within(limit, soon) == "in time"
+        with pytest.raises(TimeoutError):
+            await late
+        after = asyncio.Event()
+        waiting = asyncio.create_task(wait_within(limit, after))
+        await asyncio.sleep(0)
+        after.set()
+        assert await waiting == "in time"
 
 
 async def test_time_limit_expires_each_at_its_own_time() -> None:
@@ -55,12 +57,13 @@ async def test_time_limit_expires_each_at_its_own_time() -> None:
             await wait_within(limit, never)
         ended.append(number)
 
-    first = asyncio.create_task(enter(1))
-    await asyncio.sleep(0.01)
-    second = asyncio.create_task(enter(2))
-    await first
-    assert not second.done()
-    await second
+    with time_passes_while_idle():
+        first = asyncio.create_task(enter(1))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(enter(2))
+        await first
+        assert not second.done()
+        await second
     assert ended == [1, 2]
 
 

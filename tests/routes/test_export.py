@@ -19,6 +19,7 @@ from starlette.types import Message, Scope
 
 from tests.audit import NOW, Clock, action
 from tests.http.test_protocol import serving
+from tests.polling import PATIENCE_S
 from tests.proxy import NOWHERE, OTHER_SECRET, TENANT, Proxied, export_headers, proxied, wanted
 from tests.routes.test_execute import bad_signatures
 from tests.service import HMAC_SECRET
@@ -31,7 +32,6 @@ from vyrox.crypto import sign
 from vyrox.errors import DatabaseUnavailableError
 from vyrox.settings import Settings
 from vyrox.store.database import Database
-from vyrox.store.errors import TRANSACTION_TIMEOUT_S
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -411,7 +411,7 @@ class FailingReads:
         self,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> T:
         self._left -= 1
         if self._left < 0:
@@ -422,7 +422,7 @@ class FailingReads:
         self,
         transaction: Callable[[Connection, *Ts], T],
         *args: *Ts,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
         pause: bool = False,
     ) -> T:
         return await self._database.write(transaction, *args, timeout_s=timeout_s, pause=pause)

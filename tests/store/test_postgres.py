@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from tests.conftest import ready_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.heartbeat import write_beat
+from tests.patience import POSTGRES_ARGS
 from tests.polling import until
 from tests.postgres import Postgres
 from tests.store.queries import (
@@ -45,8 +46,10 @@ async def test_execute_postgres_is_in_the_transaction_and_returns_rows(
 
 
 async def test_postgres_commits_wait_for_the_disk_and_locks_do_not_outlive_a_frozen_container(
-    postgres: Postgres, data_dir: Path
+    postgres: Postgres, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vyrox.store.postgres._ARGS", POSTGRES_ARGS)
+
     def settings(connection: Connection) -> list[object]:
         names = ("synchronous_commit", "idle_in_transaction_session_timeout")
         return [run(connection, f"SHOW {name}") for name in names]
