@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.notify.receiver import Receiver, receiving
+from tests.loop_time import set_loop_time
+from tests.notify.receiver import Received, Receiver, receiving
 from tests.notify.samples import SECRET
 from vyrox import log
 from vyrox.errors import NotDeliveredError
@@ -132,7 +133,12 @@ async def test_endless_response_is_not_read_contract_58(receiver: Receiver) -> N
 async def test_slow_receiver_is_left_contract_58(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook, "TIMEOUT_S", 0.2)
+    offset = set_loop_time(monkeypatch)
+
+    def patience_ends(_request: Received) -> None:
+        offset[0] = webhook.TIMEOUT_S
+
+    receiver.on_request = patience_ends
     receiver.behaviours.append("hang")
     assert (await refusal(receiver.url + PATH)).startswith("no response")
     await receiver.disconnected.wait()

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.polling import until
+from tests.loop_time import time_passes_while_idle
+from tests.polling import PATIENCE_S, until
 from tests.trial.mock_edr import Falcon, falcon_of
 from vyrox.errors import OperatorError
 from vyrox.trial.mock_edr.app import MockEdr
@@ -70,7 +71,7 @@ async def test_cut_ends_the_connection_within_the_body(mock: MockEdr, falcon: Fa
 async def test_slow_outlasts_a_caller_whose_patience_ends(mock: MockEdr, falcon: Falcon) -> None:
     plan(mock, Fault("slow", effect=True, seconds=3600))
     falcon.http.timeout = httpx.Timeout(0.2)
-    with pytest.raises(httpx.ReadTimeout):
+    with time_passes_while_idle(), pytest.raises(httpx.ReadTimeout):
         await falcon.act("contain", WORKSTATION_01)
 
     assert len(mock.effects) == 1
@@ -79,16 +80,16 @@ async def test_slow_outlasts_a_caller_whose_patience_ends(mock: MockEdr, falcon:
 
 async def test_dribble_sends_a_byte_at_a_time(mock: MockEdr, falcon: Falcon) -> None:
     plan(mock, Fault("dribble", effect=True, seconds=3600))
-    falcon.http.timeout = httpx.Timeout(0.2)
     async with falcon.http.stream(
         "POST",
         "/crowdstrike/devices/entities/devices-actions/v2?action_name=contain",
         json={"ids": [WORKSTATION_01]},
         headers=falcon.headers,
+        timeout=httpx.Timeout(PATIENCE_S, read=1.0),
     ) as answer:
         pieces = answer.aiter_raw()
         assert await anext(pieces) == b"{"
-        with pytest.raises(httpx.ReadTimeout):
+        with time_passes_while_idle(), pytest.raises(httpx.ReadTimeout):
             await anext(pieces)
 
     assert len(mock.effects) == 1
