@@ -40,8 +40,8 @@ def time_passes_while_idle() -> Iterator[None]:
 
     def select_and_pass(timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         nonlocal now
-        soon = timeout is not None and timeout < LONG_S
-        found: list[tuple[SelectorKey, int]] = select(min(timeout, GRACE_S) if soon else timeout)
+        is_soon = timeout is not None and GRACE_S < timeout < LONG_S
+        found: list[tuple[SelectorKey, int]] = select(GRACE_S if is_soon else timeout)
         if not found and timeout is not None:
             now += max(timeout, 0.0)
         return found
