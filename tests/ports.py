@@ -1,4 +1,4 @@
-"""Ports for programs that have to be told one before they start."""
+"""Ports for programs that need to know theirs before they start."""
 
 import socket
 from contextlib import suppress
