@@ -21,6 +21,9 @@ _MODES: Final[dict[Mode, str]] = {
     "unknown": "not known: no service runs that reports it",
 }
 
+LATE_S: Final = 5.0
+"""A container reports every 2 s. After a `pg_restore`, the rows are those of another database."""
+
 _COLUMNS: Final = (
     "SOURCE",
     Column("TENANT", "cut"),
@@ -95,9 +98,17 @@ def _text(each: Trouble) -> str:
     return ": ".join(part for part in (where, each.what, each.text) if part)
 
 
+def _service_text(found: Status) -> str:
+    count = counted(len(found.containers), "container")
+    age_s = min((each.age_s for each in found.containers), default=0.0)
+    if age_s < LATE_S:
+        return f"{count} running"
+    return f"{count}, last report {age_s:.0f} s ago: it cannot write, has ended, or is a copy"
+
+
 def _facts(found: Status) -> Iterator[tuple[str, str]]:
     yield "mode", _MODES[found.mode]
-    yield "service", f"{counted(len(found.containers), 'container')} running"
+    yield "service", _service_text(found)
     yield "database", found.stores["database"] or "works"
     entries = found.queue.entries
     asked = "works" if entries is not None else "not asked: no service runs"
