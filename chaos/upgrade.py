@@ -7,7 +7,7 @@ vendor, with approvals, through whichever container. Then a container with this 
 migrates; an old one is stopped, one more new one starts, and the other old one is stopped.
 Afterwards each alert must be stored once and have its verdict, no action may be done twice or
 without its entry, and every chain must verify. What each kind of container answered in each phase
-is printed, and what the old ones logged.
+is printed, and what they logged.
 """
 
 import argparse

@@ -67,10 +67,11 @@ class Actions:
 
     async def go_on(self) -> None:
         """Begin with another host every EVERY_S, and wait for all of them at the end."""
+        is_proposal = False
         async with asyncio.TaskGroup() as group:
             while not self.is_ending:
                 if self.living():
-                    is_proposal = len(self.asked) % 4 == 0
+                    is_proposal = not is_proposal
                     group.create_task(self._host(self.vendor.add_host(), is_proposal=is_proposal))
                 await asyncio.sleep(EVERY_S)
 

@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -326,3 +327,40 @@ async def test_open_database_of_an_earlier_version_keeps_the_child_contract_73(
         (None, None),
         ("acme.com", None),
     ]
+
+
+async def test_a_deadlock_with_a_running_container_begins_again_contract_104(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lock two tables in different orders. The migration must not end the start."""
+    url = await new_postgres_database(postgres)
+    old = await asyncpg.connect(url)
+    await old.execute("CREATE TABLE one (); CREATE TABLE two ()")
+    has_first, has_second = asyncio.Event(), asyncio.Event()
+    attempts = []
+    is_waited_for = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'two'::regclass"
+
+    def migrate_slowly(connection: sa.Connection) -> None:
+        attempts.append(1)
+        connection.exec_driver_sql("SET LOCAL deadlock_timeout = '10ms'")
+        connection.exec_driver_sql("LOCK TABLE two")
+        has_second.set()
+        while len(attempts) == 1 and not connection.exec_driver_sql(is_waited_for).scalar():
+            connection.exec_driver_sql("SELECT pg_sleep(0.01)")
+        connection.exec_driver_sql("LOCK TABLE one")
+
+    async def contain() -> None:
+        async with old.transaction():
+            await old.execute("SET LOCAL deadlock_timeout = '1min'")
+            await old.execute("LOCK TABLE one")
+            has_first.set()
+            await has_second.wait()
+            await old.execute("LOCK TABLE two")
+
+    monkeypatch.setattr(database, "migrate", migrate_slowly)
+    containing = asyncio.create_task(contain())
+    await has_first.wait()
+    async with open_database(url, Path()):
+        await containing
+    assert len(attempts) == 2
+    await old.close()

@@ -14,9 +14,9 @@ from typing import Final, Protocol, TypeVar, TypeVarTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from vyrox.errors import MissingDatabaseError
-from vyrox.store.errors import TRANSACTION_TIMEOUT_S
-from vyrox.store.schema import MIGRATION_TIMEOUT_S, migrate
+from vyrox.errors import DatabaseBusyError, MissingDatabaseError
+from vyrox.store.errors import TRANSACTION_TIMEOUT_S, is_deadlock
+from vyrox.store.schema import MIGRATION_ATTEMPTS, MIGRATION_TIMEOUT_S, migrate
 from vyrox.store.sqlite import Sqlite
 from vyrox.store.version import HEAD, read_version
 
@@ -92,7 +92,7 @@ async def open_database(
         if version is None and not create:
             raise MissingDatabaseError
         if version != HEAD:
-            await database.write(migrate, timeout_s=MIGRATION_TIMEOUT_S)
+            await _migrate(database)
         yield database
     finally:
         await database.close()
@@ -106,6 +106,17 @@ async def opened_as_it_is(url: str | None, data_dir: Path) -> AsyncIterator[Data
         yield database
     finally:
         await database.close()
+
+
+async def _migrate(database: Database) -> None:
+    """Migrate. It locks one table after another, and so do containers of an older version."""
+    for _ in range(MIGRATION_ATTEMPTS - 1):
+        try:
+            return await database.write(migrate, timeout_s=MIGRATION_TIMEOUT_S)
+        except DatabaseBusyError as exc:
+            if not isinstance(exc.__cause__, Exception) or not is_deadlock(exc.__cause__):
+                raise
+    return await database.write(migrate, timeout_s=MIGRATION_TIMEOUT_S)
 
 
 async def _connect(url: str | None, data_dir: Path, *, urgent: bool) -> _Connected:

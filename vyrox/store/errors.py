@@ -72,6 +72,11 @@ def may_be_schema(exc: BaseException) -> bool:
     return sqlstate is not None and (sqlstate[:2] == "42" or sqlstate == "23502")
 
 
+def is_deadlock(exc: Exception) -> bool:
+    """Return whether PostgreSQL has ended the transaction because another waited for it, too."""
+    return getattr(_cause(exc), "sqlstate", None) == "40P01"
+
+
 def _is_busy(cause: BaseException | None) -> bool:
     # SQLite's extended code has the plain code in its lowest byte.
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF

@@ -12,6 +12,9 @@ MIGRATION_TIMEOUT_S: Final = 600.0
 """Longest that all migrations together may take. Copying a table takes 10 s or more for each
 million rows."""
 
+MIGRATION_ATTEMPTS: Final = 5
+"""How often they are begun again, as a whole, because of a deadlock with a running container."""
+
 
 def migrate(connection: Connection) -> None:
     """Run the migrations that have not run yet.
