@@ -49,6 +49,14 @@ async def assert_failing(health: Health, store: str) -> None:
         await health.check()
 
 
+async def assert_hanging(health: Health, store: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health_module, "TIMEOUT_S", 0.2)
+        await health.probe()
+        with pytest.raises(UnavailableError, match=f"{store}: no response within"):
+            await health.check()
+
+
 async def is_well(health: Health) -> bool:
     await health.probe()
     try:
@@ -147,7 +155,7 @@ async def test_check_redis_that_hangs_or_hangs_up_contract_17(
     ):
         await assert_well(health)
         proxy.hold_replies()
-        await assert_failing(health, "queue")
+        await assert_hanging(health, "queue")
         proxy.release()
         await assert_well(health)
         await proxy.hang_up()
@@ -181,7 +189,7 @@ async def test_check_database_that_hangs_or_hangs_up_contract_17(
         await assert_well(health)
         proxy.hold_requests()
         for _ in range(3):
-            await assert_failing(health, "database")
+            await assert_hanging(health, "database")
         proxy.release()
         await assert_well(health)
         await proxy.hang_up()
@@ -250,7 +258,10 @@ async def test_requests_that_wait_for_a_slow_probe_share_the_next_contract_17(
     assert len(probes) == 2
 
 
-async def test_check_whose_caller_is_gone_leaves_no_old_answer_contract_17() -> None:
+async def test_check_whose_caller_is_gone_leaves_no_old_answer_contract_17(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health_module, "TIMEOUT_S", 0.1)
     begun = asyncio.Event()
 
     async def hang() -> None:

@@ -20,7 +20,6 @@ from tests.alerts.test_queue import running
 from tests.fake_redis import HANG_UP, OK, SILENCE, Command, FakeRedis, fake_redis
 from tests.fault_proxy import fault_proxy
 from tests.loop_time import time_passes_while_idle
-from tests.polling import PATIENCE_S
 from tests.sample_alerts import (
     NOW,
     TENANT,
@@ -91,12 +90,6 @@ NONSENSE: Final = [
     pytest.param(b"*1\r\n*1\r\n$5\r\nadded\r\n", id="reject_nested_result"),
     pytest.param(b"*1\r\n-OOM command not allowed\r\n", id="reject_error_result"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine may take longer for a reply than the product waits."""
-    monkeypatch.setattr(store_redis, "CALL_TIMEOUT_S", PATIENCE_S)
 
 
 @contextmanager
