@@ -2,16 +2,18 @@
 
 The vendor adds a line to the file VENDOR_CALLS for each call. If VENDOR_STOPS is `before` or
 `after`, it stops before or after it writes the line of its first call: it logs
-`vendor.stopped`, and never responds.
+`vendor.stopped`, and never responds. With PATIENT_STORES the stores may take long.
 """
 
 import asyncio
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import uvloop
 
+from tests.patience import patient_stores
 from tests.vendor import FakeVendor
 from vyrox import log, serve
 from vyrox.app import create_app
@@ -49,7 +51,8 @@ def main() -> None:
     # This vendor ignores the deadline, so the timeout after the grace ends its call.
     vars(vendor_action)["CLIENT_GRACE_S"] = 0.5
     vars(serve)["create_app"] = partial(create_app, make=vendor.make)
-    with log.configured():
+    patient = patient_stores() if os.environ.get("PATIENT_STORES") else nullcontext()
+    with log.configured(), patient:
         uvloop.run(serve.serve(Settings.from_process()))
 
 

@@ -7,21 +7,20 @@ with 503. Only a test of an outage may see that.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
-
-import pytest
+from typing import Final, Protocol
 
 from tests.polling import PATIENCE_S
 from vyrox.alerts import health
+from vyrox.approvals.discord import receiving
 from vyrox.containment import execution
 from vyrox.routes import ingestion
 from vyrox.store import postgres, redis, sqlite
 
 PATIENT_VYROX = """
-from tests.patience import patient_stores
+from tests.patience import Forever, make_stores_patient
 from vyrox.cli import main
-with patient_stores():
-    main()
+make_stores_patient(Forever())
+main()
 """
 """`vyrox`, as a program for `python -c`, with the long limits."""
 
@@ -30,18 +29,49 @@ POSTGRES_ARGS: Final = postgres._ARGS
 """What the product passes to PostgreSQL."""
 
 
+class Patch(Protocol):
+    """What replaces an attribute or an item, as pytest's `monkeypatch` does."""
+
+    def setattr(self, target: object, name: str, value: object, /) -> None:
+        """Replace an attribute."""
+        ...
+
+    def setitem(self, mapping: dict[str, object], name: str, value: object, /) -> None:
+        """Replace an item."""
+        ...
+
+
+class Forever:
+    """Replaces until the process ends. A service need not import pytest."""
+
+    def setattr(self, target: object, name: str, value: object) -> None:
+        setattr(target, name, value)
+
+    def setitem(self, mapping: dict[str, object], name: str, value: object) -> None:
+        mapping[name] = value
+
+
 @contextmanager
 def patient_stores() -> Iterator[None]:
-    """Let the stores take PATIENCE_S for each step of accepting an alert."""
+    """Let the stores take PATIENCE_S for each step of accepting an alert, until the block ends."""
+    import pytest
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingestion.store_timeout, "_limit_s", PATIENCE_S)
-        patch.setattr(redis, "CALL_TIMEOUT_S", PATIENCE_S)
-        patch.setattr(health, "TIMEOUT_S", PATIENCE_S)
-        make_databases_patient(patch)
+        make_stores_patient(patch)
         yield
 
 
-def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
+def make_stores_patient(patch: Patch) -> None:
+    """Let the stores take PATIENCE_S for each step of accepting an alert, or a click."""
+    patch.setattr(ingestion.store_timeout, "_limit_s", PATIENCE_S)
+    patch.setattr(redis, "CALL_TIMEOUT_S", PATIENCE_S)
+    patch.setattr(health, "TIMEOUT_S", PATIENCE_S)
+    patch.setattr(receiving, "ANSWER_S", PATIENCE_S)
+    patch.setattr(receiving, "SHOW_S", PATIENCE_S)
+    make_databases_patient(patch)
+
+
+def make_databases_patient(patch: Patch) -> None:
     """Let a database take PATIENCE_S for a connection, a transaction and the commit of a claim."""
     patch.setattr(postgres, "POOL_TIMEOUT_S", PATIENCE_S)
     patch.setattr(postgres, "CONNECT_TIMEOUT_S", PATIENCE_S)
@@ -53,7 +83,7 @@ def make_databases_patient(patch: pytest.MonkeyPatch) -> None:
     make_transactions_patient(patch)
 
 
-def make_transactions_patient(patch: pytest.MonkeyPatch) -> None:
+def make_transactions_patient(patch: Patch) -> None:
     """Let a transaction take PATIENCE_S, if its caller sets no limit of its own."""
     # SQLite treats a transaction that may take longer than this in its own way.
     patch.setattr(sqlite, "TRANSACTION_TIMEOUT_S", PATIENCE_S)

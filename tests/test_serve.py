@@ -20,6 +20,8 @@ from starlette.applications import Starlette
 
 from tests.http.test_protocol import connected, read_answers, send
 from tests.ingestion import SECRET, Webhook, webhook
+from tests.patience import PATIENT_VYROX
+from tests.patient_service import patient_service
 from tests.polling import PATIENCE_S, until
 from tests.ports import free_port
 from tests.service import ROOT, Service, environment, running_service
@@ -88,7 +90,7 @@ async def test_serve_has_two_listeners_contract_29(data_dir: Path) -> None:
 async def test_serve_ends_at_a_signal(data_dir: Path, number: signal.Signals) -> None:
     """Also with an idle connection, as load balancers keep them."""
     async with (
-        running_service(data_dir) as service,
+        patient_service(data_dir) as service,
         httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client,
     ):
         assert (await client.get("/health")).status_code == 200
@@ -102,11 +104,10 @@ async def test_serve_ends_at_a_signal(data_dir: Path, number: signal.Signals) ->
     assert not await is_running(data_dir)
 
 
-FEW_FILES: Final = """
+FEW_FILES: Final = f"""
 import resource
-from vyrox.cli import main
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-main()
+{PATIENT_VYROX}
 """
 """`vyrox` in a process that may open few files."""
 
@@ -159,7 +160,7 @@ async def test_serve_under_nohup_goes_on_after_sighup(data_dir: Path) -> None:
 
 async def test_serve_lets_requests_in_flight_end(data_dir: Path) -> None:
     raw = webhook("crowdstrike").raw()
-    async with running_service(data_dir, **DEFAULTS) as service:
+    async with patient_service(data_dir, **DEFAULTS) as service:
         port = port_of(service.ingestion_url)
         async with connected(port) as (reader, writer):
             await send(writer, raw[:-10])
@@ -222,7 +223,7 @@ async def test_serve_ends_at_a_signal_while_it_starts(
 @pytest.mark.long
 async def test_serve_takes_the_port_of_the_platform(data_dir: Path) -> None:
     port = free_port()
-    async with running_service(data_dir, PORT=str(port), INGESTION_PORT="1") as service:
+    async with patient_service(data_dir, PORT=str(port), INGESTION_PORT="1") as service:
         assert port_of(service.ingestion_url) == port
 
 
@@ -318,7 +319,7 @@ def test_serve_refuses_bad_settings(data_dir: Path, extra: dict[str, str], said:
 
 
 async def test_serve_refuses_a_data_directory_in_use(data_dir: Path) -> None:
-    async with running_service(data_dir) as service:
+    async with patient_service(data_dir) as service:
         line = await asyncio.to_thread(serve_to_the_end, data_dir)
         assert line == (
             f"vyrox: {data_dir} is in use by another vyrox process: "

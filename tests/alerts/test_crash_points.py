@@ -22,6 +22,7 @@ from cryptography.fernet import Fernet
 from tests.adapters.payloads import DOCUMENTED, changed
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.ingestion import SECRET, TENANTS, Webhook, webhook
+from tests.patient_service import patient_service
 from tests.polling import until
 from tests.sample_alerts import queued, unfinished
 from tests.service import Service, running_service
@@ -63,8 +64,9 @@ class Site:
             self._environment["DATABASE_URL"] = database_url.replace("+asyncpg", "")
 
     @asynccontextmanager
-    async def service(self) -> AsyncIterator[Service]:
-        async with running_service(self.data_dir, **self._environment) as service:
+    async def service(self, *, patient: bool = True) -> AsyncIterator[Service]:
+        run = patient_service if patient else running_service
+        async with run(self.data_dir, **self._environment) as service:
             yield service
 
     async def rows(self) -> list[tuple[str, str]]:
@@ -232,7 +234,7 @@ async def test_redis_that_hangs_is_a_503_and_the_next_delivery_is_accepted_once_
 ) -> None:
     site = sqlite_site
     sent = webhook("crowdstrike")
-    async with site.service() as service:
+    async with site.service(patient=False) as service:
         proxy.hold_requests()
         for answer in (await post(service, sent), await post(service, sent)):
             assert answer.status_code == 503
@@ -250,7 +252,7 @@ async def test_embedded_stores_survive_kills_contract_17(data_dir: Path, killed:
     url = socket_url(data_dir)
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(
-            running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET)
+            patient_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET)
         )
         alert_id = await accepted(service, sent)
         if killed == "valkey":
@@ -261,7 +263,7 @@ async def test_embedded_stores_survive_kills_contract_17(data_dir: Path, killed:
             service.signal(signal.SIGKILL)
             await service.ended()
             service = await stack.enter_async_context(
-                running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET)
+                patient_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET)
             )
         await until(partial(is_accepted, service, later))
         site = Site(data_dir, url, None)

@@ -14,7 +14,8 @@ import httpx
 
 from tests.cli import Vyrox, succeeded
 from tests.ingestion import webhook
-from tests.service import HMAC_SECRET, Service, running_service
+from tests.patient_service import patient_service
+from tests.service import HMAC_SECRET, Service
 from tests.trial.mock_edr import client_of
 from tests.vendor import AID, add_alert
 from vyrox.approvals.proposing import Proposed, Wanted, propose
@@ -252,7 +253,7 @@ async def running_site(data_dir: Path, **settings: str) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(serving(mock))
         service = await stack.enter_async_context(
-            running_service(data_dir, DRY_RUN="false", EDR_TEST_URL=url, **settings)
+            patient_service(data_dir, DRY_RUN="false", EDR_TEST_URL=url, **settings)
         )
         database = await stack.enter_async_context(open_database(None, data_dir))
         playwright = await stack.enter_async_context(async_playwright())

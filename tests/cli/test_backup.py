@@ -23,9 +23,9 @@ from sqlalchemy import Connection
 from tests.cli import Vyrox, refused, succeeded
 from tests.conftest import drop_postgres_database, new_postgres_database
 from tests.ingestion import SECRET, TENANTS, webhook
+from tests.patient_service import patient_service
 from tests.polling import PATIENCE_S
 from tests.postgres import Postgres
-from tests.service import running_service
 from tests.store.test_data_dir import change_owner
 from vyrox.chain import log_keys
 from vyrox.chain.identity import read_log_name, renew_log_id
@@ -108,7 +108,7 @@ async def test_backup_of_a_running_service_is_of_one_moment_contract_91(
     """What was accepted before it began is in it, and its chains are whole."""
     accepted: list[str] = []
     async with (
-        running_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET) as service,
+        patient_service(data_dir, CROWDSTRIKE_WEBHOOK_SECRET=SECRET) as service,
         httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client,
     ):
 

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
-from tests.polling import until
-from tests.service import running_service
+from tests.patient_service import patient_service
+from tests.polling import PATIENCE_S, until
 from vyrox.adapters import own_forms
 from vyrox.cli.vendor_steps import FUSION_BODY, SENTINELONE_BODY, steps
 from vyrox.crypto import sign
@@ -113,8 +113,8 @@ async def test_check_shows_what_arrived_and_what_was_refused_contract_75(
 ) -> None:
     vyrox = Vyrox(data_dir)
     async with (
-        running_service(data_dir, REDIS_URL=redis_url) as service,
-        httpx.AsyncClient(base_url=service.ingestion_url) as client,
+        patient_service(data_dir, REDIS_URL=redis_url) as service,
+        httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client,
     ):
         printed = succeeded(
             await asyncio.to_thread(

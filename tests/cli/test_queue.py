@@ -12,8 +12,9 @@ from click.testing import Result
 
 from tests.adapters.forms import payloads
 from tests.cli import Vyrox, drives_no_terminal, refused, rows_of, succeeded
+from tests.patient_service import patient_service
+from tests.polling import PATIENCE_S
 from tests.sample_alerts import NOW, entry_of, new_alert
-from tests.service import running_service
 from vyrox.alerts.consumer import AlertConsumer
 from vyrox.alerts.intake import delivery, store
 from vyrox.alerts.quarantine import Unreadable, keep
@@ -679,8 +680,8 @@ async def test_quarantine_is_replayed_beside_a_running_service_contract_16(data_
     rotate = ("tenant", "rotate", "acme", "--secret-stdin")
     succeeded(await asyncio.to_thread(alone, *rotate, stdin=SECRET.encode()))
     async with (
-        running_service(data_dir) as service,
-        httpx.AsyncClient(base_url=service.ingestion_url) as client,
+        patient_service(data_dir) as service,
+        httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client,
     ):
 
         async def send(body: bytes) -> httpx.Response:

@@ -12,8 +12,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.cli import Vyrox, refused, rows_of, succeeded
-from tests.polling import until
-from tests.service import running_service
+from tests.patient_service import patient_service
+from tests.polling import PATIENCE_S, until
 from vyrox.crypto import sign
 from vyrox.models import FieldMap, Vendor
 from vyrox.store.encryption import KEY_FILE
@@ -627,10 +627,10 @@ async def test_changes_reach_a_running_service_without_a_restart_contract_8(
     default = "default-secret-0123456789-0123456789"
     numbers = iter(range(1000))
     async with (
-        running_service(
+        patient_service(
             data_dir, CROWDSTRIKE_WEBHOOK_SECRET=default, REDIS_URL=redis_url
         ) as service,
-        httpx.AsyncClient(base_url=service.ingestion_url) as client,
+        httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client,
     ):
 
         async def answer(secret: str) -> int:

@@ -63,6 +63,7 @@ class Site:
         self._calls = data_dir / "calls"
         self._environment = {
             "DRY_RUN": "false",
+            "PATIENT_STORES": "true",
             "REDIS_URL": NOWHERE,
             "VENDOR_CALLS": str(self._calls),
             "VYROX_ENCRYPTION_KEY": KEY,

@@ -17,10 +17,11 @@ from tests.alerts.test_redis_check import documented_rights
 from tests.cli import Vyrox
 from tests.ingestion import SECRET, TENANTS, webhook
 from tests.outbound import certificate, pipe, serving_context
+from tests.patient_service import patient_service
 from tests.polling import PATIENCE_S, until
 from tests.proxy import encoded, signed, wanted
 from tests.redis_user import redis_user
-from tests.service import HMAC_SECRET, running_service
+from tests.service import HMAC_SECRET
 from vyrox.clock import wall_clock
 from vyrox.errors import QueueUnavailableError
 from vyrox.store.database import open_database
@@ -77,7 +78,7 @@ async def test_every_part_uses_redis_over_tls_with_the_documented_rights_contrac
         await administrator.acl_log_reset()
         env = {"REDIS_URL": url, "CROWDSTRIKE_WEBHOOK_SECRET": SECRET, "TRIAGE_ENABLED": "true"}
         async with (
-            running_service(data_dir, **env) as service,
+            patient_service(data_dir, **env) as service,
             httpx.AsyncClient(timeout=PATIENCE_S) as client,
         ):
             sent = webhook("crowdstrike")
@@ -130,7 +131,7 @@ async def test_everything_works_with_ipv6_alone_contract_102(data_dir: Path) -> 
             "CONSOLE_HOST": "::1",
             **vendor.environment,
         }
-        async with running_service(data_dir, **env) as service:
+        async with patient_service(data_dir, **env) as service:
             public = service.ingestion_url.replace("[::]", "[::1]")
             sent = webhook("crowdstrike")
             answer = await client.post(public + sent.path, headers=sent.headers, content=sent.body)

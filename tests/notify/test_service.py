@@ -16,6 +16,7 @@ from tests.ingestion import SECRET as WEBHOOK_SECRET
 from tests.ingestion import webhook
 from tests.notify.receiver import receiving
 from tests.notify.samples import SECRET, announcement
+from tests.patience import PATIENT_VYROX
 from tests.polling import PATIENCE_S
 from tests.service import Service, running_service
 from vyrox.clock import wall_clock
@@ -26,11 +27,10 @@ from vyrox.notify.targets import Format
 from vyrox.store.database import Database, open_database
 from vyrox.store.encryption import open_vault
 
-SHORT_CLAIMS: Final = """
-from vyrox.cli import main
+SHORT_CLAIMS: Final = f"""
 from vyrox.notify import delivery
 delivery.CLAIM_S = 1.0
-main()
+{PATIENT_VYROX}
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.ingestion import SECRET
 from tests.pollers.test_service import TENANT, Site
-from tests.polling import until
+from tests.polling import PATIENCE_S, until
 from tests.service import Service
 from vyrox.store.tables import graph_notices
 from vyrox.trial.mock_edr import fleet
@@ -53,7 +53,7 @@ async def test_handshake_batch_fetch_and_a_kill_between_contract_74(site: Site) 
     await site.switch_on("defender")
     off = ("tenant", "poll", TENANT, "--vendor", "defender", "--off")
     await site.command(*off)  # only what is announced is fetched
-    async with httpx.AsyncClient() as http, site.service() as service:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http, site.service() as service:
         graph = subscription(site, service, http)
         await graph.validate()
         # The first fetch hangs; meanwhile the service is killed.
@@ -71,7 +71,7 @@ async def test_handshake_batch_fetch_and_a_kill_between_contract_74(site: Site) 
     await site._write(
         lambda connection: connection.execute(graph_notices.update().values(lease_until=0.0))
     )
-    async with httpx.AsyncClient() as http, site.service() as service:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http, site.service() as service:
 
         async def has_all() -> bool:
             return await site.stored() == names

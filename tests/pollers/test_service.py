@@ -17,8 +17,9 @@ from sqlalchemy import Connection
 
 from tests.cli import Vyrox, refused, succeeded
 from tests.ingestion import SECRET, webhook
-from tests.polling import until
-from tests.service import Service, running_service
+from tests.patient_service import patient_service
+from tests.polling import PATIENCE_S, until
+from tests.service import Service
 from tests.trial.mock_edr import client_of
 from vyrox.models import EdrVendor
 from vyrox.store.tables import alerts, pollers
@@ -79,7 +80,7 @@ class Site:
 
     @asynccontextmanager
     async def service(self) -> AsyncIterator[Service]:
-        async with running_service(self._data_dir, **self._extra) as service:
+        async with patient_service(self._data_dir, **self._extra) as service:
             yield service
 
     async def _write(self, transaction: Callable[[Connection], T]) -> T:
@@ -210,7 +211,7 @@ async def test_by_webhook_and_by_poll_it_is_two_rows_and_one_incident_contract_7
     async with site.service() as service:
         await service.wait_for("poll.page")
         sent = webhook(vendor, body)
-        async with httpx.AsyncClient(base_url=service.ingestion_url) as client:
+        async with httpx.AsyncClient(base_url=service.ingestion_url, timeout=PATIENCE_S) as client:
             answer = await client.post(sent.path, headers=sent.headers, content=sent.body)
         assert answer.status_code == 202, answer.text
 

@@ -27,7 +27,8 @@ from tests.approvals.story import proposal
 from tests.audit import TENANT, action
 from tests.cli import Vyrox, succeeded
 from tests.ingestion import SECRET, webhook
-from tests.service import running_service
+from tests.patient_service import patient_service
+from tests.polling import PATIENCE_S
 from vyrox.chain.events import event
 from vyrox.chain.live import verify_tenant
 from vyrox.chain.verify import Report
@@ -273,8 +274,8 @@ async def serves(database_url: str | None, data_dir: Path, settings: Mapping[str
     ):
         printed = await asyncio.to_thread(vyrox, *command_line)
         assert len(succeeded(printed).splitlines()) > rows, printed.output
-    service_of = running_service(data_dir, **env, TRIAGE_ENABLED="true")
-    async with service_of as service, httpx.AsyncClient() as client:
+    service_of = patient_service(data_dir, **env, TRIAGE_ENABLED="true")
+    async with service_of as service, httpx.AsyncClient(timeout=PATIENCE_S) as client:
         sent = webhook("crowdstrike")
         url = f"{service.ingestion_url}{sent.path}"
         answer = await client.post(url, headers=sent.headers, content=sent.body)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.service import ROOT, environment, running_service
+from tests.patient_service import patient_service
+from tests.service import ROOT, environment
 from tests.triage.language_model import language_model
 from tests.triage.stored import judged, new
 from tests.triage.test_notes import ANSWER, LINE
@@ -38,7 +39,7 @@ async def test_the_service_reads_the_rules_and_writes_notes_contract_60_and_61(
             "TRIAGE_NOTE_MODEL": "m",
             "TRIAGE_NOTE_KEY": "canary-key",
         }
-        async with running_service(data_dir, **settings) as service:
+        async with patient_service(data_dir, **settings) as service:
             assert (await service.wait_for("sigma.failed"))["file"] == "bad.yml"
             assert (await service.wait_for("sigma.loaded"))["rules"] == 1
             assert (await service.wait_for("note.written"))["tokens"] == 120

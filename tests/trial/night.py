@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.cli import Vyrox, succeeded
-from tests.service import HMAC_SECRET, ROOT, running_service
+from tests.patient_service import patient_service
+from tests.service import HMAC_SECRET, ROOT
 from vyrox.clock import wall_clock
 from vyrox.trial.mock_edr.app import MockEdr
 from vyrox.trial.mock_edr.serve import serving
@@ -151,7 +152,7 @@ async def night() -> AsyncIterator[tuple[Mapping[str, str], Callable[[], object]
             vyrox = Vyrox(Path(directory), EDR_TEST_URL=url)
             secret = await asyncio.to_thread(_onboard, vyrox, mock, url)
             settings = {"TRIAGE_ENABLED": "true", "DRY_RUN": "false", "EDR_TEST_URL": url}
-            async with running_service(Path(directory), **settings) as service:
+            async with patient_service(Path(directory), **settings) as service:
                 vyrox.env["VYROX_URL"] = f"{service.ingestion_url}/webhook"
                 vyrox.env["CROWDSTRIKE_WEBHOOK_SECRET"] = secret
                 env = {

@@ -18,6 +18,7 @@ from vyrox.approvals.discord.joining import Joiner
 from vyrox.approvals.discord.posted import Posted
 from vyrox.approvals.proposing import Proposed
 from vyrox.store.database import Database
+from vyrox.trial.fake_discord import clicks
 from vyrox.trial.fake_discord.app import FakeDiscord
 from vyrox.trial.fake_discord.world import Json
 
@@ -79,6 +80,7 @@ def patient_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine may take longer for an answer than Discord waits."""
     monkeypatch.setattr(receiving, "ANSWER_S", PATIENCE_S)
     monkeypatch.setattr(receiving, "SHOW_S", PATIENCE_S)
+    monkeypatch.setattr(clicks, "TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture

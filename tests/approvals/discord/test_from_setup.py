@@ -10,8 +10,8 @@ from tests.approvals.decided import KILL, account_of, prepared, proposed
 from tests.approvals.discord.conftest import buttons_of
 from tests.audit import TENANT
 from tests.cli import Vyrox, succeeded
+from tests.patient_service import patient_service
 from tests.polling import until
-from tests.service import running_service
 from vyrox.approvals.discord.posted import find_message
 from vyrox.clock import wall_clock
 from vyrox.store.database import open_database
@@ -34,7 +34,7 @@ async def test_from_setup_to_the_edited_message_contract_67(data_dir: Path) -> N
         }
         vyrox.env |= settings
         await prepared(database)
-        async with running_service(data_dir, **settings) as service:
+        async with patient_service(data_dir, **settings) as service:
             options = ["--guild", world.guild_id, "--channel", world.channel_id]
             options += ["--endpoint", f"{service.ingestion_url}/interactions"]
             succeeded(await asyncio.to_thread(vyrox, "discord", "setup", TENANT, *options))
@@ -53,7 +53,7 @@ async def test_from_setup_to_the_edited_message_contract_67(data_dir: Path) -> N
             service.signal(signal.SIGTERM)
             assert await service.ended() == 0
             assert world.bot_token not in "".join(service.output)
-        async with running_service(data_dir, **settings) as service:
+        async with patient_service(data_dir, **settings) as service:
             world.endpoint = f"{service.ingestion_url}/interactions"
 
             async def is_done() -> bool:
