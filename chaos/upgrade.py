@@ -159,7 +159,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each phase")
     parser.add_argument("--rate", type=float, default=30.0, help="alerts a second")
     parser.add_argument("--rows", type=int, default=0, help="older alerts that are stored before")
-    parser.add_argument("--actions", action="store_true", help="contain and lift hosts, too")
+    parser.add_argument(
+        "--actions", action="store_true", help="contain and lift hosts, too (from schema 0026 on)"
+    )
     given = parser.parse_args()
     with Postgres(fsync=True) as server, fresh_directory() as directory:
         old = directory / "old"
