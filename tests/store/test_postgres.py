@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from tests.conftest import ready_postgres_database
 from tests.fault_proxy import fault_proxy
 from tests.heartbeat import write_beat
+from tests.loop_time import set_loop_time
 from tests.patience import POSTGRES_ARGS
 from tests.polling import until
 from tests.postgres import Postgres
@@ -247,20 +248,27 @@ async def test_postgres_caller_that_is_cancelled_leaves_nothing_running(
 
 
 async def test_postgres_callers_that_gave_up_leave_no_session_behind(
-    postgres: Postgres, data_dir: Path
+    postgres: Postgres, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each stops waiting when the server runs its statement: an early cancellation is forgotten."""
     url = await ready_postgres_database(postgres)
     lock = "SELECT pg_advisory_xact_lock(1)"
     async with open_database(url, data_dir) as database, raw_connection(url) as other:
         await other.execute(sa.text(lock))
-        for _ in range(3):
-            await refused(database.write(execute_postgres, lock, timeout_s=0.05))
 
-        async def nobody_waits() -> bool:
+        async def count(expected: int) -> bool:
             waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            return await database.read(run, waiting) == 0
+            return await database.read(run, waiting) == expected
 
-        await until(nobody_waits)
+        later = set_loop_time(monkeypatch)
+        for _ in range(3):
+            caller = asyncio.create_task(
+                refused(database.write(execute_postgres, lock, timeout_s=600.0))
+            )
+            await until(lambda: count(1))
+            later[0] += 600.0
+            await caller
+            await until(lambda: count(0))
 
 
 async def test_postgres_transaction_that_raises_keeps_its_connection(
