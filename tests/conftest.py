@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import ssl
 import sys
 import tempfile
@@ -63,6 +64,15 @@ def libraries_read_once() -> Iterator[None]:
         patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
         version = functools.cache(redis.utils.get_lib_version)
         patch.setattr(redis.utils, "get_lib_version", version)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_proxy() -> Iterator[None]:
+    """A proxy of the machine does not reach the servers of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [each for each in os.environ if each.lower().endswith("_proxy")]:
+            patch.delenv(name)
         yield
 
 

@@ -163,13 +163,13 @@ class Site:
         )
         self.stack.push_async_callback(context.close)
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         return page
 
     async def deliver(self, body: bytes) -> int:
         """Send a webhook of CrowdStrike, again while the service is busy, as vendors do."""
         sent = webhook("crowdstrike", body, secret=self.secret)
-        async with httpx.AsyncClient(base_url=self.service.ingestion_url, timeout=15) as client:
+        async with httpx.AsyncClient(base_url=self.service.ingestion_url, timeout=60) as client:
             while True:
                 response = await client.post(sent.path, headers=sent.headers, content=sent.body)
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
@@ -221,7 +221,7 @@ async def new_person(
         viewport=dict(viewport), color_scheme=scheme, reduced_motion="reduce"
     )
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     cdp = await context.new_cdp_session(page)
     await cdp.send("WebAuthn.enable")
     person = Person(name, context, page, cdp)

@@ -1,5 +1,7 @@
 """From an alert to what the vendor did, and how pages follow, in Chromium (contract 66, 76)."""
 
+from typing import Final
+
 import pytest
 
 from tests.browser.filled import HOST, payload
@@ -10,6 +12,9 @@ from vyrox.approvals.rows import decisions_on
 from vyrox.clock import wall_clock
 
 pytestmark = pytest.mark.browser
+
+OPEN_S: Final = 12
+"""Long enough for a busy machine to open a proposal's page twice."""
 
 KILL = Wanted(
     tenant_id=TENANT,
@@ -71,14 +76,15 @@ async def test_a_rejection_of_what_vyrox_proposes_contract_66(site: Site) -> Non
 async def test_a_proposal_expires_while_its_page_is_open_contract_66(site: Site) -> None:
     """The page says so by itself, and a decision that comes too late is not recorded."""
     ann = await site.enrolled("ann")
-    proposal = await site.database.write(propose, KILL, wall_clock(), 6)
+    proposal = await site.database.write(propose, KILL, wall_clock(), OPEN_S)
     address = f"{site.origin}/approvals/{proposal.proposal_id}"
     other = await ann.context.new_page()
     await other.goto(address)
     await ann.page.goto(address)
     # This page is not refreshed under the comment: its buttons stay.
     await ann.page.get_by_label("Comment").fill("it is ours")
-    await other.get_by_text("expired", exact=True).wait_for()
+    await ann.page.locator("[data-decision=approve]:enabled").wait_for()
+    await other.get_by_text("expired", exact=True).wait_for(timeout=60_000)
     assert await other.get_by_role("button", name="Approve").count() == 0
     await ann.page.get_by_text("This page has changed").wait_for()
     await ann.page.get_by_role("button", name="Approve").click()

@@ -123,7 +123,9 @@ async def test_backup_of_a_running_service_is_of_one_moment_contract_91(
 
         begun = asyncio.Event()
         sending = asyncio.create_task(send())
-        await begun.wait()
+        beginning = asyncio.create_task(begun.wait())
+        await asyncio.wait({sending, beginning}, return_when=asyncio.FIRST_COMPLETED)
+        assert begun.is_set(), sending.result()
         before = set(accepted)
         manifest = await asyncio.to_thread(
             making.back_up_sqlite, data_dir, tmp_path / "kept", NOTHING, 0.0
