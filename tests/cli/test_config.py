@@ -233,6 +233,7 @@ def test_serve_that_does_not_start_warns_too_contract_89(data_dir: Path) -> None
 def test_sentences_are_folded_between_words_on_a_terminal_only_contract_89(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     say("word " * 30)
     assert capsys.readouterr().err == "word " * 30 + "\n"
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
