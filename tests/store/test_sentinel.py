@@ -16,6 +16,7 @@ from tests.polling import PATIENCE_S, until
 from tests.ports import free_port
 from vyrox.errors import QueueUnavailableError
 from vyrox.settings.redis_url import redis_url, sentinels_of
+from vyrox.store import redis as store_redis
 from vyrox.store.redis import connect, redis_call
 from vyrox.store.valkey import server_path
 
@@ -44,7 +45,10 @@ def running(directory: Path, name: str, port: int, lines: str, *options: str) ->
 
 
 @pytest.mark.long
-async def test_a_failover_is_followed_contract_102(tmp_path: Path) -> None:
+async def test_a_failover_is_followed_contract_102(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_redis, "CALL_TIMEOUT_S", 10.0)
     first, second, asked = free_port(), free_port(), free_port()
     servers = (
         f'requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\nsave ""\nrepl-diskless-sync-delay 0\n'
