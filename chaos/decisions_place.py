@@ -14,7 +14,7 @@ from tests.approvals.people import Person, is_open, message_about, open_channel,
 from tests.console.running import Browser
 from tests.service import Service
 from vyrox.approvals import rows
-from vyrox.approvals.discord.answers import NOT_READ, NOT_RECORDED_YET
+from vyrox.approvals.discord.answers import NOT_OWN, NOT_READ, NOT_RECORDED_YET
 from vyrox.approvals.proposing import Proposed
 from vyrox.approvals.rows import StoredProposal
 from vyrox.store.database import Database
@@ -27,7 +27,7 @@ T = TypeVar("T")
 COMMAND: Final = ("-m", "chaos.decisions_service")
 TENANT: Final = "acme-corp"
 STEP_LIMIT_S: Final = 40.0
-PRESSES: Final = 10
+PRESSES: Final = 50
 PAUSE_S: Final = 0.1
 
 
@@ -77,7 +77,8 @@ class Place:
     async def press(self, click: Click) -> None:
         """Press Approve at the fake Discord, as soon as the message is there.
 
-        Once more if Vyrox says so: a busy machine may not read its database in time for Discord.
+        Once more if Vyrox says so: it may not have stored yet which message it has posted, and a
+        busy machine may not read its database in time for Discord.
         """
         for _ in range(PRESSES):
             message = await until(lambda: found_message(self.fake, click), "the message")
@@ -86,8 +87,9 @@ class Place:
             answer = await self.fake.clicks.press(str(message["id"]), "a", self.person.account)
             # Type 7 changes the message; otherwise Vyrox says to the person what is so.
             click.is_acknowledged |= answer.status == httpx.codes.OK and answer.kind == UPDATE
-            if answer.content not in {NOT_READ, NOT_RECORDED_YET}:
+            if answer.content not in {NOT_OWN, NOT_READ, NOT_RECORDED_YET}:
                 return
+            await asyncio.sleep(PAUSE_S)
 
     async def sign(self, click: Click, browser: Browser) -> None:
         """Approve with the passkey in the console."""

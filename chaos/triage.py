@@ -150,6 +150,7 @@ async def _kill(
                 if step == EMPTIED:
                     await here.valkey.kill_and_empty()
                     await here.valkey.start()
+        receiver.behaviours.clear()  # what is left to send is accepted
         async with AsyncExitStack() as stack:
             services = await place.start(stack, RANDOM, 1)
             for load in interrupted:

@@ -22,6 +22,7 @@ from tests.notify.receiver import Received
 from vyrox.alerts.queue import stream_key
 from vyrox.chain.verify import TamperedError
 from vyrox.clock import wall_clock
+from vyrox.notify.delivery import CLAIM_S
 from vyrox.notify.messages import Opened
 from vyrox.store.database import Database
 from vyrox.store.tables import alerts, incidents, notifications, verdicts
@@ -29,7 +30,8 @@ from vyrox.store.tables import alerts, incidents, notifications, verdicts
 TARGETS: Final = ("one", "two")
 """Where the notifications of each tenant go."""
 
-SETTLED_LIMIT_S: Final = 60.0
+SETTLED_LIMIT_S: Final = 2 * CLAIM_S
+"""Another container takes a notification that a killed one was sending after CLAIM_S."""
 
 Place = tuple[str, int]
 """A tenant and the number of one of its incidents."""

@@ -36,6 +36,11 @@ NOT_BOUND_YET: Final = (
     "does not answer you, use the code again."
 )
 
+NOT_OWN: Final = (
+    "Nothing was recorded: Vyrox does not know this message as its own. If it is new, press again "
+    "in a moment."
+)
+
 NOT_READ: Final = "Vyrox could not read its database in time. Nothing was changed: try again."
 
 NO_RIGHT: Final = (

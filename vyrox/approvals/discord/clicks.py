@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from vyrox.approvals import rows
 from vyrox.approvals.approvers import present
 from vyrox.approvals.deciding import Verified, may_decide
-from vyrox.approvals.discord.answers import NO_RIGHT, RefusedError
+from vyrox.approvals.discord.answers import NO_RIGHT, NOT_OWN, RefusedError
 from vyrox.approvals.discord.configured import (
     Channel,
     channel_of,
@@ -191,11 +191,7 @@ def _check_message(
 ) -> None:
     """Check that the person has pressed under Vyrox's own message, with its text whole: step 6."""
     if message is None or posted is None or message.id != posted.message_id:
-        raise RefusedError(
-            "message",
-            "Nothing was recorded: Vyrox does not know this message as its own. If it is new, "
-            "press again in a moment.",
-        )
+        raise RefusedError("message", NOT_OWN)
     ids = {button.custom_id for row in message.components for button in row.components}
     if message.author.id != channel.bot_user_id or custom_id not in ids:
         raise RefusedError("message", _OLD)
