@@ -88,7 +88,9 @@ def test_a_service_that_cannot_write_its_row_runs_contract_86(on_sqlite: Vyrox) 
     away = on_sqlite("status", env={"REDIS_URL": "redis://127.0.0.1:1"})
     assert away.stderr == ""
     # So would be the rows of a copied PostgreSQL database, for a moment.
-    assert re.search(r"service +1 container, last report \d+ s ago: it cannot write", away.stdout)
+    [line] = [each for each in away.stdout.splitlines() if each.startswith("service ")]
+    assert re.search(r"1 container, last report \d+ s ago: ended, cannot write, or a copy", line)
+    assert len(line) <= 80
 
 
 @pytest.mark.usefixtures("locked")

@@ -7,12 +7,16 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import Connection
 
 from tests.conftest import ready_postgres_database
 from tests.ingestion import Application, running, webhook
 from tests.polling import until
 from tests.postgres import Postgres
 from vyrox.settings import Settings
+from vyrox.store import version
+from vyrox.store.database import Database
 from vyrox.tenants.containers import forget_all, newest
 
 NEWER = "UPDATE alembic_version SET version_num = '9999'"
@@ -92,6 +96,26 @@ async def test_an_old_container_that_cannot_go_on_says_so_contract_104(
     assert "to schema 9999" in fields["reason"]
     assert "stop this container, or upgrade it" in fields["reason"]
     assert [each for each in caplog.records if each.getMessage() == "request.failed"] == []
+
+
+async def test_a_look_that_fails_hides_no_error_contract_104(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the connection can be used afterwards."""
+
+    def fail(connection: Connection) -> str:
+        connection.execute(sa.text("SELECT * FROM nowhere"))
+        return "9999"
+
+    monkeypatch.setattr(version, "read_version", fail)
+    with pytest.raises(sa.exc.DBAPIError, match="missing"):
+        await database.read(run, "SELECT * FROM missing")
+    await database.write(run, "CREATE TABLE missing (id TEXT)")
+    await database.read(run, "SELECT * FROM missing")
+
+
+def run(connection: Connection, statement: str) -> None:
+    connection.execute(sa.text(statement))
 
 
 async def is_healthy(application: Application, expected: bool) -> bool:

@@ -103,7 +103,7 @@ def _service_text(found: Status) -> str:
     age_s = min((each.age_s for each in found.containers), default=0.0)
     if age_s < LATE_S:
         return f"{count} running"
-    return f"{count}, last report {age_s:.0f} s ago: it cannot write, has ended, or is a copy"
+    return f"{count}, last report {age_s:.0f} s ago: ended, cannot write, or a copy"
 
 
 def _facts(found: Status) -> Iterator[tuple[str, str]]:

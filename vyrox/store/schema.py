@@ -13,7 +13,7 @@ MIGRATION_TIMEOUT_S: Final = 600.0
 million rows."""
 
 MIGRATION_ATTEMPTS: Final = 5
-"""How often they are begun again, as a whole, because of a deadlock with a running container."""
+"""How often they are begun, as a whole, if a deadlock with a running container ends them."""
 
 
 def migrate(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -43,8 +44,12 @@ def refuse_newer(connection: Connection, exc: BaseException) -> None:
     """
     if not may_be_schema(exc):
         return
-    version = read_version(connection)
-    connection.rollback()  # SQLAlchemy has begun a transaction to read it
+    version = None
+    with suppress(sa.exc.SQLAlchemyError):  # `exc` says why; the look must not hide it
+        try:
+            version = read_version(connection)
+        finally:
+            connection.rollback()  # SQLAlchemy has begun a transaction to read it
     if version is None or version <= HEAD:
         return
     reason = (
