@@ -338,8 +338,10 @@ async def test_run_if_due_runs_when_redis_was_emptied_contract_17(stores: Stores
 async def test_run_if_due_runs_when_redis_was_restarted_contract_17(data_dir: Path) -> None:
     """Alerts that survived the restart are not queued twice; lost alerts are queued again."""
     socket = data_dir / "valkey.sock"
+    # With `everysec`, a killed Valkey may forget its last two seconds: that a lock was released.
+    config = {"appendonly": "yes", "appendfsync": "always"}
     server = ValkeyServer(
-        port=0, data_dir=data_dir / "valkey", unix_socket_path=socket, config={"appendonly": "yes"}
+        port=0, data_dir=data_dir / "valkey", unix_socket_path=socket, config=config
     )
     await asyncio.to_thread(server.start)
     async with sqlite_stores(f"unix://{socket}", data_dir) as stores:
