@@ -91,29 +91,14 @@ class Actions:
 
     async def _execute(self, host: str, action: str) -> str | None:
         """Ask until it is answered with 200; return the kind of the container that did."""
-        content = {
-            "request_id": str(uuid.uuid4()),
-            "tenant_id": TENANT,
-            "alert_id": ALERT,
-            "action_type": action,
-            "host": host,
-            "approved_by": self.person.name,
-            "approved_at": int(wall_clock()),
-        }
+        approved = {"approved_by": self.person.name, "approved_at": int(wall_clock())}
+        content = _wanted(host, action) | approved
         path = "/execute" if action == CONTAIN else "/lift"
         found = await self._until_answered(path, content, httpx.codes.OK)
         return None if found is None else found[0]
 
     async def _propose(self, host: str, action: str) -> str | None:
-        content = {
-            "request_id": str(uuid.uuid4()),
-            "tenant_id": TENANT,
-            "alert_id": ALERT,
-            "action_type": action,
-            "host": host,
-            "requested_by": "vyrox",
-            "reason": "a rehearsal",
-        }
+        content = _wanted(host, action) | {"requested_by": "vyrox", "reason": "a rehearsal"}
         found = await self._until_answered("/webhook", content, httpx.codes.ACCEPTED)
         if found is None:
             return None
@@ -190,6 +175,16 @@ class Actions:
             f"{without} without an entry; {unproven} approvals not proven"
         )
         return not (twice or lost or without or unproven) and len(self.done) > 0
+
+
+def _wanted(host: str, action: str) -> dict[str, object]:
+    return {
+        "request_id": str(uuid.uuid4()),
+        "tenant_id": TENANT,
+        "alert_id": ALERT,
+        "action_type": action,
+        "host": host,
+    }
 
 
 @asynccontextmanager
